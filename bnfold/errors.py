@@ -1,0 +1,124 @@
+"""Every error that leaves bnfold, and the exit code of each.
+
+    BnfoldError
+    ├── UsageError            2   the call itself is wrong
+    ├── InputError            3   whose fault: the file's
+    │   ├── Unreadable            it cannot be opened or read at all
+    │   ├── Malformed             its bytes contradict its format
+    │   └── Mismatch              two files, or a file and its own claims, do not belong together
+    ├── Unsupported           4   a construct that we do not know, or that ONNX cannot express
+    ├── ProviderUnavailable   5   a requested execution provider is not there
+    ├── NotEquivalent         1   verification failed, so nothing was written
+    └── WriteError            3   the target cannot be written
+
+Rule 1: an error is built from fields (where, found, expected, way out); its sentence is made here and nowhere else.
+Rule 2: the class says whose fault it is, the exit code follows from the class.
+Rule 3: inner functions raise plain facts; `blamed_on` adds the place where it is known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, BUG = 0, 1, 2, 3, 4, 5, 70
+
+
+class BnfoldError(Exception):
+    """`where: found; expected; way_out` with the parts that are known.
+
+    where     a Source, a path or a path with an offset: anything whose str() names a place
+    found     what is there, a clause without a full stop
+    expected  what should be there instead
+    way_out   what the user can do now
+    """
+
+    exit_code: ClassVar[int] = BUG
+
+    def __init__(self, found: str, *, where: object = None, expected: str = "", way_out: str = "") -> None:
+        self.found = found
+        self.where = where
+        self.expected = expected
+        self.way_out = way_out
+        super().__init__(found)
+
+    def __str__(self) -> str:
+        place = f"{one_line(os.fspath(self.where) if isinstance(self.where, os.PathLike) else str(self.where))}: " if self.where is not None else ""
+        return place + "; ".join(one_line(part) for part in (self.found, self.expected, self.way_out) if part)
+
+
+class UsageError(BnfoldError):
+    """The call is wrong: an option, an argument, a combination of them."""
+
+    exit_code = USAGE
+
+
+class InputError(BnfoldError):
+    """A file is at fault. Raised through one of its three children."""
+
+    exit_code = INPUT
+
+
+class Unreadable(InputError):
+    """A file that cannot be opened or read."""
+
+
+class Malformed(InputError):
+    """A file whose bytes contradict its format."""
+
+
+class Mismatch(InputError):
+    """Two files, or two statements of one file, that do not belong together."""
+
+
+class Unsupported(BnfoldError):
+    """A construct that bnfold does not know or that the target cannot express."""
+
+    exit_code = UNSUPPORTED
+
+
+class ProviderUnavailable(BnfoldError):
+    """A requested execution provider is not available on this machine."""
+
+    exit_code = NO_PROVIDER
+
+
+class NotEquivalent(BnfoldError):
+    """Verification failed. `report` carries every figure."""
+
+    exit_code = NOT_EQUIVALENT
+
+    def __init__(self, found: str, *, report: object = None, **fields: object) -> None:
+        super().__init__(found, **fields)  # type: ignore[arg-type]
+        self.report = report
+
+
+class WriteError(BnfoldError):
+    """The target cannot be written."""
+
+    exit_code = INPUT
+
+
+def one_line(text: str) -> str:
+    """Names come from untrusted files: control characters are shown escaped, so that an error stays one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def blamed_on(where: object) -> Iterator[None]:
+    """Add the place to an error that does not carry one yet.
+
+    >>> with blamed_on("net.cfg:12"):
+    ...     raise Malformed("stride is -1", expected="a positive number")
+    Traceback (most recent call last):
+    ...
+    bnfold.errors.Malformed: net.cfg:12: stride is -1; a positive number
+    """
+    try:
+        yield
+    except BnfoldError as error:
+        if error.where is None:
+            error.where = where
+        raise
