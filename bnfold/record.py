@@ -123,3 +123,43 @@ class FoldOptions:
     merge_branches: bool = True
     simplify_leftovers: bool = False
     withdrawn: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user asked of reading. A reader ignores nothing in silence: an option that its format has no use for is a UsageError
+    raised by the command line, so readers may take the fields of their own format and the common ones alone.
+
+    Common
+      input_shapes    input name -> dims; the name "" stands for the only input
+      opset           opset of the model that a reader builds (Caffe, darknet: 17 by default)
+      strict          warnings become errors
+      dialect         "auto", or a dialect of the format
+      random_weights  seed for weights and healthy statistics when there is no weights file
+    ONNX
+      freeze_initializers  initializers that are graph inputs too are constants, whatever the IR version
+    Caffe
+      phase, stages, level, cut_at, assume_global_stats
+    darknet
+      heads ("layer", "raw", "boxes"), batch (None: symbolic), allow_partial
+    """
+
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    opset: int | None = None
+    strict: bool = False
+    dialect: str = "auto"
+    random_weights: int | None = None
+    freeze_initializers: bool = False
+    phase: str = "TEST"
+    stages: tuple[str, ...] = ()
+    level: int = 0
+    cut_at: tuple[str, ...] = ()
+    assume_global_stats: bool = False
+    heads: str = "layer"
+    batch: int | None = None
+    allow_partial: bool = False
+
+    def shape_of(self, name: str) -> tuple[int, ...] | None:
+        """The dims asked for an input, by its name or by the empty name."""
+        table = dict(self.input_shapes)
+        return table.get(name, table.get(""))

@@ -1,0 +1,1 @@
+"""Folding: the algebra, the tables of rules, the plan."""

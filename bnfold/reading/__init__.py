@@ -1,0 +1,1 @@
+"""Readers: files of three formats into one IR."""

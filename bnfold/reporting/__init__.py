@@ -1,0 +1,1 @@
+"""Reports: what happened, as text and JSON."""

@@ -1,0 +1,1 @@
+"""Verification: are two models numerically the same?"""

@@ -1,0 +1,1 @@
+"""darknet: cfg and weights."""

@@ -1,0 +1,151 @@
+"""The verdict of verification, as frozen values. Made in verifying/, read by pipeline, reporting and users of the API.
+
+    VerifyOptions   what to run, on which providers, and what to demand
+    Figures         one value (usually an output), unfolded and folded against the truth
+    ProviderResult  all figures of one execution provider
+    Comparison      everything: truthy when the two models are equivalent
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+NOISE_LIMIT = 4.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models: as IR (for the float64 interpreter) and, where it is on disk already, as a file (for onnxruntime)."""
+
+    model: ir.Model
+    path: Path | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """What to run and what to demand.
+
+    providers     short or full names of onnxruntime execution providers: ("cpu", "cuda")
+    input_shapes  input name -> dims, "" for the only input; symbolic dims not given become small defaults that are reported
+    inputs        input name -> file (.npy, .npz, .pb, .bin, an image or a folder of images), "" for a .npz with all
+    samples       how many seeded random samples
+    noise_limit   the gate: error of the candidate over error of the reference, both against the float64 truth
+    truth         "float64" (the interpreter), "unfolded" (the reference in its own type; a weaker gate), "auto"
+    rtol, atol    additional fixed tolerances, output name -> value, "" for all outputs
+    every_value   judge every value that both models have, not outputs alone
+    """
+
+    providers: tuple[str, ...] = ("cpu",)
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    samples: int = 3
+    seed: int = 0
+    noise_limit: float = NOISE_LIMIT
+    truth: str = "auto"
+    rtol: tuple[tuple[str, float], ...] = ()
+    atol: tuple[tuple[str, float], ...] = ()
+    every_value: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: str = "NCHW"
+    freeze_initializers: bool = False
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One value of both models against the truth.
+
+    reference_error, candidate_error  largest error relative to the value's own magnitude
+    reference_rms, candidate_rms      the same, root mean square
+    noise                             candidate over reference error: about 1 for a right fold
+    roundings                         candidate error in units of the storage type's rounding
+    """
+
+    value: str
+    shape: tuple[int, ...]
+    dtype: str
+    magnitude: float
+    reference_error: float
+    candidate_error: float
+    reference_rms: float
+    candidate_rms: float
+    noise: float
+    roundings: float
+    passed: bool
+    reason: str = ""
+    top1: float | None = None
+    top5: float | None = None
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first value, in topological order, whose error leaves the noise."""
+
+    value: str
+    node: str
+    source: str
+    folds: str
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class ProviderResult:
+    """What one execution provider computed. `engine` is "onnxruntime" or "float64" (decision 7: what onnxruntime cannot run)."""
+
+    provider: str
+    engine: str
+    outputs: tuple[Figures, ...]
+    passed: bool
+    noise: float
+    max_error: float
+    seconds: tuple[float, float] = (0.0, 0.0)
+    spread: float | None = None
+    provider_error: float | None = None
+    tf32_error: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Truthy when the two models are numerically the same; carries every figure."""
+
+    equivalent: bool
+    providers: tuple[ProviderResult, ...]
+    noise: float
+    max_error: float
+    truth: str
+    seed: int
+    inputs: tuple[tuple[str, str], ...] = ()
+    divergence: Divergence | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = field(default=())
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.equivalent
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON text; what is not finite becomes null, as JSON has no NaN."""
+        return json.dumps(_finite(self.as_dict()), indent=2, sort_keys=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
