@@ -14,7 +14,7 @@ from ..graph import ir
 from .interpreter import CannotEvaluate, Interpreter
 from .numbers import Rounding
 from .opaque import StandIns
-from .runtime import CannotRun, Session, exposing, on_disk
+from .runtime import CannotRun, Session, crashes, exposing, on_disk
 
 Values = dict[str, np.ndarray]
 REFUSALS = (CannotRun, CannotEvaluate)
@@ -48,6 +48,8 @@ class Onnxruntime:
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
         """A session from the side's file, or from a temporary one."""
+        if reason := crashes(side.model):
+            raise CannotRun(reason)
         with on_disk(side) as path, exposing(path, side, watch) as exposed:
             yield Session(exposed)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..comparison import Side
-from ..graph import ir, nodes
+from ..graph import ir, is_op, label, nodes
 from ..tensor import FileMap
 from ..wire import BYTES, bytes_field, fields
 
@@ -149,6 +149,17 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def crashes(model: ir.Model) -> str:
+    """Why a model would take the whole process down in onnxruntime, "" where nothing is known to.
+
+    Seen with 1.31: BatchNormalization whose further outputs stand there with empty names is a segmentation fault when it runs.
+    """
+    for node in nodes(model):
+        if is_op(node, "BatchNormalization") and len(node.outputs) > 1 and not any(v.name for v in node.outputs[1:]):
+            return f"onnxruntime crashes on {label(node)}: a BatchNormalization with empty further outputs"
+    return ""
 
 
 def heavy_nodes(model: ir.Model) -> list[str]:
