@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .interpreter import Call
 
 
+_RENAMED = {"Scatter": "ScatterElements"}  # deprecated names of operators that still run
+
+
 class Cache:
     """Calls the stock implementation of a node; None where there is none."""
 
@@ -47,7 +50,7 @@ def _evaluator(call: Call, arguments: Sequence[Any], imports: Mapping[str, int])
     domain = "" if call.node.domain == "ai.onnx" else call.node.domain
     names = ["" if a is None else f"in{i}" for i, a in enumerate(arguments)]
     outputs = [f"out{i}" if wanted else "" for i, wanted in enumerate(call.wanted)]
-    node = onnx.helper.make_node(call.op, names, outputs, domain=domain)
+    node = onnx.helper.make_node(_RENAMED.get(call.op, call.op), names, outputs, domain=domain)
     node.attribute.extend(ir.to_proto(a) for a in call.attributes.values())
     graph = onnx.GraphProto(name="one node", node=[node])
     graph.input.extend(_value_info(name, a) for name, a in zip(names, arguments, strict=True) if a is not None)

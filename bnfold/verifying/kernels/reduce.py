@@ -20,8 +20,16 @@ def _reduction(compute: Callable[[Array, tuple[int, ...], bool], Any]) -> Callab
     return run
 
 
+def _lowest(x: Array) -> Any:
+    return False if x.dtype == np.bool_ else -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+
+
+def _highest(x: Array) -> Any:
+    return True if x.dtype == np.bool_ else np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).max
+
+
 def _log_sum_exp(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
-    top = x.max(axis=axes, keepdims=True)
+    top = x.max(axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
     total = np.log(np.exp(x - top).sum(axis=axes, keepdims=True)) + top
     return total if keep else total.squeeze(axes)
@@ -50,8 +58,8 @@ def cum_sum(call: Any, x: Array, axis: Array) -> Array:
 TABLE: dict[str, Callable[..., Any]] = {
     "ReduceSum": _reduction(lambda x, a, k: x.sum(axis=a, keepdims=k)),
     "ReduceMean": _reduction(lambda x, a, k: x.mean(axis=a, keepdims=k)),
-    "ReduceMax": _reduction(lambda x, a, k: x.max(axis=a, keepdims=k)),
-    "ReduceMin": _reduction(lambda x, a, k: x.min(axis=a, keepdims=k)),
+    "ReduceMax": _reduction(lambda x, a, k: x.max(axis=a, keepdims=k, initial=_lowest(x))),
+    "ReduceMin": _reduction(lambda x, a, k: x.min(axis=a, keepdims=k, initial=_highest(x))),
     "ReduceProd": _reduction(lambda x, a, k: x.prod(axis=a, keepdims=k)),
     "ReduceL1": _reduction(lambda x, a, k: np.abs(x).sum(axis=a, keepdims=k)),
     "ReduceL2": _reduction(lambda x, a, k: np.sqrt((x * x).sum(axis=a, keepdims=k))),

@@ -108,7 +108,7 @@ class Rule:
         kernel = _triangle if self.mode == "linear" else self._cubic
         taps = [(i, kernel((i - at) * stretch)) for i in range(first, last + 1)]
         if self.exclude or self.antialias:
-            taps = [(i, w if 0 <= i < size or not (self.exclude or self.antialias) else 0.0) for i, w in taps]
+            taps = [(i, w if 0 <= i < size or not self.exclude else 0.0) for i, w in taps]
             total = sum(w for _, w in taps)
             taps = [(i, w / total) for i, w in taps]
         return [(min(max(i, 0), size - 1), w) for i, w in taps]

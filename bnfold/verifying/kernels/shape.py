@@ -149,9 +149,10 @@ def _blocks(x: Array, size: int) -> tuple[int, ...]:
 
 
 def space_to_depth(call: Any, x: Array) -> Array:
-    """Blocks of pixels become channels, block position first."""
+    """Blocks of pixels become channels; DCR has the block position first, CRD the channel."""
     n, c, h, w, b = _blocks(x, call.get("blocksize"))
-    parts = x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+    order = (0, 3, 5, 1, 2, 4) if call.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    parts = x.reshape(n, c, h // b, b, w // b, b).transpose(order)
     return np.ascontiguousarray(parts).reshape(n, c * b * b, h // b, w // b)
 
 
