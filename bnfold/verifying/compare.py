@@ -13,10 +13,10 @@ type instead, for both models alike.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..comparison import Comparison, Figures, ProviderResult, Side, VerifyOptions
+from ..comparison import Comparison, Divergence, Figures, ProviderResult, Side, VerifyOptions
 from ..errors import UsageError
 from ..graph import ir
 from . import feeds as feeding
@@ -25,7 +25,9 @@ from .environment import environment
 from .gate import Demands, Triple, judge
 from .interface import Interface, interface
 from .interpreter import CannotEvaluate
+from .localise import described, first_divergence
 from .numbers import storage_of
+from .steps import folded_by_us, judge_steps
 
 Progress = Callable[[str, float], None]
 
@@ -45,6 +47,7 @@ class Runs:
     candidates: list[Values] = field(default_factory=list)
     seconds: tuple[float, float] = (0.0, 0.0)
     opaque: dict[str, str] = field(default_factory=dict)
+    folds: list[Figures] = field(default_factory=list)
 
 
 class CandidateFails(Exception):
@@ -88,11 +91,12 @@ class Case:
             self.extend(runs, MORE_SAMPLES)
             figures = self.judged(runs)
         result = self._provider_result("cpu", runs, figures)
-        from .localise import first_divergence
-
-        divergence = None if result.passed else first_divergence(self, runs, figures)
-        reason = "" if result.passed else next(f"{f.value}: {f.reason}" for f in figures if not f.passed)
-        return self._comparison((result,), divergence, reason)
+        wrong = [f for f in runs.folds if not f.passed]
+        failed = [*wrong, *(f for f in figures if not f.passed)]
+        divergence = None
+        if failed:
+            divergence = described(self, wrong[0]) if wrong else first_divergence(self, runs, figures)
+        return self._comparison((result,), divergence, f"{failed[0].value}: {failed[0].reason}" if failed else "", runs.folds)
 
     # -- settle: an engine and shapes with which the reference runs
 
@@ -160,6 +164,8 @@ class Case:
     def complete(self, runs: Runs) -> None:
         """Truth and candidate on the feeds that have none yet."""
         self.tell("computing the truth in float64", 0.2)
+        if not runs.truths and folded_by_us(self.candidate.model):
+            self._by_steps(runs)
         with Truth(self.options.seed).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
@@ -171,6 +177,14 @@ class Case:
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
             raise CandidateFails(str(error)) from error
+
+    def _by_steps(self, runs: Runs) -> None:
+        """The truth for the first feed, with every fold judged on the way."""
+        feed = runs.feeds[0]
+        steps = judge_steps(self.reference.model, self.candidate.model, feed, self.options.seed, self.options.noise_limit)
+        runs.truths.append({**steps.outputs, **steps.given})
+        runs.opaque.update(steps.opaque)
+        runs.folds = steps.figures
 
     def extend(self, runs: Runs, more: int) -> None:
         """Further samples, as far as patience lasts."""
@@ -218,12 +232,13 @@ class Case:
         error = max((f.candidate_error for f in figures), default=0.0)
         return ProviderResult(provider, runs.engine.name, tuple(figures), passed, noise, error, runs.seconds)
 
-    def _comparison(self, results: tuple[ProviderResult, ...], divergence: object, reason: str) -> Comparison:
-        passed = bool(results) and all(r.passed for r in results)
+    def _comparison(self, results: tuple[ProviderResult, ...], divergence: Divergence | None, reason: str,
+                    folds: Sequence[Figures] = ()) -> Comparison:
+        passed = bool(results) and all(r.passed for r in results) and all(f.passed for f in folds)
         inputs = tuple((name, "x".join(map(str, shape)) or "scalar") for name, shape in self.shapes.items())
         return Comparison(passed, results, max((r.noise for r in results), default=float("nan")),
                           max((r.max_error for r in results), default=float("nan")), "float64", self.options.seed, inputs,
-                          divergence, reason, tuple(self.notes), environment())  # type: ignore[arg-type]
+                          divergence, reason, tuple(self.notes), tuple(folds), environment())
 
 
 def _size(shape: tuple[int, ...]) -> int:

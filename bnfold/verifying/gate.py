@@ -5,8 +5,8 @@
     noise       RMS error of the candidate / max(RMS error of the reference, 1 rounding)
 
 The figure that counts is the largest noise over three kinds of groups: all elements, each sample, each channel. So a channel cannot hide
-behind its neighbours, nor a sample behind the others. A group of few elements has no error to speak of (two numbers say little about
-a spread), so its reference error is moderated by that of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
+behind its neighbours, nor a sample behind the others. A group of few elements says little about a spread, so both its errors are
+moderated by those of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
 
 A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below `limit` roundings always passes.
 What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer that differs.
@@ -26,7 +26,6 @@ from .numbers import rounding, tiny, widened
 
 FAINT = 2.0 ** -7
 PRIOR = 16.0
-PEAK = 8.0
 
 
 @dataclass(frozen=True)
@@ -134,23 +133,25 @@ def _noise(errors: Sequence[_Errors]) -> tuple[float, str]:
     total = samples.sum(axis=0)
     if not total[0]:
         return 1.0, ""
-    prior = total[1] / total[0]
     groups = [("", total[None]), ("in sample", samples)]
     if all(e.usable.ndim >= 2 and e.usable.shape[1] == errors[0].usable.shape[1] for e in errors):
         groups.append(("in channel", np.array([e.channels() for e in errors], np.float64).sum(axis=0).T))
     worst, where = 0.0, ""
     for words, sums in groups:
-        ratios = _ratios(sums, prior)
-        at = int(np.argmax(ratios)) if ratios.size else 0
-        if ratios.size and ratios[at] > worst:
-            worst, where = float(ratios[at]), f"{words} {at}" if words else ""
+        found = ratios(sums)
+        at = int(np.argmax(found)) if found.size else 0
+        if found.size and found[at] > worst:
+            worst, where = float(found[at]), f"{words} {at}" if words else ""
     return worst, where
 
 
-def _ratios(sums: np.ndarray, prior: float) -> np.ndarray:
-    count, reference, candidate = sums.T
-    own = np.sqrt((reference + PRIOR * prior) / (count + PRIOR))
-    return np.asarray(np.sqrt(candidate / np.maximum(count, 1)) / np.maximum(own, 1.0))
+def ratios(sums: np.ndarray) -> np.ndarray:
+    """Noise of each group, from rows of (count, sum of squares of the expected error, of the error found), both in roundings."""
+    total = sums.sum(axis=0)
+    count, expected, found = sums.T
+    mean = total[1:] / max(total[0], 1.0)
+    expected, found = ((v + PRIOR * m) / (count + PRIOR) for v, m in zip((expected, found), mean, strict=True))
+    return np.sqrt(np.asarray(found / np.maximum(expected, 1.0)))
 
 
 def _summary(name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str) -> Figures:
