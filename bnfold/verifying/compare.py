@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from ..comparison import Comparison, Divergence, Figures, ProviderResult, Side, VerifyOptions
 from ..errors import UsageError
-from ..graph import ir
+from ..graph import graphs, ir
 from . import feeds as feeding
 from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
 from .environment import environment
@@ -45,6 +45,7 @@ class Runs:
     truths: list[Values] = field(default_factory=list)
     references: list[Values] = field(default_factory=list)
     candidates: list[Values] = field(default_factory=list)
+    expected: list[Values] = field(default_factory=list)
     seconds: tuple[float, float] = (0.0, 0.0)
     opaque: dict[str, str] = field(default_factory=dict)
     folds: list[Figures] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Case:
         self.reference, self.candidate, self.options, self.face, self.tell = reference, candidate, options, face, tell
         self.notes: list[str] = list(face.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.half = stores_half(reference.model)
 
     def verdict(self) -> Comparison:
         """Run, judge, and localise where the gate fails."""
@@ -169,6 +171,9 @@ class Case:
         with Truth(self.options.seed).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
+        if runs.engine.name == "onnxruntime" and self.half:
+            with Simulated(self.options.seed).open(self.reference) as runner:
+                runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
         self.tell("running the candidate", 0.7)
         try:
             with runs.engine.open(self.candidate) as runner:
@@ -203,12 +208,12 @@ class Case:
 
     def figures(self, name: str, runs: Runs) -> Figures:
         """The figures of one value over all feeds."""
-        rows = zip(runs.truths, runs.references, runs.candidates, strict=True)
+        rows = zip(runs.truths, runs.references, runs.candidates, runs.expected or [{}] * len(runs.truths), strict=True)
         missing = next((who for row in zip(runs.references, runs.candidates, strict=True)
                         for who, values in zip(("reference", "candidate"), row, strict=True) if name not in values), None)
         if missing:
             raise UsageError(f"the {missing} has no value '{name}'")
-        triples = [Triple(t[name], r[name], c[name]) for t, r, c in rows]
+        triples = [Triple(t[name], r[name], c[name], e.get(name)) for t, r, c, e in rows]
         return judge(name, triples, self._kind(name, triples[0]), self._demands(name))
 
     def _kind(self, name: str, triple: Triple) -> ir.DataType:
@@ -239,6 +244,13 @@ class Case:
         return Comparison(passed, results, max((r.noise for r in results), default=float("nan")),
                           max((r.max_error for r in results), default=float("nan")), "float64", self.options.seed, inputs,
                           divergence, reason, tuple(self.notes), tuple(folds), environment())
+
+
+def stores_half(model: ir.Model) -> bool:
+    """Does a model hold weights of 16 bits or fewer?"""
+    kinds = {value.const_value.dtype for graph in graphs(model) if isinstance(graph, ir.Graph) for value in graph.initializers.values()
+             if value.const_value is not None}
+    return any(kind.is_floating_point() and kind.bitwidth <= 16 for kind in kinds)
 
 
 def _size(shape: tuple[int, ...]) -> int:
