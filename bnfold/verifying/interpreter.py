@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import Unsupported
-from ..graph import STANDARD, GraphLike, bodies, ir, label, opset, source_text
+from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source_text
 from . import opaque, stock
 from .kernels import KERNELS
 from .numbers import Rounding, storage_of, widened
+from .unpredictable import RANDOM
 
 
 class CannotEvaluate(Exception):
@@ -178,7 +179,7 @@ class Interpreter:
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
-        found = self._stock(call, arguments, frame.imports)
+        found = None if is_op(node, *RANDOM) else self._stock(call, arguments, frame.imports)
         if found is not None:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:

@@ -27,6 +27,7 @@ from ..comparison import Figures
 from ..graph import STANDARD, bodies, ir
 from ..source import FOLDED_KEY
 from .gate import FAINT, ratios
+from .interface import Interface
 from .interpreter import Interpreter, Step
 from .kernels import KERNELS
 from .numbers import rounding, tiny
@@ -51,14 +52,14 @@ def folded_by_us(model: ir.Model) -> bool:
     return any(FOLDED_KEY in node.metadata_props for node in model.graph)
 
 
-def judge_steps(reference: ir.Model, candidate: ir.Model, feeds: Mapping[str, np.ndarray], seed: int, limit: float) -> Steps:
+def judge_steps(reference: ir.Model, candidate: ir.Model, face: Interface, feeds: dict[str, np.ndarray], seed: int, limit: float) -> Steps:
     """Walk both models on one feed. Raises CannotEvaluate."""
     stand_ins = StandIns(seed)
     truth = _Ahead(Interpreter(reference, stand_ins=stand_ins), feeds, _computed(candidate))
     walker = Interpreter(candidate, stand_ins=StandIns(seed))
     found = Steps()
     judge = _Judge(candidate, np.random.default_rng(seed), limit)
-    for step in walker.walk(feeds):
+    for step in walker.walk(face.for_candidate(feeds)):
         for index, value in enumerate(step.node.outputs):
             true = truth.value(value.name or "") if value.name in truth.known else None
             figures = judge(step, index, true)
