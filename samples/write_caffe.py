@@ -1,7 +1,7 @@
 """The sample network as Caffe: a deploy prototxt and a caffemodel.
 
-Caffe splits a batch norm into BatchNorm (statistics, each times a factor that the third blob holds) and Scale (gamma and beta). The factor is
-what Caffe's own moving average reaches: every step of training multiplies it by `moving_average_fraction` and adds 1.
+Caffe splits a batch norm into BatchNorm (statistics, each times a factor that the third blob holds) and Scale (gamma and beta). The
+factor is what Caffe's own moving average reaches: every step of training multiplies it by `moving_average_fraction` and adds 1.
 The caffemodel goes out field by field on the protobuf wire; the numbers are those of Caffe's NetParameter, LayerParameter and BlobProto.
 """
 
@@ -33,13 +33,14 @@ class CaffeLayer:
     blobs: tuple[np.ndarray, ...] = ()
 
     def text(self) -> str:
-        lines = [f'name: "{self.name}"', f'type: "{self.type}"', *(f'bottom: "{b}"' for b in self.bottoms), f'top: "{self.top}"', self.options]
+        bottoms = (f'bottom: "{bottom}"' for bottom in self.bottoms)
+        lines = (f'name: "{self.name}"', f'type: "{self.type}"', *bottoms, f'top: "{self.top}"', self.options)
         return "layer {\n" + "".join(f"  {line}\n" for line in lines if line) + "}\n"
 
     def wire(self) -> bytes:
         texts = [(LAYER_NAME, self.name), (LAYER_TYPE, self.type), *((LAYER_BOTTOM, b) for b in self.bottoms), (LAYER_TOP, self.top)]
-        return b"".join(wire.bytes_field(number, text.encode()) for number, text in texts) + b"".join(
-            wire.bytes_field(LAYER_BLOBS, blob_bytes(blob)) for blob in self.blobs)
+        payloads = [(number, text.encode()) for number, text in texts] + [(LAYER_BLOBS, blob_bytes(blob)) for blob in self.blobs]
+        return b"".join(wire.bytes_field(number, payload) for number, payload in payloads)
 
 
 def caffe_files(parameters: Parameters) -> tuple[str, bytes]:
@@ -61,9 +62,9 @@ def layers(parameters: Parameters) -> Iterator[CaffeLayer]:
         yield CaffeLayer(layer.name, kind, bottoms, bottom, options, blobs)
         if normalised(layer):
             gamma, beta, mean, variance = (parameters[f"{layer.name}/{what}"] for what in ("gamma", "beta", "mean", "variance"))
-            factor = np.full(1, FACTOR)
-            yield CaffeLayer(f"{bottom}/bn", "BatchNorm", (bottom,), bottom,
-                             f"batch_norm_param {{ moving_average_fraction: {FRACTION} eps: {EPSILON} }}", (mean * factor, variance * factor, factor))
+            options = f"batch_norm_param {{ moving_average_fraction: {FRACTION} eps: {EPSILON} }}"
+            statistics = (mean * FACTOR, variance * FACTOR, np.full(1, FACTOR))
+            yield CaffeLayer(f"{bottom}/bn", "BatchNorm", (bottom,), bottom, options, statistics)
             yield CaffeLayer(f"{bottom}/scale", "Scale", (bottom,), bottom, "scale_param { bias_term: true }", (gamma, beta))
         slope = SLOPE.get(getattr(layer, "activation", "linear"))
         if slope is not None:

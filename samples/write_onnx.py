@@ -39,7 +39,8 @@ def onnx_bytes(parameters: Parameters) -> bytes:
             value = node("BatchNormalization", value, *statistics, name=f"{layer.name}/bn", epsilon=EPSILON)
         slope = SLOPE.get(getattr(layer, "activation", "linear"))
         if slope is not None:
-            value = node("LeakyRelu", value, name=f"{layer.name}/act", alpha=slope) if slope else node("Relu", value, name=f"{layer.name}/act")
+            kind, options = ("LeakyRelu", {"alpha": slope}) if slope else ("Relu", {})
+            value = node(kind, value, name=f"{layer.name}/act", **options)
 
     graph = helper.make_graph(
         nodes, NAME,
