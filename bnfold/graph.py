@@ -74,7 +74,7 @@ def label(node: ir.Node) -> str:
 
 def source_text(node: ir.Node) -> str:
     """Where the node came from, as its reader stamped it."""
-    return node.metadata_props.get(SOURCE_KEY, "")
+    return node.metadata_props.get(SOURCE_KEY) or str(node.meta.get(SOURCE_KEY, ""))
 
 
 class Names:
