@@ -42,8 +42,8 @@ class Source:
 
 
 _DARKNET = re.compile(r"(?P<file>.*?):(?P<line>\d+)(?::(?P<column>\d+))? \[(?P<type>[^\]]*)\] #(?P<index>\d+)", re.S)
-_ONNX = re.compile(r"(?P<file>.*?)#(?P<index>\d+)(?: (?P<name>.*?))?(?: \((?P<type>[^()]*)\))?", re.S)
-_CAFFE = re.compile(r"(?P<file>.*?):(?P<line>\d+)(?::(?P<column>\d+))?(?: (?P<name>.*?))?(?: \((?P<type>[^()]*)\))?", re.S)
+_ONNX = re.compile(r"(?P<file>.*?)#(?P<index>\d+)(?: (?P<name>.*?))??(?: \((?P<type>[^()]*)\))?", re.S)
+_CAFFE = re.compile(r"(?P<file>.*?):(?P<line>\d+)(?::(?P<column>\d+))?(?: (?P<name>.*?))??(?: \((?P<type>[^()]*)\))?", re.S)
 
 
 def parse(text: str) -> Source:
