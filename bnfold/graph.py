@@ -13,6 +13,8 @@ import onnx_ir as ir  # isort: skip
 
 from .source import SOURCE_KEY
 
+__all__ = ["GraphLike", "Names", "attribute", "bodies", "graphs", "ir", "is_op", "label", "nodes", "opset", "source_text"]
+
 STANDARD = ("", "ai.onnx")
 GraphLike = ir.Graph | ir.Function
 

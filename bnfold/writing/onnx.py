@@ -74,7 +74,7 @@ def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool 
     Raises WriteError where the target cannot be written, Unsupported where the model cannot be laid out."""
     target = _target(Path(path))
     bones = layout.skeleton(model)
-    if external_data or len(bones.data) + bones.payload + 16 * len(bones.tensors) > layout.LIMIT:
+    if bones.tensors and (external_data or len(bones.data) + bones.payload + 16 * len(bones.tensors) > layout.LIMIT):
         return _with_data(bones, target)
     pieces = layout.inline(bones)
     temporary = _stream(pieces, target.parent, target.name)
