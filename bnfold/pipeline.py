@@ -157,7 +157,12 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
         left = _side(reference, Path(folder) / "reference.onnx", stack)
         right = _side(candidate, Path(folder) / "candidate.onnx", stack)
-        return compared(left, right, options, say)
+        return compared(left, right, options, _heard(say))
+
+
+def _heard(say: Say) -> Callable[[str, float], None]:
+    """Verification tells what it does and how far it is."""
+    return lambda what, share: say(f"{what} ({share:.0%})" if share else what)
 
 
 def _side(loaded: Loaded, target: Path, stack: ExitStack) -> Side:
@@ -237,7 +242,7 @@ class _Work:
 
         assert self.job.verify is not None
         self.job.say("verifying")
-        report = compared(self._reference_side(), Side(model, written.path, self.job.target.name), self.job.verify, self.job.say)
+        report = compared(self._reference_side(), Side(model, written.path, self.job.target.name), self.job.verify, _heard(self.job.say))
         self.watch.lap("verify")
         return report
 

@@ -98,8 +98,7 @@ def reason(report: Comparison) -> str:
 def failure(report: Comparison | None) -> NotEquivalent:
     """The error of a fold that does not hold."""
     if report is None or not report.providers:
-        said = f" ({report.reason})" if report is not None and report.reason else ""
-        return NotEquivalent(f"nothing here can run the model to check the fold{said}", report=report,
+        return NotEquivalent(f"the fold cannot be checked: {report.reason if report is not None else 'nothing was measured'}", report=report,
                              way_out="--no-verify writes it unchecked")
     where = report.divergence
     place = f"; the first value that differs is '{where.value}' of node '{where.node}'" if where else ""
