@@ -3,13 +3,12 @@
     Origin      where a model came from, without the model itself
     Census      what a model consists of: operators, parameters, bytes
     FoldResult  a folded model with its plan, its census before and after, and the report of verification
-    Inspection  a model's census and plan, nothing written
+    Checked     a model held against a policy, with every Violation
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,6 +86,27 @@ class FoldResult:
     seconds: tuple[tuple[str, float], ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Violation:
+    """One thing that a policy does not allow. `code` is stable, for CI; `where` names the place in the source."""
+
+    code: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One model held against a policy: fine when there are no violations. What could not be loaded has no origin, census or plan."""
+
+    path: Path
+    violations: tuple[Violation, ...]
+    code: int
+    origin: Origin | None = None
+    census: Census | None = None
+    plan: Plan | None = None
+
+
 def origin_of(loaded: Loaded) -> Origin:
     """Where a loaded model came from."""
     return Origin(loaded.format, loaded.name, loaded.files, loaded.findings, loaded.dialect, loaded.dialect_reason)
@@ -118,7 +138,3 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
             if value is not None and not value.is_ref():
                 yield value.as_tensor()
 
-
-def size_of(*files: str | os.PathLike[str]) -> int:
-    """Bytes of files that are there."""
-    return sum(Path(file).stat().st_size for file in files)

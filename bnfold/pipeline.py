@@ -101,10 +101,16 @@ def plan(job: Job) -> FoldResult:
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
-    model, made = fold_model(loaded.model, job.fold)
+    made = planned(loaded, job.fold)
     watch.lap("plan")
+    return replace(made, seconds=watch.laps)
+
+
+def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
+    """The plan of a loaded model."""
+    model, made = fold_model(loaded.model, options)
     origin = origin_of(loaded)
-    return FoldResult(model, made, origin, census(loaded.model, origin.size), census(model), seconds=watch.laps)
+    return FoldResult(model, made, origin, census(loaded.model, origin.size), census(model))
 
 
 def fold_file(job: Job) -> FoldResult:

@@ -98,8 +98,8 @@ def reason(report: Comparison) -> str:
 def failure(report: Comparison | None) -> NotEquivalent:
     """The error of a fold that does not hold."""
     if report is None or not report.providers:
-        return NotEquivalent(f"the fold cannot be checked: {report.reason if report is not None else 'nothing was measured'}", report=report,
-                             way_out="--no-verify writes it unchecked")
+        why = report.reason if report is not None else "nothing was measured"
+        return NotEquivalent(f"the fold cannot be checked: {why}", report=report, way_out="--no-verify writes it unchecked")
     where = report.divergence
     place = f"; the first value that differs is '{where.value}' of node '{where.node}'" if where else ""
     return NotEquivalent(f"the folded model is not equivalent: {report.reason or f'noise ratio {report.noise:.3g}'}{place}", report=report)

@@ -103,7 +103,7 @@ def test_what_nothing_can_check_fails_at_once() -> None:
         tries.append(withdrawn)
         return Tried(Plan(), unchecked)
 
-    with pytest.raises(NotEquivalent, match="Mystery.*--no-verify"):
+    with pytest.raises(NotEquivalent, match=r"Mystery.*--no-verify"):
         settle(attempt)
     assert len(tries) == 1
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..comparison import Comparison
 from ..errors import NOT_EQUIVALENT, OK
-from ..outcome import FoldResult
+from ..outcome import Checked, FoldResult
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ def of_comparison(report: Comparison) -> Ending:
         return Ending(OK, f"PASS {figures}")
     where = f" first difference at '{report.divergence.value}'" if report.divergence else ""
     return Ending(NOT_EQUIVALENT, f"FAIL {figures}{where} {report.reason}".rstrip())
+
+
+def of_checks(checks: Sequence[Checked]) -> Ending:
+    """PASS when every model is as the policy wants it. What could not be read gives its own exit code, before a policy's 1."""
+    failed = [c for c in checks if c.code]
+    counts = f"models={len(checks)} failed={len(failed)} violations={sum(len(c.violations) for c in checks)}"
+    code = max((c.code for c in failed), default=OK)
+    return Ending(code, f"{'FAIL' if failed else 'PASS'} {counts}")
 
 
 def _figures(report: Comparison) -> list[str]:

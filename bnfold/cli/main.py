@@ -21,7 +21,7 @@ import click
 from .. import __version__
 from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
 from .ending import Ending
-from .screen import say
+from .screen import say, tolerant
 
 INTERRUPTED = 130
 COMMANDS = {
@@ -61,6 +61,7 @@ def group() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; its last line is on stderr when this returns the exit code."""
+    tolerant()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)

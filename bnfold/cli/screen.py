@@ -7,6 +7,7 @@ Rule 3: the spinner shows on a terminal alone, and only when the work is long en
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -74,9 +75,15 @@ class Screen:
 
 
 def say(line: str) -> None:
-    """One line on stderr, whatever the encoding of the terminal."""
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    """One line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def tolerant() -> None:
+    """Print what the terminal's encoding does not know as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def write_json(text: str) -> None:

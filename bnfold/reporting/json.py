@@ -12,6 +12,7 @@
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
      "verification": what Comparison.as_dict gives, or null,
      "seconds": {stage: seconds},
+     "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
      "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
 
 A number that is not finite is null, as JSON has no NaN.
@@ -22,13 +23,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from .. import __version__
 from ..comparison import Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
-from ..outcome import Census, FoldResult, Origin
+from ..outcome import Census, Checked, FoldResult, Origin
 
 SCHEMA = "bnfold.result/1"
 _VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
@@ -42,8 +44,8 @@ def document(command: str, code: int, **content: Any) -> dict[str, Any]:
 
 
 def text(document: dict[str, Any]) -> str:
-    """As text: indented, in the order of the schema, nothing in it that JSON does not know."""
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can), nothing that JSON lacks."""
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
 
 
 def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
@@ -70,6 +72,14 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
         "size": {"before": result.before.size, "after": result.after.size},
         "seconds": dict(result.seconds),
     }
+
+
+def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
+    """The fields of a check: every model with every violation."""
+    return {"models": [{
+        "path": os.fspath(c.path), "exit_code": c.code, "violations": [asdict(v) for v in c.violations],
+        "input": of_origin(c.origin) if c.origin else None, "plan": asdict(c.plan) if c.plan else None,
+    } for c in checks]}
 
 
 def of_origin(origin: Origin) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Builds, never prints. Names come from model files: they are `Text`, so no markup
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..comparison import Comparison
 from ..errors import one_line
-from ..outcome import Census, FoldResult, Origin
+from ..outcome import Census, Checked, FoldResult, Origin
 from ..record import Folded, Kept, Plan
 
 if TYPE_CHECKING:
@@ -47,6 +47,15 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     yield from plan(result.plan, verbose=True)
     if verbose:
         yield from (_line("read", str(file)) for file in result.origin.files)
+
+
+def checked(checks: Sequence[Checked]) -> Iterator[Any]:
+    """Every model with its verdict, and every violation under it."""
+    for one in checks:
+        verdict = Text("FAIL ", style="red") if one.violations else Text("ok   ", style="green")
+        yield Text.assemble(verdict, one_line(str(one.path)))
+        for found in one.violations:
+            yield Text(one_line(f"     {found.where}: {found.text} [{found.code}]"))
 
 
 def interface(model: ir.Model) -> Table:
