@@ -137,7 +137,7 @@ def _conv_branch(linear: Linear, x: ir.Value) -> Branch | None:
     node = linear.node
     taps = tuple(int(d) for d in linear.tensor.shape.numpy()[2:])
     auto = attribute(node, "auto_pad", "NOTSET")
-    if node.inputs[0] is not x or linear.quantized is not None or linear.before.shifts or auto.startswith("SAME"):
+    if node.inputs[0] is not x or linear.quantized is not None or auto.startswith("SAME"):
         return None
     pads = tuple(attribute(node, "pads") or ()) if auto == "NOTSET" else ()
     pads = pads or (0,) * (2 * len(taps))
@@ -244,6 +244,8 @@ def _bias(branch: Branch, host: Linear, shapes: Shapes) -> Float:
     value = linear.node.inputs[2] if len(linear.node.inputs) > 2 else None
     stored = shapes.constants.array(value)
     base = np.zeros(linear.outs) if stored is None else stored
+    if linear.before.shifts:
+        base = base + linear.reach(linear.tensor.numpy(), np.broadcast_to(linear.before.shift, linear.ins))
     return np.broadcast_to(linear.after.scale, linear.outs) * base + np.broadcast_to(linear.after.shift, linear.outs)
 
 

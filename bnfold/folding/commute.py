@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..constants import is_float
-from ..graph import attribute, ir, is_op, opset
+from ..graph import attribute, ir, is_op, label, opset
 from ..shapes import Shapes, split_sizes
 from .affine import IDENTITY, Affine
 from .rearrange import mover
@@ -306,7 +306,7 @@ def _sum_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
     maps = [_result(m, node, k, site) if m is not None else IDENTITY for k, m in enumerate(ins)]
     if any(not np.all(m.scale == maps[0].scale) for m in maps[1:]):
-        raise Refused("kept.non-linear", f"{node.op_type} adds values whose scales differ")
+        raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' adds values whose scales differ")
     rank = max(m.rank for m in maps)
     scale = next(m.scale for m in maps if m.rank == rank)
     return [Affine(scale, sum((sign * m.shift for sign, m in zip(signs, maps, strict=True)), np.zeros(())))]

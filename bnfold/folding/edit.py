@@ -137,6 +137,21 @@ class Editor:
             user.replace_input_with(index, x)
         self.drop(node)
 
+    def twin(self, node: ir.Node, reader: ir.Node, index: int) -> ir.Node:
+        """A copy of a node, right behind it, whose output `reader` reads at `index` instead of the original's."""
+        copy = ir.Node(node.domain, node.op_type, node.inputs, [a for a in node.attributes.values()], num_outputs=len(node.outputs),
+                       name=self.names.node(f"{node.name or node.op_type}_copy"), doc_string=node.doc_string,
+                       metadata_props=dict(node.metadata_props))
+        old, new = node.outputs[0], copy.outputs[0]
+        new.name, new.type = self.names.value(f"{old.name}_copy"), old.type
+        new.shape = old.shape.copy() if old.shape is not None else None
+        assert node.graph is not None
+        node.graph.insert_after(node, copy)
+        reader.replace_input_with(index, new)
+        self.shapes.put(new, self.shapes.of(old))
+        self.inserted.append((copy, node))
+        return copy
+
     def replace_value(self, old: ir.Value, new: ir.Value) -> None:
         """`new` takes the readers, the name and the place of `old`."""
         for user, index in list(old.uses()):

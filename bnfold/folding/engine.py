@@ -9,7 +9,8 @@ The caller's model is never touched: everything happens on a clone. The order is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, un
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
-from . import branches, clean, functions, push, recognise
+from . import branches, clean, functions, leftovers, push, recognise
 from .edit import Editor
 from .linear import Linear, see
 from .push import Hold, Push, World
@@ -75,11 +76,14 @@ class Engine:
         self.kept: dict[ir.Node, Kept] = {}
         self.places: dict[ir.Node, int] = {}
         self.merged: list[str] = []
+        self.fresh: list[ir.Node] = []
 
     def run(self) -> Plan:
         """Fold every graph; returns the plan."""
         for graph in list(graphs(self.model)):
             self._fold_graph(graph)
+        if self.options.simplify_leftovers:
+            self._simplify()
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 settle(linear, self.editor, self.shapes)
@@ -100,9 +104,10 @@ class Engine:
         for _ in range(_ROUNDS):
             left = [node for node in waiting if node.graph is not None and not self._try(world, node)]
             merged = self.options.merge_branches and self._merge_branches(graph, world)
-            if len(left) == len(waiting) and not merged:
+            if len(left) == len(waiting) and not merged and not self.fresh:
                 break
-            waiting = [node for node in left if node.graph is not None]
+            waiting = [node for node in left if node.graph is not None] + self.fresh
+            self.fresh = []
 
     def _merge_branches(self, graph: GraphLike, world: World) -> bool:
         """Merge parallel branches whose batch norms nothing else can hold. True: something was merged."""
@@ -122,6 +127,13 @@ class Engine:
             branches.apply(merge, self.editor)
             found = True
         return found
+
+    def _simplify(self) -> None:
+        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded into another either."""
+        for graph in list(graphs(self.model)):
+            names = leftovers.simplify(graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None)
+            self.merged.extend(names)
+        self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
 
     def _try(self, world: World, node: ir.Node) -> bool:
         """Fold one node if it can be; remember why not. True: it is gone."""
@@ -149,6 +161,8 @@ class Engine:
         return None
 
     def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
+        if self.options.duplicate_producers:
+            self._duplicate(world, node, reading)
         try:
             plan = push.backward(world, node, reading)
         except Refused as behind:
@@ -157,9 +171,41 @@ class Engine:
             except Refused as ahead:
                 if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
                     return
-                raise _joined(behind, ahead) from None
+                raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
+        self._place_inserted(world)
+
+    def _priced(self, refused: Refused, node: ir.Node, reading: Reading) -> Refused:
+        """Where only another reader stands in the way, say what computing the producer twice would cost."""
+        x = node.inputs[reading.data]
+        producer = x.producer() if x is not None else None
+        if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
+            return refused
+        try:
+            linear = self._linear(producer)
+        except Refused:
+            return refused
+        if linear is None:
+            return refused
+        cost = f"{producer.op_type} '{label(producer)}' would be computed twice, {math.prod(linear.view):,} weights more"
+        return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
+
+    def _duplicate(self, world: World, node: ir.Node, reading: Reading) -> None:
+        """Give the node a producer of its own, where a linear operator before it has other readers too."""
+        x = node.inputs[reading.data]
+        producer = x.producer() if x is not None else None
+        if x is None or producer is None or producer.graph is not node.graph or (len(x.uses()) == 1 and not x.is_graph_output()):
+            return
+        try:
+            linear = self._linear(producer)
+            if linear is None:
+                return
+            push.held_behind(linear, reading.map, self.shapes)
+        except Refused:
+            return
+        twin = self.editor.twin(producer, node, reading.data)
+        self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
         self._place_inserted(world)
 
     def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
@@ -182,6 +228,7 @@ class Engine:
         while self.editor.inserted:
             added, beside = self.editor.inserted.pop()
             world.order[added], self.places[added] = world.order[beside] + 0.5, self.places[beside]
+            self.fresh.append(added)
 
     def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
         record = _Record(self.places[node], label(node), node.op_type, source_text(node), reading, plan)
