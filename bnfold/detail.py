@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _summary(per_channel: np.ndarray) -> tuple[float, float, float]:
     return float(per_channel.max()), float(np.median(per_channel)), float(per_channel.min())
 
 
-def _channels(node: ir.Node) -> np.ndarray | None:
+def _channels(node: ir.Node) -> Any:
     """The largest magnitude of each output channel of a node's weight; None where it has no constant floating-point weight."""
     values = _weight(node)
     if values is None or values.ndim < 2 or not values.size:

@@ -6,7 +6,7 @@
     compare       two models -> Comparison
 
 Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays behind.
-Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again.
+Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again; under `strict` it is an error.
 Rule 3: rooms are imported when they are entered, so that an answer that needs none of them is quick.
 """
 
@@ -25,9 +25,10 @@ from .comparison import Comparison, Side, VerifyOptions
 from .errors import Malformed, NotEquivalent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
-from .withdrawal import Withdrawn, settle
+from .withdrawal import ROUNDS, Withdrawn, settle
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
     from .writing import Written
@@ -122,7 +123,7 @@ def fold_file(job: Job) -> FoldResult:
     with ExitStack() as stack:
         work = _Work(job, loaded, watch, stack)
         try:
-            done = settle(work.attempt)
+            done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
             error.where = job.target if error.where is None else error.where
             if job.keep_failed:
@@ -154,6 +155,21 @@ def convert_file(job: Job) -> FoldResult:
         before, after = census(loaded.model, origin.size), census(loaded.model, written.size)
         path = written.commit()
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
+
+
+def save(model: ir.Model, path: Path, *, external_data: bool = False) -> Path:
+    """Write a model, atomically and unchecked."""
+    from .writing import write
+
+    with write(model, path, external_data=external_data) as written:
+        return written.commit()
+
+
+def to_onnx(model: ir.Model) -> onnx.ModelProto:
+    """A model with its weights, in memory."""
+    from .writing import to_proto
+
+    return to_proto(model)
 
 
 def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = _silent) -> Comparison:
@@ -205,13 +221,14 @@ class _Work:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
         self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
         model, made = self._folded(withdrawn)
+        unchanged = not made.folded and not made.merged
+        if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
+            model = self.loaded.model
         written = self._write(model)
-        if self.job.verify is None:
-            return _Attempt(model, made, written, None, unchanged=not made.folded)
-        if not made.folded:
-            self._check_unchanged(model, written)
-            return _Attempt(model, made, written, None, unchanged=True)
-        return _Attempt(model, made, written, self._verified(model, written), unchanged=False)
+        report = None
+        if self.job.verify is not None:
+            report = self._check_unchanged(written) if unchanged else self._verified(model, written)
+        return _Attempt(model, made, written, report, unchanged)
 
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
@@ -257,11 +274,11 @@ class _Work:
             self._reference = _side(self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack)
         return self._reference
 
-    def _check_unchanged(self, model: ir.Model, written: Written) -> None:
+    def _check_unchanged(self, written: Written) -> None:
         from .sameness import difference
 
         self.job.say("checking what was written")
-        _check_same(difference(model, _reread(written)), self.job.target)
+        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
 
 

@@ -82,7 +82,7 @@ def _deliver(document: dict[str, Any], path: str | None) -> None:
         return
     text = documents.text(document)
     if path == "-":
-        screen.write_json(text)
+        screen.write(text + "\n")
         return
     try:
         Path(path).write_text(text + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 ROW, GAP, DUMMY = 46.0, 18.0, 10.0
 SWEEPS = 6
@@ -67,7 +68,7 @@ def _neighbours(count: int, chains: list[list[int]]) -> tuple[list[list[int]], l
     up: list[list[int]] = [[] for _ in range(count)]
     down: list[list[int]] = [[] for _ in range(count)]
     for chain in chains:
-        for above, below in zip(chain, chain[1:], strict=False):
+        for above, below in pairwise(chain):
             up[below].append(above)
             down[above].append(below)
     return up, down
