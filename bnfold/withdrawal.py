@@ -36,7 +36,8 @@ A = TypeVar("A", bound=Attempt)
 
 
 def settle(attempt: Callable[[Withdrawn], A], rounds: int = ROUNDS) -> A:
-    """The first attempt that passes; with no rounds, the first of all or none. Raises NotEquivalent, which carries the report of the first failure: the one with every fold in."""
+    """The first attempt that passes; with no rounds, the one with every fold in or none. Raises NotEquivalent, which carries the report of
+    the first failure: the one with every fold in."""
     first = last = attempt(())
     withdrawn: Withdrawn = ()
     for _ in range(rounds):
