@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+    from .detail import Detail
     from .writing import Written
 
 Say = Callable[[str], None]
@@ -42,7 +43,8 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done."""
+    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done.
+    `detail` looks closely, for pictures."""
 
     source: Any
     weights: Path | None = None
@@ -53,6 +55,7 @@ class Job:
     external_data: bool = False
     keep_failed: bool = False
     say: Say = _silent
+    detail: bool = False
 
     @property
     def target(self) -> Path:
@@ -104,7 +107,7 @@ def plan(job: Job) -> FoldResult:
     watch.lap("read")
     made = planned(loaded, job.fold)
     watch.lap("plan")
-    return replace(made, seconds=watch.laps)
+    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
 
 
 def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
@@ -225,16 +228,19 @@ class _Work:
         if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
             model = self.loaded.model
         written = self._write(model)
-        report = None
-        if self.job.verify is not None:
-            report = self._check_unchanged(written) if unchanged else self._verified(model, written)
-        return _Attempt(model, made, written, report, unchanged)
+        if self.job.verify is None:
+            return _Attempt(model, made, written, None, unchanged)
+        if unchanged:
+            self._check_unchanged(written)
+            return _Attempt(model, made, written, None, unchanged)
+        return _Attempt(model, made, written, self._verified(model, written), unchanged)
 
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
         origin = origin_of(self.loaded)
         before, after = census(self.loaded.model, origin.size), census(done.model, done.written.size)
-        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged, self.watch.laps)
+        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
+                          _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
 
     def keep_failed(self) -> Path:
         """The fold with everything in, unverified, under a name that says so."""
@@ -280,6 +286,15 @@ class _Work:
         self.job.say("checking what was written")
         _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
+
+
+def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:
+    if not job.detail:
+        return None
+    from .detail import detail
+
+    job.say("looking closely")
+    return detail(loaded.model, model, made)
 
 
 def _reread(written: Written) -> ir.Model:
