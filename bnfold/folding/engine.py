@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text
+from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, uncollected
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
@@ -22,8 +22,8 @@ from . import branches, clean, functions, push, recognise
 from .edit import Editor
 from .linear import Linear, see
 from .push import Hold, Push, World
-from .recognise import Reading
 from .reasons import CODES, Refused
+from .recognise import Reading
 from .weights import settle
 
 _ROUNDS = 20  # passes over what is left; one or two are the rule
@@ -31,6 +31,7 @@ _ROUNDS = 20  # passes over what is left; one or two are the rule
 _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
 
 
+@uncollected()
 def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model, Plan]:
     """A folded clone of the model, and the plan: every affine node with its verdict.
 

@@ -323,7 +323,7 @@ class _Forward:
         if vector.shifts:
             self._check_shift(user, linear, vector)
             if linear.bias is None:
-                add = linear.reach(linear.tensor.numpy(), vector.shift) * linear.after.scale
+                add = linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift) * linear.after.scale
         self.push.holds.append(Hold(linear, vector, add))
 
     def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:
