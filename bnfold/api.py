@@ -140,7 +140,7 @@ def save(model: Any, path: StrPath, *, external_data: bool = False) -> Path:
 
     Above 2 GB, or with `external_data`, large weights go to one file beside it. Returns the path. Raises WriteError, Unsupported.
     """
-    return pipeline.save(_in_memory(model).model, Path(path), external_data=external_data)
+    return pipeline.save(_in_memory(model).model, path, external_data)
 
 
 @_door

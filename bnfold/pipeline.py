@@ -160,8 +160,8 @@ def convert_file(job: Job) -> FoldResult:
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
 
 
-def save(model: ir.Model, path: Path, *, external_data: bool = False) -> Path:
-    """Write a model, atomically and unchecked."""
+def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
+    """Write a model as it is; nothing is verified."""
     from .writing import write
 
     with write(model, path, external_data=external_data) as written:
@@ -169,7 +169,7 @@ def save(model: ir.Model, path: Path, *, external_data: bool = False) -> Path:
 
 
 def to_onnx(model: ir.Model) -> onnx.ModelProto:
-    """A model with its weights, in memory."""
+    """A model as the message of the onnx package."""
     from .writing import to_proto
 
     return to_proto(model)

@@ -1,3 +1,3 @@
-"""The version, for reports and --version; pyproject.toml says the same, and a test holds them together."""
+"""The version of bnfold, in a place that everybody may import."""
 
 __version__ = "0.1.0"
