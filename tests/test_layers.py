@@ -16,15 +16,15 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 # A line may import from the lines above it. A name covers everything inside it that has no line of its own; what one name covers may import
 # each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire"),
+    ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
     ("wire", "tensor", "graph"),
-    ("constants", "outcome", "sameness", "withdrawal"),
-    ("shapes",),
+    ("constants", "detail", "sameness", "withdrawal"),
+    ("outcome", "shapes"),
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,
     ("pipeline",),
-    ("api",),
+    ("api", "checking"),
     ("__init__",),
     ("cli",),
     ("__main__",),
