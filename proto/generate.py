@@ -30,6 +30,7 @@ HEAD = '''"""The Caffe schema as a table. Made by proto/generate.py from proto/c
 
 `forks` names the forks that a field comes from, "" for BVLC Caffe. A message without fields is open: it takes any field.
 """
+# ruff: noqa: E501
 
 from typing import Any
 

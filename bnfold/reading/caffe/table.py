@@ -5,6 +5,7 @@
 
 `forks` names the forks that a field comes from, "" for BVLC Caffe. A message without fields is open: it takes any field.
 """
+# ruff: noqa: E501
 
 from typing import Any
 
