@@ -45,13 +45,15 @@ class Piece(NamedTuple):
 
 @dataclass
 class Blob:
-    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width."""
+    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width; a `hole` is a blob that its file
+    leaves out because the layer shares it."""
 
     buffer: memoryview
     shape: Dims = ()
     legacy: bool = False
     pieces: list[Piece] = field(default_factory=list)
     at: int = 0
+    hole: bool = False
 
     @property
     def count(self) -> int:
@@ -77,6 +79,14 @@ class Blob:
                 count = min(BLOCK, piece.count - begin)
                 start = piece.start + begin * piece.stride
                 yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(np.float32)
+
+    def check(self) -> None:
+        """Hold what the shape claims against the values that are there. Mismatch or Malformed with the byte offset."""
+        if any(d < 0 for d in self.shape):
+            raise Malformed(f"a shape of {shown(self.shape)} at byte {self.at:,}", expected="no negative dimension")
+        if (claimed := math.prod(self.shape)) != self.count:
+            raise Mismatch(f"a shape of {shown(self.shape)} ({claimed:,} values) and {self.count:,} values at byte {self.at:,}",
+                           expected="as many values as the shape says")
 
     def values(self) -> np.ndarray:
         """All values as a flat float64 array, for small blobs."""
@@ -160,7 +170,6 @@ def _blob(view: memoryview, entry: wire.Field) -> Blob:
     if legacy:
         blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in range(1, 5)), True
     blob.pieces = doubles or blob.pieces or ([_raw(raw, raw_type)] if raw else [])
-    _check(blob)
     return blob
 
 
@@ -207,14 +216,6 @@ def _raw(part: wire.Field, raw_type: int) -> Piece:
     if (part.end - part.start) % size:
         raise Malformed(f"{part.end - part.start:,} bytes of raw data at byte {part.start:,}", expected=f"a multiple of {size}")
     return Piece(part.start, (part.end - part.start) // size, dtype, size)
-
-
-def _check(blob: Blob) -> None:
-    if any(d < 0 for d in blob.shape):
-        raise Malformed(f"a shape of {shown(blob.shape)} at byte {blob.at:,}", expected="no negative dimension")
-    if math.prod(blob.shape) != blob.count:
-        raise Mismatch(f"a shape of {shown(blob.shape)} ({math.prod(blob.shape):,} values) at byte {blob.at:,}, and {blob.count:,} values",
-                       expected="as many values as the shape says")
 
 
 def shown(shape: Sequence[int]) -> str:

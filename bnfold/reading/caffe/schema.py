@@ -119,7 +119,7 @@ def scalar(value: Scalar, type_: str) -> Any:
         return BOOLS[word]
     if type_ in LIMITS:
         return _integer(kind, word, type_)
-    return _real(kind, word)
+    return real(kind, word)
 
 
 def _integer(kind: str, word: str, type_: str) -> int:
@@ -134,7 +134,8 @@ def _integer(kind: str, word: str, type_: str) -> int:
     return number
 
 
-def _real(kind: str, word: str) -> float:
+def real(kind: str, word: str) -> float:
+    """A floating-point number, rounded to float32. ValueError says what was expected."""
     sign, digits = ("-", word[1:]) if word.startswith("-") else ("", word)
     if kind != "string":
         if digits.lower() in SPECIAL:

@@ -7,7 +7,6 @@ once, with its owner: a hole in a layer's numbering stands for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,6 @@ import numpy as np
 
 from ...errors import Malformed, Unreadable, Unsupported
 from .caffemodel import Blob, Piece, Stored
-
-
-@dataclass
-class Hole(Blob):
-    """A blob that is not in the file because the layer shares it."""
 
 
 def load_h5(path: Path) -> list[Stored]:
@@ -57,7 +51,7 @@ def _count(blobs: dict[str, Any], path: Path, name: str) -> int:
 
 def _blob(dataset: Any, path: Path, name: str, index: int) -> Blob:
     if dataset is None:
-        return Hole(memoryview(b""))
+        return Blob(memoryview(b""), hole=True)
     if dataset.dtype.kind != "f":
         raise Malformed(f"blob {index} of layer '{name}' has type {dataset.dtype}", where=path, expected="floating-point values")
     if dataset.size * dataset.dtype.itemsize > max(path.stat().st_size, 1 << 20) * 1024:  # compressed at most about a thousandfold
