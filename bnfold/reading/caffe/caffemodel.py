@@ -113,16 +113,18 @@ def load(path: Path) -> list[Stored]:
     if head.startswith(b"version https://git-lfs"):
         raise Unreadable("a Git LFS pointer stands in place of the file", where=path, way_out="fetch the file itself with 'git lfs pull'")
     with blamed_on(path):
-        layers = list(_net(file.view))
-        if not layers:
-            raise Malformed("no layers in it", expected="a caffemodel: a serialized NetParameter")
-    return layers
+        return _net(file.view)
 
 
-def _net(view: memoryview) -> Iterator[Stored]:
+def _net(view: memoryview) -> list[Stored]:
+    layers, named = [], False
     for entry in wire.fields(view):
         if entry.number in GENERATIONS and entry.type == wire.BYTES:
-            yield _layer(view, entry, GENERATIONS[entry.number])
+            layers.append(_layer(view, entry, GENERATIONS[entry.number]))
+        named |= entry.number == 1 and entry.type == wire.BYTES
+    if not layers and not named:
+        raise Malformed("neither layers nor a name in it", expected="a caffemodel: a serialized NetParameter")
+    return layers
 
 
 def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int]) -> Stored:

@@ -54,6 +54,7 @@ class _Reader:
         self.findings: list[Finding] = []
         self.text = Text.read(network)
         self.asked: set[str] = set()
+        self.node_names: dict[str, int] = {}
         self.inputs: list[tuple[Version, Value]] = []
 
     def run(self) -> Loaded:
@@ -213,7 +214,12 @@ class _Reader:
             value.name = self.names[top]
             node = value.producer()
             if main and node is not None:
-                node.name, main = wired.name or node.name, False
+                node.name, main = self._node_name(wired.name or top.blob), False
+
+    def _node_name(self, wish: str) -> str:
+        """A layer's name for its node; layers of one name are told apart by a number, as onnxruntime asks for."""
+        self.node_names[wish] = count = self.node_names.get(wish, 0) + 1
+        return wish if count == 1 else f"{wish}/{count}"
 
     def _input(self, wired: Wired, index: int, shape: Shape | None) -> Value | None:
         if index >= len(wired.tops) or (not [r for r in wired.tops[index].readers if r in self.wanted] and wired.tops[index] not in self.results):
