@@ -34,9 +34,11 @@ LARGEST = (1 << 31) - 1  # values in one blob: Caffe counts them with an int
 
 
 def dims(value: Value) -> Shape:
-    """The static shape of a value."""
-    assert value.shape is not None
-    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
+    """The static shape of a value. Unsupported when its size is known at run time alone."""
+    sizes = tuple(value.shape or ())
+    if any(not isinstance(d, int) for d in sizes):
+        raise Unsupported("a bottom whose size depends on the data", expected="static sizes")
+    return sizes  # type: ignore[return-value]
 
 
 class Layer:

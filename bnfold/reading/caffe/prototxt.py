@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Message:
-    """Entries in file order; `at` is the offset of the brace, or of the file's beginning."""
+    """Entries in file order; `at` is the offset of the field that it is, or of the file's beginning."""
 
     at: int = 0
     entries: list[Entry] = field(default_factory=list)
@@ -192,7 +192,7 @@ class _Parser:
         return None
 
     def _open(self, name: str, at: int, brace: Token, open_: list[tuple[Message, str]]) -> None:
-        message = Message(brace.at)
+        message = Message(at)
         open_[-1][0].entries.append(Entry(name, message, at))
         open_.append((message, CLOSING[brace.text]))
 

@@ -150,10 +150,11 @@ def _image(at: Layer, item: int, boxes: Value, scores: Value, classes: Sequence[
                    at.constant(np.array([threshold], np.float32), "threshold") if threshold is not None else None, shape=(kept, 3), dtype=INT64)
     flat = at.op("MatMul", chosen, at.constant(np.array([best, 0, 1]), "strides"), shape=(kept,))
     flat = _ordered(at, flat, at.reshape(top, (len(classes) * best,)), keep, kept)
-    label = at.op("Gather", at.constant(np.array(classes, np.float32), "labels"), at.op("Div", flat, at.constant(np.int64(best), "best", np.int64)), shape=(kept,), dtype=FLOAT)
+    row = at.op("Div", flat, at.constant(np.int64(best), "best", np.int64), shape=(kept,))
+    label = at.op("Gather", at.constant(np.array(classes, np.float32), "labels"), row, shape=(kept,))
     score = at.op("Gather", at.reshape(top, (len(classes) * best,)), flat, shape=(kept,), axis=0)
     corners = at.op("Gather", at.reshape(picked, (len(classes) * best, 4)), flat, shape=(kept, 4), axis=0)
-    number = at.op("Add", at.op("Mul", label, at.scalar(0.0, "zero")), at.scalar(float(item), "item"))
+    number = at.op("Add", at.op("Mul", label, at.scalar(0.0, "zero"), shape=(kept,)), at.scalar(float(item), "item"), shape=(kept,))
     axis = at.constant(np.array([1]), "axis")
     columns = [at.op("Unsqueeze", column, axis, shape=(kept, 1)) for column in (number, label, score)]
     return at.op("Concat", *columns, corners, shape=(kept, 7), axis=1)
