@@ -35,10 +35,10 @@ Dims = tuple[int, ...]
 
 
 class Piece(NamedTuple):
-    """`count` values of a numpy type from byte `start`, `stride` bytes apart."""
+    """`size` values of a numpy type from byte `start`, `stride` bytes apart."""
 
     start: int
-    count: int
+    size: int
     dtype: str
     stride: int
 
@@ -58,7 +58,7 @@ class Blob:
     @property
     def count(self) -> int:
         """How many values are there."""
-        return sum(piece.count for piece in self.pieces)
+        return sum(piece.size for piece in self.pieces)
 
     def fits(self, shape: Dims) -> bool:
         """Is this the shape that a layer expects? Legacy shapes are compared right-aligned."""
@@ -75,8 +75,8 @@ class Blob:
 
     def _arrays(self) -> Iterator[np.ndarray]:
         for piece in self.pieces:
-            for begin in range(0, piece.count, BLOCK):
-                count = min(BLOCK, piece.count - begin)
+            for begin in range(0, piece.size, BLOCK):
+                count = min(BLOCK, piece.size - begin)
                 start = piece.start + begin * piece.stride
                 yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(np.float32)
 
@@ -85,8 +85,10 @@ class Blob:
         if any(d < 0 for d in self.shape):
             raise Malformed(f"a shape of {shown(self.shape)} at byte {self.at:,}", expected="no negative dimension")
         if (claimed := math.prod(self.shape)) != self.count:
-            raise Mismatch(f"a shape of {shown(self.shape)} ({claimed:,} values) and {self.count:,} values at byte {self.at:,}",
-                           expected="as many values as the shape says")
+            raise Mismatch(
+                f"a shape of {shown(self.shape)} ({claimed:,} values) and {self.count:,} values at byte {self.at:,}",
+                expected="as many values as the shape says",
+            )
 
     def values(self) -> np.ndarray:
         """All values as a flat float64 array, for small blobs."""
@@ -128,7 +130,8 @@ def _net(view: memoryview) -> list[Stored]:
 
 
 def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int]) -> Stored:
-    name, type_, blobs = "", "", []
+    name, type_ = "", ""
+    blobs: list[Blob] = []
     for part in wire.fields(view, entry.start, entry.end):
         if part.number == 1 and entry.number == 2 and part.type == wire.BYTES:  # V0: the layer lies one message deeper
             return _layer(view, part._replace(number=0), V0_NUMBERS)
@@ -144,7 +147,7 @@ def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int]) -
 
 def _utf8(view: memoryview, part: wire.Field) -> str:
     try:
-        return bytes(view[part.start:part.end]).decode()
+        return bytes(view[part.start : part.end]).decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"a name that is not UTF-8 at byte {part.start:,}", expected="UTF-8 text") from error
 
@@ -220,6 +223,6 @@ def _raw(part: wire.Field, raw_type: int) -> Piece:
     return Piece(part.start, (part.end - part.start) // size, dtype, size)
 
 
-def shown(shape: Sequence[int]) -> str:
+def shown(shape: Sequence[float]) -> str:
     """A shape as people write it."""
     return "(" + ", ".join(str(d) for d in shape) + ")"

@@ -44,8 +44,19 @@ def dims(value: Value) -> Shape:
 class Layer:
     """One layer: its name, type, tops and parameters, the graph that is being built, and its learned blobs."""
 
-    def __init__(self, node: Node, index: int, name: str, type_: str, build: Build, weights: Weights, options: ReadOptions,
-                 findings: list[Finding], reserved: set[str], source: Callable[[Layer, int, Shape | None], Value | None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        index: int,
+        name: str,
+        type_: str,
+        build: Build,
+        weights: Weights,
+        options: ReadOptions,
+        findings: list[Finding],
+        reserved: set[str],
+        source: Callable[[Layer, int, Shape | None], Value | None],
+    ) -> None:
         self.node = node
         self.index = index
         self.name = name
@@ -80,7 +91,9 @@ class Layer:
     def unsupported(self, found: str, expected: str = "", way_out: str = "") -> Unsupported:
         """An Unsupported error here; the way out is to cut the network before this layer."""
         cut = f"--cut-at {self.node.all('bottom')[0]}" if self.node.all("bottom") else ""
-        return Unsupported(found, where=self.place(), expected=expected, way_out=way_out or (f"cut the network before it with {cut}" if cut else ""))
+        return Unsupported(
+            found, where=self.place(), expected=expected, way_out=way_out or (f"cut the network before it with {cut}" if cut else "")
+        )
 
     def note(self, code: str, text: str, level: str = "note") -> None:
         """Tell the user something about this layer."""
@@ -102,8 +115,14 @@ class Layer:
         self.reserved.add(name)
         return name
 
-    def op(self, op_type: str, *inputs: Value | None, shape: Sequence[int | str] | None = None, dtype: ir.DataType | None = None,
-           **attributes: Any) -> Value:
+    def op(
+        self,
+        op_type: str,
+        *inputs: Value | None,
+        shape: Sequence[int | str] | None = None,
+        dtype: ir.DataType | None = None,
+        **attributes: Any,
+    ) -> Value:
         """One node; the shape is that of its first input unless given. Attributes that are None are left out."""
         first = next((value for value in inputs if value is not None), None)
         shape = tuple(shape) if shape is not None else dims(first) if first is not None else ()
@@ -113,14 +132,21 @@ class Layer:
         self._keep(value)
         return value
 
-    def ops(self, op_type: str, *inputs: Value | None, shapes: Sequence[Sequence[int | str]], dtypes: Sequence[ir.DataType] | None = None,
-            **attributes: Any) -> tuple[Value, ...]:
+    def ops(
+        self,
+        op_type: str,
+        *inputs: Value | None,
+        shapes: Sequence[Sequence[int | str]],
+        dtypes: Sequence[ir.DataType] | None = None,
+        **attributes: Any,
+    ) -> tuple[Value, ...]:
         """One node of several values."""
         for shape in shapes:
             self._check(shape)
         names = [self.fresh(op_type.lower()) for _ in shapes]
-        values: tuple[Value, ...] = self.build.op(op_type, *inputs, name=names[0], output=names, shape=list(shapes),
-                                                  dtype=list(dtypes) if dtypes else None, **attributes)
+        values: tuple[Value, ...] = self.build.op(
+            op_type, *inputs, name=names[0], output=names, shape=list(shapes), dtype=list(dtypes) if dtypes else None, **attributes
+        )
         self._keep(values[0])
         return values
 
@@ -148,8 +174,17 @@ class Layer:
         """A tensor as a graph value."""
         return self.build.weight(self.fresh(what), tensor)
 
-    def blob(self, index: int, what: str, shape: Sequence[int], *, filler: Node | None = None, default: float | None = None,
-             view: Sequence[int] | None = None, forms: Sequence[Sequence[int]] = ()) -> Value:
+    def blob(
+        self,
+        index: int,
+        what: str,
+        shape: Sequence[int],
+        *,
+        filler: Node | None = None,
+        default: float | None = None,
+        view: Sequence[int] | None = None,
+        forms: Sequence[Sequence[int]] = (),
+    ) -> Value:
         """Learned blob `index` of shape `shape`, seen as `view` (of as many values).
 
         `forms` are further shapes that a file may store it in. When the file has none, an explicit constant or bilinear `filler`
@@ -203,7 +238,9 @@ class Layer:
         size = len(range(start, stop, step))
         shape = [size if i == axis else d for i, d in enumerate(dims(x))]
         end = stop if stop >= 0 else -(1 << 62)
-        ends = [self.constant(np.array([v], np.int64), what) for v, what in ((start, "start"), (end, "end"), (axis, "axis"), (step, "step"))]
+        ends = [
+            self.constant(np.array([v], np.int64), what) for v, what in ((start, "start"), (end, "end"), (axis, "axis"), (step, "step"))
+        ]
         return self.op("Slice", x, *ends, shape=shape)
 
     def axis(self, given: int, rank: int, field: tuple[str, str] = ("", "")) -> int:

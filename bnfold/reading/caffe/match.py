@@ -127,7 +127,9 @@ class Weights:
         if not any(blob.fits(form) for form in (want.shape, *want.forms)):
             self._problem(layer, f"blob {index} ({what}) is {shown(blob.shape)} in the weights file, the network wants {shown(want.shape)}")
 
-    def _origin(self, layer: Layer, index: int, what: str, want: Wanted, users: list[tuple[int, int]]) -> tuple[Blob | None, tuple[str, float]]:
+    def _origin(
+        self, layer: Layer, index: int, what: str, want: Wanted, users: list[tuple[int, int]]
+    ) -> tuple[Blob | None, tuple[str, float]]:
         """(the stored blob, or None and a filler with its value)"""
         copies, nothing, filler, shape = [], ("constant", 0.0), want.filler, want.shape
         for user, i in users or [(layer.index, index)]:
@@ -144,7 +146,9 @@ class Weights:
         value = float(filler.get("value")) if filler is not None else want.default
         if kind != "constant" or value is None:
             if self.count(layer) is None:  # a wrong count is told by finish()
-                self._problem(layer, f"blob {index} ({what}) of shape {shown(shape)} " + ("has no weights" if self.given else "needs weights"))
+                self._problem(
+                    layer, f"blob {index} ({what}) of shape {shown(shape)} " + ("has no weights" if self.given else "needs weights")
+                )
             return None, nothing
         if self.given or filler is not None:
             layer.note("caffe.filler", f"{what} is not in the weights file; its filler makes it {value:g} everywhere")
@@ -164,7 +168,9 @@ class Weights:
         if count is not None and count != layer.blobs_used:
             self._problem(layer, f"{count} blobs in the weights file, the network wants {layer.blobs_used}")
         if len(layer.node.all("param")) > layer.blobs_used > 0:
-            raise layer.malformed(f"{len(layer.node.all('param'))} param blocks for {layer.blobs_used} blobs", "no more than one for each blob")
+            raise layer.malformed(
+                f"{len(layer.node.all('param'))} param blocks for {layer.blobs_used} blobs", "no more than one for each blob"
+            )
 
     def _problem(self, layer: Layer, text: str) -> None:
         self.problems.append(f"{layer.place()}: {text}")
@@ -173,9 +179,13 @@ class Weights:
         """Raise what has been collected, as one error."""
         if not self.problems:
             return
-        shown_ = " | ".join(self.problems[:SHOWN_PROBLEMS]) + (f" | and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else "")
+        shown_ = " | ".join(self.problems[:SHOWN_PROBLEMS]) + (
+            f" | and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
+        )
         if not self.given:
-            raise Mismatch(f"no weights are given: {shown_}", way_out="give the .caffemodel, or --random-weights SEED to try the network alone")
+            raise Mismatch(
+                f"no weights are given: {shown_}", way_out="give the .caffemodel, or --random-weights SEED to try the network alone"
+            )
         raise Mismatch(shown_, where=self.path, expected="the weights of this network")
 
 

@@ -88,7 +88,9 @@ class _Reader:
 
     def _unknown_field(self, node: Node, entry: Entry) -> None:
         where = self.text.place(entry.at)
-        self.findings.append(Finding("warning", "caffe.unknown-field", str(where), f"{node.type} has no field '{entry.name}'; it is kept and ignored"))
+        self.findings.append(
+            Finding("warning", "caffe.unknown-field", str(where), f"{node.type} has no field '{entry.name}'; it is kept and ignored")
+        )
 
     # ---- what to build
 
@@ -121,9 +123,12 @@ class _Reader:
                 raise Unsupported(f"its result is needed, but it {layer.drop}", where=layer.place)
         reader = aliased([layer for layer in self.layers if layer in self.wanted])
         if reader is not None:
-            raise Unsupported("reads memory that an in-place layer has changed under another blob's name", where=reader.place,
-                              expected="in Caffe the result depends on how Reshape, Flatten and Split share memory",
-                              way_out="give the in-place layer a top of its own")
+            raise Unsupported(
+                "reads memory that an in-place layer has changed under another blob's name",
+                where=reader.place,
+                expected="in Caffe the result depends on how Reshape, Flatten and Split share memory",
+                way_out="give the in-place layer a top of its own",
+            )
 
     def _unknown_layer(self, layer: Wired) -> Unsupported:
         import difflib
@@ -134,8 +139,13 @@ class _Reader:
         made_by = ", ".join(f"'{b.producer.name}' ({b.producer.type})" for b in layer.bottoms) or "nothing"
         readers = ", ".join(f"'{r.name}' ({r.type})" for top in layer.tops for r in top.readers) or "nothing: it is an output"
         cut = " ".join(f"--cut-at {b.blob}" for b in layer.bottoms)
-        return Unsupported(f"layer type '{layer.type}' is not known" + (f" (is '{near[0]}' meant?)" if near else "") + f"; it reads {made_by} and is read by {readers}",
-                           where=layer.place, way_out=(f"cut the network before it with {cut}, or " if cut else "") + "teach bnfold the type with bnfold.caffe.layer")
+        return Unsupported(
+            f"layer type '{layer.type}' is not known"
+            + (f" (is '{near[0]}' meant?)" if near else "")
+            + f"; it reads {made_by} and is read by {readers}",
+            where=layer.place,
+            way_out=(f"cut the network before it with {cut}, or " if cut else "") + "teach bnfold the type with bnfold.caffe.layer",
+        )
 
     # ---- names
 
@@ -150,14 +160,17 @@ class _Reader:
         for version in versions:
             source = version.producer.kind is not None and version.producer.kind.role == "source"
             final = last[version.blob]
-            if version is final and version.blob not in self.names.values():
-                self.names[version] = version.blob
-            elif source and final not in self.results:
+            keeps = source and final not in self.results
+            if keeps or (version is final and version.blob not in self.names.values()):
                 self.names[version] = version.blob
             else:
                 self.names[version] = self._unique(f"{version.blob}/{version.producer.name}")
             if source and version is not final and final in self.results:
-                self._note(version.producer, "caffe.renamed-input", f"input '{version.blob}' is called '{self.names[version]}': an output has its name")
+                self._note(
+                    version.producer,
+                    "caffe.renamed-input",
+                    f"input '{version.blob}' is called '{self.names[version]}': an output has its name",
+                )
 
     def _unique(self, wish: str) -> str:
         name, count = wish, 1
@@ -178,7 +191,9 @@ class _Reader:
         if unknown:
             raise UsageError(f"--input-shape for '{unknown[0]}'", expected="an input: " + ", ".join(sorted(self.asked)))
         if len(self.inputs) > 1 and any(not name for name, _ in self.options.input_shapes):
-            raise UsageError("--input-shape without a name", expected="the name of one of " + ", ".join(version.blob for version, _ in self.inputs))
+            raise UsageError(
+                "--input-shape without a name", expected="the name of one of " + ", ".join(version.blob for version, _ in self.inputs)
+            )
         for version in self.results:
             assert version.value is not None
             self.build.result(version.value)
@@ -187,14 +202,28 @@ class _Reader:
         kind = wired.kind
         assert kind is not None and kind.function is not None
         self.build.source = Source(self.network.name, wired.place.line, name=wired.name, type=wired.type)
-        layer = Layer(wired.node, wired.index, wired.name, wired.type, self.build, self.weights, self.options, self.findings, self.reserved,
-                      lambda at, i, shape: self._input(wired, i, shape))
+        layer = Layer(
+            wired.node,
+            wired.index,
+            wired.name,
+            wired.type,
+            self.build,
+            self.weights,
+            self.options,
+            self.findings,
+            self.reserved,
+            lambda at, i, shape: self._input(wired, i, shape),
+        )
         function = kind.deploy if wired.deployed and kind.deploy else kind.function
         bottoms = [bottom.value for bottom in wired.uses]
         result = function(layer, *bottoms, **bind(function, kind.params, wired.node))
         self.weights.finish(layer)
         if wired.deployed:
-            self._note(wired, "caffe.deploy-form", f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is not the loss" if wired.tops else "")
+            self._note(
+                wired,
+                "caffe.deploy-form",
+                f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is not the loss" if wired.tops else "",
+            )
         self._take(layer, wired, result)
 
     def _take(self, layer: Layer, wired: Wired, result: Any) -> None:
@@ -206,13 +235,11 @@ class _Reader:
         for top, value in zip(wired.tops, values, strict=False):
             if top.producer is not wired or value is None:
                 continue
-            if value.producer() not in layer.made and value not in self.build.graph.inputs:
-                value = layer.op("Identity", value)
-            elif value in (v.value for v in wired.tops):
-                value = layer.op("Identity", value)
-            top.value = value
-            value.name = self.names[top]
-            node = value.producer()
+            made = value.producer() in layer.made or value in self.build.graph.inputs
+            fresh = made and value not in (other.value for other in wired.tops)
+            top.value = value if fresh else layer.op("Identity", value)
+            top.value.name = self.names[top]
+            node = top.value.producer()
             if main and node is not None:
                 node.name, main = self._node_name(wired.name or top.blob), False
 
@@ -222,7 +249,9 @@ class _Reader:
         return wish if count == 1 else f"{wish}/{count}"
 
     def _input(self, wired: Wired, index: int, shape: Shape | None) -> Value | None:
-        if index >= len(wired.tops) or (not [r for r in wired.tops[index].readers if r in self.wanted] and wired.tops[index] not in self.results):
+        if index >= len(wired.tops) or (
+            not [r for r in wired.tops[index].readers if r in self.wanted] and wired.tops[index] not in self.results
+        ):
             return None
         top = wired.tops[index]
         self.asked.add(top.blob)
@@ -249,9 +278,17 @@ class _Reader:
             elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:
                 self._note(layer, "caffe.unused-input", "dropped: nothing that is left reads it")
         if self.weights.unmatched:
-            names = ", ".join(f"'{entry.name}'" for entry in self.weights.unmatched[:4]) + (" ..." if len(self.weights.unmatched) > 4 else "")
-            self.findings.append(Finding("note", "caffe.unmatched-weights", str(self.weights_path),
-                                         f"{len(self.weights.unmatched)} layers of the weights file are not in the network: {names}"))
+            names = ", ".join(f"'{entry.name}'" for entry in self.weights.unmatched[:4]) + (
+                " ..." if len(self.weights.unmatched) > 4 else ""
+            )
+            self.findings.append(
+                Finding(
+                    "note",
+                    "caffe.unmatched-weights",
+                    str(self.weights_path),
+                    f"{len(self.weights.unmatched)} layers of the weights file are not in the network: {names}",
+                )
+            )
         if self.options.strict and (warning := next((f for f in self.findings if f.level == "warning"), None)):
             raise Malformed(f"{warning.text} (a warning, and --strict is on)", where=warning.where)
 
@@ -263,4 +300,3 @@ class _Reader:
             return "bvlc", "no batch norm that differs between dialects"
         names = sorted(set(chosen.values()))
         return ", ".join(sorted({name for name, _ in names})), "; ".join(sorted({reason for _, reason in names}))
-

@@ -30,11 +30,24 @@ TOKEN = re.compile(
     re.ASCII,
 )
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.S)
-ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"\\": b"\\", b"'": b"'", b'"': b'"', b"?": b"?"}
+ESCAPES = {
+    b"n": b"\n",
+    b"t": b"\t",
+    b"r": b"\r",
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"v": b"\v",
+    b"\\": b"\\",
+    b"'": b"'",
+    b'"': b'"',
+    b"?": b"?",
+}
 CLOSING = {"{": "}", "<": ">"}
 OPENING = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*(?:\n|$))*([A-Za-z_]\w*)\s*[:{<]")
 FIRST_FIELDS = frozenset(
-    b"name input input_dim input_shape layer layers state force_backward debug_info engine default_forward_type mem_param".split())
+    b"name input input_dim input_shape layer layers state force_backward debug_info engine default_forward_type mem_param".split()
+)
 
 
 def sniff(head: bytes) -> bool:
@@ -125,7 +138,7 @@ class _Parser:
         while at < len(content):
             found = match(content, at)
             if not found:
-                raise self.text.error(at, f"{_shown(content[at:at + 12])} is no part of text format", *self._hint(at))
+                raise self.text.error(at, f"{_shown(content[at : at + 12])} is no part of text format", *self._hint(at))
             kind = found.lastgroup
             if kind != "space":
                 yield Token(kind or "", found.group(), at)
@@ -165,9 +178,13 @@ class _Parser:
             if token.kind == "end":
                 if not closing:
                     return root
-                raise self.text.error(message.at, f"'{'{' if closing == '}' else '<'}' is never closed", f"'{closing}' before the end of the file")
+                raise self.text.error(
+                    message.at, f"'{'{' if closing == '}' else '<'}' is never closed", f"'{closing}' before the end of the file"
+                )
             if token.kind != "name":
-                raise self.text.error(token.at, f"{_shown(token.text)} where a field begins", "a field name" + (f" or '{closing}'" if closing else ""))
+                raise self.text.error(
+                    token.at, f"{_shown(token.text)} where a field begins", "a field name" + (f" or '{closing}'" if closing else "")
+                )
             self._field(token, open_, lists)
 
     def _field(self, name: Token, open_: list[tuple[Message, str]], lists: list[tuple[str, int]]) -> None:

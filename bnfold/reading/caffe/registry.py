@@ -62,8 +62,15 @@ class Kind:
 LAYERS: dict[str, Kind] = {}
 
 
-def layer(*types: str, param: str | tuple[str, ...] = (), ignoring: Mapping[str, str] | None = None, role: str = "inference",
-          inplace: bool = False, origin: str = "", deploy: Callable[..., Any] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def layer(
+    *types: str,
+    param: str | tuple[str, ...] = (),
+    ignoring: Mapping[str, str] | None = None,
+    role: str = "inference",
+    inplace: bool = False,
+    origin: str = "",
+    deploy: Callable[..., Any] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as the reader of one or more types of layer. See the head of this file, and Kind for the options."""
     if not types:
         raise UsageError("layer() without a type of layer", expected="its name, as in @layer('MyLayer')")

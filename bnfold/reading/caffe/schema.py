@@ -20,7 +20,12 @@ from .prototxt import Entry, Message, Scalar, Text
 from .table import ENUMS, MESSAGES
 
 INTEGER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9]\d*)")
-LIMITS = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1), "uint32": (0, (1 << 32) - 1), "uint64": (0, (1 << 64) - 1)}
+LIMITS = {
+    "int32": (-(1 << 31), (1 << 31) - 1),
+    "int64": (-(1 << 63), (1 << 63) - 1),
+    "uint32": (0, (1 << 32) - 1),
+    "uint64": (0, (1 << 64) - 1),
+}
 BOOLS = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
 SPECIAL = {"inf": "inf", "infinity": "inf", "inff": "inf", "nan": "nan", "nanf": "nan"}
 Unknown = Callable[["Node", Entry], None]
@@ -84,7 +89,11 @@ def typed(message: Message, type_: str, text: Text, unknown: Unknown) -> Node:
                 unknown(node, entry)
             continue
         if entry.name in node.fields and row[1] != "repeated":
-            raise text.error(entry.at, f"'{entry.name}' is given twice", f"once, as the field is single (first in line {text.position(node.fields[entry.name][0].at)[0]})")
+            raise text.error(
+                entry.at,
+                f"'{entry.name}' is given twice",
+                f"once, as the field is single (first in line {text.position(node.fields[entry.name][0].at)[0]})",
+            )
         node.put(entry.name, _value(entry, row[2], text, unknown), entry.at)
     for name, row in rows.items():
         if row[1] == "required" and name not in node.fields:

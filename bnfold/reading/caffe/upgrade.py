@@ -16,22 +16,73 @@ from .schema import Given, Node
 from .table import MESSAGES
 
 V1_TYPES = {
-    "NONE": "", "ABSVAL": "AbsVal", "ACCURACY": "Accuracy", "ARGMAX": "ArgMax", "BNLL": "BNLL", "CONCAT": "Concat",
-    "CONTRASTIVE_LOSS": "ContrastiveLoss", "CONVOLUTION": "Convolution", "DATA": "Data", "DECONVOLUTION": "Deconvolution",
-    "DROPOUT": "Dropout", "DUMMY_DATA": "DummyData", "EUCLIDEAN_LOSS": "EuclideanLoss", "ELTWISE": "Eltwise", "EXP": "Exp",
-    "FLATTEN": "Flatten", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output", "HINGE_LOSS": "HingeLoss", "IM2COL": "Im2col",
-    "IMAGE_DATA": "ImageData", "INFOGAIN_LOSS": "InfogainLoss", "INNER_PRODUCT": "InnerProduct", "LRN": "LRN",
-    "MEMORY_DATA": "MemoryData", "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss", "MVN": "MVN", "POOLING": "Pooling",
-    "POWER": "Power", "RELU": "ReLU", "RELU6": "ReLU6", "SIGMOID": "Sigmoid",
-    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss", "SILENCE": "Silence", "SLICE": "Slice", "SOFTMAX": "Softmax",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss", "SPLIT": "Split", "TANH": "TanH", "THRESHOLD": "Threshold", "WINDOW_DATA": "WindowData",
+    "NONE": "",
+    "ABSVAL": "AbsVal",
+    "ACCURACY": "Accuracy",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "CONCAT": "Concat",
+    "CONTRASTIVE_LOSS": "ContrastiveLoss",
+    "CONVOLUTION": "Convolution",
+    "DATA": "Data",
+    "DECONVOLUTION": "Deconvolution",
+    "DROPOUT": "Dropout",
+    "DUMMY_DATA": "DummyData",
+    "EUCLIDEAN_LOSS": "EuclideanLoss",
+    "ELTWISE": "Eltwise",
+    "EXP": "Exp",
+    "FLATTEN": "Flatten",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "HINGE_LOSS": "HingeLoss",
+    "IM2COL": "Im2col",
+    "IMAGE_DATA": "ImageData",
+    "INFOGAIN_LOSS": "InfogainLoss",
+    "INNER_PRODUCT": "InnerProduct",
+    "LRN": "LRN",
+    "MEMORY_DATA": "MemoryData",
+    "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
+    "MVN": "MVN",
+    "POOLING": "Pooling",
+    "POWER": "Power",
+    "RELU": "ReLU",
+    "RELU6": "ReLU6",
+    "SIGMOID": "Sigmoid",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
+    "SILENCE": "Silence",
+    "SLICE": "Slice",
+    "SOFTMAX": "Softmax",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "SPLIT": "Split",
+    "TANH": "TanH",
+    "THRESHOLD": "Threshold",
+    "WINDOW_DATA": "WindowData",
 }
 V0_TYPES = {
-    "accuracy": "ACCURACY", "bnll": "BNLL", "concat": "CONCAT", "conv": "CONVOLUTION", "data": "DATA", "dropout": "DROPOUT",
-    "euclidean_loss": "EUCLIDEAN_LOSS", "flatten": "FLATTEN", "hdf5_data": "HDF5_DATA", "hdf5_output": "HDF5_OUTPUT",
-    "im2col": "IM2COL", "images": "IMAGE_DATA", "infogain_loss": "INFOGAIN_LOSS", "innerproduct": "INNER_PRODUCT", "lrn": "LRN",
-    "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS", "pool": "POOLING", "relu": "RELU", "sigmoid": "SIGMOID",
-    "softmax": "SOFTMAX", "softmax_loss": "SOFTMAX_LOSS", "split": "SPLIT", "tanh": "TANH", "window_data": "WINDOW_DATA",
+    "accuracy": "ACCURACY",
+    "bnll": "BNLL",
+    "concat": "CONCAT",
+    "conv": "CONVOLUTION",
+    "data": "DATA",
+    "dropout": "DROPOUT",
+    "euclidean_loss": "EUCLIDEAN_LOSS",
+    "flatten": "FLATTEN",
+    "hdf5_data": "HDF5_DATA",
+    "hdf5_output": "HDF5_OUTPUT",
+    "im2col": "IM2COL",
+    "images": "IMAGE_DATA",
+    "infogain_loss": "INFOGAIN_LOSS",
+    "innerproduct": "INNER_PRODUCT",
+    "lrn": "LRN",
+    "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS",
+    "pool": "POOLING",
+    "relu": "RELU",
+    "sigmoid": "SIGMOID",
+    "softmax": "SOFTMAX",
+    "softmax_loss": "SOFTMAX_LOSS",
+    "split": "SPLIT",
+    "tanh": "TANH",
+    "window_data": "WINDOW_DATA",
 }
 _FILLED = {"num_output": "num_output", "biasterm": "bias_term", "weight_filler": "weight_filler", "bias_filler": "bias_filler"}
 _WINDOW = {"pad": "pad", "kernelsize": "kernel_size", "stride": "stride"}
@@ -46,8 +97,10 @@ V0_PARAMETERS = {  # V0 type -> (parameter message of V1, V0 field -> its field)
     "lrn": [("lrn_param", {"local_size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"})],
     "concat": [("concat_param", {"concat_dim": "concat_dim"})],
     "data": [("data_param", _IMAGES), ("transform_param", _SHAPED)],
-    "images": [("image_data_param", _IMAGES | {"new_height": "new_height", "new_width": "new_width", "shuffle_images": "shuffle"}),
-               ("transform_param", _SHAPED)],
+    "images": [
+        ("image_data_param", _IMAGES | {"new_height": "new_height", "new_width": "new_width", "shuffle_images": "shuffle"}),
+        ("transform_param", _SHAPED),
+    ],
     "hdf5_data": [("hdf5_data_param", {"source": "source", "batchsize": "batch_size"})],
     "window_data": [("window_data_param", {"source": "source", "batchsize": "batch_size"}), ("transform_param", _SHAPED)],
     "infogain_loss": [("infogain_loss_param", {"source": "source"})],
@@ -95,7 +148,11 @@ def _from_v0(outer: Node) -> Node:
         layer.put(message, parameters)
         used.update(renamed)
     if stray := next((name for name in inner.fields if name not in used), None):
-        raise inner.error(stray, f"'{stray}' in a V0 layer of type '{kind}'", "a parameter of that type: " + (", ".join(sorted(used - V0_SPENT)) or "it has none"))
+        raise inner.error(
+            stray,
+            f"'{stray}' in a V0 layer of type '{kind}'",
+            "a parameter of that type: " + (", ".join(sorted(used - V0_SPENT)) or "it has none"),
+        )
     return layer
 
 
@@ -114,7 +171,9 @@ def _without_padding(layers: list[Node]) -> Iterator[Node]:
                 continue
             parameters = {"CONVOLUTION": "convolution_param", "POOLING": "pooling_param"}.get(kind)
             if not parameters or len(layer.all("bottom")) != 1:
-                raise layer.error("bottom", f"a padding layer is read by a layer of type {kind}", "a convolution or pooling layer of one bottom")
+                raise layer.error(
+                    "bottom", f"a padding layer is read by a layer of type {kind}", "a convolution or pooling layer of one bottom"
+                )
             source, pad = pads[given.value]
             layer.fields["bottom"][i] = Given(source, given.at)
             layer.get(parameters).fields["pad"] = [Given(pad, given.at)]
@@ -163,7 +222,9 @@ def _inputs(net: Node) -> list[Node]:
     have = len(shapes) if shapes else len(dims) // 4
     if have < len(names):
         given = f"{len(shapes)} input_shape" if shapes else f"{len(dims)} input_dim"
-        raise net.error("input_shape" if shapes else "input_dim", f"{given} for {len(names)} inputs", "one input_shape, or four input_dim, for each")
+        raise net.error(
+            "input_shape" if shapes else "input_dim", f"{given} for {len(names)} inputs", "one input_shape, or four input_dim, for each"
+        )
     layer = Node("LayerParameter", net.text, names[0].at)
     layer.put("name", "input")
     layer.put("type", "Input")
@@ -172,7 +233,7 @@ def _inputs(net: Node) -> list[Node]:
         layer.put("top", name.value, name.at)
         shape = shapes[i] if shapes else Node("BlobShape", net.text, dims[4 * i].at)
         if not shapes:
-            shape.fields["dim"] = dims[4 * i:4 * i + 4]
+            shape.fields["dim"] = dims[4 * i : 4 * i + 4]
         parameters.put("shape", shape)
     layer.put("input_param", parameters)
     return [layer]

@@ -55,6 +55,8 @@ def _blob(dataset: Any, path: Path, name: str, index: int) -> Blob:
     if dataset.dtype.kind != "f":
         raise Malformed(f"blob {index} of layer '{name}' has type {dataset.dtype}", where=path, expected="floating-point values")
     if dataset.size * dataset.dtype.itemsize > max(path.stat().st_size, 1 << 20) * 1024:  # compressed at most about a thousandfold
-        raise Malformed(f"blob {index} of layer '{name}' claims {dataset.size:,} values", where=path, expected="no more than the file can hold")
+        raise Malformed(
+            f"blob {index} of layer '{name}' claims {dataset.size:,} values", where=path, expected="no more than the file can hold"
+        )
     values = np.ascontiguousarray(dataset[()], "<f4")
     return Blob(memoryview(values.tobytes()), tuple(int(d) for d in dataset.shape), pieces=[Piece(0, values.size, "<f4", 4)])

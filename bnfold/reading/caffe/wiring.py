@@ -104,11 +104,13 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
     for index, node in enumerate(nodes):
         layer = Wired(node, index, lookup(str(node.get("type") or "")))
         if not layer.type:
-            raise layer.error("type", 0, "a layer without a type", "type: \"...\"")
+            raise layer.error("type", 0, "a layer without a type", 'type: "..."')
         layers.append(layer)
         for i, name in enumerate(node.all("bottom")):
             if name not in current:
-                raise layer.error("bottom", i, f"unknown bottom '{name}'", "a blob that an earlier layer produces", _meant(name, current, nodes[index:]))
+                raise layer.error(
+                    "bottom", i, f"unknown bottom '{name}'", "a blob that an earlier layer produces", _meant(name, current, nodes[index:])
+                )
             layer.bottoms.append(current[name])
         _check_count(layer)
         for i, name in enumerate(node.all("top")):
@@ -148,12 +150,19 @@ def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Versio
         if layer.kind is not None and not layer.kind.inplace:
             raise layer.error("top", i, f"'{name}' is bottom and top of a layer that cannot work in place", "a top of another name")
         if below.readers or bottoms.count(name) > 1:
-            raise layer.error("top", i, f"in place on '{name}', which " + (f"'{below.readers[0].name}' has read already" if below.readers else "the layer reads twice"),
-                              "a blob that nobody else reads before")
+            raise layer.error(
+                "top",
+                i,
+                f"in place on '{name}', which "
+                + (f"'{below.readers[0].name}' has read already" if below.readers else "the layer reads twice"),
+                "a blob that nobody else reads before",
+            )
         return below if layer.kind is not None and layer.kind.role == "identity" else Version(name, layer, memory=below.memory)
     if name in current:
         first = current[name].producer
-        raise layer.error("top", i, f"top '{name}' is produced already, by '{first.name}' in line {first.place.line}", "a name that no layer above has")
+        raise layer.error(
+            "top", i, f"top '{name}' is produced already, by '{first.name}' in line {first.place.line}", "a name that no layer above has"
+        )
     alias = layer.type in ALIASES or (layer.type in ("Concat", "Slice") and len(bottoms) == 1 and len(layer.node.all("top")) == 1)
     return Version(name, layer, memory=layer.bottoms[0].memory if alias and layer.bottoms else object())
 
@@ -206,7 +215,18 @@ def drop_training(layers: Sequence[Wired], data_tops_given: Sequence[str]) -> No
                     top.absent = f"which '{layer.name}' ({layer.type}) made while training"
 
 
-LABELLED = ("Data", "ImageData", "HDF5Data", "WindowData", "MemoryData", "AnnotatedData", "VideoData", "DenseImageData", "SegData", "ImageSegData")
+LABELLED = (
+    "Data",
+    "ImageData",
+    "HDF5Data",
+    "WindowData",
+    "MemoryData",
+    "AnnotatedData",
+    "VideoData",
+    "DenseImageData",
+    "SegData",
+    "ImageSegData",
+)
 
 
 def outputs(layers: Sequence[Wired]) -> list[Version]:

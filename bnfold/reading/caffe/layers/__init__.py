@@ -5,5 +5,18 @@ Formulas are Caffe's own; where a fork's layer has none that is published, the f
 
 from . import activation, convolution, data, detection, loss, normalization, pooling, product, recurrent, region, resize, shape, statistics
 
-__all__ = ["activation", "convolution", "data", "detection", "loss", "normalization", "pooling", "product", "recurrent", "region", "resize",
-           "shape", "statistics"]
+__all__ = [
+    "activation",
+    "convolution",
+    "data",
+    "detection",
+    "loss",
+    "normalization",
+    "pooling",
+    "product",
+    "recurrent",
+    "region",
+    "resize",
+    "shape",
+    "statistics",
+]

@@ -88,7 +88,7 @@ def swish(at: Layer, x: Value, *, beta: float = 1.0) -> Value:
 
 
 @layer("Clip", param="clip_param", inplace=True)
-def clip(at: Layer, x: Value, *, min: float, max: float) -> Value:  # noqa: A002  (the schema's names)
+def clip(at: Layer, x: Value, *, min: float, max: float) -> Value:
     """min(max(x, low), high)"""
     return at.op("Clip", x, at.scalar(min, "low"), at.scalar(max, "high"))
 
@@ -99,8 +99,14 @@ def threshold(at: Layer, x: Value, *, threshold: float = 0.0) -> Value:
     return at.cast(at.op("Greater", x, at.scalar(threshold, "threshold"), dtype=BOOL), FLOAT)
 
 
-@layer("Dropout", "SpatialDropout", param=("dropout_param", "spatial_dropout_param"), role="identity", inplace=True,
-       ignoring={"dropout_ratio": "training", "engine": ENGINE, "random_seed": "training"})
+@layer(
+    "Dropout",
+    "SpatialDropout",
+    param=("dropout_param", "spatial_dropout_param"),
+    role="identity",
+    inplace=True,
+    ignoring={"dropout_ratio": "training", "engine": ENGINE, "random_seed": "training"},
+)
 def dropout(at: Layer, x: Value, *, sample_weights_test: bool = False) -> Value:
     """x: nothing is dropped, and nothing rescaled, at inference"""
     at.expect("sample_weights_test", sample_weights_test, False)
@@ -159,7 +165,11 @@ def eltwise(at: Layer, first: Value, second: Value, *more: Value, operation: str
     if other := next((x for x in xs if dims(x) != dims(first)), None):
         raise at.malformed(f"bottoms of shapes {shown(dims(first))} and {shown(dims(other))}", "one shape")
     if coeff and (operation == "PROD" or len(coeff) != len(xs)):
-        raise at.malformed(f"{len(coeff)} coefficients for {operation} of {len(xs)} bottoms", "one for each bottom of a SUM, or none", at=("eltwise_param", "coeff"))
+        raise at.malformed(
+            f"{len(coeff)} coefficients for {operation} of {len(xs)} bottoms",
+            "one for each bottom of a SUM, or none",
+            at=("eltwise_param", "coeff"),
+        )
     if operation == "MAX":
         return at.op("Max", *xs)
     if operation == "SUM":
@@ -175,5 +185,7 @@ def axpy(at: Layer, a: Value, x: Value, y: Value) -> Value:
     """a x + y with one factor for each plane"""
     shape = at.rank(x, 4)
     if dims(y) != shape or dims(a) not in (shape[:2], (*shape[:2], 1, 1)):
-        raise at.malformed(f"bottoms of shapes {shown(dims(a))}, {shown(shape)} and {shown(dims(y))}", "(N, C[, 1, 1]) and two blobs (N, C, H, W)")
+        raise at.malformed(
+            f"bottoms of shapes {shown(dims(a))}, {shown(shape)} and {shown(dims(y))}", "(N, C[, 1, 1]) and two blobs (N, C, H, W)"
+        )
     return at.op("Add", at.op("Mul", at.reshape(a, (*shape[:2], 1, 1)), x, shape=shape), y)

@@ -30,7 +30,9 @@ def input_(at: Layer, *, shape: tuple[Node, ...] = ()) -> list[Value | None]:
     return [at.input(i, shapes[i] if shapes else None) for i in range(len(at.tops))]
 
 
-@layer("Data", "ImageData", "HDF5Data", "WindowData", "AnnotatedData", "VideoData", "DenseImageData", "SegData", "ImageSegData", role="source")
+@layer(
+    "Data", "ImageData", "HDF5Data", "WindowData", "AnnotatedData", "VideoData", "DenseImageData", "SegData", "ImageSegData", role="source"
+)
 def data(at: Layer) -> list[Value | None]:
     """A graph input in place of a data source: batch and image size as its parameters tell them"""
     batch = next((int(p.get("batch_size")) for p in _messages(at) if p.has("batch_size")), 1) or 1
@@ -78,8 +80,16 @@ def memory_data(at: Layer, *, batch_size: int, channels: int, height: int, width
 
 
 @layer("DummyData", param="dummy_data_param", role="source")
-def dummy_data(at: Layer, *, data_filler: tuple[Node, ...] = (), shape: tuple[Node, ...] = (), num: tuple[int, ...] = (), channels: tuple[int, ...] = (),
-               height: tuple[int, ...] = (), width: tuple[int, ...] = ()) -> list[Value | None]:
+def dummy_data(
+    at: Layer,
+    *,
+    data_filler: tuple[Node, ...] = (),
+    shape: tuple[Node, ...] = (),
+    num: tuple[int, ...] = (),
+    channels: tuple[int, ...] = (),
+    height: tuple[int, ...] = (),
+    width: tuple[int, ...] = (),
+) -> list[Value | None]:
     """Constants where the filler is constant; a graph input where Caffe draws new numbers each time"""
     count = len(at.tops)
     shapes = [dims_of(at, s) for s in shape] or list(zip(num, channels, height, width, strict=False))
@@ -91,7 +101,9 @@ def dummy_data(at: Layer, *, data_filler: tuple[Node, ...] = (), shape: tuple[No
         wanted = shapes[i if len(shapes) > 1 else 0]
         filler = data_filler[i if len(data_filler) > 1 else 0] if data_filler else None
         if filler is not None and filler.get("type") != "constant":
-            at.note("caffe.random-data", f"'{at.tops[i]}' is drawn anew at each pass ({filler.get('type')}); it becomes an input", "warning")
+            at.note(
+                "caffe.random-data", f"'{at.tops[i]}' is drawn anew at each pass ({filler.get('type')}); it becomes an input", "warning"
+            )
             values.append(at.input(i, wanted))
             continue
         value = np.array([filler.get("value") if filler is not None else 0.0], np.float32)

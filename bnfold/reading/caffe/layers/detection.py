@@ -19,9 +19,25 @@ SAME_RATIO = 1e-6
 
 
 @layer("PriorBox", param=PRIOR, origin="ssd")
-def prior_box(at: Layer, x: Value, image: Value, *, min_size: tuple[float, ...] = (), max_size: tuple[float, ...] = (), aspect_ratio: tuple[float, ...] = (),
-              flip: bool = True, clip: bool = False, variance: tuple[float, ...] = (), img_size: int | None = None, img_h: int | None = None,
-              img_w: int | None = None, step: float | None = None, step_h: float | None = None, step_w: float | None = None, offset: float = 0.5) -> Value:
+def prior_box(
+    at: Layer,
+    x: Value,
+    image: Value,
+    *,
+    min_size: tuple[float, ...] = (),
+    max_size: tuple[float, ...] = (),
+    aspect_ratio: tuple[float, ...] = (),
+    flip: bool = True,
+    clip: bool = False,
+    variance: tuple[float, ...] = (),
+    img_size: int | None = None,
+    img_h: int | None = None,
+    img_w: int | None = None,
+    step: float | None = None,
+    step_h: float | None = None,
+    step_w: float | None = None,
+    offset: float = 0.5,
+) -> Value:
     """Boxes around every cell of a feature map, and their variances; a constant, as only shapes are read
 
     Top (1, 2, H W P 4): corners by image size, then variances. A cell has, for each min_size, a square of it, a square of
@@ -55,9 +71,15 @@ def prior_box(at: Layer, x: Value, image: Value, *, min_size: tuple[float, ...] 
 
 def _check_sizes(at: Layer, min_size: Sequence[float], max_size: Sequence[float], variance: Sequence[float]) -> None:
     if not min_size or any(not 0 < s < 1e6 for s in min_size):
-        raise at.malformed(f"min_size is {shown(min_size)}" if min_size else "'min_size' is missing", "positive sizes", at=(PRIOR, "min_size"))
-    if max_size and (len(max_size) != len(min_size) or any(not small < large < 1e6 for small, large in zip(min_size, max_size, strict=True))):
-        raise at.malformed(f"max_size is {shown(max_size)} for a min_size of {shown(min_size)}", "none, or one for each and larger", at=(PRIOR, "max_size"))
+        raise at.malformed(
+            f"min_size is {shown(min_size)}" if min_size else "'min_size' is missing", "positive sizes", at=(PRIOR, "min_size")
+        )
+    if max_size and (
+        len(max_size) != len(min_size) or any(not small < large < 1e6 for small, large in zip(min_size, max_size, strict=True))
+    ):
+        raise at.malformed(
+            f"max_size is {shown(max_size)} for a min_size of {shown(min_size)}", "none, or one for each and larger", at=(PRIOR, "max_size")
+        )
     if len(variance) not in (0, 1, 4) or any(not v > 0 for v in variance):
         raise at.malformed(f"variance is {shown(variance)}", "one positive number, or four", at=(PRIOR, "variance"))
 
@@ -83,11 +105,28 @@ def _shapes(min_size: Sequence[float], max_size: Sequence[float], ratios: Sequen
     return np.array(shapes)
 
 
-@layer("DetectionOutput", param="detection_output_param", origin="ssd", ignoring={
-    "save_output_param": "writes files", "visualize": "draws", "visualize_threshold": "draws", "save_file": "writes files"})
-def detection_output(at: Layer, loc: Value, conf: Value, prior: Value, *, num_classes: int, share_location: bool = True, background_label_id: int = 0,
-                     nms_param: Node | None = None, code_type: str = "CORNER", variance_encoded_in_target: bool = False, keep_top_k: int = -1,
-                     confidence_threshold: float | None = None, objectness_score: float = 0.01) -> Value:
+@layer(
+    "DetectionOutput",
+    param="detection_output_param",
+    origin="ssd",
+    ignoring={"save_output_param": "writes files", "visualize": "draws", "visualize_threshold": "draws", "save_file": "writes files"},
+)
+def detection_output(
+    at: Layer,
+    loc: Value,
+    conf: Value,
+    prior: Value,
+    *,
+    num_classes: int,
+    share_location: bool = True,
+    background_label_id: int = 0,
+    nms_param: Node | None = None,
+    code_type: str = "CORNER",
+    variance_encoded_in_target: bool = False,
+    keep_top_k: int = -1,
+    confidence_threshold: float | None = None,
+    objectness_score: float = 0.01,
+) -> Value:
     """Decoded boxes after non-maximum suppression: rows of (image, label, score, x1, y1, x2, y2)
 
     For each class but the background: the top_k best scores above the threshold, suppressed by overlap; of all classes the keep_top_k
@@ -96,10 +135,14 @@ def detection_output(at: Layer, loc: Value, conf: Value, prior: Value, *, num_cl
     count, batch = math.prod(dims(prior)[2:]) // 4, dims(loc)[0]
     locations = 1 if share_location else num_classes
     if math.prod(dims(loc)) != batch * count * locations * 4 or math.prod(dims(conf)) != batch * count * num_classes or not count:
-        raise at.malformed(f"locations {shown(dims(loc))} and confidences {shown(dims(conf))} for {count} boxes of {num_classes} classes",
-                           "4 locations and num_classes confidences for each box")
+        raise at.malformed(
+            f"locations {shown(dims(loc))} and confidences {shown(dims(conf))} for {count} boxes of {num_classes} classes",
+            "4 locations and num_classes confidences for each box",
+        )
     classes = [c for c in range(num_classes) if c != background_label_id]
-    overlap, top_k, eta = ((nms_param.get("nms_threshold"), nms_param.get("top_k"), nms_param.get("eta")) if nms_param is not None else (0.3, None, 1.0))
+    overlap, top_k, eta = (
+        (nms_param.get("nms_threshold"), nms_param.get("top_k"), nms_param.get("eta")) if nms_param is not None else (0.3, None, 1.0)
+    )
     at.expect("eta", eta, 1.0)
     boxes = _decoded(at, at.reshape(loc, (batch, count, locations, 4)), prior, count, code_type, variance_encoded_in_target)
     boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
@@ -131,8 +174,9 @@ def _decoded(at: Layer, loc: Value, prior: Value, count: int, code_type: str, en
     return at.op("Concat", *corners, shape=dims(loc), axis=3)
 
 
-def _image(at: Layer, item: int, boxes: Value, scores: Value, classes: Sequence[int], shared: bool,
-           limits: tuple[int, float, float | None, int]) -> Value:
+def _image(
+    at: Layer, item: int, boxes: Value, scores: Value, classes: Sequence[int], shared: bool, limits: tuple[int, float, float | None, int]
+) -> Value:
     """The rows of one image, (K, 7)."""
     best, overlap, threshold, keep = limits
     _, all_classes, count = dims(scores)
@@ -145,9 +189,16 @@ def _image(at: Layer, item: int, boxes: Value, scores: Value, classes: Sequence[
     low, high = at.cut(picked, 2, 0, 2), at.cut(picked, 2, 2, 4)
     upright = at.op("Concat", low, at.op("Max", low, high), shape=dims(picked), axis=2)  # an inverted box overlaps nothing in Caffe
     kept = f"{at.name}/kept_{item}"
-    chosen = at.op("NonMaxSuppression", upright, at.reshape(top, (len(classes), 1, best)), at.constant(np.array([best]), "most"),
-                   at.constant(np.array([min(overlap, 1.0)], np.float32), "overlap"),
-                   at.constant(np.array([threshold], np.float32), "threshold") if threshold is not None else None, shape=(kept, 3), dtype=INT64)
+    chosen = at.op(
+        "NonMaxSuppression",
+        upright,
+        at.reshape(top, (len(classes), 1, best)),
+        at.constant(np.array([best]), "most"),
+        at.constant(np.array([min(overlap, 1.0)], np.float32), "overlap"),
+        at.constant(np.array([threshold], np.float32), "threshold") if threshold is not None else None,
+        shape=(kept, 3),
+        dtype=INT64,
+    )
     flat = at.op("MatMul", chosen, at.constant(np.array([best, 0, 1]), "strides"), shape=(kept,))
     flat = _ordered(at, flat, at.reshape(top, (len(classes) * best,)), keep, kept)
     row = at.op("Div", flat, at.constant(np.int64(best), "best", np.int64), shape=(kept,))
@@ -184,5 +235,3 @@ def _found(at: Layer, rows: Sequence[Value], batch: int) -> Value:
     both = at.op("Concat", total, at.constant(nothing, "nothing"), shape=(f"{found}_or_none", 7), axis=0)
     result = at.op("Slice", both, zero, end, zero, shape=(found, 7))
     return at.op("Reshape", result, at.constant(np.array([1, 1, -1, 7]), "shape"), shape=(1, 1, found, 7))
-
-

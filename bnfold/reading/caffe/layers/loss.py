@@ -19,17 +19,43 @@ from .statistics import softmax
 SMALLEST = 1.1754943508222875e-38  # FLT_MIN: the smallest probability that SoftmaxWithLoss takes a logarithm of
 THRESHOLD = 1e-20  # the same for MultinomialLogisticLoss and InfogainLoss
 
-dropped("MultiBoxLoss", "DetectionEvaluate", "SegmentationEvaluate", "SmoothL1Loss", "BoxAnnotatorOHEM", "CenterLoss", "TripletLoss", "MarginInnerProduct",
-        "SegAccuracy", "MultiAccuracy", "UniqueLabel", "MatWrite", "HDF5Output", "LossWeight", "KnowledgeDistillation", "EvalDetection",
-        about="training or evaluation")
-dropped("Yolov3DetectionOutput", "YoloDetectionOutput", "Yolov3", "YoloSeg", "RegionLoss", "Region", "RegionOutput", "DetectionOutputEvaluate",
-        about="post-processing; what it reads becomes an output", origin="mobilenet-yolo")
+dropped(
+    "MultiBoxLoss",
+    "DetectionEvaluate",
+    "SegmentationEvaluate",
+    "SmoothL1Loss",
+    "BoxAnnotatorOHEM",
+    "CenterLoss",
+    "TripletLoss",
+    "MarginInnerProduct",
+    "SegAccuracy",
+    "MultiAccuracy",
+    "UniqueLabel",
+    "MatWrite",
+    "HDF5Output",
+    "LossWeight",
+    "KnowledgeDistillation",
+    "EvalDetection",
+    about="training or evaluation",
+)
+dropped(
+    "Yolov3DetectionOutput",
+    "YoloDetectionOutput",
+    "Yolov3",
+    "YoloSeg",
+    "RegionLoss",
+    "Region",
+    "RegionOutput",
+    "DetectionOutputEvaluate",
+    about="post-processing; what it reads becomes an output",
+    origin="mobilenet-yolo",
+)
 
 
 def _split(at: Layer, x: Value, axis: int) -> tuple[int, int, int]:
     """(outer, classes, inner) of a prediction."""
     shape = dims(x)
-    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1:])
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 def _labels(at: Layer, label: Value, outer: int, inner: int) -> Value:
@@ -78,9 +104,15 @@ def _mode(at: Layer, default: str) -> str:
     return "VALID" if given.get("normalize") else "BATCH_SIZE"
 
 
-def _plain(at: Layer, label_smoothing: float, class_weighting: tuple[float, ...], weight_by_label_freqs: bool, pre_fixed_normalizer: float) -> None:
-    for field, value, usual in (("label_smoothing", label_smoothing, 0.0), ("class_weighting", class_weighting, ()),
-                                ("weight_by_label_freqs", weight_by_label_freqs, False), ("pre_fixed_normalizer", pre_fixed_normalizer, 1.0)):
+def _plain(
+    at: Layer, label_smoothing: float, class_weighting: tuple[float, ...], weight_by_label_freqs: bool, pre_fixed_normalizer: float
+) -> None:
+    for field, value, usual in (
+        ("label_smoothing", label_smoothing, 0.0),
+        ("class_weighting", class_weighting, ()),
+        ("weight_by_label_freqs", weight_by_label_freqs, False),
+        ("pre_fixed_normalizer", pre_fixed_normalizer, 1.0),
+    ):
         at.expect(field, value, usual)
 
 
@@ -93,8 +125,18 @@ def _probabilities(at: Layer, x: Value, *, axis: int = 1) -> Value:
 
 
 @layer("SoftmaxWithLoss", param=("softmax_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS)
-def softmax_with_loss(at: Layer, x: Value, label: Value, *, axis: int = 1, ignore_label: int | None = None, label_smoothing: float = 0.0,
-                      class_weighting: tuple[float, ...] = (), weight_by_label_freqs: bool = False, pre_fixed_normalizer: float = 1.0) -> list[Value]:
+def softmax_with_loss(
+    at: Layer,
+    x: Value,
+    label: Value,
+    *,
+    axis: int = 1,
+    ignore_label: int | None = None,
+    label_smoothing: float = 0.0,
+    class_weighting: tuple[float, ...] = (),
+    weight_by_label_freqs: bool = False,
+    pre_fixed_normalizer: float = 1.0,
+) -> list[Value]:
     """-log of the label's probability, averaged; without a label the softmax itself"""
     _plain(at, label_smoothing, class_weighting, weight_by_label_freqs, pre_fixed_normalizer)
     where = at.axis(axis, len(dims(x)), ("softmax_param", "axis"))
@@ -111,8 +153,17 @@ def _sigmoid(at: Layer, x: Value) -> Value:
 
 
 @layer("SigmoidCrossEntropyLoss", param="loss_param", role="loss", deploy=_sigmoid, ignoring=LOSS)
-def sigmoid_cross_entropy_loss(at: Layer, x: Value, target: Value, *, ignore_label: int | None = None, label_smoothing: float = 0.0,
-                               class_weighting: tuple[float, ...] = (), weight_by_label_freqs: bool = False, pre_fixed_normalizer: float = 1.0) -> list[Value]:
+def sigmoid_cross_entropy_loss(
+    at: Layer,
+    x: Value,
+    target: Value,
+    *,
+    ignore_label: int | None = None,
+    label_smoothing: float = 0.0,
+    class_weighting: tuple[float, ...] = (),
+    weight_by_label_freqs: bool = False,
+    pre_fixed_normalizer: float = 1.0,
+) -> list[Value]:
     """log(1 + exp(x)) - x target, averaged over the batch; without a target the sigmoid itself"""
     _plain(at, label_smoothing, class_weighting, weight_by_label_freqs, pre_fixed_normalizer)
     target = _alike(at, x, target)
@@ -155,7 +206,9 @@ def hinge_loss(at: Layer, x: Value, label: Value, *, norm: str = "L1") -> Value:
     labels = _labels(at, label, batch, 1)
     own = at.op("Equal", labels, at.constant(np.arange(classes)[None, :], "classes"), shape=(batch, classes), dtype=BOOL)
     scores = at.reshape(x, (batch, classes))
-    margins = at.op("Relu", at.op("Add", at.op("Where", own, at.op("Neg", scores), scores, shape=(batch, classes), dtype=FLOAT), at.scalar(1.0, "one")))
+    margins = at.op(
+        "Relu", at.op("Add", at.op("Where", own, at.op("Neg", scores), scores, shape=(batch, classes), dtype=FLOAT), at.scalar(1.0, "one"))
+    )
     return affine(at, _squares(at, margins) if norm == "L2" else _total(at, margins), 1.0 / batch, 0.0)
 
 
@@ -175,9 +228,20 @@ def contrastive_loss(at: Layer, a: Value, b: Value, similar: Value, *, margin: f
 
 
 @layer("InfogainLoss", param=("infogain_loss_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS)
-def infogain_loss(at: Layer, x: Value, label: Value, gains: Value | None = None, *, axis: int = 1, source: str = "", ignore_label: int | None = None,
-                  label_smoothing: float = 0.0, class_weighting: tuple[float, ...] = (), weight_by_label_freqs: bool = False,
-                  pre_fixed_normalizer: float = 1.0) -> list[Value]:
+def infogain_loss(
+    at: Layer,
+    x: Value,
+    label: Value,
+    gains: Value | None = None,
+    *,
+    axis: int = 1,
+    source: str = "",
+    ignore_label: int | None = None,
+    label_smoothing: float = 0.0,
+    class_weighting: tuple[float, ...] = (),
+    weight_by_label_freqs: bool = False,
+    pre_fixed_normalizer: float = 1.0,
+) -> list[Value]:
     """-sum of gains[label] log of the probabilities, averaged; without a label the softmax itself"""
     _plain(at, label_smoothing, class_weighting, weight_by_label_freqs, pre_fixed_normalizer)
     if gains is None:

@@ -32,11 +32,6 @@ INTEL_FIELDS = ("use_weight_bias", "bias_term", "filler", "stats_batch_size", "r
 NVCAFFE_FIELDS = ("scale_bias", "scale_filler")
 
 
-def normalized(at: Layer, x: Value, gamma: Value, beta: Value, mean: Value, variance: Value, eps: float) -> Value:
-    """One BatchNormalization."""
-    return at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
-
-
 def batch_statistics(at: Layer, x: Value, eps: float) -> Value:
     """What a batch norm computes from its own input: biased variance over everything but the channels."""
     axes = [i for i in range(len(dims(x))) if i != 1]
@@ -76,11 +71,31 @@ def _divided(at: Layer, index: int, what: str, channels: int, factor: float) -> 
     return at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
 
 
-@layer("BatchNorm", param="batch_norm_param", inplace=True, ignoring={
-    "moving_average_fraction": "training", "update_global_stats": "training", "stats_batch_size": "training", "engine": ENGINE, "filler": FILLER,
-    "bias_filler": FILLER, "scale_filler": FILLER})
-def batch_norm(at: Layer, x: Value, *, use_global_stats: bool | None = None, eps: float = 1e-5, scale_bias: bool = False, use_weight_bias: bool = True,
-               bias_term: bool = True, relu: bool = False) -> Value:
+@layer(
+    "BatchNorm",
+    param="batch_norm_param",
+    inplace=True,
+    ignoring={
+        "moving_average_fraction": "training",
+        "update_global_stats": "training",
+        "stats_batch_size": "training",
+        "engine": ENGINE,
+        "filler": FILLER,
+        "bias_filler": FILLER,
+        "scale_filler": FILLER,
+    },
+)
+def batch_norm(
+    at: Layer,
+    x: Value,
+    *,
+    use_global_stats: bool | None = None,
+    eps: float = 1e-5,
+    scale_bias: bool = False,
+    use_weight_bias: bool = True,
+    bias_term: bool = True,
+    relu: bool = False,
+) -> Value:
     """Batch norm with stored statistics; with batch statistics where the file asks for them. BVLC's, NVCaffe's and Intel's blobs."""
     channels = channels_of(at, x)
     dialect, count = _dialect(at)
@@ -101,7 +116,7 @@ def batch_norm(at: Layer, x: Value, *, use_global_stats: bool | None = None, eps
             at.note("caffe.factor-zero", "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)", "warning")
     gamma = at.blob(3, "scale", (channels,), forms=_forms(channels)) if count > 3 else filled(at, channels, 1.0, "one")
     beta = at.blob(4, "bias", (channels,), forms=_forms(channels)) if count > 4 else filled(at, channels, 0.0, "zero")
-    y = normalized(at, x, gamma, beta, mean, variance, eps)
+    y = at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
     return at.op("Relu", y) if relu and dialect == "intel" else y
 
 
@@ -114,7 +129,14 @@ def _dialect(at: Layer) -> tuple[str, int]:
     """Whose BatchNorm this is, and how many blobs it has. Remembered for the report, with the reason."""
     stored = at.weights.count(at)
     given = at.node.get("batch_norm_param")
-    named = next((d for d, fields in (("intel", INTEL_FIELDS), ("nvcaffe", NVCAFFE_FIELDS)) if given is not None and any(given.has(f) for f in fields)), "")
+    named = next(
+        (
+            d
+            for d, fields in (("intel", INTEL_FIELDS), ("nvcaffe", NVCAFFE_FIELDS))
+            if given is not None and any(given.has(f) for f in fields)
+        ),
+        "",
+    )
     asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "intel") else ""
     dialect = asked or ("bvlc" if (stored or 3) <= 3 and named != "nvcaffe" else named or "nvcaffe")
     if asked:
@@ -138,18 +160,36 @@ def _check_rates(at: Layer) -> None:
 
 def _unfoldable(at: Layer, x: Value, eps: float, count: int, channels: int) -> Value:
     """Batch statistics, as Caffe computes them when told to; the stored ones are not used."""
-    at.note("caffe.batch-statistics", "use_global_stats is false: it normalises by the statistics of its own batch, which cannot be folded "
-            "(--assume-global-stats uses the stored ones)", "warning")
+    at.note(
+        "caffe.batch-statistics",
+        "use_global_stats is false: it normalises by the statistics of its own batch, which cannot be folded "
+        "(--assume-global-stats uses the stored ones)",
+        "warning",
+    )
     at.blobs_used = count
     y = batch_statistics(at, x, eps)
     for index, what, op in ((3, "scale", "Mul"), (4, "bias", "Add")):
         if count > index:
-            y = at.op(op, y, at.blob(index, what, (channels,), forms=_forms(channels), view=along_channels(dims(x), channels)), shape=dims(x))
+            y = at.op(
+                op, y, at.blob(index, what, (channels,), forms=_forms(channels), view=along_channels(dims(x), channels)), shape=dims(x)
+            )
     return y
 
 
-@layer("BN", param="bn_param", inplace=True, origin="segnet, pspnet, tsn", ignoring={
-    "momentum": "training", "engine": ENGINE, "slope_filler": FILLER, "bias_filler": FILLER, "scale_filler": FILLER, "shift_filler": FILLER})
+@layer(
+    "BN",
+    param="bn_param",
+    inplace=True,
+    origin="segnet, pspnet, tsn",
+    ignoring={
+        "momentum": "training",
+        "engine": ENGINE,
+        "slope_filler": FILLER,
+        "bias_filler": FILLER,
+        "scale_filler": FILLER,
+        "shift_filler": FILLER,
+    },
+)
 def bn(at: Layer, x: Value, *, eps: float = 1e-5, frozen: bool = False, bn_mode: str = "LEARN") -> Value:
     """The forks' batch norm: SegNet's two blobs (statistics merged, or batch statistics in LEARN mode) and PSPNet's four."""
     channels = channels_of(at, x)
@@ -161,16 +201,22 @@ def bn(at: Layer, x: Value, *, eps: float = 1e-5, frozen: bool = False, bn_mode:
     along = along_channels(dims(x), channels)
     if dialect == "segnet":
         if bn_mode == "LEARN":
-            at.note("caffe.batch-statistics", "bn_mode is LEARN: it normalises by the statistics of its own batch, which cannot be folded", "warning")
+            at.note(
+                "caffe.batch-statistics",
+                "bn_mode is LEARN: it normalises by the statistics of its own batch, which cannot be folded",
+                "warning",
+            )
             x = batch_statistics(at, x, SEGNET_EPS)
         scale = at.blob(0, "scale", (1, channels, 1, 1), forms=[(channels,), (1, channels)], view=along)
         shift = at.blob(1, "shift", (1, channels, 1, 1), forms=[(channels,), (1, channels)], view=along)
         return at.op("Add", at.op("Mul", x, scale), shift)
     if at.phase == "TRAIN" and not frozen:
         raise at.unsupported("batch statistics of the TRAIN phase", "phase TEST")
-    four = [at.blob(i, what, (1, channels, 1, 1), forms=[(1, channels), (channels,)], view=(channels,))
-            for i, what in enumerate(("scale", "bias", "mean", "variance"))]
-    return normalized(at, x, *four, eps)
+    four = [
+        at.blob(i, what, (1, channels, 1, 1), forms=[(1, channels), (channels,)], view=(channels,))
+        for i, what in enumerate(("scale", "bias", "mean", "variance"))
+    ]
+    return at.op("BatchNormalization", x, *four, epsilon=eps)
 
 
 def _addressed(at: Layer, x: Value, axis: int, num_axes: int, param: str) -> tuple[Shape, Shape]:
@@ -178,7 +224,11 @@ def _addressed(at: Layer, x: Value, axis: int, num_axes: int, param: str) -> tup
     shape = dims(x)
     first = at.axis(axis, len(shape), (param, "axis")) if num_axes else 0
     if num_axes < -1 or (num_axes > 0 and first + num_axes > len(shape)):
-        raise at.malformed(f"{num_axes} axes from axis {first} on, of a bottom of shape {shown(shape)}", "axes that it has, or -1 for all", at=(param, "num_axes"))
+        raise at.malformed(
+            f"{num_axes} axes from axis {first} on, of a bottom of shape {shown(shape)}",
+            "axes that it has, or -1 for all",
+            at=(param, "num_axes"),
+        )
     last = len(shape) if num_axes == -1 else first + num_axes
     coefficient = shape[first:last]
     return coefficient, (*coefficient, *(1,) * (len(shape) - last)) if num_axes else ()
@@ -188,15 +238,24 @@ def _second(at: Layer, x: Value, other: Value, axis: int, param: str) -> tuple[V
     """A second bottom as a coefficient: (it, under a shape that meets the first; its own shape; that shape)."""
     shape, own = dims(x), dims(other)
     first = at.axis(axis, len(shape), (param, "axis")) if own else 0
-    if shape[first:first + len(own)] != own:
+    if shape[first : first + len(own)] != own:
         raise at.malformed(f"a second bottom of shape {shown(own)} on axis {first} of {shown(shape)}", "the dimensions from that axis on")
     view = (*own, *(1,) * (len(shape) - first - len(own))) if own else ()
     return at.reshape(other, view), own, view
 
 
 @layer("Scale", param="scale_param", inplace=True)
-def scale(at: Layer, x: Value, by: Value | None = None, *, axis: int = 1, num_axes: int = 1, filler: Node | None = None, bias_term: bool = False,
-          bias_filler: Node | None = None) -> Value:
+def scale(
+    at: Layer,
+    x: Value,
+    by: Value | None = None,
+    *,
+    axis: int = 1,
+    num_axes: int = 1,
+    filler: Node | None = None,
+    bias_term: bool = False,
+    bias_filler: Node | None = None,
+) -> Value:
     """Multiplication by a coefficient along some axes, then on demand a bias; the coefficient is learned or the second bottom."""
     if by is None:
         shape, view = _addressed(at, x, axis, num_axes, "scale_param")
@@ -219,14 +278,18 @@ def bias(at: Layer, x: Value, by: Value | None = None, *, axis: int = 1, num_axe
 
 
 @layer("Normalize", param="norm_param", inplace=True, origin="ssd")
-def normalize(at: Layer, x: Value, *, across_spatial: bool = True, scale_filler: Node | None = None, channel_shared: bool = True, eps: float = 1e-10) -> Value:
+def normalize(
+    at: Layer, x: Value, *, across_spatial: bool = True, scale_filler: Node | None = None, channel_shared: bool = True, eps: float = 1e-10
+) -> Value:
     """Division by the L2 norm of each pixel's channels, or of the whole item, times a learned scale."""
     shape = at.rank(x, 4)
     squares = at.reduce("ReduceSum", at.op("Mul", x, x), [1, 2, 3] if across_spatial else [1])
     norm = at.op("Sqrt", at.op("Add", squares, at.scalar(eps, "eps")))
     y = at.op("Div", x, norm, shape=shape)
     learned: Shape = () if channel_shared else (shape[1],)
-    coefficient = at.blob(0, "scale", learned, filler=scale_filler, default=1.0, view=() if channel_shared else along_channels(shape, shape[1]))
+    coefficient = at.blob(
+        0, "scale", learned, filler=scale_filler, default=1.0, view=() if channel_shared else along_channels(shape, shape[1])
+    )
     return at.op("Mul", y, coefficient)
 
 
@@ -245,7 +308,16 @@ def mvn(at: Layer, x: Value, *, normalize_variance: bool = True, across_channels
 
 
 @layer("LRN", param="lrn_param", ignoring={"engine": ENGINE})
-def lrn(at: Layer, x: Value, *, local_size: int = 5, alpha: float = 1.0, beta: float = 0.75, norm_region: str = "ACROSS_CHANNELS", k: float = 1.0) -> Value:
+def lrn(
+    at: Layer,
+    x: Value,
+    *,
+    local_size: int = 5,
+    alpha: float = 1.0,
+    beta: float = 0.75,
+    norm_region: str = "ACROSS_CHANNELS",
+    k: float = 1.0,
+) -> Value:
     """Local response normalisation, across channels or within one; within, alpha is divided by local_size squared and k is 1."""
     from .pooling import plane, pooled
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,10 @@ def plane(at: Layer, spatial: Shape, kernel: Shape, stride: Shape, pad: Shape, c
         size = (-(-(n + 2 * p - k) // s) if ceil else (n + 2 * p - k) // s) + 1
         sizes.append(size - 1 if any(pad) and (size - 1) * s >= n + p else size)
     if any(size < 1 for size in sizes):
-        raise at.malformed(f"a window of {shown(kernel)} over an input of {shown(spatial)}, padded by {shown(pad)}", "a window no larger than the padded input")
+        raise at.malformed(
+            f"a window of {shown(kernel)} over an input of {shown(spatial)}, padded by {shown(pad)}",
+            "a window no larger than the padded input",
+        )
     return Plane(kernel, stride, pad, tuple(sizes))
 
 
@@ -49,7 +53,11 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
     """The pooled blob, and for a maximum the position of each in its plane on demand."""
     n, c, *spatial = dims(x)
     ends = over.ends(tuple(spatial))
-    attributes = {"kernel_shape": list(over.kernel), "strides": list(over.stride), "pads": [*over.pad, *(max(0, end) for end in ends)]}
+    attributes: dict[str, Any] = {
+        "kernel_shape": list(over.kernel),
+        "strides": list(over.stride),
+        "pads": [*over.pad, *(max(0, end) for end in ends)],
+    }
     shape = (n, c, *over.size)
     if any(end >= k for end, k in zip(ends, over.kernel, strict=True)):  # a window that lies wholly outside
         if mask:
@@ -87,14 +95,39 @@ def _padded(at: Layer, x: Value, pads: list[int], value: float) -> Value:
 
 
 @layer("Pooling", param=PARAM, ignoring={"engine": ENGINE})
-def pooling(at: Layer, x: Value, *, pool: str = "MAX", pad: int = 0, pad_h: int = 0, pad_w: int = 0, kernel_size: int | None = None,
-            kernel_h: int | None = None, kernel_w: int | None = None, stride: int = 1, stride_h: int | None = None, stride_w: int | None = None,
-            global_pooling: bool = False, round_mode: str = "CEIL", ceil_mode: bool = True, torch_pooling: bool = False,
-            avg_include_pad: bool = True, axis: int = 1, pad_3d: tuple[int, ...] = (), kernel_size_3d: tuple[int, ...] = (),
-            stride_3d: tuple[int, ...] = ()) -> Value | list[Value]:
+def pooling(
+    at: Layer,
+    x: Value,
+    *,
+    pool: str = "MAX",
+    pad: int = 0,
+    pad_h: int = 0,
+    pad_w: int = 0,
+    kernel_size: int | None = None,
+    kernel_h: int | None = None,
+    kernel_w: int | None = None,
+    stride: int = 1,
+    stride_h: int | None = None,
+    stride_w: int | None = None,
+    global_pooling: bool = False,
+    round_mode: str = "CEIL",
+    ceil_mode: bool = True,
+    torch_pooling: bool = False,
+    avg_include_pad: bool = True,
+    axis: int = 1,
+    pad_3d: tuple[int, ...] = (),
+    kernel_size_3d: tuple[int, ...] = (),
+    stride_3d: tuple[int, ...] = (),
+) -> Value | list[Value]:
     """Maximum or average over windows; a second top has the positions of the maxima. The forks' `ceil_mode: false` rounds down."""
-    for field, value, usual in (("torch_pooling", torch_pooling, False), ("avg_include_pad", avg_include_pad, True), ("axis", axis, 1),
-                                ("pad_3d", pad_3d, ()), ("kernel_size_3d", kernel_size_3d, ()), ("stride_3d", stride_3d, ())):
+    for field, value, usual in (
+        ("torch_pooling", torch_pooling, False),
+        ("avg_include_pad", avg_include_pad, True),
+        ("axis", axis, 1),
+        ("pad_3d", pad_3d, ()),
+        ("kernel_size_3d", kernel_size_3d, ()),
+        ("stride_3d", stride_3d, ()),
+    ):
         at.expect(field, value, usual)
     if pool == "STOCHASTIC":
         raise at.unsupported("stochastic pooling", "its result is random")
@@ -105,7 +138,11 @@ def pooling(at: Layer, x: Value, *, pool: str = "MAX", pad: int = 0, pad_h: int 
         raise at.malformed("'pad' beside pad_h or pad_w", "one form", at=(PARAM, "pad"))
     if global_pooling:
         if any(v is not None for v in (kernel_size, kernel_h, kernel_w)) or any(pads) or strides != (1, 1):
-            raise at.malformed("global_pooling with a kernel, a pad or a stride", "none of them: the window is the whole plane", at=(PARAM, "global_pooling"))
+            raise at.malformed(
+                "global_pooling with a kernel, a pad or a stride",
+                "none of them: the window is the whole plane",
+                at=(PARAM, "global_pooling"),
+            )
         kernel = spatial
     else:
         kernel = _both(at, "kernel", kernel_size, kernel_h, kernel_w)

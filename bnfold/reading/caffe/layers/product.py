@@ -12,8 +12,19 @@ from .activation import leaky
 
 
 @layer("InnerProduct", param="inner_product_param", ignoring={"engine": ENGINE})
-def inner_product(at: Layer, x: Value, *, num_output: int, bias_term: bool = True, weight_filler: Node | None = None, bias_filler: Node | None = None,
-                  axis: int = 1, transpose: bool = False, relu: bool = False, negative_slope: float = 0.0) -> Value:
+def inner_product(
+    at: Layer,
+    x: Value,
+    *,
+    num_output: int,
+    bias_term: bool = True,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+    axis: int = 1,
+    transpose: bool = False,
+    relu: bool = False,
+    negative_slope: float = 0.0,
+) -> Value:
     """A matrix product over everything from `axis` on, in row-major order; the axes before it stay."""
     shape = dims(x)
     first = at.axis(axis, len(shape), ("inner_product_param", "axis"))
@@ -24,17 +35,23 @@ def inner_product(at: Layer, x: Value, *, num_output: int, bias_term: bool = Tru
     weight = at.blob(0, "weight", stored, filler=weight_filler)
     bias = at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0) if bias_term else None
     rows = math.prod(shape[:first])
-    if first == 1 and len(shape) > 2:
-        x = at.op("Flatten", x, shape=(rows, into), axis=1)
-    else:
-        x = at.reshape(x, (rows, into))
+    x = at.op("Flatten", x, shape=(rows, into), axis=1) if first == 1 and len(shape) > 2 else at.reshape(x, (rows, into))
     y = at.op("Gemm", x, weight, bias, shape=(rows, num_output), transB=int(not transpose))
     y = at.reshape(y, (*shape[:first], num_output))
     return leaky(at, y, negative_slope) if relu else y
 
 
 @layer("Embed", param="embed_param")
-def embed(at: Layer, x: Value, *, num_output: int, input_dim: int, bias_term: bool = True, weight_filler: Node | None = None, bias_filler: Node | None = None) -> Value:
+def embed(
+    at: Layer,
+    x: Value,
+    *,
+    num_output: int,
+    input_dim: int,
+    bias_term: bool = True,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+) -> Value:
     """A learned row for each index; indices are floats, truncated."""
     if num_output < 1 or input_dim < 1:
         raise at.malformed(f"a table of shape {shown((input_dim, num_output))}", "positive sizes")

@@ -49,7 +49,10 @@ def _inputs(at: Layer, x: Value, rest: Sequence[Value], states: int, expose: boo
     steps, batch = dims(x)[:2] if len(dims(x)) > 2 else (0, 0)
     wanted = 1 + states * expose
     if not steps or len(rest) not in (wanted, wanted + 1):
-        raise at.malformed(f"{1 + len(rest)} bottoms, the first of shape {shown(dims(x))}", f"x (T, N, ...), cont (T, N), on demand a static input{', and the states' * expose}")
+        raise at.malformed(
+            f"{1 + len(rest)} bottoms, the first of shape {shown(dims(x))}",
+            f"x (T, N, ...), cont (T, N), on demand a static input{', and the states' * expose}",
+        )
     if dims(rest[0]) != (steps, batch):
         raise at.malformed(f"cont of shape {shown(dims(rest[0]))}", f"{shown((steps, batch))}")
     return at.reshape(rest[0], (steps, batch, 1)), rest[1] if len(rest) > wanted else None, list(rest[-states:]) if expose else []
@@ -84,7 +87,9 @@ def _scan(at: Layer, body: Body, starts: Sequence[Value], sequences: Sequence[Va
     """[states after the last step as (1, N, H) ..., the sequence (T, N, H)]"""
     steps, batch = dims(sequences[0])[:2]
     state = (batch, hidden)
-    results = at.ops("Scan", *starts, *sequences, shapes=[*[state] * len(starts), (steps, *state)], num_scan_inputs=len(sequences), body=body.graph)
+    results = at.ops(
+        "Scan", *starts, *sequences, shapes=[*[state] * len(starts), (steps, *state)], num_scan_inputs=len(sequences), body=body.graph
+    )
     return [*[at.reshape(value, (1, *state)) for value in (results[:-1] if len(at.tops) > 1 else ())], results[-1]]
 
 
@@ -128,6 +133,11 @@ def rnn(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: b
     h_next = body.op("Tanh", body.op("Gemm", body.op("Mul", h, cont_t), recurrent, x_t, transB=1))
     body.graph.outputs.extend([h_next, body.op("Identity", h_next)])
     *last, sequence = _scan(at, body, _start(at, states, 1, (batch, size)), [projected, cont], size)
-    flat = at.op("Gemm", at.reshape(sequence, (steps * batch, size)), at.blob(used + 1, "weight_ho", (size, size)),
-                 at.blob(used + 2, "bias_o", (size,), default=0.0), transB=1)
+    flat = at.op(
+        "Gemm",
+        at.reshape(sequence, (steps * batch, size)),
+        at.blob(used + 1, "weight_ho", (size, size)),
+        at.blob(used + 2, "bias_o", (size,), default=0.0),
+        transB=1,
+    )
     return [at.op("Tanh", at.reshape(flat, (steps, batch, size))), *last]

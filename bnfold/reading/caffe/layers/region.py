@@ -18,14 +18,22 @@ def _regions(at: Layer, rois: Value) -> int:
 
 
 @layer("ROIPooling", param="roi_pooling_param", origin="fast-rcnn", ignoring={})
-def roi_pooling(at: Layer, x: Value, rois: Value, *, pooled_h: int = 0, pooled_w: int = 0, spatial_scale: float = 1.0, pooled_size: tuple[int, ...] = ()) -> Value:
+def roi_pooling(
+    at: Layer, x: Value, rois: Value, *, pooled_h: int = 0, pooled_w: int = 0, spatial_scale: float = 1.0, pooled_size: tuple[int, ...] = ()
+) -> Value:
     """The maximum of each bin of each region"""
     at.expect("pooled_size", pooled_size, ())
     if pooled_h < 1 or pooled_w < 1:
         raise at.malformed(f"bins of {shown((pooled_h, pooled_w))}", "pooled_h and pooled_w above 0", at=("roi_pooling_param", "pooled_h"))
     channels, count = at.rank(x, 4)[1], _regions(at, rois)
-    return at.op("MaxRoiPool", x, at.reshape(rois, (count, 5)), shape=(count, channels, pooled_h, pooled_w), pooled_shape=[pooled_h, pooled_w],
-                 spatial_scale=spatial_scale)
+    return at.op(
+        "MaxRoiPool",
+        x,
+        at.reshape(rois, (count, 5)),
+        shape=(count, channels, pooled_h, pooled_w),
+        pooled_shape=[pooled_h, pooled_w],
+        spatial_scale=spatial_scale,
+    )
 
 
 @layer("PSROIPooling", param="psroi_pooling_param", origin="r-fcn, intel")
@@ -35,10 +43,14 @@ def psroi_pooling(at: Layer, x: Value, rois: Value, *, spatial_scale: float, out
     As R-FCN has it: a region is [round(x1), round(x2) + 1) times the scale, at least 0.1 long; bin i is [floor(i bin), ceil((i + 1) bin))
     behind its start, held inside of the image; an empty bin is 0. Sums run over products with 0/1 masks of rows and columns.
     """
-    n, c, h, w = at.rank(x, 4)
+    _, c, h, w = at.rank(x, 4)
     g, count = group_size, _regions(at, rois)
     if g < 1 or output_dim < 1 or c != output_dim * g * g:
-        raise at.malformed(f"{c} channels for {output_dim} outputs of {g} x {g} bins", "as many channels as outputs times bins", at=("psroi_pooling_param", "output_dim"))
+        raise at.malformed(
+            f"{c} channels for {output_dim} outputs of {g} x {g} bins",
+            "as many channels as outputs times bins",
+            at=("psroi_pooling_param", "output_dim"),
+        )
     rois = at.reshape(rois, (count, 5))
     item = at.op("Gather", x, at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,)), shape=(count, c, h, w), axis=0)
     item = at.reshape(item, (count, output_dim, g, g, h, w))
@@ -52,8 +64,10 @@ def psroi_pooling(at: Layer, x: Value, rois: Value, *, spatial_scale: float, out
 
 def _masks(at: Layer, rois: Value, corners: tuple[int, int], size: int, bins: int, scale: float, count: int) -> tuple[Value, Value]:
     """Along one axis: (R, bins, size), 1 inside of each bin; and (R, bins), how many pixels it has."""
-    first, last = (at.op("Mul", at.op("Add", _rounded(at, at.cut(rois, 1, i, i + 1)), at.scalar(float(end), "end")), at.scalar(scale, "scale"))
-                   for end, i in enumerate(corners))
+    first, last = (
+        at.op("Mul", at.op("Add", _rounded(at, at.cut(rois, 1, i, i + 1)), at.scalar(float(end), "end")), at.scalar(scale, "scale"))
+        for end, i in enumerate(corners)
+    )
     step = at.op("Div", at.op("Max", at.op("Sub", last, first), at.scalar(0.1, "shortest")), at.scalar(float(bins), "bins"))
     limits = at.scalar(0.0, "low"), at.scalar(float(size), "high")
     edges = []
@@ -62,8 +76,11 @@ def _masks(at: Layer, rois: Value, corners: tuple[int, int], size: int, bins: in
         edge = at.op("Add", at.op("Mul", step, offsets, shape=(count, bins)), first)
         edges.append(at.reshape(at.op("Clip", at.op(name, edge), *limits), (count, bins, 1)))
     places = at.constant(np.arange(size, dtype=np.float32)[None, None, :], "places")
-    inside = at.op("And", at.op("GreaterOrEqual", places, edges[0], shape=(count, bins, size), dtype=BOOL),
-                   at.op("Less", places, edges[1], shape=(count, bins, size), dtype=BOOL))
+    inside = at.op(
+        "And",
+        at.op("GreaterOrEqual", places, edges[0], shape=(count, bins, size), dtype=BOOL),
+        at.op("Less", places, edges[1], shape=(count, bins, size), dtype=BOOL),
+    )
     mask = at.cast(inside, FLOAT)
     return mask, at.reduce("ReduceSum", mask, [2], keep=False)
 

@@ -13,7 +13,17 @@ from ..registry import layer
 
 
 @layer("Interp", param="interp_param", origin="pspnet, mobilenet-v2")
-def interp(at: Layer, x: Value, *, height: int = 0, width: int = 0, zoom_factor: int = 1, shrink_factor: int = 1, pad_beg: int = 0, pad_end: int = 0) -> Value:
+def interp(
+    at: Layer,
+    x: Value,
+    *,
+    height: int = 0,
+    width: int = 0,
+    zoom_factor: int = 1,
+    shrink_factor: int = 1,
+    pad_beg: int = 0,
+    pad_end: int = 0,
+) -> Value:
     """Bilinear resizing with aligned corners; the size is shrunk, zoomed or given. Negative pads crop first."""
     n, c, *spatial = at.rank(x, 4)
     if pad_beg > 0 or pad_end > 0:
@@ -22,7 +32,9 @@ def interp(at: Layer, x: Value, *, height: int = 0, width: int = 0, zoom_factor:
     given = at.node.get("interp_param")
     zooms, shrinks = (given is not None and given.has(field) for field in ("zoom_factor", "shrink_factor"))
     if (zooms and zoom_factor < 1) or (shrinks and shrink_factor < 1) or min(inner) < 1:
-        raise at.malformed(f"zoom {zoom_factor}, shrink {shrink_factor} of {shown(inner)}", "factors of 1 and more, and something left to resize")
+        raise at.malformed(
+            f"zoom {zoom_factor}, shrink {shrink_factor} of {shown(inner)}", "factors of 1 and more, and something left to resize"
+        )
     size = inner
     if shrinks:
         size = [(d - 1) // shrink_factor + 1 for d in size]
@@ -42,8 +54,19 @@ def interp(at: Layer, x: Value, *, height: int = 0, width: int = 0, zoom_factor:
 
 
 @layer("Upsample", param="upsample_param", origin="segnet, enet, mobilenet-yolo")
-def upsample(at: Layer, x: Value, mask: Value | None = None, *, scale: int | None = None, scale_h: int | None = None, scale_w: int | None = None,
-             pad_out_h: bool = False, pad_out_w: bool = False, upsample_h: int | None = None, upsample_w: int | None = None) -> Value:
+def upsample(
+    at: Layer,
+    x: Value,
+    mask: Value | None = None,
+    *,
+    scale: int | None = None,
+    scale_h: int | None = None,
+    scale_w: int | None = None,
+    pad_out_h: bool = False,
+    pad_out_w: bool = False,
+    upsample_h: int | None = None,
+    upsample_w: int | None = None,
+) -> Value:
     """With a mask: each value back where the pooling found it, zeros elsewhere. With one bottom: nearest neighbour."""
     n, c, h, w = at.rank(x, 4)
     if mask is None:
@@ -51,8 +74,16 @@ def upsample(at: Layer, x: Value, mask: Value | None = None, *, scale: int | Non
         if factor < 1:
             raise at.malformed(f"scale is {factor}", "a positive number", at=("upsample_param", "scale"))
         factors = at.constant(np.array([1, 1, factor, factor], np.float32), "scales")
-        return at.op("Resize", x, None, factors, shape=(n, c, h * factor, w * factor), mode="nearest", coordinate_transformation_mode="asymmetric",
-                     nearest_mode="floor")
+        return at.op(
+            "Resize",
+            x,
+            None,
+            factors,
+            shape=(n, c, h * factor, w * factor),
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
     if dims(mask) != dims(x):
         raise at.malformed(f"a mask of shape {shown(dims(mask))} for data of shape {shown(dims(x))}", "one shape")
     if (scale_h is None) != (scale_w is None):
@@ -64,7 +95,13 @@ def upsample(at: Layer, x: Value, mask: Value | None = None, *, scale: int | Non
     if min(size) < 1 or math.prod(size) < h * w:
         raise at.malformed(f"an output of {shown(size)} for an input of {shown((h, w))}", "an output that holds the input")
     nothing = from_array(np.zeros(1, np.float32))
-    planes = at.op("ConstantOfShape", at.constant(np.array([n, c, math.prod(size)], np.int64), "planes"), shape=(n, c, math.prod(size)), dtype=FLOAT, value=nothing)
+    planes = at.op(
+        "ConstantOfShape",
+        at.constant(np.array([n, c, math.prod(size)], np.int64), "planes"),
+        shape=(n, c, math.prod(size)),
+        dtype=FLOAT,
+        value=nothing,
+    )
     where = at.cast(at.reshape(mask, (n, c, h * w)), INT64)
     filled = at.op("ScatterElements", planes, where, at.reshape(x, (n, c, h * w)), shape=dims(planes), axis=2)
     return at.reshape(filled, (n, c, *size))

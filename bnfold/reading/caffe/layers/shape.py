@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def concat(at: Layer, first: Value, *more: Value, axis: int = 1, concat_dim: int
     if not more:
         return first
     total = sum(dims(x)[where] for x in (first, *more))
-    return at.op("Concat", first, *more, shape=(*shape[:where], total, *shape[where + 1:]), axis=where)
+    return at.op("Concat", first, *more, shape=(*shape[:where], total, *shape[where + 1 :]), axis=where)
 
 
 @layer("Slice", param="slice_param")
@@ -54,16 +55,26 @@ def slice_(at: Layer, x: Value, *, axis: int = 1, slice_point: tuple[int, ...] =
     size = shape[where]
     if slice_point:
         edges = [0, *slice_point, size]
-        if len(slice_point) != count - 1 or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
-            raise at.malformed(f"slice points {shown(slice_point)} for {count} tops of an axis of {size}", f"{count - 1} ascending points inside", at=("slice_param", "slice_point"))
-        sizes = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+        if len(slice_point) != count - 1 or any(b <= a for a, b in pairwise(edges)):
+            raise at.malformed(
+                f"slice points {shown(slice_point)} for {count} tops of an axis of {size}",
+                f"{count - 1} ascending points inside",
+                at=("slice_param", "slice_point"),
+            )
+        sizes = [b - a for a, b in pairwise(edges)]
     else:
         if size % count:
             raise at.malformed(f"an axis of {size} in {count} equal parts", "a multiple")
         sizes = [size // count] * count
     if count == 1:
         return [x]
-    return at.ops("Split", x, at.constant(np.array(sizes, np.int64), "sizes"), shapes=[(*shape[:where], n, *shape[where + 1:]) for n in sizes], axis=where)
+    return at.ops(
+        "Split",
+        x,
+        at.constant(np.array(sizes, np.int64), "sizes"),
+        shapes=[(*shape[:where], n, *shape[where + 1 :]) for n in sizes],
+        axis=where,
+    )
 
 
 @layer("Reshape", param="reshape_param")
@@ -74,12 +85,18 @@ def reshape(at: Layer, x: Value, *, shape: Node | None = None, axis: int = 0, nu
     first = axis if axis >= 0 else len(old) + axis + 1
     last = len(old) if num_axes == -1 else first + num_axes
     if not 0 <= first <= last <= len(old) or num_axes < -1:
-        raise at.malformed(f"{num_axes} axes from axis {axis} on, of a bottom of shape {shown(old)}", "axes that it has", at=("reshape_param", "axis"))
+        raise at.malformed(
+            f"{num_axes} axes from axis {axis} on, of a bottom of shape {shown(old)}", "axes that it has", at=("reshape_param", "axis")
+        )
     wanted = [int(d) for d in shape.all("dim")] if shape is not None else []
     new = []
     for i, d in enumerate(wanted):
         if d == 0 and first + i >= len(old):
-            raise at.malformed(f"dim 0 at position {i} copies axis {first + i} of a bottom of shape {shown(old)}", "an axis that it has", at=("reshape_param", "shape"))
+            raise at.malformed(
+                f"dim 0 at position {i} copies axis {first + i} of a bottom of shape {shown(old)}",
+                "an axis that it has",
+                at=("reshape_param", "shape"),
+            )
         new.append(old[first + i] if d == 0 else d)
     result = [*old[:first], *new, *old[last:]]
     if new.count(-1) > 1 or any(d < -1 for d in new):
@@ -99,7 +116,7 @@ def flatten(at: Layer, x: Value, *, axis: int = 1, end_axis: int = -1) -> Value:
     first, last = at.axis(axis, len(shape), ("flatten_param", "axis")), at.axis(end_axis, len(shape), ("flatten_param", "end_axis"))
     if last < first:
         raise at.malformed(f"end_axis {end_axis} before axis {axis}", "an axis behind it", at=("flatten_param", "end_axis"))
-    target = (*shape[:first], math.prod(shape[first:last + 1]), *shape[last + 1:])
+    target = (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
     if first == 1 and last == len(shape) - 1 and len(shape) != 2:
         return at.op("Flatten", x, shape=target, axis=1)
     return at.reshape(x, target)
@@ -113,11 +130,17 @@ def crop(at: Layer, x: Value, like: Value, *, axis: int = 2, offset: tuple[int, 
     if len(target) != len(shape):
         raise at.malformed(f"bottoms of shapes {shown(shape)} and {shown(target)}", "as many axes")
     if len(offset) > 1 and len(offset) != len(shape) - first:
-        raise at.malformed(f"{len(offset)} offsets for {len(shape) - first} axes", "none, one, or one for each", at=("crop_param", "offset"))
+        raise at.malformed(
+            f"{len(offset)} offsets for {len(shape) - first} axes", "none, one, or one for each", at=("crop_param", "offset")
+        )
     offsets = offset * (len(shape) - first) if len(offset) == 1 else offset or (0,) * (len(shape) - first)
     boxes = [(start, start + size) for start, size in zip(offsets, target[first:], strict=True)]
     if any(stop > size for (_, stop), size in zip(boxes, shape[first:], strict=True)):
-        raise at.malformed(f"a crop to {shown(target)} at offset {shown(offsets)} out of {shown(shape)}", "a crop inside of it", at=("crop_param", "offset"))
+        raise at.malformed(
+            f"a crop to {shown(target)} at offset {shown(offsets)} out of {shown(shape)}",
+            "a crop inside of it",
+            at=("crop_param", "offset"),
+        )
     return _cropped(at, x, {first + i: box for i, box in enumerate(boxes)})
 
 
@@ -136,7 +159,9 @@ def crop_center(at: Layer, x: Value, *, crop_size: tuple[int, ...] = ()) -> Valu
     """Without crop_size[i] values at both ends of axis i"""
     shape = dims(x)
     if len(crop_size) > len(shape) or any(2 * c >= n for c, n in zip(crop_size, shape, strict=False)):
-        raise at.malformed(f"a margin of {shown(crop_size)} off {shown(shape)}", "margins that leave something", at=("crop_center_param", "crop_size"))
+        raise at.malformed(
+            f"a margin of {shown(crop_size)} off {shown(shape)}", "margins that leave something", at=("crop_center_param", "crop_size")
+        )
     return _cropped(at, x, {i: (c, shape[i] - c) for i, c in enumerate(crop_size)})
 
 
@@ -165,7 +190,9 @@ def shuffle_channel(at: Layer, x: Value, *, group: int = 1) -> Value:
     """Channels seen as (group, channels / group), transposed"""
     n, c, *rest = dims(x) if len(dims(x)) > 1 else (0, 0)
     if group < 1 or not c or c % group:
-        raise at.malformed(f"group {group} for a bottom of shape {shown(dims(x))}", "a divisor of its channels", at=("shuffle_channel_param", "group"))
+        raise at.malformed(
+            f"group {group} for a bottom of shape {shown(dims(x))}", "a divisor of its channels", at=("shuffle_channel_param", "group")
+        )
     grouped = at.reshape(x, (n, group, c // group, *rest))
     return at.reshape(at.transpose(grouped, [0, 2, 1, *range(3, 3 + len(rest))]), (n, c, *rest))
 
@@ -176,8 +203,11 @@ def reorg(at: Layer, x: Value, *, stride: int, reverse: bool = False) -> Value:
     n, c, h, w = at.rank(x, 4)
     s = stride
     if s < 1 or c % (s * s) or (not reverse and (h % s or w % s)):
-        raise at.malformed(f"stride {s} for a bottom of shape {shown(dims(x))}", "channels in multiples of its square" + ("" if reverse else ", height and width in multiples of it"),
-                           at=("reorg_param", "stride"))
+        raise at.malformed(
+            f"stride {s} for a bottom of shape {shown(dims(x))}",
+            "channels in multiples of its square" + ("" if reverse else ", height and width in multiples of it"),
+            at=("reorg_param", "stride"),
+        )
     out = c // (s * s)
     if reverse:
         blocks = at.transpose(at.reshape(x, (n, s, s, out, h, w)), [0, 3, 4, 1, 5, 2])

@@ -34,7 +34,9 @@ def argmax(at: Layer, x: Value, *, out_max_val: bool = False, top_k: int = 1, ax
     if axis is not None:
         return values if out_max_val else at.cast(indices, FLOAT)
     rank = max(3, len(shape))
-    parts = [at.reshape(part, (shape[0], 1, top_k, *(1,) * (rank - 3))) for part in [at.cast(indices, FLOAT), *([values] if out_max_val else [])]]
+    parts = [
+        at.reshape(part, (shape[0], 1, top_k, *(1,) * (rank - 3))) for part in [at.cast(indices, FLOAT), *([values] if out_max_val else [])]
+    ]
     return parts[0] if len(parts) == 1 else at.op("Concat", *parts, shape=(shape[0], 2, *dims(parts[0])[2:]), axis=1)
 
 
@@ -43,7 +45,9 @@ def _largest(at: Layer, x: Value, axis: int, k: int) -> tuple[Value, Value]:
     size = dims(x)[axis]
     shape = [k if i == axis else d for i, d in enumerate(dims(x))]
     backwards = at.cut(x, axis, size - 1, -1, -1)
-    values, found = at.ops("TopK", backwards, at.constant(np.array([k], np.int64), "k"), shapes=[shape, shape], dtypes=[FLOAT, INT64], axis=axis)
+    values, found = at.ops(
+        "TopK", backwards, at.constant(np.array([k], np.int64), "k"), shapes=[shape, shape], dtypes=[FLOAT, INT64], axis=axis
+    )
     return values, at.op("Sub", at.constant(np.int64(size - 1), "last", np.int64), found, shape=shape)
 
 
