@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ...errors import Unsupported
+from ...errors import Malformed, Unsupported, blamed_on
 from ...graph import ir
 from . import tree as trees
-
-if TYPE_CHECKING:
-    from .layer import Feature, Layer
+from .layer import Feature, Layer, dims_of
 
 MOST_BOXES = 1 << 22
 
@@ -52,6 +50,7 @@ class Grid:
 
     @property
     def boxes(self) -> int:
+        """How many boxes the head has."""
         return self.height * self.width * len(self.anchors)
 
     def corners(self) -> np.ndarray:
@@ -60,7 +59,9 @@ class Grid:
         return np.repeat(np.stack([columns, rows], axis=1), len(self.anchors), axis=0)[None].astype(np.float32)
 
     def sizes(self, width: float, height: float) -> np.ndarray:
-        """(1, boxes, 2): the anchor of every box over (width, height)."""
+        """(1, boxes, 2): the anchor of every box over (width, height). Errors: Malformed where the cfg has no such anchor."""
+        if not np.isfinite(self.anchors).all():
+            raise Malformed("the mask names an anchor that the cfg does not have", expected="two numbers in 'anchors' for each index")
         return np.tile(np.array(self.anchors, np.float64) / (width, height), (self.height * self.width, 1))[None].astype(np.float32)
 
 
@@ -76,21 +77,21 @@ def _rows(layer: Layer, result: Feature, grid: Grid, entries: int, by_cell: bool
 
 def _part(layer: Layer, rows: ir.Value, what: str, *columns: int) -> ir.Value:
     """Columns start, stop, step of the last axis."""
-    dims = list(rows.shape.dims) if rows.shape is not None else []
+    dims = dims_of(rows)
     start, stop, step = (*columns, 1)[:3]
-    return layer.op("Slice", rows, layer.ints([start]), layer.ints([stop]), layer.ints([2]), layer.ints([step]), what=what,  # type: ignore[no-any-return]
+    return layer.op("Slice", rows, layer.ints([start]), layer.ints([stop]), layer.ints([2]), layer.ints([step]), what=what,
                     shape=[*dims[:2], -(-(stop - start) // step)])
 
 
 def _boxes(layer: Layer, centre: ir.Value, size: ir.Value) -> ir.Value:
-    dims = list(centre.shape.dims) if centre.shape is not None else []
-    return layer.op("Concat", centre, size, what="boxes", axis=2, shape=[*dims[:2], 4])  # type: ignore[no-any-return]
+    dims = dims_of(centre)
+    return layer.op("Concat", centre, size, what="boxes", axis=2, shape=[*dims[:2], 4])
 
 
 def _centre(layer: Layer, xy: ir.Value, grid: Grid) -> ir.Value:
     """(xy + corner) / (width, height) of the grid."""
     moved = layer.op("Add", xy, layer.constant("corners", grid.corners()))
-    return layer.op("Div", moved, layer.constant("cells", np.array([[[grid.width, grid.height]]], np.float32)), what="centre")  # type: ignore[no-any-return]
+    return layer.op("Div", moved, layer.constant("cells", np.array([[[grid.width, grid.height]]], np.float32)), what="centre")
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,7 @@ class Yolo:
         rows = _rows(layer, result, self.grid, entries)
         step, first = (2, 9) if self.gaussian else (1, 5)
         wh = _part(layer, rows, "wh", 2 * step, 4 * step, step)
-        if self.squared:
-            power = layer.op("Mul", layer.op("Mul", wh, wh), layer.scalar(4))
-        else:
-            power = layer.op("Exp", wh)
+        power = layer.op("Mul", layer.op("Mul", wh, wh), layer.scalar(4)) if self.squared else layer.op("Exp", wh)
         size = layer.op("Mul", power, layer.constant("anchors", self.grid.sizes(self.spot[1], self.spot[0])), what="size")
         centre = _centre(layer, _part(layer, rows, "xy", 0, 2 * step, step), self.grid)
         if self.point:
@@ -132,6 +130,8 @@ class Region:
 
     grid: Grid
     coords: int
+    classes: int
+    softmax: bool
     by_cell: bool
     background: bool
     tree: trees.Tree | None
@@ -146,8 +146,7 @@ class Region:
         size = layer.op("Mul", layer.op("Exp", _part(layer, rows, "wh", 2, 4)), anchors, what="size")
         objectness = 4 if self.by_cell else self.coords
         first = self.coords if self.background else objectness + 1
-        classes = entries - self.coords - 1
-        score = _part(layer, rows, "classes", first, first + classes)
+        score = _part(layer, rows, "classes", first, first + self.classes)
         if self.tree:
             score = trees.multiplied(layer, score, self.tree)
         if not self.background:
@@ -170,13 +169,12 @@ class Detection:
             raise Unsupported(f"boxes out of coords={self.coords}", where=layer.at("coords"), expected="coords=4")
         cells, flat = self.side**2, layer.flat(result)
         classes = result.size // cells - 5 * self.num
-        first = [0, cells * classes, cells * (classes + self.num), result.size]
-        parts = [layer.op("Slice", flat, layer.ints([a]), layer.ints([b]), layer.ints([1]), what="part", shape=[layer.net.rows, b - a])
-                 for a, b in zip(first, first[1:], strict=False)]
+        parts = layer.split(flat, 1, {"classes": cells * classes, "objectness": cells * self.num, "numbers": 4 * cells * self.num})
         grid = Grid(self.side, self.side, ((1.0, 1.0),) * self.num)
-        numbers = layer.reshape(parts[2], [0, grid.boxes, 4])
+        numbers = layer.reshape(parts["numbers"], [0, grid.boxes, 4])
         wh = _part(layer, numbers, "wh", 2, 4)
-        score = layer.op("Mul", layer.reshape(parts[0], [0, cells, 1, classes]), layer.reshape(parts[1], [0, cells, self.num, 1]),
+        objectness = layer.reshape(parts["objectness"], [0, cells, self.num, 1])
+        score = layer.op("Mul", layer.reshape(parts["classes"], [0, cells, 1, classes]), objectness,
                          shape=[layer.net.rows, cells, self.num, classes])
         boxes = _boxes(layer, _centre(layer, _part(layer, numbers, "xy", 0, 2), grid), layer.op("Mul", wh, wh) if self.squared else wh)
         return boxes, layer.reshape(score, [0, grid.boxes, classes])
@@ -186,11 +184,17 @@ def decode(heads: Sequence[Head], file: str) -> list[ir.Value]:
     """`boxes` and `scores` of all heads. Errors: Unsupported where heads have different classes."""
     if len({h.classes for h in heads}) > 1:
         raise Unsupported(f"heads of {', '.join(str(h.classes) for h in heads)} classes", where=file, way_out="--heads layer or raw")
-    decoded = [h.rule.decode(h.layer, h.result) for h in heads]
-    build, results = heads[0].layer.net.build, []
-    for name, values in zip(("boxes", "scores"), zip(*decoded, strict=True), strict=True):
-        dims = list(values[0].shape.dims) if values[0].shape is not None else []
-        total = sum(int(v.shape.dims[1]) for v in values if v.shape is not None)
-        joined = build.op("Concat", *values, name=f"heads/{name}", output=name, shape=[dims[0], total, dims[2]], axis=1, source=heads[-1].layer.source)
-        results.append(joined)
-    return results
+    decoded = []
+    for head in heads:
+        with blamed_on(head.layer.source):
+            decoded.append(head.rule.decode(head.layer, head.result))
+    return [_together(heads[-1].layer, name, values) for name, values in zip(("boxes", "scores"), zip(*decoded, strict=True), strict=True)]
+
+
+def _together(layer: Layer, name: str, values: Sequence[ir.Value]) -> ir.Value:
+    """One head's rows after the other's, under the name of the output."""
+    rows, _, numbers = dims_of(values[0])
+    total = sum(dims_of(value)[1] for value in values)
+    made: ir.Value = layer.net.build.op("Concat", *values, name=f"heads/{name}", output=name, shape=[rows, total, numbers], axis=1,
+                                        source=layer.source)
+    return made

@@ -64,8 +64,10 @@ ROWS: tuple[tuple[str, Fork | None, str, str], ...] = (
     ("yolo Gaussian_yolo", None, "beta1 of a loss; no darknet reads it, published cfgs carry it", "beta1"),
     ("yolo", AA, "loss", "focal_loss"),
     ("yolo", AA, "messages", "show_details"),
-    ("yolo", AA, "tracking, outside of the network", "track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm embedding_layer"),
-    ("region", None, "loss", "log sqrt rescore thresh classfix absolute coord_scale object_scale noobject_scale mask_scale class_scale bias_match"),
+    ("yolo", AA, "tracking, outside of the network", "track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm"
+     " embedding_layer"),
+    ("region", None, "loss", "log sqrt rescore thresh classfix absolute coord_scale object_scale noobject_scale mask_scale class_scale"
+     " bias_match"),
     ("region", AA, "loss", "focal_loss"),
     ("detection", None, "loss", "rescore coord_scale forced object_scale noobject_scale class_scale reorg"),
 )

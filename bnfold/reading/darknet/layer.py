@@ -11,6 +11,7 @@ Rule 2: values are named `NNN_section/what`; the one that a layer ends with is r
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,12 @@ class Feature:
         return self.height, self.width
 
 
+def dims_of(value: ir.Value) -> list[Any]:
+    """The dimensions of a value; every value that a section makes has them."""
+    assert value.shape is not None
+    return list(value.shape.dims)
+
+
 class Layer:
     """One section on its way into the graph. `name` is `NNN_section`."""
 
@@ -103,7 +110,7 @@ class Layer:
         if found.value is None:
             raise Malformed(f"{index} names layer #{at}, which has no result at inference")
         if found.unstrided not in (None, found.spot):
-            raise Unsupported(f"layer #{at} blurs (antialiasing), and darknet reads beyond what it computed when another layer refers to it",
+            raise Unsupported(f"layer #{at} blurs (antialiasing), and darknet reads beyond its result where another layer refers to it",
                               way_out="let the layer be read by the next one only")
         return found
 
@@ -125,7 +132,7 @@ class Layer:
         value = x.value
         if value is None:
             raise Malformed("the layer before this one has no result at inference")
-        if value.shape is not None and list(value.shape.dims[1:]) == dims[1:]:
+        if dims_of(value)[1:] == dims[1:]:
             return value
         if form not in x._forms:
             x._forms[form] = self.reshape(value, dims, form, base=value.name or self.name)
@@ -133,37 +140,46 @@ class Layer:
 
     # operators
 
-    def op(self, op_type: str, *inputs: ir.Value | None, what: str = "", shape: Any = None, base: str = "", **attributes: Any) -> Any:
-        """A node named `layer/what` (by default the operator's name); `shape` is that of its value, by default that of its first input.
-        With outputs=[...] it has one value per name, and `shape` one per value."""
-        build = self.net.build
-        while inputs and inputs[-1] is None:
+    def op(self, op_type: str, *inputs: ir.Value | None, what: str = "", shape: Sequence[Any] | None = None, base: str = "",
+           **attributes: Any) -> ir.Value:
+        """A node named `layer/what` (by default the operator's name); `shape` is that of its value, by default that of its first input."""
+        while inputs[-1] is None:
             inputs = inputs[:-1]
-        name = build.fresh(f"{base or self.name}/{what or op_type.lower()}")
-        outputs = attributes.pop("outputs", None)
-        if shape is None and inputs[0] is not None and inputs[0].shape is not None and outputs is None:
-            shape = list(inputs[0].shape.dims)
-        names = [build.fresh(f"{base or self.name}/{o}") for o in outputs] if outputs else None
-        return build.op(op_type, *inputs, name=name, output=names, shape=shape, source=self.source, **attributes)
+        if shape is None and inputs[0] is not None:
+            shape = dims_of(inputs[0])
+        name = self.net.build.fresh(f"{base or self.name}/{what or op_type.lower()}")
+        made: ir.Value = self.net.build.op(op_type, *inputs, name=name, shape=shape, source=self.source, **attributes)
+        return made
+
+    def split(self, value: ir.Value, axis: int, parts: dict[str, int]) -> dict[str, ir.Value]:
+        """Parts of an axis, by their names and sizes in order; parts of size 0 are left out."""
+        parts = {name: size for name, size in parts.items() if size}
+        build, dims = self.net.build, dims_of(value)
+        if len(parts) == 1:
+            return dict.fromkeys(parts, value)
+        made = build.op("Split", value, self.ints(list(parts.values())), name=build.fresh(f"{self.name}/split"), axis=axis,
+                        source=self.source, output=[build.fresh(f"{self.name}/{name}") for name in parts],
+                        shape=[[*dims[:axis], size, *dims[axis + 1:]] for size in parts.values()])
+        return dict(zip(parts, made, strict=True))
 
     def reshape(self, value: ir.Value, dims: list[int], what: str = "reshape", base: str = "") -> ir.Value:
         """Reshape; a first 0 keeps the rows."""
-        shape = [value.shape.dims[0] if d == 0 and value.shape is not None else d for d in dims]
-        return self.op("Reshape", value, self.ints(dims), what=what, shape=shape, base=base)  # type: ignore[no-any-return]
+        shape = [dims_of(value)[0] if d == 0 else d for d in dims]
+        return self.op("Reshape", value, self.ints(dims), what=what, shape=shape, base=base)
 
     def transpose(self, value: ir.Value, perm: list[int], what: str = "transpose") -> ir.Value:
         """Transpose."""
-        dims = list(value.shape.dims) if value.shape is not None else []
-        return self.op("Transpose", value, what=what, shape=[dims[p] for p in perm], perm=perm)  # type: ignore[no-any-return]
+        dims = dims_of(value)
+        return self.op("Transpose", value, what=what, shape=[dims[p] for p in perm], perm=perm)
 
     def reduce(self, op_type: str, value: ir.Value, axis: int, *, what: str = "", keep: bool = True) -> ir.Value:
         """A reduction over one axis; ReduceSum has its axes as an input since opset 13, the others since 18."""
-        dims = list(value.shape.dims) if value.shape is not None else []
+        dims = dims_of(value)
         axis %= len(dims)
         shape = [*dims[:axis], *([1] if keep else []), *dims[axis + 1:]]
         if op_type != "ReduceSum" and self.net.build.opset < 18:
-            return self.op(op_type, value, what=what, shape=shape, keepdims=int(keep), axes=[axis])  # type: ignore[no-any-return]
-        return self.op(op_type, value, self.ints([axis]), what=what, shape=shape, keepdims=int(keep))  # type: ignore[no-any-return]
+            return self.op(op_type, value, what=what, shape=shape, keepdims=int(keep), axes=[axis])
+        return self.op(op_type, value, self.ints([axis]), what=what, shape=shape, keepdims=int(keep))
 
     def scalar(self, value: float) -> ir.Value:
         """A float32 constant, shared by the whole net."""

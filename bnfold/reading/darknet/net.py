@@ -7,11 +7,10 @@ Where nothing says whose fork a net is, and the weights file does not fit the fi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ...errors import Malformed, Mismatch, UsageError, blamed_on
 from ...graph import ir
@@ -49,7 +48,8 @@ class Epsilon:
 class Net:
     """One network in the making. `rows` is the batch dimension, `steps` and `sequences` what it is made of in a recurrent net."""
 
-    def __init__(self, path: Path, sections_: list[Section], choice: Choice, file: FileMap | None, options: ReadOptions, notes: Notes) -> None:
+    def __init__(self, path: Path, sections_: list[Section], *, choice: Choice, file: FileMap | None, options: ReadOptions,
+                 notes: Notes) -> None:
         self.path, self.file = path, path.name
         self.sections, self.dialect, self.options, self.notes = sections_, choice.dialect, options, notes
         self.files = [path]
@@ -112,9 +112,10 @@ class Net:
             rows: int | str = sequences * given.time_steps if recurrent else batch or "N"
             flat = not (given.channels and given.height and given.width)
             dims = [given.inputs] if flat else [given.channels, given.height, given.width]
-            if np.prod(dims, dtype=object) > cfg.INT_MAX or (isinstance(rows, int) and rows > cfg.INT_MAX):
+            if math.prod(dims) > cfg.INT_MAX or (isinstance(rows, int) and rows > cfg.INT_MAX):
                 raise Malformed(f"an input of {' x '.join(str(d) for d in (rows, *dims))}", expected=f"at most {cfg.INT_MAX:,} numbers")
-        self.start = Feature(self.build.input("data", [rows, *dims]), *(dims if not flat else (0, 0, 0)), size=int(np.prod(dims)))
+        channels, height, width = (0, 0, 0) if flat else dims
+        self.start = Feature(self.build.input("data", [rows, *dims]), channels, height, width, math.prod(dims))
         return given, rows, sequences
 
     def walk(self) -> None:
@@ -127,9 +128,9 @@ class Net:
             with blamed_on(layer.source):
                 if self.dialect.fork not in row.forks:
                     layer.warn("other-fork", f"{self.dialect.fork}'s darknet has no [{row.name}]; only {row.forks[0]}'s does")
-                layer.dontload = bool(schema.layer_option(section, "dontload", where, self.notes))
-                layer.numload = schema.layer_option(section, "numload", where, self.notes)
-                layer.dontloadscales = row.name in HONOUR_DONTLOADSCALES and bool(schema.layer_option(section, "dontloadscales", where, self.notes))
+                wishes = schema.layer_options(section, self.file, self.notes)
+                layer.dontload, layer.numload = bool(wishes["dontload"]), wishes["numload"]
+                layer.dontloadscales = row.name in HONOUR_DONTLOADSCALES and bool(wishes["dontloadscales"])
                 result = row.function(layer, x, **schema.bind(section, row, self.dialect.fork, self.file, self.notes))
             self._name(layer, result)
             self.features.append(result)
@@ -166,7 +167,8 @@ class Net:
         if self.arrays.left > 0 or not self.options.allow_partial:
             last = self.arrays.taken[-1].where if self.arrays.taken else Source(self.file, self.sections[0].line, type="net")
             raise refusal(self.arrays, self.file, self.predictors, last)
-        self.notes.warn("partial", self.arrays.missing[0].where, f"{self.arrays.file.path.name} ends within this layer; layers from here on have no weights")
+        self.notes.warn("partial", self.arrays.missing[0].where,
+                        f"{self.arrays.file.path.name} ends within this layer; layers from here on have no weights")
 
     def _outputs(self) -> list[ir.Value]:
         """The values that the user asked for with --heads, each once."""
@@ -190,10 +192,11 @@ class Net:
         if not changed:
             return
         worst = max(changed, key=lambda e: e.ratio)
-        self.notes.note("epsilon", worst.layer,
-                        f"variances down to {worst.smallest:.2g}: sqrt(variance) + 1e-6 (pjreddie-cpu) would scale a channel here {worst.ratio:.3g} times as "
-                        f"much as sqrt(variance + 1e-5); {sum(e.channels for e in changed):,} of {sum(e.of for e in self.epsilons):,} "
-                        f"channels in {len(changed)} layers change by more than 1 %; dialect is {self.dialect.name}")
+        text = (f"variances down to {worst.smallest:.2g}: sqrt(variance) + 1e-6 (pjreddie-cpu) would scale a channel here "
+                f"{worst.ratio:.3g} times as much as sqrt(variance + 1e-5); {sum(e.channels for e in changed):,} of "
+                f"{sum(e.of for e in self.epsilons):,} channels in {len(changed)} layers change by more than 1 %; "
+                f"the dialect is {self.dialect.name}")
+        self.notes.note("epsilon", worst.layer, text)
 
 
 def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input, int | None]:
@@ -206,11 +209,13 @@ def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input
         return given, batch
     flat = not (given.channels and given.height and given.width)
     if len(dims) != (2 if flat else 4) or min(dims[1:]) < 1 or dims[1] != (given.inputs if flat else given.channels):
-        raise UsageError(f"--input-shape {','.join(map(str, dims))}", expected=f"N,{given.inputs}" if flat else f"N,{given.channels},height,width")
+        raise UsageError(f"--input-shape {','.join(map(str, dims))}",
+                         expected=f"N,{given.inputs}" if flat else f"N,{given.channels},height,width")
     if dims[0] > 0:
         rows = dims[0] // given.time_steps if recurrent else dims[0]
         if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
-            raise UsageError(f"--input-shape has {dims[0]} rows", expected=f"those of --batch, times {given.time_steps if recurrent else 1} time steps")
+            raise UsageError(f"--input-shape has {dims[0]} rows",
+                             expected=f"those of --batch, times {given.time_steps if recurrent else 1} time steps")
         batch = rows
     if flat:
         return given, batch
@@ -253,12 +258,12 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
         raise UsageError("--random-weights and a weights file", expected="one of them")
     named = asked(options.dialect)
     choices = [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))
-    net, choice = _first_that_fits(network, sections_, choices, file, options, syntax)
+    net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=syntax)
     files = (net.files[0], *([Path(weights_file)] if weights_file is not None else []), *net.files[1:])
     return Loaded(net.build.model(), "darknet", network.stem, files, tuple(net.notes.findings), choice.dialect.name, choice.reason)
 
 
-def _first_that_fits(network: Path, sections_: list[Section], choices: list[Choice], file: FileMap | None, options: ReadOptions,
+def _first_that_fits(network: Path, sections_: list[Section], choices: list[Choice], *, file: FileMap | None, options: ReadOptions,
                      syntax: Notes) -> tuple[Net, Choice]:
     """The network in the first dialect that the weights file fits. Errors: those of the first dialect."""
     refused: Mismatch | None = None
@@ -266,7 +271,7 @@ def _first_that_fits(network: Path, sections_: list[Section], choices: list[Choi
         notes = Notes(options.strict)
         notes.findings = list(syntax.findings)
         try:
-            net = Net(network, sections_, choice, file, options, notes)
+            net = Net(network, sections_, choice=choice, file=file, options=options, notes=notes)
             net.walk()
             net.finish()
         except Mismatch as error:

@@ -14,7 +14,9 @@ class Notes:
         self.findings: list[Finding] = []
 
     def note(self, code: str, where: object, text: str) -> None:
-        """Something worth knowing that is as it should be."""
+        """Something worth knowing that is as it should be. Told once per code and net: the first place stands for all."""
+        if any(f.code == f"darknet.{code}" for f in self.findings):
+            return
         self.findings.append(Finding("note", f"darknet.{code}", str(where), text))
 
     def warn(self, code: str, where: object, text: str) -> None:

@@ -64,9 +64,12 @@ class Row:
 SECTIONS: dict[str, Row] = {}
 
 
-def section(name: str, *aliases: str, only: Fork | None = None, recurrent: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+Function = Callable[..., Any]
+
+
+def section(name: str, *aliases: str, only: Fork | None = None, recurrent: bool = False) -> Callable[[Function], Function]:
     """Register a section's function under its name and aliases. `recurrent`: rows of the batch are time steps."""
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def register(function: Function) -> Function:
         row = Row(name, function, (only,) if only else BOTH, aliases, recurrent)
         for key in (name, *aliases):
             SECTIONS[key] = row
@@ -84,7 +87,7 @@ def find(section_: Section, where: Source) -> Row:
         raise Unsupported(f"the section header reads '{name}'", where=where, expected="a name in brackets, alone on its line")
     near = difflib.get_close_matches(name, SECTIONS, 1)
     raise Unsupported(f"no darknet has a section [{name}]", where=where,
-                      way_out=f"did the file mean [{near[0]}]?" if near else "bnfold reads the sections of pjreddie's and AlexeyAB's darknet")
+                      way_out=f"did the file mean [{near[0]}]?" if near else "bnfold reads those of pjreddie's and AlexeyAB's darknet")
 
 
 def bind(section_: Section, row: Row, fork: Fork, file: str, notes: Notes) -> dict[str, Any]:
@@ -130,16 +133,20 @@ def _number(kind: str, text: str, where: Source, notes: Notes) -> int | float:
     return number
 
 
-def layer_option(section_: Section, key: str, where: Source, notes: Notes) -> int:
-    """One of the options that every section has (dontload, dontloadscales, numload), 0 when it is absent."""
-    option = section_.options.get(key)
-    return value_of("int", option, Source(where.file, option.line), notes) if option and option.text is not None else 0
+def layer_options(section_: Section, file: str, notes: Notes) -> dict[str, int]:
+    """The options that every section has, 0 where they are absent."""
+    given = {key: section_.options.get(key) for key in LAYER_OPTIONS}
+    return {key: value_of("int", option, Source(file, option.line), notes) if option and option.text is not None else 0
+            for key, option in given.items()}
 
 
 def evidence(sections: list[Section], file: str) -> Iterator[Evidence]:
     """What only one fork has, in file order. Values of options are not looked at, but for activations and lists."""
     from .activations import only_alexeyab
 
+    given = sections[0].options
+    if not any(key in given and (given[key].text or "").strip("0") for key in ("width", "height")):
+        yield Evidence(Fork.PJREDDIE, "section", f"{file}:{sections[0].line}", "nets without pictures")
     for section_ in sections:
         row = SECTIONS.get(section_.name)
         if row is None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import Malformed, Mismatch, Unreadable, Unsupported
 from ...graph import ir
 from .cfg import atoi
-from .layer import Layer
+from .layer import Layer, dims_of
 
 LIMIT = 16 << 20  # bytes of a tree file, and numbers in the matrix
 LOWEST = float(np.finfo(np.float32).min)
@@ -33,7 +33,8 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
     where = layer.at("tree")
     path = _beside(layer.net.path, file)
     if path is None:
-        raise Unreadable(f"'{file[:200]}' is not there", where=where, expected="the file of the class hierarchy", way_out=f"put it beside {layer.net.file}")
+        raise Unreadable(f"'{file[:200]}' is not there", where=where, expected="the file of the class hierarchy",
+                         way_out=f"put it beside {layer.net.file}")
     data = path.read_bytes()[:LIMIT + 1]
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
@@ -46,18 +47,16 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
 
 
 def _beside(cfg: Path, file: str) -> Path | None:
-    """The file relative to the cfg's folder, or by its name alone in that folder (darknet's paths start where darknet is)."""
-    for path in (cfg.parent / file, cfg.parent / Path(file).name):
-        if path.is_file():
-            return path
-    return None
+    """The file relative to the cfg's folder, by its name alone in that folder, or as darknet finds it: relative to where we are."""
+    return next((p for p in (cfg.parent / file, cfg.parent / Path(file).name, Path(file)) if p.is_file()), None)
 
 
 def _parent(line: str, number: int, path: Path) -> int:
     words = line.split()
     parent = atoi(words[1])[0] if len(words) > 1 else -1
     if parent >= number:
-        raise Malformed(f"class {number} has the parent {parent}", where=f"{path}:{number + 1}", expected="a parent on an earlier line, or -1")
+        raise Malformed(f"class {number} has the parent {parent}", where=f"{path}:{number + 1}",
+                        expected="a parent on an earlier line, or -1")
     return max(parent, -1)
 
 
@@ -69,18 +68,18 @@ def softmax(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
     slots = np.arange(widest)[None, :] < tree.groups[:, None]
     table = np.full((groups, widest), classes, np.int64)
     table[slots] = np.arange(classes)
-    dims = list(x.shape.dims) if x.shape is not None else []
+    dims = dims_of(x)
     axis = len(dims) - 1
     padded = layer.op("Pad", x, layer.ints([0] * axis + [0] + [0] * axis + [1]), layer.scalar(LOWEST), shape=[*dims[:-1], classes + 1])
     rows = layer.op("Gather", padded, layer.constant("siblings", table), axis=axis, shape=[*dims[:-1], groups, widest])
     shares = layer.op("Softmax", rows, axis=-1)
     flat = layer.reshape(shares, [0] * axis + [groups * widest])
-    return layer.op("Gather", flat, layer.constant("places", np.flatnonzero(slots)), axis=axis, shape=dims)  # type: ignore[no-any-return]
+    return layer.op("Gather", flat, layer.constant("places", np.flatnonzero(slots)), axis=axis, shape=dims)
 
 
 def multiplied(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
     """Every class's share times those of its ancestors, over the last axis."""
-    dims = list(x.shape.dims) if x.shape is not None else []
+    dims = dims_of(x)
     axis, classes = len(dims) - 1, len(tree.parents)
     above = layer.constant("parents", np.where(tree.parents < 0, classes, tree.parents))
     product = x

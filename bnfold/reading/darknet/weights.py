@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from ...errors import Malformed, Mismatch
 from ...graph import ir
 from ...source import Source
-from ...tensor import BLOCK, FileMap, Recipe, Window, nbytes
+from ...tensor import BLOCK, FileMap, Recipe, Window
 from .cfg import INT_MAX
 from .dialects import Fork
 
@@ -43,13 +43,14 @@ class Header:
 
     @property
     def transposed(self) -> bool:
+        """Are connected weights stored by columns?"""
         return self.major > 1000 or self.minor > 1000
 
 
 def header(file: FileMap, fork: Fork) -> Header:
     """The header as this fork reads it. Errors: Malformed for a file that cannot be a darknet weights file."""
     if len(file) < 16:
-        raise Malformed(f"the file has {len(file)} bytes", where=file.path, expected="a darknet weights file, whose header alone has 16 or 20")
+        raise Malformed(f"the file has {len(file)} bytes", where=file.path, expected="a darknet weights file, whose header has 16 or 20")
     major, minor, revision = struct.unpack_from("<iii", file.view)
     if not all(0 <= n <= HIGHEST_VERSION for n in (major, minor, revision)):
         text = bytes(file.view[:12])
@@ -60,7 +61,8 @@ def header(file: FileMap, fork: Fork) -> Header:
     if fork is Fork.PJREDDIE:
         wide = wide and major < 1000 and minor < 1000
     if wide and len(file) < 20:
-        raise Malformed(f"the file has {len(file)} bytes", where=file.path, expected=f"20 for the header of version {major}.{minor}.{revision}")
+        raise Malformed(f"the file has {len(file)} bytes", where=file.path,
+                        expected=f"20 for the header of version {major}.{minor}.{revision}")
     seen = struct.unpack_from("<Q" if wide else "<I", file.view, 12)[0]
     return Header(major, minor, revision, seen, 20 if wide else 16)
 
@@ -144,7 +146,8 @@ class Seeded:
         """The next array: a recipe, so nothing is drawn before somebody asks."""
         floats(shape)
         self.count += 1
-        return Recipe(FLOAT, shape, lambda key=(self.seed, self.count): _drawn(shape, what.rpartition("/")[2], key))
+        role, key = what.rpartition("/")[2], (self.seed, self.count)
+        return Recipe(FLOAT, shape, lambda: _drawn(shape, role, key))
 
     def absent(self, shape: tuple[int, ...], where: Source, why: str) -> ir.TensorProtocol:
         """An array that no file holds is drawn like any other."""
@@ -155,7 +158,8 @@ def floats(shape: tuple[int, ...]) -> int:
     """How many numbers an array has. Errors: Malformed beyond darknet's own integers."""
     count = math.prod(shape)
     if count > INT_MAX:
-        raise Malformed(f"an array of {' x '.join(f'{d:,}' for d in shape)} numbers", expected=f"at most {INT_MAX:,}, as darknet counts in 32 bits")
+        raise Malformed(f"an array of {' x '.join(f'{d:,}' for d in shape)} numbers",
+                        expected=f"at most {INT_MAX:,}, as darknet counts in 32 bits")
     return count
 
 
@@ -188,7 +192,7 @@ def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
     return Recipe(FLOAT, shape, lambda: (tensor.numpy()[:, at:at + step].T for at in range(0, rows, step)))
 
 
-def by_rows(tensor: ir.TensorProtocol, function: object) -> Recipe:
+def by_rows(tensor: ir.TensorProtocol, function: Callable[[np.ndarray], np.ndarray]) -> Recipe:
     """`function` of a tensor's rows (axis 0, the rest flat), a block of rows at a time, in the same shape."""
     shape = tensor.shape.numpy()
     width = max(1, math.prod(shape[1:]))
@@ -197,9 +201,7 @@ def by_rows(tensor: ir.TensorProtocol, function: object) -> Recipe:
     def arrays() -> Iterator[np.ndarray]:
         rows = tensor.numpy().reshape(shape[0], width)
         for at in range(0, shape[0], step):
-            yield function(rows[at:at + step])  # type: ignore[operator]
+            yield function(rows[at:at + step])
 
     return Recipe(FLOAT, shape, arrays)
 
-
-__all__ = ["FLOAT", "Arrays", "Header", "Missing", "Seeded", "Taken", "by_rows", "filled", "floats", "header", "nbytes", "revision", "transposed"]

@@ -15,8 +15,8 @@ from ....errors import Malformed, Mismatch, Unsupported
 from ....graph import ir
 from ..activations import IN_PLACES
 from ..dialects import Fork
-from ..layer import Feature, Layer
-from ..schema import AlexeyInt, PjInt, positive, section
+from ..layer import Feature, Layer, dims_of
+from ..schema import AlexeyInt, positive, section
 from ..weights import by_rows, transposed
 from .normalising import Norm, batch_norm, take_norm
 
@@ -92,7 +92,7 @@ def take_conv(layer: Layer, conv: Conv, channels: int, prefix: str = "") -> Kern
 
 def _binary(rows: np.ndarray) -> np.ndarray:
     """Every weight as plus or minus the mean magnitude of its filter (pjreddie: src/convolutional_layer.c, binarize_weights)."""
-    mean = np.abs(rows).mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    mean: np.ndarray = np.abs(rows).mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     return np.where(rows > 0, mean, -mean)
 
 
@@ -100,10 +100,11 @@ def apply_conv(layer: Layer, x: ir.Value, conv: Conv, kernel: Kernel, prefix: st
     """conv -> (batch norm | biases) -> activation; with xnor the input is +1 or -1, and padding stays 0."""
     if conv.xnor:
         x = layer.op("Where", layer.op("Greater", x, layer.scalar(0), dtype=ir.DataType.BOOL), layer.scalar(1), layer.scalar(-1),
-                     what=f"{prefix}sign", shape=list(x.shape.dims) if x.shape is not None else None)
-    rows, _, height, width = x.shape.dims if x.shape is not None else (None,) * 4
+                     what=f"{prefix}sign", dtype=ir.DataType.FLOAT,
+                     shape=dims_of(x))
+    rows, _, height, width = dims_of(x)
     y = layer.op("Conv", x, kernel.weights, None if kernel.norm else kernel.biases, what=f"{prefix}conv",
-                 shape=[rows, conv.filters, *conv.out(int(height), int(width))],
+                 shape=[rows, conv.filters, *conv.out(height, width)],
                  kernel_shape=[conv.size] * 2, strides=[conv.stride_y, conv.stride_x], pads=[conv.padding * conv.dilation] * 4,
                  dilations=[conv.dilation] * 2, group=conv.groups)
     if kernel.norm:
@@ -139,7 +140,7 @@ def _remark(layer: Layer, conv: Conv, binary: int, coordconv: int) -> None:
     if binary and not conv.xnor:
         layer.note("binary", "binary=1 changes nothing at inference, as on darknet's CPU", "binary")
     if coordconv:
-        layer.warn("coordconv", "coordconv=1 is ignored, as on darknet's CPU; its GPU code overwrites channels with coordinates", "coordconv")
+        layer.warn("coordconv", "coordconv=1 is ignored, as on the CPU; darknet's GPU code writes coordinates into channels", "coordconv")
     if layer.numload not in (0, conv.filters):
         raise Unsupported(f"numload={layer.numload}: only so many of {conv.filters} filters are in the file, the others stay random",
                           where=layer.at("numload"), way_out="use the weights file that training wrote afterwards")
@@ -211,9 +212,8 @@ def take_dense(layer: Layer, inputs: int, outputs: int, norm: bool, prefix: str 
 def apply_dense(layer: Layer, x: ir.Value, kernel: Kernel, activation: str = LINEAR, prefix: str = "") -> ir.Value:
     """W x -> (batch norm | biases) -> activation on (rows, inputs)."""
     across = 0 if layer.net.arrays.transposed else 1
-    outputs = kernel.biases.shape.dims[0] if kernel.biases.shape is not None else None
     y = layer.op("Gemm", x, kernel.weights, None if kernel.norm else kernel.biases, what=f"{prefix}gemm", transB=across,
-                 shape=[x.shape.dims[0] if x.shape is not None else None, outputs])
+                 shape=[dims_of(x)[0], *dims_of(kernel.biases)])
     if kernel.norm:
         y = batch_norm(layer, y, kernel.norm, kernel.biases, prefix)
     return layer.activate(y, activation)
@@ -231,7 +231,8 @@ def connected(layer: Layer, x: Feature, *, output: int = 1, activation: str = "l
 
 
 @section("local")
-def local(layer: Layer, x: Feature, *, filters: int = 1, size: int = 1, stride: int = 1, pad: int = 0, activation: str = "logistic") -> Feature:
+def local(layer: Layer, x: Feature, *, filters: int = 1, size: int = 1, stride: int = 1, pad: int = 0,
+          activation: str = "logistic") -> Feature:
     """A convolution with a kernel of its own at every location, stored [location][filter][channel][row][column].
 
     Patches are cut by a convolution with one-hot kernels; then one matrix per location."""
@@ -239,7 +240,8 @@ def local(layer: Layer, x: Feature, *, filters: int = 1, size: int = 1, stride: 
     image, taps = layer.image(x), x.channels * size * size
     spot = tuple((extent - 1) // stride + 1 if pad else (extent - size) // stride + 1 for extent in x.spot)
     if spot != conv.out(*x.spot) or pad not in (0, 1):
-        raise Unsupported(f"pad={pad} with size={size}: darknet sizes the result as if the size were 3", expected="pad=0, or size=3 with pad=1")
+        raise Unsupported(f"pad={pad} with size={size}: darknet sizes the result as if the size were 3",
+                          expected="pad=0, or size=3 with pad=1")
     places = spot[0] * spot[1]
     out = layer.feature(image, filters, *spot)
     if taps * size * size > 1 << 26:

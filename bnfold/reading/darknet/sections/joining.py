@@ -10,7 +10,7 @@ from ....errors import Malformed, Unsupported
 from ....graph import ir
 from ....tensor import Recipe
 from ..dialects import Fork
-from ..layer import Feature, Layer
+from ..layer import Feature, Layer, dims_of
 from ..schema import AlexeyInt, AlexeyStr, PjFloat, positive, section
 from ..weights import FLOAT, Missing, filled
 
@@ -47,18 +47,20 @@ def _parts(layer: Layer, sources: list[Feature], groups: int, group_id: int, ima
     if groups < 1 or not 0 <= group_id < groups:
         raise Malformed(f"groups={groups} group_id={group_id}", expected="a group_id from 0 to groups - 1")
     if not images or any(s.channels % groups for s in sources):
-        raise Unsupported(f"groups={groups} over {', '.join(str(s.channels) for s in sources)} channels", expected="groups that divide them, and one size")
+        raise Unsupported(f"groups={groups} over {', '.join(str(s.channels) for s in sources)} channels",
+                          expected="groups that divide them, and one size")
     values = []
     for source in sources:
         part = source.channels // groups
-        values.append(layer.op("Slice", layer.image(source), layer.ints([group_id * part]), layer.ints([(group_id + 1) * part]), layer.ints([1]),
-                               what="part", shape=[layer.net.rows, part, *source.spot]))
+        start, stop = layer.ints([group_id * part]), layer.ints([(group_id + 1) * part])
+        values.append(layer.op("Slice", layer.image(source), start, stop, layer.ints([1]), what="part",
+                               shape=[layer.net.rows, part, *source.spot]))
     return _join(layer, values, sum(s.channels // groups for s in sources), *sources[0].spot)
 
 
 @section("shortcut")
-def shortcut(layer: Layer, x: Feature, *, from_: list[int] | None = None, activation: str = "linear", alpha: PjFloat = 1.0, beta: PjFloat = 1.0,
-             weights_type: AlexeyStr = "none", weights_normalization: AlexeyStr = "none") -> Feature:
+def shortcut(layer: Layer, x: Feature, *, from_: list[int] | None = None, activation: str = "linear", alpha: PjFloat = 1.0,
+             beta: PjFloat = 1.0, weights_type: AlexeyStr = "none", weights_normalization: AlexeyStr = "none") -> Feature:
     """The input plus earlier results. Differing sizes, and what may be weighted, are the fork's own."""
     sources = [layer.earlier(index) for index in _named(layer, from_)]
     if layer.fork is Fork.PJREDDIE:
@@ -87,10 +89,11 @@ def _add_strided(layer: Layer, x: Feature, source: Feature, alpha: float, beta: 
     ratios = [(s // t, t // s) for s, t in zip(source.spot, x.spot, strict=True)]
     step, sample = max(1, ratios[0][0]), max(1, ratios[0][1])
     if ratios[0] != ratios[1]:
-        raise Malformed(f"a source of {source.spot[0]} x {source.spot[1]} pixels for {x.height} x {x.width}", expected="one ratio for both directions")
+        raise Malformed(f"a source of {source.spot[0]} x {source.spot[1]} pixels for {x.height} x {x.width}",
+                        expected="one ratio for both directions")
     if source.dims == x.dims:
         y = layer.op("Mul", image, layer.scalar(alpha)) if alpha != 1 else image
-        return layer.op("Add", y, layer.op("Mul", other, layer.scalar(beta)) if beta != 1 else other, what="sum")  # type: ignore[no-any-return]
+        return layer.op("Add", y, layer.op("Mul", other, layer.scalar(beta)) if beta != 1 else other, what="sum")
     layer.note("shortcut", f"adds {source.channels} x {source.height} x {source.width} to {x.channels} x {x.height} x {x.width}: "
                            "what does not meet is left out, as darknet does")
     common = [min(a, b) for a, b in zip(source.dims, x.dims, strict=True)]
@@ -99,7 +102,7 @@ def _add_strided(layer: Layer, x: Feature, source: Feature, alpha: float, beta: 
     part = layer.op("Mul", part, layer.scalar(beta)) if beta != 1 else part
     placed = _placed(layer, part, x, common, sample)
     base = layer.op("Mul", image, layer.constant("alpha", _mask(x, common, sample, alpha))) if alpha != 1 else image
-    return layer.op("Add", base, placed, what="sum")  # type: ignore[no-any-return]
+    return layer.op("Add", base, placed, what="sum")
 
 
 def _count(source: Feature, common: list[int], step: int) -> list[int]:
@@ -124,7 +127,7 @@ def _placed(layer: Layer, part: ir.Value, x: Feature, common: list[int], sample:
     ends = [x.channels - common[0], x.height - spot[0], x.width - spot[1]]
     if not any(ends):
         return part
-    return layer.op("Pad", part, layer.ints([0, 0, 0, 0, 0, *ends]), what="placed", shape=layer.shape(x))  # type: ignore[no-any-return]
+    return layer.op("Pad", part, layer.ints([0, 0, 0, 0, 0, *ends]), what="placed", shape=layer.shape(x))
 
 
 def _mask(x: Feature, common: list[int], sample: int, alpha: float) -> np.ndarray:
@@ -141,12 +144,13 @@ def _as_large(layer: Layer, source: Feature, x: Feature) -> ir.Value:
     width that is the common channels."""
     alike = source.is_image and x.is_image and source.spot == x.spot
     if not alike and (source.is_image or x.is_image):
-        layer.warn("shortcut", f"{source.height} x {source.width} pixels are added to {x.height} x {x.width} as flat memory, which is what alexeyab's "
-                               "darknet does (where it does not stop); nets with such shortcuts were trained with pjreddie's: --dialect pjreddie", "from")
+        layer.warn("shortcut", f"{source.height} x {source.width} pixels are added to {x.height} x {x.width} as flat memory, as alexeyab's "
+                               "darknet does (where it does not stop); such nets were trained with pjreddie's: --dialect pjreddie", "from")
     value, rest = (layer.image(source), x.spot) if alike else (layer.flat(source), ())
     have, want = (source.channels, x.channels) if alike else (source.size, x.size)
     if have > want:
-        value = layer.op("Slice", value, layer.ints([0]), layer.ints([want]), layer.ints([1]), what="part", shape=[layer.net.rows, want, *rest])
+        value = layer.op("Slice", value, layer.ints([0]), layer.ints([want]), layer.ints([1]), what="part",
+                         shape=[layer.net.rows, want, *rest])
     if have < want:
         ends = [0, want - have, *(0 for _ in rest)]
         value = layer.op("Pad", value, layer.ints([0] * len(ends) + ends), what="padded", shape=[layer.net.rows, want, *rest])
@@ -168,18 +172,20 @@ def _weights(layer: Layer, x: Feature, sources: int, kind: str, normalization: s
         return layer.weight("weights", stored)
     rule = _softmaxed if normalization in SOFTMAX else _rectified
     if normalization in RELU:
-        layer.note("shortcut", "weights below 0 count as 0, as on alexeyab's CPU; its GPU and fused code take 0.001", "weights_normalization")
+        layer.note("weighted", "weights below 0 count as 0, as on alexeyab's CPU; its GPU code takes 0.001", "weights_normalization")
     return layer.weight("weights", Recipe(FLOAT, shape, lambda: iter([rule(stored.numpy().astype(np.float64)).astype(np.float32)])))
 
 
 def _rectified(weights: np.ndarray) -> np.ndarray:
-    positive_part = np.maximum(weights, 0)
-    return positive_part / (1e-4 + positive_part.sum(axis=0))  # type: ignore[no-any-return]
+    kept: np.ndarray = np.maximum(weights, 0)
+    kept /= 1e-4 + kept.sum(axis=0)
+    return kept
 
 
 def _softmaxed(weights: np.ndarray) -> np.ndarray:
-    powers = np.exp(weights - weights.max(axis=0))
-    return powers / (1e-4 + powers.sum(axis=0))  # type: ignore[no-any-return]
+    powers: np.ndarray = np.exp(weights - weights.max(axis=0))
+    powers /= 1e-4 + powers.sum(axis=0)
+    return powers
 
 
 def _weighted(layer: Layer, value: ir.Value, rows: ir.Value | None, number: int) -> ir.Value:
@@ -187,8 +193,8 @@ def _weighted(layer: Layer, value: ir.Value, rows: ir.Value | None, number: int)
     if rows is None:
         return value
     row = layer.op("Gather", rows, layer.net.shared(f"index/{number}", np.array(number, np.int64)), what="row", axis=0,
-                   shape=list(rows.shape.dims[1:]) if rows.shape is not None else None)
-    return layer.op("Mul", value, row, what="weighted")  # type: ignore[no-any-return]
+                   shape=dims_of(rows)[1:])
+    return layer.op("Mul", value, row, what="weighted")
 
 
 @section("scale_channels", only=Fork.ALEXEYAB)
@@ -208,7 +214,8 @@ def sam(layer: Layer, x: Feature, *, from_: list[int] | None = None, activation:
     """An earlier result times the input, element by element."""
     source = layer.earlier(_named(layer, from_)[0])
     if source.dims != x.dims:
-        raise Malformed(f"{x.channels} x {x.height} x {x.width} times {source.channels} x {source.height} x {source.width}", expected="one size")
+        raise Malformed(f"{x.channels} x {x.height} x {x.width} times {source.channels} x {source.height} x {source.width}",
+                        expected="one size")
     return layer.like(layer.activate(layer.op("Mul", layer.image(source), layer.image(x), what="scaled"), activation), x)
 
 

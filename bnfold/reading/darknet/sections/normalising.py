@@ -28,11 +28,11 @@ class Norm:
 
 
 def take_norm(layer: Layer, channels: int, prefix: str = "") -> Norm:
-    """scales, mean and variance in file order; 1, 0, 1 where the file has none (dontloadscales)."""
+    """scales, mean and variance in file order; 1, 0, 0 where the file has none (dontloadscales)."""
     if layer.dontloadscales:
-        scales, mean, variance = (filled((channels,), value) for value in (1, 0, 0))
-        return Norm(*(layer.weight(f"{prefix}{what}", t) for what, t in
-                      (("scales", scales), ("mean", mean), ("variance", _variance(layer, variance)))))
+        ones, zeros = filled((channels,), 1), filled((channels,), 0)
+        return Norm(layer.weight(f"{prefix}scales", ones), layer.weight(f"{prefix}mean", zeros),
+                    layer.weight(f"{prefix}variance", _variance(layer, filled((channels,), 0))))
     scales, mean = layer.take(f"{prefix}scales", channels), layer.take(f"{prefix}mean", channels)
     variance = layer.tensor(f"{prefix}variance", channels)
     _examine(layer, scales.const_value, variance)
@@ -56,7 +56,7 @@ def _examine(layer: Layer, scales: ir.TensorProtocol | None, variance: ir.Tensor
         layer.warn("variance", f"running variances from {values.min():.3g} to {values.max():.3g}: do cfg and weights belong together?")
         return
     if layer.dialect.outside and values.min() < 0:
-        layer.warn("variance", f"the smallest running variance is {values.min():.3g}, and the root of a negative number is NaN, as in darknet")
+        layer.warn("variance", f"the smallest running variance is {values.min():.3g}; the root of a negative number is NaN, as in darknet")
     values = np.maximum(values, 0)
     ratio = np.sqrt(values + EPSILON) / (np.sqrt(values) + EPSILON_OUTSIDE)
     alive = scales.numpy() != 0
@@ -66,7 +66,7 @@ def _examine(layer: Layer, scales: ir.TensorProtocol | None, variance: ir.Tensor
 
 def batch_norm(layer: Layer, x: ir.Value, norm: Norm, biases: ir.Value, prefix: str = "") -> ir.Value:
     """(x - mean) / sqrt(variance + epsilon) * scales + biases."""
-    return layer.op("BatchNormalization", x, norm.scales, biases, norm.mean, norm.variance,  # type: ignore[no-any-return]
+    return layer.op("BatchNormalization", x, norm.scales, biases, norm.mean, norm.variance,
                     what=f"{prefix}norm", epsilon=layer.dialect.epsilon)
 
 
@@ -89,7 +89,8 @@ def normalization(layer: Layer, x: Feature, *, alpha: float = 1e-4, beta: float 
     here, there = np.arange(channels)[:, None], np.arange(channels)[None, :]
     near = (there >= here - (size - 1) // 2) & (there <= here + size // 2)
     window = near.astype(np.float32) - (there == size // 2)
-    sums = layer.op("Conv", layer.op("Mul", image, image), layer.constant("window", window.astype(np.float32)[:, :, None, None]), what="sums")
+    kernel = layer.constant("window", window.astype(np.float32)[:, :, None, None])
+    sums = layer.op("Conv", layer.op("Mul", image, image), kernel, what="sums")
     base = layer.op("Add", layer.op("Mul", sums, layer.scalar(alpha)), layer.scalar(kappa))
     return layer.like(layer.op("Mul", image, layer.op("Pow", base, layer.scalar(-beta))), x)
 

@@ -25,8 +25,9 @@ def _geometry(x: Feature, size: int, stride: tuple[int, int], padding: int) -> t
 
 
 @section("maxpool", "max")
-def maxpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None = None, padding: int | None = None, stride_x: AlexeyInt | None = None,
-            stride_y: AlexeyInt | None = None, maxpool_depth: AlexeyInt = 0, out_channels: AlexeyInt = 1, antialiasing: AlexeyInt = 0) -> Feature:
+def maxpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None = None, padding: int | None = None,
+            stride_x: AlexeyInt | None = None, stride_y: AlexeyInt | None = None, maxpool_depth: AlexeyInt = 0, out_channels: AlexeyInt = 1,
+            antialiasing: AlexeyInt = 0) -> Feature:
     """The largest in a window; outside pixels do not count. The size is the stride by default, the padding size - 1."""
     image = layer.image(x)
     if maxpool_depth:
@@ -64,7 +65,8 @@ def local_avgpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None
     steps = (stride if stride_y is None else stride_y, stride if stride_x is None else stride_x)
     spot, pads = _geometry(x, size, steps, size - 1 if padding is None else padding)
     if pads[2] >= size:
-        raise Unsupported(f"padding={sum(pads[::2])} with size={size}: windows without a single pixel", expected="a padding below twice the size")
+        raise Unsupported(f"padding={sum(pads[::2])} with size={size}: windows without a single pixel",
+                          expected="a padding below twice the size")
     out = layer.feature(image, x.channels, *spot)
     out.value = layer.op("AveragePool", image, what="pool", shape=layer.shape(out), kernel_shape=[size] * 2, strides=list(steps), pads=pads,
                          count_include_pad=0)

@@ -9,11 +9,12 @@ input alone is computed for all steps at once; what reads the state is unrolled,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ....errors import Malformed, Unsupported
 from ....graph import ir
 from ..dialects import Fork
-from ..layer import Feature, Layer
+from ..layer import Feature, Layer, dims_of
 from ..schema import AlexeyInt, PjInt, positive, section
 from ..weights import filled
 from .convolution import Conv, apply_conv, apply_dense, take_conv, take_dense
@@ -22,7 +23,7 @@ MOST_STEPS = 1000
 Part = Callable[[ir.Value], ir.Value]
 
 
-def _dense(layer: Layer, what: str, inputs: int, outputs: int, norm: bool, activation: str = "linear") -> Part:
+def _dense(layer: Layer, what: str, inputs: int, outputs: int, *, norm: bool, activation: str = "linear") -> Part:
     kernel = take_dense(layer, inputs, outputs, norm, f"{what}/")
     return lambda x: apply_dense(layer, x, kernel, activation, f"{what}/")
 
@@ -35,22 +36,17 @@ def _conv(layer: Layer, what: str, channels: int, conv: Conv) -> Part:
 
 def _steps(layer: Layer, value: ir.Value) -> list[ir.Value]:
     """The value step by step."""
-    steps, dims = layer.net.steps, list(value.shape.dims) if value.shape is not None else []
+    steps = layer.net.steps
     if steps > MOST_STEPS:
         raise Unsupported(f"time_steps={steps}", expected=f"at most {MOST_STEPS}: the steps are unrolled")
-    if steps == 1:
-        return [value]
-    each = [layer.net.sequences, *dims[1:]]
-    return list(layer.op("Split", value, layer.ints([layer.net.sequences] * steps), axis=0, what="steps", shape=[each] * steps,
-                         outputs=[f"step{t}" for t in range(steps)]))
+    return list(layer.split(value, 0, {f"step{t}": layer.net.sequences for t in range(steps)}).values())
 
 
 def _together(layer: Layer, values: Sequence[ir.Value], what: str) -> ir.Value:
     """All steps as rows of one value."""
     if len(values) == 1:
         return values[0]
-    dims = list(values[0].shape.dims) if values[0].shape is not None else []
-    return layer.op("Concat", *values, axis=0, what=what, shape=[layer.net.rows, *dims[1:]])  # type: ignore[no-any-return]
+    return layer.op("Concat", *values, axis=0, what=what, shape=[layer.net.rows, *dims_of(values[0])[1:]])
 
 
 def _zero(layer: Layer, *dims: int) -> ir.Value:
@@ -81,24 +77,27 @@ def rnn(layer: Layer, x: Feature, *, output: int = 1, hidden: AlexeyInt = 1, act
     width = hidden if layer.fork is Fork.ALEXEYAB else output
     positive(output=output, hidden=width)
     norm, own = bool(batch_normalize), {1: "logistic", 2: "loggy"}.get(logistic, activation)
-    parts = [_dense(layer, "input", x.size, width, norm, activation), _dense(layer, "self", width, width, norm, own),
-             _dense(layer, "output", width, output, norm, activation)]
+    parts = [_dense(layer, "input", x.size, width, norm=norm, activation=activation),
+             _dense(layer, "self", width, width, norm=norm, activation=own),
+             _dense(layer, "output", width, output, norm=norm, activation=activation)]
     out = layer.feature(layer.flat(x), output, 1, 1)
     out.value = _elman(layer, layer.flat(x), parts, _zero(layer, width), shortcut)
     return out
 
 
 @section("crnn", recurrent=True)
-def crnn(layer: Layer, x: Feature, *, output: AlexeyInt = 1, hidden: AlexeyInt = 1, output_filters: PjInt = 1, hidden_filters: PjInt = 1,
-         size: AlexeyInt = 3, stride: AlexeyInt = 1, dilation: AlexeyInt = 1, pad: AlexeyInt = 0, padding: AlexeyInt = 0, groups: AlexeyInt = 1,
-         activation: str = "logistic", batch_normalize: int = 0, xnor: AlexeyInt = 0, shortcut: int = 0) -> Feature:
+def crnn(layer: Layer, x: Feature, *, output: AlexeyInt = 1, hidden: AlexeyInt = 1, output_filters: PjInt = 1,
+         hidden_filters: PjInt = 1, size: AlexeyInt = 3, stride: AlexeyInt = 1, dilation: AlexeyInt = 1, pad: AlexeyInt = 0,
+         padding: AlexeyInt = 0, groups: AlexeyInt = 1, activation: str = "logistic", batch_normalize: int = 0, xnor: AlexeyInt = 0,
+         shortcut: int = 0) -> Feature:
     """The same with convolutions, of which pjreddie's are 3 x 3 with padding 1."""
     image = layer.image(x)
     if layer.fork is Fork.PJREDDIE:
         output, hidden, pad = output_filters, hidden_filters, 1
-    conv = Conv(hidden, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation, bool(xnor))
+    conv = Conv(hidden, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation,
+                bool(xnor))
     _same_size(x, conv)
-    last = Conv(output, size, stride, stride, conv.padding, dilation, groups, conv.norm, activation, conv.xnor)
+    last = replace(conv, filters=output)
     parts = [_conv(layer, "input", x.channels, conv), _conv(layer, "self", hidden, conv), _conv(layer, "output", hidden, last)]
     out = layer.feature(image, output, *x.spot)
     out.value = _elman(layer, image, parts, _zero(layer, hidden, *x.spot), shortcut)
@@ -118,8 +117,9 @@ def gru(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0, 
     """z = sg(Uz x + Wz h), r = sg(Ur x + Wr h), g = act(Uh x + Wh (r h)), h = z h + (1 - z) g. The forks' files have U and W in
     different order; act is the logistic, or tanh with tanh=1."""
     positive(output=output)
-    norm, order = bool(batch_normalize), ("wu" if layer.fork is Fork.PJREDDIE else "uw")
-    parts = {side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, norm) for side in order for gate in "zrh"}
+    order = "wu" if layer.fork is Fork.PJREDDIE else "uw"
+    parts = {side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize))
+             for side in order for gate in "zrh"}
     flat = layer.flat(x)
     inputs = [_steps(layer, parts[f"u{gate}"](flat)) for gate in "zrh"]
     state, states = _zero(layer, output), []
@@ -162,7 +162,7 @@ def lstm(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0)
     """An LSTM of dense layers; the files have wi wf wo wg (pjreddie) or wf wi wg wo (AlexeyAB), then the same of u."""
     positive(output=output)
     order = "ifog" if layer.fork is Fork.PJREDDIE else "figo"
-    parts = {side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, bool(batch_normalize))
+    parts = {side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize))
              for side in "wu" for gate in order}
     out = layer.feature(layer.flat(x), output, 1, 1)
     out.value = _lstm(layer, layer.flat(x), parts, _zero(layer, output))
@@ -170,16 +170,17 @@ def lstm(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0)
 
 
 @section("conv_lstm", only=Fork.ALEXEYAB, recurrent=True)
-def conv_lstm(layer: Layer, x: Feature, *, output: int = 1, size: int = 3, stride: int = 1, dilation: int = 1, pad: int = 0, padding: int = 0,
-              groups: int = 1, activation: str = "linear", batch_normalize: int = 0, xnor: int = 0, peephole: int = 0, bottleneck: int = 0,
-              state_constrain: int | None = None, shortcut: int = 0) -> Feature:
+def conv_lstm(layer: Layer, x: Feature, *, output: int = 1, size: int = 3, stride: int = 1, dilation: int = 1, pad: int = 0,
+              padding: int = 0, groups: int = 1, activation: str = "linear", batch_normalize: int = 0, xnor: int = 0, peephole: int = 0,
+              bottleneck: int = 0, state_constrain: int | None = None, shortcut: int = 0) -> Feature:
     """An LSTM of convolutions, each with the activation; with peephole=1 gates see the cell; the cell is clipped after each step."""
     image = layer.image(x)
     if bottleneck:
         raise Unsupported("bottleneck=1 has no CPU code in darknet", where=layer.at("bottleneck"), expected="bottleneck=0")
     if shortcut:
         layer.note("conv_lstm", "shortcut=1 changes nothing: darknet reads it and does not use it", "shortcut")
-    conv = Conv(output, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation, bool(xnor))
+    conv = Conv(output, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation,
+                bool(xnor))
     _same_size(x, conv)
     names = [*(["vf", "vi", "vo"] if peephole else []), *(side + gate for side in "wu" for gate in "figo")]
     parts = {name: _conv(layer, name, x.channels if name[0] == "u" else output, conv) for name in names}

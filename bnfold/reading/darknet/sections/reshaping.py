@@ -18,8 +18,9 @@ def upsample(layer: Layer, x: Feature, *, stride: int = 2, scale: float = 1.0) -
     if stride < 0:
         return _summed(layer, x, image, step, scale)
     out = layer.feature(image, x.channels, x.height * step, x.width * step)
-    y = layer.op("Resize", image, None, layer.constant("scales", [1.0, 1.0, float(step), float(step)]), mode="nearest", nearest_mode="floor",
-                 coordinate_transformation_mode="asymmetric", shape=layer.shape(out))
+    scales = layer.constant("scales", [1.0, 1.0, float(step), float(step)])
+    y = layer.op("Resize", image, None, scales, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric",
+                 shape=layer.shape(out))
     out.value = _scaled(layer, y, scale)
     return out
 
@@ -68,8 +69,8 @@ def reorg3d(layer: Layer, x: Feature, *, stride: int = 1, reverse: int = 0) -> F
         out.value = layer.op("SpaceToDepth", image, shape=layer.shape(out), blocksize=stride)
         return out
     wide = layer.reshape(image, [0, *dims], "wide")
-    fine = layer.op("DepthToSpace", wide, shape=[layer.net.rows, dims[0] // stride**2, dims[1] * stride, dims[2] * stride], blocksize=stride,
-                    mode="DCR")
+    fine = layer.op("DepthToSpace", wide, blocksize=stride, mode="DCR",
+                    shape=[layer.net.rows, dims[0] // stride**2, dims[1] * stride, dims[2] * stride])
     out.value = layer.reshape(fine, [0, *dims])
     return out
 
