@@ -141,6 +141,9 @@ def _remark(layer: Layer, conv: Conv, binary: int, coordconv: int) -> None:
         layer.note("binary", "binary=1 changes nothing at inference, as on darknet's CPU", "binary")
     if coordconv:
         layer.warn("coordconv", "coordconv=1 is ignored, as on the CPU; darknet's GPU code writes coordinates into channels", "coordconv")
+    if conv.flipped and conv.groups > 1 and layer.fork is Fork.PJREDDIE:
+        raise Unsupported(f"flipped=1 with groups={conv.groups}: pjreddie's darknet turns more numbers than the kernel has",
+                          where=layer.at("flipped"), way_out="--dialect alexeyab turns the kernel alone")
     if layer.numload not in (0, conv.filters):
         raise Unsupported(f"numload={layer.numload}: only so many of {conv.filters} filters are in the file, the others stay random",
                           where=layer.at("numload"), way_out="use the weights file that training wrote afterwards")

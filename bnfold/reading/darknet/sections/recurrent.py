@@ -94,6 +94,9 @@ def crnn(layer: Layer, x: Feature, *, output: AlexeyInt = 1, hidden: AlexeyInt =
     image = layer.image(x)
     if layer.fork is Fork.PJREDDIE:
         output, hidden, pad = output_filters, hidden_filters, 1
+        if x.height != x.width:
+            x = _swapped(layer, x)
+            image = layer.image(x)
     conv = Conv(hidden, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation,
                 bool(xnor))
     _same_size(x, conv)
@@ -102,6 +105,12 @@ def crnn(layer: Layer, x: Feature, *, output: AlexeyInt = 1, hidden: AlexeyInt =
     out = layer.feature(image, output, *x.spot)
     out.value = _elman(layer, image, parts, _zero(layer, hidden, *x.spot), shortcut)
     return out
+
+
+def _swapped(layer: Layer, x: Feature) -> Feature:
+    """The same numbers with height and width exchanged: pjreddie's parse_crnn passes them in the wrong order (src/parser.c)."""
+    layer.warn("crnn", f"pjreddie's darknet takes the {x.height} x {x.width} pixels of a [crnn] for {x.width} x {x.height}")
+    return layer.feature(layer.reshape(layer.image(x), [0, x.channels, x.width, x.height], "swapped"), x.channels, x.width, x.height)
 
 
 def _same_size(x: Feature, conv: Conv) -> None:
