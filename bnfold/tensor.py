@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from . import lazy_sympy  # noqa: F401  (before onnx_ir: halves its import time)
+
 import onnx_ir as ir  # isort: skip
 
 from .errors import Malformed, Unreadable
@@ -94,6 +95,8 @@ class Window(Deferred):
         super().__init__(dtype, shape, name, doc_string, metadata_props)
         size = nbytes(self.dtype, shape)
         view = memoryview(buffer)
+        if any(d < 0 for d in shape):
+            raise Malformed(f"tensor '{name}' has the shape {tuple(shape)}", expected="dimensions that are not negative")
         if offset < 0 or offset + size > len(view):
             raise Malformed(f"tensor '{name}' needs {size:,} bytes at offset {offset:,}, the file has {len(view):,} in all",
                             expected="a whole file: it is cut off or damaged")
@@ -130,6 +133,8 @@ class Recipe(Deferred):
         for array in self.arrays():
             flat[at:at + array.size] = array.reshape(-1)
             at += array.size
+        if at != flat.size:
+            raise ValueError(f"recipe '{self.name}' made {at} of {flat.size} values")
         return flat.reshape(self.shape.numpy())
 
 

@@ -33,6 +33,9 @@ class Linear:
     view                 stored W is reshaped to this without moving a value
     rows, columns        axes of the view that output (input) channels run over, in their order
     y_axis, x_axis       axis of the output (data input) along which channels run; negative counts from the back
+    store, remade        the type that W is stored in; whether W is a union of branches by now
+    joined               the union that it is part of, when it is gone itself
+    quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
     every_tap_real       no tap ever reads padding, so a shift of the input is a constant of the output
     """
 
@@ -50,9 +53,16 @@ class Linear:
     alpha: float = 1.0
     beta: float = 1.0
     quantized: ir.Node | None = None
+    quantized_scale: np.ndarray | None = None
     before: Affine = IDENTITY
     after: Affine = IDENTITY
     held: list[str] = field(default_factory=list)
+    store: ir.DataType = ir.DataType.UNDEFINED
+    remade: bool = False
+    joined: Linear | None = None
+
+    def __post_init__(self) -> None:
+        self.store = self.tensor.dtype
 
     @property
     def outs(self) -> int:
@@ -66,8 +76,43 @@ class Linear:
 
     @property
     def touched(self) -> bool:
-        """Has a map been pushed into it?"""
-        return self.before is not IDENTITY or self.after is not IDENTITY
+        """Has a map been pushed into it, or has it become a union of branches?"""
+        return self.before is not IDENTITY or self.after is not IDENTITY or self.remade
+
+    @property
+    def holder(self) -> Linear:
+        """The operator that holds what was pushed here: itself, or the union that it became part of."""
+        holder = self
+        while holder.joined is not None:
+            holder = holder.joined
+        return holder
+
+    def become(self, weights: ir.TensorProtocol, taps: tuple[int, ...]) -> None:
+        """Take other weights (in float64; `store` remains the type that they are rounded to) and no map. Conv only."""
+        self.tensor, self.view = weights, (*self.view[:-1], math.prod(taps))
+        self.before = self.after = IDENTITY
+        self.every_tap_real = self.every_tap_real and math.prod(taps) == 1
+        self.remade = True
+
+    def exact(self) -> Float:
+        """The folded weights in float64, in their stored shape."""
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], Float]:
+        """The folded weights as they are now, computed when called; maps pushed later do not count."""
+        base, view, shape = self.tensor, self.view, self.tensor.shape.numpy()
+        rows = self.on_rows(np.broadcast_to(self.after.scale, self.outs))
+        columns = self.on_columns(np.broadcast_to(self.before.scale, self.ins))
+        return lambda: (base.numpy().astype(np.float64).reshape(view) * rows * columns).reshape(shape)
+
+    @property
+    def stored_axis(self) -> int | None:
+        """The axis of stored W along which output channels run, None where they lie on two."""
+        if self.node.op_type == "Conv":
+            return 0
+        if self.node.op_type == "ConvTranspose":
+            return 1 if self.view[0] == 1 else None
+        return self.rows[0] - len(self.view) + len(self.tensor.shape)
 
     def on_rows(self, per_output: Float) -> Float:
         """A vector over output channels, shaped to broadcast against the view."""
@@ -107,7 +152,22 @@ def see(node: ir.Node, shapes: Shapes) -> Linear | None:
         return None
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused("kept.weight-not-constant", f"an attribute of {node.op_type} '{label(node)}' is set by the function's caller")
-    return seer(node, shapes)
+    linear = seer(node, shapes)
+    if linear.quantized is not None:
+        linear.quantized_scale = _dequantizing_scale(linear, shapes)
+    return linear
+
+
+def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
+    """The scale of the weight's DequantizeLinear: one number, or one for each output channel; None for anything else."""
+    dequantize = linear.quantized
+    assert dequantize is not None
+    scale = shapes.constants.array(dequantize.inputs[1])
+    if scale is None or attribute(dequantize, "block_size", 0):
+        return None
+    rank = len(linear.tensor.shape)
+    fits = scale.size == 1 or (scale.ndim == 1 and attribute(dequantize, "axis", 1) % rank == linear.stored_axis)
+    return scale if fits else None
 
 
 def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:

@@ -125,7 +125,7 @@ def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, n
     for data, other in ((0, b), (1, a)):
         x = node.inputs[data]
         assert x is not None and other is not None
-        if not is_float(_dtype(x, other)) or _size(shapes, other) > LARGEST_PATTERN:
+        if not is_float(shapes.dtype(x) or shapes.dtype(other)) or _size(shapes, other) > LARGEST_PATTERN:
             continue
         constant = shapes.constants.array(other)
         if constant is None or shapes.constants.array(x) is not None:
@@ -144,20 +144,6 @@ def _placed(node: ir.Node, constant: np.ndarray, data: int, rank: int | None) ->
     if data != 0 or rank is None:
         raise Refused("kept.unknown-rank")
     return constant.reshape(constant.shape + (1,) * (rank - axis % rank - constant.ndim))
-
-
-def _dtype(x: ir.Value, other: ir.Value) -> ir.DataType | None:
-    return x.dtype or other.dtype or (other.const_value.dtype if other.const_value is not None else None) or _stored_dtype(other)
-
-
-def _stored_dtype(value: ir.Value) -> ir.DataType | None:
-    node = value.producer()
-    if node is None or node.op_type != "Constant":
-        return None
-    found = node.attributes.get("value")
-    if found is not None and not found.is_ref():
-        return found.as_tensor().dtype
-    return ir.DataType.FLOAT if "value_float" in node.attributes or "value_floats" in node.attributes else None
 
 
 def _size(shapes: Shapes, value: ir.Value) -> int:
@@ -220,7 +206,7 @@ def _sub(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
 
 def _neg(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     x = node.inputs[0] if node.inputs else None
-    if x is None or not is_float(x.dtype or node.outputs[0].dtype) or shapes.constants.array(x) is not None:
+    if x is None or not is_float(shapes.dtype(x) or node.outputs[0].dtype) or shapes.constants.array(x) is not None:
         return None
     return Reading(Affine(np.float64(-1.0), np.float64(0.0)), 0)  # type: ignore[arg-type]
 

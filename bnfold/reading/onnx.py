@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on
-from ..graph import graphs, ir
+from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
 from . import onnx_file
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
 
 
+@uncollected()
 def read(source: Any, options: ReadOptions | None = None) -> Loaded:
     """A complete model of the IR. `source` is a path, bytes, onnx.ModelProto, onnx_ir.Model, or an object with `.model_proto` or
     `.model`. Raises Unreadable, Malformed, Mismatch (exit 3) and Unsupported (exit 4)."""
@@ -177,10 +178,9 @@ def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tens
         return window(found) if isinstance(found, ir.ExternalTensor) else _checked(found)
 
     for graph in graphs(model):
-        if isinstance(graph, ir.Graph):
-            for value in graph.initializers.values():
-                if value.const_value is not None:
-                    value.const_value = sound(value.const_value)
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = sound(value.const_value)
         for node in graph:
             for name, attribute in list(node.attributes.items()):
                 if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
