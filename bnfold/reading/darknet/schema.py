@@ -78,11 +78,12 @@ def section(name: str, *aliases: str, only: Fork | None = None, recurrent: bool 
 
 
 def find(section_: Section, where: Source) -> Row:
-    """The row of a section. Errors: Unsupported for a name that no darknet knows."""
-    row = SECTIONS.get(section_.name)
+    """The row of a section after [net]. Errors: Unsupported for a name that no darknet knows, Malformed for a second [net]."""
+    name, row = section_.name, SECTIONS.get(section_.name)
+    if row and row.name == "net":
+        raise Malformed("a second [net]", where=where, expected="one, at the beginning")
     if row:
         return row
-    name = section_.name
     if "]" in name:
         raise Unsupported(f"the section header reads '{name}'", where=where, expected="a name in brackets, alone on its line")
     near = difflib.get_close_matches(name, SECTIONS, 1)

@@ -36,4 +36,4 @@ def _option(name: str, parameter: Parameter) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")  # noqa: T201
+    print(markdown(), end="")
