@@ -28,7 +28,7 @@ from .notes import Notes
 from .sections.convolution import Kernel
 from .sections.network import Input
 
-OPSET = 17
+OPSET, LOWEST_OPSET = 17, 15
 HEADS = ("layer", "raw", "boxes")
 HONOUR_DONTLOADSCALES = ("convolutional", "deconvolutional", "connected")
 assert sections  # importing them has filled schema.SECTIONS
@@ -251,6 +251,8 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
     network = Path(network)
     if options.heads not in HEADS:
         raise UsageError(f"--heads {options.heads}", expected=f"one of {', '.join(HEADS)}")
+    if (options.opset or OPSET) < LOWEST_OPSET:
+        raise UsageError(f"--opset {options.opset}", expected=f"at least {LOWEST_OPSET} for a darknet network")
     syntax = Notes(options.strict)
     sections_ = cfg.read(network, syntax)
     file = FileMap(weights_file) if weights_file is not None else None
