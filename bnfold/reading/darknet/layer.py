@@ -142,13 +142,15 @@ class Layer:
 
     def op(self, op_type: str, *inputs: ir.Value | None, what: str = "", shape: Sequence[Any] | None = None, base: str = "",
            **attributes: Any) -> ir.Value:
-        """A node named `layer/what` (by default the operator's name); `shape` is that of its value, by default that of its first input."""
+        """A node named `layer/what` (by default the operator's name); `shape` is that of its value, by default that of its first input.
+        Attributes that are numbers are rounded to float32, as a file holds them."""
         while inputs[-1] is None:
             inputs = inputs[:-1]
         if shape is None and inputs[0] is not None:
             shape = dims_of(inputs[0])
         name = self.net.build.fresh(f"{base or self.name}/{what or op_type.lower()}")
-        made: ir.Value = self.net.build.op(op_type, *inputs, name=name, shape=shape, source=self.source, **attributes)
+        rounded = {key: float(np.float32(value)) if isinstance(value, float) else value for key, value in attributes.items()}
+        made: ir.Value = self.net.build.op(op_type, *inputs, name=name, shape=shape, source=self.source, **rounded)
         return made
 
     def split(self, value: ir.Value, axis: int, parts: dict[str, int]) -> dict[str, ir.Value]:
