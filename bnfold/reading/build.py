@@ -82,6 +82,11 @@ class Build:
         self.graph.append(node)
         return tuple(values) if many else values[0]
 
+    def rename(self, value: ir.Value, name: str) -> ir.Value:
+        """Give a value the name of what it turned out to be (the result of a layer is known once its last node is made)."""
+        value.name = self._claim(name)
+        return value
+
     def result(self, value: ir.Value) -> None:
         """Make a value a graph output, under its own name."""
         self.graph.outputs.append(value)
