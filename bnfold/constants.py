@@ -74,6 +74,10 @@ class Constants:
             self._evaluate(value)
         return self._arrays[value]
 
+    def remember(self, value: ir.Value, values: np.ndarray) -> None:
+        """A value that was made while folding, more exactly than its stored type holds it."""
+        self._arrays[value] = values
+
     def forget(self) -> None:
         """Drop remembered answers."""
         self._arrays.clear()

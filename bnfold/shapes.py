@@ -53,6 +53,24 @@ class Shapes:
         found = shape[axis]
         return found if isinstance(found, int) else None
 
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
+        """The type of a value: declared, or that of the inputs it is computed from."""
+        seen: set[ir.Value] = set()
+        waiting = [value]
+        while waiting and len(seen) < _TYPE_SEARCH:
+            current = waiting.pop(0)
+            if current is None or current in seen:
+                continue
+            seen.add(current)
+            if (known := _own_dtype(current, self.constants)) is not None:
+                return known
+            node = current.producer()
+            if node is not None and node.domain == "" and node.op_type in TYPE_KEEPING:
+                waiting.extend(node.inputs)
+            elif node is not None and node.domain == "" and node.op_type in MOVING:
+                waiting.append(node.inputs[0])
+        return None
+
     def put(self, value: ir.Value, shape: Shape | None) -> None:
         """A value that was made while folding."""
         self._known[value] = shape
@@ -90,6 +108,23 @@ class Shapes:
         for value, shape in zip(node.outputs, found or (), strict=False):
             if shape is not None:
                 self._known[value] = shape
+
+
+_TYPE_SEARCH = 200  # values looked at to find a type
+
+
+def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
+    if value.dtype is not None:
+        return value.dtype
+    stored = constants.stored(value)
+    if stored is not None:
+        return stored.dtype
+    node = value.producer()
+    if node is not None and node.op_type == "Cast" and not (to := node.attributes["to"]).is_ref():
+        return ir.DataType(to.value)
+    if node is not None and node.op_type == "CastLike" and node.inputs[1] is not None:
+        return node.inputs[1].dtype
+    return None
 
 
 def same(s: Shapes, node: ir.Node, inputs: list[Shape | None]) -> list[Shape | None]:
@@ -494,3 +529,8 @@ RULES: dict[str, _Rule] = {
     "ConstantOfShape": _constant_of_shape, "DequantizeLinear": _dequantized,
 }
 
+# Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's type but for OTHER.
+MOVING = frozenset({"Reshape", "Expand", "Tile", "Gather", "Slice", "Squeeze", "Unsqueeze", "Split", "Pad", "Resize", "Upsample", "Pow"})
+OTHER = frozenset({"Cast", "CastLike", "Shape", "Equal", "Greater", "Less", "And", "Or", "Not", "Where", "ConstantOfShape", "QuantizeLinear",
+                   "DequantizeLinear"})
+TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal", "Einsum"}) - MOVING - OTHER

@@ -177,10 +177,9 @@ def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tens
         return window(found) if isinstance(found, ir.ExternalTensor) else _checked(found)
 
     for graph in graphs(model):
-        if isinstance(graph, ir.Graph):
-            for value in graph.initializers.values():
-                if value.const_value is not None:
-                    value.const_value = sound(value.const_value)
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = sound(value.const_value)
         for node in graph:
             for name, attribute in list(node.attributes.items()):
                 if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:

@@ -1,0 +1,224 @@
+"""Fold a model: every affine node whose map its neighbours can hold exactly.
+
+    for each graph (main, bodies, functions), for each affine node in graph order:
+        push its map backward; else forward; else, where only a scale can go, leave the Add of its shift
+    until nothing changes; then give the linear operators their weights and drop what nobody reads
+
+The caller's model is never touched: everything happens on a clone. The order is that of the graph's levels and names, not of the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text
+from ..record import Folded, FoldOptions, Kept, Plan
+from ..shapes import Shapes
+from ..source import FOLDED_KEY, SOURCE_KEY
+from . import clean, push, recognise
+from .edit import Editor
+from .linear import Linear, see
+from .push import Push, World
+from .recognise import Reading
+from .reasons import CODES, Refused
+from .weights import settle
+
+_ROUNDS = 20  # passes over what is left; one or two are the rule
+# Refusals of the forward push that say more than what the backward push met.
+_TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
+
+
+def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model, Plan]:
+    """A folded clone of the model, and the plan: every affine node with its verdict.
+
+    Raises Malformed where a batch norm contradicts its input (exit 3)."""
+    copy = model.clone()
+    return copy, Engine(copy, options or FoldOptions()).run()
+
+
+@dataclass
+class _Record:
+    """What is known of a folded node until names are final."""
+
+    node: str
+    op: str
+    source: str
+    reading: Reading
+    push: Push
+    values: list[ir.Value] = field(default_factory=list)
+
+
+class Engine:
+    """The fold of one model, which belongs to the engine."""
+
+    def __init__(self, model: ir.Model, options: FoldOptions) -> None:
+        self.model = model
+        self.options = options
+        self.shapes = Shapes(model, options.freeze_initializers)
+        self.editor = Editor(model, self.shapes)
+        self.linears: dict[ir.Node, Linear | Refused | None] = {}
+        self.records: dict[str, _Record] = {}
+        self.kept: dict[str, Kept] = {}
+        self.places: dict[str, int] = {}
+
+    def run(self) -> Plan:
+        """Fold every graph; returns the plan."""
+        for graph in list(graphs(self.model)):
+            self._fold_graph(graph)
+        for linear in list(self.linears.values()):
+            if isinstance(linear, Linear) and linear.touched:
+                settle(linear, self.editor, self.shapes)
+                _remember(linear)
+        clean.drop_unread(self.model, self.editor.replaced)
+        return self._plan()
+
+    def _fold_graph(self, graph: GraphLike) -> None:
+        order = canonical_order(graph)
+        world = World(self.model, self.shapes, self._linear, self._reading, order)
+        for node in graph:
+            self.places.setdefault(label(node), len(self.places))
+        waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
+        for _ in range(_ROUNDS):
+            left = [node for node in waiting if not self._try(world, node)]
+            if len(left) == len(waiting):
+                break
+            waiting = [node for node in left if node.graph is not None]
+
+    def _try(self, world: World, node: ir.Node) -> bool:
+        """Fold one node if it can be; remember why not. True: it is gone."""
+        name = label(node)
+        try:
+            reading = self._reading(node)
+            if reading is None:
+                return False
+            self._check_requested(name)
+            self._fold(world, node, reading)
+        except Refused as refused:
+            self.kept[name] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
+            return False
+        self.kept.pop(name, None)
+        return True
+
+    def _check_requested(self, name: str) -> None:
+        if any(fnmatchcase(name, pattern) for pattern in self.options.keep):
+            raise Refused("kept.requested")
+        for withdrawn, reason in self.options.withdrawn:
+            if withdrawn == name:
+                raise Refused("kept.withdrawn", reason or CODES["kept.withdrawn"])
+
+    def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
+        try:
+            plan = push.backward(world, node, reading)
+        except Refused as behind:
+            try:
+                plan = push.forward(world, node, reading)
+            except Refused as ahead:
+                if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
+                    return
+                raise _joined(behind, ahead) from None
+        self._record(node, reading, plan)
+        self.editor.apply(plan, node, reading)
+
+    def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
+        """A batch norm whose scale can be held but not its shift becomes one Add."""
+        if not is_op(node, "BatchNormalization") or not reading.map.scales:
+            return False
+        try:
+            plan = push.backward(world, node, reading, reading.map.scale_only())
+        except Refused:
+            return False
+        if any(via not in _EXACT_FOR_ADD for via in plan.via):
+            return False
+        self._record(node, reading, plan)
+        at = world.order[node]
+        add = self.editor.to_add(plan, node, reading)
+        world.order[add] = at
+        return True
+
+    def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
+        record = _Record(label(node), node.op_type, source_text(node), reading, plan)
+        record.values = [hold.linear.node.outputs[0] for hold in plan.holds]
+        for hold in plan.holds:
+            hold.linear.held.append(record.node)
+        self.records[record.node] = record
+
+    def _linear(self, node: ir.Node) -> Linear | None:
+        if node not in self.linears:
+            try:
+                self.linears[node] = see(node, self.shapes)
+            except Refused as refused:
+                self.linears[node] = refused
+        found = self.linears[node]
+        if isinstance(found, Refused):
+            raise found
+        return found
+
+    def _reading(self, node: ir.Node) -> Reading | None:
+        return recognise.read(node, self.shapes, self.model)
+
+    def _plan(self) -> Plan:
+        folded = sorted((self._folded(r) for r in self.records.values()), key=lambda f: self.places.get(f.node, 0))
+        kept = sorted(self.kept.values(), key=lambda k: self.places.get(k.node, 0))
+        return Plan(tuple(folded), tuple(kept))
+
+    def _folded(self, record: _Record) -> Folded:
+        scale, shift = record.reading.map.scale, record.reading.map.shift
+        into = tuple(dict.fromkeys(label(hold.linear.node) for hold in record.push.holds))
+        return Folded(
+            record.node, record.op, record.source, into, tuple(v.name or "" for v in record.values),
+            (float(scale.min()), float(scale.max())), (float(shift.min()), float(shift.max())), int(scale.size), int(np.sum(scale == 0)),
+            record.reading.smallest_variance, tuple(record.push.via), record.push.direction,
+        )
+
+
+# A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took its scale.
+_EXACT_FOR_ADD = {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Add", "Sub"}
+
+
+def _joined(behind: Refused, ahead: Refused) -> Refused:
+    if ahead.code in _TELLING:
+        return Refused(ahead.code, ahead.words)
+    return Refused(behind.code, behind.words)
+
+
+def _remember(linear: Linear) -> None:
+    """What was folded into the node, and where it came from, travel with it."""
+    node = linear.node
+    before = node.metadata_props.get(FOLDED_KEY)
+    node.metadata_props[FOLDED_KEY] = ", ".join(([before] if before else []) + list(dict.fromkeys(linear.held)))
+    if source := source_text(node):
+        node.metadata_props.setdefault(SOURCE_KEY, source)
+
+
+def canonical_order(graph: GraphLike) -> dict[ir.Node, int]:
+    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
+    not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
+    level: dict[ir.Node, int] = {}
+    waiting = list(graph)
+    while waiting:
+        blocked = []
+        for node in waiting:
+            sources = [p for v in _read_by(node) if (p := v.producer()) is not None and p.graph is graph and p is not node]
+            if all(p in level for p in sources):
+                level[node] = 1 + max((level[p] for p in sources), default=0)
+            else:
+                blocked.append(node)
+        if len(blocked) == len(waiting):  # a cycle: the checker's business; such nodes are left alone
+            break
+        waiting = blocked
+    ranked = sorted(level, key=lambda n: (level[n], next((v.name or "" for v in n.outputs), "")))
+    return {node: place for place, node in enumerate(ranked)}
+
+
+def _read_by(node: ir.Node) -> list[ir.Value]:
+    """The values that a node reads, those captured by its bodies included."""
+    found = [v for v in node.inputs if v is not None]
+    waiting = bodies(node)
+    while waiting:
+        for inner in waiting.pop():
+            found.extend(v for v in inner.inputs if v is not None)
+            waiting.extend(bodies(inner))
+    return found

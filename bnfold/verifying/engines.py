@@ -1,0 +1,100 @@
+"""The two engines that run a model in its own precision, behind one face: onnxruntime, and the interpreter with roundings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from ..comparison import Side
+from ..graph import ir
+from .interpreter import CannotEvaluate, Interpreter
+from .numbers import Rounding
+from .opaque import StandIns
+from .runtime import CannotRun, Session, crashes, exposing, on_disk
+
+Values = dict[str, np.ndarray]
+REFUSALS = (CannotRun, CannotEvaluate)
+
+
+class Runner(Protocol):
+    """One loaded model. `seconds` is the time of all its runs."""
+
+    seconds: float
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Values:
+        """Outputs and watched values by name. Raises one of REFUSALS."""
+        ...
+
+
+class Engine(Protocol):
+    """Something that runs models. `name` stands in reports."""
+
+    name: str
+
+    def open(self, side: Side, watch: Collection[str] = ()) -> contextmanager[Runner]:  # type: ignore[valid-type]
+        """A loaded model that gives `watch` besides its outputs. Raises one of REFUSALS."""
+        ...
+
+
+class Onnxruntime:
+    """Sessions live no longer than needed, so that two models are never in memory together."""
+
+    name = "onnxruntime"
+
+    @contextmanager
+    def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
+        """A session from the side's file, or from a temporary one."""
+        if reason := crashes(side.model):
+            raise CannotRun(reason)
+        with on_disk(side) as path, exposing(path, side, watch) as exposed:
+            yield Session(exposed)
+
+
+class Simulated:
+    """The float64 interpreter, each node's result rounded to its storage type."""
+
+    name = "float64"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @contextmanager
+    def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
+        """The interpreter needs no preparation."""
+        yield _Interpreted(side.model, self.seed, watch, rounding=True)
+
+
+class Truth:
+    """The float64 interpreter without roundings."""
+
+    name = "truth"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @contextmanager
+    def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
+        """The interpreter needs no preparation."""
+        yield _Interpreted(side.model, self.seed, watch, rounding=False)
+
+
+class _Interpreted:
+    def __init__(self, model: ir.Model, seed: int, watch: Collection[str], *, rounding: bool) -> None:
+        self.model, self.seed, self.watch, self.rounding = model, seed, watch, rounding
+        self.seconds = 0.0
+        self.opaque: dict[str, str] = {}
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Values:
+        started = time.perf_counter()
+        stand_ins = StandIns(self.seed)
+        interpreter = Interpreter(self.model, Rounding(self.seed) if self.rounding else None, stand_ins)
+        try:
+            values = interpreter.run(feeds, self.watch)
+        finally:
+            self.seconds += time.perf_counter() - started
+        self.opaque.update(stand_ins.nodes)
+        return {**values, **stand_ins.given}

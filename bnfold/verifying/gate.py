@@ -1,0 +1,186 @@
+"""The gate: is the candidate's error of the size of the reference's own?
+
+    error       value - truth, per element, over the magnitude of its channel (of its value where a channel is far smaller: FAINT)
+    rounding    the unit of all errors: unit roundoff of the value's storage type, 2^-24 for float32
+    noise       RMS error of the candidate / max(RMS error of the reference, 1 rounding)
+
+The figure that counts is the largest noise over three kinds of groups: all elements, each sample, each channel. So a channel cannot hide
+behind its neighbours, nor a sample behind the others. A group of few elements has no error to speak of (two numbers say little about
+a spread), so its reference error is moderated by that of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
+
+A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below `limit` roundings always passes.
+What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer that differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..comparison import Figures
+from ..graph import ir
+from .numbers import rounding, tiny, widened
+
+FAINT = 2.0 ** -7
+PRIOR = 16.0
+PEAK = 8.0
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One value of one sample: what float64 says, what the reference and the candidate computed."""
+
+    truth: np.ndarray
+    reference: np.ndarray
+    candidate: np.ndarray
+
+
+@dataclass(frozen=True)
+class Demands:
+    """The limit on noise, and fixed tolerances where the user wants them besides."""
+
+    limit: float
+    rtol: float | None = None
+    atol: float | None = None
+
+
+def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Demands) -> Figures:
+    """All figures of one value over all samples, and the verdict. `kind` is the value's storage type."""
+    first = triples[0]
+    shape, dtype = tuple(first.reference.shape), kind.name.lower()
+    if fault := _fault(triples):
+        return _failed(name, shape, dtype, fault)
+    if not kind.is_floating_point():
+        return _exact(name, triples, dtype)
+    errors = [_Errors(t, kind) for t in triples]
+    noise, where = _noise(errors)
+    reason = "" if noise <= demands.limit else f"noise {noise:.3g} is over the limit of {demands.limit:g} {where}"
+    reason = reason or _beyond_tolerance(triples, demands)
+    figures = _summary(name, shape, dtype, errors, noise, reason)
+    return figures if not _scores(triples) else _with_agreement(figures, triples)
+
+
+def _fault(triples: Sequence[Triple]) -> str:
+    """What needs no arithmetic to see."""
+    for t in triples:
+        if t.candidate.shape != t.reference.shape:
+            return f"its shape is {t.candidate.shape}, the reference has {t.reference.shape}"
+        if t.candidate.dtype != t.reference.dtype:
+            return f"its type is {t.candidate.dtype}, the reference has {t.reference.dtype}"
+        r, c = widened(t.reference), widened(t.candidate)
+        if r.dtype.kind != "f":
+            continue
+        if fresh := int((np.isnan(c) & ~np.isnan(r)).sum()):
+            return f"{fresh} NaN where the reference has none"
+        if fresh := int((np.isinf(c) & (np.isfinite(r) | (np.isinf(r) & (np.sign(c) != np.sign(r))))).sum()):
+            return f"{fresh} infinities where the reference has none"
+        if t.truth.shape == r.shape and (lost := int((np.isfinite(c) & ~np.isfinite(r) & ~np.isfinite(t.truth)).sum())):
+            return f"{lost} numbers where the reference has NaN or infinity"
+    return ""
+
+
+def _failed(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> Figures:
+    return Figures(name, shape, dtype, math.nan, math.nan, math.inf, math.nan, math.inf, math.inf, math.inf, False, reason)
+
+
+def _exact(name: str, triples: Sequence[Triple], dtype: str) -> Figures:
+    """Integers, bools and strings: no rounding, no noise."""
+    total = sum(t.reference.size for t in triples)
+    differ = sum(int((t.reference != t.candidate).sum()) for t in triples)
+    wrong = sum(int((t.reference != t.truth).sum()) if t.truth.shape == t.reference.shape else t.reference.size for t in triples)
+    share, own = (x / max(total, 1) for x in (differ, wrong))
+    reason = f"{differ} of {total} entries differ" if differ else ""
+    noise = math.inf if differ else 1.0
+    return Figures(name, tuple(triples[0].reference.shape), dtype, float(total), own, share, own, share, noise, 0.0, not differ, reason)
+
+
+class _Errors:
+    """The errors of one sample in roundings, relative to each channel's magnitude."""
+
+    def __init__(self, triple: Triple, kind: ir.DataType) -> None:
+        truth, reference, candidate = (widened(v) for v in (triple.truth, triple.reference, triple.candidate))
+        if truth.shape != reference.shape:
+            raise ValueError(f"float64 gives a shape of {truth.shape}, the model {reference.shape}")
+        usable = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
+        size = np.where(usable, np.abs(truth), 0.0)
+        self.magnitude = float(size.max(initial=0.0))
+        scale = np.maximum(_per_channel(size), max(FAINT * self.magnitude, tiny(kind)))
+        self.unit = rounding(kind)
+        with np.errstate(invalid="ignore", over="ignore"):
+            self.reference = np.where(usable, (reference - truth) / scale / self.unit, 0.0)
+            self.candidate = np.where(usable, (candidate - truth) / scale / self.unit, 0.0)
+            self.plain = tuple(float(np.abs(np.where(usable, v - truth, 0.0)).max(initial=0.0)) for v in (reference, candidate))
+        self.count = int(usable.sum())
+        self.usable = usable
+
+    def channels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(count, sum of squares of the reference's errors, of the candidate's), per channel."""
+        axes = tuple(i for i in range(self.usable.ndim) if i != 1)
+        return tuple(v.sum(axis=axes) for v in (self.usable, self.reference ** 2, self.candidate ** 2))  # type: ignore[return-value]
+
+
+def _per_channel(size: np.ndarray) -> np.ndarray:
+    if size.ndim < 2:
+        return np.asarray(size.max(initial=0.0))
+    return np.asarray(size.max(axis=tuple(i for i in range(size.ndim) if i != 1), keepdims=True, initial=0.0))
+
+
+def _noise(errors: Sequence[_Errors]) -> tuple[float, str]:
+    """(the largest noise over all groups, the group in words)."""
+    samples = np.array([[e.count, (e.reference ** 2).sum(), (e.candidate ** 2).sum()] for e in errors], np.float64)
+    total = samples.sum(axis=0)
+    if not total[0]:
+        return 1.0, ""
+    prior = total[1] / total[0]
+    groups = [("", total[None]), ("in sample", samples)]
+    if all(e.usable.ndim >= 2 and e.usable.shape[1] == errors[0].usable.shape[1] for e in errors):
+        groups.append(("in channel", np.array([e.channels() for e in errors], np.float64).sum(axis=0).T))
+    worst, where = 0.0, ""
+    for words, sums in groups:
+        ratios = _ratios(sums, prior)
+        at = int(np.argmax(ratios)) if ratios.size else 0
+        if ratios.size and ratios[at] > worst:
+            worst, where = float(ratios[at]), f"{words} {at}" if words else ""
+    return worst, where
+
+
+def _ratios(sums: np.ndarray, prior: float) -> np.ndarray:
+    count, reference, candidate = sums.T
+    own = np.sqrt((reference + PRIOR * prior) / (count + PRIOR))
+    return np.asarray(np.sqrt(candidate / np.maximum(count, 1)) / np.maximum(own, 1.0))
+
+
+def _summary(name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str) -> Figures:
+    count = max(sum(e.count for e in errors), 1)
+    rms = [math.sqrt(sum(float((v ** 2).sum()) for v in part) / count)
+           for part in ((e.reference for e in errors), (e.candidate for e in errors))]
+    peaks = [max(e.plain[side] / e.magnitude if e.magnitude else e.plain[side] for e in errors) for side in (0, 1)]
+    unit = errors[0].unit
+    return Figures(name, shape, dtype, max(e.magnitude for e in errors), peaks[0], peaks[1], rms[0] * unit, rms[1] * unit, noise,
+                   rms[1], not reason, reason)
+
+
+def _beyond_tolerance(triples: Sequence[Triple], demands: Demands) -> str:
+    if demands.rtol is None and demands.atol is None:
+        return ""
+    rtol, atol = demands.rtol or 0.0, demands.atol or 0.0
+    beyond = sum(int((~np.isclose(widened(t.candidate), widened(t.reference), rtol=rtol, atol=atol, equal_nan=True)).sum()) for t in triples)
+    return f"{beyond} elements are beyond rtol {rtol:g}, atol {atol:g}" if beyond else ""
+
+
+def _scores(triples: Sequence[Triple]) -> bool:
+    """Does it look like class scores: (batch, classes), or the same with axes of one behind?"""
+    shape = triples[0].reference.shape
+    return len(shape) >= 2 and shape[1] >= 5 and all(d == 1 for d in shape[2:])
+
+
+def _with_agreement(figures: Figures, triples: Sequence[Triple]) -> Figures:
+    from dataclasses import replace
+
+    rows = [(widened(t.reference).reshape(t.reference.shape[0], -1), widened(t.candidate).reshape(t.candidate.shape[0], -1)) for t in triples]
+    first = [np.argmax(r, axis=1) == np.argmax(c, axis=1) for r, c in rows]
+    five = [[len(set(np.argsort(-a)[:5].tolist()) & set(np.argsort(-b)[:5].tolist())) / 5 for a, b in zip(r, c, strict=True)] for r, c in rows]
+    return replace(figures, top1=float(np.mean(np.concatenate(first))), top5=float(np.mean(np.concatenate(five))))
