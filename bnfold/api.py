@@ -140,18 +140,13 @@ def save(model: Any, path: StrPath, *, external_data: bool = False) -> Path:
 
     Above 2 GB, or with `external_data`, large weights go to one file beside it. Returns the path. Raises WriteError, Unsupported.
     """
-    from .writing import write
-
-    with write(_in_memory(model).model, path, external_data=external_data) as written:
-        return written.commit()
+    return pipeline.save(_in_memory(model).model, path, external_data)
 
 
 @_door
 def to_onnx(model: Any) -> onnx.ModelProto:
     """The model as onnx.ModelProto, weights included, for pipelines that go on in memory. Raises Unsupported above 2 GB."""
-    from .writing import to_proto
-
-    return to_proto(_in_memory(model).model)
+    return pipeline.to_onnx(_in_memory(model).model)
 
 
 @_door

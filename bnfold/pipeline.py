@@ -28,6 +28,7 @@ from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
 from .withdrawal import Withdrawn, settle
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
     from .writing import Written
@@ -154,6 +155,21 @@ def convert_file(job: Job) -> FoldResult:
         before, after = census(loaded.model, origin.size), census(loaded.model, written.size)
         path = written.commit()
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
+
+
+def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
+    """Write a model as it is; nothing is verified."""
+    from .writing import write
+
+    with write(model, path, external_data=external_data) as written:
+        return written.commit()
+
+
+def to_onnx(model: ir.Model) -> onnx.ModelProto:
+    """A model as the message of the onnx package."""
+    from .writing import to_proto
+
+    return to_proto(model)
 
 
 def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = _silent) -> Comparison:

@@ -18,8 +18,8 @@ from typing import NoReturn
 
 import click
 
-from .. import __version__
 from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
+from ..version import __version__
 from .ending import Ending
 from .screen import say, tolerant
 

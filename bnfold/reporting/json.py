@@ -27,10 +27,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .. import __version__
 from ..comparison import Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..outcome import Census, Checked, FoldResult, Origin
+from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
 _VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
