@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from . import lazy_sympy  # noqa: F401  (before onnx_ir: halves its import time)
+
 import onnx_ir as ir  # isort: skip
 
 from .errors import Malformed, Unreadable

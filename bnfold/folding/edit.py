@@ -17,7 +17,8 @@ from .recognise import Reading
 
 
 class Editor:
-    """Changes one model (a clone that belongs to the fold). `replaced`: constants that may have lost their last reader."""
+    """Changes one model (a clone that belongs to the fold). `replaced`: constants that may have lost their last reader;
+    `inserted`: nodes that were added, each with the node beside which it stands in graph order."""
 
     def __init__(self, model: ir.Model, shapes: Shapes) -> None:
         self.model = model
@@ -25,6 +26,7 @@ class Editor:
         self.names = Names(model)
         self._functions = function_graphs(model)
         self.replaced: list[ir.Value] = []
+        self.inserted: list[tuple[ir.Node, ir.Node]] = []
 
     def apply(self, push: Push, node: ir.Node, reading: Reading) -> None:
         """The node's map is held elsewhere; take it out."""
@@ -52,7 +54,7 @@ class Editor:
             shift = shift[0]
         constant = self.constant(node.graph, f"{y.name}_shift", shift, self.shapes.dtype(x) or self.weight_dtype(push), node)
         add = self._insert_add(x, constant, y, before=node, name=node.name)
-        self._drop(node)
+        self.drop(node)
         return add
 
     def _hold(self, hold: Hold, direction: str) -> None:
@@ -79,7 +81,7 @@ class Editor:
                 self._recast(Recast(uses[0].node, 1 - uses[0].idx, Affine(np.ones_like(pattern), -pattern if subtracted else pattern)))
                 self.rename(y)
                 return
-        constant = self.constant(linear.node.graph, f"{y.name}_shift", pattern, linear.tensor.dtype, linear.node)
+        constant = self.constant(linear.node.graph, f"{y.name}_shift", pattern, linear.store, linear.node)
         self._insert_add(y, constant, y, before=None, name=self.names.node(f"{linear.node.name or y.name}_shift"), after=linear.node)
 
     def _insert_add(self, x: ir.Value, constant: ir.Value, y: ir.Value, *, before: ir.Node | None, name: str | None,
@@ -99,6 +101,7 @@ class Editor:
             assert after is not None
             graph.insert_after(after, add)
         self.shapes.put(fresh, self.shapes.of(y))
+        self.inserted.append((add, before or after))  # type: ignore[arg-type]
         return add
 
     def _take_place(self, graph: GraphLike, old: ir.Value, new: ir.Value) -> None:
@@ -122,10 +125,8 @@ class Editor:
         for value in push.changed:
             if value is not x:
                 self.rename(value)
-        for user, index in list(y.uses()):
-            user.replace_input_with(index, x)
-        self._take_place(node.graph, y, x)
-        self._drop(node)
+        self.replace_value(y, x)
+        self.drop(node)
 
     def _left_out(self, node: ir.Node, reading: Reading, push: Push) -> None:
         x, y = node.inputs[reading.data], node.outputs[0]
@@ -134,9 +135,18 @@ class Editor:
             self.rename(value)
         for user, index in list(y.uses()):
             user.replace_input_with(index, x)
-        self._drop(node)
+        self.drop(node)
 
-    def _drop(self, node: ir.Node) -> None:
+    def replace_value(self, old: ir.Value, new: ir.Value) -> None:
+        """`new` takes the readers, the name and the place of `old`."""
+        for user, index in list(old.uses()):
+            user.replace_input_with(index, new)
+        producer = old.producer()
+        assert producer is not None and producer.graph is not None
+        self._take_place(producer.graph, old, new)
+
+    def drop(self, node: ir.Node) -> None:
+        """Take a node out; its inputs may have lost their last reader."""
         assert node.graph is not None
         self.replaced.extend(v for v in node.inputs if v is not None)
         node.graph.remove(node, safe=True)
@@ -185,4 +195,4 @@ class Editor:
 
     def weight_dtype(self, push: Push) -> ir.DataType:
         """The type of what a push's operators compute."""
-        return push.holds[0].linear.tensor.dtype if push.holds else ir.DataType.FLOAT
+        return push.holds[0].linear.store if push.holds else ir.DataType.FLOAT

@@ -9,21 +9,21 @@ The caller's model is never touched: everything happens on a clone. The order is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text
+from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, uncollected
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
-from . import clean, push, recognise
+from . import branches, clean, functions, push, recognise
 from .edit import Editor
 from .linear import Linear, see
-from .push import Push, World
-from .recognise import Reading
+from .push import Hold, Push, World
 from .reasons import CODES, Refused
+from .recognise import Reading
 from .weights import settle
 
 _ROUNDS = 20  # passes over what is left; one or two are the rule
@@ -31,24 +31,35 @@ _ROUNDS = 20  # passes over what is left; one or two are the rule
 _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
 
 
+@uncollected()
 def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model, Plan]:
     """A folded clone of the model, and the plan: every affine node with its verdict.
 
     Raises Malformed where a batch norm contradicts its input (exit 3)."""
+    options = options or FoldOptions()
     copy = model.clone()
-    return copy, Engine(copy, options or FoldOptions()).run()
+    engine = Engine(copy, options)
+    plan = engine.run()
+    chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
+    if chosen:
+        inlined = model.clone()
+        functions.inline(inlined, chosen)
+        again = Engine(inlined, options).run()
+        if len(again.kept) < len(plan.kept):
+            return inlined, again
+    return copy, plan
 
 
 @dataclass
 class _Record:
     """What is known of a folded node until names are final."""
 
+    place: int
     node: str
     op: str
     source: str
     reading: Reading
     push: Push
-    values: list[ir.Value] = field(default_factory=list)
 
 
 class Engine:
@@ -60,32 +71,57 @@ class Engine:
         self.shapes = Shapes(model, options.freeze_initializers)
         self.editor = Editor(model, self.shapes)
         self.linears: dict[ir.Node, Linear | Refused | None] = {}
-        self.records: dict[str, _Record] = {}
-        self.kept: dict[str, Kept] = {}
-        self.places: dict[str, int] = {}
+        self.records: list[_Record] = []
+        self.kept: dict[ir.Node, Kept] = {}
+        self.places: dict[ir.Node, int] = {}
+        self.merged: list[str] = []
 
     def run(self) -> Plan:
         """Fold every graph; returns the plan."""
         for graph in list(graphs(self.model)):
             self._fold_graph(graph)
         for linear in list(self.linears.values()):
-            if isinstance(linear, Linear) and linear.touched:
+            if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 settle(linear, self.editor, self.shapes)
                 _remember(linear)
         clean.drop_unread(self.model, self.editor.replaced)
         return self._plan()
 
+    def stopped(self, codes: set[str]) -> list[ir.Node]:
+        """Nodes that stay for one of these reasons."""
+        return [node for node, kept in self.kept.items() if kept.code in codes]
+
     def _fold_graph(self, graph: GraphLike) -> None:
         order = canonical_order(graph)
         world = World(self.model, self.shapes, self._linear, self._reading, order)
         for node in graph:
-            self.places.setdefault(label(node), len(self.places))
+            self.places[node] = len(self.places)
         waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
         for _ in range(_ROUNDS):
-            left = [node for node in waiting if not self._try(world, node)]
-            if len(left) == len(waiting):
+            left = [node for node in waiting if node.graph is not None and not self._try(world, node)]
+            merged = self.options.merge_branches and self._merge_branches(graph, world)
+            if len(left) == len(waiting) and not merged:
                 break
             waiting = [node for node in left if node.graph is not None]
+
+    def _merge_branches(self, graph: GraphLike, world: World) -> bool:
+        """Merge parallel branches whose batch norms nothing else can hold. True: something was merged."""
+        found = False
+        for merge in branches.find(graph, branches.Eyes(self.shapes, self._linear, self._reading)):
+            gone = [node for branch in merge.branches for node in branch.nodes if branch.linear is None]
+            names = [label(node) for node in (*gone, *merge.sums)]
+            if not branches.mergeable(merge, self.shapes) or any(self._requested(name) for name in names):
+                continue
+            for node in gone:
+                reading = self._reading(node)
+                assert reading is not None
+                self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
+                self.kept.pop(node, None)
+            merge.host.held.extend(label(node) for node in merge.sums)
+            self.merged.extend(label(node) for node in merge.sums)
+            branches.apply(merge, self.editor)
+            found = True
+        return found
 
     def _try(self, world: World, node: ir.Node) -> bool:
         """Fold one node if it can be; remember why not. True: it is gone."""
@@ -94,20 +130,23 @@ class Engine:
             reading = self._reading(node)
             if reading is None:
                 return False
-            self._check_requested(name)
+            if refusal := self._requested(name):
+                raise refusal
             self._fold(world, node, reading)
         except Refused as refused:
-            self.kept[name] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
+            self.kept[node] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
             return False
-        self.kept.pop(name, None)
+        self.kept.pop(node, None)
         return True
 
-    def _check_requested(self, name: str) -> None:
+    def _requested(self, name: str) -> Refused | None:
+        """Did the user, or verification, say that this node stays?"""
         if any(fnmatchcase(name, pattern) for pattern in self.options.keep):
-            raise Refused("kept.requested")
+            return Refused("kept.requested")
         for withdrawn, reason in self.options.withdrawn:
             if withdrawn == name:
-                raise Refused("kept.withdrawn", reason or CODES["kept.withdrawn"])
+                return Refused("kept.withdrawn", reason or CODES["kept.withdrawn"])
+        return None
 
     def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
         try:
@@ -121,6 +160,7 @@ class Engine:
                 raise _joined(behind, ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
+        self._place_inserted(world)
 
     def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
@@ -133,17 +173,21 @@ class Engine:
         if any(via not in _EXACT_FOR_ADD for via in plan.via):
             return False
         self._record(node, reading, plan)
-        at = world.order[node]
-        add = self.editor.to_add(plan, node, reading)
-        world.order[add] = at
+        self.editor.to_add(plan, node, reading)
+        self._place_inserted(world)
         return True
 
+    def _place_inserted(self, world: World) -> None:
+        """Nodes that an edit added stand beside another in graph order."""
+        while self.editor.inserted:
+            added, beside = self.editor.inserted.pop()
+            world.order[added], self.places[added] = world.order[beside] + 0.5, self.places[beside]
+
     def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
-        record = _Record(label(node), node.op_type, source_text(node), reading, plan)
-        record.values = [hold.linear.node.outputs[0] for hold in plan.holds]
+        record = _Record(self.places[node], label(node), node.op_type, source_text(node), reading, plan)
         for hold in plan.holds:
             hold.linear.held.append(record.node)
-        self.records[record.node] = record
+        self.records.append(record)
 
     def _linear(self, node: ir.Node) -> Linear | None:
         if node not in self.linears:
@@ -160,15 +204,16 @@ class Engine:
         return recognise.read(node, self.shapes, self.model)
 
     def _plan(self) -> Plan:
-        folded = sorted((self._folded(r) for r in self.records.values()), key=lambda f: self.places.get(f.node, 0))
-        kept = sorted(self.kept.values(), key=lambda k: self.places.get(k.node, 0))
-        return Plan(tuple(folded), tuple(kept))
+        folded = [self._folded(r) for r in sorted(self.records, key=lambda r: r.place)]
+        kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
+        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
 
     def _folded(self, record: _Record) -> Folded:
         scale, shift = record.reading.map.scale, record.reading.map.shift
-        into = tuple(dict.fromkeys(label(hold.linear.node) for hold in record.push.holds))
+        into = tuple(dict.fromkeys(label(hold.linear.holder.node) for hold in record.push.holds))
+        values = tuple(dict.fromkeys(hold.linear.holder.node.outputs[0].name or "" for hold in record.push.holds))
         return Folded(
-            record.node, record.op, record.source, into, tuple(v.name or "" for v in record.values),
+            record.node, record.op, record.source, into, values,
             (float(scale.min()), float(scale.max())), (float(shift.min()), float(shift.max())), int(scale.size), int(np.sum(scale == 0)),
             record.reading.smallest_variance, tuple(record.push.via), record.push.direction,
         )
@@ -193,7 +238,7 @@ def _remember(linear: Linear) -> None:
         node.metadata_props.setdefault(SOURCE_KEY, source)
 
 
-def canonical_order(graph: GraphLike) -> dict[ir.Node, int]:
+def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
     """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
     not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
     level: dict[ir.Node, int] = {}

@@ -33,6 +33,8 @@ class Linear:
     view                 stored W is reshaped to this without moving a value
     rows, columns        axes of the view that output (input) channels run over, in their order
     y_axis, x_axis       axis of the output (data input) along which channels run; negative counts from the back
+    store, remade        the type that W is stored in; whether W is a union of branches by now
+    joined               the union that it is part of, when it is gone itself
     quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
     every_tap_real       no tap ever reads padding, so a shift of the input is a constant of the output
     """
@@ -55,6 +57,12 @@ class Linear:
     before: Affine = IDENTITY
     after: Affine = IDENTITY
     held: list[str] = field(default_factory=list)
+    store: ir.DataType = ir.DataType.UNDEFINED
+    remade: bool = False
+    joined: Linear | None = None
+
+    def __post_init__(self) -> None:
+        self.store = self.tensor.dtype
 
     @property
     def outs(self) -> int:
@@ -68,8 +76,34 @@ class Linear:
 
     @property
     def touched(self) -> bool:
-        """Has a map been pushed into it?"""
-        return self.before is not IDENTITY or self.after is not IDENTITY
+        """Has a map been pushed into it, or has it become a union of branches?"""
+        return self.before is not IDENTITY or self.after is not IDENTITY or self.remade
+
+    @property
+    def holder(self) -> Linear:
+        """The operator that holds what was pushed here: itself, or the union that it became part of."""
+        holder = self
+        while holder.joined is not None:
+            holder = holder.joined
+        return holder
+
+    def become(self, weights: ir.TensorProtocol, taps: tuple[int, ...]) -> None:
+        """Take other weights (in float64; `store` remains the type that they are rounded to) and no map. Conv only."""
+        self.tensor, self.view = weights, (*self.view[:-1], math.prod(taps))
+        self.before = self.after = IDENTITY
+        self.every_tap_real = self.every_tap_real and math.prod(taps) == 1
+        self.remade = True
+
+    def exact(self) -> Float:
+        """The folded weights in float64, in their stored shape."""
+        return self.frozen()()
+
+    def frozen(self) -> Callable[[], Float]:
+        """The folded weights as they are now, computed when called; maps pushed later do not count."""
+        base, view, shape = self.tensor, self.view, self.tensor.shape.numpy()
+        rows = self.on_rows(np.broadcast_to(self.after.scale, self.outs))
+        columns = self.on_columns(np.broadcast_to(self.before.scale, self.ins))
+        return lambda: (base.numpy().astype(np.float64).reshape(view) * rows * columns).reshape(shape)
 
     @property
     def stored_axis(self) -> int | None:

@@ -68,7 +68,7 @@ class World:
     shapes: Shapes
     linear: Callable[[ir.Node], Linear | None]
     reading: Callable[[ir.Node], Reading | None]
-    order: dict[ir.Node, int]
+    order: dict[ir.Node, float]
 
 
 def backward(world: World, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
@@ -114,7 +114,7 @@ class _Backward:
         self.push = Push("backward")
         self.maps: dict[ir.Value, Affine] = {}
         self.edges: set[tuple[ir.Node, int]] = set()
-        self.heap: list[tuple[int, int, ir.Node]] = []
+        self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
 
     def run(self, node: ir.Node, reading: Reading, map_: Affine) -> Push:
@@ -262,7 +262,7 @@ class _Forward:
         self.site = Site(world.shapes, world.model, choices)
         self.push = Push("forward")
         self.maps: dict[ir.Value, Affine] = {}
-        self.heap: list[tuple[int, int, ir.Node]] = []
+        self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
 
     def run(self, node: ir.Node, reading: Reading) -> Push:
@@ -323,7 +323,7 @@ class _Forward:
         if vector.shifts:
             self._check_shift(user, linear, vector)
             if linear.bias is None:
-                add = linear.reach(linear.tensor.numpy(), vector.shift) * linear.after.scale
+                add = linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift) * linear.after.scale
         self.push.holds.append(Hold(linear, vector, add))
 
     def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:

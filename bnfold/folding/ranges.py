@@ -19,7 +19,7 @@ _ORDINARY = 2.0**16
 
 def check_range(linear: Linear, after: Affine) -> None:
     """Refuse a map whose folded weights would overflow, or fall below the normal numbers of their type. `after`: output vectors."""
-    dtype = linear.tensor.dtype
+    dtype = linear.store
     size = np.abs(after.scale[after.scale != 0])
     wide = dtype != ir.DataType.FLOAT16 and (not size.size or (size.max() <= _ORDINARY and size.min() >= 1 / _ORDINARY))
     if wide and np.abs(after.shift).max(initial=0.0) <= 1e30:

@@ -28,7 +28,7 @@ def settle(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         _settle_bias(linear, editor, shapes)
     if linear.after.scales and linear.quantized is not None:
         _settle_quantized(linear, editor)
-    elif linear.after.scales or linear.before.scales:
+    elif linear.after.scales or linear.before.scales or linear.remade:
         _settle_weight(linear, editor)
 
 
@@ -48,19 +48,19 @@ def _settle_weight(linear: Linear, editor: Editor) -> None:
     assert old is not None
     factor = linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)), linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins))
     shape = linear.tensor.shape.numpy()
-    base, view = linear.tensor, linear.view
+    base, view, store = linear.tensor, linear.view, linear.store
 
     def arrays() -> Iterator[np.ndarray]:
-        return scaled_blocks(base, view, factor, label(linear.node))
+        return scaled_blocks(base, view, factor, np.dtype(store.numpy()), label(linear.node))
 
-    _replace(linear, linear.weight, tensor.Recipe(base.dtype, shape, arrays), f"{old.name}_folded", editor)
+    _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), f"{old.name}_folded", editor)
 
 
-def scaled_blocks(base: ir.TensorProtocol, view: tuple[int, ...], factors: tuple[Float, Float], where: str) -> Iterator[np.ndarray]:
+def scaled_blocks(base: ir.TensorProtocol, view: tuple[int, ...], factors: tuple[Float, Float], dtype: np.dtype,  # type: ignore[type-arg]
+                  where: str) -> Iterator[np.ndarray]:
     """W · rows · columns in blocks along the leading axes of the view; float64 inside, rounded once. Raises Unsupported where a finite
     weight would become infinite."""
     weights = base.numpy().reshape(view)
-    dtype = weights.dtype
     axis, step = _block(view)
     outer = [range(size) for size in view[:axis]]
     for lead in np.ndindex(*(len(r) for r in outer)):
@@ -106,8 +106,9 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     if node.op_type == "Gemm":
         _settle_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
-    base = np.zeros(linear.outs) if stored is None else stored.numpy().astype(np.float64)
-    _put_bias(linear, editor, scale * (base + reach) + shift, linear.tensor.dtype if linear.quantized is None else _bias_dtype(linear, stored), old)
+    exact = shapes.constants.array(old)
+    base = np.zeros(linear.outs) if stored is None else exact if exact is not None else stored.numpy().astype(np.float64)
+    _put_bias(linear, editor, scale * (base + reach) + shift, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old)
 
 
 def _settle_gemm(linear: Linear, editor: Editor, shapes: Shapes, old: ir.Value | None, scale: Float, shift: Float, reach: Float | float) -> None:
@@ -119,7 +120,7 @@ def _settle_gemm(linear: Linear, editor: Editor, shapes: Shapes, old: ir.Value |
     if "beta" in node.attributes:
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     linear.beta = 1.0
-    _put_bias(linear, editor, values, linear.tensor.dtype if linear.quantized is None else _bias_dtype(linear, stored), old)
+    _put_bias(linear, editor, values, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old)
 
 
 def _bias_dtype(linear: Linear, stored: ir.TensorProtocol | None) -> ir.DataType:

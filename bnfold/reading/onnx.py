@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on
-from ..graph import graphs, ir
+from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
 from . import onnx_file
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
 
 
+@uncollected()
 def read(source: Any, options: ReadOptions | None = None) -> Loaded:
     """A complete model of the IR. `source` is a path, bytes, onnx.ModelProto, onnx_ir.Model, or an object with `.model_proto` or
     `.model`. Raises Unreadable, Malformed, Mismatch (exit 3) and Unsupported (exit 4)."""

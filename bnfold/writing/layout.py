@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import onnx_wire, tensor, wire
-from ..graph import ir
+from ..graph import ir, uncollected
 from ..onnx_wire import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
 
 Piece = bytes | tensor.Deferred
@@ -46,7 +46,7 @@ def skeleton(model: ir.Model) -> Skeleton:
         standing.append(deferred)
         return prefix + len(standing).to_bytes(8, "little")
 
-    with tensor.standing_in(stand_in):
+    with uncollected(), tensor.standing_in(stand_in):
         data = ir.to_proto(model).SerializeToString(deterministic=True)
     order, at = [], []
     position = data.find(prefix)

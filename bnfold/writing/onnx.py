@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from .. import tensor
 from ..errors import Unsupported, WriteError
 from ..graph import ir
 from . import layout
