@@ -47,7 +47,8 @@ class Build:
 
     def weight(self, name: str, tensor_: ir.TensorProtocol) -> ir.Value:
         """An initializer that stands for a tensor, usually a window on the weights file."""
-        value = ir.Value(name=self._claim(name), shape=ir.Shape(tensor_.shape.numpy()), type=ir.TensorType(tensor_.dtype), const_value=tensor_)
+        shape, kind = ir.Shape(tensor_.shape.numpy()), ir.TensorType(tensor_.dtype)
+        value = ir.Value(name=self._claim(name), shape=shape, type=kind, const_value=tensor_)
         tensor_.name = name
         self.graph.initializers[name] = value
         return value
@@ -65,7 +66,7 @@ class Build:
         them for a list. `shape` is the shape of its value (of each, for a list); `dtype` an ir.DataType (that of the first input
         by default), or one for each."""
         many = output is not None and not isinstance(output, str)
-        names: list[str] = list(output) if many else [output or name]  # type: ignore[arg-type]
+        names = [output or name] if output is None or isinstance(output, str) else list(output)
         shapes = list(shape) if many and shape is not None else [shape]
         default = next((v.dtype for v in inputs if v is not None), ir.DataType.FLOAT)
         types = list(dtype) if isinstance(dtype, (list, tuple)) else [dtype or default] * len(names)
