@@ -1,1 +1,71 @@
-"""bnfold"""
+"""bnfold: fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove that nothing changed.
+
+    model  = bnfold.load("net.prototxt", "net.caffemodel")
+    result = bnfold.fold(model)
+    report = bnfold.verify(model, result.model)
+    bnfold.save(result.model, "net.onnx")
+
+The public API and the errors; nothing else is public. Names are imported when they are first used, so that `import bnfold` costs
+nothing (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .api import convert_file, fold, fold_file, load, save, to_onnx, verify
+    from .comparison import Comparison
+    from .errors import (
+        BnfoldError,
+        InputError,
+        Malformed,
+        Mismatch,
+        NotEquivalent,
+        ProviderUnavailable,
+        Unreadable,
+        Unsupported,
+        UsageError,
+        WriteError,
+    )
+    from .outcome import FoldResult
+
+__all__ = [
+    "BnfoldError",
+    "Comparison",
+    "FoldResult",
+    "InputError",
+    "Malformed",
+    "Mismatch",
+    "NotEquivalent",
+    "ProviderUnavailable",
+    "Unreadable",
+    "Unsupported",
+    "UsageError",
+    "WriteError",
+    "convert_file",
+    "fold",
+    "fold_file",
+    "load",
+    "save",
+    "to_onnx",
+    "verify",
+]
+
+_FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "save", "to_onnx", "verify"}
+_HOMES = {"FoldResult": "outcome", "Comparison": "comparison"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'bnfold' has no attribute '{name}'")
+    home = "api" if name in _FUNCTIONS else _HOMES.get(name, "errors")
+    found = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from . import lazy_sympy  # noqa: F401  (before onnx_ir: halves its import time)
+
 import onnx_ir as ir  # isort: skip
 
 from .errors import Malformed, Unreadable
@@ -42,7 +43,7 @@ class FileMap:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            with open(self.path, "rb") as file:
+            with self.path.open("rb") as file:
                 if not os.fstat(file.fileno()).st_size:
                     raise Unreadable("the file is empty", where=self.path)
                 self.view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -74,11 +75,13 @@ class Deferred(ir.LazyTensor):
         raise NotImplementedError
 
     def tobytes(self) -> bytes:
+        """All of its bytes, or what stands in for them (`standing_in`)."""
         maker = _stand_in.get()
         token = maker(self) if maker else None
         return token if token is not None else b"".join(self.blocks())
 
     def tofile(self, file: Any) -> None:
+        """Its bytes, block by block, into a file that is open for writing."""
         for block in self.blocks():
             file.write(block)
 
@@ -94,6 +97,8 @@ class Window(Deferred):
         super().__init__(dtype, shape, name, doc_string, metadata_props)
         size = nbytes(self.dtype, shape)
         view = memoryview(buffer)
+        if any(d < 0 for d in shape):
+            raise Malformed(f"tensor '{name}' has the shape {tuple(shape)}", expected="dimensions that are not negative")
         if offset < 0 or offset + size > len(view):
             raise Malformed(f"tensor '{name}' needs {size:,} bytes at offset {offset:,}, the file has {len(view):,} in all",
                             expected="a whole file: it is cut off or damaged")
@@ -101,11 +106,13 @@ class Window(Deferred):
         self.bytes = view[offset:offset + size]
 
     def blocks(self) -> Iterator[memoryview]:
+        """Slices of the map."""
         step = BLOCK * 16
         for start in range(0, len(self.bytes), step):
             yield self.bytes[start:start + step]
 
     def numpy(self) -> np.ndarray:
+        """A view of the map; types below one byte are unpacked into a copy."""
         shape = self.shape.numpy()
         if self.dtype.bitwidth < 8:
             packed = np.frombuffer(self.bytes, np.uint8)
@@ -116,20 +123,25 @@ class Window(Deferred):
 class Recipe(Deferred):
     """A tensor that `arrays` makes: a function that yields arrays of the dtype, in storage order, filling the shape."""
 
-    def __init__(self, dtype: ir.DataType, shape: Sequence[int], arrays: Callable[[], Iterator[np.ndarray]], name: str | None = None) -> None:
+    def __init__(self, dtype: ir.DataType, shape: Sequence[int], arrays: Callable[[], Iterator[np.ndarray]],
+                 name: str | None = None) -> None:
         super().__init__(dtype, shape, name)
         self.arrays = arrays
 
     def blocks(self) -> Iterator[memoryview]:
+        """The bytes of one array after the other."""
         for array in self.arrays():
-            yield memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
     def numpy(self) -> np.ndarray:
+        """All arrays in one of the whole shape. Raises ValueError where they do not fill it: a bug of the recipe's author."""
         flat = np.empty(math.prod(self.shape.numpy()), self.dtype.numpy())
         at = 0
         for array in self.arrays():
             flat[at:at + array.size] = array.reshape(-1)
             at += array.size
+        if at != flat.size:
+            raise ValueError(f"recipe '{self.name}' made {at} of {flat.size} values")
         return flat.reshape(self.shape.numpy())
 
 
@@ -151,7 +163,7 @@ def blocks(tensor: ir.TensorProtocol) -> Iterator[memoryview | bytes]:
         yield tensor.tobytes()
 
 
-def from_array(values: np.ndarray, name: str | None = None, dtype: ir.DataType | None = None) -> ir.Tensor:
+def from_array(values: np.ndarray, name: str | None = None, dtype: ir.DataType | None = None) -> ir.Tensor[np.ndarray]:
     """An in-memory tensor of an array's own type (or of `dtype`, whose numpy type it must have)."""
     values = np.ascontiguousarray(values).reshape(np.shape(values))
     return ir.Tensor(values, dtype=dtype or ir.DataType.from_numpy(values.dtype), name=name)

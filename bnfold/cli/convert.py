@@ -1,0 +1,42 @@
+"""`bnfold convert`: read and write, no folding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import pipeline
+from ..errors import UsageError
+from ..reporting import json as documents
+from . import job as jobs
+from .ending import Ending, of_convert
+from .options import FILE, READ, REPORT, options
+
+
+@click.command("convert")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
+@click.option("-o", "--out", type=FILE, metavar="OUT", help="The model to write.")
+@click.option("--external-data", is_flag=True, help="Weights go to one file beside the model (always so above 2 GB).")
+@click.option("--no-verify", is_flag=True, help="Do not read the written file back.")
+@options(READ, REPORT)
+def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
+    """Write MODEL as ONNX without folding anything: the baseline that a folded model is held against.
+
+    The written file is read back and compared with the model, node by node and byte by byte.
+    """
+    view = jobs.view_of(values)
+    with jobs.documented("convert", values) as content:
+        work = jobs.make(files, out, values, view)
+        if work.out is None:
+            raise UsageError("no output is named", expected="-o OUT.onnx")
+        with view.working():
+            result = pipeline.convert_file(work)
+        content.update(documents.of_convert(result))
+    jobs.tell(view, result.origin)
+    if view.shows_results:
+        from ..reporting import text
+
+        view.show(*text.converted(result, verbose=view.verbose))
+    return of_convert(result)

@@ -1,0 +1,60 @@
+"""How a command ends: its exit code and the last line, in the fixed form that scripts grep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..comparison import Comparison
+from ..errors import NOT_EQUIVALENT, OK
+from ..outcome import Checked, FoldResult
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An exit code and a last line (without the name of the tool)."""
+
+    code: int
+    line: str
+
+
+def of_fold(result: FoldResult, *, dry_run: bool = False) -> Ending:
+    """PASS with the figures that there are: `noise`, `max_error` and `ep` stand only where something was measured."""
+    plan = result.plan
+    parts = [f"folded={len(plan.folded)}", f"kept={len(plan.kept) + len(plan.withdrawn)}"]
+    if result.report is not None:
+        parts += _figures(result.report)
+    elif plan.folded and not dry_run:
+        parts.append("verified=no")
+    if plan.withdrawn:
+        parts.append(f"withdrawn={len(plan.withdrawn)}")
+    if dry_run:
+        parts.append("written=no")
+    return Ending(OK, "PASS " + " ".join(parts))
+
+
+def of_convert(result: FoldResult) -> Ending:
+    """PASS, with how much was written."""
+    return Ending(OK, f"PASS converted={result.after.nodes} bytes={result.after.size}")
+
+
+def of_comparison(report: Comparison) -> Ending:
+    """PASS or FAIL of two models held against each other."""
+    figures = " ".join(_figures(report))
+    if report.equivalent:
+        return Ending(OK, f"PASS {figures}")
+    where = f" first difference at '{report.divergence.value}'" if report.divergence else ""
+    return Ending(NOT_EQUIVALENT, f"FAIL {figures}{where} {report.reason}".rstrip())
+
+
+def of_checks(checks: Sequence[Checked]) -> Ending:
+    """PASS when every model is as the policy wants it. What could not be read gives its own exit code, before a policy's 1."""
+    failed = [c for c in checks if c.code]
+    counts = f"models={len(checks)} failed={len(failed)} violations={sum(len(c.violations) for c in checks)}"
+    code = max((c.code for c in failed), default=OK)
+    return Ending(code, f"{'FAIL' if failed else 'PASS'} {counts}")
+
+
+def _figures(report: Comparison) -> list[str]:
+    providers = ",".join(p.provider for p in report.providers)
+    return [f"noise={report.noise:.2g}", f"max_error={report.max_error:.2g}", f"ep={providers or 'none'}"]

@@ -1,0 +1,35 @@
+"""`bnfold inspect`: what is in a model; what would be folded, what not, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import pipeline
+from ..reporting import json as documents
+from . import job as jobs
+from . import options as rows
+from .ending import Ending, of_fold
+from .options import FILE, FOLD, READ, REPORT, options
+
+
+@click.command("inspect")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS]")
+@options(FOLD, READ, REPORT)
+def command(files: tuple[Path, ...], **values: Any) -> Ending:
+    """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes nothing."""
+    view = jobs.view_of(values)
+    with jobs.documented("inspect", values) as content:
+        model, weights = jobs.network(files, values)
+        work = pipeline.Job(model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say)
+        with view.working():
+            result = pipeline.plan(work)
+        content.update(documents.of_fold(result, dry_run=True))
+    jobs.tell(view, result.origin)
+    if view.shows_results:
+        from ..reporting import text
+
+        view.show(*text.inspected(result, verbose=view.verbose))
+    return of_fold(result, dry_run=True)

@@ -1,0 +1,98 @@
+"""From a command's positionals and options to a Job, and from its end to the JSON document.
+
+    fold MODEL                    fold MODEL OUT.onnx                    (ONNX carries its weights)
+    fold NETWORK WEIGHTS          fold NETWORK WEIGHTS OUT.onnx          (Caffe, darknet)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import pipeline
+from ..errors import BnfoldError, UsageError, WriteError
+from ..outcome import Origin
+from ..reporting import json as documents
+from . import options, screen
+
+
+def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> pipeline.Job:
+    """The job that a command line asks for. Raises UsageError where the parts do not go together."""
+    model, weights, last = _roles(list(files))
+    if out is not None and last is not None:
+        raise UsageError(f"two outputs: {last} and -o {out}", expected="one of them")
+    options.check_format(pipeline.kind_of(model), values)
+    for flag in options.useless(values):
+        view.warn(f"{flag} has no effect with --no-verify")
+    return pipeline.Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
+                        options.verify_options(values), bool(values.get("external_data")), bool(values.get("keep_failed")), view.say,
+                        detail=bool(values["report_path"] or values["json_path"]))
+
+
+def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:
+    """MODEL [WEIGHTS], for commands that write no model."""
+    model, weights, out = _roles(list(files))
+    if out is not None:
+        raise UsageError(f"what is {out} for?", expected="one model, with its weights where it has a file of them")
+    options.check_format(pipeline.kind_of(model), values)
+    return model, weights
+
+
+def _roles(files: list[Path]) -> tuple[Path, Path | None, Path | None]:
+    """(model, weights, output). An output is told by its name, so that no file of the user is ever taken for one."""
+    model, rest = files[0], files[1:]
+    out = rest.pop() if rest and rest[-1].suffix.lower() == ".onnx" else None
+    if pipeline.kind_of(model) == "onnx" and rest:
+        raise UsageError(f"what is {rest[0]} for?", expected="MODEL and, where it is wanted, an output that ends in .onnx",
+                         way_out=f"{model} is an ONNX model, which carries its weights")
+    if len(rest) > 1:
+        raise UsageError(f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT.onnx]")
+    return model, rest[0] if rest else None, out
+
+
+def view_of(values: Mapping[str, Any]) -> screen.Screen:
+    """The screen that -q, -v and --json ask for."""
+    return screen.Screen(quiet=values["quiet"], verbose=values["verbose"], json_on_stdout=values["json_path"] == "-")
+
+
+def tell(view: screen.Screen, origin: Origin) -> None:
+    """What the reader noticed."""
+    for finding in origin.findings:
+        (view.warn if finding.level == "warning" else view.note)(str(finding))
+
+
+@contextmanager
+def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it."""
+    for path in (values["json_path"], values["report_path"]):
+        if path not in (None, "-") and not Path(path).parent.is_dir():
+            raise WriteError("the folder does not exist", where=Path(path).parent, way_out="make it first")
+    content: dict[str, Any] = {}
+    try:
+        yield content
+    except BnfoldError as error:
+        _deliver(documents.document(command, error.exit_code, **{**content, **documents.of_error(error)}), values)
+        raise
+    _deliver(documents.document(command, **{"code": 0, **content}), values)
+
+
+def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """The document as JSON and as a page, as far as they were asked for."""
+    if values["json_path"] == "-":
+        screen.write(documents.text(document) + "\n")
+    elif values["json_path"] is not None:
+        write_file(values["json_path"], documents.text(document) + "\n")
+    if values["report_path"] is not None:
+        from ..reporting import html
+
+        write_file(values["report_path"], html.page(documents.plain(document)))
+
+
+def write_file(path: str, text: str) -> None:
+    """A report's file. Raises WriteError."""
+    try:
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=Path(path)) from error

@@ -1,0 +1,121 @@
+"""The group of commands, and the one place where errors become exit codes and the last line.
+
+    bnfold: PASS folded=53 kept=2 noise=1.1 max_error=2.3e-07 ep=cpu
+    bnfold: FAIL <sentence>
+    bnfold: ERROR code=3 <sentence>
+
+Commands are imported when they are called, so that --help and --version answer at once. A command returns an Ending, or raises.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
+from ..version import __version__
+from .ending import Ending
+from .screen import say, tolerant
+
+INTERRUPTED = 130
+COMMANDS = {
+    "fold": "Read, fold, verify, write: the main job.",
+    "convert": "Read and write, without folding: the baseline.",
+    "verify": "Two models: are they numerically the same?",
+    "inspect": "What is in a model; what would be folded, what not, and why.",
+    "check": "The CI gate: foldable batch norms left, models valid, policy met?",
+    "report": "A page to look at, of what --json wrote.",
+    "selftest": "Do this machine's libraries compute what they should?",
+}
+
+
+class _Late(click.Group):
+    """Commands by name, each in the file of its name; the list of them needs no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return import_module(f".{cmd_name}", __package__).command  # type: ignore[no-any-return]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Late, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", message="bnfold %(version)s")
+def group() -> None:
+    """Fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove with numbers that nothing changed.
+
+    MODEL is an .onnx, a .prototxt (with its .caffemodel) or a .cfg (with its .weights).
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; its last line is on stderr when this returns the exit code."""
+    tolerant()
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminated)
+    try:
+        ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
+    except BaseException as error:
+        ending = _failed(error)
+    if isinstance(ending, Ending):
+        if ending.line:
+            say(f"bnfold: {one_line(ending.line)}")
+        return ending.code
+    return int(ending or 0)
+
+
+class _Terminated(BaseException):
+    """A signal that asks to end; `args[0]` is its number."""
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """A polite signal ends as Ctrl-C does: everything unfinished is removed."""
+    raise _Terminated(number)
+
+
+def _failed(error: BaseException) -> Ending:
+    """The ending that an exception means."""
+    if os.environ.get("BNFOLD_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, NotEquivalent):
+        return Ending(error.exit_code, f"FAIL {error}")
+    if isinstance(error, BnfoldError):
+        return _error(error.exit_code, str(error))
+    if isinstance(error, click.UsageError):
+        if error.ctx is not None:
+            say(error.ctx.get_usage())
+        return _error(USAGE, error.format_message())
+    if isinstance(error, click.ClickException):
+        return _error(USAGE, error.format_message())
+    return _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> Ending:
+    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
+        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, "interrupted; nothing was written")
+    if isinstance(error, click.exceptions.Exit):
+        return Ending(error.exit_code, "")
+    if isinstance(error, SystemExit):
+        return Ending(error.code if isinstance(error.code, int) else NOT_EQUIVALENT, "")
+    if isinstance(error, MemoryError):
+        return _error(BUG, "not enough memory")
+    detail = f"{type(error).__name__}: {error}".strip()
+    return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
+
+
+def _error(code: int, sentence: str) -> Ending:
+    return Ending(code, f"ERROR code={code} {sentence}")
+

@@ -1,0 +1,103 @@
+"""Where words go: results to stdout, everything else to stderr, one last line in a fixed form.
+
+Rule 1: with `--json -` nothing but JSON is on stdout; with -q nothing but the last line is on stderr.
+Rule 2: no colour without a terminal or under NO_COLOR; 80 columns where there is no terminal to ask.
+Rule 3: the spinner shows on a terminal alone, and only when the work is long enough to wonder.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
+from typing import Any, TextIO
+
+from ..errors import one_line
+
+WIDTH = 80
+PATIENCE = 0.7  # seconds without a sign of life
+
+
+class Screen:
+    """What one command prints, and how loudly."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, json_on_stdout: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.shows_results = not (quiet or json_on_stdout)
+        self._status: Any = None
+
+    def show(self, *renderables: Any) -> None:
+        """Results, on stdout."""
+        if self.shows_results:
+            console = _console(sys.stdout)
+            with console.capture() as captured:
+                for renderable in renderables:
+                    console.print(renderable)
+            write(captured.get())
+
+    def warn(self, text: str) -> None:
+        """Something the user should know, on stderr."""
+        if not self.quiet:
+            say(f"warning: {one_line(text)}")
+
+    def note(self, text: str) -> None:
+        """Something the user may like to know, on stderr, under -v."""
+        if self.verbose and not self.quiet:
+            say(f"note: {one_line(text)}")
+
+    def say(self, stage: str) -> None:
+        """What is being done now; seen on a terminal while it takes long."""
+        if self._status is not None:
+            self._status.update(f"{stage} ...")
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While this is open, `say` shows on a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.status import Status
+
+        self._status = Status("working ...", console=_console(sys.stderr))
+        timer = Timer(PATIENCE, self._status.start)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            self._status.stop()
+            self._status = None
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def tolerant() -> None:
+    """Print what the terminal's encoding does not know as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def write(text: str) -> None:
+    """Text on stdout. A reader that left early (`| head`) is no error: what remains goes nowhere."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _console(stream: TextIO) -> Any:
+    from rich.console import Console
+
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False)

@@ -1,0 +1,258 @@
+"""What is constant in a graph, and its value.
+
+A value is constant if it is an initializer that no caller can override, the output of a Constant node, or computed from constants
+by a deterministic operator. `tensor` gives it without reading it where that is possible (weights stay windows); `array` evaluates
+it in full, floats in float64, and only up to LIMIT elements: what is folded into weights is small.
+
+    overridable   an initializer that is also a graph input, from IR 4 on: the caller may feed another value
+    IR 3          all initializers are graph inputs, and are constants
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import tensor
+from .graph import attribute, ir, is_op, opset
+
+LIMIT = 1 << 22  # elements of a constant that is evaluated
+_DEPTH = 200  # nodes of one constant subgraph
+
+DETERMINISTIC = frozenset(
+    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm Greater "
+    "Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum Relu Reshape Round ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
+)
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
+
+def is_float(dtype: ir.DataType | None) -> bool:
+    """Is it a type in which folding is arithmetic of real numbers?"""
+    return dtype in _FLOATS
+
+
+class Constants:
+    """Constants of one model. Answers are remembered; `forget` them after the graph has changed under a value."""
+
+    def __init__(self, model: ir.Model, freeze_initializers: bool = False, shapes: Callable[[ir.Value], Any] | None = None) -> None:
+        self._model = model
+        self._overridable = model.ir_version >= 4 and not freeze_initializers
+        self._arrays: dict[ir.Value, np.ndarray | None] = {}
+        self._shape_of = shapes or (lambda value: None)
+
+    def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
+        """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over it."""
+        if value is None:
+            return None
+        if (stored := self.stored(value)) is not None:
+            return stored
+        node = value.producer()
+        if node is not None and (base := self._viewed(node)) is not None:
+            return base
+        found = self.array(value)
+        return None if found is None or value.dtype is None else tensor.from_array(found.astype(value.dtype.numpy()), dtype=value.dtype)
+
+    def stored(self, value: ir.Value) -> ir.TensorProtocol | None:
+        """The tensor of an initializer or a Constant node, without looking through anything."""
+        if value.is_initializer():
+            return None if self._overridable and value.is_graph_input() else value.const_value
+        node = value.producer()
+        if not is_op(node, "Constant"):
+            return None
+        assert node is not None
+        return _constant_node(node)
+
+    def array(self, value: ir.Value | None) -> np.ndarray | None:
+        """The values, floats as float64, or None where it is not constant or too large."""
+        if value is None:
+            return None
+        if value not in self._arrays:
+            self._evaluate(value)
+        return self._arrays[value]
+
+    def remember(self, value: ir.Value, values: np.ndarray) -> None:
+        """A value that was made while folding, more exactly than its stored type holds it."""
+        self._arrays[value] = values
+
+    def forget(self) -> None:
+        """Drop remembered answers."""
+        self._arrays.clear()
+
+    def _viewed(self, node: ir.Node) -> ir.TensorProtocol | None:
+        """A large constant seen through one rearranging operator, as a recipe."""
+        view = _VIEWS.get(node.op_type) if is_op(node, *_VIEWS) else None
+        if view is None or (base := self.tensor(node.inputs[0])) is None:
+            return None
+        shape = tuple(base.shape.numpy())
+        rearranged = view(node, shape, self)
+        if rearranged is None:
+            return None
+        new_shape, move = rearranged
+        return base if move is None and new_shape == shape else _view(base, new_shape, move)
+
+    def _evaluate(self, value: ir.Value) -> None:
+        """Evaluate a constant subgraph without recursion: a value waits on the stack until its inputs are known."""
+        stack = [value]
+        while stack:
+            current = stack[-1]
+            if current in self._arrays:
+                stack.pop()
+                continue
+            if len(stack) > _DEPTH:
+                self._arrays[current] = None
+                continue
+            node = current.producer()
+            stored = self.stored(current)
+            if stored is not None or node is None or not is_op(node, *DETERMINISTIC) or any(a.is_ref() for a in node.attributes.values()):
+                self._arrays[current] = None if stored is None else _widened(stored)
+                continue
+            waiting = [v for v in self._needed(node) if v not in self._arrays]
+            stack.extend(waiting)
+            if not waiting:
+                self._arrays.update(zip(node.outputs, self._computed(node), strict=True))
+
+    def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
+        """Inputs whose values matter: CastLike looks only at the type of its second, Shape only at the shape of its first."""
+        if is_op(node, "Shape", "Size"):
+            return
+        inputs = node.inputs[:1] if is_op(node, "CastLike") else node.inputs
+        yield from (v for v in inputs if v is not None)
+
+    def _computed(self, node: ir.Node) -> list[np.ndarray | None]:
+        nothing: list[np.ndarray | None] = [None] * len(node.outputs)
+        if is_op(node, "Shape", "Size"):
+            return self._shape(node) or nothing
+        inputs = [None if v is None else self._arrays.get(v) for v in node.inputs]
+        if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
+            return nothing
+        if is_op(node, "CastLike"):
+            like = node.inputs[1]
+            return nothing if like is None or like.dtype is None or inputs[0] is None else [_cast(inputs[0], like.dtype)]
+        if is_op(node, "Cast") and inputs[0] is not None:
+            return [_cast(inputs[0], ir.DataType(attribute(node, "to")))]
+        return _run(node, inputs, opset(self._model, node.graph)) or nothing
+
+    def _shape(self, node: ir.Node) -> list[np.ndarray | None] | None:
+        source = node.inputs[0]
+        assert source is not None
+        stored = self.stored(source)
+        shape = tuple(stored.shape.numpy()) if stored is not None else self._shape_of(source)
+        if shape is None:
+            return None
+        if is_op(node, "Shape"):
+            shape = shape[attribute(node, "start", 0):attribute(node, "end")]
+        if not all(isinstance(d, int) for d in shape):
+            return None
+        return [np.array(shape, np.int64) if is_op(node, "Shape") else np.array(math.prod(shape), np.int64)]
+
+
+def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
+    """The tensor of a Constant node in any of its forms; None for text, sparse tensors and references."""
+    for name, found in node.attributes.items():
+        if found.is_ref():
+            return None
+        if name == "value":
+            return found.as_tensor()
+        if name in ("value_float", "value_floats"):
+            return tensor.from_array(np.array(found.value, np.float32))
+        if name in ("value_int", "value_ints"):
+            return tensor.from_array(np.array(found.value, np.int64))
+    return None
+
+
+def _widened(stored: ir.TensorProtocol) -> np.ndarray | None:
+    if math.prod(stored.shape.numpy()) > LIMIT or stored.dtype == ir.DataType.STRING:
+        return None
+    values = stored.numpy()
+    return values.astype(np.float64) if is_float(stored.dtype) else values
+
+
+def _cast(values: np.ndarray, to: ir.DataType) -> np.ndarray | None:
+    """A cast between float types keeps float64, rounded to the narrower type as the cast does."""
+    if to == ir.DataType.STRING:
+        return None
+    with np.errstate(all="ignore"):
+        cast = values.astype(to.numpy())
+    return cast.astype(np.float64) if is_float(to) else cast
+
+
+def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[np.ndarray | None] | None:
+    """One node through onnx's reference evaluator. What it cannot do is not a constant to us."""
+    largest = max((a.size for a in inputs if a is not None), default=0)
+    if largest > LIMIT or (is_op(node, "Expand", "ConstantOfShape", "Tile", "Range", "OneHot", "Pad") and _grown(node, inputs) > LIMIT):
+        return None
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    proto = ir.to_proto(node)
+    names = [f"i{k}" if a is not None else "" for k, a in enumerate(inputs)]
+    del proto.input[:], proto.output[:]
+    proto.input.extend(names)
+    outputs = [f"o{k}" for k in range(len(node.outputs))]
+    proto.output.extend(outputs)
+    graph = helper.make_graph([proto], "constant", [helper.make_empty_tensor_value_info(n) for n in names if n],
+                              [helper.make_empty_tensor_value_info(n) for n in outputs])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+    try:
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(model).run(None, {n: a for n, a in zip(names, inputs, strict=True) if a is not None})
+    except Exception:  # the evaluator raises whatever its kernels raise; an operator it cannot run is simply not a constant
+        return None
+    return [np.asarray(r) for r in results]
+
+
+def _grown(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
+    """An upper bound on the elements that a growing operator makes: sizes in a file are not to be trusted."""
+    first, size = inputs[0], inputs[-1] if len(inputs) > 1 else inputs[0]
+    if is_op(node, "Range") and len(inputs) == 3 and all(a is not None for a in inputs):
+        start, stop, step = (float(np.asarray(a).reshape(-1)[0]) for a in inputs if a is not None)
+        return abs((stop - start) / step) if step else math.inf
+    if is_op(node, "OneHot", "Pad"):
+        return 0.0 if first is not None and first.size < 4096 and all(a is None or np.all(np.abs(a) < 4096) for a in inputs[1:2]) else math.inf
+    if size is None or size.dtype.kind not in "iu" or np.any(size < 0):
+        return math.inf
+    wanted = float(np.prod(size.astype(np.float64)))
+    base = 1 if is_op(node, "ConstantOfShape") or first is None else first.size
+    return wanted * base
+
+
+# Views: how one rearranging operator changes a shape, and how it moves values (None: it does not).
+
+_Move = Callable[[np.ndarray], np.ndarray] | None
+_Rearranged = tuple[tuple[int, ...], _Move] | None
+
+
+def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
+    permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
+    return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
+
+
+def _reshape(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
+    wanted = constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
+    if wanted is None or attribute(node, "allowzero", 0):
+        return None
+    dims = [shape[k] if d == 0 and k < len(shape) else int(d) for k, d in enumerate(wanted.tolist())]
+    known = math.prod(d for d in dims if d != -1)
+    if dims.count(-1) == 1 and known > 0:
+        dims[dims.index(-1)] = math.prod(shape) // known
+    return (tuple(dims), None) if math.prod(dims) == math.prod(shape) and min(dims, default=1) >= 0 else None
+
+
+def _identity(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
+    return shape, None
+
+
+_VIEWS: dict[str, Callable[[ir.Node, tuple[int, ...], Constants], _Rearranged]] = {
+    "Identity": _identity, "Transpose": _transpose, "Reshape": _reshape,
+}
+
+
+def _view(base: ir.TensorProtocol, shape: tuple[int, ...], move: _Move) -> tensor.Recipe:
+    def arrays() -> Iterator[np.ndarray]:
+        yield base.numpy() if move is None else move(base.numpy())
+
+    return tensor.Recipe(base.dtype, shape, arrays)

@@ -1,0 +1,129 @@
+"""Affine maps over the positions of a tensor, and their algebra.
+
+    x ↦ s·x + t        s and t are float64 and broadcast against x
+
+A map of a value of rank r is a *pattern*: an array of rank r whose dims are 1 where the map does not vary and the full size where
+it does, so a map per channel of an NCHW tensor is (1, C, 1, 1). A map that is the same everywhere has rank 0. Composition is
+written `@` and read right to left, as in mathematics: (f @ g)(x) = f(g(x)).
+
+numpy only; nothing here has heard of a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """x ↦ scale·x + shift; both are brought to one common pattern."""
+
+    scale: Float
+    shift: Float
+
+    def __post_init__(self) -> None:
+        scale, shift = np.broadcast_arrays(np.asarray(self.scale, np.float64), np.asarray(self.shift, np.float64))
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "shift", shift)
+
+    def __matmul__(self, inner: Affine) -> Affine:
+        """self after inner."""
+        return Affine(self.scale * inner.scale, self.scale * inner.shift + self.shift)
+
+    def __call__(self, x: ArrayLike) -> Float:
+        return np.asarray(self.scale * np.asarray(x, np.float64) + self.shift)
+
+    @property
+    def rank(self) -> int:
+        """Rank of the pattern; 0 for a map that is the same everywhere."""
+        return self.scale.ndim
+
+    @property
+    def shifts(self) -> bool:
+        """Is there a shift that is not zero?"""
+        return bool(np.any(self.shift != 0))
+
+    @property
+    def scales(self) -> bool:
+        """Is there a scale that is not one?"""
+        return bool(np.any(self.scale != 1))
+
+    @property
+    def finite(self) -> bool:
+        """Are all scales and shifts finite?"""
+        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
+
+    @property
+    def nonnegative(self) -> bool:
+        """Is no scale negative?"""
+        return bool(np.all(self.scale >= 0))
+
+    def varies(self) -> tuple[int, ...]:
+        """Axes along which the pattern has more than one entry."""
+        return tuple(axis for axis, size in enumerate(self.scale.shape) if size != 1)
+
+    def scale_only(self) -> Affine:
+        """The same map without its shift."""
+        return Affine(self.scale, np.zeros_like(self.scale))
+
+    def shift_only(self) -> Affine:
+        """The same map without its scale."""
+        return Affine(np.ones_like(self.scale), self.shift)
+
+    def equals(self, other: Affine) -> bool:
+        """Equal everywhere, whatever the patterns."""
+        return bool(np.all(self.scale == other.scale) and np.all(self.shift == other.shift))
+
+    def mapped(self, move: Callable[[Float], Float]) -> Affine:
+        """The map whose scale and shift went through `move` (a rearrangement of positions)."""
+        return Affine(move(self.scale), move(self.shift)).compact()
+
+    def lifted(self, rank: int) -> Affine:
+        """The same map as a pattern of the given rank; only a map of rank 0 can be lifted."""
+        if self.rank == rank:
+            return self
+        if self.rank != 0:
+            raise ValueError(f"a pattern of rank {self.rank} is not one of rank {rank}")
+        return Affine(self.scale.reshape((1,) * rank), self.shift.reshape((1,) * rank))
+
+    def compact(self) -> Affine:
+        """The same map with axes along which it does not vary brought to size one; rank is kept."""
+        scale, shift = self.scale, self.shift
+        for axis, size in enumerate(scale.shape):
+            if size > 1:
+                first = (slice(None),) * axis + (slice(0, 1),)
+                if np.array_equal(scale, np.broadcast_to(scale[first], scale.shape)) and np.array_equal(
+                    shift, np.broadcast_to(shift[first], shift.shape)
+                ):
+                    scale, shift = scale[first], shift[first]
+        return Affine(scale, shift)
+
+    def along(self, axis: int, size: int) -> Affine | None:
+        """The map as vectors of `size` entries along one axis, or None where it varies along another or does not fit."""
+        if any(a != axis for a in self.varies()):
+            return None
+        scale, shift = self.scale.reshape(-1), self.shift.reshape(-1)
+        return Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size)) if scale.size in (1, size) else None
+
+
+IDENTITY = Affine(np.float64(1.0), np.float64(0.0))
+
+
+def batch_norm(gamma: ArrayLike, beta: ArrayLike, mean: ArrayLike, variance: ArrayLike, epsilon: float) -> Affine:
+    """γ·(x - μ)/√(σ² + ε) + β, per channel, as in ONNX BatchNormalization in inference form."""
+    g, b, m, v = (np.asarray(a, np.float64) for a in (gamma, beta, mean, variance))
+    with np.errstate(all="ignore"):
+        scale = g / np.sqrt(v + epsilon)
+        return Affine(scale, b - scale * m)
+
+
+def along_axis(vector: Affine, axis: int, rank: int) -> Affine:
+    """Vectors along one axis as a pattern of the given rank."""
+    shape = (1,) * axis + (-1,) + (1,) * (rank - axis - 1)
+    return Affine(vector.scale.reshape(shape), vector.shift.reshape(shape))

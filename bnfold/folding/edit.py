@@ -1,0 +1,213 @@
+"""Applying a push to the graph: whole, after it has been proved.
+
+Names tell the truth. Backward, the absorbing side's last value takes the name of the value that vanished; forward, nothing before the
+absorber changes; in both, values in between get new names because their meaning changed. Graph inputs and outputs keep theirs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import tensor
+from ..graph import GraphLike, Names, function_graphs, ir, is_op
+from ..shapes import Shapes
+from .affine import Affine
+from .push import Hold, Push, Recast
+from .recognise import Reading
+
+
+class Editor:
+    """Changes one model (a clone that belongs to the fold). `replaced`: constants that may have lost their last reader;
+    `inserted`: nodes that were added, each with the node beside which it stands in graph order."""
+
+    def __init__(self, model: ir.Model, shapes: Shapes) -> None:
+        self.model = model
+        self.shapes = shapes
+        self.names = Names(model)
+        self._functions = function_graphs(model)
+        self.replaced: list[ir.Value] = []
+        self.inserted: list[tuple[ir.Node, ir.Node]] = []
+
+    def apply(self, push: Push, node: ir.Node, reading: Reading) -> None:
+        """The node's map is held elsewhere; take it out."""
+        for hold in push.holds:
+            self._hold(hold, push.direction)
+        for recast in push.recasts:
+            self._recast(recast)
+        if push.direction == "backward":
+            self._absorbed(node, reading, push)
+        else:
+            self._left_out(node, reading, push)
+
+    def to_add(self, push: Push, node: ir.Node, reading: Reading) -> ir.Node:
+        """The node's scale is held elsewhere; what is left of it is the Add of a constant."""
+        for hold in push.holds:
+            self._hold(hold, push.direction)
+        for recast in push.recasts:
+            self._recast(recast)
+        for value in push.changed:
+            self.rename(value)
+        x, y = node.inputs[reading.data], node.outputs[0]
+        assert x is not None
+        shift = reading.map.shift
+        while shift.ndim and shift.shape[0] == 1 and shift.ndim > 1:
+            shift = shift[0]
+        constant = self.constant(node.graph, f"{y.name}_shift", shift, self.shapes.dtype(x) or self.weight_dtype(push), node)
+        add = self._insert_add(x, constant, y, before=node, name=node.name)
+        self.drop(node)
+        return add
+
+    def _hold(self, hold: Hold, direction: str) -> None:
+        linear = hold.linear
+        if direction == "backward":
+            linear.after = hold.map @ linear.after
+            return
+        linear.before = linear.before @ (hold.map if hold.add is None else hold.map.scale_only())
+        if hold.add is not None:
+            self._add_behind(hold)
+
+    def _add_behind(self, hold: Hold) -> None:
+        """A MatMul has no bias: a constant right behind it takes the shift, or else an Add in the place of the node that vanishes."""
+        linear = hold.linear
+        y = linear.node.outputs[0]
+        assert hold.add is not None
+        uses = list(y.uses())
+        axis_from_end = -linear.y_axis
+        pattern = hold.add.reshape((-1,) + (1,) * (axis_from_end - 1))
+        if len(uses) == 1 and not y.is_graph_output() and is_op(uses[0].node, "Add", "Sub"):
+            other = uses[0].node.inputs[1 - uses[0].idx]
+            if self.shapes.constants.array(other) is not None:
+                subtracted = is_op(uses[0].node, "Sub") and uses[0].idx == 0
+                self._recast(Recast(uses[0].node, 1 - uses[0].idx, Affine(np.ones_like(pattern), -pattern if subtracted else pattern)))
+                self.rename(y)
+                return
+        constant = self.constant(linear.node.graph, f"{y.name}_shift", pattern, linear.store, linear.node)
+        self._insert_add(y, constant, y, before=None, name=self.names.node(f"{linear.node.name or y.name}_shift"), after=linear.node)
+
+    def _insert_add(self, x: ir.Value, constant: ir.Value, y: ir.Value, *, before: ir.Node | None, name: str | None,
+                    after: ir.Node | None = None) -> ir.Node:
+        """Add(x, constant) whose output takes y's name, place and readers. Where x is y, x gets a new name."""
+        add = ir.node("Add", [x, constant], name=name)
+        fresh = add.outputs[0]
+        graph = (before or after).graph  # type: ignore[union-attr]
+        assert graph is not None
+        for user, index in list(y.uses()):
+            if user is not add:
+                user.replace_input_with(index, fresh)
+        self._take_place(graph, y, fresh)
+        if before is not None:
+            graph.insert_before(before, add)
+        else:
+            assert after is not None
+            graph.insert_after(after, add)
+        self.shapes.put(fresh, self.shapes.of(y))
+        self.inserted.append((add, before or after))  # type: ignore[arg-type]
+        return add
+
+    def _take_place(self, graph: GraphLike, old: ir.Value, new: ir.Value) -> None:
+        """`new` becomes what `old` was: its name, type, shape, notes, and its place among the graph's outputs."""
+        name = old.name
+        new.shape, new.type, new.doc_string = (old.shape.copy() if old.shape is not None else new.shape), old.type or new.type, old.doc_string or new.doc_string
+        new.metadata_props.update(old.metadata_props)
+        for position, output in enumerate(graph.outputs):
+            if output is old:
+                graph.outputs[position] = new
+        old.name = self.names.value(f"{name}_folded")
+        new.name = name
+
+    def rename(self, value: ir.Value) -> None:
+        """A value whose meaning changed gets a new name."""
+        value.name = self.names.value(f"{value.name}_folded")
+
+    def _absorbed(self, node: ir.Node, reading: Reading, push: Push) -> None:
+        x, y = node.inputs[reading.data], node.outputs[0]
+        assert x is not None and node.graph is not None
+        for value in push.changed:
+            if value is not x:
+                self.rename(value)
+        self.replace_value(y, x)
+        self.drop(node)
+
+    def _left_out(self, node: ir.Node, reading: Reading, push: Push) -> None:
+        x, y = node.inputs[reading.data], node.outputs[0]
+        assert x is not None
+        for value in push.changed:
+            self.rename(value)
+        for user, index in list(y.uses()):
+            user.replace_input_with(index, x)
+        self.drop(node)
+
+    def twin(self, node: ir.Node, reader: ir.Node, index: int) -> ir.Node:
+        """A copy of a node, right behind it, whose output `reader` reads at `index` instead of the original's."""
+        copy = ir.Node(node.domain, node.op_type, node.inputs, [a for a in node.attributes.values()], num_outputs=len(node.outputs),
+                       name=self.names.node(f"{node.name or node.op_type}_copy"), doc_string=node.doc_string,
+                       metadata_props=dict(node.metadata_props))
+        old, new = node.outputs[0], copy.outputs[0]
+        new.name, new.type = self.names.value(f"{old.name}_copy"), old.type
+        new.shape = old.shape.copy() if old.shape is not None else None
+        assert node.graph is not None
+        node.graph.insert_after(node, copy)
+        reader.replace_input_with(index, new)
+        self.shapes.put(new, self.shapes.of(old))
+        self.inserted.append((copy, node))
+        return copy
+
+    def replace_value(self, old: ir.Value, new: ir.Value) -> None:
+        """`new` takes the readers, the name and the place of `old`."""
+        for user, index in list(old.uses()):
+            user.replace_input_with(index, new)
+        producer = old.producer()
+        assert producer is not None and producer.graph is not None
+        self._take_place(producer.graph, old, new)
+
+    def drop(self, node: ir.Node) -> None:
+        """Take a node out; its inputs may have lost their last reader."""
+        assert node.graph is not None
+        self.replaced.extend(v for v in node.inputs if v is not None)
+        node.graph.remove(node, safe=True)
+
+    def _recast(self, recast: Recast) -> None:
+        """The constant operand becomes its image, exactly in memory, rounded once in the file."""
+        old = recast.node.inputs[recast.index]
+        assert old is not None
+        values = self.shapes.constants.array(old)
+        stored = self.shapes.constants.tensor(old)
+        assert values is not None and stored is not None
+        image = recast.map(values)
+        rank = self.shapes.rank(old) or 0
+        while image.ndim > rank and image.shape[0] == 1:
+            image = image[0]
+        new = self.constant(recast.node.graph, f"{old.name}_folded", image, stored.dtype, recast.node)
+        recast.node.replace_input_with(recast.index, new)
+        self.replaced.append(old)
+
+    def constant(self, graph: GraphLike | None, wish: str, values: np.ndarray, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
+        """A new constant for `reader`; its float64 values are remembered, so that later maps start from them."""
+        with np.errstate(over="ignore", under="ignore"):
+            stored = tensor.from_array(np.asarray(values, np.float64).astype(dtype.numpy()), dtype=dtype)
+        value = self.put(graph, wish, stored, reader)
+        self.shapes.constants.remember(value, np.asarray(values, np.float64))
+        return value
+
+    def put(self, graph: GraphLike | None, wish: str, stored: ir.TensorProtocol, reader: ir.Node) -> ir.Value:
+        """A tensor as an initializer of the reader's graph (in IR 3 a graph input too), or a Constant node inside a function."""
+        name = self.names.value(wish)
+        stored.name = name
+        shape = ir.Shape(stored.shape.numpy())
+        assert graph is not None
+        if graph not in self._functions:
+            value = ir.Value(name=name, shape=shape, type=ir.TensorType(stored.dtype), const_value=stored)
+            graph.register_initializer(value)
+            if self.model.ir_version < 4 and graph is self.model.graph:
+                graph.inputs.append(value)
+        else:
+            node = ir.node("Constant", [], {"value": stored}, name=self.names.node(name))
+            value = node.outputs[0]
+            value.name, value.shape, value.type = name, shape, ir.TensorType(stored.dtype)
+            graph.insert_before(reader, node)
+        self.shapes.put(value, tuple(int(d) for d in stored.shape.numpy()))
+        return value
+
+    def weight_dtype(self, push: Push) -> ir.DataType:
+        """The type of what a push's operators compute."""
+        return push.holds[0].linear.store if push.holds else ir.DataType.FLOAT

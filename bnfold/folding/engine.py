@@ -1,0 +1,316 @@
+"""Fold a model: every affine node whose map its neighbours can hold exactly.
+
+    for each graph (main, bodies, functions), for each affine node in graph order:
+        push its map backward; else forward; else, where only a scale can go, leave the Add of its shift
+    until nothing changes; then give the linear operators their weights and drop what nobody reads
+
+The caller's model is never touched: everything happens on a clone. The order is that of the graph's levels and names, not of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, uncollected
+from ..record import Folded, FoldOptions, Kept, Plan
+from ..shapes import Shapes
+from ..source import FOLDED_KEY, SOURCE_KEY
+from . import branches, clean, functions, leftovers, push, recognise
+from .edit import Editor
+from .linear import Linear, see
+from .push import Hold, Push, World
+from .reasons import CODES, Refused
+from .recognise import Reading
+from .weights import settle
+
+_ROUNDS = 20  # passes over what is left; one or two are the rule
+# Refusals of the forward push that say more than what the backward push met.
+_TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
+
+
+@uncollected()
+def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model, Plan]:
+    """A folded clone of the model, and the plan: every affine node with its verdict.
+
+    Raises Malformed where a batch norm contradicts its input (exit 3)."""
+    options = options or FoldOptions()
+    copy = model.clone()
+    engine = Engine(copy, options)
+    plan = engine.run()
+    chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
+    if chosen:
+        inlined = model.clone()
+        functions.inline(inlined, chosen)
+        again = Engine(inlined, options).run()
+        if len(again.kept) < len(plan.kept):
+            return inlined, again
+    return copy, plan
+
+
+@dataclass
+class _Record:
+    """What is known of a folded node until names are final."""
+
+    place: int
+    node: str
+    op: str
+    source: str
+    reading: Reading
+    push: Push
+
+
+class Engine:
+    """The fold of one model, which belongs to the engine."""
+
+    def __init__(self, model: ir.Model, options: FoldOptions) -> None:
+        self.model = model
+        self.options = options
+        self.shapes = Shapes(model, options.freeze_initializers)
+        self.editor = Editor(model, self.shapes)
+        self.linears: dict[ir.Node, Linear | Refused | None] = {}
+        self.records: list[_Record] = []
+        self.kept: dict[ir.Node, Kept] = {}
+        self.places: dict[ir.Node, int] = {}
+        self.merged: list[str] = []
+        self.fresh: list[ir.Node] = []
+
+    def run(self) -> Plan:
+        """Fold every graph; returns the plan."""
+        for graph in list(graphs(self.model)):
+            self._fold_graph(graph)
+        if self.options.simplify_leftovers:
+            self._simplify()
+        for linear in list(self.linears.values()):
+            if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
+                settle(linear, self.editor, self.shapes)
+                _remember(linear)
+        clean.drop_unread(self.model, self.editor.replaced)
+        return self._plan()
+
+    def stopped(self, codes: set[str]) -> list[ir.Node]:
+        """Nodes that stay for one of these reasons."""
+        return [node for node, kept in self.kept.items() if kept.code in codes]
+
+    def _fold_graph(self, graph: GraphLike) -> None:
+        order = canonical_order(graph)
+        world = World(self.model, self.shapes, self._linear, self._reading, order)
+        for node in graph:
+            self.places[node] = len(self.places)
+        waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
+        for _ in range(_ROUNDS):
+            left = [node for node in waiting if node.graph is not None and not self._try(world, node)]
+            merged = self.options.merge_branches and self._merge_branches(graph, world)
+            if len(left) == len(waiting) and not merged and not self.fresh:
+                break
+            waiting = [node for node in left if node.graph is not None] + self.fresh
+            self.fresh = []
+
+    def _merge_branches(self, graph: GraphLike, world: World) -> bool:
+        """Merge parallel branches whose batch norms nothing else can hold. True: something was merged."""
+        found = False
+        for merge in branches.find(graph, branches.Eyes(self.shapes, self._linear, self._reading)):
+            gone = [node for branch in merge.branches for node in branch.nodes if branch.linear is None]
+            names = [label(node) for node in (*gone, *merge.sums)]
+            if not branches.mergeable(merge, self.shapes) or any(self._requested(name) for name in names):
+                continue
+            for node in gone:
+                reading = self._reading(node)
+                assert reading is not None
+                self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
+                self.kept.pop(node, None)
+            merge.host.held.extend(label(node) for node in merge.sums)
+            self.merged.extend(label(node) for node in merge.sums)
+            branches.apply(merge, self.editor)
+            found = True
+        return found
+
+    def _simplify(self) -> None:
+        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded into another either."""
+        for graph in list(graphs(self.model)):
+            names = leftovers.simplify(graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None)
+            self.merged.extend(names)
+        self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
+
+    def _try(self, world: World, node: ir.Node) -> bool:
+        """Fold one node if it can be; remember why not. True: it is gone."""
+        name = label(node)
+        try:
+            reading = self._reading(node)
+            if reading is None:
+                return False
+            if refusal := self._requested(name):
+                raise refusal
+            self._fold(world, node, reading)
+        except Refused as refused:
+            self.kept[node] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
+            return False
+        self.kept.pop(node, None)
+        return True
+
+    def _requested(self, name: str) -> Refused | None:
+        """Did the user, or verification, say that this node stays?"""
+        if any(fnmatchcase(name, pattern) for pattern in self.options.keep):
+            return Refused("kept.requested")
+        for withdrawn, reason in self.options.withdrawn:
+            if withdrawn == name:
+                return Refused("kept.withdrawn", reason or CODES["kept.withdrawn"])
+        return None
+
+    def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
+        if self.options.duplicate_producers:
+            self._duplicate(world, node, reading)
+        try:
+            plan = push.backward(world, node, reading)
+        except Refused as behind:
+            try:
+                plan = push.forward(world, node, reading)
+            except Refused as ahead:
+                if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
+                    return
+                raise _joined(self._priced(behind, node, reading), ahead) from None
+        self._record(node, reading, plan)
+        self.editor.apply(plan, node, reading)
+        self._place_inserted(world)
+
+    def _priced(self, refused: Refused, node: ir.Node, reading: Reading) -> Refused:
+        """Where only another reader stands in the way, say what computing the producer twice would cost."""
+        x = node.inputs[reading.data]
+        producer = x.producer() if x is not None else None
+        if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
+            return refused
+        try:
+            linear = self._linear(producer)
+        except Refused:
+            return refused
+        if linear is None:
+            return refused
+        cost = f"{producer.op_type} '{label(producer)}' would be computed twice, {math.prod(linear.view):,} weights more"
+        return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
+
+    def _duplicate(self, world: World, node: ir.Node, reading: Reading) -> None:
+        """Give the node a producer of its own, where a linear operator before it has other readers too."""
+        x = node.inputs[reading.data]
+        producer = x.producer() if x is not None else None
+        if x is None or producer is None or producer.graph is not node.graph or (len(x.uses()) == 1 and not x.is_graph_output()):
+            return
+        try:
+            linear = self._linear(producer)
+            if linear is None:
+                return
+            push.held_behind(linear, reading.map, self.shapes)
+        except Refused:
+            return
+        twin = self.editor.twin(producer, node, reading.data)
+        self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
+        self._place_inserted(world)
+
+    def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
+        """A batch norm whose scale can be held but not its shift becomes one Add."""
+        if not is_op(node, "BatchNormalization") or not reading.map.scales:
+            return False
+        try:
+            plan = push.backward(world, node, reading, reading.map.scale_only())
+        except Refused:
+            return False
+        if any(via not in _EXACT_FOR_ADD for via in plan.via):
+            return False
+        self._record(node, reading, plan)
+        self.editor.to_add(plan, node, reading)
+        self._place_inserted(world)
+        return True
+
+    def _place_inserted(self, world: World) -> None:
+        """Nodes that an edit added stand beside another in graph order."""
+        while self.editor.inserted:
+            added, beside = self.editor.inserted.pop()
+            world.order[added], self.places[added] = world.order[beside] + 0.5, self.places[beside]
+            self.fresh.append(added)
+
+    def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
+        record = _Record(self.places[node], label(node), node.op_type, source_text(node), reading, plan)
+        for hold in plan.holds:
+            hold.linear.held.append(record.node)
+        self.records.append(record)
+
+    def _linear(self, node: ir.Node) -> Linear | None:
+        if node not in self.linears:
+            try:
+                self.linears[node] = see(node, self.shapes)
+            except Refused as refused:
+                self.linears[node] = refused
+        found = self.linears[node]
+        if isinstance(found, Refused):
+            raise found
+        return found
+
+    def _reading(self, node: ir.Node) -> Reading | None:
+        return recognise.read(node, self.shapes, self.model)
+
+    def _plan(self) -> Plan:
+        folded = [self._folded(r) for r in sorted(self.records, key=lambda r: r.place)]
+        kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
+        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
+
+    def _folded(self, record: _Record) -> Folded:
+        scale, shift = record.reading.map.scale, record.reading.map.shift
+        into = tuple(dict.fromkeys(label(hold.linear.holder.node) for hold in record.push.holds))
+        values = tuple(dict.fromkeys(hold.linear.holder.node.outputs[0].name or "" for hold in record.push.holds))
+        return Folded(
+            record.node, record.op, record.source, into, values,
+            (float(scale.min()), float(scale.max())), (float(shift.min()), float(shift.max())), int(scale.size), int(np.sum(scale == 0)),
+            record.reading.smallest_variance, tuple(record.push.via), record.push.direction,
+        )
+
+
+# A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took its scale.
+_EXACT_FOR_ADD = {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Add", "Sub"}
+
+
+def _joined(behind: Refused, ahead: Refused) -> Refused:
+    if ahead.code in _TELLING:
+        return Refused(ahead.code, ahead.words)
+    return Refused(behind.code, behind.words)
+
+
+def _remember(linear: Linear) -> None:
+    """What was folded into the node, and where it came from, travel with it."""
+    node = linear.node
+    before = node.metadata_props.get(FOLDED_KEY)
+    node.metadata_props[FOLDED_KEY] = ", ".join(([before] if before else []) + list(dict.fromkeys(linear.held)))
+    if source := source_text(node):
+        node.metadata_props.setdefault(SOURCE_KEY, source)
+
+
+def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
+    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
+    not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
+    level: dict[ir.Node, int] = {}
+    waiting = list(graph)
+    while waiting:
+        blocked = []
+        for node in waiting:
+            sources = [p for v in _read_by(node) if (p := v.producer()) is not None and p.graph is graph and p is not node]
+            if all(p in level for p in sources):
+                level[node] = 1 + max((level[p] for p in sources), default=0)
+            else:
+                blocked.append(node)
+        if len(blocked) == len(waiting):  # a cycle: the checker's business; such nodes are left alone
+            break
+        waiting = blocked
+    ranked = sorted(level, key=lambda n: (level[n], next((v.name or "" for v in n.outputs), "")))
+    return {node: place for place, node in enumerate(ranked)}
+
+
+def _read_by(node: ir.Node) -> list[ir.Value]:
+    """The values that a node reads, those captured by its bodies included."""
+    found = [v for v in node.inputs if v is not None]
+    waiting = bodies(node)
+    while waiting:
+        for inner in waiting.pop():
+            found.extend(v for v in inner.inputs if v is not None)
+            waiting.extend(bodies(inner))
+    return found

@@ -1,0 +1,305 @@
+"""How operators that only move values around act on a map: by moving the map.
+
+If y is a rearrangement of x, a map of x becomes the same rearrangement of the map, and a map of y comes from a map of x exactly where
+every value of x that is read meets one single map. A mover therefore has two functions on patterns (see affine.py):
+
+    forward(a)   the pattern on the far side
+    back(a)      the pattern on the near side; values that nobody reads get `blank` (1 for a scale, 0 for a shift)
+
+Movers only ever look at axes along which a pattern varies, so sizes that are not known do not matter elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import attribute, ir
+from ..shapes import Dim, Shape, Shapes, pads_of, slices_of
+from .affine import Affine, Float
+from .reasons import Refused
+
+_LARGEST = 1 << 22  # elements of a pattern while it is being moved
+
+
+@dataclass(frozen=True)
+class Mover:
+    """The two directions; `blank` is passed to `back` for values that are not read."""
+
+    forward: Callable[[Float], Float]
+    back: Callable[[Float, float], Float]
+
+    def push(self, map_: Affine) -> Affine:
+        """The map on the far side."""
+        return Affine(self.forward(map_.scale), self.forward(map_.shift)).compact()
+
+    def pull(self, map_: Affine) -> Affine:
+        """The map on the near side."""
+        return Affine(self.back(map_.scale, 1.0), self.back(map_.shift, 0.0)).compact()
+
+
+def mover(node: ir.Node, shapes: Shapes) -> Mover | None:
+    """The mover of a node, None where the operator is no rearrangement. Raises Refused where its arguments are not known."""
+    maker = MOVERS.get(node.op_type) if node.domain == "" else None
+    return maker(node, shapes) if maker else None
+
+
+def _known(shapes: Shapes, value: ir.Value | None) -> Shape:
+    shape = shapes.of(value)
+    if shape is None:
+        raise Refused("kept.unknown-rank")
+    return shape
+
+
+def _unclear(node: ir.Node, words: str) -> Refused:
+    return Refused("kept.wrong-axis", f"{node.op_type} stands in between and {words}")
+
+
+def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
+    if a.shape[axis] != 1:
+        raise _unclear(node, "the map varies along an axis that it mixes")
+
+
+def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
+    rank = len(_known(shapes, node.inputs[0]))
+    permutation = list(attribute(node, "perm") or range(rank)[::-1])
+    inverse = np.argsort(permutation)
+    return Mover(lambda a: a.transpose(permutation), lambda a, blank: a.transpose(inverse))
+
+
+def _reshaped(node: ir.Node, shapes: Shapes) -> Mover:
+    """Reshape, Flatten, Squeeze, Unsqueeze: dims fall into groups whose products agree; inside a group order is row-major."""
+    before, after = _known(shapes, node.inputs[0]), _known(shapes, node.outputs[0])
+    groups = dim_groups(before, after)
+    return Mover(lambda a: _regrouped(a, groups, before, after, node),
+                 lambda a, blank: _regrouped(a, [(far, near) for near, far in groups], after, before, node))
+
+
+def dim_groups(before: Shape, after: Shape) -> list[tuple[range, range]]:
+    """Runs of axes of both shapes that hold the same values: equal dims from both ends, then runs of equal products."""
+    left = 0
+    while left < min(len(before), len(after)) and before[left] == after[left]:
+        left += 1
+    right = 0
+    while right < min(len(before), len(after)) - left and before[-1 - right] == after[-1 - right]:
+        right += 1
+    groups = [(range(k, k + 1), range(k, k + 1)) for k in range(left)]
+    groups += _middle(before, after, left, len(before) - right, len(after) - right)
+    for k in range(right, 0, -1):
+        groups.append((range(len(before) - k, len(before) - k + 1), range(len(after) - k, len(after) - k + 1)))
+    return groups
+
+
+def _middle(before: Shape, after: Shape, start: int, end_b: int, end_a: int) -> list[tuple[range, range]]:
+    dims = before[start:end_b] + after[start:end_a]
+    if any(not isinstance(d, int) or d == 0 for d in dims):
+        return [(range(start, end_b), range(start, end_a))]
+    groups, i, j = [], start, start
+    while i < end_b or j < end_a:
+        i0, j0 = i, j
+        size_b, size_a = 1, 1
+        while True:
+            if i < end_b and (size_b < size_a or (size_b == size_a and i == i0)):
+                size_b *= int(before[i])
+                i += 1
+            elif j < end_a and (size_a < size_b or j == j0):
+                size_a *= int(after[j])
+                j += 1
+            if size_b == size_a and (i > i0 or j > j0):
+                break
+            if i == end_b and j == end_a:
+                break
+        if i == end_b or j == end_a:  # what is left on one side can only be ones
+            i, j = end_b, end_a
+        groups.append((range(i0, i), range(j0, j)))
+    return groups
+
+
+def _regrouped(a: Float, groups: list[tuple[range, range]], before: Shape, after: Shape, node: ir.Node) -> Float:
+    near: list[int] = [1] * len(before)
+    far: list[int] = [1] * len(after)
+    for here, there in groups:
+        if all(a.shape[k] == 1 for k in here):
+            continue
+        dims: list[Dim] = [before[k] for k in here] + [after[k] for k in there]
+        if len(here) == len(there) == 1 and before[here[0]] == after[there[0]]:
+            near[here[0]] = far[there[0]] = a.shape[here[0]]
+            continue
+        if any(not isinstance(d, int) for d in dims) or math.prod(int(before[k]) for k in here) != math.prod(int(after[k]) for k in there):
+            raise _unclear(node, "the channel axis cannot be traced through it")
+        for k in here:
+            near[k] = int(before[k])
+        for k in there:
+            far[k] = int(after[k])
+    if math.prod(near) > _LARGEST:
+        raise _unclear(node, "the map would grow too large behind it")
+    return np.broadcast_to(a, near).reshape(far)
+
+
+def _slice(node: ir.Node, shapes: Shapes) -> Mover:
+    shape = _known(shapes, node.inputs[0])
+    cuts = slices_of(shapes, node, len(shape))
+
+    def forward(a: Float) -> Float:
+        for axis, size in enumerate(a.shape):
+            if size != 1:
+                if cuts is None:
+                    raise _unclear(node, "its bounds are not constant")
+                a = a[(slice(None),) * axis + (cuts[axis],)]
+        return a
+
+    def back(a: Float, blank: float) -> Float:
+        for axis, dim in enumerate(shape):
+            if cuts is not None and cuts[axis] != slice(None) and a.shape[axis] != 1:
+                if not isinstance(dim, int):
+                    raise _unclear(node, "the size of the axis that it cuts is not known")
+                whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1:]), blank)
+                whole[(slice(None),) * axis + (cuts[axis],)] = a
+                a = whole
+        if cuts is None and any(size != 1 for size in a.shape):
+            raise _unclear(node, "its bounds are not constant")
+        return a
+
+    return Mover(forward, back)
+
+
+def _gather(node: ir.Node, shapes: Shapes) -> Mover:
+    shape = _known(shapes, node.inputs[0])
+    axis = attribute(node, "axis", 0) % len(shape)
+    indices = shapes.constants.array(node.inputs[1])
+    rank = shapes.rank(node.inputs[1])
+    if rank is None:
+        raise Refused("kept.unknown-rank")
+    index_rank = rank
+
+    def forward(a: Float) -> Float:
+        if a.shape[axis] == 1:
+            return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1:])
+        if indices is None:
+            raise _unclear(node, "its indices are not constant")
+        return np.take(a, indices, axis)
+
+    def back(a: Float, blank: float) -> Float:
+        far = a.shape[axis:axis + index_rank]
+        rest = (*a.shape[:axis], *a.shape[axis + index_rank:])
+        if all(size == 1 for size in far) and not (indices is not None and indices.size == 1):
+            return a.reshape(*a.shape[:axis], 1, *a.shape[axis + index_rank:])
+        dim = shape[axis]
+        if indices is None or not isinstance(dim, int):
+            raise _unclear(node, "its indices are not constant")
+        flat = np.broadcast_to(a, (*a.shape[:axis], *indices.shape, *a.shape[axis + index_rank:]))
+        flat = np.moveaxis(flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank:]), axis, 0)
+        return _scattered(flat, indices.reshape(-1) % dim, dim, axis, rest, blank, node)
+
+    return Mover(forward, back)
+
+
+def _scattered(flat: Float, indices: np.ndarray, dim: int, axis: int, rest: tuple[int, ...], blank: float, node: ir.Node) -> Float:
+    whole = np.full((dim, *rest), blank)
+    whole[indices] = flat
+    if not np.array_equal(whole[indices], flat):
+        raise Refused("kept.ambiguous-maps", f"{node.op_type} copies a channel to places with different maps")
+    return np.moveaxis(whole, 0, axis)
+
+
+def _tile(node: ir.Node, shapes: Shapes) -> Mover:
+    shape = _known(shapes, node.inputs[0])
+    repeats = shapes.constants.array(node.inputs[1])
+
+    def forward(a: Float) -> Float:
+        counts = [1 if size == 1 else _count(axis) for axis, size in enumerate(a.shape)]
+        return np.tile(a, counts)
+
+    def back(a: Float, blank: float) -> Float:
+        for axis, size in enumerate(a.shape):
+            dim = shape[axis]
+            if size == 1 or _count(axis) == 1:
+                continue
+            if not isinstance(dim, int) or size != dim * _count(axis):
+                raise _unclear(node, "the size of the axis that it repeats is not known")
+            once = a[(slice(None),) * axis + (slice(0, dim),)]
+            if not np.array_equal(np.concatenate([once] * _count(axis), axis), a):
+                raise Refused("kept.ambiguous-maps", "Tile copies a channel to places with different maps")
+            a = once
+        return a
+
+    def _count(axis: int) -> int:
+        if repeats is None:
+            raise _unclear(node, "its repeats are not constant")
+        return int(repeats[axis])
+
+    return Mover(forward, back)
+
+
+def _expand(node: ir.Node, shapes: Shapes) -> Mover:
+    before, after = _known(shapes, node.inputs[0]), _known(shapes, node.outputs[0])
+    lead = len(after) - len(before)
+
+    def forward(a: Float) -> Float:
+        return a.reshape((1,) * lead + a.shape)
+
+    def back(a: Float, blank: float) -> Float:
+        for axis, size in enumerate(a.shape):
+            if size != 1 and (axis < lead or before[axis - lead] != after[axis]):
+                raise Refused("kept.ambiguous-maps", "Expand copies a channel to places with different maps")
+        return a.reshape(a.shape[lead:])
+
+    return Mover(forward, back)
+
+
+def _depth_to_space(node: ir.Node, shapes: Shapes) -> Mover:
+    """DCR: input channel = (block row, block column, channel); CRD: (channel, block row, block column)."""
+    block = int(attribute(node, "blocksize"))
+    crd = attribute(node, "mode", "DCR") == "CRD"
+
+    def forward(a: Float) -> Float:
+        for axis in (0, 2, 3):
+            _agreeing(a, axis, node)
+        if a.size == 1:
+            return a
+        parts = a.reshape(-1, block * block) if crd else a.reshape(block * block, -1).T
+        if not np.array_equal(parts, np.broadcast_to(parts[:, :1], parts.shape)):
+            raise Refused("kept.ambiguous-maps", "DepthToSpace puts channels with different maps into one")
+        return parts[:, :1].reshape(1, -1, 1, 1)
+
+    def back(a: Float, blank: float) -> Float:
+        for axis in (0, 2, 3):
+            _agreeing(a, axis, node)
+        if a.size == 1:
+            return a
+        return (np.repeat(a.reshape(-1), block * block) if crd else np.tile(a.reshape(-1), block * block)).reshape(1, -1, 1, 1)
+
+    return Mover(forward, back)
+
+
+def _space_to_depth(node: ir.Node, shapes: Shapes) -> Mover:
+    """Output channel = (block row, block column, channel)."""
+    there = _depth_to_space(node, shapes)
+    return Mover(lambda a: there.back(a, 0.0), lambda a, blank: there.forward(a))
+
+
+def _identity(node: ir.Node, shapes: Shapes) -> Mover:
+    return Mover(lambda a: a, lambda a, blank: a)
+
+
+def _pad(node: ir.Node, shapes: Shapes) -> Mover:
+    """Edge, reflect and wrap copy values along the axes that they pad; a constant is handled by the caller (commute.py)."""
+    pads = pads_of(shapes, node, len(_known(shapes, node.inputs[0])))
+
+    def unpadded(a: Float) -> Float:
+        for axis, size in enumerate(a.shape):
+            if size != 1 and (pads is None or any(pads[axis])):
+                raise _unclear(node, "it pads an axis along which the map varies")
+        return a
+
+    return Mover(unpadded, lambda a, blank: unpadded(a))
+
+
+MOVERS: dict[str, Callable[[ir.Node, Shapes], Mover]] = {
+    "Identity": _identity, "Transpose": _transpose, "Reshape": _reshaped, "Flatten": _reshaped, "Squeeze": _reshaped, "Unsqueeze": _reshaped,
+    "Slice": _slice, "Gather": _gather, "Tile": _tile, "Expand": _expand, "DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth,
+    "Pad": _pad,
+}

@@ -1,0 +1,167 @@
+"""From maps to weights: what a linear operator holds after folding, as recipes that the writer evaluates.
+
+    W' = after.scale · W · before.scale                          streamed block by block, one rounding at the end
+    b' = after.scale · (β·b + α·Σ W·before.shift) + after.shift  small, computed at once
+
+A weight that something else reads stays as it is; the operator gets a copy under a new name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import tensor
+from ..errors import Unsupported
+from ..graph import ir, label
+from ..shapes import Shapes
+from .affine import Float
+from .edit import Editor
+from .linear import Linear
+
+
+def settle(linear: Linear, editor: Editor, shapes: Shapes) -> None:
+    """Give a touched linear operator its new inputs."""
+    if linear.after.shifts or linear.after.scales or linear.before.shifts:
+        _settle_bias(linear, editor, shapes)
+    if linear.after.scales and linear.quantized is not None:
+        _settle_quantized(linear, editor)
+    elif linear.after.scales or linear.before.scales or linear.remade:
+        _settle_weight(linear, editor)
+
+
+def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, editor: Editor) -> None:
+    node = linear.node
+    old = node.inputs[index] if index < len(node.inputs) else None
+    value = editor.put(node.graph, wish, stored, node)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+    if old is not None:
+        editor.replaced.append(old)
+
+
+def _settle_weight(linear: Linear, editor: Editor) -> None:
+    old = linear.node.inputs[linear.weight]
+    assert old is not None
+    factor = linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)), linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins))
+    shape = linear.tensor.shape.numpy()
+    base, view, store = linear.tensor, linear.view, linear.store
+
+    def arrays() -> Iterator[np.ndarray]:
+        return scaled_blocks(base, view, factor, np.dtype(store.numpy()), label(linear.node))
+
+    _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), f"{old.name}_folded", editor)
+
+
+def scaled_blocks(base: ir.TensorProtocol, view: tuple[int, ...], factors: tuple[Float, Float], dtype: np.dtype,  # type: ignore[type-arg]
+                  where: str) -> Iterator[np.ndarray]:
+    """W · rows · columns in blocks along the leading axes of the view; float64 inside, rounded once. Raises Unsupported where a finite
+    weight would become infinite."""
+    weights = base.numpy().reshape(view)
+    axis, step = _block(view)
+    outer = [range(size) for size in view[:axis]]
+    for lead in np.ndindex(*(len(r) for r in outer)):
+        for at in range(0, view[axis], step):
+            cut = (*lead, slice(at, at + step))
+            part = weights[cut].astype(np.float64)
+            for factor in factors:
+                part *= factor[tuple(0 if factor.shape[k] == 1 else i for k, i in enumerate(lead)) + ((slice(None) if factor.shape[axis] == 1 else cut[-1]),)]
+            yield _rounded(part, dtype, where)
+
+
+def _block(view: tuple[int, ...]) -> tuple[int, int]:
+    """(axis to cut, how many of its entries make a block): the first axis whose entries are small enough."""
+    for axis in range(len(view)):
+        inner = math.prod(view[axis + 1:])
+        if inner <= tensor.BLOCK or axis == len(view) - 1:
+            return axis, max(1, tensor.BLOCK // max(1, inner))
+    return 0, 1
+
+
+def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:  # type: ignore[type-arg]
+    try:
+        with np.errstate(over="raise", under="ignore", invalid="ignore"):
+            rounded = part.astype(dtype)
+    except FloatingPointError:
+        rounded = None
+    if rounded is None or (dtype.itemsize == 2 and np.any(np.isinf(rounded) & np.isfinite(part))):
+        raise Unsupported(f"a folded weight overflows {dtype.name}", where=where, way_out=f"keep the nodes folded into it: --keep '{where}'")
+    return rounded
+
+
+def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
+    """The new bias; Gemm's may have any shape that broadcasts, and its β becomes one."""
+    node, index = linear.node, linear.bias
+    if index is None:
+        return
+    old = node.inputs[index] if len(node.inputs) > index else None
+    if old is None and not linear.after.shifts and not linear.before.shifts:
+        return
+    scale, shift = (np.broadcast_to(v, linear.outs) for v in (linear.after.scale, linear.after.shift))
+    reach = linear.alpha * linear.reach(linear.tensor.numpy(), np.broadcast_to(linear.before.shift, linear.ins)) if linear.before.shifts else 0.0
+    stored = shapes.constants.tensor(old)
+    if node.op_type == "Gemm":
+        _settle_gemm(linear, editor, shapes, old, scale, shift, reach)
+        return
+    exact = shapes.constants.array(old)
+    base = np.zeros(linear.outs) if stored is None else exact if exact is not None else stored.numpy().astype(np.float64)
+    _put_bias(linear, editor, scale * (base + reach) + shift, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old)
+
+
+def _settle_gemm(linear: Linear, editor: Editor, shapes: Shapes, old: ir.Value | None, scale: Float, shift: Float, reach: Float | float) -> None:
+    node = linear.node
+    stored = shapes.constants.tensor(old)
+    base = np.zeros(()) if stored is None or linear.beta == 0 else linear.beta * stored.numpy().astype(np.float64)
+    column = (-1, 1) if linear.y_axis == 0 else (-1,)
+    values = scale.reshape(column) * (base + np.reshape(reach, column if np.ndim(reach) else ())) + shift.reshape(column)
+    if "beta" in node.attributes:
+        node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
+    linear.beta = 1.0
+    _put_bias(linear, editor, values, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old)
+
+
+def _bias_dtype(linear: Linear, stored: ir.TensorProtocol | None) -> ir.DataType:
+    """Beside a quantised weight the bias has the type that the weight is dequantised to."""
+    if stored is not None:
+        return stored.dtype
+    assert linear.quantized is not None
+    scale = linear.quantized.inputs[1]
+    return (scale.dtype if scale is not None else None) or ir.DataType.FLOAT
+
+
+def _put_bias(linear: Linear, editor: Editor, values: Float, dtype: ir.DataType, old: ir.Value | None) -> None:
+    node = linear.node
+    weight = node.inputs[linear.weight]
+    assert linear.bias is not None
+    wish = f"{old.name}_folded" if old is not None else f"{_stem(weight.name if weight is not None else None, label(node))}_bias"
+    _replace(linear, linear.bias, tensor.from_array(_rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node)), dtype=dtype),
+             wish, editor)
+
+
+def _stem(weight: str | None, node: str) -> str:
+    """`conv1` of `conv1.weight`: what the new bias is named after."""
+    for ending in (".weight", "/weight", "_weight", ".W", "_W", "/kernel"):
+        if weight and weight.endswith(ending):
+            return weight.removesuffix(ending)
+    return node
+
+
+def _settle_quantized(linear: Linear, editor: Editor) -> None:
+    """W stays quantised; its DequantizeLinear gets one scale for each output channel, times the map's."""
+    node, scale = linear.quantized, linear.quantized_scale
+    assert node is not None and scale is not None and linear.stored_axis is not None
+    old, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
+    assert old is not None
+    dtype = old.dtype or ir.DataType.FLOAT
+    values = np.broadcast_to(scale.reshape(-1), linear.outs) * np.broadcast_to(linear.after.scale, linear.outs)
+    stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
+    node.replace_input_with(1, editor.put(node.graph, f"{old.name}_folded", stored, node))
+    editor.replaced.append(old)
+    node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
+    if zero is not None and (point := editor.shapes.constants.tensor(zero)) is not None and point.numpy().size != linear.outs:
+        spread = np.broadcast_to(point.numpy().reshape(-1), linear.outs)
+        node.replace_input_with(2, editor.put(node.graph, f"{zero.name}_folded", tensor.from_array(spread, dtype=point.dtype), node))
+        editor.replaced.append(zero)

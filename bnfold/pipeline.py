@@ -1,0 +1,327 @@
+"""The way through the rooms: load, fold, write, verify, withdraw what fails, put in place. The only file that knows them all.
+
+    fold_file     Job -> FoldResult     what `bnfold fold` does
+    convert_file  Job -> FoldResult     read and write, no folding
+    plan          Job -> FoldResult     what would be folded; nothing is written
+    compare       two models -> Comparison
+
+Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays behind.
+Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again; under `strict` it is an error.
+Rule 3: rooms are imported when they are entered, so that an answer that needs none of them is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .comparison import Comparison, Side, VerifyOptions
+from .errors import Malformed, NotEquivalent
+from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
+from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
+from .withdrawal import ROUNDS, Withdrawn, settle
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from .detail import Detail
+    from .writing import Written
+
+Say = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done.
+    `detail` looks closely, for pictures."""
+
+    source: Any
+    weights: Path | None = None
+    out: Path | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
+    fold: FoldOptions = field(default_factory=FoldOptions)
+    verify: VerifyOptions | None = field(default_factory=VerifyOptions)
+    external_data: bool = False
+    keep_failed: bool = False
+    say: Say = _silent
+    detail: bool = False
+
+    @property
+    def target(self) -> Path:
+        """Where the result goes."""
+        if self.out is not None:
+            return self.out
+        if isinstance(self.source, (str, os.PathLike)):
+            return default_target(Path(self.source))
+        return Path("model.folded.onnx")
+
+
+def default_target(model: Path) -> Path:
+    """`net.prototxt` -> `net.folded.onnx`, beside it."""
+    return model.with_name(f"{model.stem}.folded.onnx")
+
+
+def load(source: Any, weights: Path | None = None, options: ReadOptions | None = None) -> Loaded:
+    """Read a model of any format. Under `strict` the reader's warnings are errors."""
+    from .reading import kind
+
+    options = options or ReadOptions()
+    loaded = kind.read(source, weights, options)
+    warning = next((f for f in loaded.findings if f.level == "warning"), None)
+    if options.strict and warning is not None:
+        raise Malformed(warning.text, where=warning.where or None, way_out="without --strict this is a warning")
+    loaded.model.meta[ORIGIN_KEY] = origin_of(loaded)
+    return loaded
+
+
+def kind_of(path: Path) -> str:
+    """"onnx", "caffe" or "darknet"."""
+    from .reading import kind
+
+    return kind.kind_of(path)
+
+
+def fold_model(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
+    """Fold in memory; the plan remembers what was withdrawn."""
+    from .folding import fold
+
+    return fold(model, options)
+
+
+def plan(job: Job) -> FoldResult:
+    """What would be folded, and what not. Nothing is written or verified."""
+    watch = _Watch()
+    job.say("reading")
+    loaded = load(job.source, job.weights, job.read)
+    watch.lap("read")
+    made = planned(loaded, job.fold)
+    watch.lap("plan")
+    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
+
+
+def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
+    """The plan of a loaded model."""
+    model, made = fold_model(loaded.model, options)
+    origin = origin_of(loaded)
+    return FoldResult(model, made, origin, census(loaded.model, origin.size), census(model))
+
+
+def fold_file(job: Job) -> FoldResult:
+    """Read, fold, write, verify, put in place. Raises NotEquivalent where no way of folding passes; then nothing is written."""
+    watch = _Watch()
+    job.say("reading")
+    loaded = load(job.source, job.weights, job.read)
+    watch.lap("read")
+    with ExitStack() as stack:
+        work = _Work(job, loaded, watch, stack)
+        try:
+            done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
+        except NotEquivalent as error:
+            error.where = job.target if error.where is None else error.where
+            if job.keep_failed:
+                kept = work.keep_failed()
+                error.way_out = f"the refused model is in {kept}"
+            raise
+        path = done.written.commit()
+        watch.lap("commit")
+        return work.result(done, path)
+
+
+def convert_file(job: Job) -> FoldResult:
+    """Read and write, nothing folded: the baseline that folded models are held against."""
+    from .sameness import difference
+    from .writing import write
+
+    watch = _Watch()
+    job.say("reading")
+    loaded = load(job.source, job.weights, job.read)
+    watch.lap("read")
+    job.say("writing")
+    with write(loaded.model, job.target, external_data=job.external_data) as written:
+        watch.lap("write")
+        if job.verify is not None:
+            job.say("checking what was written")
+            _check_same(difference(loaded.model, _reread(written)), job.target)
+            watch.lap("check")
+        origin = origin_of(loaded)
+        before, after = census(loaded.model, origin.size), census(loaded.model, written.size)
+        path = written.commit()
+    return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
+
+
+def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
+    """Write a model as it is; nothing is verified."""
+    from .writing import write
+
+    with write(model, path, external_data=external_data) as written:
+        return written.commit()
+
+
+def to_onnx(model: ir.Model) -> onnx.ModelProto:
+    """A model as the message of the onnx package."""
+    from .writing import to_proto
+
+    return to_proto(model)
+
+
+def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = _silent) -> Comparison:
+    """Are two models numerically the same?"""
+    from .verifying import compare as compared
+
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
+        left = _side(reference, Path(folder) / "reference.onnx", stack)
+        right = _side(candidate, Path(folder) / "candidate.onnx", stack)
+        return compared(left, right, options, _heard(say))
+
+
+def _heard(say: Say) -> Callable[[str, float], None]:
+    """Verification tells what it does and how far it is."""
+    return lambda what, share: say(f"{what} ({share:.0%})" if share else what)
+
+
+def _side(loaded: Loaded, target: Path, stack: ExitStack) -> Side:
+    """A model as verification wants it: an ONNX file as it lies, anything else written under a temporary name."""
+    from .writing import write
+
+    if loaded.format == "onnx" and loaded.files:
+        return Side(loaded.model, loaded.files[0], loaded.name)
+    return Side(loaded.model, stack.enter_context(write(loaded.model, target)).path, loaded.name)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    model: ir.Model
+    plan: Plan
+    written: Written
+    report: Comparison | None
+    unchanged: bool
+
+
+@dataclass
+class _Work:
+    """One fold in progress: its attempts, and the unfolded model as a file for them to be held against."""
+
+    job: Job
+    loaded: Loaded
+    watch: _Watch
+    stack: ExitStack
+    _reference: Side | None = None
+    _taken_back: dict[str, Kept] = field(default_factory=dict)
+    _last: Written | None = None
+
+    def attempt(self, withdrawn: Withdrawn) -> _Attempt:
+        """Fold without the withdrawn nodes, write under a temporary name, verify."""
+        self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
+        model, made = self._folded(withdrawn)
+        unchanged = not made.folded and not made.merged
+        if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
+            model = self.loaded.model
+        written = self._write(model)
+        if self.job.verify is None:
+            return _Attempt(model, made, written, None, unchanged)
+        if unchanged:
+            self._check_unchanged(written)
+            return _Attempt(model, made, written, None, unchanged)
+        return _Attempt(model, made, written, self._verified(model, written), unchanged)
+
+    def result(self, done: _Attempt, path: Path) -> FoldResult:
+        """What the last attempt came to."""
+        origin = origin_of(self.loaded)
+        before, after = census(self.loaded.model, origin.size), census(done.model, done.written.size)
+        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
+                          _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
+
+    def keep_failed(self) -> Path:
+        """The fold with everything in, unverified, under a name that says so."""
+        model, _ = self._folded(())
+        target = self.job.target
+        return self._write(model).commit(target.with_name(f"{target.stem}.failed{target.suffix}"))
+
+    def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
+        model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
+        for done in made.folded:
+            self._taken_back[done.node] = Kept(done.node, done.op, done.source, WITHDRAWN, "")
+        back = tuple(replace(self._taken_back[name], reason=why) for name, why in withdrawn if name in self._taken_back)
+        self.watch.lap("fold")
+        return model, made.with_withdrawn(back)
+
+    def _write(self, model: ir.Model) -> Written:
+        from .writing import write
+
+        if self._last is not None:
+            self._last.discard()
+        self.job.say("writing")
+        self._last = self.stack.enter_context(write(model, self.job.target, external_data=self.job.external_data))
+        self.watch.lap("write")
+        return self._last
+
+    def _verified(self, model: ir.Model, written: Written) -> Comparison:
+        from .verifying import compare as compared
+
+        assert self.job.verify is not None
+        self.job.say("verifying")
+        report = compared(self._reference_side(), Side(model, written.path, self.job.target.name), self.job.verify, _heard(self.job.say))
+        self.watch.lap("verify")
+        return report
+
+    def _reference_side(self) -> Side:
+        if self._reference is None:
+            self._reference = _side(self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack)
+        return self._reference
+
+    def _check_unchanged(self, written: Written) -> None:
+        from .sameness import difference
+
+        self.job.say("checking what was written")
+        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
+        self.watch.lap("check")
+
+
+def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:
+    if not job.detail:
+        return None
+    from .detail import detail
+
+    job.say("looking closely")
+    return detail(loaded.model, model, made)
+
+
+def _reread(written: Written) -> ir.Model:
+    from .reading import onnx
+
+    return onnx.read(written.path, ReadOptions()).model
+
+
+def _check_same(difference: str, target: Path) -> None:
+    if difference:
+        raise NotEquivalent(f"the written file does not hold the model: {difference}", where=target, way_out="please report it")
+
+
+class _Watch:
+    """Seconds of each stage, in order; a stage that comes again adds up."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap belongs to this stage."""
+        now = time.perf_counter()
+        self._laps[stage] = self._laps.get(stage, 0.0) + now - self._since
+        self._since = now
+
+    @property
+    def laps(self) -> tuple[tuple[str, float], ...]:
+        """(stage, seconds) in order."""
+        return tuple(self._laps.items())

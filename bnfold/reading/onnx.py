@@ -1,0 +1,268 @@
+"""ONNX: a path, bytes, a ModelProto, an onnx_ir model, or an exporter's result that carries one, into the IR.
+
+    path, bytes   mapped, walked on the wire (onnx_file.py), parsed without the weights; windows stand for the tensors
+    ModelProto    taken over by onnx_ir as it is; its tensors are read where protobuf has them
+    ir.Model      cloned, so that the caller's is never touched
+
+Rule 1: what onnx_ir would drop in silence is refused here with a sentence (sparse initializers, training_info, sparse attributes).
+Rule 2: every tensor's claimed size is held against its bytes here, so that nothing later meets a wrong claim.
+Rule 3: external data stays inside the model's folder: no absolute path, no `..`, no link that leads out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from .. import tensor
+from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on
+from ..graph import graphs, ir, uncollected
+from ..record import Loaded, ReadOptions
+from ..source import SOURCE_KEY, Source
+from . import onnx_file
+
+if TYPE_CHECKING:
+    import onnx
+
+_NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
+
+
+@uncollected()
+def read(source: Any, options: ReadOptions | None = None) -> Loaded:
+    """A complete model of the IR. `source` is a path, bytes, onnx.ModelProto, onnx_ir.Model, or an object with `.model_proto` or
+    `.model`. Raises Unreadable, Malformed, Mismatch (exit 3) and Unsupported (exit 4)."""
+    if isinstance(source, (str, os.PathLike)):
+        loaded = _from_path(Path(source))
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        loaded = _from_bytes(memoryview(bytes(source) if isinstance(source, bytearray) else source))
+    elif isinstance(source, ir.Model):
+        loaded = _from_ir(source)
+    elif (proto := _proto_of(source)) is not None:
+        loaded = Loaded(_deserialised(proto, "model", _refuse_external), "onnx", "model")
+    elif isinstance(inner := getattr(source, "model", None), ir.Model):
+        loaded = _from_ir(inner)
+    else:
+        raise UsageError(f"cannot take a {type(source).__name__} for a model",
+                         expected="a path, bytes, an onnx.ModelProto, an onnx_ir.Model, or an object with .model_proto or .model")
+    _stamp(loaded.model, loaded.name)
+    return loaded
+
+
+def _proto_of(source: Any) -> onnx.ModelProto | None:
+    """The ModelProto that an object is or carries. A ModelProto in hand means that onnx is imported already."""
+    import onnx
+
+    for candidate in (source, getattr(source, "model_proto", None), getattr(source, "model", None)):
+        if isinstance(candidate, onnx.ModelProto):
+            return candidate
+    return None
+
+
+def _from_path(path: Path) -> Loaded:
+    if path.is_dir():
+        raise Unreadable("is a folder", where=path, expected="a model file")
+    with blamed_on(path):
+        file = tensor.FileMap(path)
+        maps: dict[Path, tensor.FileMap] = {}
+        model = _parsed(file.view, path.name, lambda t: _external(t, path.parent, maps))
+    return Loaded(model, "onnx", path.name, files=(path, *maps))
+
+
+def _from_bytes(data: memoryview) -> Loaded:
+    with blamed_on("model"):
+        if not len(data):
+            raise Unreadable("the model is empty")
+        return Loaded(_parsed(data, "model", _refuse_external), "onnx", "model")
+
+
+def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor], tensor.Window]) -> ir.Model:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    bones = onnx_file.skeleton(view, secrets.token_hex(16))
+    try:
+        proto = onnx.ModelProto.FromString(bones.data)
+    except DecodeError as error:
+        raise Malformed("the file is not a whole ONNX model (protobuf cannot parse it)",
+                        expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind") from error
+
+    def window(found: ir.ExternalTensor) -> tensor.Window:
+        return _window(found, view, found.offset or 0) if found.location == bones.token else external(found)
+
+    return _deserialised(proto, name, window)
+
+
+def _deserialised(proto: onnx.ModelProto, name: str, window: Callable[[ir.ExternalTensor], tensor.Window]) -> ir.Model:
+    with blamed_on(name):
+        _check_door(proto)
+        try:
+            model = ir.from_proto(proto)
+        except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
+            raise Malformed(f"onnx_ir cannot take the model ({_root(error)})") from error
+        _replace_tensors(model, window)
+    return model
+
+
+def _root(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _from_ir(source: ir.Model) -> Loaded:
+    """A clone, with the caller's external tensors as windows on one map a file."""
+    maps: dict[Path, tensor.FileMap] = {}
+    model = source.clone()
+    _replace_tensors(model, lambda t: _external(t, Path(t.base_dir), maps))
+    return Loaded(model, "onnx", source.graph.name or "model", files=tuple(maps))
+
+
+def _stamp(model: ir.Model, name: str) -> None:
+    """Remember where each node came from, in memory. A node that was stamped in its file keeps the first run's story."""
+    for index, node in enumerate(model.graph):
+        if SOURCE_KEY not in node.metadata_props:
+            node.meta[SOURCE_KEY] = str(Source(name, index=index, name=node.name or "", type=node.op_type))
+
+
+# The door: what must not pass in silence.
+
+
+def _check_door(proto: onnx.ModelProto) -> None:
+    if not proto.HasField("graph") or not 0 < proto.ir_version <= _NEWEST_IR:
+        raise Malformed("the file is not an ONNX model (no graph, or no IR version)",
+                        expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind")
+    if proto.training_info:
+        raise Unsupported(f"the model carries training_info ({len(proto.training_info)})", way_out="export it for inference")
+    for graph, function_nodes in _all_graphs(proto):
+        if graph is not None and graph.sparse_initializer:
+            names = ", ".join(s.values.name for s in graph.sparse_initializer[:3])
+            raise Unsupported(f"sparse initializers ({names}) would be lost on writing", way_out="store them dense")
+        for node in graph.node if graph is not None else function_nodes:
+            for attribute in node.attribute:
+                _check_attribute(node, attribute)
+
+
+def _all_graphs(proto: onnx.ModelProto) -> Iterator[tuple[onnx.GraphProto | None, Any]]:
+    waiting: list[tuple[Any, Any]] = [(proto.graph, None)] + [(None, f.node) for f in proto.functions]
+    while waiting:
+        graph, nodes = waiting.pop()
+        yield graph, nodes
+        for node in graph.node if graph is not None else nodes:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    waiting.append((attribute.g, None))
+                waiting.extend((g, None) for g in attribute.graphs)
+
+
+# AttributeProto fields by AttributeType, for files older than the type field.
+_FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8, "tensors": 9, "graphs": 10}
+
+
+def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
+    if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+        raise Unsupported(f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
+                          where=f"node '{node.name or node.op_type}'", way_out="store it dense")
+    if attribute.type == 0 and not attribute.ref_attr_name:
+        present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
+        attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0
+
+
+# Tensors: windows for what lies elsewhere, size checks for what lies in the proto.
+
+
+def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tensor.Window]) -> None:
+    def sound(found: ir.TensorProtocol) -> ir.TensorProtocol:
+        return window(found) if isinstance(found, ir.ExternalTensor) else _checked(found)
+
+    for graph in graphs(model):
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = sound(value.const_value)
+        for node in graph:
+            for name, attribute in list(node.attributes.items()):
+                if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
+                    replaced = sound(attribute.value)
+                    if replaced is not attribute.value:
+                        node.attributes[name] = ir.Attr(name, ir.AttributeType.TENSOR, replaced, doc_string=attribute.doc_string)
+
+
+def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.Window:
+    """The tensor's bytes in a buffer; a length that disagrees with type and shape is refused."""
+    _check_shape(found)
+    shape = found.shape.numpy()
+    need = tensor.nbytes(found.dtype, shape)
+    if found.length is not None and found.length != need:
+        raise Mismatch(f"tensor '{found.name}' holds {found.length:,} bytes", expected=f"{need:,} bytes for {found.dtype.name}{list(shape)}")
+    return tensor.Window(view, offset, found.dtype, shape, found.name, found.doc_string, dict(found.metadata_props) or None)
+
+
+def _check_shape(found: ir.TensorProtocol) -> None:
+    if any(not isinstance(d, int) or d < 0 for d in found.shape):
+        raise Malformed(f"tensor '{found.name}' has the shape {list(found.shape)}", expected="dimensions that are not negative")
+    if found.dtype == ir.DataType.UNDEFINED:
+        raise Malformed(f"tensor '{found.name}' has no data type")
+
+
+_TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
+    """A tensor in the proto, its claim held against its bytes. One with metadata_props is taken out of its proto, because onnx_ir
+    writes those twice."""
+    _check_shape(found)
+    proto = getattr(found, "raw", None)
+    size = 1
+    for dim in found.shape.numpy():
+        size *= dim
+    if hasattr(proto, "raw_data"):
+        if proto.HasField("raw_data"):
+            have, need, unit = len(proto.raw_data), tensor.nbytes(found.dtype, found.shape.numpy()), "bytes"
+        else:
+            have, need, unit = max(len(getattr(proto, f)) for f in _TYPED_FIELDS), _typed_size(found.dtype, size), "values"
+        if have != need:
+            raise Mismatch(f"tensor '{found.name}' holds {have:,} {unit}",
+                           expected=f"{need:,} {unit} for {found.dtype.name}{list(found.shape.numpy())}")
+        if found.metadata_props:
+            return ir.Tensor(found.numpy(), dtype=found.dtype, shape=found.shape, name=found.name, doc_string=found.doc_string,
+                             metadata_props=dict(found.metadata_props))
+    return found
+
+
+def _typed_size(dtype: ir.DataType, size: int) -> int:
+    """How many numbers a typed field holds: complex numbers take two, types below one byte share one."""
+    if dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+        return 2 * size
+    return -(-size * dtype.bitwidth // 8) if dtype.bitwidth < 8 else size
+
+
+def _refuse_external(found: ir.ExternalTensor) -> tensor.Window:
+    raise Unreadable(f"tensor '{found.name}' lies in the file '{found.location}', and a model in memory has no folder",
+                     way_out="load the model from its path, or with its external data")
+
+
+def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.FileMap]) -> tensor.Window:
+    """A window on external data, which must be a regular file inside the model's folder."""
+    location = os.fspath(found.location)
+    parts = PurePosixPath(location.replace("\\", "/"))
+    if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
+        raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
+    path = folder / parts
+    root = folder.resolve()
+    if not path.resolve().is_relative_to(root) or _through_link(path, folder):
+        raise Malformed(f"the external data of tensor '{found.name}' at '{location}' is a link, or leads out of the model's folder",
+                        expected="a regular file inside it")
+    if path not in maps:
+        try:
+            maps[path] = tensor.FileMap(path)
+        except InputError as error:
+            raise Unreadable(f"the external data of tensor '{found.name}' at '{location}': {error.found}",
+                             way_out="put the data file beside the model") from error
+    return _window(found, maps[path].view, found.offset or 0)
+
+
+def _through_link(path: Path, folder: Path) -> bool:
+    """Is any step from the folder to the file a symbolic link?"""
+    return any(step.is_symlink() for step in (path, *path.parents) if step != folder and folder in step.parents)

@@ -1,0 +1,128 @@
+"""What happened, as a JSON document with a versioned schema.
+
+    {"schema": "bnfold.result/1",            changes only when a field goes away or changes its meaning; fields may be added
+     "tool": {"name", "version"},
+     "command": "fold",
+     "verdict": "PASS" | "FAIL" | "ERROR",
+     "exit_code": 0,
+     "input":  {"format", "name", "files", "size", "dialect", "dialect_reason", "findings"},
+     "output": {"path", "size"} or null,
+     "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
+     "batch_norms": {"folded", "kept"},
+     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
+     "verification": what Comparison.as_dict gives, or null,
+     "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]}, "batch_norms", "ranges"},
+     "seconds": {stage: seconds},
+     "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
+     "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
+
+A number that is not finite is null, as JSON has no NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..comparison import Comparison
+from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
+from ..outcome import Census, Checked, FoldResult, Origin
+from ..version import __version__
+
+SCHEMA = "bnfold.result/1"
+_VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
+
+
+def document(command: str, code: int, **content: Any) -> dict[str, Any]:
+    """The document of one run of one command."""
+    head = {"schema": SCHEMA, "tool": {"name": "bnfold", "version": __version__}, "command": command,
+            "verdict": _VERDICTS.get(code, "ERROR"), "exit_code": code}
+    return {**head, **content}
+
+
+def text(document: dict[str, Any]) -> str:
+    """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can), nothing that JSON lacks."""
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
+    """The fields of a fold, or of a plan that was not carried out."""
+    plan = result.plan
+    folded, kept = plan.batch_norms
+    return {
+        **of_convert(result),
+        "dry_run": dry_run,
+        "batch_norms": {"folded": folded, "kept": kept},
+        "plan": asdict(plan),
+        "verification": of_comparison(result.report),
+        **({"detail": asdict(result.detail)} if result.detail is not None else {}),
+    }
+
+
+def of_convert(result: FoldResult) -> dict[str, Any]:
+    """The fields of a model that was read and written."""
+    return {
+        "input": of_origin(result.origin),
+        "output": {"path": os.fspath(result.path), "size": result.after.size} if result.path is not None else None,
+        "operators": operators(result.before, result.after),
+        "nodes": {"before": result.before.nodes, "after": result.after.nodes},
+        "parameters": {"before": result.before.parameters, "after": result.after.parameters},
+        "size": {"before": result.before.size, "after": result.after.size},
+        "seconds": dict(result.seconds),
+    }
+
+
+def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
+    """The fields of a check: every model with every violation."""
+    return {"models": [{
+        "path": os.fspath(c.path), "exit_code": c.code, "violations": [asdict(v) for v in c.violations],
+        "input": of_origin(c.origin) if c.origin else None, "plan": asdict(c.plan) if c.plan else None,
+    } for c in checks]}
+
+
+def of_origin(origin: Origin) -> dict[str, Any]:
+    """Where a model came from and what its reader noticed."""
+    return {"format": origin.format, "name": origin.name, "files": [os.fspath(f) for f in origin.files], "size": origin.size,
+            "dialect": origin.dialect, "dialect_reason": origin.dialect_reason, "findings": [asdict(f) for f in origin.findings]}
+
+
+def of_comparison(report: Comparison | None) -> dict[str, Any] | None:
+    """What verification measured."""
+    return report.as_dict() if report is not None else None
+
+
+def of_error(error: BnfoldError) -> dict[str, Any]:
+    """Why there is no result, and what verification measured where it is the reason."""
+    content: dict[str, Any] = {"error": {
+        "kind": type(error).__name__, "where": None if error.where is None else str(error.where), "found": error.found,
+        "expected": error.expected, "way_out": error.way_out, "sentence": str(error),
+    }}
+    if isinstance(error, NotEquivalent) and isinstance(error.report, Comparison):
+        content["verification"] = of_comparison(error.report)
+    return content
+
+
+def operators(before: Census, after: Census) -> list[dict[str, Any]]:
+    """Every operator of either model, the most frequent first."""
+    old, new = dict(before.operators), dict(after.operators)
+    return [{"op": op, "before": old.get(op, 0), "after": new.get(op, 0)} for op in {**old, **new}]
+
+
+def plain(value: Any) -> Any:
+    """Lists, dicts, texts and numbers alone; what is not finite is None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else _number(value)
+
+
+def _number(value: Any) -> Any:
+    """numpy scalars as Python numbers, paths as text."""
+    return plain(value.item()) if hasattr(value, "item") else str(value)

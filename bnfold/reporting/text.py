@@ -1,0 +1,184 @@
+"""What happened, as things that a rich console prints: tables within 80 columns that read as well in a log as on a terminal.
+
+Builds, never prints. Names come from model files: they are `Text`, so no markup in them is ever obeyed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from ..comparison import Comparison
+from ..errors import one_line
+from ..outcome import Census, Checked, FoldResult, Origin
+from ..record import Folded, Kept, Plan
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+SHOWN = 5  # nodes named for each reason, unless everything was asked for
+
+
+def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) -> Iterator[Any]:
+    """A fold: what was in the model, what is in it now, what stays and why, what verification measured."""
+    yield heading(result.origin, result.before)
+    yield operators(result.before, result.after)
+    yield from plan(result.plan, verbose=verbose or dry_run)
+    if result.report is not None:
+        yield from comparison(result.report, verbose=verbose)
+    elif not dry_run and result.plan.folded:
+        yield Text("not verified", style="yellow")
+    if verbose:
+        yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
+    if result.path is not None:
+        yield _line("written", str(result.path))
+
+
+def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
+    """A model and its plan: interface, operators now and after folding, and every verdict with its reason."""
+    yield heading(result.origin, result.before)
+    yield interface(result.model)
+    yield operators(result.before, result.after)
+    yield from plan(result.plan, verbose=True)
+    if verbose:
+        yield from (_line("read", str(file)) for file in result.origin.files)
+
+
+def checked(checks: Sequence[Checked]) -> Iterator[Any]:
+    """Every model with its verdict, and every violation under it."""
+    for one in checks:
+        verdict = Text("FAIL ", style="red") if one.violations else Text("ok   ", style="green")
+        yield Text.assemble(verdict, one_line(str(one.path)))
+        for found in one.violations:
+            yield Text(one_line(f"     {found.where}: {found.text} [{found.code}]"))
+
+
+def interface(model: ir.Model) -> Table:
+    """Inputs and outputs with types and shapes; folding never changes them."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("", "name", "type", "shape"):
+        table.add_column(name, overflow="fold")
+    for role, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
+        for value in values:
+            if value.name not in model.graph.initializers:
+                shape = "x".join(str(d) for d in value.shape) if value.shape is not None else "unknown"
+                kind = value.dtype.name.lower() if value.dtype is not None else "unknown"
+                table.add_row(role, Text(one_line(value.name or "")), kind, Text(one_line(shape or "scalar")))
+    return table
+
+
+def converted(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
+    """A model that was read and written as it is."""
+    yield heading(result.origin, result.before)
+    if verbose:
+        yield operators(result.before, result.after)
+        yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
+    yield _line("written", f"{result.path} ({_bytes(result.after.size)})")
+
+
+def heading(origin: Origin, census: Census) -> Text:
+    """One line: what was read."""
+    dialect = f", {origin.dialect}" if origin.dialect else ""
+    facts = f"{origin.format}{dialect}, {census.nodes:,} nodes, {census.parameters:,} parameters"
+    return Text(one_line(f"{origin.name}: {facts}"), style="bold")
+
+
+def operators(before: Census, after: Census) -> Table:
+    """The table that users of ONNX simplifiers know: each operator before and after, then parameters and bytes."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("operator", overflow="fold")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right")
+    old, new = dict(before.operators), dict(after.operators)
+    for op in {**old, **new}:
+        _add(table, op, old.get(op, 0), new.get(op, 0))
+    table.add_section()
+    _add(table, "nodes", before.nodes, after.nodes)
+    _add(table, "parameters", before.parameters, after.parameters)
+    if before.size is not None and after.size is not None:
+        table.add_row("file size", _bytes(before.size), _bytes(after.size), _percent(before.size, after.size))
+    return table
+
+
+def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
+    """Batch norms and other affine nodes: how many are folded; which stay, and why."""
+    batch_norms = made.batch_norms
+    others = (len(made.folded) - batch_norms[0], len(made.kept) + len(made.withdrawn) - batch_norms[1])
+    yield _line("batch norms", f"{batch_norms[0]} folded, {batch_norms[1]} kept")
+    if any(others):
+        yield _line("other affine nodes", f"{others[0]} folded, {others[1]} kept")
+    if verbose and made.folded:
+        yield _folds(made.folded)
+    yield from _reasons("kept", made.kept, verbose)
+    yield from _reasons("withdrawn", made.withdrawn, verbose)
+
+
+def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
+    """What verification measured."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, justify in (("verified on", "left"), ("output", "left"), ("noise", "right"), ("error", "right"), ("unfolded", "right"),
+                          ("", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for provider in report.providers:
+        shown = provider.outputs if verbose else sorted(provider.outputs, key=lambda f: (f.passed, -f.noise))[:SHOWN]
+        for figures in shown:
+            verdict = Text("ok", style="green") if figures.passed else Text(figures.reason or "differs", style="red")
+            table.add_row(f"{provider.provider} ({provider.engine})", Text(one_line(figures.value)), f"{figures.noise:.2f}",
+                          f"{figures.candidate_error:.1e}", f"{figures.reference_error:.1e}", verdict)
+    yield table
+    if report.divergence is not None:
+        where = report.divergence
+        yield _line("first difference", f"value '{where.value}' of node '{where.node}' {where.source}")
+    for note in report.notes:
+        yield _line("note", note)
+
+
+def _add(table: Table, name: str, before: int, after: int) -> None:
+    changed = "green" if after < before else "yellow" if after > before else ""
+    table.add_row(Text(one_line(name), style=changed), f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else "")
+
+
+def _folds(rows: tuple[Folded, ...]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("folded", "operator", "into", "scale", "dead"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        into = ", ".join(row.into) + (f" via {', '.join(row.via)}" if row.via else "")
+        table.add_row(Text(one_line(row.node)), row.op, Text(one_line(into)), f"{row.scale[0]:.3g} .. {row.scale[1]:.3g}",
+                      str(row.dead) if row.dead else "")
+    return table
+
+
+def _reasons(word: str, rows: tuple[Kept, ...], verbose: bool) -> Iterator[Text]:
+    """Nodes that stay, one line for each; without -v the first few of each code, and how many more there are."""
+    shown: Counter[str] = Counter()
+    total = Counter(row.code for row in rows)
+    for row in rows:
+        shown[row.code] += 1
+        if verbose or shown[row.code] <= SHOWN:
+            yield Text(one_line(f"  {word} {row.op} '{row.node}': {row.reason} [{row.code}]"))
+        if not verbose and shown[row.code] == total[row.code] > SHOWN:
+            yield Text(f"  ... and {total[row.code] - SHOWN} more [{row.code}] (-v shows all)")
+
+
+def _line(name: str, value: str) -> Text:
+    return Text.assemble((f"{name}: ", "bold"), one_line(value))
+
+
+def _bytes(count: int | None) -> str:
+    """1.2 MB, in powers of 1,000."""
+    if count is None:
+        return ""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def _percent(before: int, after: int) -> str:
+    return f"{100 * (after - before) / before:+.1f} %" if before and after != before else ""

@@ -1,0 +1,292 @@
+"""The command line as a script sees it: exit codes, the last line on stderr, what is on stdout, what is left on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from bnfold.cli.main import run
+
+from ..models import CONV_BN_RELU, RELU_BN, TWO_BLOCKS, saved
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ran:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        self.last = err.strip().splitlines()[-1] if err.strip() else ""
+
+
+@pytest.fixture
+def bnfold(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test runner's handlers are not ours to replace
+
+    def call(*arguments: object) -> Ran:
+        capfd.readouterr()
+        code = run([str(a) for a in arguments])
+        return Ran(code, *capfd.readouterr())
+
+    return call
+
+
+def names(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+def test_fold_writes_beside_the_model_and_says_so_in_the_last_line(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path))
+    assert done.code == 0
+    assert re.fullmatch(r"bnfold: PASS folded=1 kept=0 noise=\d[\d.e+-]* max_error=\d[\d.e+-]* ep=cpu", done.last)
+    assert names(tmp_path) == {"net.onnx", "net.folded.onnx"}
+    assert [n.op_type for n in onnx.load(tmp_path / "net.folded.onnx").graph.node] == ["Conv", "Relu"]
+    assert "batch norms: 1 folded, 0 kept" in done.out
+
+
+@pytest.mark.parametrize("form", [["out.onnx"], ["-o", "out.onnx"], ["--out", "out.onnx"]])
+def test_the_output_is_named_either_way(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                        form: list[str]) -> None:
+    saved(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert bnfold("fold", "net.onnx", *form).code == 0
+    assert names(tmp_path) == {"net.onnx", "out.onnx"}
+
+
+def test_the_model_itself_may_be_the_output(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert bnfold("fold", path, path).code == 0
+    assert names(tmp_path) == {"net.onnx"}
+    assert len(onnx.load(path).graph.node) == 2
+
+
+def test_nothing_to_fold_is_a_pass(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path, RELU_BN))
+    assert (done.code, done.last) == (0, "bnfold: PASS folded=0 kept=1")
+    assert "kept BatchNormalization" in done.out
+
+
+def test_unverified_is_said(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path), "--no-verify", "--seed", "3")
+    assert (done.code, done.last) == (0, "bnfold: PASS folded=1 kept=0 verified=no")
+    assert "not verified" in done.out
+    assert "--seed has no effect with --no-verify" in done.err
+
+
+def test_quiet_leaves_the_last_line_alone(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path), "-q")
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["fold", "--dry-run"], ["inspect"]])
+def test_a_plan_is_printed_and_nothing_written(bnfold: Callable[..., Ran], tmp_path: Path, command: list[str]) -> None:
+    done = bnfold(command[0], saved(tmp_path, TWO_BLOCKS), *command[1:])
+    assert (done.code, done.last) == (0, "bnfold: PASS folded=2 kept=0 written=no")
+    assert "BatchNormalization_n" in done.out
+    assert names(tmp_path) == {"net.onnx"}
+
+
+def test_keep_leaves_a_node_with_the_reason(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path, TWO_BLOCKS), "--keep", "*_y")
+    assert "folded=1 kept=1" in done.last
+    assert "BatchNormalization_y" in done.out
+
+
+def test_convert_keeps_every_node(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    done = bnfold("convert", path, "-o", tmp_path / "plain.onnx")
+    assert done.code == 0
+    assert re.fullmatch(r"bnfold: PASS converted=3 bytes=\d+", done.last)
+    plain, original = (onnx.load(p).graph.node for p in (tmp_path / "plain.onnx", path))
+    assert [(n.op_type, n.name, n.input, n.output) for n in plain] == [(n.op_type, n.name, n.input, n.output) for n in original]
+
+
+def test_verify_of_right_and_wrong(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    path = saved(tmp_path, TWO_BLOCKS)
+    assert bnfold("fold", path).code == 0
+    done = bnfold("verify", path, tmp_path / "net.folded.onnx")
+    assert done.code == 0
+    assert done.last.startswith("bnfold: PASS noise=")
+    wrong = onnx.load(tmp_path / "net.folded.onnx")
+    bias = next(t for t in wrong.graph.initializer if list(t.dims) == [4])
+    values = onnx.numpy_helper.to_array(bias) + 0.01
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    onnx.save(wrong, tmp_path / "wrong.onnx")
+    done = bnfold("verify", path, tmp_path / "wrong.onnx")
+    assert done.code == 1
+    assert done.last.startswith("bnfold: FAIL ")
+
+
+# JSON
+
+
+def test_json_on_stdout_is_alone_there(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path), "--json", "-")
+    document = json.loads(done.out)
+    assert document["schema"] == "bnfold.result/1"
+    assert (document["command"], document["verdict"], document["exit_code"]) == ("fold", "PASS", 0)
+    assert document["batch_norms"] == {"folded": 1, "kept": 0}
+    assert document["plan"]["folded"][0]["node"] == "BatchNormalization_n"
+    assert {"op": "BatchNormalization", "before": 1, "after": 0} in document["operators"]
+    assert document["verification"]["equivalent"] is True
+    assert document["output"]["size"] == (tmp_path / "net.folded.onnx").stat().st_size
+
+
+def test_json_to_a_file_of_an_error_carries_its_fields(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x09 no protobuf at all")
+    done = bnfold("fold", tmp_path / "bad.onnx", "--json", tmp_path / "r.json")
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert done.code == document["exit_code"] == 3
+    assert document["verdict"] == "ERROR"
+    assert document["error"]["sentence"] in done.last
+
+
+# Wrong usage, wrong files: one sentence and its exit code each.
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], "Missing argument"),
+    (["net.onnx", "--no-such"], "No such option"),
+    (["net.onnx", "x.caffemodel"], "carries its weights"),
+    (["net.onnx", "a.onnx", "-o", "b.onnx"], "two outputs"),
+    (["net.onnx", "--phase", "TRAIN"], "--phase is for caffe models; this one is onnx"),
+    (["net.onnx", "--heads", "raw"], "--heads is for darknet"),
+    (["net.onnx", "--heads", "some"], "'some' is not one of"),
+    (["net.onnx", "--opset", "17"], "--opset is for caffe and darknet"),
+    (["net.onnx", "--input-shape", "x:1,-3"], "is no shape"),
+    (["net.onnx", "--rtol", "y:nan"], "is no tolerance"),
+    (["net.onnx", "--ep", ","], "names no execution provider"),
+    (["net.onnx", "--samples", "0"], "--samples"),
+])
+def test_wrong_usage(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
+    saved(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = bnfold("fold", *arguments)
+    assert done.code == 2
+    assert done.last.startswith("bnfold: ERROR code=2 ")
+    assert words in done.last
+    assert names(tmp_path) == {"net.onnx"}
+
+
+def test_an_unknown_command_and_an_output_that_convert_needs(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    assert "code=2" in bnfold("flod", saved(tmp_path)).last
+    assert "code=2 no output is named" in bnfold("convert", saved(tmp_path)).last
+
+
+def test_what_is_no_model(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    whole = saved(tmp_path).read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[:-40])
+    (tmp_path / "empty.onnx").touch()
+    (tmp_path / "png.onnx").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    before = names(tmp_path)
+    for name in ("cut.onnx", "empty.onnx", "png.onnx", "none.onnx", "."):
+        done = bnfold("fold", tmp_path / name)
+        assert done.code == 3, done.err
+        assert done.last.startswith("bnfold: ERROR code=3 ")
+        assert "Traceback" not in done.err
+    assert names(tmp_path) == before
+
+
+def test_targets_that_cannot_be(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    (tmp_path / "dir.onnx").mkdir()
+    for target in (tmp_path / "dir.onnx", tmp_path / "none" / "x.onnx"):
+        done = bnfold("fold", path, "-o", target)
+        assert done.code == 3
+        assert str(target.parent) in done.last
+    assert names(tmp_path) == {"net.onnx", "dir.onnx"}
+
+
+def test_names_from_a_model_are_shown_and_never_obeyed(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    proto = onnx.load(saved(tmp_path, RELU_BN))
+    proto.graph.node[1].name = "[red]x\x1b[31m\nbnfold: PASS"
+    onnx.save(proto, tmp_path / "net.onnx")
+    done = bnfold("fold", tmp_path / "net.onnx")
+    assert "\x1b" not in done.out + done.err
+    assert "[red]x" in done.out
+    assert not any(line.startswith("bnfold: PASS") for line in done.out.splitlines())
+
+
+def test_an_internal_error_asks_for_a_report(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnfold import pipeline
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(pipeline, "fold_file", broken)
+    done = bnfold("fold", saved(tmp_path))
+    assert done.code == 70
+    assert done.last.startswith("bnfold: ERROR code=70 ")
+    assert "ZeroDivisionError: by nought" in done.last
+    assert "Traceback" not in done.err
+
+
+# As a process of its own.
+
+
+def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "bnfold", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=120,
+                          env={**os.environ, **environment}, check=False)
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    script = ("import sys; from bnfold.cli.main import run; code = run(['--help']); "
+              "assert code == 0; print(sorted(m for m in ('numpy', 'onnx', 'onnx_ir', 'onnxruntime', 'rich') if m in sys.modules))")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert re.fullmatch(r"bnfold \d+\.\d+\.\d+\n", process("--version").stdout)
+
+
+def test_import_is_light_and_gives_the_public_names() -> None:
+    script = ("import sys, bnfold; assert not {'numpy', 'onnx', 'onnx_ir', 'click'} & set(sys.modules); "
+              "assert all(callable(getattr(bnfold, name)) for name in bnfold.__all__)")
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=True)
+
+
+def test_without_a_terminal_lines_fit_and_carry_no_codes(tmp_path: Path) -> None:
+    done = process("inspect", saved(tmp_path, TWO_BLOCKS), "-v", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert max(len(line) for line in done.stdout.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
+    done = process("inspect", saved(tmp_path), PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    done = subprocess.run(f"{sys.executable} -m bnfold inspect {path} -v | head -n 0", shell=True, capture_output=True, text=True, cwd=ROOT,
+                          timeout=60, check=False)
+    assert done.stderr.strip().splitlines()[-1].startswith("bnfold: PASS")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: int, code: int) -> None:
+    """Interrupted while it holds a finished temporary file: verification is replaced by a long sleep."""
+    path = saved(tmp_path, CONV_BN_RELU)
+    script = ("import sys, time\nfrom bnfold import verifying\nfrom bnfold.cli.main import run\n"
+              "def compare(*_): print('there', flush=True); time.sleep(60)\n"
+              "verifying.compare = compare\nsys.exit(run(sys.argv[1:]))")
+    child = subprocess.Popen([sys.executable, "-c", script, "fold", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             cwd=ROOT)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "there\n"
+    assert len(names(tmp_path)) == 2
+    time.sleep(0.05)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == code
+    assert err.strip().splitlines()[-1].startswith(f"bnfold: ERROR code={code} interrupted")
+    assert names(tmp_path) == {"net.onnx"}
