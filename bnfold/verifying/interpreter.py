@@ -192,7 +192,7 @@ class Interpreter:
         for index, value in enumerate(function.inputs):
             inner.values[value] = arguments[index] if index < len(arguments) else None
             inner.types[value] = call.storage(index)
-        return self.graph(function, inner)
+        return self.graph(function.graph, inner)
 
     def _value(self, value: ir.Value, frame: Frame) -> Any:
         if value in frame.values:

@@ -34,6 +34,7 @@ from .numbers import rounding, tiny
 from .opaque import StandIns
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+FACTORS = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "BatchNormalization")  # constants of these are weights that a fold may have rounded
 UNIT_OF_DOUBLE = 2.0 ** -48  # the truth itself is in double: its own sums are off by some roundings
 
 
@@ -122,7 +123,7 @@ class _Judge:
 
     def _deviation(self, step: Step, index: int, kind: ir.DataType) -> np.ndarray:
         unit = _unit(kind)
-        spreads = [self._spread(value, argument, unit) for value, argument in zip(step.node.inputs, step.arguments, strict=False)]
+        spreads = [self._spread(step, value, argument, unit) for value, argument in zip(step.node.inputs, step.arguments, strict=False)]
         with np.errstate(all="ignore"):
             if step.node.domain in STANDARD and step.node.op_type in LINEAR:
                 return np.sqrt(_linear(step, spreads, unit))
@@ -133,12 +134,14 @@ class _Judge:
             again = KERNELS[step.node.op_type](step.call, *moved)
         return np.abs((again if isinstance(again, tuple) else (again,))[index] - step.results[index])
 
-    def _spread(self, value: ir.Value | None, argument: Any, unit: float) -> np.ndarray | None:
+    def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> np.ndarray | None:
         """How far an input of a candidate's node may be off: a constant by its rounding, a value of its own by what it carries."""
         if value is None or not isinstance(argument, np.ndarray) or argument.dtype != np.float64:
             return None
         if value in self.deviations:
             return self.deviations[value]
+        if step.node.op_type not in (*LINEAR, *FACTORS):
+            return None
         is_constant = value in self.constants or (value.producer() is None and value.const_value is not None)
         return np.abs(argument) * unit if is_constant else None
 
