@@ -102,7 +102,8 @@ def _result(runs: Runs, figures: list[Figures]) -> ProviderResult:
     return ProviderResult("cpu", runs.engine.name, tuple(figures), all(f.passed for f in figures), noise, error, runs.seconds)
 
 
-def _comparison(case: Case, runs: Runs | None, results: tuple[ProviderResult, ...], divergence: Divergence | None, reason: str) -> Comparison:
+def _comparison(case: Case, runs: Runs | None, results: tuple[ProviderResult, ...], divergence: Divergence | None,
+                reason: str) -> Comparison:
     folds = tuple(runs.folds) if runs else ()
     passed = bool(results) and all(r.passed for r in results) and all(f.passed for f in folds)
     inputs = tuple((name, "x".join(map(str, shape)) or "scalar") for name, shape in case.shapes.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
     name: str
 
-    def open(self, side: Side, watch: Collection[str] = ()) -> contextmanager[Runner]:  # type: ignore[valid-type]
+    def open(self, side: Side, watch: Collection[str] = ()) -> AbstractContextManager[Runner]:
         """A loaded model that gives `watch` besides its outputs. Raises one of REFUSALS."""
         ...
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class _Errors:
     def channels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(count, sum of squares of the reference's errors, of the candidate's), per channel."""
         axes = tuple(i for i in range(self.usable.ndim) if i != 1)
-        return tuple(v.sum(axis=axes) for v in (self.usable, self.reference ** 2, self.candidate ** 2))  # type: ignore[return-value]
+        return tuple(v.sum(axis=axes) for v in (self.usable, self.reference ** 2, self.candidate ** 2))
 
 
 def _per_channel(size: np.ndarray) -> np.ndarray:
@@ -162,7 +162,7 @@ def ratios(sums: np.ndarray, least: float = 1.0) -> np.ndarray:
     count, expected, found = sums.T
     mean = total[1:] / max(total[0], 1.0)
     expected, found = ((v + PRIOR * m) / (count + PRIOR) for v, m in zip((expected, found), mean, strict=True))
-    return np.sqrt(np.asarray(found / np.maximum(expected, least ** 2)))
+    return np.asarray(np.sqrt(found / np.maximum(expected, least ** 2)))
 
 
 def _summary(name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str) -> Figures:
@@ -179,7 +179,8 @@ def _beyond_tolerance(triples: Sequence[Triple], demands: Demands) -> str:
     if demands.rtol is None and demands.atol is None:
         return ""
     rtol, atol = demands.rtol or 0.0, demands.atol or 0.0
-    beyond = sum(int((~np.isclose(widened(t.candidate), widened(t.reference), rtol=rtol, atol=atol, equal_nan=True)).sum()) for t in triples)
+    pairs = ((widened(t.candidate), widened(t.reference)) for t in triples)
+    beyond = sum(int((~np.isclose(c, r, rtol=rtol, atol=atol, equal_nan=True)).sum()) for c, r in pairs)
     return f"{beyond} elements are beyond rtol {rtol:g}, atol {atol:g}" if beyond else ""
 
 
@@ -190,9 +191,10 @@ def _scores(triples: Sequence[Triple]) -> bool:
 
 
 def _with_agreement(figures: Figures, triples: Sequence[Triple]) -> Figures:
-    from dataclasses import replace
-
-    rows = [(widened(t.reference).reshape(t.reference.shape[0], -1), widened(t.candidate).reshape(t.candidate.shape[0], -1)) for t in triples]
-    first = [np.argmax(r, axis=1) == np.argmax(c, axis=1) for r, c in rows]
-    five = [[len(set(np.argsort(-a)[:5].tolist()) & set(np.argsort(-b)[:5].tolist())) / 5 for a, b in zip(r, c, strict=True)] for r, c in rows]
-    return replace(figures, top1=float(np.mean(np.concatenate(first))), top5=float(np.mean(np.concatenate(five))))
+    pairs = [(widened(t.reference).reshape(len(t.reference), -1), widened(t.candidate).reshape(len(t.candidate), -1)) for t in triples]
+    rows = [row for ours, theirs in pairs for row in zip(ours, theirs, strict=True)]
+    if not rows:
+        return figures
+    first = [np.argmax(a) == np.argmax(b) for a, b in rows]
+    five = [len(set(np.argsort(-a)[:5].tolist()) & set(np.argsort(-b)[:5].tolist())) / 5 for a, b in rows]
+    return replace(figures, top1=float(np.mean(first)), top5=float(np.mean(five)))

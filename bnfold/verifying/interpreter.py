@@ -126,8 +126,8 @@ class Interpreter:
         graph = self.model.graph
         frame = Frame(opset(self.model), self.model.opset_imports)
         for value in graph.inputs:
-            if value.name in feeds:
-                frame.values[value], frame.types[value] = widened(feeds[value.name]), storage_of(feeds[value.name], value.dtype)
+            if (fed := feeds.get(value.name or "")) is not None:
+                frame.values[value], frame.types[value] = widened(fed), storage_of(fed, value.dtype)
             elif value.name not in graph.initializers:
                 raise CannotEvaluate(value.name or "", "the input has no feed")
         last = self._last_reads(graph)
@@ -188,7 +188,7 @@ class Interpreter:
 
     def _function(self, function: ir.Function, call: Call, arguments: list[Any], frame: Frame) -> list[Any]:
         given = {**{name: a for name, a in function.attributes.items() if a.value is not None}, **call.attributes}
-        inner = Frame(opset(self.model, function), function.opset_imports, attributes=given)
+        inner = Frame(opset(self.model, function.graph), function.opset_imports, attributes=given)
         for index, value in enumerate(function.inputs):
             inner.values[value] = arguments[index] if index < len(arguments) else None
             inner.types[value] = call.storage(index)

@@ -24,6 +24,7 @@ class StandIns:
         self.nodes: dict[str, str] = {}
 
     def __call__(self, node: ir.Node, arguments: Sequence[Any], source: str) -> tuple[Any, ...]:
+        """Stand-ins for all outputs of a node."""
         key = ",".join(value.name or "" for value in node.outputs)
         self.nodes[f"{node.domain}::{node.op_type} {label(node)}"] = source
         for index, argument in enumerate(arguments):

@@ -115,8 +115,8 @@ def _child(provider: str, model: Path, feeds: list[Values], repeats: int, *, tf3
             np.savez(folder / f"feed{index}.npz", **feed)  # type: ignore[arg-type]
         request = {"model": str(model.resolve()), "provider": provider, "options": options, "feeds": len(feeds), "repeats": repeats}
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        done = subprocess.run([sys.executable, "-m", "bnfold.verifying.child", str(folder)], env=environment, capture_output=True, text=True,
-                              timeout=TIMEOUT_S, check=False)
+        command = [sys.executable, "-m", "bnfold.verifying.child", str(folder)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         return _answer(provider, folder, done, len(feeds), repeats)
 
 

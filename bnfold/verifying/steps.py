@@ -126,13 +126,13 @@ class _Judge:
         spreads = [self._spread(step, value, argument, unit) for value, argument in zip(step.node.inputs, step.arguments, strict=False)]
         with np.errstate(all="ignore"):
             if step.node.domain in STANDARD and step.node.op_type in LINEAR:
-                return np.sqrt(_linear(step, spreads, unit))
+                return np.asarray(np.sqrt(_linear(step, spreads)))
+            if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
+                return np.asarray(np.abs(step.results[index]) * unit)
             moved = [a if s is None else a + s * self.random.uniform(-1.7, 1.7, s.shape)
                      for a, s in zip(step.arguments, spreads, strict=False)]
-            if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
-                return np.abs(step.results[index]) * unit
             again = KERNELS[step.node.op_type](step.call, *moved)
-        return np.abs((again if isinstance(again, tuple) else (again,))[index] - step.results[index])
+        return np.asarray(np.abs((again if isinstance(again, tuple) else (again,))[index] - step.results[index]))
 
     def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> np.ndarray | None:
         """How far an input of a candidate's node may be off: a constant by its rounding, a value of its own by what it carries."""
@@ -175,7 +175,7 @@ def _failed(name: str, true: np.ndarray, kind: ir.DataType, reason: str) -> Figu
     return Figures(name, tuple(true.shape), kind.name.lower(), float("nan"), 0.0, inf, 0.0, inf, inf, inf, False, reason)
 
 
-def _linear(step: Step, spreads: list[np.ndarray | None], unit: float) -> np.ndarray:
+def _linear(step: Step, spreads: list[np.ndarray | None]) -> np.ndarray:
     """Variance of a linear operator's result: the operator on squares, once per uncertain input."""
     attributes = {"alpha": step.call.get("alpha", 1.0) ** 2, "beta": step.call.get("beta", 1.0) ** 2}
     call = SimpleNamespace(get=lambda key, default=None: attributes.get(key) if key in attributes else step.call.get(key, default))
@@ -195,7 +195,7 @@ def _linear(step: Step, spreads: list[np.ndarray | None], unit: float) -> np.nda
     return np.broadcast_to(total, step.results[0].shape)
 
 
-def _bias(step: Step, variance: np.ndarray, beta: float) -> np.ndarray:
+def _bias(step: Step, variance: Any, beta: float) -> Any:
     if step.node.op_type == "Gemm":
         return variance * beta
     return variance.reshape(-1, *(1,) * (step.results[0].ndim - 2))

@@ -43,7 +43,8 @@ def read(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
             lists.update({one.name: samples(array, one, place) for one, array in _named(place, inputs)})
             continue
         one = _input(inputs, name)
-        lists[one.name] = [x for array in _arrays(Path(place), Wanted(one, _shape(one, options), options)) for x in samples(array, one, place)]
+        arrays = _arrays(Path(place), Wanted(one, _shape(one, options), options))
+        lists[one.name] = [x for array in arrays for x in samples(array, one, place)]
     count = max((len(found) for found in lists.values()), default=0)
     return [{name: found[i % len(found)] for name, found in lists.items()} for i in range(count)]
 
@@ -149,14 +150,14 @@ def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
 def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
     del wanted
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     proto = onnx.TensorProto()
     try:
         proto.ParseFromString(_bytes(place))
         if proto.external_data:
             raise Malformed("its values are in another file", where=place, expected="a tensor with its values in it")
-        return np.asarray(ir.from_proto(proto).numpy())
+        return np.asarray(ir.serde.deserialize_tensor(proto).numpy())
     except (DecodeError, ValueError, TypeError) as error:
         raise Malformed(f"it is no TensorProto ({type(error).__name__})", where=place) from error
 
@@ -175,7 +176,7 @@ def _raw(place: Path, wanted: Wanted) -> np.ndarray:
 def _image(place: Path, wanted: Wanted) -> np.ndarray:
     """(1, C, H, W) or (1, H, W, C), float, after mean and std."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise UsageError("images need Pillow", way_out="pip install 'bnfold[images]'") from error
     channels, height, width = _layout(wanted)
@@ -189,13 +190,13 @@ def _image(place: Path, wanted: Wanted) -> np.ndarray:
         if given and len(given) not in (1, channels):
             raise UsageError(f"{name} has {len(given)} values", expected=f"{channels}, one per channel, or one for all")
     pixels = (pixels - np.array(wanted.options.mean or (0.0,))) / np.array(wanted.options.std or (1.0,))
-    return pixels[None] if wanted.options.layout == "NHWC" else pixels.transpose(2, 0, 1)[None]
+    return np.asarray(pixels[None] if wanted.options.layout == "NHWC" else pixels.transpose(2, 0, 1)[None])
 
 
 def _layout(wanted: Wanted) -> tuple[int, int, int]:
     shape = wanted.shape
     if shape is None or len(shape) != 4:
-        raise UsageError(f"input '{wanted.one.name}' has no fixed shape of four dims", expected="--input-shape, for images to be resized to")
+        raise UsageError(f"input '{wanted.one.name}' has no fixed shape of four dims", expected="--input-shape, to resize images to")
     channels, height, width = (shape[3], shape[1], shape[2]) if wanted.options.layout == "NHWC" else shape[1:]
     if channels not in (1, 3):
         raise UsageError(f"input '{wanted.one.name}' has {channels} channels in layout {wanted.options.layout}",
