@@ -164,7 +164,7 @@ class Case:
     def complete(self, runs: Runs) -> None:
         """Truth, yardstick and candidate on the feeds that have none yet."""
         self.tell("computing the truth", 0.2)
-        self._truth(runs)
+        self.truth(runs)
         self.tell("running the candidate", 0.7)
         try:
             with runs.engine.open(self.candidate) as runner:
@@ -174,7 +174,8 @@ class Case:
         except REFUSALS as error:
             raise CandidateFails(str(error)) from error
 
-    def _truth(self, runs: Runs) -> None:
+    def truth(self, runs: Runs) -> None:
+        """What float64 says about the feeds that have no truth yet; the unfolded model where it cannot be had."""
         if not runs.truths:
             runs.truth = self._which_truth(runs)
             self.by_steps(runs)
