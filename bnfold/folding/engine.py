@@ -19,8 +19,10 @@ from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, un
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
-from . import branches, clean, functions, leftovers, push, recognise
+from . import branches, clean, functions, leftovers, recognise
+from .backward import backward, held_behind
 from .edit import Editor
+from .forward import forward
 from .linear import Linear, see
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
@@ -164,10 +166,10 @@ class Engine:
         if self.options.duplicate_producers:
             self._duplicate(world, node, reading)
         try:
-            plan = push.backward(world, node, reading)
+            plan = backward(world, node, reading)
         except Refused as behind:
             try:
-                plan = push.forward(world, node, reading)
+                plan = forward(world, node, reading)
             except Refused as ahead:
                 if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
                     return
@@ -201,7 +203,7 @@ class Engine:
             linear = self._linear(producer)
             if linear is None:
                 return
-            push.held_behind(linear, reading.map, self.shapes)
+            held_behind(linear, reading.map, self.shapes)
         except Refused:
             return
         twin = self.editor.twin(producer, node, reading.data)
@@ -213,7 +215,7 @@ class Engine:
         if not is_op(node, "BatchNormalization") or not reading.map.scales:
             return False
         try:
-            plan = push.backward(world, node, reading, reading.map.scale_only())
+            plan = backward(world, node, reading, reading.map.scale_only())
         except Refused:
             return False
         if any(via not in _EXACT_FOR_ADD for via in plan.via):
