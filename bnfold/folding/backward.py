@@ -54,7 +54,9 @@ class _Backward:
             return
         producer = value.producer()
         if producer is None:
-            raise Refused("kept.graph-input", f"it works on '{value.name}', an input of the {'function' if self._in_function() else 'graph'}")
+            raise Refused(
+                "kept.graph-input", f"it works on '{value.name}', an input of the {'function' if self._in_function() else 'graph'}"
+            )
         if producer.graph is not self.graph:
             raise Refused("kept.no-linear-neighbour", f"'{value.name}' comes from outside the body that it is in")
         if value in self.maps and not self.maps[value].equals(map_):
@@ -87,9 +89,9 @@ class _Backward:
             self._through_affine(producer, reading)
             return
         outs = [self.maps.get(value) for value in producer.outputs]
-        for index, map_ in enumerate(commute.back(producer, outs, self.site)):
-            if map_ is not None and (map_.scales or map_.shifts):
-                self._demand(producer, index, map_)
+        for index, wanted in enumerate(commute.back(producer, outs, self.site)):
+            if wanted is not None and (wanted.scales or wanted.shifts):
+                self._demand(producer, index, wanted)
         self.push.changed.extend(v for v in producer.outputs if v in self.maps)
         self.push.via.append(producer.op_type)
 
@@ -97,7 +99,9 @@ class _Backward:
         try:
             return self.world.reading(producer)
         except Refused as refused:
-            raise Refused("kept.non-linear", f"{producer.op_type} '{label(producer)}' stands in between and is kept itself: {refused.words}") from refused
+            raise Refused(
+                "kept.non-linear", f"{producer.op_type} '{label(producer)}' stands in between and is kept itself: {refused.words}"
+            ) from refused
 
     def _through_affine(self, producer: ir.Node, reading: Reading) -> None:
         """An Add or Sub of a constant holds the shift itself and passes the scale on: s·(x + c) + t = s·x + (s·c + t)."""
@@ -118,7 +122,9 @@ class _Backward:
     def _recast(self, node: ir.Node, index: int, map_: Affine) -> None:
         value = node.inputs[index]
         if self.world.shapes.constants.array(value) is None:
-            raise Refused("kept.no-linear-neighbour", f"the constant '{value.name if value else ''}' before it is too large to be rewritten")
+            raise Refused(
+                "kept.no-linear-neighbour", f"the constant '{value.name if value else ''}' before it is too large to be rewritten"
+            )
         self.push.recasts.append(Recast(node, index, map_))
 
 
@@ -152,7 +158,7 @@ def _check_quantized(linear: Linear, vector: Affine) -> None:
     """A quantised weight takes positive factors along its output channels through its scale alone."""
     dequantize, where = linear.quantized, f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'"
     assert dequantize is not None
-    if len([u for u in dequantize.outputs[0].uses()]) != 1 or dequantize.outputs[0].is_graph_output():
+    if len(dequantize.outputs[0].uses()) != 1 or dequantize.outputs[0].is_graph_output():
         raise Refused("kept.quantized-weight", f"{where} is also read by something else")
     if linear.stored_axis is None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")

@@ -68,6 +68,7 @@ def _moved_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
 
 def _passing(allow: Callable[[ir.Node, Affine, Site], None]) -> Commute:
     """A rule for operators of one data input that let the map pass as it is, under a condition."""
+
     def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
         map_ = data_map(outs, node)
         allow(node, map_, site)
@@ -175,8 +176,23 @@ _SUM = Commute(sum_back, sum_forward)
 _PRODUCT = Commute(product_back, product_forward)
 
 COMMUTES: dict[str, Commute] = {
-    **dict.fromkeys(["Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "Tile", "Expand",
-                     "DepthToSpace", "SpaceToDepth"], _MOVED),
+    **dict.fromkeys(
+        [
+            "Identity",
+            "Transpose",
+            "Reshape",
+            "Flatten",
+            "Squeeze",
+            "Unsqueeze",
+            "Slice",
+            "Gather",
+            "Tile",
+            "Expand",
+            "DepthToSpace",
+            "SpaceToDepth",
+        ],
+        _MOVED,
+    ),
     **dict.fromkeys(["Relu", "LeakyRelu", "PRelu", "Abs"], _passing(_homogeneous)),
     **dict.fromkeys(["MaxPool", "GlobalMaxPool"], _passing(_maximum)),
     **dict.fromkeys(["Resize", "Upsample"], _passing(_resizing)),

@@ -31,8 +31,10 @@ def concat_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     if any(size is None for size in sizes):
         raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
     ends = np.cumsum([s for s in sizes if s is not None])
-    return [map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
-            for size, end in zip(sizes, ends, strict=True)]
+    return [
+        map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
+        for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
 def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
@@ -43,7 +45,7 @@ def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
         return [maps[0]]
     if any(size is None for size in sizes):
         raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
-    shape = tuple(np.broadcast_shapes(*(m.scale.shape[:axis] + (1,) + m.scale.shape[axis + 1:] for m in maps)))
+    shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
     full = [tuple(int(s or 0) if k == axis else d for k, d in enumerate(shape)) for s in sizes]
     scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
     shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
@@ -66,7 +68,7 @@ def split_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     axis, sizes = _split_parts(node, site)
     rank = site.shapes.rank(node.inputs[0]) or 0
     maps = [(m or IDENTITY).lifted(rank) for m in outs]
-    shape = tuple(np.broadcast_shapes(*(m.scale.shape[:axis] + (1,) + m.scale.shape[axis + 1:] for m in maps)))
+    shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
     full = [tuple(s if k == axis else d for k, d in enumerate(shape)) for s in sizes]
     scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
     shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
@@ -80,8 +82,10 @@ def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     if map_.rank == 0 or axis not in map_.varies():
         return [map_] * len(node.outputs)
     ends = np.cumsum(sizes)
-    return [map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
-            for size, end in zip(sizes, ends, strict=True)]
+    return [
+        map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
+        for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
 def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
@@ -105,8 +109,9 @@ def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     rank = site.shapes.rank(node.outputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    return Affine(map_.scale.reshape((1,) * (rank - map_.rank) + map_.scale.shape),
-                  map_.shift.reshape((1,) * (rank - map_.rank) + map_.shift.shape))
+    return Affine(
+        map_.scale.reshape((1,) * (rank - map_.rank) + map_.scale.shape), map_.shift.reshape((1,) * (rank - map_.rank) + map_.shift.shape)
+    )
 
 
 def sum_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
@@ -117,7 +122,9 @@ def sum_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
         share = Affine(map_.scale, map_.shift / len(node.inputs))
         return [_operand(share, node, k, site) for k in range(len(node.inputs))]
     taker = site.choices.pick(len(node.inputs)) if map_.shifts else 0
-    return [_operand(Affine(map_.scale, sign * map_.shift) if k == taker else map_.scale_only(), node, k, site) for k, sign in enumerate(signs)]
+    return [
+        _operand(Affine(map_.scale, sign * map_.shift) if k == taker else map_.scale_only(), node, k, site) for k, sign in enumerate(signs)
+    ]
 
 
 def sum_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
@@ -171,6 +178,7 @@ def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:
 
 def reducing(allow: Callable[[ir.Node, Affine], None]) -> Commute:
     """A reduction that lets a map pass under a condition, where the map does not vary along what is reduced."""
+
     def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
         map_ = data_map(outs, node)
         allow(node, map_)

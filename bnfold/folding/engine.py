@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, uncollected
+from ..graph import GraphLike, graphs, ir, is_op, label, source_text, uncollected
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
@@ -24,6 +24,7 @@ from .backward import backward, held_behind
 from .edit import Editor
 from .forward import forward
 from .linear import Linear, see
+from .order import canonical_order
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
 from .recognise import Reading
@@ -262,9 +263,18 @@ class Engine:
         into = tuple(dict.fromkeys(label(hold.linear.holder.node) for hold in record.push.holds))
         values = tuple(dict.fromkeys(hold.linear.holder.node.outputs[0].name or "" for hold in record.push.holds))
         return Folded(
-            record.node, record.op, record.source, into, values,
-            (float(scale.min()), float(scale.max())), (float(shift.min()), float(shift.max())), int(scale.size), int(np.sum(scale == 0)),
-            record.reading.smallest_variance, tuple(record.push.via), record.push.direction,
+            record.node,
+            record.op,
+            record.source,
+            into,
+            values,
+            (float(scale.min()), float(scale.max())),
+            (float(shift.min()), float(shift.max())),
+            int(scale.size),
+            int(np.sum(scale == 0)),
+            record.reading.smallest_variance,
+            tuple(record.push.via),
+            record.push.direction,
         )
 
 
@@ -285,34 +295,3 @@ def _remember(linear: Linear) -> None:
     node.metadata_props[FOLDED_KEY] = ", ".join(([before] if before else []) + list(dict.fromkeys(linear.held)))
     if source := source_text(node):
         node.metadata_props.setdefault(SOURCE_KEY, source)
-
-
-def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
-    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
-    not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
-    level: dict[ir.Node, int] = {}
-    waiting = list(graph)
-    while waiting:
-        blocked = []
-        for node in waiting:
-            sources = [p for v in _read_by(node) if (p := v.producer()) is not None and p.graph is graph and p is not node]
-            if all(p in level for p in sources):
-                level[node] = 1 + max((level[p] for p in sources), default=0)
-            else:
-                blocked.append(node)
-        if len(blocked) == len(waiting):  # a cycle: the checker's business; such nodes are left alone
-            break
-        waiting = blocked
-    ranked = sorted(level, key=lambda n: (level[n], next((v.name or "" for v in n.outputs), "")))
-    return {node: place for place, node in enumerate(ranked)}
-
-
-def _read_by(node: ir.Node) -> list[ir.Value]:
-    """The values that a node reads, those captured by its bodies included."""
-    found = [v for v in node.inputs if v is not None]
-    waiting = bodies(node)
-    while waiting:
-        for inner in waiting.pop():
-            found.extend(v for v in inner.inputs if v is not None)
-            waiting.extend(bodies(inner))
-    return found

@@ -102,8 +102,11 @@ class _Forward:
             raise Refused("kept.bias-not-constant", f"the bias of {user.op_type} '{label(user)}' is computed or fed at run time")
         growth = amplification(self.reading, vector)
         if growth > CONDITION_LIMIT:
-            raise Refused("kept.ill-conditioned", f"pushing its shift into {user.op_type} '{label(user)}' would amplify rounding about "
-                                                  f"{growth:,.0f} times (limit {CONDITION_LIMIT:g})")
+            raise Refused(
+                "kept.ill-conditioned",
+                f"pushing its shift into {user.op_type} '{label(user)}' would amplify rounding about "
+                f"{growth:,.0f} times (limit {CONDITION_LIMIT:g})",
+            )
 
 
 def _past(reading: Reading, map_: Affine | None) -> Affine:

@@ -89,7 +89,7 @@ def _next(taken: tuple[int, ...], asked: int) -> tuple[int, ...] | None:
     digits = list(taken) + [0] * (asked - len(taken))
     for k in range(len(digits)):
         if digits[k] == 0:
-            return tuple([0] * k + [1] + digits[k + 1:])
+            return tuple([0] * k + [1] + digits[k + 1 :])
     return None
 
 
@@ -99,5 +99,7 @@ def channels_of(linear: Linear, map_: Affine, axis: int, size: int) -> Affine:
         return Affine(np.broadcast_to(map_.scale, size), np.broadcast_to(map_.shift, size))
     found = map_.along(axis % map_.rank, size)
     if found is None:
-        raise Refused("kept.wrong-axis", f"its map varies along other axes than the channels of {linear.node.op_type} '{label(linear.node)}'")
+        raise Refused(
+            "kept.wrong-axis", f"its map varies along other axes than the channels of {linear.node.op_type} '{label(linear.node)}'"
+        )
     return found

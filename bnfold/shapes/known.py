@@ -107,8 +107,23 @@ class Shapes:
 
 # Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's type but for OTHER.
 MOVING = frozenset({"Reshape", "Expand", "Tile", "Gather", "Slice", "Squeeze", "Unsqueeze", "Split", "Pad", "Resize", "Upsample", "Pow"})
-OTHER = frozenset({"Cast", "CastLike", "Shape", "Equal", "Greater", "Less", "And", "Or", "Not", "Where", "ConstantOfShape", "QuantizeLinear",
-                   "DequantizeLinear"})
+OTHER = frozenset(
+    {
+        "Cast",
+        "CastLike",
+        "Shape",
+        "Equal",
+        "Greater",
+        "Less",
+        "And",
+        "Or",
+        "Not",
+        "Where",
+        "ConstantOfShape",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    }
+)
 TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal", "Einsum"}) - MOVING - OTHER
 _TYPE_SEARCH = 200  # values looked at to find a type
 

@@ -147,8 +147,8 @@ def _split(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if x is None:
         return [None]
     axis = attribute(node, "axis", 0) % len(x)
-    sizes = split_sizes(s, node, x[axis])
-    return [(*x[:axis], size if size is not None else s.symbol(), *x[axis + 1:]) for size in sizes or [None] * len(node.outputs)]
+    sizes: Sequence[int | None] | None = split_sizes(s, node, x[axis])
+    return [(*x[:axis], size if size is not None else s.symbol(), *x[axis + 1 :]) for size in sizes or [None] * len(node.outputs)]
 
 
 def _slice(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -156,7 +156,9 @@ def _slice(s: Asker, node: ir.Node, inputs: Given) -> Given:
     cuts = slices_of(s, node, len(x)) if x is not None else None
     if x is None or cuts is None:
         return [None if x is None else tuple(s.symbol() for _ in x)]
-    return [tuple(d if cut == slice(None) else len(range(d)[cut]) if isinstance(d, int) else s.symbol() for d, cut in zip(x, cuts, strict=True))]
+    return [
+        tuple(d if cut == slice(None) else len(range(d)[cut]) if isinstance(d, int) else s.symbol() for d, cut in zip(x, cuts, strict=True))
+    ]
 
 
 def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -164,7 +166,7 @@ def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if x is None or indices is None:
         return [None]
     axis = attribute(node, "axis", 0) % len(x)
-    return [(*x[:axis], *indices, *x[axis + 1:])]
+    return [(*x[:axis], *indices, *x[axis + 1 :])]
 
 
 def _pad(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -184,7 +186,7 @@ def _reduce(s: Asker, node: ir.Node, inputs: Given) -> Given:
     axes = axes_of(s, node, len(x))
     if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         return [None]
-    gone = set(range(len(x)) if not axes else axes)
+    gone = set(axes or range(len(x)))
     if attribute(node, "keepdims", 1):
         return [tuple(1 if k in gone else d for k, d in enumerate(x))]
     return [tuple(d for k, d in enumerate(x) if k not in gone)]
@@ -218,7 +220,7 @@ def _constant(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _shape_of(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    return [None if x is None else (len(x[attribute(node, "start", 0):attribute(node, "end")]),)]
+    return [None if x is None else (len(x[attribute(node, "start", 0) : attribute(node, "end")]),)]
 
 
 def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -228,17 +230,84 @@ def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ["Identity", "Dropout", "Cast", "CastLike", "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish",
-         "Tanh", "Softplus", "Softsign", "Mish", "Gelu", "Swish", "Clip", "Neg", "Abs", "Sqrt", "Exp", "Log", "Erf", "Reciprocal", "Floor", "Ceil",
-         "Round", "Softmax", "LogSoftmax", "LRN", "InstanceNormalization", "GroupNormalization", "LayerNormalization", "ThresholdedRelu",
-         "LpNormalization", "MeanVarianceNormalization", "Sign", "Not", "CumSum", "QuantizeLinear"], same),
-    **dict.fromkeys(["Add", "Sub", "Mul", "Div", "Pow", "Where", "Sum", "Max", "Min", "Mean", "Equal", "Greater", "Less", "And", "Or", "Mod"], broadcast),
+        [
+            "Identity",
+            "Dropout",
+            "Cast",
+            "CastLike",
+            "Relu",
+            "LeakyRelu",
+            "PRelu",
+            "Elu",
+            "Selu",
+            "Celu",
+            "Sigmoid",
+            "HardSigmoid",
+            "HardSwish",
+            "Tanh",
+            "Softplus",
+            "Softsign",
+            "Mish",
+            "Gelu",
+            "Swish",
+            "Clip",
+            "Neg",
+            "Abs",
+            "Sqrt",
+            "Exp",
+            "Log",
+            "Erf",
+            "Reciprocal",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Softmax",
+            "LogSoftmax",
+            "LRN",
+            "InstanceNormalization",
+            "GroupNormalization",
+            "LayerNormalization",
+            "ThresholdedRelu",
+            "LpNormalization",
+            "MeanVarianceNormalization",
+            "Sign",
+            "Not",
+            "CumSum",
+            "QuantizeLinear",
+        ],
+        same,
+    ),
+    **dict.fromkeys(
+        ["Add", "Sub", "Mul", "Div", "Pow", "Where", "Sum", "Max", "Min", "Mean", "Equal", "Greater", "Less", "And", "Or", "Mod"], broadcast
+    ),
     **dict.fromkeys(["MaxPool", "AveragePool", "LpPool"], pool),
     **dict.fromkeys(["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], global_pool),
-    **dict.fromkeys(["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceL1", "ReduceSumSquare"], _reduce),
-    "BatchNormalization": _batch_norm, "Conv": conv, "ConvTranspose": conv_transpose, "Gemm": _gemm, "MatMul": _matmul,
-    "Transpose": _transpose, "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat,
-    "Split": _split, "Slice": _slice, "Gather": _gather, "Pad": _pad, "Resize": resize, "Upsample": resize, "Expand": _expand, "Tile": _tile,
-    "DepthToSpace": _depth_to_space, "SpaceToDepth": _depth_to_space, "Constant": _constant, "Shape": _shape_of,
-    "ConstantOfShape": _constant_of_shape, "DequantizeLinear": same,
+    **dict.fromkeys(
+        ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceL1", "ReduceSumSquare"], _reduce
+    ),
+    "BatchNormalization": _batch_norm,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Concat": _concat,
+    "Split": _split,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Pad": _pad,
+    "Resize": resize,
+    "Upsample": resize,
+    "Expand": _expand,
+    "Tile": _tile,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _depth_to_space,
+    "Constant": _constant,
+    "Shape": _shape_of,
+    "ConstantOfShape": _constant_of_shape,
+    "DequantizeLinear": same,
 }

@@ -60,9 +60,9 @@ def _grown(s: Asker, node: ir.Node, x: Shape | None, w: Shape, k: int) -> Dim:
     if not isinstance(size, int) or not isinstance(kernel, int):
         return s.symbol()
     if attribute(node, "auto_pad", "NOTSET").startswith("SAME"):
-        return size * strides[k]
+        return int(size * strides[k])
     extra = list(attribute(node, "output_padding") or [0] * rank)
-    return strides[k] * (size - 1) + extra[k] + (kernel - 1) * dilations[k] + 1 - pads[k] - pads[k + rank]
+    return int(strides[k] * (size - 1) + extra[k] + (kernel - 1) * dilations[k] + 1 - pads[k] - pads[k + rank])
 
 
 def pool(s: Asker, node: ir.Node, inputs: Given) -> Given:
