@@ -41,11 +41,18 @@ def is_float(dtype: ir.DataType | None) -> bool:
 class Constants:
     """Constants of one model. Answers are remembered; `forget` them after the graph has changed under a value."""
 
-    def __init__(self, model: ir.Model, freeze_initializers: bool = False, shapes: Callable[[ir.Value], Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        freeze_initializers: bool = False,
+        shapes: Callable[[ir.Value], Any] | None = None,
+        dtypes: Callable[[ir.Value], ir.DataType | None] | None = None,
+    ) -> None:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
         self._arrays: dict[ir.Value, np.ndarray | None] = {}
         self._shape_of = shapes or (lambda value: None)
+        self._dtype_of = dtypes or (lambda value: value.dtype)
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
         """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over it."""
@@ -134,7 +141,8 @@ class Constants:
             return nothing
         if is_op(node, "CastLike"):
             like = node.inputs[1]
-            return nothing if like is None or like.dtype is None or inputs[0] is None else [_cast(inputs[0], like.dtype)]
+            dtype = None if like is None else self._dtype_of(like)
+            return nothing if dtype is None or inputs[0] is None else [_cast(inputs[0], dtype)]
         if is_op(node, "Cast") and inputs[0] is not None:
             return [_cast(inputs[0], ir.DataType(attribute(node, "to")))]
         return _run(node, inputs, opset(self._model, node.graph)) or nothing

@@ -10,7 +10,7 @@ from ..graph import GraphLike, function_graphs, ir, is_op, label
 from ..shapes import Shapes
 from . import commute
 from .affine import Affine
-from .linear import Linear
+from .linear import Linear, check_bias
 from .passing import Choices, Site
 from .push import VALUE_BLIND, Hold, Push, Recast, World, channels_of, with_choices
 from .ranges import check_range
@@ -144,9 +144,7 @@ def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
         if vector.shifts:
             raise Refused("kept.shift-does-not-pass", f"{node.op_type} '{label(node)}' has no bias that could hold a shift")
     else:
-        bias = node.inputs[linear.bias] if len(node.inputs) > linear.bias else None
-        if bias is not None and shapes.constants.tensor(bias) is None:
-            raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
+        check_bias(linear, shapes)
     if linear.quantized is not None:
         _check_quantized(linear, vector)
     else:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, graphs, ir, is_op, label, source_text, uncollected
+from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
@@ -30,6 +30,7 @@ from .reasons import CODES, Refused
 from .recognise import Reading
 from .weights import settle
 
+BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
 # Refusals of the forward push that say more than what the backward push met.
 _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
@@ -85,7 +86,7 @@ class Engine:
         """Fold every graph; returns the plan."""
         for graph in list(graphs(self.model)):
             self._fold_graph(graph)
-        if self.options.simplify_leftovers:
+        if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
             self._simplify()
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
@@ -213,7 +214,7 @@ class Engine:
 
     def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
-        if not is_op(node, "BatchNormalization") or not reading.map.scales:
+        if not is_op(node, "BatchNormalization") or not reading.map.scales or opset(self.model, node.graph) < BROADCASTING:
             return False
         try:
             plan = backward(world, node, reading, reading.map.scale_only())

@@ -6,10 +6,10 @@ import heapq
 
 import numpy as np
 
-from ..graph import ir, is_op, label
+from ..graph import ir, is_op, label, opset
 from . import commute
 from .affine import Affine
-from .linear import Linear
+from .linear import Linear, check_bias
 from .passing import Choices, Site
 from .push import VALUE_BLIND, Hold, Push, World, channels_of, with_choices
 from .reasons import Refused
@@ -90,6 +90,8 @@ class _Forward:
         if vector.shifts:
             self._check_shift(user, linear, vector)
             if linear.bias is None:
+                if opset(self.world.model, user.graph) < 7:
+                    raise Refused("kept.would-add-nodes", "an Add behind it would not broadcast in this opset")
                 add = linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift) * linear.after.scale
         self.push.holds.append(Hold(linear, vector, add))
 
@@ -97,9 +99,7 @@ class _Forward:
         if not linear.every_tap_real:
             what = "pads" if user.op_type != "ConvTranspose" else "reaches over the edges of its input"
             raise Refused("kept.padding-with-shift", f"{user.op_type} '{label(user)}' after it {what}, and the shift is not zero")
-        bias = user.inputs[linear.bias] if linear.bias is not None and len(user.inputs) > linear.bias else None
-        if bias is not None and self.world.shapes.constants.tensor(bias) is None:
-            raise Refused("kept.bias-not-constant", f"the bias of {user.op_type} '{label(user)}' is computed or fed at run time")
+        check_bias(linear, self.world.shapes)
         growth = amplification(self.reading, vector)
         if growth > CONDITION_LIMIT:
             raise Refused(

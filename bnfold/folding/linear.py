@@ -170,6 +170,27 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     return scale if fits else None
 
 
+def check_bias(linear: Linear, shapes: Shapes) -> None:
+    """A bias that is there must be a constant (Refused), and fit the weight (Malformed)."""
+    node, index = linear.node, linear.bias
+    value = node.inputs[index] if index is not None and len(node.inputs) > index else None
+    if value is None:
+        return
+    stored = shapes.constants.tensor(value)
+    if stored is None:
+        raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
+    shape = _sizes(stored)
+    fits = (
+        shape == (linear.outs,) if node.op_type != "Gemm" else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
+    )
+    if not fits:
+        raise Malformed(
+            f"{node.op_type} '{label(node)}' has a bias of shape {list(shape)}",
+            where=source_text(node) or None,
+            expected=f"a bias of {linear.outs} channels",
+        )
+
+
 def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:
     """The constant weight of a node, and the DequantizeLinear that it comes from, if any."""
     value = node.inputs[index] if len(node.inputs) > index else None

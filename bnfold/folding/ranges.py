@@ -1,8 +1,8 @@
 """Does a folded weight keep its digits in the type that it is stored in?
 
-A factor of ordinary size cannot lose anything that float32 holds, so weights are read only where that is not evident: in half precision,
-and for factors of extraordinary size. What slips through (weights themselves near the edge of their type) is found by the writer, which
-refuses to round a finite value to infinity.
+A factor of ordinary size cannot lose anything that float32 holds, so large weights are read only where that is not evident: in half
+precision, and for factors of extraordinary size. What slips through (large weights themselves near the edge of their type) is found by
+the writer, which refuses to round a finite value to infinity.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .linear import Linear
 from .reasons import Refused
 
 _ORDINARY = 2.0**16
+_SMALL = 1 << 18  # elements that are looked at in any case
 
 
 def check_range(linear: Linear, after: Affine) -> None:
@@ -22,7 +23,7 @@ def check_range(linear: Linear, after: Affine) -> None:
     dtype = linear.store
     size = np.abs(after.scale[after.scale != 0])
     wide = dtype != ir.DataType.FLOAT16 and (not size.size or (size.max() <= _ORDINARY and size.min() >= 1 / _ORDINARY))
-    if wide and np.abs(after.shift).max(initial=0.0) <= 1e30:
+    if wide and np.prod(linear.view) > _SMALL and np.abs(after.shift).max(initial=0.0) <= 1e30:
         return
     largest, smallest, rounding = limits(dtype)
     peak = row_peaks(linear)

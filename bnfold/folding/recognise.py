@@ -59,13 +59,15 @@ def _non_finite(reading: Reading) -> str:
 
 def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
     _check_inference(node, opset(model, node.graph))
-    x = node.inputs[0]
+    x = node.inputs[0] if node.inputs else None
     if len(node.inputs) < 5 or any(v is None for v in node.inputs[:5]):
         raise Malformed(
             f"BatchNormalization '{label(node)}' has {sum(v is not None for v in node.inputs)} inputs",
             where=source_text(node) or None,
             expected="five: X, scale, B, mean and var",
         )
+    if shapes.constants.tensor(x) is not None:
+        raise Refused("kept.no-linear-neighbour", "its input is a constant")
     vectors = [_parameter(shapes, v) for v in node.inputs[1:5]]
     sizes = {v.size for v in vectors}
     channels = shapes.dim(x, 1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import tensor
 from ..errors import Unsupported
-from ..graph import ir, label
+from ..graph import ir, label, opset
 from ..shapes import Shapes
 from .affine import Float
 from .edit import Editor
@@ -136,6 +136,8 @@ def _settle_gemm(
     base = np.zeros(()) if stored is None or linear.beta == 0 else linear.beta * stored.numpy().astype(np.float64)
     column = (-1, 1) if linear.y_axis == 0 else (-1,)
     values = scale.reshape(column) * (base + np.reshape(reach, column if np.ndim(reach) else ())) + shift.reshape(column)
+    if opset(editor.model, node.graph) < 7:  # before, a bias broadcast only when told so
+        node.attributes["broadcast"] = ir.AttrInt64("broadcast", 1)
     if "beta" in node.attributes:
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     linear.beta = 1.0

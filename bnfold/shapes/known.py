@@ -24,7 +24,7 @@ class Shapes:
         self._known: dict[ir.Value, Shape | None] = {}
         self._symbols = 0
         self._derived = False
-        self.constants = Constants(model, freeze_initializers, self._so_far)
+        self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
 
     def of(self, value: ir.Value | None) -> Shape | None:
         """The shape of a value, or None where not even its rank is known."""
