@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparison import Comparison, Side, VerifyOptions
+from .comparison import Check, Comparison, Side, VerifyOptions
 from .errors import Malformed, NotEquivalent
 from .job import Job, Say, Watch, silent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
@@ -145,6 +145,13 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         left = _side(reference, Path(folder) / "reference.onnx", stack)
         right = _side(candidate, Path(folder) / "candidate.onnx", stack)
         return compared(left, right, options, _heard(say))
+
+
+def selftest(say: Say = silent) -> list[Check]:
+    """Do this machine's libraries compute what they should?"""
+    from .verifying import selftest as tested
+
+    return tested(_heard(say))
 
 
 def _heard(say: Say) -> Callable[[str, float], None]:
