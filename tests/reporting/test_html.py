@@ -18,6 +18,7 @@ import pytest
 import bnfold
 from bnfold import pipeline
 from bnfold.errors import Malformed
+from bnfold.job import Job
 from bnfold.reporting import html
 from bnfold.reporting import json as documents
 
@@ -28,7 +29,7 @@ CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chro
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    result = pipeline.fold_file(pipeline.Job(path, detail=True))
+    result = pipeline.fold_file(Job(path, detail=True))
     return json.loads(documents.text(documents.document("fold", 0, **documents.of_fold(result))))  # type: ignore[no-any-return]
 
 
@@ -136,7 +137,7 @@ def long_net(blocks: int) -> onnx.ModelProto:
 
 def test_a_thousand_nodes_are_quick(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(long_net(250).SerializeToString())
-    planned = pipeline.plan(pipeline.Job(tmp_path / "net.onnx", detail=True))
+    planned = pipeline.plan(Job(tmp_path / "net.onnx", detail=True))
     document = documents.plain(documents.document("inspect", 0, **documents.of_fold(planned, dry_run=True)))
     started = time.perf_counter()
     text = html.page(document)
