@@ -114,7 +114,11 @@ class ProviderResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Truthy when the two models are numerically the same; carries every figure."""
+    """Truthy when the two models are numerically the same; carries every figure.
+
+    folds  every folded value on its own, computed by the candidate from true inputs in float64: `noise` is its error over what rounding
+           the folded weights can do
+    """
 
     equivalent: bool
     providers: tuple[ProviderResult, ...]
@@ -126,6 +130,7 @@ class Comparison:
     divergence: Divergence | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    folds: tuple[Figures, ...] = ()
     environment: tuple[tuple[str, str], ...] = field(default=())
     seconds: float = 0.0
 

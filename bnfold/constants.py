@@ -23,9 +23,12 @@ LIMIT = 1 << 22  # elements of a constant that is evaluated
 _DEPTH = 200  # nodes of one constant subgraph
 
 DETERMINISTIC = frozenset(
-    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm Greater "
-    "Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum Relu Reshape Round ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
+    """
+    Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm
+    Greater Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum Relu Reshape Round ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
+    Unsqueeze Where
+    """.split()  # noqa: SIM905  (a table of words reads better than a list of quotes)
 )
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -144,7 +147,7 @@ class Constants:
         if shape is None:
             return None
         if is_op(node, "Shape"):
-            shape = shape[attribute(node, "start", 0):attribute(node, "end")]
+            shape = shape[attribute(node, "start", 0) : attribute(node, "end")]
         if not all(isinstance(d, int) for d in shape):
             return None
         return [np.array(shape, np.int64) if is_op(node, "Shape") else np.array(math.prod(shape), np.int64)]
@@ -194,8 +197,12 @@ def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[n
     proto.input.extend(names)
     outputs = [f"o{k}" for k in range(len(node.outputs))]
     proto.output.extend(outputs)
-    graph = helper.make_graph([proto], "constant", [helper.make_empty_tensor_value_info(n) for n in names if n],
-                              [helper.make_empty_tensor_value_info(n) for n in outputs])
+    graph = helper.make_graph(
+        [proto],
+        "constant",
+        [helper.make_empty_tensor_value_info(n) for n in names if n],
+        [helper.make_empty_tensor_value_info(n) for n in outputs],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
     try:
         with np.errstate(all="ignore"):
@@ -212,7 +219,9 @@ def _grown(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
         start, stop, step = (float(np.asarray(a).reshape(-1)[0]) for a in inputs if a is not None)
         return abs((stop - start) / step) if step else math.inf
     if is_op(node, "OneHot", "Pad"):
-        return 0.0 if first is not None and first.size < 4096 and all(a is None or np.all(np.abs(a) < 4096) for a in inputs[1:2]) else math.inf
+        return (
+            0.0 if first is not None and first.size < 4096 and all(a is None or np.all(np.abs(a) < 4096) for a in inputs[1:2]) else math.inf
+        )
     if size is None or size.dtype.kind not in "iu" or np.any(size < 0):
         return math.inf
     wanted = float(np.prod(size.astype(np.float64)))
@@ -247,7 +256,9 @@ def _identity(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _R
 
 
 _VIEWS: dict[str, Callable[[ir.Node, tuple[int, ...], Constants], _Rearranged]] = {
-    "Identity": _identity, "Transpose": _transpose, "Reshape": _reshape,
+    "Identity": _identity,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
 }
 
 

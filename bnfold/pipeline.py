@@ -6,7 +6,7 @@
     compare       two models -> Comparison
 
 Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays behind.
-Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again.
+Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again; under `strict` it is an error.
 Rule 3: rooms are imported when they are entered, so that an answer that needs none of them is quick.
 """
 
@@ -25,12 +25,13 @@ from .comparison import Comparison, Side, VerifyOptions
 from .errors import Malformed, NotEquivalent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
-from .withdrawal import Withdrawn, settle
+from .withdrawal import ROUNDS, Withdrawn, settle
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+    from .detail import Detail
     from .writing import Written
 
 Say = Callable[[str], None]
@@ -42,7 +43,8 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done."""
+    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done.
+    `detail` looks closely, for pictures."""
 
     source: Any
     weights: Path | None = None
@@ -53,6 +55,7 @@ class Job:
     external_data: bool = False
     keep_failed: bool = False
     say: Say = _silent
+    detail: bool = False
 
     @property
     def target(self) -> Path:
@@ -104,7 +107,7 @@ def plan(job: Job) -> FoldResult:
     watch.lap("read")
     made = planned(loaded, job.fold)
     watch.lap("plan")
-    return replace(made, seconds=watch.laps)
+    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
 
 
 def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
@@ -123,7 +126,7 @@ def fold_file(job: Job) -> FoldResult:
     with ExitStack() as stack:
         work = _Work(job, loaded, watch, stack)
         try:
-            done = settle(work.attempt)
+            done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
             error.where = job.target if error.where is None else error.where
             if job.keep_failed:
@@ -221,19 +224,23 @@ class _Work:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
         self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
         model, made = self._folded(withdrawn)
+        unchanged = not made.folded and not made.merged
+        if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
+            model = self.loaded.model
         written = self._write(model)
         if self.job.verify is None:
-            return _Attempt(model, made, written, None, unchanged=not made.folded)
-        if not made.folded:
-            self._check_unchanged(model, written)
-            return _Attempt(model, made, written, None, unchanged=True)
-        return _Attempt(model, made, written, self._verified(model, written), unchanged=False)
+            return _Attempt(model, made, written, None, unchanged)
+        if unchanged:
+            self._check_unchanged(written)
+            return _Attempt(model, made, written, None, unchanged)
+        return _Attempt(model, made, written, self._verified(model, written), unchanged)
 
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
         origin = origin_of(self.loaded)
         before, after = census(self.loaded.model, origin.size), census(done.model, done.written.size)
-        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged, self.watch.laps)
+        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
+                          _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
 
     def keep_failed(self) -> Path:
         """The fold with everything in, unverified, under a name that says so."""
@@ -273,12 +280,21 @@ class _Work:
             self._reference = _side(self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack)
         return self._reference
 
-    def _check_unchanged(self, model: ir.Model, written: Written) -> None:
+    def _check_unchanged(self, written: Written) -> None:
         from .sameness import difference
 
         self.job.say("checking what was written")
-        _check_same(difference(model, _reread(written)), self.job.target)
+        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
+
+
+def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:
+    if not job.detail:
+        return None
+    from .detail import detail
+
+    job.say("looking closely")
+    return detail(loaded.model, model, made)
 
 
 def _reread(written: Written) -> ir.Model:

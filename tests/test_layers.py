@@ -19,8 +19,8 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
     ("wire", "tensor", "graph"),
-    ("constants", "outcome", "sameness", "withdrawal"),
-    ("shapes",),
+    ("constants", "detail", "sameness", "withdrawal"),
+    ("outcome", "shapes"),
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,

@@ -34,9 +34,10 @@ class Screen:
         """Results, on stdout."""
         if self.shows_results:
             console = _console(sys.stdout)
-            for renderable in renderables:
-                console.print(renderable)
-            flush()
+            with console.capture() as captured:
+                for renderable in renderables:
+                    console.print(renderable)
+            write(captured.get())
 
     def warn(self, text: str) -> None:
         """Something the user should know, on stderr."""
@@ -86,15 +87,10 @@ def tolerant() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def write_json(text: str) -> None:
-    """The JSON document, on stdout."""
-    sys.stdout.write(text + "\n")
-    flush()
-
-
-def flush() -> None:
-    """Flush stdout. A reader that left early (`| head`) is no error: what remains goes nowhere."""
+def write(text: str) -> None:
+    """Text on stdout. A reader that left early (`| head`) is no error: what remains goes nowhere."""
     try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

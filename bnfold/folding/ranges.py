@@ -34,8 +34,11 @@ def check_range(linear: Linear, after: Affine) -> None:
     reach = folded * np.prod(linear.view) / max(linear.outs, 1)
     lost = (folded > 0) & (folded < smallest) & (reach > rounding * np.abs(after.shift))
     if np.any(lost):
-        raise Refused("kept.overflow", f"the weights of {int(lost.sum())} channels of {where} would fall to {folded[lost].min():.3g}, "
-                                       f"below {smallest:.3g} where its type keeps all its digits")
+        raise Refused(
+            "kept.overflow",
+            f"the weights of {int(lost.sum())} channels of {where} would fall to {folded[lost].min():.3g}, "
+            f"below {smallest:.3g} where its type keeps all its digits",
+        )
 
 
 def row_peaks(linear: Linear) -> Float:
@@ -50,5 +53,5 @@ def limits(dtype: ir.DataType) -> tuple[float, float, float]:
     """(largest finite value, smallest normal value, half a unit of rounding) of a float type."""
     import ml_dtypes
 
-    info = ml_dtypes.finfo(dtype.numpy())
+    info = ml_dtypes.finfo(dtype.numpy())  # type: ignore[no-untyped-call]
     return float(info.max), float(info.smallest_normal), float(info.eps) / 2

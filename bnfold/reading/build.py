@@ -74,12 +74,19 @@ class Build:
             ir.Value(name=self._claim(n), shape=None if s is None else ir.Shape(list(s)), type=ir.TensorType(t))  # type: ignore[arg-type]
             for n, s, t in zip(names, shapes + [None] * (len(names) - len(shapes)), types, strict=True)
         ]
-        node = ir.node(op_type, list(inputs), {k: v for k, v in attributes.items() if v is not None}, domain=domain, outputs=values,
+        # ONNX stores float attributes as float32: rounded here, so that the model in memory is the one that is written
+        given = {k: float(np.float32(v)) if isinstance(v, float) else v for k, v in attributes.items() if v is not None}
+        node = ir.node(op_type, list(inputs), given, domain=domain, outputs=values,
                        name=self._claim_node(name))
         if where := source or self.source:
             node.metadata_props[SOURCE_KEY] = str(where)
         self.graph.append(node)
         return tuple(values) if many else values[0]
+
+    def rename(self, value: ir.Value, name: str) -> ir.Value:
+        """Give a value the name of what it turned out to be (the result of a layer is known once its last node is made)."""
+        value.name = self._claim(name)
+        return value
 
     def result(self, value: ir.Value) -> None:
         """Make a value a graph output, under its own name."""

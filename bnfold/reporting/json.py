@@ -11,6 +11,7 @@
      "batch_norms": {"folded", "kept"},
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
      "verification": what Comparison.as_dict gives, or null,
+     "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]}, "batch_norms", "ranges"},
      "seconds": {stage: seconds},
      "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
      "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
@@ -45,7 +46,7 @@ def document(command: str, code: int, **content: Any) -> dict[str, Any]:
 
 def text(document: dict[str, Any]) -> str:
     """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can), nothing that JSON lacks."""
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         "batch_norms": {"folded": folded, "kept": kept},
         "plan": asdict(plan),
         "verification": of_comparison(result.report),
+        **({"detail": asdict(result.detail)} if result.detail is not None else {}),
     }
 
 
@@ -110,16 +112,17 @@ def operators(before: Census, after: Census) -> list[dict[str, Any]]:
     return [{"op": op, "before": old.get(op, 0), "after": new.get(op, 0)} for op in {**old, **new}]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Lists, dicts, texts and numbers alone; what is not finite is None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else _number(value)
 
 
 def _number(value: Any) -> Any:
     """numpy scalars as Python numbers, paths as text."""
-    return _plain(value.item()) if hasattr(value, "item") else str(value)
+    return plain(value.item()) if hasattr(value, "item") else str(value)

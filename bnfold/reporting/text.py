@@ -28,7 +28,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     """A fold: what was in the model, what is in it now, what stays and why, what verification measured."""
     yield heading(result.origin, result.before)
     yield operators(result.before, result.after)
-    yield from plan(result.plan, verbose=verbose)
+    yield from plan(result.plan, verbose=verbose or dry_run)
     if result.report is not None:
         yield from comparison(result.report, verbose=verbose)
     elif not dry_run and result.plan.folded:

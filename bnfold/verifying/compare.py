@@ -13,19 +13,21 @@ type instead, for both models alike.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..comparison import Comparison, Figures, ProviderResult, Side, VerifyOptions
+from ..comparison import Comparison, Divergence, Figures, ProviderResult, Side, VerifyOptions
 from ..errors import UsageError
-from ..graph import ir
+from ..graph import graphs, ir
 from . import feeds as feeding
 from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
 from .environment import environment
 from .gate import Demands, Triple, judge
 from .interface import Interface, interface
 from .interpreter import CannotEvaluate
+from .localise import described, first_divergence
 from .numbers import storage_of
+from .steps import folded_by_us, judge_steps
 
 Progress = Callable[[str, float], None]
 
@@ -43,8 +45,10 @@ class Runs:
     truths: list[Values] = field(default_factory=list)
     references: list[Values] = field(default_factory=list)
     candidates: list[Values] = field(default_factory=list)
+    expected: list[Values] = field(default_factory=list)
     seconds: tuple[float, float] = (0.0, 0.0)
     opaque: dict[str, str] = field(default_factory=dict)
+    folds: list[Figures] = field(default_factory=list)
 
 
 class CandidateFails(Exception):
@@ -72,6 +76,7 @@ class Case:
         self.reference, self.candidate, self.options, self.face, self.tell = reference, candidate, options, face, tell
         self.notes: list[str] = list(face.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.half = stores_half(reference.model)
 
     def verdict(self) -> Comparison:
         """Run, judge, and localise where the gate fails."""
@@ -88,11 +93,12 @@ class Case:
             self.extend(runs, MORE_SAMPLES)
             figures = self.judged(runs)
         result = self._provider_result("cpu", runs, figures)
-        from .localise import first_divergence
-
-        divergence = None if result.passed else first_divergence(self, runs, figures)
-        reason = "" if result.passed else next(f"{f.value}: {f.reason}" for f in figures if not f.passed)
-        return self._comparison((result,), divergence, reason)
+        wrong = [f for f in runs.folds if not f.passed]
+        failed = [*wrong, *(f for f in figures if not f.passed)]
+        divergence = None
+        if failed:
+            divergence = described(self, wrong[0]) if wrong else first_divergence(self, runs, figures)
+        return self._comparison((result,), divergence, f"{failed[0].value}: {failed[0].reason}" if failed else "", runs.folds)
 
     # -- settle: an engine and shapes with which the reference runs
 
@@ -160,9 +166,14 @@ class Case:
     def complete(self, runs: Runs) -> None:
         """Truth and candidate on the feeds that have none yet."""
         self.tell("computing the truth in float64", 0.2)
+        if not runs.truths and folded_by_us(self.candidate.model):
+            self._by_steps(runs)
         with Truth(self.options.seed).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
+        if runs.engine.name == "onnxruntime" and self.half:
+            with Simulated(self.options.seed).open(self.reference) as runner:
+                runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
         self.tell("running the candidate", 0.7)
         try:
             with runs.engine.open(self.candidate) as runner:
@@ -171,6 +182,14 @@ class Case:
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
             raise CandidateFails(str(error)) from error
+
+    def _by_steps(self, runs: Runs) -> None:
+        """The truth for the first feed, with every fold judged on the way."""
+        feed = runs.feeds[0]
+        steps = judge_steps(self.reference.model, self.candidate.model, feed, self.options.seed, self.options.noise_limit)
+        runs.truths.append({**steps.outputs, **steps.given})
+        runs.opaque.update(steps.opaque)
+        runs.folds = steps.figures
 
     def extend(self, runs: Runs, more: int) -> None:
         """Further samples, as far as patience lasts."""
@@ -189,12 +208,12 @@ class Case:
 
     def figures(self, name: str, runs: Runs) -> Figures:
         """The figures of one value over all feeds."""
-        rows = zip(runs.truths, runs.references, runs.candidates, strict=True)
+        rows = zip(runs.truths, runs.references, runs.candidates, runs.expected or [{}] * len(runs.truths), strict=True)
         missing = next((who for row in zip(runs.references, runs.candidates, strict=True)
                         for who, values in zip(("reference", "candidate"), row, strict=True) if name not in values), None)
         if missing:
             raise UsageError(f"the {missing} has no value '{name}'")
-        triples = [Triple(t[name], r[name], c[name]) for t, r, c in rows]
+        triples = [Triple(t[name], r[name], c[name], e.get(name)) for t, r, c, e in rows]
         return judge(name, triples, self._kind(name, triples[0]), self._demands(name))
 
     def _kind(self, name: str, triple: Triple) -> ir.DataType:
@@ -218,12 +237,20 @@ class Case:
         error = max((f.candidate_error for f in figures), default=0.0)
         return ProviderResult(provider, runs.engine.name, tuple(figures), passed, noise, error, runs.seconds)
 
-    def _comparison(self, results: tuple[ProviderResult, ...], divergence: object, reason: str) -> Comparison:
-        passed = bool(results) and all(r.passed for r in results)
+    def _comparison(self, results: tuple[ProviderResult, ...], divergence: Divergence | None, reason: str,
+                    folds: Sequence[Figures] = ()) -> Comparison:
+        passed = bool(results) and all(r.passed for r in results) and all(f.passed for f in folds)
         inputs = tuple((name, "x".join(map(str, shape)) or "scalar") for name, shape in self.shapes.items())
         return Comparison(passed, results, max((r.noise for r in results), default=float("nan")),
                           max((r.max_error for r in results), default=float("nan")), "float64", self.options.seed, inputs,
-                          divergence, reason, tuple(self.notes), environment())  # type: ignore[arg-type]
+                          divergence, reason, tuple(self.notes), tuple(folds), environment())
+
+
+def stores_half(model: ir.Model) -> bool:
+    """Does a model hold weights of 16 bits or fewer?"""
+    kinds = {value.const_value.dtype for graph in graphs(model) if isinstance(graph, ir.Graph) for value in graph.initializers.values()
+             if value.const_value is not None}
+    return any(kind.is_floating_point() and kind.bitwidth <= 16 for kind in kinds)
 
 
 def _size(shape: tuple[int, ...]) -> int:

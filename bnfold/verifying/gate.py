@@ -5,8 +5,8 @@
     noise       RMS error of the candidate / max(RMS error of the reference, 1 rounding)
 
 The figure that counts is the largest noise over three kinds of groups: all elements, each sample, each channel. So a channel cannot hide
-behind its neighbours, nor a sample behind the others. A group of few elements has no error to speak of (two numbers say little about
-a spread), so its reference error is moderated by that of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
+behind its neighbours, nor a sample behind the others. A group of few elements says little about a spread, so both its errors are
+moderated by those of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
 
 A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below `limit` roundings always passes.
 What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer that differs.
@@ -25,17 +25,21 @@ from ..graph import ir
 from .numbers import rounding, tiny, widened
 
 FAINT = 2.0 ** -7
-PRIOR = 16.0
-PEAK = 8.0
+PRIOR = 256.0
 
 
 @dataclass(frozen=True)
 class Triple:
-    """One value of one sample: what float64 says, what the reference and the candidate computed."""
+    """One value of one sample: what float64 says, what the reference and the candidate computed.
+
+    expected  the reference with every node's result rounded to its storage type, where the engine does not do that: onnxruntime's CPU
+              provider runs half precision in float32, so its own error would say nothing about the type that the model is made for
+    """
 
     truth: np.ndarray
     reference: np.ndarray
     candidate: np.ndarray
+    expected: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class _Errors:
     """The errors of one sample in roundings, relative to each channel's magnitude."""
 
     def __init__(self, triple: Triple, kind: ir.DataType) -> None:
-        truth, reference, candidate = (widened(v) for v in (triple.truth, triple.reference, triple.candidate))
+        yardstick = triple.reference if triple.expected is None else triple.expected
+        truth, reference, candidate = (widened(v) for v in (triple.truth, yardstick, triple.candidate))
         if truth.shape != reference.shape:
             raise ValueError(f"float64 gives a shape of {truth.shape}, the model {reference.shape}")
         usable = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
@@ -134,23 +139,25 @@ def _noise(errors: Sequence[_Errors]) -> tuple[float, str]:
     total = samples.sum(axis=0)
     if not total[0]:
         return 1.0, ""
-    prior = total[1] / total[0]
     groups = [("", total[None]), ("in sample", samples)]
     if all(e.usable.ndim >= 2 and e.usable.shape[1] == errors[0].usable.shape[1] for e in errors):
         groups.append(("in channel", np.array([e.channels() for e in errors], np.float64).sum(axis=0).T))
     worst, where = 0.0, ""
     for words, sums in groups:
-        ratios = _ratios(sums, prior)
-        at = int(np.argmax(ratios)) if ratios.size else 0
-        if ratios.size and ratios[at] > worst:
-            worst, where = float(ratios[at]), f"{words} {at}" if words else ""
+        found = ratios(sums)
+        at = int(np.argmax(found)) if found.size else 0
+        if found.size and found[at] > worst:
+            worst, where = float(found[at]), f"{words} {at}" if words else ""
     return worst, where
 
 
-def _ratios(sums: np.ndarray, prior: float) -> np.ndarray:
-    count, reference, candidate = sums.T
-    own = np.sqrt((reference + PRIOR * prior) / (count + PRIOR))
-    return np.asarray(np.sqrt(candidate / np.maximum(count, 1)) / np.maximum(own, 1.0))
+def ratios(sums: np.ndarray) -> np.ndarray:
+    """Noise of each group, from rows of (count, sum of squares of the expected error, of the error found), both in roundings."""
+    total = sums.sum(axis=0)
+    count, expected, found = sums.T
+    mean = total[1:] / max(total[0], 1.0)
+    expected, found = ((v + PRIOR * m) / (count + PRIOR) for v, m in zip((expected, found), mean, strict=True))
+    return np.sqrt(np.asarray(found / np.maximum(expected, 1.0)))
 
 
 def _summary(name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str) -> Figures:

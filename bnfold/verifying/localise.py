@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..comparison import Divergence, Figures
 from ..graph import ir, label, source_text
 from ..source import FOLDED_KEY
-from .engines import REFUSALS, Truth
+from .engines import REFUSALS, Simulated, Truth
 from .gate import Triple, judge
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def _worst_sample(case: Case, runs: Runs, names: list[str]) -> int:
 def _single(runs: Runs, index: int) -> Runs:
     from .compare import Runs as Made
 
-    return Made(runs.engine, [runs.feeds[index]], [runs.truths[index]], [runs.references[index]], [runs.candidates[index]])
+    return Made(runs.engine, [runs.feeds[index]], [runs.truths[index]], [runs.references[index]], [runs.candidates[index]],
+                runs.expected[index:index + 1])
 
 
 def _verdicts(case: Case, runs: Runs, index: int, names: list[str]) -> list[Figures] | None:
@@ -75,12 +76,14 @@ def _verdicts(case: Case, runs: Runs, index: int, names: list[str]) -> list[Figu
             truth = runner.run(feed)
         with runs.engine.open(case.reference, names) as runner:
             reference = runner.run(feed)
+        with Simulated(case.options.seed).open(case.reference, names) as runner:
+            expected = runner.run(feed) if runs.expected else {}
         with runs.engine.open(case.candidate, names) as runner:
             candidate = runner.run(case.face.for_candidate(feed))
     except REFUSALS as error:
         case.notes.append(f"the first divergence could not be located: {error}")
         return None
-    triples = ((name, Triple(truth[name], reference[name], candidate[name])) for name in names)
+    triples = ((name, Triple(truth[name], reference[name], candidate[name], expected.get(name))) for name in names)
     return [judge(name, [t], case._kind(name, t), case._demands(name)) for name, t in triples]
 
 

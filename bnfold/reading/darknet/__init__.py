@@ -1,1 +1,43 @@
-"""darknet: cfg and weights."""
+"""darknet: cfg and weights.
+
+    sniff.py        does this content look like a cfg? (no imports, so that the command line stays quick)
+    cfg.py          the syntax of a cfg with all its quirks; lines are kept
+    schema.py       sections and their options: signatures are schemas, one binder reads them
+    ignored.py      options that inference has no use for, each with the reason
+    dialects.py     the forks, what only one of them has, and the choice between them
+    weights.py      header, arrays in file order, exact accounting of bytes
+    accounting.py   why a weights file does not fit, and what usually causes it
+    activations.py  the table of activations
+    layer.py        what a section's function works with: features, arrays, operators
+    sections/       one function per section
+    tree.py         the class hierarchy of [softmax] and [region]
+    heads.py        decoded boxes and scores
+    net.py          the walk over the sections
+    table.py        the table of sections for the README
+
+Rule 1: the file order of arrays is the order of `take` calls in a section's function, and visible nowhere else.
+Rule 2: a difference between the forks stands where it matters, as `layer.fork`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .sniff import sniff
+
+if TYPE_CHECKING:
+    from ...record import Loaded, ReadOptions
+
+__all__ = ["read", "sniff"]
+
+
+def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
+    """The complete, unfolded model of a cfg and its weights (or of seeded weights: `options.random_weights`).
+
+    Errors: Unreadable, Malformed and Mismatch for what is wrong with the files, Unsupported for what has no meaning in ONNX,
+    UsageError for options that contradict each other. `net.py` holds the walk.
+    """
+    from .net import load
+
+    return load(network, weights, options)

@@ -98,9 +98,9 @@ def _transposed_sizes(call: Any, size: tuple[int, ...], kernel: tuple[int, ...],
     auto, asked = call.get("auto_pad", "NOTSET"), call.get("output_shape")
     full = [s * (i - 1) + e + (k - 1) * d + 1 for s, i, e, k, d in zip(strides, size, extra, kernel, dilations, strict=True)]
     if asked or auto in ("SAME_UPPER", "SAME_LOWER"):
-        out = tuple(asked)[-n:] if asked else tuple(i * s for i, s in zip(size, strides, strict=True))
+        out = tuple(asked)[-n:] if asked else tuple(min(i * s, f) for i, s, f in zip(size, strides, full, strict=True))
         total = [max(f - o, 0) for f, o in zip(full, out, strict=True)]
-        return tuple(t - t // 2 if auto == "SAME_LOWER" else t // 2 for t in total), out
+        return tuple(t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total), out
     pads = tuple(call.get("pads") or (0,) * 2 * n) if auto != "VALID" else (0,) * 2 * n
     return pads[:n], tuple(f - a - b for f, a, b in zip(full, pads[:n], pads[n:], strict=True))
 

@@ -1,0 +1,99 @@
+"""The class hierarchy of [softmax] and [region] (`tree=9k.tree`): a line per class, its name and the line of its parent (-1: none).
+
+Classes with one parent that stand together are siblings; a softmax runs among siblings alone. In ONNX: siblings are gathered into
+the rows of a matrix, padded with the lowest number, and taken out again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import Malformed, Mismatch, Unreadable, Unsupported
+from ...graph import ir
+from .cfg import atoi
+from .layer import Layer, dims_of
+
+LIMIT = 16 << 20  # bytes of a tree file, and numbers in the matrix
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Parents by class (-1: none), and the sizes of the runs of siblings."""
+
+    parents: np.ndarray
+    groups: np.ndarray
+
+
+def read(layer: Layer, file: str, classes: int) -> Tree:
+    """The tree that a section names, looked for beside the cfg. Errors: Unreadable, Malformed, Mismatch with the line of the option."""
+    where = layer.at("tree")
+    path = _beside(layer.net.path, file)
+    if path is None:
+        raise Unreadable(f"'{file[:200]}' is not there", where=where, expected="the file of the class hierarchy",
+                         way_out=f"put it beside {layer.net.file}")
+    data = path.read_bytes()[:LIMIT + 1]
+    if len(data) > LIMIT:
+        raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
+    layer.net.files.append(path)
+    parents = np.array([_parent(line, number, path) for number, line in enumerate(data.decode("latin-1").splitlines())], np.int64)
+    if len(parents) != classes:
+        raise Mismatch(f"{path.name} has {len(parents):,} classes", where=where, expected=f"{classes:,}, as the layer has")
+    starts = np.flatnonzero(np.diff(parents, prepend=-2))
+    return Tree(parents, np.diff(starts, append=len(parents)))
+
+
+def _beside(cfg: Path, file: str) -> Path | None:
+    """The file relative to the cfg's folder, by its name alone in that folder, or as darknet finds it: relative to where we are."""
+    return next((p for p in (cfg.parent / file, cfg.parent / Path(file).name, Path(file)) if p.is_file()), None)
+
+
+def _parent(line: str, number: int, path: Path) -> int:
+    words = line.split()
+    parent = atoi(words[1])[0] if len(words) > 1 else -1
+    if parent >= number:
+        raise Malformed(f"class {number} has the parent {parent}", where=f"{path}:{number + 1}",
+                        expected="a parent on an earlier line, or -1")
+    return max(parent, -1)
+
+
+def softmax(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
+    """The softmax among siblings over the last axis of x."""
+    classes, groups, widest = len(tree.parents), len(tree.groups), int(tree.groups.max())
+    if groups * widest > LIMIT:
+        raise Unsupported(f"a tree of {groups:,} groups of up to {widest:,} classes")
+    slots = np.arange(widest)[None, :] < tree.groups[:, None]
+    table = np.full((groups, widest), classes, np.int64)
+    table[slots] = np.arange(classes)
+    dims = dims_of(x)
+    axis = len(dims) - 1
+    padded = layer.op("Pad", x, layer.ints([0] * axis + [0] + [0] * axis + [1]), layer.scalar(LOWEST), shape=[*dims[:-1], classes + 1])
+    rows = layer.op("Gather", padded, layer.constant("siblings", table), axis=axis, shape=[*dims[:-1], groups, widest])
+    shares = layer.op("Softmax", rows, axis=-1)
+    flat = layer.reshape(shares, [0] * axis + [groups * widest])
+    return layer.op("Gather", flat, layer.constant("places", np.flatnonzero(slots)), axis=axis, shape=dims)
+
+
+def multiplied(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
+    """Every class's share times those of its ancestors, over the last axis."""
+    dims = dims_of(x)
+    axis, classes = len(dims) - 1, len(tree.parents)
+    above = layer.constant("parents", np.where(tree.parents < 0, classes, tree.parents))
+    product = x
+    for _ in range(_depth(tree.parents)):
+        padded = layer.op("Pad", product, layer.ints([0] * axis + [0] + [0] * axis + [1]), layer.scalar(1), shape=[*dims[:-1], classes + 1])
+        product = layer.op("Mul", x, layer.op("Gather", padded, above, axis=axis, shape=dims))
+    return product
+
+
+def _depth(parents: np.ndarray) -> int:
+    """The most ancestors that a class has. Errors: Unsupported for a chain of absurd length."""
+    depth = np.zeros(len(parents), np.int64)
+    for child, parent in enumerate(parents):
+        depth[child] = depth[parent] + 1 if parent >= 0 else 0
+    if len(depth) and depth.max() > 100:
+        raise Unsupported(f"a class hierarchy of {depth.max():,} levels", expected="at most 100")
+    return int(depth.max(initial=0))
