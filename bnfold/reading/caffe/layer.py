@@ -21,7 +21,7 @@ from ...record import Finding, ReadOptions
 from ...source import Source
 from ...tensor import Deferred
 from ..build import Build
-from .caffemodel import shown
+from .blob import shown
 from .schema import Node
 
 if TYPE_CHECKING:

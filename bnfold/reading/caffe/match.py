@@ -20,7 +20,7 @@ import numpy as np
 from ...errors import InputError, Mismatch
 from ...graph import ir
 from ...tensor import BLOCK, Deferred, Recipe
-from .caffemodel import Blob, Stored, shown
+from .blob import Blob, Stored, shown
 from .layer import Layer, Shape, Value, Wanted
 from .schema import Node
 

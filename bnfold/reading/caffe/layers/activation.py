@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ....tensor import from_array
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, along_channels, dims
 from ..registry import ENGINE, layer
 from ..schema import Node

@@ -18,7 +18,7 @@ import numpy as np
 
 from ....graph import ir
 from ....tensor import Recipe, array
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import Layer, Shape, Value, along_channels, dims
 from ..registry import ENGINE, FILLER, layer
 

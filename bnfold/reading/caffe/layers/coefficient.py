@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import Layer, Shape, Value, dims
 from ..registry import layer
 from ..schema import Node
