@@ -114,7 +114,11 @@ def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable
 
 def given(values: Mapping[str, Any]) -> list[Row]:
     """The rows of the options that were given."""
-    return [row for name, row in _ROWS.items() if values.get(name) not in (None, False, ())]
+    return [row for name, row in _ROWS.items() if _is_given(values.get(name))]
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != ()
 
 
 def check_format(format: str, values: Mapping[str, Any]) -> None:
@@ -134,7 +138,7 @@ def useless(values: Mapping[str, Any]) -> list[str]:
 
 def read_options(values: Mapping[str, Any]) -> ReadOptions:
     """What reading needs of a command's values."""
-    wanted = {k: values[k] for k in ReadOptions.__dataclass_fields__ if values.get(k) not in (None, False, ())}
+    wanted = {k: values[k] for k in ReadOptions.__dataclass_fields__ if _is_given(values.get(k))}
     return ReadOptions(**{**wanted, "input_shapes": shapes(values)})
 
 
