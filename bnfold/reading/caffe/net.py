@@ -17,7 +17,8 @@ from ...record import Finding, Loaded, ReadOptions
 from ...source import Source
 from ..build import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
-from .caffemodel import load, shown
+from .blob import shown
+from .caffemodel import load
 from .layer import Layer, Shape, Value
 from .match import Weights
 from .prototxt import Entry, Text, parse

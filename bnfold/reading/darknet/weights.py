@@ -187,6 +187,8 @@ def _blocks(count: int) -> Iterator[int]:
 
 def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
     """Rows of a matrix that is stored by columns: `tensor` is [columns][rows], the result has rows first, seen as `shape`."""
+    if isinstance(tensor, Missing):
+        return Missing(shape, tensor.where, tensor.why)
     columns, rows = tensor.shape.numpy()
     step = max(1, BLOCK // max(1, columns))
     return Recipe(FLOAT, shape, lambda: (tensor.numpy()[:, at:at + step].T for at in range(0, rows, step)))
@@ -195,6 +197,8 @@ def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
 def by_rows(tensor: ir.TensorProtocol, function: Callable[[np.ndarray], np.ndarray]) -> Recipe:
     """`function` of a tensor's rows (axis 0, the rest flat), a block of rows at a time, in the same shape."""
     shape = tensor.shape.numpy()
+    if isinstance(tensor, Missing):
+        return Missing(shape, tensor.where, tensor.why)
     width = max(1, math.prod(shape[1:]))
     step = max(1, BLOCK // width)
 

@@ -7,11 +7,10 @@ import math
 import numpy as np
 
 from ....tensor import from_array
-from ..caffemodel import shown
-from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
+from ..blob import shown
+from ..layer import BOOL, FLOAT, INT64, Layer, Value, along_channels, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
-from .normalization import along_channels
 
 
 def leaky(at: Layer, x: Value, slope: float) -> Value:
@@ -41,7 +40,7 @@ def prelu(at: Layer, x: Value, *, filler: Node | None = None, channel_shared: bo
         raise at.malformed(f"a bottom of shape {shown(shape)}", "at least two axes")
     if channel_shared:
         return at.op("PRelu", x, at.blob(0, "slope", (), filler=filler, default=0.25, view=(1,)))
-    return at.op("PRelu", x, at.blob(0, "slope", (shape[1],), filler=filler, default=0.25, view=along_channels(shape, shape[1])))
+    return at.op("PRelu", x, at.blob(0, "slope", (shape[1],), filler=filler, default=0.25, view=along_channels(shape)))
 
 
 @layer("ELU", param="elu_param", inplace=True)

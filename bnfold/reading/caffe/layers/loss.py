@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
 from ..registry import dropped, layer
 from .activation import affine

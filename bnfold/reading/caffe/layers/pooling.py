@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import FLOAT, INT64, Layer, Shape, Value, dims
 from ..registry import ENGINE, layer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import INT64, Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node

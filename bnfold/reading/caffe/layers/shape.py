@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import INT64, Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
