@@ -147,6 +147,14 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         return compared(left, right, options, _heard(say))
 
 
+def compare_with_opencv(network: Path, weights: Path | None, loaded: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
+    """Does the model that was read compute what OpenCV computes from the same files?"""
+    from .verifying import against_opencv
+
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
+        return against_opencv(network, weights, _side(loaded, Path(folder) / "converted.onnx", stack), options, _heard(say))
+
+
 def selftest(say: Say = silent) -> list[Check]:
     """Do this machine's libraries compute what they should?"""
     from .verifying import selftest as tested

@@ -28,6 +28,10 @@ class Source:
     type: str = ""
 
     def __str__(self) -> str:
+        """One text that UTF-8 can hold: a file name may carry bytes that no encoding knows, and protobuf takes UTF-8 alone."""
+        return self._text().encode("utf-8", "backslashreplace").decode()
+
+    def _text(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         if self.line is None:
             number = f"#{self.index}" if self.index is not None else ""

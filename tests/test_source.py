@@ -60,3 +60,7 @@ def test_a_number_that_no_file_has_is_text():
     """Python refuses to read 5,000 digits as a number."""
     text = f"net.cfg:{'9' * 5000}"
     assert parse(text) == Source(text)
+
+
+def test_a_file_name_that_no_encoding_knows_becomes_text() -> None:
+    assert str(Source("a\udcff.onnx", index=1, name="c", type="Conv")) == "a\\udcff.onnx#1 c (Conv)"
