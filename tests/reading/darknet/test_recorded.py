@@ -21,7 +21,8 @@ TOLERANCE = 1e-4  # of |got - want| / (|want| + deviation + 1e-3); the worst mea
 
 def drawn(net: dict) -> np.ndarray:
     """The floats of the weights file."""
-    values = np.random.Generator(np.random.Philox(key=[7, net["floats"]])).standard_normal(net["floats"], dtype=np.float32) * np.float32(0.5)
+    values = np.random.Generator(np.random.Philox(key=[7, net["floats"]])).standard_normal(net["floats"], dtype=np.float32)
+    values *= np.float32(0.5)
     for at, count in net["variances"]:
         values[at:at + count] = np.abs(values[at:at + count]) + np.float32(0.2)
     return values
@@ -33,7 +34,8 @@ def test_what_darknet_computes(name, tmp_path):
     for file, text in net["files"].items():
         (tmp_path / file).write_text(text)
     pjreddie = net["fork"] == "pjreddie"
-    loaded = load(tmp_path, net["cfg"], drawn(net), header(revision=0 if pjreddie else 5), dialect="pjreddie-cpu" if pjreddie else "alexeyab")
+    dialect = "pjreddie-cpu" if pjreddie else "alexeyab"
+    loaded = load(tmp_path, net["cfg"], drawn(net), header(revision=0 if pjreddie else 5), dialect=dialect)
     results = {int(node.outputs[0].name[:3]): node.outputs[0].name for node in loaded.model.graph if "/" not in node.outputs[0].name}
     wanted = {int(layer): want for layer, want in net["layers"].items() if int(layer) in results}
     assert wanted
