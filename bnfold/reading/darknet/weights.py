@@ -204,7 +204,7 @@ def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
 
 def by_rows(tensor: ir.TensorProtocol, function: Callable[[np.ndarray], np.ndarray]) -> Recipe:
     """`function` of a tensor's rows (axis 0, the rest flat), a block of rows at a time, in the same shape."""
-    shape = tensor.shape.numpy()
+    shape = tuple(tensor.shape.numpy())
     if isinstance(tensor, Missing):
         return Missing(shape, tensor.where, tensor.why)
     width = max(1, math.prod(shape[1:]))

@@ -20,8 +20,8 @@ from bnfold.record import ReadOptions
 from .nets import CONV, NET, floats, header, load
 
 QUIET = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-NUMBERS = st.sampled_from(["0", "1", "2", "3", "4", "7", "-1", "-2", "12", "80", "999999", "2147483647", "-2147483648", "1e9", ".5", "x", "",
-                           "1,2", "-1,-2", "0,0", "1,,2", "nan", "leaky", "mish", "relu6", "per_feature", "softmax", "9" * 20])
+NUMBERS = st.sampled_from(["0", "1", "2", "3", "4", "7", "-1", "-2", "12", "80", "999999", "2147483647", "-2147483648", "1e9", ".5", "x",
+                           "", "1,2", "-1,-2", "0,0", "1,,2", "nan", "leaky", "mish", "relu6", "per_feature", "softmax", "9" * 20])
 OPTIONS = sorted({option for row in SECTIONS.values() for option in row.parameters} | {"dontload", "dontloadscales", "numload", "jitter"})
 LINES = st.one_of(st.tuples(st.sampled_from(OPTIONS), NUMBERS).map("=".join), st.sampled_from([f"[{name}]" for name in SECTIONS]))
 
