@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .api import convert_file, fold, fold_file, load, save, to_onnx, verify
     from .comparison import Comparison
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
         WriteError,
     )
     from .outcome import FoldResult
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BnfoldError",

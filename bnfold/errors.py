@@ -45,7 +45,8 @@ class BnfoldError(Exception):
         super().__init__(found)
 
     def __str__(self) -> str:
-        place = f"{one_line(os.fspath(self.where) if isinstance(self.where, os.PathLike) else str(self.where))}: " if self.where is not None else ""
+        where = os.fspath(self.where) if isinstance(self.where, os.PathLike) else str(self.where)
+        place = f"{one_line(where)}: " if self.where is not None else ""
         return place + "; ".join(one_line(part) for part in (self.found, self.expected, self.way_out) if part)
 
 

@@ -21,6 +21,8 @@ from .record import Finding, Loaded, Plan
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from .detail import Detail
+
 ORIGIN_KEY = "bnfold.origin"
 WITHDRAWN = "kept.withdrawn"
 
@@ -72,6 +74,7 @@ class FoldResult:
     plan     every affine node: folded into what, or kept and why
     report   what verification measured; None where nothing was verified
     path     the written file; None where nothing was written
+    detail   what pictures need; None unless it was asked for
     unchanged  nothing was folded, and the written file holds the same model
     """
 
@@ -83,6 +86,7 @@ class FoldResult:
     report: Comparison | None = None
     path: Path | None = None
     unchanged: bool = False
+    detail: Detail | None = None
     seconds: tuple[tuple[str, float], ...] = field(default=())
 
 

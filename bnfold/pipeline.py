@@ -6,7 +6,7 @@
     compare       two models -> Comparison
 
 Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays behind.
-Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again.
+Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again; under `strict` it is an error.
 Rule 3: rooms are imported when they are entered, so that an answer that needs none of them is quick.
 """
 
@@ -14,59 +14,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparison import Comparison, Side, VerifyOptions
+from .comparison import Check, Comparison, Side, VerifyOptions
 from .errors import Malformed, NotEquivalent
+from .job import Job, Say, Watch, silent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
-from .withdrawal import Withdrawn, settle
+from .withdrawal import ROUNDS, Withdrawn, settle
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
+    from .detail import Detail
     from .writing import Written
-
-Say = Callable[[str], None]
-
-
-def _silent(_: str) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done."""
-
-    source: Any
-    weights: Path | None = None
-    out: Path | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-    fold: FoldOptions = field(default_factory=FoldOptions)
-    verify: VerifyOptions | None = field(default_factory=VerifyOptions)
-    external_data: bool = False
-    keep_failed: bool = False
-    say: Say = _silent
-
-    @property
-    def target(self) -> Path:
-        """Where the result goes."""
-        if self.out is not None:
-            return self.out
-        if isinstance(self.source, (str, os.PathLike)):
-            return default_target(Path(self.source))
-        return Path("model.folded.onnx")
-
-
-def default_target(model: Path) -> Path:
-    """`net.prototxt` -> `net.folded.onnx`, beside it."""
-    return model.with_name(f"{model.stem}.folded.onnx")
-
 
 def load(source: Any, weights: Path | None = None, options: ReadOptions | None = None) -> Loaded:
     """Read a model of any format. Under `strict` the reader's warnings are errors."""
@@ -97,13 +63,13 @@ def fold_model(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
 
 def plan(job: Job) -> FoldResult:
     """What would be folded, and what not. Nothing is written or verified."""
-    watch = _Watch()
+    watch = Watch()
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
     made = planned(loaded, job.fold)
     watch.lap("plan")
-    return replace(made, seconds=watch.laps)
+    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
 
 
 def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
@@ -115,14 +81,14 @@ def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
 
 def fold_file(job: Job) -> FoldResult:
     """Read, fold, write, verify, put in place. Raises NotEquivalent where no way of folding passes; then nothing is written."""
-    watch = _Watch()
+    watch = Watch()
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
     with ExitStack() as stack:
         work = _Work(job, loaded, watch, stack)
         try:
-            done = settle(work.attempt)
+            done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
             error.where = job.target if error.where is None else error.where
             if job.keep_failed:
@@ -139,7 +105,7 @@ def convert_file(job: Job) -> FoldResult:
     from .sameness import difference
     from .writing import write
 
-    watch = _Watch()
+    watch = Watch()
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
@@ -156,7 +122,22 @@ def convert_file(job: Job) -> FoldResult:
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
 
 
-def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = _silent) -> Comparison:
+def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
+    """Write a model as it is; nothing is verified."""
+    from .writing import write
+
+    with write(model, path, external_data=external_data) as written:
+        return written.commit()
+
+
+def to_onnx(model: ir.Model) -> onnx.ModelProto:
+    """A model as the message of the onnx package."""
+    from .writing import to_proto
+
+    return to_proto(model)
+
+
+def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
     """Are two models numerically the same?"""
     from .verifying import compare as compared
 
@@ -164,6 +145,13 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         left = _side(reference, Path(folder) / "reference.onnx", stack)
         right = _side(candidate, Path(folder) / "candidate.onnx", stack)
         return compared(left, right, options, _heard(say))
+
+
+def selftest(say: Say = silent) -> list[Check]:
+    """Do this machine's libraries compute what they should?"""
+    from .verifying import selftest as tested
+
+    return tested(_heard(say))
 
 
 def _heard(say: Say) -> Callable[[str, float], None]:
@@ -195,7 +183,7 @@ class _Work:
 
     job: Job
     loaded: Loaded
-    watch: _Watch
+    watch: Watch
     stack: ExitStack
     _reference: Side | None = None
     _taken_back: dict[str, Kept] = field(default_factory=dict)
@@ -205,19 +193,23 @@ class _Work:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
         self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
         model, made = self._folded(withdrawn)
+        unchanged = not made.folded and not made.merged
+        if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
+            model = self.loaded.model
         written = self._write(model)
         if self.job.verify is None:
-            return _Attempt(model, made, written, None, unchanged=not made.folded)
-        if not made.folded:
-            self._check_unchanged(model, written)
-            return _Attempt(model, made, written, None, unchanged=True)
-        return _Attempt(model, made, written, self._verified(model, written), unchanged=False)
+            return _Attempt(model, made, written, None, unchanged)
+        if unchanged:
+            self._check_unchanged(written)
+            return _Attempt(model, made, written, None, unchanged)
+        return _Attempt(model, made, written, self._verified(model, written), unchanged)
 
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
         origin = origin_of(self.loaded)
         before, after = census(self.loaded.model, origin.size), census(done.model, done.written.size)
-        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged, self.watch.laps)
+        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
+                          _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
 
     def keep_failed(self) -> Path:
         """The fold with everything in, unverified, under a name that says so."""
@@ -257,12 +249,21 @@ class _Work:
             self._reference = _side(self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack)
         return self._reference
 
-    def _check_unchanged(self, model: ir.Model, written: Written) -> None:
+    def _check_unchanged(self, written: Written) -> None:
         from .sameness import difference
 
         self.job.say("checking what was written")
-        _check_same(difference(model, _reread(written)), self.job.target)
+        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
+
+
+def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:
+    if not job.detail:
+        return None
+    from .detail import detail
+
+    job.say("looking closely")
+    return detail(loaded.model, model, made)
 
 
 def _reread(written: Written) -> ir.Model:
@@ -275,21 +276,3 @@ def _check_same(difference: str, target: Path) -> None:
     if difference:
         raise NotEquivalent(f"the written file does not hold the model: {difference}", where=target, way_out="please report it")
 
-
-class _Watch:
-    """Seconds of each stage, in order; a stage that comes again adds up."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """The time since the last lap belongs to this stage."""
-        now = time.perf_counter()
-        self._laps[stage] = self._laps.get(stage, 0.0) + now - self._since
-        self._since = now
-
-    @property
-    def laps(self) -> tuple[tuple[str, float], ...]:
-        """(stage, seconds) in order."""
-        return tuple(self._laps.items())

@@ -31,6 +31,8 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, **values: 
             result = pipeline.plan(work) if dry_run else pipeline.fold_file(work)
         content.update(documents.of_fold(result, dry_run=dry_run))
     jobs.tell(view, result.origin)
+    for taken in result.plan.withdrawn:
+        view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
     if view.shows_results:
         from ..reporting import text
 

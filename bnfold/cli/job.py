@@ -13,12 +13,13 @@ from typing import Any
 
 from .. import pipeline
 from ..errors import BnfoldError, UsageError, WriteError
+from ..job import Job
 from ..outcome import Origin
 from ..reporting import json as documents
 from . import options, screen
 
 
-def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> pipeline.Job:
+def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
     """The job that a command line asks for. Raises UsageError where the parts do not go together."""
     model, weights, last = _roles(list(files))
     if out is not None and last is not None:
@@ -26,8 +27,9 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
     options.check_format(pipeline.kind_of(model), values)
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
-    return pipeline.Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
-                        options.verify_options(values), bool(values.get("external_data")), bool(values.get("keep_failed")), view.say)
+    return Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
+                        options.verify_options(values), bool(values.get("external_data")), bool(values.get("keep_failed")), view.say,
+                        detail=bool(values["report_path"] or values["json_path"]))
 
 
 def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:
@@ -65,26 +67,33 @@ def tell(view: screen.Screen, origin: Origin) -> None:
 @contextmanager
 def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it."""
-    path = values["json_path"]
-    if path not in (None, "-") and not Path(path).parent.is_dir():
-        raise WriteError("the folder does not exist", where=Path(path).parent, way_out="make it first")
+    for path in (values["json_path"], values["report_path"]):
+        if path not in (None, "-") and not Path(path).parent.is_dir():
+            raise WriteError("the folder does not exist", where=Path(path).parent, way_out="make it first")
     content: dict[str, Any] = {}
     try:
         yield content
     except BnfoldError as error:
-        _deliver(documents.document(command, error.exit_code, **{**content, **documents.of_error(error)}), path)
+        _deliver(documents.document(command, error.exit_code, **{**content, **documents.of_error(error)}), values)
         raise
-    _deliver(documents.document(command, **{"code": 0, **content}), path)
+    _deliver(documents.document(command, **{"code": 0, **content}), values)
 
 
-def _deliver(document: dict[str, Any], path: str | None) -> None:
-    if path is None:
-        return
-    text = documents.text(document)
-    if path == "-":
-        screen.write_json(text)
-        return
+def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """The document as JSON and as a page, as far as they were asked for."""
+    if values["json_path"] == "-":
+        screen.write(documents.text(document) + "\n")
+    elif values["json_path"] is not None:
+        write_file(values["json_path"], documents.text(document) + "\n")
+    if values["report_path"] is not None:
+        from ..reporting import html
+
+        write_file(values["report_path"], html.page(documents.plain(document)))
+
+
+def write_file(path: str, text: str) -> None:
+    """A report's file. Raises WriteError."""
     try:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=Path(path)) from error

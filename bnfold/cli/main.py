@@ -18,8 +18,8 @@ from typing import NoReturn
 
 import click
 
-from .. import __version__
 from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
+from ..version import __version__
 from .ending import Ending
 from .screen import say, tolerant
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "Two models: are they numerically the same?",
     "inspect": "What is in a model; what would be folded, what not, and why.",
     "check": "The CI gate: foldable batch norms left, models valid, policy met?",
+    "report": "A page to look at, of what --json wrote.",
     "selftest": "Do this machine's libraries compute what they should?",
 }
 
@@ -76,9 +77,13 @@ def run(arguments: list[str]) -> int:
     return int(ending or 0)
 
 
+class _Terminated(BaseException):
+    """A signal that asks to end; `args[0]` is its number."""
+
+
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     """A polite signal ends as Ctrl-C does: everything unfinished is removed."""
-    raise KeyboardInterrupt(number)
+    raise _Terminated(number)
 
 
 def _failed(error: BaseException) -> Ending:
@@ -99,8 +104,8 @@ def _failed(error: BaseException) -> Ending:
 
 
 def _unexpected(error: BaseException) -> Ending:
-    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
-        return _error(128 + error.args[0] if error.args else INTERRUPTED, "interrupted; nothing was written")
+    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
+        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, "interrupted; nothing was written")
     if isinstance(error, click.exceptions.Exit):
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):

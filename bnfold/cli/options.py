@@ -87,6 +87,7 @@ VERIFY = (
 )
 REPORT = (
     _row("--json", "json_path", metavar="PATH", help="Write the result as JSON ('-': to stdout, and nothing else there)."),
+    _row("--report", "report_path", metavar="PATH", help="Write the result as a page to look at (HTML, one file)."),
     _switch("-q", "--quiet", "quiet", help="The last line alone."),
     _switch("-v", "--verbose", "verbose", help="Every node of the plan, and the time of each stage."),
 )

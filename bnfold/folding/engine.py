@@ -9,23 +9,28 @@ The caller's model is never touched: everything happens on a clone. The order is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, uncollected
+from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
-from . import branches, clean, functions, push, recognise
+from . import branches, clean, functions, leftovers, recognise
+from .backward import backward, held_behind
 from .edit import Editor
+from .forward import forward
 from .linear import Linear, see
+from .order import canonical_order
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
 from .recognise import Reading
 from .weights import settle
 
+BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
 # Refusals of the forward push that say more than what the backward push met.
 _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
@@ -75,11 +80,14 @@ class Engine:
         self.kept: dict[ir.Node, Kept] = {}
         self.places: dict[ir.Node, int] = {}
         self.merged: list[str] = []
+        self.fresh: list[ir.Node] = []
 
     def run(self) -> Plan:
         """Fold every graph; returns the plan."""
         for graph in list(graphs(self.model)):
             self._fold_graph(graph)
+        if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
+            self._simplify()
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 settle(linear, self.editor, self.shapes)
@@ -100,9 +108,10 @@ class Engine:
         for _ in range(_ROUNDS):
             left = [node for node in waiting if node.graph is not None and not self._try(world, node)]
             merged = self.options.merge_branches and self._merge_branches(graph, world)
-            if len(left) == len(waiting) and not merged:
+            if len(left) == len(waiting) and not merged and not self.fresh:
                 break
-            waiting = [node for node in left if node.graph is not None]
+            waiting = [node for node in left if node.graph is not None] + self.fresh
+            self.fresh = []
 
     def _merge_branches(self, graph: GraphLike, world: World) -> bool:
         """Merge parallel branches whose batch norms nothing else can hold. True: something was merged."""
@@ -122,6 +131,13 @@ class Engine:
             branches.apply(merge, self.editor)
             found = True
         return found
+
+    def _simplify(self) -> None:
+        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded into another either."""
+        for graph in list(graphs(self.model)):
+            names = leftovers.simplify(graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None)
+            self.merged.extend(names)
+        self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
 
     def _try(self, world: World, node: ir.Node) -> bool:
         """Fold one node if it can be; remember why not. True: it is gone."""
@@ -149,25 +165,59 @@ class Engine:
         return None
 
     def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
+        if self.options.duplicate_producers:
+            self._duplicate(world, node, reading)
         try:
-            plan = push.backward(world, node, reading)
+            plan = backward(world, node, reading)
         except Refused as behind:
             try:
-                plan = push.forward(world, node, reading)
+                plan = forward(world, node, reading)
             except Refused as ahead:
                 if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
                     return
-                raise _joined(behind, ahead) from None
+                raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
         self._place_inserted(world)
 
+    def _priced(self, refused: Refused, node: ir.Node, reading: Reading) -> Refused:
+        """Where only another reader stands in the way, say what computing the producer twice would cost."""
+        x = node.inputs[reading.data]
+        producer = x.producer() if x is not None else None
+        if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
+            return refused
+        try:
+            linear = self._linear(producer)
+        except Refused:
+            return refused
+        if linear is None:
+            return refused
+        cost = f"{producer.op_type} '{label(producer)}' would be computed twice, {math.prod(linear.view):,} weights more"
+        return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
+
+    def _duplicate(self, world: World, node: ir.Node, reading: Reading) -> None:
+        """Give the node a producer of its own, where a linear operator before it has other readers too."""
+        x = node.inputs[reading.data]
+        producer = x.producer() if x is not None else None
+        if x is None or producer is None or producer.graph is not node.graph or (len(x.uses()) == 1 and not x.is_graph_output()):
+            return
+        try:
+            linear = self._linear(producer)
+            if linear is None:
+                return
+            held_behind(linear, reading.map, self.shapes)
+        except Refused:
+            return
+        twin = self.editor.twin(producer, node, reading.data)
+        self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
+        self._place_inserted(world)
+
     def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
-        if not is_op(node, "BatchNormalization") or not reading.map.scales:
+        if not is_op(node, "BatchNormalization") or not reading.map.scales or opset(self.model, node.graph) < BROADCASTING:
             return False
         try:
-            plan = push.backward(world, node, reading, reading.map.scale_only())
+            plan = backward(world, node, reading, reading.map.scale_only())
         except Refused:
             return False
         if any(via not in _EXACT_FOR_ADD for via in plan.via):
@@ -182,6 +232,7 @@ class Engine:
         while self.editor.inserted:
             added, beside = self.editor.inserted.pop()
             world.order[added], self.places[added] = world.order[beside] + 0.5, self.places[beside]
+            self.fresh.append(added)
 
     def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
         record = _Record(self.places[node], label(node), node.op_type, source_text(node), reading, plan)
@@ -213,9 +264,18 @@ class Engine:
         into = tuple(dict.fromkeys(label(hold.linear.holder.node) for hold in record.push.holds))
         values = tuple(dict.fromkeys(hold.linear.holder.node.outputs[0].name or "" for hold in record.push.holds))
         return Folded(
-            record.node, record.op, record.source, into, values,
-            (float(scale.min()), float(scale.max())), (float(shift.min()), float(shift.max())), int(scale.size), int(np.sum(scale == 0)),
-            record.reading.smallest_variance, tuple(record.push.via), record.push.direction,
+            record.node,
+            record.op,
+            record.source,
+            into,
+            values,
+            (float(scale.min()), float(scale.max())),
+            (float(shift.min()), float(shift.max())),
+            int(scale.size),
+            int(np.sum(scale == 0)),
+            record.reading.smallest_variance,
+            tuple(record.push.via),
+            record.push.direction,
         )
 
 
@@ -236,34 +296,3 @@ def _remember(linear: Linear) -> None:
     node.metadata_props[FOLDED_KEY] = ", ".join(([before] if before else []) + list(dict.fromkeys(linear.held)))
     if source := source_text(node):
         node.metadata_props.setdefault(SOURCE_KEY, source)
-
-
-def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
-    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
-    not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
-    level: dict[ir.Node, int] = {}
-    waiting = list(graph)
-    while waiting:
-        blocked = []
-        for node in waiting:
-            sources = [p for v in _read_by(node) if (p := v.producer()) is not None and p.graph is graph and p is not node]
-            if all(p in level for p in sources):
-                level[node] = 1 + max((level[p] for p in sources), default=0)
-            else:
-                blocked.append(node)
-        if len(blocked) == len(waiting):  # a cycle: the checker's business; such nodes are left alone
-            break
-        waiting = blocked
-    ranked = sorted(level, key=lambda n: (level[n], next((v.name or "" for v in n.outputs), "")))
-    return {node: place for place, node in enumerate(ranked)}
-
-
-def _read_by(node: ir.Node) -> list[ir.Value]:
-    """The values that a node reads, those captured by its bodies included."""
-    found = [v for v in node.inputs if v is not None]
-    waiting = bodies(node)
-    while waiting:
-        for inner in waiting.pop():
-            found.extend(v for v in inner.inputs if v is not None)
-            waiting.extend(bodies(inner))
-    return found

@@ -11,8 +11,10 @@
      "batch_norms": {"folded", "kept"},
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
      "verification": what Comparison.as_dict gives, or null,
+     "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]}, "batch_norms", "ranges"},
      "seconds": {stage: seconds},
      "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
+     "checks": [{"name", "level", "detail", "seconds"}],                                                of selftest alone
      "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
 
 A number that is not finite is null, as JSON has no NaN.
@@ -27,10 +29,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .. import __version__
-from ..comparison import Comparison
+from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..outcome import Census, Checked, FoldResult, Origin
+from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
 _VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
@@ -45,7 +47,7 @@ def document(command: str, code: int, **content: Any) -> dict[str, Any]:
 
 def text(document: dict[str, Any]) -> str:
     """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can), nothing that JSON lacks."""
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         "batch_norms": {"folded": folded, "kept": kept},
         "plan": asdict(plan),
         "verification": of_comparison(result.report),
+        **({"detail": asdict(result.detail)} if result.detail is not None else {}),
     }
 
 
@@ -80,6 +83,11 @@ def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
         "path": os.fspath(c.path), "exit_code": c.code, "violations": [asdict(v) for v in c.violations],
         "input": of_origin(c.origin) if c.origin else None, "plan": asdict(c.plan) if c.plan else None,
     } for c in checks]}
+
+
+def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:
+    """The fields of a self-test."""
+    return {"checks": [asdict(c) for c in checks]}
 
 
 def of_origin(origin: Origin) -> dict[str, Any]:
@@ -110,16 +118,17 @@ def operators(before: Census, after: Census) -> list[dict[str, Any]]:
     return [{"op": op, "before": old.get(op, 0), "after": new.get(op, 0)} for op in {**old, **new}]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Lists, dicts, texts and numbers alone; what is not finite is None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else _number(value)
 
 
 def _number(value: Any) -> Any:
     """numpy scalars as Python numbers, paths as text."""
-    return _plain(value.item()) if hasattr(value, "item") else str(value)
+    return plain(value.item()) if hasattr(value, "item") else str(value)

@@ -15,17 +15,18 @@ Rule 2: an operator that nobody knows is opaque: both models get the same seeded
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..errors import Unsupported
-from ..graph import STANDARD, GraphLike, bodies, ir, label, opset, source_text
+from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source_text
 from . import opaque, stock
 from .kernels import KERNELS
 from .numbers import Rounding, storage_of, widened
+from .unpredictable import RANDOM
 
 
 class CannotEvaluate(Exception):
@@ -90,6 +91,17 @@ class Call:
         return self._interpreter.graph(graph, self._frame)
 
 
+@dataclass
+class Step:
+    """One node that has been computed: what it read, what it gave, and the storage types of that."""
+
+    node: ir.Node
+    call: Call
+    arguments: list[Any]
+    results: list[Any]
+    kinds: list[ir.DataType]
+
+
 class Interpreter:
     """Runs one model. `stand_ins` remembers what opaque operators gave, so that a second model sees the same."""
 
@@ -97,58 +109,67 @@ class Interpreter:
         self.model = model
         self.rounding = rounding
         self.stand_ins = stand_ins
-        self.watched: dict[str, Any] = {}
-        self._watch: Collection[str] = ()
+        self.outputs: dict[str, np.ndarray] = {}
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
         self._stock = stock.Cache()
 
     def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Outputs, and the watched values of the main graph, by name. An input without a feed takes its initializer."""
+        watched: dict[str, Any] = {}
+        wanted = set(watch)
+        for step in self.walk(feeds):
+            watched.update({v.name: r for v, r in zip(step.node.outputs, step.results, strict=False) if v.name in wanted})
+        return {**watched, **self.outputs}
+
+    def walk(self, feeds: Mapping[str, np.ndarray]) -> Iterator[Step]:
+        """The main graph, node by node. Whoever walks may change `step.results`; the nodes behind see that. Then `outputs` is there."""
         graph = self.model.graph
         frame = Frame(opset(self.model), self.model.opset_imports)
         for value in graph.inputs:
-            if value.name in feeds:
-                frame.values[value], frame.types[value] = widened(feeds[value.name]), storage_of(feeds[value.name], value.dtype)
+            if (fed := feeds.get(value.name or "")) is not None:
+                frame.values[value], frame.types[value] = widened(fed), storage_of(fed, value.dtype)
             elif value.name not in graph.initializers:
                 raise CannotEvaluate(value.name or "", "the input has no feed")
-        self.watched, self._watch = {}, set(watch)
-        with np.errstate(all="ignore"):
-            results = self.graph(graph, frame)
-        named = {value.name or "": result for value, result in zip(graph.outputs, results, strict=True)}
-        return {**self.watched, **named}
+        last = self._last_reads(graph)
+        for node in graph:
+            step = self._step(node, frame)
+            yield step
+            self._keep(step, frame, last)
+        self.outputs = {value.name or "": self._value(value, frame) for value in graph.outputs}
 
     def graph(self, graph: GraphLike, frame: Frame) -> list[Any]:
-        """The outputs of a graph whose inputs are bound in the frame."""
+        """The outputs of a body or function whose inputs are bound in the frame."""
         last = self._last_reads(graph)
-        top = graph is self.model.graph
         for node in graph:
-            self._node(node, frame)
-            if top and self._watch:
-                self.watched.update({v.name: frame.values[v] for v in node.outputs if v.name in self._watch})
-            for value in last.get(node, ()):
-                frame.values.pop(value, None)
+            self._keep(self._step(node, frame), frame, last)
         results = [self._value(value, frame) for value in graph.outputs]
         for value in graph.outputs:
             if not value.is_graph_input() and value.graph is graph:
                 frame.values.pop(value, None)
         return results
 
-    def _node(self, node: ir.Node, frame: Frame) -> None:
+    def _step(self, node: ir.Node, frame: Frame) -> Step:
         arguments = [None if value is None or not value.name else self._value(value, frame) for value in node.inputs]
         while arguments and arguments[-1] is None:
             arguments.pop()
         call = Call(self, node, frame)
         try:
-            results = self._results(call, arguments, frame)
+            with np.errstate(all="ignore"):
+                results = list(self._results(call, arguments, frame))
         except (CannotEvaluate, Unsupported):
             raise
         except Exception as error:  # a kernel's complaint about values of an untrusted model becomes one sentence
             raise CannotEvaluate(label(node), f"{node.op_type}: {type(error).__name__}: {error}") from error
-        for value, result in zip(node.outputs, results, strict=False):
+        kinds = [self._storage(node, value, result, frame) for value, result in zip(node.outputs, results, strict=False)]
+        return Step(node, call, arguments, results, kinds)
+
+    def _keep(self, step: Step, frame: Frame, last: Mapping[ir.Node, list[ir.Value]]) -> None:
+        for value, result, kind in zip(step.node.outputs, step.results, step.kinds, strict=False):
             if value.name:
-                kind = self._storage(node, value, result, frame)
                 frame.types[value] = kind
                 frame.values[value] = self.rounding(result, kind) if self.rounding else result
+        for value in last.get(step.node, ()):
+            frame.values.pop(value, None)
 
     def _results(self, call: Call, arguments: list[Any], frame: Frame) -> Sequence[Any]:
         node = call.node
@@ -158,7 +179,7 @@ class Interpreter:
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
-        found = self._stock(call, arguments, frame.imports)
+        found = None if is_op(node, *RANDOM) else self._stock(call, arguments, frame.imports)
         if found is not None:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:
@@ -167,18 +188,18 @@ class Interpreter:
 
     def _function(self, function: ir.Function, call: Call, arguments: list[Any], frame: Frame) -> list[Any]:
         given = {**{name: a for name, a in function.attributes.items() if a.value is not None}, **call.attributes}
-        inner = Frame(opset(self.model, function), function.opset_imports, attributes=given)
+        inner = Frame(opset(self.model, function.graph), function.opset_imports, attributes=given)
         for index, value in enumerate(function.inputs):
             inner.values[value] = arguments[index] if index < len(arguments) else None
             inner.types[value] = call.storage(index)
-        return self.graph(function, inner)
+        return self.graph(function.graph, inner)
 
     def _value(self, value: ir.Value, frame: Frame) -> Any:
         if value in frame.values:
             return frame.values[value]
         if value.const_value is not None and value.producer() is None:
             frame.types[value] = value.const_value.dtype
-            frame.values[value] = widened(value.const_value.numpy())
+            frame.values[value] = constant(value)
             return frame.values[value]
         raise CannotEvaluate(value.name or "", "nothing computes this value")
 
@@ -199,6 +220,14 @@ class Interpreter:
         if graph not in self._dead:
             self._dead[graph] = last_reads(graph)
         return self._dead[graph]
+
+
+def constant(value: ir.Value) -> np.ndarray:
+    """An initializer's values, widened."""
+    try:
+        return np.asarray(widened(value.const_value.numpy()))  # type: ignore[union-attr]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CannotEvaluate(value.name or "", f"the initializer has no dense values ({error})") from error
 
 
 def last_reads(graph: GraphLike) -> dict[ir.Node, list[ir.Value]]:

@@ -1,0 +1,168 @@
+"""What could not be folded, brought to its cheapest exact form (`--simplify-leftovers`).
+
+    a map that changes nothing vanishes
+    affine nodes in a row become one:  a scale alone is one Mul, a shift alone one Add, both one BatchNormalization where one of them
+                                       was one (its mean and variance stay, γ and β take the rest), else one Mul and one Add
+
+A lone batch norm stays one: runtimes compute it in one pass, and a Mul and an Add in two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import GraphLike, attribute, ir, is_op, label
+from .affine import Affine, Float
+from .edit import Editor
+from .reasons import Refused
+from .recognise import Reading
+
+
+@dataclass
+class Row:
+    """Affine nodes, each the only reader of the one before, and what they do together."""
+
+    nodes: list[ir.Node]
+    readings: list[Reading]
+    map: Affine
+
+    @property
+    def x(self) -> ir.Value:
+        """What the first one reads."""
+        value = self.nodes[0].inputs[self.readings[0].data]
+        assert value is not None
+        return value
+
+    @property
+    def y(self) -> ir.Value:
+        """What the last one makes."""
+        return self.nodes[-1].outputs[0]
+
+
+def simplify(graph: GraphLike, editor: Editor, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]) -> list[str]:
+    """Simplify what is left in a graph; returns the names of nodes that are gone."""
+    gone: list[str] = []
+    for node in list(graph):
+        if node.graph is graph and (row := _row_from(node, reading, stays)) is not None:
+            names = {n: label(n) for n in row.nodes}
+            if _without_effect(row):
+                _vanish(row, editor)
+            else:
+                _as_one(row, editor)
+            gone.extend(name for n, name in names.items() if n.graph is None)
+    return gone
+
+
+def _row_from(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]) -> Row | None:
+    """The longest row that begins with this node, if it begins one."""
+    first = _read(node, reading, stays)
+    if first is None:
+        return None
+    row = Row([node], [first], first.map)
+    if (
+        (before := row.x.producer()) is not None
+        and _sole(row.x)
+        and before.graph is node.graph
+        and _read(before, reading, stays) is not None
+    ):
+        return None
+    while _sole(row.y):
+        following, index = next(iter(row.y.uses()))
+        found = _read(following, reading, stays) if following.graph is node.graph else None
+        if found is None or found.data != index:
+            break
+        row.nodes.append(following)
+        row.readings.append(found)
+        row.map = found.map @ row.map
+    return row
+
+
+def _read(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]) -> Reading | None:
+    try:
+        return None if stays(node) else reading(node)
+    except Refused:
+        return None
+
+
+def _sole(value: ir.Value) -> bool:
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def _without_effect(row: Row) -> bool:
+    """Nothing changes, and the value may go: it is no graph output that a graph input, or another output, would have to be."""
+    free = not row.y.is_graph_output() or (_sole(row.x) and row.x.producer() is not None)
+    return free and not row.map.scales and not row.map.shifts
+
+
+def _vanish(row: Row, editor: Editor) -> None:
+    for user, index in list(row.y.uses()):
+        user.replace_input_with(index, row.x)
+    if row.y.is_graph_output():
+        editor.replace_value(row.y, row.x)
+    for node in reversed(row.nodes):
+        editor.drop(node)
+
+
+def _as_one(row: Row, editor: Editor) -> None:
+    """Rewrite a row of several nodes as fewer, where that is possible."""
+    norm = next((k for k, node in enumerate(row.nodes) if is_op(node, "BatchNormalization")), None)
+    as_norm = row.map.scales and row.map.shifts and norm is not None
+    needed = 1 if as_norm else int(row.map.scales) + int(row.map.shifts)
+    if needed >= len(row.nodes) or needed == 0:
+        return
+    if norm is not None and row.map.scales and row.map.shifts:
+        _one_norm(row, norm, editor)
+        return
+    x = row.x
+    if row.map.scales:
+        x = _step(row, "Mul", x, row.map.scale, editor)
+    if row.map.shifts:
+        x = _step(row, "Add", x, row.map.shift, editor)
+    editor.replace_value(row.y, x)
+    for node in reversed(row.nodes):
+        editor.drop(node)
+
+
+def _step(row: Row, op: str, x: ir.Value, values: Float, editor: Editor) -> ir.Value:
+    dtype = editor.shapes.dtype(row.y) or ir.DataType.FLOAT
+    while values.ndim > 1 and values.shape[0] == 1:
+        values = values[0]
+    constant = editor.constant(row.nodes[-1].graph, f"{row.y.name}_{'scale' if op == 'Mul' else 'shift'}", values, dtype, row.nodes[-1])
+    node = ir.node(op, [x, constant], name=editor.names.node(f"{label(row.nodes[-1])}_{op.lower()}"))
+    graph = row.nodes[-1].graph
+    assert graph is not None
+    graph.insert_before(row.nodes[-1], node)
+    node.outputs[0].name = editor.names.value(f"{row.y.name}_{op.lower()}")
+    editor.shapes.put(node.outputs[0], editor.shapes.of(row.y))
+    return node.outputs[0]
+
+
+def _one_norm(row: Row, at: int, editor: Editor) -> None:
+    """γ' = s·√(σ² + ε) and β' = t + s·μ with the batch norm's own μ, σ² and ε."""
+    norm = row.nodes[at]
+    mean, variance = (editor.shapes.constants.array(norm.inputs[k]) for k in (3, 4))
+    assert mean is not None and variance is not None
+    rank = row.map.rank
+    vector = row.map.along(1 if rank > 1 else 0, mean.size)
+    if vector is None:
+        return
+    epsilon = float(np.float32(attribute(norm, "epsilon", 1e-5)))
+    gamma = vector.scale * np.sqrt(variance + epsilon)
+    beta = vector.shift + vector.scale * mean
+    for index, values in ((1, gamma), (2, beta)):
+        old = norm.inputs[index]
+        assert old is not None
+        stored = editor.shapes.constants.tensor(old)
+        assert stored is not None
+        norm.replace_input_with(index, editor.constant(norm.graph, f"{old.name}_folded", values, stored.dtype, norm))
+        editor.replaced.append(old)
+    norm.replace_input_with(0, row.x)
+    y = norm.outputs[0]
+    if y is not row.y:
+        editor.replace_value(row.y, y)
+    for node in reversed(row.nodes):
+        if node is not norm:
+            editor.drop(node)

@@ -1,0 +1,143 @@
+"""The learned blobs of a caffemodel, found where they lie.
+
+A caffemodel is one serialized NetParameter of any generation. Only name, type and blobs are read from it: forks number everything
+else as they please. The walk touches the headers of messages and none of the values; what a blob claims is held against what lies
+there before anybody allocates by it.
+
+Values come in four forms: packed floats (a window, nothing is copied), doubles, unpacked values with a tag each (old writers), and
+NVCaffe's raw data in half, single or double precision.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ... import wire
+from ...errors import Malformed, Unreadable, blamed_on
+from ...tensor import FileMap
+from .blob import Blob, Dims, Piece, Stored
+from .weights_h5 import load_h5
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # NVCaffe's Type: DOUBLE, FLOAT, FLOAT16
+GENERATIONS = {100: (1, 2, 7), 2: (4, 5, 6)}  # field of NetParameter -> numbers of name, type, blobs
+V0_NUMBERS = (1, 2, 50)
+
+
+def load(path: Path) -> list[Stored]:
+    """The layers of a weights file in file order. Unreadable, or Malformed with a byte offset."""
+    file = FileMap(path)
+    head = bytes(file.view[:64])
+    if head.startswith(HDF5_SIGNATURE):
+        return load_h5(path)
+    if head.startswith(b"version https://git-lfs"):
+        raise Unreadable("a Git LFS pointer stands in place of the file", where=path, way_out="fetch the file itself with 'git lfs pull'")
+    with blamed_on(path):
+        return _net(file.view)
+
+
+def _net(view: memoryview) -> list[Stored]:
+    layers, named = [], False
+    for entry in wire.fields(view):
+        if entry.number in GENERATIONS and entry.type == wire.BYTES:
+            layers.append(_layer(view, entry, GENERATIONS[entry.number]))
+        named |= entry.number == 1 and entry.type == wire.BYTES
+    if not layers and not named:
+        raise Malformed("neither layers nor a name in it", expected="a caffemodel: a serialized NetParameter")
+    return layers
+
+
+def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int]) -> Stored:
+    name, type_ = "", ""
+    blobs: list[Blob] = []
+    for part in wire.fields(view, entry.start, entry.end):
+        if part.number == 1 and entry.number == 2 and part.type == wire.BYTES:  # V0: the layer lies one message deeper
+            return _layer(view, part._replace(number=0), V0_NUMBERS)
+        if part.number == numbers[0] and part.type == wire.BYTES:
+            name = _utf8(view, part)
+        elif part.number == numbers[1]:
+            type_ = _utf8(view, part) if part.type == wire.BYTES else str(part.value)
+        elif part.number == numbers[2] and part.type == wire.BYTES:
+            with blamed_on(f"layer '{name}', blob {len(blobs)}" if name else None):
+                blobs.append(_blob(view, part))
+    return Stored(name, type_, blobs)
+
+
+def _utf8(view: memoryview, part: wire.Field) -> str:
+    try:
+        return bytes(view[part.start : part.end]).decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"a name that is not UTF-8 at byte {part.start:,}", expected="UTF-8 text") from error
+
+
+def _blob(view: memoryview, entry: wire.Field) -> Blob:
+    blob = Blob(view, at=entry.start)
+    legacy: dict[int, int] = {}
+    doubles: list[Piece] = []
+    raw, raw_type = None, 1
+    at = entry.start
+    while at < entry.end:
+        part = next(wire.fields(view, at, entry.end))
+        at = part.end
+        if 1 <= part.number <= 4 and part.type == wire.VARINT:
+            legacy[part.number] = part.value if part.value < 1 << 63 else part.value - (1 << 64)
+        elif part.number == 7 and part.type == wire.BYTES:
+            blob.shape = _dims(view, part)
+        elif part.number in (5, 8):
+            piece, at = _values(view, part, entry.end)
+            (blob.pieces if part.number == 5 else doubles).append(piece)
+        elif part.number == 10 and part.type == wire.VARINT:
+            raw_type = part.value
+        elif part.number == 12 and part.type == wire.BYTES:
+            raw = part
+    if legacy:
+        blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in range(1, 5)), True
+    blob.pieces = doubles or blob.pieces or ([_raw(raw, raw_type)] if raw else [])
+    return blob
+
+
+def _values(view: memoryview, part: wire.Field, end: int) -> tuple[Piece, int]:
+    """The values of field 5 (float) or 8 (double) from here, packed or one by one, and the offset behind them."""
+    size = 4 if part.number == 5 else 8
+    kind = f"<f{size}"
+    if part.type == wire.BYTES:
+        if (part.end - part.start) % size:
+            raise Malformed(f"{part.end - part.start:,} bytes of values at byte {part.start:,}", expected=f"a multiple of {size}")
+        return Piece(part.start, (part.end - part.start) // size, kind, size), part.end
+    if part.type != (wire.FIXED32 if size == 4 else wire.FIXED64):
+        raise Malformed(f"values of wire type {part.type} at byte {part.key:,}", expected="floating-point values")
+    stride = part.end - part.key
+    records = (end - part.key) // stride
+    tags = np.ndarray((records,), np.uint8, view, part.key, (stride,))
+    others = np.flatnonzero(tags != tags[0])
+    count = int(others[0]) if others.size else records
+    return Piece(part.start, count, kind, stride), part.key + count * stride
+
+
+def _dims(view: memoryview, entry: wire.Field) -> Dims:
+    dims: list[int] = []
+    for part in wire.fields(view, entry.start, entry.end):
+        if part.number != 1:
+            continue
+        if part.type == wire.VARINT:
+            dims.append(part.value)
+            continue
+        at = part.start
+        while at < part.end:
+            value, at = wire.varint(view, at, part.end)
+            dims.append(value)
+        if len(dims) > 32:
+            raise Malformed(f"a shape of {len(dims)} dimensions at byte {entry.start:,}", expected="32 at most")
+    return tuple(d if d < 1 << 63 else d - (1 << 64) for d in dims)
+
+
+def _raw(part: wire.Field, raw_type: int) -> Piece:
+    if raw_type not in RAW_TYPES:
+        raise Malformed(f"raw data of type {raw_type} at byte {part.start:,}", expected="half, single or double precision")
+    dtype = RAW_TYPES[raw_type]
+    size = int(dtype[-1])
+    if (part.end - part.start) % size:
+        raise Malformed(f"{part.end - part.start:,} bytes of raw data at byte {part.start:,}", expected=f"a multiple of {size}")
+    return Piece(part.start, (part.end - part.start) // size, dtype, size)

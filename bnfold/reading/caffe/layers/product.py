@@ -1,0 +1,60 @@
+"""Products with learned matrices: InnerProduct and Embed."""
+
+from __future__ import annotations
+
+import math
+
+from ..blob import shown
+from ..layer import INT64, Layer, Value, dims
+from ..registry import ENGINE, layer
+from ..schema import Node
+from .activation import leaky
+
+
+@layer("InnerProduct", param="inner_product_param", ignoring={"engine": ENGINE})
+def inner_product(
+    at: Layer,
+    x: Value,
+    *,
+    num_output: int,
+    bias_term: bool = True,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+    axis: int = 1,
+    transpose: bool = False,
+    relu: bool = False,
+    negative_slope: float = 0.0,
+) -> Value:
+    """A matrix product over everything from `axis` on, in row-major order; the axes before it stay."""
+    shape = dims(x)
+    first = at.axis(axis, len(shape), ("inner_product_param", "axis"))
+    if num_output < 1:
+        raise at.malformed("'num_output' is 0", "a positive number", at=("inner_product_param", "num_output"))
+    into = math.prod(shape[first:])
+    stored = (into, num_output) if transpose else (num_output, into)
+    weight = at.blob(0, "weight", stored, filler=weight_filler)
+    bias = at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0) if bias_term else None
+    rows = math.prod(shape[:first])
+    x = at.op("Flatten", x, shape=(rows, into), axis=1) if first == 1 and len(shape) > 2 else at.reshape(x, (rows, into))
+    y = at.op("Gemm", x, weight, bias, shape=(rows, num_output), transB=int(not transpose))
+    y = at.reshape(y, (*shape[:first], num_output))
+    return leaky(at, y, negative_slope) if relu else y
+
+
+@layer("Embed", param="embed_param")
+def embed(
+    at: Layer,
+    x: Value,
+    *,
+    num_output: int,
+    input_dim: int,
+    bias_term: bool = True,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+) -> Value:
+    """A learned row for each index; indices are floats, truncated."""
+    if num_output < 1 or input_dim < 1:
+        raise at.malformed(f"a table of shape {shown((input_dim, num_output))}", "positive sizes")
+    weight = at.blob(0, "weight", (input_dim, num_output), filler=weight_filler)
+    y = at.op("Gather", weight, at.cast(x, INT64), shape=(*dims(x), num_output), axis=0)
+    return at.op("Add", y, at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0)) if bias_term else y

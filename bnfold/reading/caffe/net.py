@@ -1,0 +1,303 @@
+"""From a prototxt and a caffemodel to a complete, unfolded model: the way through the rooms of this folder.
+
+    text -> tree -> typed -> upgraded -> filtered by state -> wired -> training dropped -> cut -> built layer by layer
+
+Only what the outputs are made of is built. Values are named after their blobs: where in-place layers make several values of one
+blob, the last has the blob's name and earlier ones are `blob/layer`; inner values of a layer are `layer/what`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import Malformed, Unsupported, UsageError, blamed_on
+from ...record import Finding, Loaded, ReadOptions
+from ...source import Source
+from ..build import Build
+from . import layers as _layers  # noqa: F401  (registers every built-in layer)
+from .blob import shown
+from .caffemodel import load
+from .layer import Layer, Shape, Value
+from .match import Weights
+from .prototxt import Entry, Text, parse
+from .registry import bind
+from .schema import Node, typed
+from .upgrade import upgraded
+from .wiring import Version, Wired, aliased, drop_training, kept, needed, outputs, wire
+
+OPSETS = range(13, 24)
+DIALECTS = ("auto", "bvlc", "nvcaffe", "intel", "segnet", "pspnet")
+SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
+
+
+def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
+    """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and verification."""
+    _check_options(weights, options)
+    return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
+
+
+def _check_options(weights: Path | None, options: ReadOptions) -> None:
+    if options.dialect not in DIALECTS:
+        raise UsageError(f"dialect '{options.dialect}' for a Caffe model", expected="one of " + ", ".join(DIALECTS))
+    if options.opset is not None and options.opset not in OPSETS:
+        raise UsageError(f"opset {options.opset}", expected=f"an opset from {OPSETS[0]} to {OPSETS[-1]} for a Caffe model")
+    if options.phase not in ("TEST", "TRAIN"):
+        raise UsageError(f"phase '{options.phase}'", expected="TEST or TRAIN")
+    if weights is not None and options.random_weights is not None:
+        raise UsageError("--random-weights beside a weights file", expected="one of the two")
+
+
+class _Reader:
+    def __init__(self, network: Path, weights: Path | None, options: ReadOptions) -> None:
+        self.network, self.weights_path, self.options = network, weights, options
+        self.findings: list[Finding] = []
+        self.text = Text.read(network)
+        self.asked: set[str] = set()
+        self.node_names: dict[str, int] = {}
+        self.inputs: list[tuple[Version, Value]] = []
+
+    def run(self) -> Loaded:
+        net = typed(parse(self.text), "NetParameter", self.text, self._unknown_field)
+        self._check_net(net)
+        state = net.get("state")
+        stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
+        nodes = [layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)]
+        self.layers = wire(nodes)
+        drop_training(self.layers, [name for name, _ in self.options.input_shapes])
+        self.results = self._cut(outputs(self.layers))
+        self.wanted = needed(self.results)
+        self._check_needed()
+        stored = load(self.weights_path) if self.weights_path is not None else None
+        self.weights = Weights(nodes, stored, self.weights_path, self.options.random_weights)
+        self._name_versions()
+        self.build = Build(str(net.get("name") or "") or self.network.stem, self.options.opset or 17)
+        self._build()
+        self.weights.settle()
+        self._report()
+        dialect, reason = self._dialect()
+        files = (self.network, *((self.weights_path,) if self.weights_path else ()))
+        return Loaded(self.build.model(), "caffe", self.build.graph.name or "", files, tuple(self.findings), dialect, reason)
+
+    def _check_net(self, net: Node) -> None:
+        if not net.has("layer") and not net.has("layers"):
+            names = {entry.name for entry in net.unknown}
+            if names & SOLVER:
+                raise Malformed("a solver, not a network", where=self.network, way_out="give the prototxt that its 'net' field names")
+            raise Malformed("no layers in it", where=self.network, expected="a network: layer { ... }")
+
+    def _unknown_field(self, node: Node, entry: Entry) -> None:
+        where = self.text.place(entry.at)
+        self.findings.append(
+            Finding("warning", "caffe.unknown-field", str(where), f"{node.type} has no field '{entry.name}'; it is kept and ignored")
+        )
+
+    # ---- what to build
+
+    def _cut(self, found: list[Version]) -> list[Version]:
+        """The outputs; with --cut-at: the blobs asked for, and the outputs that do not depend on them."""
+        if not self.options.cut_at:
+            return found
+        last = {top.blob: top for layer in self.layers for top in layer.tops}
+        for blob in self.options.cut_at:
+            if blob not in last:
+                raise UsageError(f"--cut-at '{blob}': no layer has a top of this name", where=self.network)
+        cut = {last[blob] for blob in self.options.cut_at}
+        behind: set[Version] = set()
+        for layer in self.layers:
+            if any(bottom in cut or bottom in behind for bottom in layer.bottoms):
+                behind.update(top for top in layer.tops if top.producer is layer)
+                layer.drop = layer.drop or "lies behind a cut"
+        kept_ = [version for version in found if version not in behind and not (cut and version.producer.kind is None)]
+        return sorted({*kept_, *cut}, key=lambda version: version.blob)
+
+    def _check_needed(self) -> None:
+        if not self.results:
+            raise Malformed("the network computes nothing at inference", where=self.network, expected="a blob that no training layer reads")
+        for layer in self.layers:
+            if layer not in self.wanted:
+                continue
+            if layer.kind is None:
+                raise self._unknown_layer(layer)
+            if layer.drop:
+                raise Unsupported(f"its result is needed, but it {layer.drop}", where=layer.place)
+        reader = aliased([layer for layer in self.layers if layer in self.wanted])
+        if reader is not None:
+            raise Unsupported(
+                "reads memory that an in-place layer has changed under another blob's name",
+                where=reader.place,
+                expected="in Caffe the result depends on how Reshape, Flatten and Split share memory",
+                way_out="give the in-place layer a top of its own",
+            )
+
+    def _unknown_layer(self, layer: Wired) -> Unsupported:
+        import difflib
+
+        from .registry import LAYERS
+
+        near = difflib.get_close_matches(layer.type, LAYERS, 1, 0.75)
+        made_by = ", ".join(f"'{b.producer.name}' ({b.producer.type})" for b in layer.bottoms) or "nothing"
+        readers = ", ".join(f"'{r.name}' ({r.type})" for top in layer.tops for r in top.readers) or "nothing: it is an output"
+        cut = " ".join(f"--cut-at {b.blob}" for b in layer.bottoms)
+        return Unsupported(
+            f"layer type '{layer.type}' is not known"
+            + (f" (is '{near[0]}' meant?)" if near else "")
+            + f"; it reads {made_by} and is read by {readers}",
+            where=layer.place,
+            way_out=(f"cut the network before it with {cut}, or " if cut else "") + "teach bnfold the type with bnfold.caffe.layer",
+        )
+
+    # ---- names
+
+    def _name_versions(self) -> None:
+        """Final names: the last built value of a blob has its name; a graph input keeps its own unless an output wants it."""
+        last: dict[str, Version] = {}
+        versions = [top for layer in self.layers if layer in self.wanted for top in layer.tops if top.producer is layer]
+        for version in versions:
+            last[version.blob] = version
+        self.reserved = {version.blob for version in versions}
+        self.names: dict[Version, str] = {}
+        for version in versions:
+            source = version.producer.kind is not None and version.producer.kind.role == "source"
+            final = last[version.blob]
+            keeps = source and final not in self.results
+            if keeps or (version is final and version.blob not in self.names.values()):
+                self.names[version] = version.blob
+            else:
+                self.names[version] = self._unique(f"{version.blob}/{version.producer.name}")
+            if source and version is not final and final in self.results:
+                self._note(
+                    version.producer,
+                    "caffe.renamed-input",
+                    f"input '{version.blob}' is called '{self.names[version]}': an output has its name",
+                )
+
+    def _unique(self, wish: str) -> str:
+        name, count = wish, 1
+        while name in self.reserved:
+            count += 1
+            name = f"{wish}_{count}"
+        self.reserved.add(name)
+        return name
+
+    # ---- building
+
+    def _build(self) -> None:
+        for layer in self.layers:
+            if layer in self.wanted:
+                with blamed_on(layer.place):
+                    self._build_layer(layer)
+        unknown = [name for name, _ in self.options.input_shapes if name and name not in self.asked]
+        if unknown:
+            raise UsageError(f"--input-shape for '{unknown[0]}'", expected="an input: " + ", ".join(sorted(self.asked)))
+        if len(self.inputs) > 1 and any(not name for name, _ in self.options.input_shapes):
+            raise UsageError(
+                "--input-shape without a name", expected="the name of one of " + ", ".join(version.blob for version, _ in self.inputs)
+            )
+        for version in self.results:
+            assert version.value is not None
+            self.build.result(version.value)
+
+    def _build_layer(self, wired: Wired) -> None:
+        kind = wired.kind
+        assert kind is not None and kind.function is not None
+        self.build.source = Source(self.network.name, wired.place.line, name=wired.name, type=wired.type)
+        layer = Layer(
+            wired.node,
+            wired.index,
+            wired.name,
+            wired.type,
+            self.build,
+            self.weights,
+            self.options,
+            self.findings,
+            self.reserved,
+            lambda at, i, shape: self._input(wired, i, shape),
+        )
+        function = kind.deploy if wired.deployed and kind.deploy else kind.function
+        bottoms = [bottom.value for bottom in wired.uses]
+        result = function(layer, *bottoms, **bind(function, kind.params, wired.node))
+        self.weights.finish(layer)
+        if wired.deployed:
+            self._note(
+                wired,
+                "caffe.deploy-form",
+                f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is not the loss" if wired.tops else "",
+            )
+        self._take(layer, wired, result)
+
+    def _take(self, layer: Layer, wired: Wired, result: Any) -> None:
+        """Give a layer's values to its tops, under their names."""
+        values: Sequence[Value | None] = result if isinstance(result, (tuple, list)) else (result,)
+        if len(wired.tops) > len(values):
+            raise Malformed(f"{len(wired.tops)} tops", expected=f"at most {len(values)} for a layer of type {wired.type}")
+        main = True
+        for top, value in zip(wired.tops, values, strict=False):
+            if top.producer is not wired or value is None:
+                continue
+            made = value.producer() in layer.made or value in self.build.graph.inputs
+            fresh = made and value not in (other.value for other in wired.tops)
+            top.value = value if fresh else layer.op("Identity", value)
+            top.value.name = self.names[top]
+            node = top.value.producer()
+            if main and node is not None:
+                node.name, main = self._node_name(wired.name or top.blob), False
+
+    def _node_name(self, wish: str) -> str:
+        """A layer's name for its node; layers of one name are told apart by a number, as onnxruntime asks for."""
+        self.node_names[wish] = count = self.node_names.get(wish, 0) + 1
+        return wish if count == 1 else f"{wish}/{count}"
+
+    def _input(self, wired: Wired, index: int, shape: Shape | None) -> Value | None:
+        if index >= len(wired.tops) or (
+            not [r for r in wired.tops[index].readers if r in self.wanted] and wired.tops[index] not in self.results
+        ):
+            return None
+        top = wired.tops[index]
+        self.asked.add(top.blob)
+        dims = self.options.shape_of(top.blob) or shape
+        if dims is None:
+            raise Malformed(f"the shape of input '{top.blob}' is not known", way_out=f"give it: --input-shape {top.blob}:1,3,224,224")
+        if any(d < 1 for d in dims):
+            raise Malformed(f"input '{top.blob}' of shape {shown(dims)}", expected="at least one value in every dimension")
+        value = self.build.input(self.names[top], dims)
+        self.inputs.append((top, value))
+        return value
+
+    # ---- findings
+
+    def _note(self, layer: Wired, code: str, text: str, level: str = "note") -> None:
+        self.findings.append(Finding(level, code, str(layer.place), text))
+
+    def _report(self) -> None:
+        for layer in self.layers:
+            if layer.drop and layer.drop != "lies behind a cut":
+                self._note(layer, "caffe.training-layer", f"dropped: {layer.drop}")
+            if layer.kind is None and layer not in self.wanted:
+                self._note(layer, "caffe.unknown-layer", "dropped: its type is not known, and nothing needs its result", "warning")
+            elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:
+                self._note(layer, "caffe.unused-input", "dropped: nothing that is left reads it")
+        if self.weights.unmatched:
+            names = ", ".join(f"'{entry.name}'" for entry in self.weights.unmatched[:4]) + (
+                " ..." if len(self.weights.unmatched) > 4 else ""
+            )
+            self.findings.append(
+                Finding(
+                    "note",
+                    "caffe.unmatched-weights",
+                    str(self.weights_path),
+                    f"{len(self.weights.unmatched)} layers of the weights file are not in the network: {names}",
+                )
+            )
+        if self.options.strict and (warning := next((f for f in self.findings if f.level == "warning"), None)):
+            raise Malformed(f"{warning.text} (a warning, and --strict is on)", where=warning.where)
+
+    def _dialect(self) -> tuple[str, str]:
+        chosen = self.weights.dialects
+        if self.options.dialect != "auto":
+            return self.options.dialect, "as asked"
+        if not chosen:
+            return "bvlc", "no batch norm that differs between dialects"
+        names = sorted(set(chosen.values()))
+        return ", ".join(sorted({name for name, _ in names})), "; ".join(sorted({reason for _, reason in names}))

@@ -1,0 +1,156 @@
+"""Which function reads which type of layer, and how a layer's parameters become its arguments.
+
+    @layer("ELU", param="elu_param")
+    def elu(at: Layer, x: Value, *, alpha: float = 1.0): ...
+
+The signature is the schema: positional arguments are bottoms, keyword-only ones the fields of the parameter message, their defaults
+the schema's. What a type deliberately does not use stands in `ignoring`, with the reason. The same decorator teaches bnfold a type
+at run time: a later registration of a type takes its place, and a message that the schema does not know is read by the signature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import Malformed, UsageError
+from .prototxt import Entry, Message, Scalar
+from .schema import INTEGER, Node, real
+from .table import MESSAGES
+
+ENGINE = "which library computes"
+FILLER = "fills blobs before training"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One type of layer.
+
+    role      "inference"; "source" (makes graph inputs); "identity" (nothing changes); "loss" (wants a label, dropped without one);
+              "training" (always dropped); "sink" (consumes)
+    inplace   may its top be its bottom?
+    origin    the forks that have it, "" for BVLC Caffe
+    deploy    for a loss: what stands for it when there is no label
+    """
+
+    type: str
+    function: Callable[..., Any] | None
+    params: tuple[str, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    role: str = "inference"
+    inplace: bool = False
+    origin: str = ""
+    about: str = ""
+    deploy: Callable[..., Any] | None = None
+
+    def bottoms(self) -> tuple[int, int | None]:
+        """Fewest and most bottoms; None for any number."""
+        if self.function is None or self.role == "source":
+            return 0, None
+        positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD][1:]
+        fewest = sum(p.default is p.empty for p in positional)
+        variadic = any(p.kind == p.VAR_POSITIONAL for p in inspect.signature(self.function).parameters.values())
+        return fewest, None if variadic else len(positional)
+
+    def options(self) -> list[inspect.Parameter]:
+        """The keyword-only parameters of its function: the fields that it reads."""
+        return [] if self.function is None else keywords(self.function)
+
+
+LAYERS: dict[str, Kind] = {}
+
+
+def layer(
+    *types: str,
+    param: str | tuple[str, ...] = (),
+    ignoring: Mapping[str, str] | None = None,
+    role: str = "inference",
+    inplace: bool = False,
+    origin: str = "",
+    deploy: Callable[..., Any] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as the reader of one or more types of layer. See the head of this file, and Kind for the options."""
+    if not types:
+        raise UsageError("layer() without a type of layer", expected="its name, as in @layer('MyLayer')")
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        params = (param,) if isinstance(param, str) else tuple(param)
+        about = (inspect.getdoc(function) or "").split("\n")[0]
+        for type_ in types:
+            LAYERS[type_] = Kind(type_, function, params, dict(ignoring or {}), role, inplace, origin, about, deploy)
+        return function
+
+    return register
+
+
+def dropped(*types: str, about: str, origin: str = "") -> None:
+    """Register types that serve training or evaluation alone."""
+    for type_ in types:
+        LAYERS[type_] = Kind(type_, None, role="training", origin=origin, about=about)
+
+
+def lookup(type_: str) -> Kind | None:
+    """The kind of a type name. Losses and accuracies that nobody knows are training layers by their names."""
+    if type_ not in LAYERS and type_.endswith(("Loss", "Accuracy")):
+        return Kind(type_, None, role="training", about="by its name")
+    return LAYERS.get(type_)
+
+
+def keywords(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The keyword-only parameters of a function."""
+    return [p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY]
+
+
+def bind(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> dict[str, Any]:
+    """The keyword arguments that a layer's parameter messages give. Malformed when one without a default is missing."""
+    known = [(MESSAGES["LayerParameter"][name][2], node.get(name)) for name in params if name in MESSAGES["LayerParameter"]]
+    loose = [entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)]
+    arguments: dict[str, Any] = {}
+    for option in keywords(function):
+        name = option.name.rstrip("_")  # `lambda` is a field
+        for message, given in known:
+            row = MESSAGES[message].get(name)
+            if row and given is not None and given.has(name):
+                arguments[option.name] = tuple(given.all(name)) if row[1] == "repeated" else given.get(name)
+        if values := [_guess(entry, option, node) for entry in loose if entry.name == name]:
+            arguments[option.name] = tuple(values) if _wants_many(option) else values[-1]
+        if option.name not in arguments and option.default is option.empty:
+            raise Malformed(f"'{option.name}' is missing", expected=f"{' or '.join(params)} {{ {option.name}: ... }}")
+    return arguments
+
+
+def _loose(node: Node, name: str) -> list[Entry]:
+    """The entries of a message that the schema does not know."""
+    found: list[Entry] = []
+    for entry in node.unknown:
+        if entry.name == name and isinstance(entry.value, Message):
+            found += entry.value.entries
+    return found
+
+
+def _wants_many(option: inspect.Parameter) -> bool:
+    return isinstance(option.default, tuple) or str(option.annotation).startswith("tuple")
+
+
+def _guess(entry: Entry, option: inspect.Parameter, node: Node) -> Any:
+    """A value of a field that has no schema: by how it is written, then by the annotation."""
+    value = entry.value
+    if isinstance(value, Message):
+        return value
+    if value.kind == "number":
+        number: Any = int(value.text, 0) if INTEGER.fullmatch(value.text) and value.text.lstrip("-0") else _number(value, node, entry)
+        return float(number) if "float" in str(option.annotation) else number
+    if value.kind == "name" and value.text in ("true", "false"):
+        return value.text == "true"
+    return value.text
+
+
+def _number(value: Scalar, node: Node, entry: Entry) -> float:
+    if value.text.strip("-0") == "":
+        return 0
+    try:
+        return real("number", value.text)
+    except ValueError as error:
+        raise node.text.error(entry.at, f"'{entry.name}' is {value.text}", str(error)) from error

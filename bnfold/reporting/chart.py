@@ -1,0 +1,184 @@
+"""Charts as inline SVG: points and shapes computed here, drawn by the template (page/report.html.j2), coloured by its style sheet.
+
+Every chart is a frozen value of plain numbers and texts; nothing here knows HTML, so nothing here can forget to escape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .layout import layout
+
+Rows = Sequence[dict[str, Any]]
+MOST_NODES = 2000  # beyond it only what stands around folds is drawn
+WIDTH, HEIGHT, MARGIN = 760.0, 230.0, 56.0
+NAME = 24  # characters of a name that a node shows
+
+
+@dataclass(frozen=True)
+class Box:
+    """One node: its centre, size, texts, and what folding did to it."""
+
+    x: float
+    y: float
+    width: float
+    name: str
+    shown: str
+    op: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A graph: boxes, the paths of its edges, and how much was left out."""
+
+    boxes: tuple[Box, ...]
+    paths: tuple[str, ...]
+    width: float
+    height: float
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One mark of a chart, with its tooltip."""
+
+    x: float
+    y: float
+    kind: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Marks over a logarithmic axis: `ticks` are (position, label); `band` the path of the noise band; `labels` name the rows."""
+
+    dots: tuple[Dot, ...]
+    ticks: tuple[tuple[float, str], ...]
+    height: float
+    band: str = ""
+    labels: tuple[tuple[float, str], ...] = ()
+
+
+def picture(drawing: dict[str, Any]) -> Picture:
+    """Lay out one drawing of the JSON document."""
+    nodes, edges = drawing["nodes"], [(int(a), int(b)) for a, b, _ in drawing["edges"]]
+    chosen = _chosen(nodes, edges)
+    place = {old: new for new, old in enumerate(chosen)}
+    inner = sorted({(place[a], place[b]) for a, b in edges if a in place and b in place})
+    widths = [_node_width(nodes[i]) for i in chosen]
+    laid = layout(widths, inner)
+    boxes = tuple(Box(x, y, w, nodes[i][0], shortened(nodes[i][0], NAME), nodes[i][1], nodes[i][2])
+                  for i, w, (x, y) in zip(chosen, widths, laid.nodes, strict=True))
+    return Picture(boxes, tuple(_path(points) for points in laid.edges), laid.width, laid.height, len(nodes) - len(chosen))
+
+
+def _chosen(nodes: Sequence[Sequence[str]], edges: Iterable[tuple[int, int]]) -> list[int]:
+    """All nodes, or those that a fold touched and their neighbours, as many as fit."""
+    if len(nodes) <= MOST_NODES:
+        return list(range(len(nodes)))
+    touched = {i for i, node in enumerate(nodes) if node[2]}
+    near = touched | {b for a, b in edges if a in touched} | {a for a, b in edges if b in touched}
+    return sorted(near)[:MOST_NODES]
+
+
+def _node_width(node: Sequence[str]) -> float:
+    return max(44.0, 7.0 * len(node[1]) + 14, 5.3 * min(len(node[0]), NAME) + 14)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """A smooth line from the lower edge of one box to the upper edge of the next, through the places kept free for it."""
+    (x, y), rest = points[0], points[1:]
+    text, y = f"M{x:.0f} {y + 15:.0f}", y + 15
+    for i, (to_x, to_y) in enumerate(rest):
+        end = to_y - 15 if i == len(rest) - 1 else to_y
+        text += f"C{x:.0f} {(y + end) / 2:.0f} {to_x:.0f} {(y + end) / 2:.0f} {to_x:.0f} {end:.0f}"
+        x, y = to_x, end
+    return text
+
+
+def errors(figures: Rows, limit: float) -> Chart | None:
+    """Error of the unfolded and of the folded model at each value, in the order of the network, over the noise band."""
+    rows = [f for f in figures if _positive(f["reference_error"]) or _positive(f["candidate_error"])]
+    if not rows:
+        return None
+    floor = min(e for f in rows for e in (f["reference_error"], f["candidate_error"]) if _positive(e)) / 2
+    top = max(max(f["reference_error"] or 0, f["candidate_error"] or 0) for f in rows) * 2
+    low, high = math.log10(floor), math.log10(max(top, floor * 10))
+
+    def y(error: float | None) -> float:
+        share = (math.log10(max(error or 0, floor)) - low) / (high - low)
+        return HEIGHT - 24 - max(0.0, min(1.0, share)) * (HEIGHT - 40)
+
+    step = (WIDTH - MARGIN - 20) / max(1, len(rows) - 1)
+    at = [MARGIN + 10 + i * step if len(rows) > 1 else WIDTH / 2 for i in range(len(rows))]
+    dots = [Dot(x, y(f[key]), kind, f"{f['value']}: {kind} {f[key]:.2g}, noise {f['noise'] or math.nan:.2f}")
+            for x, f in zip(at, rows, strict=True) for key, kind in (("reference_error", "unfolded"), ("candidate_error", "folded"))
+            if f[key] is not None]
+    upper = [f"{x:.1f} {y((f['reference_error'] or floor) * limit):.1f}" for x, f in zip(at, rows, strict=True)]
+    ends = (f"{MARGIN} {HEIGHT - 24}", *upper[:1], *upper, f"{WIDTH} {upper[-1].split()[1]}", f"{WIDTH} {HEIGHT - 24}")
+    band = f"M{ends[0]}L{MARGIN} {upper[0].split()[1]}L" + "L".join(upper) + f"L{ends[-2]}L{ends[-1]}Z"
+    ticks = tuple((y(10.0**e), f"1e{e}") for e in range(math.ceil(low), math.floor(high) + 1))
+    return Chart(tuple(dots), ticks, HEIGHT, band)
+
+
+def ranges(rows: Rows) -> Chart | None:
+    """The largest weight of each layer before and after folding, on a logarithmic axis, one line for each layer."""
+    shown = [r for r in rows if _positive(r["before"][0]) and _positive(r["after"][0])][:200]
+    if not shown:
+        return None
+    ends = [r[side][0] for r in shown for side in ("before", "after")]
+    low, high = math.log10(min(ends)) - 0.1, math.log10(max(ends)) + 0.1
+    left = 230.0
+
+    def x(value: float) -> float:
+        return left + (math.log10(value) - low) / (high - low) * (WIDTH - left - 20)
+
+    dots = tuple(Dot(x(r[side][0]), 24.0 + 18 * i, kind, f"{r['node']}: {kind} {r[side][0]:.3g}")
+                 for i, r in enumerate(shown) for side, kind in (("before", "unfolded"), ("after", "folded")))
+    ticks = tuple((x(10.0**e), f"1e{e}") for e in range(math.ceil(low), math.floor(high) + 1))
+    labels = tuple((24.0 + 18 * i, shortened(r["node"], 34)) for i, r in enumerate(shown))
+    return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels)
+
+
+def bars(values: Sequence[float | None], width: float = 128.0, height: float = 26.0) -> list[tuple[float, float, float, float]]:
+    """Small bars, one for each channel: (x, y, width, height), up for positive, down for negative."""
+    finite = [v for v in values if v is not None]
+    largest = max((abs(v) for v in finite), default=0.0) or 1.0
+    step = width / max(1, len(values))
+    middle = height / 2 if any(v < 0 for v in finite) else height
+    heights = [(abs(v or 0.0) / largest * middle, (v or 0.0) < 0) for v in values]
+    return [(i * step, middle if below else middle - h, max(step - 0.4, 0.4), max(h, 0.3)) for i, (h, below) in enumerate(heights)]
+
+
+def hurts(row: dict[str, Any]) -> list[str]:
+    """What folding did to one layer's weights that deployment in few bits will feel, in plain words."""
+    said = []
+    spread, before = (_spread(row[side]) for side in ("after", "before"))
+    if spread > 16 and spread > 2 * before:
+        lost = math.log2(spread)
+        said.append(f"int8 with one scale per tensor: the median channel now uses 1/{spread:.0f} of the range "
+                    f"({lost:.1f} of 8 bits are lost); quantise per channel")
+    if row["after"][0] is not None and row["after"][0] > 65504:
+        said.append("float16: the largest weight overflows (65,504 is the largest number)")
+    if row["tiny"] > 0.01:
+        said.append(f"float16: {row['tiny']:.0%} of the weights are below the smallest normal number (6.1e-5) and lose precision")
+    return said
+
+
+def _spread(summary: Sequence[float | None]) -> float:
+    """The loudest channel over the median one."""
+    loudest, median = summary[0] or 0.0, summary[1] or 0.0
+    return loudest / median if median > 0 else 1.0
+
+
+def shortened(name: str, length: int) -> str:
+    """The end of a long name, which is what tells it from its neighbours."""
+    return name if len(name) <= length else "…" + name[1 - length:]
+
+
+def _positive(value: float | None) -> bool:
+    return value is not None and value > 0

@@ -1,0 +1,83 @@
+"""What happened, as one self-contained HTML page: a function of the JSON document alone, so that a page can be made long after the run.
+
+Rule 1: names in the document come from model files and are hostile: the template escapes all of them, and the page's content security
+        policy lets no script run but our own, known by its hash, and nothing leave the page.
+Rule 2: charts are computed in chart.py, places of nodes in layout.py; page/ holds the template, the style sheet and the script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+from ..comparison import NOISE_LIMIT
+from ..errors import Malformed, one_line
+from . import chart
+from .json import SCHEMA
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page of one document. Raises Malformed for a document of another schema."""
+    check(document)
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(num=_num, count=_count, size=_size, short=chart.shortened, line=one_line)
+    environment.globals.update(bars=chart.bars, hurts=chart.hurts)
+    script = _part("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template = environment.from_string(_part("report.html.j2"))
+    parts = {"style": _part("style.css"), "script": script, "digest": digest}
+    return template.render(document=document, **parts, **_pictures(document), **_rows(document))
+
+
+def check(document: object) -> None:
+    """Is it a document that this version can show?"""
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != SCHEMA:
+        raise Malformed(f"the schema is {found!r}", expected=f"'{SCHEMA}', as 'bnfold fold --json' writes it")
+
+
+def _pictures(document: dict[str, Any]) -> dict[str, Any]:
+    detail = document.get("detail")
+    if not detail:
+        return {"pictures": {}, "range_chart": None, "ranges": [], "scales": {}}
+    return {
+        "pictures": {side: chart.picture(detail[side]) for side in ("before", "after")},
+        "range_chart": chart.ranges(detail["ranges"]),
+        "ranges": detail["ranges"],
+        "scales": {b["node"]: b for b in detail["batch_norms"]},
+    }
+
+
+def _rows(document: dict[str, Any]) -> dict[str, Any]:
+    """The table of affine nodes in one list, and a chart for each provider."""
+    plan = document.get("plan") or {}
+    verdicts = [{**row, "verdict": verdict} for verdict in ("withdrawn", "kept", "folded") for row in plan.get(verdict, ())]
+    report = document.get("verification") or {}
+    limit = report.get("noise_limit") or NOISE_LIMIT
+    charts = [(p, chart.errors(p["outputs"], limit)) for p in report.get("providers", ())]
+    totals = [{"op": what, **document[key]} for key, what in (("nodes", "all nodes"), ("parameters", "parameters")) if key in document]
+    return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "operators": [*document.get("operators", ()), *totals]}
+
+
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _num(value: float | None, digits: int = 3) -> str:
+    return "not finite" if value is None else f"{value:.{digits}g}"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _size(value: int | None) -> str:
+    """1.2 MB, in powers of 1,000."""
+    if value is None:
+        return ""
+    power = min(4, max(0, (len(str(value)) - 1) // 3))
+    return f"{value / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

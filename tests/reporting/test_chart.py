@@ -1,0 +1,62 @@
+"""What charts show: positions that grow with the numbers, and plain warnings where few bits will hurt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bnfold.reporting import chart
+
+
+def figure(value: str, unfolded: float | None, folded: float | None) -> dict[str, Any]:
+    return {"value": value, "reference_error": unfolded, "candidate_error": folded, "noise": 1.0}
+
+
+def test_a_larger_error_stands_higher() -> None:
+    made = chart.errors([figure("a", 1e-7, 2e-7), figure("b", 1e-6, 9e-6)], limit=4.0)
+    assert made is not None
+    y = {(dot.tip.split(":")[0], dot.kind): dot.y for dot in made.dots}
+    assert y["a", "unfolded"] > y["a", "folded"] > y["b", "unfolded"] > y["b", "folded"]
+    assert all(0 <= dot.y <= made.height for dot in made.dots)
+
+
+def test_errors_of_nought_and_of_nothing() -> None:
+    assert chart.errors([figure("a", 0.0, 0.0)], limit=4.0) is None
+    assert chart.errors([], limit=4.0) is None
+    made = chart.errors([figure("a", 0.0, 1e-7), figure("b", None, 1e-7)], limit=4.0)
+    assert made is not None
+    assert len(made.dots) == 3
+
+
+def test_bars_of_negative_scales_hang_down() -> None:
+    up, down = chart.bars([1.0, -0.5], width=20, height=10)
+    assert up == (0.0, 0.0, 9.6, 5.0)
+    assert down == (10.0, 5.0, 9.6, 2.5)
+
+
+@pytest.mark.parametrize(("before", "after", "tiny", "said"), [
+    ((1, 0.5, 0.1), (2, 1, 0.1), 0.0, []),
+    ((1, 0.5, 0.1), (100, 1, 0.1), 0.0, ["int8"]),
+    ((100, 1, 0.1), (100, 1, 0.1), 0.0, []),
+    ((1, 1, 1), (70000, 70000, 1), 0.0, ["overflows"]),
+    ((1, 1, 1), (1, 1, 1), 0.25, ["25%"]),
+])
+def test_what_hurts_deployment_is_said(before: tuple[float, ...], after: tuple[float, ...], tiny: float, said: list[str]) -> None:
+    found = chart.hurts({"node": "conv", "before": before, "after": after, "tiny": tiny})
+    assert len(found) == len(said)
+    assert all(word in sentence for word, sentence in zip(said, found, strict=True))
+
+
+def test_a_huge_graph_is_drawn_around_its_folds() -> None:
+    count = 5000
+    nodes = [[f"n{i}", "Relu", "folded" if i == 2500 else ""] for i in range(count)]
+    edges = [[i, i + 1, "v"] for i in range(count - 1)]
+    made = chart.picture({"nodes": nodes, "edges": edges})
+    assert [box.name for box in made.boxes] == ["n2499", "n2500", "n2501"]
+    assert made.left_out == count - 3
+
+
+def test_long_names_keep_their_end() -> None:
+    assert chart.shortened("features/block_17/conv", 12) == "…ock_17/conv"
+    assert chart.shortened("conv", 12) == "conv"
