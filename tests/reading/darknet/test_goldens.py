@@ -1,4 +1,4 @@
-"""What the original frameworks compute, where the shared goldens are at hand: those small enough to be quick, in every dialect they have."""
+"""What the original frameworks compute, where the shared goldens are at hand: those small enough to be quick, in each dialect they have."""
 
 from __future__ import annotations
 

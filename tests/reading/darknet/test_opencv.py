@@ -1,4 +1,4 @@
-"""OpenCV's own darknet importer as an independent reader of the same files; its batch norm has an epsilon of 1e-6, so variances are large."""
+"""OpenCV's own darknet importer as an independent reader of the same files; its epsilon is 1e-6, so variances are large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Tiny nets through the real binaries: pjreddie/darknet at f6afaab and AlexeyAB/darknet at 59596d7, built for the CPU, each result sampled.
+(pjreddie's [deconvolutional] with groups = 1, which its own code forgets to set before it divides by it.)
 
 recorded.json holds for each net its cfg, how many floats its file has and which of them are variances, and some numbers of every
 layer's result. The floats themselves are drawn here, by numpy's Philox, whose stream is stable. That the binaries read the same file
