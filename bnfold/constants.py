@@ -23,9 +23,12 @@ LIMIT = 1 << 22  # elements of a constant that is evaluated
 _DEPTH = 200  # nodes of one constant subgraph
 
 DETERMINISTIC = frozenset(
-    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm Greater "
-    "Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum Relu Reshape Round ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
+    """
+    Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm
+    Greater Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum Relu Reshape Round ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
+    Unsqueeze Where
+    """.split()  # noqa: SIM905  (a table of words reads better than a list of quotes)
 )
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -36,25 +39,57 @@ def is_float(dtype: ir.DataType | None) -> bool:
 
 
 class Constants:
-    """Constants of one model. Answers are remembered; `forget` them after the graph has changed under a value."""
+    """Constants of one model. Answers are remembered: a value that is constant stays so while the graph around it changes."""
 
-    def __init__(self, model: ir.Model, freeze_initializers: bool = False, shapes: Callable[[ir.Value], Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        freeze_initializers: bool = False,
+        shapes: Callable[[ir.Value], Any] | None = None,
+        dtypes: Callable[[ir.Value], ir.DataType | None] | None = None,
+    ) -> None:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
         self._arrays: dict[ir.Value, np.ndarray | None] = {}
+        self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
         self._shape_of = shapes or (lambda value: None)
+        self._dtype_of = dtypes or (lambda value: value.dtype)
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
         """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over it."""
         if value is None:
             return None
-        if (stored := self.stored(value)) is not None:
-            return stored
+        if value not in self._tensors:
+            self._see(value)
+        return self._tensors[value]
+
+    def _see(self, value: ir.Value) -> None:
+        """Look through rearranging operators down to something known, then come back up, view by view."""
+        path = [value]
+        while (below := self._below(path[-1])) is not None:
+            path.append(below)
+        base = path[-1]
+        if base not in self._tensors:
+            self._tensors[base] = self.stored(base) or self._evaluated(base)
+        for at in reversed(path[:-1]):
+            self._tensors[at] = self._viewed(at, self._tensors[self._below_of(at)]) or self._evaluated(at)
+
+    def _below_of(self, value: ir.Value) -> ir.Value:
         node = value.producer()
-        if node is not None and (base := self._viewed(node)) is not None:
-            return base
-        found = self.array(value)
-        return None if found is None or value.dtype is None else tensor.from_array(found.astype(value.dtype.numpy()), dtype=value.dtype)
+        assert node is not None and node.inputs[0] is not None
+        return node.inputs[0]
+
+    def _below(self, value: ir.Value) -> ir.Value | None:
+        """What a value is a view of, unless it is known already."""
+        node = value.producer()
+        if value in self._tensors or value.is_initializer() or not is_op(node, *_VIEWS):
+            return None
+        assert node is not None
+        return node.inputs[0] if node.inputs else None
+
+    def _evaluated(self, value: ir.Value) -> ir.TensorProtocol | None:
+        found, dtype = self.array(value), self._dtype_of(value)
+        return None if found is None or dtype is None else tensor.from_array(found.astype(dtype.numpy()), dtype=dtype)
 
     def stored(self, value: ir.Value) -> ir.TensorProtocol | None:
         """The tensor of an initializer or a Constant node, without looking through anything."""
@@ -78,17 +113,13 @@ class Constants:
         """A value that was made while folding, more exactly than its stored type holds it."""
         self._arrays[value] = values
 
-    def forget(self) -> None:
-        """Drop remembered answers."""
-        self._arrays.clear()
-
-    def _viewed(self, node: ir.Node) -> ir.TensorProtocol | None:
-        """A large constant seen through one rearranging operator, as a recipe."""
-        view = _VIEWS.get(node.op_type) if is_op(node, *_VIEWS) else None
-        if view is None or (base := self.tensor(node.inputs[0])) is None:
+    def _viewed(self, value: ir.Value, base: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
+        """A constant seen through one rearranging operator, as a recipe over it."""
+        node = value.producer()
+        if base is None or node is None or any(a.is_ref() for a in node.attributes.values()):
             return None
         shape = tuple(base.shape.numpy())
-        rearranged = view(node, shape, self)
+        rearranged = _VIEWS[node.op_type](node, shape, self)
         if rearranged is None:
             return None
         new_shape, move = rearranged
@@ -131,7 +162,8 @@ class Constants:
             return nothing
         if is_op(node, "CastLike"):
             like = node.inputs[1]
-            return nothing if like is None or like.dtype is None or inputs[0] is None else [_cast(inputs[0], like.dtype)]
+            dtype = None if like is None else self._dtype_of(like)
+            return nothing if dtype is None or inputs[0] is None else [_cast(inputs[0], dtype)]
         if is_op(node, "Cast") and inputs[0] is not None:
             return [_cast(inputs[0], ir.DataType(attribute(node, "to")))]
         return _run(node, inputs, opset(self._model, node.graph)) or nothing
@@ -144,7 +176,7 @@ class Constants:
         if shape is None:
             return None
         if is_op(node, "Shape"):
-            shape = shape[attribute(node, "start", 0):attribute(node, "end")]
+            shape = shape[attribute(node, "start", 0) : attribute(node, "end")]
         if not all(isinstance(d, int) for d in shape):
             return None
         return [np.array(shape, np.int64) if is_op(node, "Shape") else np.array(math.prod(shape), np.int64)]
@@ -194,8 +226,12 @@ def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[n
     proto.input.extend(names)
     outputs = [f"o{k}" for k in range(len(node.outputs))]
     proto.output.extend(outputs)
-    graph = helper.make_graph([proto], "constant", [helper.make_empty_tensor_value_info(n) for n in names if n],
-                              [helper.make_empty_tensor_value_info(n) for n in outputs])
+    graph = helper.make_graph(
+        [proto],
+        "constant",
+        [helper.make_empty_tensor_value_info(n) for n in names if n],
+        [helper.make_empty_tensor_value_info(n) for n in outputs],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
     try:
         with np.errstate(all="ignore"):
@@ -212,7 +248,9 @@ def _grown(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
         start, stop, step = (float(np.asarray(a).reshape(-1)[0]) for a in inputs if a is not None)
         return abs((stop - start) / step) if step else math.inf
     if is_op(node, "OneHot", "Pad"):
-        return 0.0 if first is not None and first.size < 4096 and all(a is None or np.all(np.abs(a) < 4096) for a in inputs[1:2]) else math.inf
+        return (
+            0.0 if first is not None and first.size < 4096 and all(a is None or np.all(np.abs(a) < 4096) for a in inputs[1:2]) else math.inf
+        )
     if size is None or size.dtype.kind not in "iu" or np.any(size < 0):
         return math.inf
     wanted = float(np.prod(size.astype(np.float64)))
@@ -247,7 +285,9 @@ def _identity(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _R
 
 
 _VIEWS: dict[str, Callable[[ir.Node, tuple[int, ...], Constants], _Rearranged]] = {
-    "Identity": _identity, "Transpose": _transpose, "Reshape": _reshape,
+    "Identity": _identity,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
 }
 
 

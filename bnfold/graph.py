@@ -16,7 +16,21 @@ import onnx_ir as ir  # isort: skip
 
 from .source import SOURCE_KEY
 
-__all__ = ["GraphLike", "Names", "attribute", "bodies", "function_graphs", "graphs", "ir", "is_op", "label", "nodes", "opset", "source_text", "uncollected"]
+__all__ = [
+    "GraphLike",
+    "Names",
+    "attribute",
+    "bodies",
+    "function_graphs",
+    "graphs",
+    "ir",
+    "is_op",
+    "label",
+    "nodes",
+    "opset",
+    "source_text",
+    "uncollected",
+]
 
 STANDARD = ("", "ai.onnx")
 GraphLike = ir.Graph

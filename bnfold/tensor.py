@@ -58,10 +58,22 @@ class FileMap:
 class Deferred(ir.LazyTensor):
     """What windows and recipes share: a dtype and a static shape known now, blocks of bytes known later."""
 
-    def __init__(self, dtype: ir.DataType, shape: Sequence[int], name: str | None = None, doc_string: str | None = None,
-                 metadata_props: dict[str, str] | None = None) -> None:
-        super().__init__(self._whole, ir.DataType(dtype), ir.Shape(tuple(int(d) for d in shape), frozen=True), name=name,
-                         doc_string=doc_string, metadata_props=metadata_props)
+    def __init__(
+        self,
+        dtype: ir.DataType,
+        shape: Sequence[int],
+        name: str | None = None,
+        doc_string: str | None = None,
+        metadata_props: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            self._whole,
+            ir.DataType(dtype),
+            ir.Shape(tuple(int(d) for d in shape), frozen=True),
+            name=name,
+            doc_string=doc_string,
+            metadata_props=metadata_props,
+        )
 
     def _whole(self) -> ir.TensorProtocol:
         return ir.Tensor(self.numpy(), dtype=self.dtype, name=self.name)
@@ -92,24 +104,34 @@ class Deferred(ir.LazyTensor):
 class Window(Deferred):
     """`dtype[shape]` at `offset` of a buffer. `buffer` is a memoryview that keeps its map alive; nothing is copied."""
 
-    def __init__(self, buffer: memoryview | bytes, offset: int, dtype: ir.DataType, shape: Sequence[int], name: str | None = None,
-                 doc_string: str | None = None, metadata_props: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        buffer: memoryview | bytes,
+        offset: int,
+        dtype: ir.DataType,
+        shape: Sequence[int],
+        name: str | None = None,
+        doc_string: str | None = None,
+        metadata_props: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(dtype, shape, name, doc_string, metadata_props)
         size = nbytes(self.dtype, shape)
         view = memoryview(buffer)
         if any(d < 0 for d in shape):
             raise Malformed(f"tensor '{name}' has the shape {tuple(shape)}", expected="dimensions that are not negative")
         if offset < 0 or offset + size > len(view):
-            raise Malformed(f"tensor '{name}' needs {size:,} bytes at offset {offset:,}, the file has {len(view):,} in all",
-                            expected="a whole file: it is cut off or damaged")
+            raise Malformed(
+                f"tensor '{name}' needs {size:,} bytes at offset {offset:,}, the file has {len(view):,} in all",
+                expected="a whole file: it is cut off or damaged",
+            )
         self.offset = offset
-        self.bytes = view[offset:offset + size]
+        self.bytes = view[offset : offset + size]
 
     def blocks(self) -> Iterator[memoryview]:
         """Slices of the map."""
         step = BLOCK * 16
         for start in range(0, len(self.bytes), step):
-            yield self.bytes[start:start + step]
+            yield self.bytes[start : start + step]
 
     def numpy(self) -> np.ndarray:
         """A view of the map; types below one byte are unpacked into a copy."""
@@ -123,8 +145,9 @@ class Window(Deferred):
 class Recipe(Deferred):
     """A tensor that `arrays` makes: a function that yields arrays of the dtype, in storage order, filling the shape."""
 
-    def __init__(self, dtype: ir.DataType, shape: Sequence[int], arrays: Callable[[], Iterator[np.ndarray]],
-                 name: str | None = None) -> None:
+    def __init__(
+        self, dtype: ir.DataType, shape: Sequence[int], arrays: Callable[[], Iterator[np.ndarray]], name: str | None = None
+    ) -> None:
         super().__init__(dtype, shape, name)
         self.arrays = arrays
 
@@ -138,7 +161,7 @@ class Recipe(Deferred):
         flat = np.empty(math.prod(self.shape.numpy()), self.dtype.numpy())
         at = 0
         for array in self.arrays():
-            flat[at:at + array.size] = array.reshape(-1)
+            flat[at : at + array.size] = array.reshape(-1)
             at += array.size
         if at != flat.size:
             raise ValueError(f"recipe '{self.name}' made {at} of {flat.size} values")

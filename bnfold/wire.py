@@ -75,8 +75,9 @@ def _field(buffer: Buffer, at: int, end: int) -> Field:
     else:
         raise Malformed(f"wire type {kind} at byte {at:,}", expected="a protobuf wire type (0, 1, 2, 3 or 5)")
     if size > end - start:
-        raise Malformed(f"the field at byte {at:,} claims {size:,} bytes, {end - start:,} are left",
-                        expected="a whole file: it is cut off or damaged")
+        raise Malformed(
+            f"the field at byte {at:,} claims {size:,} bytes, {end - start:,} are left", expected="a whole file: it is cut off or damaged"
+        )
     return Field(number, kind, at, start, start + size, 0)
 
 

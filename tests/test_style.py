@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILE_LINES = 320  # the habit is about 300
 FUNCTION_LINES = 45  # the habit is about 30
-GENERATED: set[str] = set()  # tables that a script writes and a test keeps current
+GENERATED = {"bnfold/reading/caffe/table.py"}  # tables that a script writes and a test keeps current
 FILES = [file for folder in ("bnfold", "samples", "benchmarks", "tests") for file in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -36,7 +36,7 @@ class Affine:
         """self after inner."""
         return Affine(self.scale * inner.scale, self.scale * inner.shift + self.shift)
 
-    def __call__(self, x: ArrayLike) -> Float:
+    def __call__(self, x: ArrayLike) -> Float:  # noqa: D102
         return np.asarray(self.scale * np.asarray(x, np.float64) + self.shift)
 
     @property
@@ -112,7 +112,7 @@ class Affine:
         return Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size)) if scale.size in (1, size) else None
 
 
-IDENTITY = Affine(np.float64(1.0), np.float64(0.0))
+IDENTITY = Affine(np.asarray(1.0), np.asarray(0.0))
 
 
 def batch_norm(gamma: ArrayLike, beta: ArrayLike, mean: ArrayLike, variance: ArrayLike, epsilon: float) -> Affine:

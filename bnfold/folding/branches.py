@@ -141,7 +141,7 @@ def _conv_branch(linear: Linear, x: ir.Value) -> Branch | None:
         return None
     pads = tuple(attribute(node, "pads") or ()) if auto == "NOTSET" else ()
     pads = pads or (0,) * (2 * len(taps))
-    return Branch([node], taps, pads[:len(taps)], pads[len(taps):], linear, IDENTITY)
+    return Branch([node], taps, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY)
 
 
 def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch | None:
@@ -176,15 +176,20 @@ def _united(root: ir.Node, sums: list[ir.Node], branches: list[Branch], hosts: l
     host = max(hosts, key=lambda h: math.prod(h.view))
     rank = len(branches[0].taps)
     strides = list(attribute(host.node, "strides") or [1] * rank)
-    dilations = _dilations(host, rank) if any(k > 1 for k in _taps(host)) else next(
-        (_dilations(h, rank) for h in hosts if any(k > 1 for k in _taps(h))), [1] * rank)
+    dilations = (
+        _dilations(host, rank)
+        if any(k > 1 for k in _taps(host))
+        else next((_dilations(h, rank) for h in hosts if any(k > 1 for k in _taps(h))), [1] * rank)
+    )
     for branch in branches:
         node = branch.linear.node if branch.linear is not None else None
         if (list(attribute(node, "strides") or [1] * rank) if node is not None else [1] * rank) != strides:
             return None
         if branch.linear is not None and (branch.linear.view[0] != host.view[0] or branch.linear.outs != host.outs):
             return None
-        if branch.linear is not None and any(k > 1 and d != e for k, d, e in zip(branch.taps, _dilations(branch.linear, rank), dilations, strict=True)):
+        if branch.linear is not None and any(
+            k > 1 and d != e for k, d, e in zip(branch.taps, _dilations(branch.linear, rank), dilations, strict=True)
+        ):
             return None
     placed = _placed(branches, dilations)
     if placed is None:
@@ -233,7 +238,7 @@ def _kernel(branch: Branch, host: Linear) -> Float:
     kernel = np.zeros((host.outs, inner, *branch.taps))
     scale = np.broadcast_to(branch.map.scale.reshape(-1), host.outs)
     channel = np.arange(host.outs)
-    kernel[(channel, channel % inner, *(0,) * len(branch.taps))] = scale
+    kernel.reshape(host.outs, inner)[channel, channel % inner] = scale
     return kernel
 
 

@@ -43,7 +43,7 @@ def _drop_maker(node: ir.Node) -> list[ir.Value]:
 
 def _drop_initializer(model: ir.Model, value: ir.Value) -> None:
     graph = value.graph
-    if graph is None or value.name not in graph.initializers:
+    if graph is None or not value.name or value.name not in graph.initializers:
         return
     if value.is_graph_input() and graph is model.graph:
         graph.inputs.remove(value)

@@ -84,8 +84,9 @@ class Editor:
         constant = self.constant(linear.node.graph, f"{y.name}_shift", pattern, linear.store, linear.node)
         self._insert_add(y, constant, y, before=None, name=self.names.node(f"{linear.node.name or y.name}_shift"), after=linear.node)
 
-    def _insert_add(self, x: ir.Value, constant: ir.Value, y: ir.Value, *, before: ir.Node | None, name: str | None,
-                    after: ir.Node | None = None) -> ir.Node:
+    def _insert_add(
+        self, x: ir.Value, constant: ir.Value, y: ir.Value, *, before: ir.Node | None, name: str | None, after: ir.Node | None = None
+    ) -> ir.Node:
         """Add(x, constant) whose output takes y's name, place and readers. Where x is y, x gets a new name."""
         add = ir.node("Add", [x, constant], name=name)
         fresh = add.outputs[0]
@@ -107,7 +108,11 @@ class Editor:
     def _take_place(self, graph: GraphLike, old: ir.Value, new: ir.Value) -> None:
         """`new` becomes what `old` was: its name, type, shape, notes, and its place among the graph's outputs."""
         name = old.name
-        new.shape, new.type, new.doc_string = (old.shape.copy() if old.shape is not None else new.shape), old.type or new.type, old.doc_string or new.doc_string
+        new.shape, new.type, new.doc_string = (
+            (old.shape.copy() if old.shape is not None else new.shape),
+            old.type or new.type,
+            old.doc_string or new.doc_string,
+        )
         new.metadata_props.update(old.metadata_props)
         for position, output in enumerate(graph.outputs):
             if output is old:
@@ -139,9 +144,16 @@ class Editor:
 
     def twin(self, node: ir.Node, reader: ir.Node, index: int) -> ir.Node:
         """A copy of a node, right behind it, whose output `reader` reads at `index` instead of the original's."""
-        copy = ir.Node(node.domain, node.op_type, node.inputs, [a for a in node.attributes.values()], num_outputs=len(node.outputs),
-                       name=self.names.node(f"{node.name or node.op_type}_copy"), doc_string=node.doc_string,
-                       metadata_props=dict(node.metadata_props))
+        copy = ir.Node(
+            node.domain,
+            node.op_type,
+            node.inputs,
+            list(node.attributes.values()),
+            num_outputs=len(node.outputs),
+            name=self.names.node(f"{node.name or node.op_type}_copy"),
+            doc_string=node.doc_string,
+            metadata_props=dict(node.metadata_props),
+        )
         old, new = node.outputs[0], copy.outputs[0]
         new.name, new.type = self.names.value(f"{old.name}_copy"), old.type
         new.shape = old.shape.copy() if old.shape is not None else None

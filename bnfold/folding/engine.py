@@ -15,18 +15,22 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, bodies, graphs, ir, is_op, label, source_text, uncollected
+from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
-from . import branches, clean, functions, leftovers, push, recognise
+from . import branches, clean, functions, leftovers, recognise
+from .backward import backward, held_behind
 from .edit import Editor
+from .forward import forward
 from .linear import Linear, see
+from .order import canonical_order
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
 from .recognise import Reading
 from .weights import settle
 
+BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
 # Refusals of the forward push that say more than what the backward push met.
 _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
@@ -82,7 +86,7 @@ class Engine:
         """Fold every graph; returns the plan."""
         for graph in list(graphs(self.model)):
             self._fold_graph(graph)
-        if self.options.simplify_leftovers:
+        if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
             self._simplify()
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
@@ -164,10 +168,10 @@ class Engine:
         if self.options.duplicate_producers:
             self._duplicate(world, node, reading)
         try:
-            plan = push.backward(world, node, reading)
+            plan = backward(world, node, reading)
         except Refused as behind:
             try:
-                plan = push.forward(world, node, reading)
+                plan = forward(world, node, reading)
             except Refused as ahead:
                 if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
                     return
@@ -201,7 +205,7 @@ class Engine:
             linear = self._linear(producer)
             if linear is None:
                 return
-            push.held_behind(linear, reading.map, self.shapes)
+            held_behind(linear, reading.map, self.shapes)
         except Refused:
             return
         twin = self.editor.twin(producer, node, reading.data)
@@ -210,10 +214,10 @@ class Engine:
 
     def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
-        if not is_op(node, "BatchNormalization") or not reading.map.scales:
+        if not is_op(node, "BatchNormalization") or not reading.map.scales or opset(self.model, node.graph) < BROADCASTING:
             return False
         try:
-            plan = push.backward(world, node, reading, reading.map.scale_only())
+            plan = backward(world, node, reading, reading.map.scale_only())
         except Refused:
             return False
         if any(via not in _EXACT_FOR_ADD for via in plan.via):
@@ -260,9 +264,18 @@ class Engine:
         into = tuple(dict.fromkeys(label(hold.linear.holder.node) for hold in record.push.holds))
         values = tuple(dict.fromkeys(hold.linear.holder.node.outputs[0].name or "" for hold in record.push.holds))
         return Folded(
-            record.node, record.op, record.source, into, values,
-            (float(scale.min()), float(scale.max())), (float(shift.min()), float(shift.max())), int(scale.size), int(np.sum(scale == 0)),
-            record.reading.smallest_variance, tuple(record.push.via), record.push.direction,
+            record.node,
+            record.op,
+            record.source,
+            into,
+            values,
+            (float(scale.min()), float(scale.max())),
+            (float(shift.min()), float(shift.max())),
+            int(scale.size),
+            int(np.sum(scale == 0)),
+            record.reading.smallest_variance,
+            tuple(record.push.via),
+            record.push.direction,
         )
 
 
@@ -283,34 +296,3 @@ def _remember(linear: Linear) -> None:
     node.metadata_props[FOLDED_KEY] = ", ".join(([before] if before else []) + list(dict.fromkeys(linear.held)))
     if source := source_text(node):
         node.metadata_props.setdefault(SOURCE_KEY, source)
-
-
-def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
-    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
-    not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
-    level: dict[ir.Node, int] = {}
-    waiting = list(graph)
-    while waiting:
-        blocked = []
-        for node in waiting:
-            sources = [p for v in _read_by(node) if (p := v.producer()) is not None and p.graph is graph and p is not node]
-            if all(p in level for p in sources):
-                level[node] = 1 + max((level[p] for p in sources), default=0)
-            else:
-                blocked.append(node)
-        if len(blocked) == len(waiting):  # a cycle: the checker's business; such nodes are left alone
-            break
-        waiting = blocked
-    ranked = sorted(level, key=lambda n: (level[n], next((v.name or "" for v in n.outputs), "")))
-    return {node: place for place, node in enumerate(ranked)}
-
-
-def _read_by(node: ir.Node) -> list[ir.Value]:
-    """The values that a node reads, those captured by its bodies included."""
-    found = [v for v in node.inputs if v is not None]
-    waiting = bodies(node)
-    while waiting:
-        for inner in waiting.pop():
-            found.extend(v for v in inner.inputs if v is not None)
-            waiting.extend(bodies(inner))
-    return found

@@ -12,8 +12,16 @@ from collections.abc import Iterable
 from ..graph import graphs, ir
 
 # A node that stays for one of these reasons may be foldable once the boundary beside it is gone.
-STOPPED = {"kept.parameter-not-constant", "kept.graph-input", "kept.graph-output", "kept.weight-not-constant", "kept.bias-not-constant",
-           "kept.non-linear", "kept.no-linear-neighbour", "kept.unknown-rank"}
+STOPPED = {
+    "kept.parameter-not-constant",
+    "kept.graph-input",
+    "kept.graph-output",
+    "kept.weight-not-constant",
+    "kept.bias-not-constant",
+    "kept.non-linear",
+    "kept.no-linear-neighbour",
+    "kept.unknown-rank",
+}
 
 Identifier = tuple[str, str, str]
 

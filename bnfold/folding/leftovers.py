@@ -62,7 +62,12 @@ def _row_from(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays
     if first is None:
         return None
     row = Row([node], [first], first.map)
-    if (before := row.x.producer()) is not None and _sole(row.x) and before.graph is node.graph and _read(before, reading, stays) is not None:
+    if (
+        (before := row.x.producer()) is not None
+        and _sole(row.x)
+        and before.graph is node.graph
+        and _read(before, reading, stays) is not None
+    ):
         return None
     while _sole(row.y):
         following, index = next(iter(row.y.uses()))
@@ -104,10 +109,8 @@ def _vanish(row: Row, editor: Editor) -> None:
 def _as_one(row: Row, editor: Editor) -> None:
     """Rewrite a row of several nodes as fewer, where that is possible."""
     norm = next((k for k, node in enumerate(row.nodes) if is_op(node, "BatchNormalization")), None)
-    if row.map.scales and row.map.shifts and norm is not None:
-        needed = 1
-    else:
-        needed = int(row.map.scales) + int(row.map.shifts)
+    as_norm = row.map.scales and row.map.shifts and norm is not None
+    needed = 1 if as_norm else int(row.map.scales) + int(row.map.shifts)
     if needed >= len(row.nodes) or needed == 0:
         return
     if norm is not None and row.map.scales and row.map.shifts:

@@ -133,10 +133,10 @@ class Linear:
         total = np.zeros([size if axis in self.rows else 1 for axis, size in enumerate(self.view)])
         others = tuple(axis for axis in range(len(self.view)) if axis not in self.rows)
         for at in range(self.view[0]):
-            part = viewed[at:at + 1].astype(np.float64) * (column[at:at + 1] if column.shape[0] != 1 else column)
+            part = viewed[at : at + 1].astype(np.float64) * (column[at : at + 1] if column.shape[0] != 1 else column)
             summed = part.sum(axis=others, keepdims=True)
             if 0 in self.rows:
-                total[at:at + 1] = summed
+                total[at : at + 1] = summed
             else:
                 total += summed
         return total.reshape(-1)
@@ -170,6 +170,27 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     return scale if fits else None
 
 
+def check_bias(linear: Linear, shapes: Shapes) -> None:
+    """A bias that is there must be a constant (Refused), and fit the weight (Malformed)."""
+    node, index = linear.node, linear.bias
+    value = node.inputs[index] if index is not None and len(node.inputs) > index else None
+    if value is None:
+        return
+    stored = shapes.constants.tensor(value)
+    if stored is None:
+        raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
+    shape = _sizes(stored)
+    fits = (
+        shape == (linear.outs,) if node.op_type != "Gemm" else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
+    )
+    if not fits:
+        raise Malformed(
+            f"{node.op_type} '{label(node)}' has a bias of shape {list(shape)}",
+            where=source_text(node) or None,
+            expected=f"a bias of {linear.outs} channels",
+        )
+
+
 def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:
     """The constant weight of a node, and the DequantizeLinear that it comes from, if any."""
     value = node.inputs[index] if len(node.inputs) > index else None
@@ -184,8 +205,10 @@ def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtoco
     found = shapes.constants.tensor(value)
     if found is None:
         if value.is_initializer() and value.is_graph_input():
-            raise Refused("kept.overridable-parameter",
-                          f"the weight of {node.op_type} '{label(node)}' is a graph input that a caller may override; --freeze-initializers")
+            raise Refused(
+                "kept.overridable-parameter",
+                f"the weight of {node.op_type} '{label(node)}' is a graph input that a caller may override; --freeze-initializers",
+            )
         raise Refused("kept.weight-not-constant", f"the weight of {node.op_type} '{label(node)}' is computed or fed at run time")
     if not is_float(found.dtype):
         raise Refused("kept.type", f"the weight of {node.op_type} '{label(node)}' is {found.dtype.name}")
@@ -231,11 +254,27 @@ def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
         tensor, quantized = _weight(node, 0, shapes)
         transposed, data = bool(attribute(node, "transA", 0)), 1
         rows, columns = ((1,), (0,)) if transposed else ((0,), (1,))
-        return Linear(node, data, 0, 2, tensor, _sizes(tensor), rows, columns, 0, 1 if attribute(node, "transB", 0) else 0, True,
-                      alpha, beta, quantized)
+        return Linear(
+            node,
+            data,
+            0,
+            2,
+            tensor,
+            _sizes(tensor),
+            rows,
+            columns,
+            0,
+            1 if attribute(node, "transB", 0) else 0,
+            True,
+            alpha,
+            beta,
+            quantized,
+        )
     tensor, quantized = _weight(node, 1, shapes)
     rows, columns = ((0,), (1,)) if attribute(node, "transB", 0) else ((1,), (0,))
-    return Linear(node, 0, 1, 2, tensor, _sizes(tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta, quantized)
+    return Linear(
+        node, 0, 1, 2, tensor, _sizes(tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta, quantized
+    )
 
 
 def _matmul(node: ir.Node, shapes: Shapes) -> Linear:
@@ -269,8 +308,20 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
     ins = [c for c in weight if c not in result and c in data]
     if len(outs) != 1 or len(ins) != 1 or len(weight) != 2:
         raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a matrix product")
-    return Linear(node, 1 - index, index, None, tensor, _sizes(tensor), (weight.index(outs[0]),), (weight.index(ins[0]),),
-                  result.index(outs[0]) - len(result), data.index(ins[0]) - len(data), True, quantized=quantized)
+    return Linear(
+        node,
+        1 - index,
+        index,
+        None,
+        tensor,
+        _sizes(tensor),
+        (weight.index(outs[0]),),
+        (weight.index(ins[0]),),
+        result.index(outs[0]) - len(result),
+        data.index(ins[0]) - len(data),
+        True,
+        quantized=quantized,
+    )
 
 
 SEERS: dict[str, _Seer] = {

@@ -1,8 +1,8 @@
 """Does a folded weight keep its digits in the type that it is stored in?
 
-A factor of ordinary size cannot lose anything that float32 holds, so weights are read only where that is not evident: in half precision,
-and for factors of extraordinary size. What slips through (weights themselves near the edge of their type) is found by the writer, which
-refuses to round a finite value to infinity.
+A factor of ordinary size cannot lose anything that float32 holds, so large weights are read only where that is not evident: in half
+precision, and for factors of extraordinary size. What slips through (large weights themselves near the edge of their type) is found by
+the writer, which refuses to round a finite value to infinity.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .linear import Linear
 from .reasons import Refused
 
 _ORDINARY = 2.0**16
+_SMALL = 1 << 18  # elements that are looked at in any case
 
 
 def check_range(linear: Linear, after: Affine) -> None:
@@ -22,7 +23,7 @@ def check_range(linear: Linear, after: Affine) -> None:
     dtype = linear.store
     size = np.abs(after.scale[after.scale != 0])
     wide = dtype != ir.DataType.FLOAT16 and (not size.size or (size.max() <= _ORDINARY and size.min() >= 1 / _ORDINARY))
-    if wide and np.abs(after.shift).max(initial=0.0) <= 1e30:
+    if wide and np.prod(linear.view) > _SMALL and np.abs(after.shift).max(initial=0.0) <= 1e30:
         return
     largest, smallest, rounding = limits(dtype)
     peak = row_peaks(linear)
@@ -34,8 +35,11 @@ def check_range(linear: Linear, after: Affine) -> None:
     reach = folded * np.prod(linear.view) / max(linear.outs, 1)
     lost = (folded > 0) & (folded < smallest) & (reach > rounding * np.abs(after.shift))
     if np.any(lost):
-        raise Refused("kept.overflow", f"the weights of {int(lost.sum())} channels of {where} would fall to {folded[lost].min():.3g}, "
-                                       f"below {smallest:.3g} where its type keeps all its digits")
+        raise Refused(
+            "kept.overflow",
+            f"the weights of {int(lost.sum())} channels of {where} would fall to {folded[lost].min():.3g}, "
+            f"below {smallest:.3g} where its type keeps all its digits",
+        )
 
 
 def row_peaks(linear: Linear) -> Float:
@@ -50,5 +54,5 @@ def limits(dtype: ir.DataType) -> tuple[float, float, float]:
     """(largest finite value, smallest normal value, half a unit of rounding) of a float type."""
     import ml_dtypes
 
-    info = ml_dtypes.finfo(dtype.numpy())
+    info = ml_dtypes.finfo(dtype.numpy())  # type: ignore[no-untyped-call]
     return float(info.max), float(info.smallest_normal), float(info.eps) / 2

@@ -74,8 +74,10 @@ def _reshaped(node: ir.Node, shapes: Shapes) -> Mover:
     """Reshape, Flatten, Squeeze, Unsqueeze: dims fall into groups whose products agree; inside a group order is row-major."""
     before, after = _known(shapes, node.inputs[0]), _known(shapes, node.outputs[0])
     groups = dim_groups(before, after)
-    return Mover(lambda a: _regrouped(a, groups, before, after, node),
-                 lambda a, blank: _regrouped(a, [(far, near) for near, far in groups], after, before, node))
+    return Mover(
+        lambda a: _regrouped(a, groups, before, after, node),
+        lambda a, blank: _regrouped(a, [(far, near) for near, far in groups], after, before, node),
+    )
 
 
 def dim_groups(before: Shape, after: Shape) -> list[tuple[range, range]]:
@@ -156,7 +158,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
             if cuts is not None and cuts[axis] != slice(None) and a.shape[axis] != 1:
                 if not isinstance(dim, int):
                     raise _unclear(node, "the size of the axis that it cuts is not known")
-                whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1:]), blank)
+                whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1 :]), blank)
                 whole[(slice(None),) * axis + (cuts[axis],)] = a
                 a = whole
         if cuts is None and any(size != 1 for size in a.shape):
@@ -177,21 +179,21 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
 
     def forward(a: Float) -> Float:
         if a.shape[axis] == 1:
-            return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1:])
+            return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1 :])
         if indices is None:
             raise _unclear(node, "its indices are not constant")
         return np.take(a, indices, axis)
 
     def back(a: Float, blank: float) -> Float:
-        far = a.shape[axis:axis + index_rank]
-        rest = (*a.shape[:axis], *a.shape[axis + index_rank:])
+        far = a.shape[axis : axis + index_rank]
+        rest = (*a.shape[:axis], *a.shape[axis + index_rank :])
         if all(size == 1 for size in far) and not (indices is not None and indices.size == 1):
-            return a.reshape(*a.shape[:axis], 1, *a.shape[axis + index_rank:])
+            return a.reshape(*a.shape[:axis], 1, *a.shape[axis + index_rank :])
         dim = shape[axis]
         if indices is None or not isinstance(dim, int):
             raise _unclear(node, "its indices are not constant")
-        flat = np.broadcast_to(a, (*a.shape[:axis], *indices.shape, *a.shape[axis + index_rank:]))
-        flat = np.moveaxis(flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank:]), axis, 0)
+        flat = np.broadcast_to(a, (*a.shape[:axis], *indices.shape, *a.shape[axis + index_rank :]))
+        flat = np.moveaxis(flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), axis, 0)
         return _scattered(flat, indices.reshape(-1) % dim, dim, axis, rest, blank, node)
 
     return Mover(forward, back)
@@ -299,7 +301,17 @@ def _pad(node: ir.Node, shapes: Shapes) -> Mover:
 
 
 MOVERS: dict[str, Callable[[ir.Node, Shapes], Mover]] = {
-    "Identity": _identity, "Transpose": _transpose, "Reshape": _reshaped, "Flatten": _reshaped, "Squeeze": _reshaped, "Unsqueeze": _reshaped,
-    "Slice": _slice, "Gather": _gather, "Tile": _tile, "Expand": _expand, "DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth,
+    "Identity": _identity,
+    "Transpose": _transpose,
+    "Reshape": _reshaped,
+    "Flatten": _reshaped,
+    "Squeeze": _reshaped,
+    "Unsqueeze": _reshaped,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Tile": _tile,
+    "Expand": _expand,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
     "Pad": _pad,
 }

@@ -35,7 +35,7 @@ CODES: dict[str, str] = {
 }
 
 
-class Refused(Exception):  # noqa: N818  (it is no error: a rule says no)
+class Refused(Exception):
     """A rule declines: `code` is a row of CODES, `words` say what was met."""
 
     def __init__(self, code: str, words: str = "") -> None:

@@ -59,17 +59,25 @@ def _non_finite(reading: Reading) -> str:
 
 def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
     _check_inference(node, opset(model, node.graph))
-    x = node.inputs[0]
+    x = node.inputs[0] if node.inputs else None
     if len(node.inputs) < 5 or any(v is None for v in node.inputs[:5]):
-        raise Malformed(f"BatchNormalization '{label(node)}' has {sum(v is not None for v in node.inputs)} inputs",
-                        where=source_text(node) or None, expected="five: X, scale, B, mean and var")
+        raise Malformed(
+            f"BatchNormalization '{label(node)}' has {sum(v is not None for v in node.inputs)} inputs",
+            where=source_text(node) or None,
+            expected="five: X, scale, B, mean and var",
+        )
+    if shapes.constants.tensor(x) is not None:
+        raise Refused("kept.no-linear-neighbour", "its input is a constant")
     vectors = [_parameter(shapes, v) for v in node.inputs[1:5]]
     sizes = {v.size for v in vectors}
     channels = shapes.dim(x, 1)
     if len(sizes) != 1 or any(v.ndim != 1 for v in vectors) or (channels is not None and sizes != {channels}):
         given = ", ".join(f"{name} {list(v.shape)}" for name, v in zip(("scale", "B", "mean", "var"), vectors, strict=True))
-        raise Malformed(f"BatchNormalization '{label(node)}' has {given}", where=source_text(node) or None,
-                        expected=f"vectors of {channels} channels" if channels is not None else "four vectors of one length")
+        raise Malformed(
+            f"BatchNormalization '{label(node)}' has {given}",
+            where=source_text(node) or None,
+            expected=f"vectors of {channels} channels" if channels is not None else "four vectors of one length",
+        )
     rank = shapes.rank(x)
     if rank is None:
         raise Refused("kept.unknown-rank")
@@ -79,8 +87,12 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         raise Refused("kept.non-finite", f"variance + epsilon is not positive in {int(np.sum(variance + epsilon <= 0))} channels")
     axis = 1 if rank > 1 else 0
     typical = Affine(np.hypot(gamma, beta), np.zeros_like(gamma))
-    return Reading(along_axis(batch_norm(gamma, beta, mean, variance, epsilon), axis, rank), 0,
-                   float(variance.min()) if variance.size else None, along_axis(typical, axis, rank))
+    return Reading(
+        along_axis(batch_norm(gamma, beta, mean, variance, epsilon), axis, rank),
+        0,
+        float(variance.min()) if variance.size else None,
+        along_axis(typical, axis, rank),
+    )
 
 
 def _check_inference(node: ir.Node, version: int) -> None:
@@ -110,7 +122,10 @@ def _parameter(shapes: Shapes, value: ir.Value | None) -> np.ndarray:
 
 def _why_not_constant(value: ir.Value) -> tuple[str, str]:
     if value.is_graph_input() and value.is_initializer():
-        return "kept.overridable-parameter", f"its parameter '{value.name}' is a graph input that a caller may override; --freeze-initializers"
+        return (
+            "kept.overridable-parameter",
+            f"its parameter '{value.name}' is a graph input that a caller may override; --freeze-initializers",
+        )
     if value.is_graph_input():
         return "kept.parameter-not-constant", f"its parameter '{value.name}' is a graph input"
     node = value.producer()
@@ -164,7 +179,7 @@ def _pattern(constant: np.ndarray, shapes: Shapes, x: ir.Value) -> np.ndarray:
         raise Refused("kept.wrong-axis", f"its constant of shape {list(constant.shape)} adds axes to its input")
     padded = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
     for size, dim in zip(padded.shape, shape, strict=True):
-        if size != 1 and dim != size:
+        if size not in (1, dim):
             raise Refused("kept.wrong-axis", f"its constant of shape {list(constant.shape)} may enlarge its input of shape {_shown(shape)}")
     return padded
 
@@ -208,7 +223,7 @@ def _neg(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     x = node.inputs[0] if node.inputs else None
     if x is None or not is_float(shapes.dtype(x) or node.outputs[0].dtype) or shapes.constants.array(x) is not None:
         return None
-    return Reading(Affine(np.float64(-1.0), np.float64(0.0)), 0)  # type: ignore[arg-type]
+    return Reading(Affine(np.asarray(-1.0), np.asarray(0.0)), 0)
 
 
 READERS: dict[str, _Reader] = {

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import tensor
 from ..errors import Unsupported
-from ..graph import ir, label
+from ..graph import ir, label, opset
 from ..shapes import Shapes
 from .affine import Float
 from .edit import Editor
@@ -46,7 +46,10 @@ def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, e
 def _settle_weight(linear: Linear, editor: Editor) -> None:
     old = linear.node.inputs[linear.weight]
     assert old is not None
-    factor = linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)), linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins))
+    factor = (
+        linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)),
+        linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins)),
+    )
     shape = linear.tensor.shape.numpy()
     base, view, store = linear.tensor, linear.view, linear.store
 
@@ -56,8 +59,13 @@ def _settle_weight(linear: Linear, editor: Editor) -> None:
     _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), f"{old.name}_folded", editor)
 
 
-def scaled_blocks(base: ir.TensorProtocol, view: tuple[int, ...], factors: tuple[Float, Float], dtype: np.dtype,  # type: ignore[type-arg]
-                  where: str) -> Iterator[np.ndarray]:
+def scaled_blocks(
+    base: ir.TensorProtocol,
+    view: tuple[int, ...],
+    factors: tuple[Float, Float],
+    dtype: np.dtype,
+    where: str,
+) -> Iterator[np.ndarray]:
     """W · rows · columns in blocks along the leading axes of the view; float64 inside, rounded once. Raises Unsupported where a finite
     weight would become infinite."""
     weights = base.numpy().reshape(view)
@@ -68,27 +76,30 @@ def scaled_blocks(base: ir.TensorProtocol, view: tuple[int, ...], factors: tuple
             cut = (*lead, slice(at, at + step))
             part = weights[cut].astype(np.float64)
             for factor in factors:
-                part *= factor[tuple(0 if factor.shape[k] == 1 else i for k, i in enumerate(lead)) + ((slice(None) if factor.shape[axis] == 1 else cut[-1]),)]
+                before = (0 if factor.shape[k] == 1 else i for k, i in enumerate(lead))
+                part *= factor[(*before, slice(None) if factor.shape[axis] == 1 else cut[-1])]
             yield _rounded(part, dtype, where)
 
 
 def _block(view: tuple[int, ...]) -> tuple[int, int]:
     """(axis to cut, how many of its entries make a block): the first axis whose entries are small enough."""
     for axis in range(len(view)):
-        inner = math.prod(view[axis + 1:])
+        inner = math.prod(view[axis + 1 :])
         if inner <= tensor.BLOCK or axis == len(view) - 1:
             return axis, max(1, tensor.BLOCK // max(1, inner))
     return 0, 1
 
 
-def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:  # type: ignore[type-arg]
+def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:
     try:
         with np.errstate(over="raise", under="ignore", invalid="ignore"):
             rounded = part.astype(dtype)
     except FloatingPointError:
         rounded = None
     if rounded is None or (dtype.itemsize == 2 and np.any(np.isinf(rounded) & np.isfinite(part))):
-        raise Unsupported(f"a folded weight overflows {dtype.name}", where=where, way_out=f"keep the nodes folded into it: --keep '{where}'")
+        raise Unsupported(
+            f"a folded weight overflows {dtype.name}", where=where, way_out=f"keep the nodes folded into it: --keep '{where}'"
+        )
     return rounded
 
 
@@ -101,22 +112,32 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     if old is None and not linear.after.shifts and not linear.before.shifts:
         return
     scale, shift = (np.broadcast_to(v, linear.outs) for v in (linear.after.scale, linear.after.shift))
-    reach = linear.alpha * linear.reach(linear.tensor.numpy(), np.broadcast_to(linear.before.shift, linear.ins)) if linear.before.shifts else 0.0
+    reach = (
+        linear.alpha * linear.reach(linear.tensor.numpy(), np.broadcast_to(linear.before.shift, linear.ins))
+        if linear.before.shifts
+        else 0.0
+    )
     stored = shapes.constants.tensor(old)
     if node.op_type == "Gemm":
         _settle_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
     exact = shapes.constants.array(old)
     base = np.zeros(linear.outs) if stored is None else exact if exact is not None else stored.numpy().astype(np.float64)
-    _put_bias(linear, editor, scale * (base + reach) + shift, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old)
+    _put_bias(
+        linear, editor, scale * (base + reach) + shift, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old
+    )
 
 
-def _settle_gemm(linear: Linear, editor: Editor, shapes: Shapes, old: ir.Value | None, scale: Float, shift: Float, reach: Float | float) -> None:
+def _settle_gemm(
+    linear: Linear, editor: Editor, shapes: Shapes, old: ir.Value | None, scale: Float, shift: Float, reach: Float | float
+) -> None:
     node = linear.node
     stored = shapes.constants.tensor(old)
     base = np.zeros(()) if stored is None or linear.beta == 0 else linear.beta * stored.numpy().astype(np.float64)
     column = (-1, 1) if linear.y_axis == 0 else (-1,)
     values = scale.reshape(column) * (base + np.reshape(reach, column if np.ndim(reach) else ())) + shift.reshape(column)
+    if opset(editor.model, node.graph) < 7:  # before, a bias broadcast only when told so
+        node.attributes["broadcast"] = ir.AttrInt64("broadcast", 1)
     if "beta" in node.attributes:
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     linear.beta = 1.0
@@ -137,8 +158,13 @@ def _put_bias(linear: Linear, editor: Editor, values: Float, dtype: ir.DataType,
     weight = node.inputs[linear.weight]
     assert linear.bias is not None
     wish = f"{old.name}_folded" if old is not None else f"{_stem(weight.name if weight is not None else None, label(node))}_bias"
-    _replace(linear, linear.bias, tensor.from_array(_rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node)), dtype=dtype),
-             wish, editor)
+    _replace(
+        linear,
+        linear.bias,
+        tensor.from_array(_rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node)), dtype=dtype),
+        wish,
+        editor,
+    )
 
 
 def _stem(weight: str | None, node: str) -> str:

@@ -45,8 +45,10 @@ def read(source: Any, options: ReadOptions | None = None) -> Loaded:
     elif isinstance(inner := getattr(source, "model", None), ir.Model):
         loaded = _from_ir(inner)
     else:
-        raise UsageError(f"cannot take a {type(source).__name__} for a model",
-                         expected="a path, bytes, an onnx.ModelProto, an onnx_ir.Model, or an object with .model_proto or .model")
+        raise UsageError(
+            f"cannot take a {type(source).__name__} for a model",
+            expected="a path, bytes, an onnx.ModelProto, an onnx_ir.Model, or an object with .model_proto or .model",
+        )
     _stamp(loaded.model, loaded.name)
     return loaded
 
@@ -86,8 +88,10 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
     try:
         proto = onnx.ModelProto.FromString(bones.data)
     except DecodeError as error:
-        raise Malformed("the file is not a whole ONNX model (protobuf cannot parse it)",
-                        expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind") from error
+        raise Malformed(
+            "the file is not a whole ONNX model (protobuf cannot parse it)",
+            expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind",
+        ) from error
 
     def window(found: ir.ExternalTensor) -> tensor.Window:
         return _window(found, view, found.offset or 0) if found.location == bones.token else external(found)
@@ -132,14 +136,18 @@ def _stamp(model: ir.Model, name: str) -> None:
 
 def _check_door(proto: onnx.ModelProto) -> None:
     if not proto.HasField("graph") or not 0 < proto.ir_version <= _NEWEST_IR:
-        raise Malformed("the file is not an ONNX model (no graph, or no IR version)",
-                        expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind")
+        raise Malformed(
+            "the file is not an ONNX model (no graph, or no IR version)",
+            expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind",
+        )
     if proto.training_info:
         raise Unsupported(f"the model carries training_info ({len(proto.training_info)})", way_out="export it for inference")
     for graph, function_nodes in _all_graphs(proto):
         if graph is not None and graph.sparse_initializer:
             names = ", ".join(s.values.name for s in graph.sparse_initializer[:3])
             raise Unsupported(f"sparse initializers ({names}) would be lost on writing", way_out="store them dense")
+        for stored in graph.initializer if graph is not None else ():
+            _check_place(stored)
         for node in graph.node if graph is not None else function_nodes:
             for attribute in node.attribute:
                 _check_attribute(node, attribute)
@@ -157,17 +165,29 @@ def _all_graphs(proto: onnx.ModelProto) -> Iterator[tuple[onnx.GraphProto | None
                 waiting.extend((g, None) for g in attribute.graphs)
 
 
+def _check_place(stored: onnx.TensorProto) -> None:
+    """Where external data lies is text in the file; offset and length must be numbers, and not negative."""
+    for entry in stored.external_data:
+        if entry.key in ("offset", "length") and not (entry.value.isascii() and entry.value.isdigit() and len(entry.value) < 20):
+            raise Malformed(f"the external data of tensor '{stored.name}' has the {entry.key} '{entry.value}'", expected="a number of bytes")
+
+
 # AttributeProto fields by AttributeType, for files older than the type field.
 _FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8, "tensors": 9, "graphs": 10}
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-        raise Unsupported(f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
-                          where=f"node '{node.name or node.op_type}'", way_out="store it dense")
+        raise Unsupported(
+            f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
+            where=f"node '{node.name or node.op_type}'",
+            way_out="store it dense",
+        )
+    if attribute.HasField("t"):
+        _check_place(attribute.t)
     if attribute.type == 0 and not attribute.ref_attr_name:
         present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
-        attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0
+        attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0  # type: ignore[assignment]
 
 
 # Tensors: windows for what lies elsewhere, size checks for what lies in the proto.
@@ -195,7 +215,9 @@ def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.W
     shape = found.shape.numpy()
     need = tensor.nbytes(found.dtype, shape)
     if found.length is not None and found.length != need:
-        raise Mismatch(f"tensor '{found.name}' holds {found.length:,} bytes", expected=f"{need:,} bytes for {found.dtype.name}{list(shape)}")
+        raise Mismatch(
+            f"tensor '{found.name}' holds {found.length:,} bytes", expected=f"{need:,} bytes for {found.dtype.name}{list(shape)}"
+        )
     return tensor.Window(view, offset, found.dtype, shape, found.name, found.doc_string, dict(found.metadata_props) or None)
 
 
@@ -213,7 +235,7 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
     """A tensor in the proto, its claim held against its bytes. One with metadata_props is taken out of its proto, because onnx_ir
     writes those twice."""
     _check_shape(found)
-    proto = getattr(found, "raw", None)
+    proto: Any = getattr(found, "raw", None)
     size = 1
     for dim in found.shape.numpy():
         size *= dim
@@ -223,11 +245,19 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
         else:
             have, need, unit = max(len(getattr(proto, f)) for f in _TYPED_FIELDS), _typed_size(found.dtype, size), "values"
         if have != need:
-            raise Mismatch(f"tensor '{found.name}' holds {have:,} {unit}",
-                           expected=f"{need:,} {unit} for {found.dtype.name}{list(found.shape.numpy())}")
+            raise Mismatch(
+                f"tensor '{found.name}' holds {have:,} {unit}",
+                expected=f"{need:,} {unit} for {found.dtype.name}{list(found.shape.numpy())}",
+            )
         if found.metadata_props:
-            return ir.Tensor(found.numpy(), dtype=found.dtype, shape=found.shape, name=found.name, doc_string=found.doc_string,
-                             metadata_props=dict(found.metadata_props))
+            return ir.Tensor(
+                found.numpy(),
+                dtype=found.dtype,
+                shape=ir.Shape(found.shape.numpy()),
+                name=found.name,
+                doc_string=found.doc_string,
+                metadata_props=dict(found.metadata_props),
+            )
     return found
 
 
@@ -239,8 +269,10 @@ def _typed_size(dtype: ir.DataType, size: int) -> int:
 
 
 def _refuse_external(found: ir.ExternalTensor) -> tensor.Window:
-    raise Unreadable(f"tensor '{found.name}' lies in the file '{found.location}', and a model in memory has no folder",
-                     way_out="load the model from its path, or with its external data")
+    raise Unreadable(
+        f"tensor '{found.name}' lies in the file '{found.location}', and a model in memory has no folder",
+        way_out="load the model from its path, or with its external data",
+    )
 
 
 def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.FileMap]) -> tensor.Window:
@@ -252,14 +284,17 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     path = folder / parts
     root = folder.resolve()
     if not path.resolve().is_relative_to(root) or _through_link(path, folder):
-        raise Malformed(f"the external data of tensor '{found.name}' at '{location}' is a link, or leads out of the model's folder",
-                        expected="a regular file inside it")
+        raise Malformed(
+            f"the external data of tensor '{found.name}' at '{location}' is a link, or leads out of the model's folder",
+            expected="a regular file inside it",
+        )
     if path not in maps:
         try:
             maps[path] = tensor.FileMap(path)
         except InputError as error:
-            raise Unreadable(f"the external data of tensor '{found.name}' at '{location}': {error.found}",
-                             way_out="put the data file beside the model") from error
+            raise Unreadable(
+                f"the external data of tensor '{found.name}' at '{location}': {error.found}", way_out="put the data file beside the model"
+            ) from error
     return _window(found, maps[path].view, found.offset or 0)
 
 

@@ -50,7 +50,7 @@ def _copied(buffer: memoryview, start: int, end: int, message: str, token: str, 
             replaced = b"".join(_copied(buffer, field.start, field.end, inner, token, depth + 1))
         if replaced is None or len(replaced) == field.end - field.start:
             continue
-        yield buffer[run:field.key]
+        yield buffer[run : field.key]
         yield wire.header(field.number, len(replaced))
         yield replaced
         run = field.end
@@ -68,8 +68,14 @@ def _cut(buffer: memoryview, start: int, end: int, token: str) -> bytes | None:
     if payload.end - payload.start <= INLINE:
         return None
     entries = {"location": token, "offset": str(payload.start), "length": str(payload.end - payload.start)}
-    return b"".join([
-        bytes(buffer[start:payload.key]), bytes(buffer[payload.end:end]),
-        *(wire.bytes_field(EXTERNAL_DATA, wire.bytes_field(onnx_wire.KEY, k.encode()) + wire.bytes_field(onnx_wire.VALUE, v.encode())) for k, v in entries.items()),
-        wire.number_field(DATA_LOCATION, onnx_wire.EXTERNAL),
-    ])
+    return b"".join(
+        [
+            bytes(buffer[start : payload.key]),
+            bytes(buffer[payload.end : end]),
+            *(
+                wire.bytes_field(EXTERNAL_DATA, wire.bytes_field(onnx_wire.KEY, k.encode()) + wire.bytes_field(onnx_wire.VALUE, v.encode()))
+                for k, v in entries.items()
+            ),
+            wire.number_field(DATA_LOCATION, onnx_wire.EXTERNAL),
+        ]
+    )

@@ -51,7 +51,7 @@ def skeleton(model: ir.Model) -> Skeleton:
     order, at = [], []
     position = data.find(prefix)
     while position >= 0:
-        number = int.from_bytes(data[position + len(prefix):position + len(prefix) + 8], "little")
+        number = int.from_bytes(data[position + len(prefix) : position + len(prefix) + 8], "little")
         order.append(standing[number - 1])
         at.append(position)
         position = data.find(prefix, position + len(prefix))
@@ -94,7 +94,7 @@ def _pieces(bones: Skeleton, start: int, end: int, message: str, form: _Form) ->
             replaced = [wire.header(field.number, size(inner)), *inner]
         else:  # a token where no tensor can be: the same bytes by chance, left alone
             continue
-        yield bones.data[run:field.key]
+        yield bones.data[run : field.key]
         yield from replaced
         run = field.end
     yield bones.data[run:end]

@@ -46,7 +46,7 @@ class Written:
         """Give the file its name (or another one in the same folder). Raises WriteError."""
         goal = target or self.target
         try:
-            os.replace(self.path, goal)
+            self.path.replace(goal)
             _sync_folder(goal.parent)
         except OSError as error:
             raise WriteError(f"cannot be written ({_reason(error)})", where=goal) from error
@@ -84,8 +84,10 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     """The model in memory, weights included. Raises Unsupported above protobuf's 2 GB."""
     bones = layout.skeleton(model)
     if len(bones.data) + bones.payload > layout.LIMIT:
-        raise Unsupported(f"the model takes {len(bones.data) + bones.payload:,} bytes, a ModelProto holds at most {layout.LIMIT:,}",
-                          way_out="save it to a file: large weights then go beside it")
+        raise Unsupported(
+            f"the model takes {len(bones.data) + bones.payload:,} bytes, a ModelProto holds at most {layout.LIMIT:,}",
+            way_out="save it to a file: large weights then go beside it",
+        )
     return ir.to_proto(model)
 
 
@@ -97,7 +99,7 @@ def _with_data(bones: layout.Skeleton, target: Path) -> Written:
     data = target.parent / f"{target.stem}.{digest.hexdigest()[:16]}.data"
     fresh = not data.exists()
     try:
-        os.replace(temporary, data)
+        temporary.replace(data)
         model = layout.external(bones, data.name, offsets)
         path = _stream(model, target.parent, target.name)
     except BaseException:
@@ -133,7 +135,7 @@ def _stream(pieces: list[layout.Piece], folder: Path, name: str, digest: _Digest
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            with open(descriptor, "wb", buffering=0) as file:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
                 _fill(file, pieces, digest)
                 os.fsync(descriptor)
         except BaseException:
@@ -150,7 +152,7 @@ def _fill(file: BinaryIO, pieces: list[layout.Piece], digest: _Digest | None) ->
             digest.update(block)
         rest = memoryview(block)
         while rest:
-            rest = rest[file.write(rest):]
+            rest = rest[file.write(rest) :]
 
 
 def _target(path: Path) -> Path:
@@ -165,7 +167,9 @@ def _target(path: Path) -> Path:
     except OSError as error:
         raise WriteError(f"cannot be written ({_reason(error)})", where=path) from error
     if not stat.S_ISREG(mode):
-        raise WriteError("is a folder" if stat.S_ISDIR(mode) else "is not a regular file", where=path, expected="the name of a file to write")
+        raise WriteError(
+            "is a folder" if stat.S_ISDIR(mode) else "is not a regular file", where=path, expected="the name of a file to write"
+        )
     return target
 
 
@@ -182,5 +186,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-

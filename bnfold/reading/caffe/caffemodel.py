@@ -1,9 +1,5 @@
 """The learned blobs of a caffemodel, found where they lie.
 
-    Stored   one layer: its name, type and blobs
-    Blob     one blob: its shape as stored, and where its values are
-    load     the layers of a file, protobuf or HDF5 (told apart by signature)
-
 A caffemodel is one serialized NetParameter of any generation. Only name, type and blobs are read from it: forks number everything
 else as they please. The walk touches the headers of messages and none of the values; what a blob claims is held against what lies
 there before anybody allocates by it.
@@ -14,94 +10,20 @@ NVCaffe's raw data in half, single or double precision.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ... import wire
-from ...errors import Malformed, Mismatch, Unreadable, blamed_on
-from ...graph import ir
-from ...tensor import BLOCK, Deferred, FileMap, Recipe, Window
+from ...errors import Malformed, Unreadable, blamed_on
+from ...tensor import FileMap
+from .blob import Blob, Dims, Piece, Stored
+from .weights_h5 import load_h5
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # NVCaffe's Type: DOUBLE, FLOAT, FLOAT16
 GENERATIONS = {100: (1, 2, 7), 2: (4, 5, 6)}  # field of NetParameter -> numbers of name, type, blobs
 V0_NUMBERS = (1, 2, 50)
-Dims = tuple[int, ...]
-
-
-class Piece(NamedTuple):
-    """`size` values of a numpy type from byte `start`, `stride` bytes apart."""
-
-    start: int
-    size: int
-    dtype: str
-    stride: int
-
-
-@dataclass
-class Blob:
-    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width; a `hole` is a blob that its file
-    leaves out because the layer shares it."""
-
-    buffer: memoryview
-    shape: Dims = ()
-    legacy: bool = False
-    pieces: list[Piece] = field(default_factory=list)
-    at: int = 0
-    hole: bool = False
-
-    @property
-    def count(self) -> int:
-        """How many values are there."""
-        return sum(piece.size for piece in self.pieces)
-
-    def fits(self, shape: Dims) -> bool:
-        """Is this the shape that a layer expects? Legacy shapes are compared right-aligned."""
-        if self.legacy:
-            return len(shape) <= 4 and self.shape == (1,) * (4 - len(shape)) + shape
-        return self.shape == shape
-
-    def tensor(self, shape: Dims, name: str | None = None) -> Deferred:
-        """The values under another shape of as many values, float32."""
-        first = self.pieces[0] if self.pieces else Piece(0, 0, "<f4", 4)
-        if len(self.pieces) == 1 and first.dtype == "<f4" and first.stride == 4:
-            return Window(self.buffer, first.start, ir.DataType.FLOAT, shape, name)
-        return Recipe(ir.DataType.FLOAT, shape, self._arrays, name)
-
-    def _arrays(self) -> Iterator[np.ndarray]:
-        for piece in self.pieces:
-            for begin in range(0, piece.size, BLOCK):
-                count = min(BLOCK, piece.size - begin)
-                start = piece.start + begin * piece.stride
-                yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(np.float32)
-
-    def check(self) -> None:
-        """Hold what the shape claims against the values that are there. Mismatch or Malformed with the byte offset."""
-        if any(d < 0 for d in self.shape):
-            raise Malformed(f"a shape of {shown(self.shape)} at byte {self.at:,}", expected="no negative dimension")
-        if (claimed := math.prod(self.shape)) != self.count:
-            raise Mismatch(
-                f"a shape of {shown(self.shape)} ({claimed:,} values) and {self.count:,} values at byte {self.at:,}",
-                expected="as many values as the shape says",
-            )
-
-    def values(self) -> np.ndarray:
-        """All values as a flat float64 array, for small blobs."""
-        arrays = list(self._arrays())
-        return np.concatenate(arrays).astype(np.float64) if arrays else np.empty(0)
-
-
-class Stored(NamedTuple):
-    """One layer of a weights file that holds blobs or not."""
-
-    name: str
-    type: str
-    blobs: Sequence[Blob]
 
 
 def load(path: Path) -> list[Stored]:
@@ -109,38 +31,36 @@ def load(path: Path) -> list[Stored]:
     file = FileMap(path)
     head = bytes(file.view[:64])
     if head.startswith(HDF5_SIGNATURE):
-        from .weights_h5 import load_h5
-
         return load_h5(path)
     if head.startswith(b"version https://git-lfs"):
         raise Unreadable("a Git LFS pointer stands in place of the file", where=path, way_out="fetch the file itself with 'git lfs pull'")
     with blamed_on(path):
-        return _net(file.view)
+        return _net(file.view, path)
 
 
-def _net(view: memoryview) -> list[Stored]:
+def _net(view: memoryview, path: Path) -> list[Stored]:
     layers, named = [], False
     for entry in wire.fields(view):
         if entry.number in GENERATIONS and entry.type == wire.BYTES:
-            layers.append(_layer(view, entry, GENERATIONS[entry.number]))
+            layers.append(_layer(view, entry, GENERATIONS[entry.number], path))
         named |= entry.number == 1 and entry.type == wire.BYTES
     if not layers and not named:
         raise Malformed("neither layers nor a name in it", expected="a caffemodel: a serialized NetParameter")
     return layers
 
 
-def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int]) -> Stored:
+def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int], path: Path) -> Stored:
     name, type_ = "", ""
     blobs: list[Blob] = []
     for part in wire.fields(view, entry.start, entry.end):
         if part.number == 1 and entry.number == 2 and part.type == wire.BYTES:  # V0: the layer lies one message deeper
-            return _layer(view, part._replace(number=0), V0_NUMBERS)
+            return _layer(view, part._replace(number=0), V0_NUMBERS, path)
         if part.number == numbers[0] and part.type == wire.BYTES:
             name = _utf8(view, part)
         elif part.number == numbers[1]:
             type_ = _utf8(view, part) if part.type == wire.BYTES else str(part.value)
         elif part.number == numbers[2] and part.type == wire.BYTES:
-            with blamed_on(f"layer '{name}', blob {len(blobs)}" if name else None):
+            with blamed_on(f"{path}: layer '{name}', blob {len(blobs)}"):
                 blobs.append(_blob(view, part))
     return Stored(name, type_, blobs)
 
@@ -221,8 +141,3 @@ def _raw(part: wire.Field, raw_type: int) -> Piece:
     if (part.end - part.start) % size:
         raise Malformed(f"{part.end - part.start:,} bytes of raw data at byte {part.start:,}", expected=f"a multiple of {size}")
     return Piece(part.start, (part.end - part.start) // size, dtype, size)
-
-
-def shown(shape: Sequence[float]) -> str:
-    """A shape as people write it."""
-    return "(" + ", ".join(str(d) for d in shape) + ")"

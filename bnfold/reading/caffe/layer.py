@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ...record import Finding, ReadOptions
 from ...source import Source
 from ...tensor import Deferred
 from ..build import Build
-from .caffemodel import shown
+from .blob import shown
 from .schema import Node
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ def dims(value: Value) -> Shape:
     if any(not isinstance(d, int) for d in sizes):
         raise Unsupported("a bottom whose size depends on the data", expected="static sizes")
     return sizes  # type: ignore[return-value]
+
+
+class Wanted(NamedTuple):
+    """The blob that a layer expects: its shape, other shapes that a file may store it in, and what fills it when it is missing."""
+
+    shape: Shape
+    forms: Sequence[Shape] = ()
+    filler: Node | None = None
+    default: float | None = None
+
+
+def along_channels(shape: Shape) -> Shape:
+    """The shape under which a vector of channels, which are on axis 1, meets a blob of a shape."""
+    return (shape[1], *(1,) * (len(shape) - 2))
 
 
 class Layer:
@@ -190,16 +204,12 @@ class Layer:
         `forms` are further shapes that a file may store it in. When the file has none, an explicit constant or bilinear `filler`
         gives the values, or `default`, where Caffe's own default means something; otherwise the weights are missing.
         """
-        from .match import Wanted
-
         self.blobs_used = max(self.blobs_used, index + 1)
         want = Wanted(tuple(shape), [tuple(form) for form in forms], filler, default)
         return self.weights.value(self, index, what, want, tuple(view if view is not None else shape))
 
     def stored(self, index: int, what: str, shape: Sequence[int], forms: Sequence[Sequence[int]] = ()) -> Deferred:
         """The values of learned blob `index`, not in the graph: for values that are derived of them."""
-        from .match import Wanted
-
         self.blobs_used = max(self.blobs_used, index + 1)
         return self.weights.tensor(self, index, what, Wanted(tuple(shape), [tuple(form) for form in forms]))
 
@@ -225,6 +235,11 @@ class Layer:
     def cast(self, x: Value, dtype: ir.DataType) -> Value:
         """`x` as another type; floats are truncated to integers, as C does."""
         return self.op("Cast", x, dtype=dtype, to=dtype.value)
+
+    def indices(self, x: Value, size: int) -> Value:
+        """`x` as indices below `size`: truncated, and held inside, where Caffe would read foreign memory."""
+        limits = [self.constant(np.int64(v), what, np.int64) for v, what in ((0, "low"), (size - 1, "high"))]
+        return self.op("Clip", self.cast(x, INT64), *limits)
 
     def reduce(self, op_type: str, x: Value, axes: Sequence[int], keep: bool = True) -> Value:
         """A reduction over axes; where the axes stand depends on the operator and the opset."""

@@ -14,30 +14,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ...errors import InputError, Mismatch
 from ...graph import ir
 from ...tensor import BLOCK, Deferred, Recipe
-from .caffemodel import Blob, Stored, shown
-from .layer import Layer, Shape, Value
+from .blob import Blob, Stored, shown
+from .layer import Layer, Shape, Value, Wanted
 from .schema import Node
 
 SPREAD = {"bias": 0.1, "shift": 0.1, "mean": 0.1}  # standard deviations of random blobs; weights go by their fan-in
 BETWEEN = {"variance": (0.5, 1.5), "scale": (0.5, 1.5)}
 ALWAYS = {"factor": 1.0, "slope": 0.25}
 SHOWN_PROBLEMS = 8
-
-
-class Wanted(NamedTuple):
-    """The blob that a layer expects: its shape, other shapes that a file may store it in, and what fills it when it is missing."""
-
-    shape: Shape
-    forms: Sequence[Shape] = ()
-    filler: Node | None = None
-    default: float | None = None
 
 
 @dataclass

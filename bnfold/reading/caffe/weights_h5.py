@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import Malformed, Unreadable, Unsupported
-from .caffemodel import Blob, Piece, Stored
+from .blob import Blob, Piece, Stored
 
 
 def load_h5(path: Path) -> list[Stored]:

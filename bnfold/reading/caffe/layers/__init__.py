@@ -3,10 +3,28 @@
 Formulas are Caffe's own; where a fork's layer has none that is published, the fork is named beside it.
 """
 
-from . import activation, convolution, data, detection, loss, normalization, pooling, product, recurrent, region, resize, shape, statistics
+from . import (
+    activation,
+    batchnorm,
+    coefficient,
+    convolution,
+    data,
+    detection,
+    loss,
+    normalization,
+    pooling,
+    product,
+    recurrent,
+    region,
+    resize,
+    shape,
+    statistics,
+)
 
 __all__ = [
     "activation",
+    "batchnorm",
+    "coefficient",
     "convolution",
     "data",
     "detection",

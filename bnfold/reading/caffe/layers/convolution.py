@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import Layer, Shape, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node

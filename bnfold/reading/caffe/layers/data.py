@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ....tensor import from_array
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import FLOAT, Layer, Shape, Value
 from ..registry import layer
 from ..schema import Node

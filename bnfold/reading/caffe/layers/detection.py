@@ -9,7 +9,7 @@ import numpy as np
 
 from ....graph import ir
 from ....tensor import Recipe
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
 from ..registry import layer
 from ..schema import Node

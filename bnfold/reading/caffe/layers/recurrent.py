@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ....graph import ir
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import FLOAT, Layer, Shape, Value, dims
 from ..registry import FILLER, layer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
 from ..registry import layer
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ....tensor import from_array
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import FLOAT, INT64, Layer, Value, dims
 from ..registry import layer
 

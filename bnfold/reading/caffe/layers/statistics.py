@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..caffemodel import shown
+from ..blob import shown
 from ..layer import FLOAT, INT64, Layer, Value, dims
 from ..registry import ENGINE, layer
 

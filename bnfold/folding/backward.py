@@ -1,0 +1,168 @@
+"""The backward push: what produces the affine node's data takes its map. See push.py."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from ..graph import GraphLike, function_graphs, ir, is_op, label
+from ..shapes import Shapes
+from . import commute
+from .affine import Affine
+from .linear import Linear, check_bias
+from .passing import Choices, Site
+from .push import VALUE_BLIND, Hold, Push, Recast, World, channels_of, with_choices
+from .ranges import check_range
+from .reasons import Refused
+from .recognise import Reading
+
+
+def backward(world: World, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
+    """Push the node's map into what produces its data. Raises Refused."""
+    return with_choices(lambda choices: _Backward(world, choices).run(node, reading, reading.map if map_ is None else map_))
+
+
+class _Backward:
+    def __init__(self, world: World, choices: Choices) -> None:
+        self.world = world
+        self.site = Site(world.shapes, world.model, choices)
+        self.push = Push("backward")
+        self.maps: dict[ir.Value, Affine] = {}
+        self.edges: set[tuple[ir.Node, int]] = set()
+        self.heap: list[tuple[float, int, ir.Node]] = []
+        self.queued: set[ir.Node] = set()
+
+    def run(self, node: ir.Node, reading: Reading, map_: Affine) -> Push:
+        """Walk the cone in front of the node."""
+        self.graph: GraphLike | None = node.graph
+        self._demand(node, reading.data, map_)
+        while self.heap:
+            producer = heapq.heappop(self.heap)[2]
+            for value in producer.outputs:
+                if value in self.maps:
+                    self._check_exclusive(value)
+            self._take(producer)
+        if not self.push.holds and not self.push.recasts:
+            raise Refused("kept.no-linear-neighbour", "it changes nothing, and nothing holds it (--simplify-leftovers drops it)")
+        return self.push
+
+    def _demand(self, node: ir.Node, index: int, map_: Affine) -> None:
+        """The value that `node` reads at `index` must become its image."""
+        value = node.inputs[index]
+        assert value is not None
+        if self.world.shapes.constants.tensor(value) is not None:
+            self._recast(node, index, map_)
+            return
+        producer = value.producer()
+        if producer is None:
+            raise Refused(
+                "kept.graph-input", f"it works on '{value.name}', an input of the {'function' if self._in_function() else 'graph'}"
+            )
+        if producer.graph is not self.graph:
+            raise Refused("kept.no-linear-neighbour", f"'{value.name}' comes from outside the body that it is in")
+        if value in self.maps and not self.maps[value].equals(map_):
+            raise Refused("kept.ambiguous-maps", f"'{value.name}' would have to hold two different maps")
+        self.edges.add((node, index))
+        self.maps.setdefault(value, map_)
+        if producer not in self.queued:
+            self.queued.add(producer)
+            heapq.heappush(self.heap, (-self.world.order[producer], len(self.queued), producer))
+
+    def _in_function(self) -> bool:
+        return self.graph in function_graphs(self.world.model)
+
+    def _check_exclusive(self, value: ir.Value) -> None:
+        if value.is_graph_output():
+            raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
+        for user, index in value.uses():
+            if (user, index) not in self.edges and not is_op(user, *VALUE_BLIND):
+                raise Refused("kept.multiple-consumers", f"'{value.name}' is also read by {user.op_type} '{label(user)}'")
+
+    def _take(self, producer: ir.Node) -> None:
+        linear = self.world.linear(producer)
+        if linear is not None:
+            map_ = self.maps[producer.outputs[0]]
+            self.push.holds.append(Hold(linear, held_behind(linear, map_, self.world.shapes)))
+            self.push.changed.append(producer.outputs[0])
+            return
+        reading = self._affine(producer)
+        if reading is not None:
+            self._through_affine(producer, reading)
+            return
+        outs = [self.maps.get(value) for value in producer.outputs]
+        for index, wanted in enumerate(commute.back(producer, outs, self.site)):
+            if wanted is not None and (wanted.scales or wanted.shifts):
+                self._demand(producer, index, wanted)
+        self.push.changed.extend(v for v in producer.outputs if v in self.maps)
+        self.push.via.append(producer.op_type)
+
+    def _affine(self, producer: ir.Node) -> Reading | None:
+        try:
+            return self.world.reading(producer)
+        except Refused as refused:
+            raise Refused(
+                "kept.non-linear", f"{producer.op_type} '{label(producer)}' stands in between and is kept itself: {refused.words}"
+            ) from refused
+
+    def _through_affine(self, producer: ir.Node, reading: Reading) -> None:
+        """An Add or Sub of a constant holds the shift itself and passes the scale on: s·(x + c) + t = s·x + (s·c + t)."""
+        map_ = self.maps[producer.outputs[0]]
+        x = producer.inputs[reading.data]
+        assert x is not None
+        if not is_op(producer, "Add", "Sub"):
+            raise Refused("kept.non-linear", f"{producer.op_type} '{label(producer)}' stands in between and could not be folded itself")
+        if not map_.scales and not _is_linear_output(self.world, x):
+            raise Refused("kept.no-linear-neighbour", "it follows another constant, and no linear operator stands before them")
+        subtracted = is_op(producer, "Sub") and reading.data == 0
+        self._recast(producer, 1 - reading.data, Affine(map_.scale, -map_.shift) if subtracted else map_)
+        self.push.changed.append(producer.outputs[0])
+        self.push.via.append(producer.op_type)
+        if map_.scales:
+            self._demand(producer, reading.data, map_.scale_only())
+
+    def _recast(self, node: ir.Node, index: int, map_: Affine) -> None:
+        value = node.inputs[index]
+        if self.world.shapes.constants.array(value) is None:
+            raise Refused(
+                "kept.no-linear-neighbour", f"the constant '{value.name if value else ''}' before it is too large to be rewritten"
+            )
+        self.push.recasts.append(Recast(node, index, map_))
+
+
+def _is_linear_output(world: World, value: ir.Value) -> bool:
+    producer = value.producer()
+    try:
+        return producer is not None and len(value.uses()) == 1 and world.linear(producer) is not None
+    except Refused:
+        return False
+
+
+def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
+    """The map as output vectors of a linear operator that can hold it. Raises Refused."""
+    node = linear.node
+    vector = channels_of(linear, map_, linear.y_axis, linear.outs)
+    if linear.bias is None:
+        if vector.shifts:
+            raise Refused("kept.shift-does-not-pass", f"{node.op_type} '{label(node)}' has no bias that could hold a shift")
+    else:
+        check_bias(linear, shapes)
+    if linear.quantized is not None:
+        _check_quantized(linear, vector)
+    else:
+        check_range(linear, vector @ linear.after)
+    return vector
+
+
+def _check_quantized(linear: Linear, vector: Affine) -> None:
+    """A quantised weight takes positive factors along its output channels through its scale alone."""
+    dequantize, where = linear.quantized, f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'"
+    assert dequantize is not None
+    if len(dequantize.outputs[0].uses()) != 1 or dequantize.outputs[0].is_graph_output():
+        raise Refused("kept.quantized-weight", f"{where} is also read by something else")
+    if linear.stored_axis is None:
+        raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")
+    if np.any(vector.scale <= 0):
+        raise Refused("kept.quantized-weight", f"the scale of {where} has to stay positive")
+    if linear.quantized_scale is None:
+        raise Refused("kept.quantized-weight", f"{where} has a scale that is not constant, or that runs along another axis")

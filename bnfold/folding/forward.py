@@ -1,0 +1,132 @@
+"""The forward push: the affine node is left out, and what consumes its output takes its map. See push.py."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from ..graph import ir, is_op, label, opset
+from . import commute
+from .affine import Affine
+from .linear import Linear, check_bias
+from .passing import Choices, Site
+from .push import VALUE_BLIND, Hold, Push, World, channels_of, with_choices
+from .reasons import Refused
+from .recognise import Reading
+
+CONDITION_LIMIT = 100.0  # largest predicted growth of rounding by a shift that is pushed forward
+
+
+def forward(world: World, node: ir.Node, reading: Reading) -> Push:
+    """Push the node's map into what consumes its output. Raises Refused."""
+    return with_choices(lambda choices: _Forward(world, choices).run(node, reading))
+
+
+class _Forward:
+    def __init__(self, world: World, choices: Choices) -> None:
+        self.world = world
+        self.site = Site(world.shapes, world.model, choices)
+        self.push = Push("forward")
+        self.maps: dict[ir.Value, Affine] = {}
+        self.heap: list[tuple[float, int, ir.Node]] = []
+        self.queued: set[ir.Node] = set()
+
+    def run(self, node: ir.Node, reading: Reading) -> Push:
+        """Walk the cone behind the node."""
+        self.graph = node.graph
+        self.reading = reading
+        self._carry(node.outputs[0], reading.map)
+        if not self.queued:
+            raise Refused("kept.no-linear-neighbour", "nothing reads it")
+        while self.heap:
+            self._take(heapq.heappop(self.heap)[2])
+        if not self.push.holds:
+            raise Refused("kept.no-linear-neighbour", "it changes nothing, and nothing holds it (--simplify-leftovers drops it)")
+        if sum(hold.add is not None for hold in self.push.holds) > 1:
+            raise Refused("kept.would-add-nodes", "more than one MatMul behind it would need an Add")
+        return self.push
+
+    def _carry(self, value: ir.Value, map_: Affine) -> None:
+        """The value's true content is the map of what it will hold; all its readers must know."""
+        if value.is_graph_output():
+            raise Refused("kept.graph-output", f"'{value.name}' is a graph output")
+        self.maps[value] = map_
+        for user, _ in value.uses():
+            if is_op(user, *VALUE_BLIND):
+                continue
+            if user.graph is not self.graph:
+                raise Refused("kept.multiple-consumers", f"'{value.name}' is also read inside a body, by {user.op_type} '{label(user)}'")
+            if user not in self.queued:
+                self.queued.add(user)
+                heapq.heappush(self.heap, (self.world.order[user], len(self.queued), user))
+
+    def _take(self, user: ir.Node) -> None:
+        ins = [self.maps.get(v) if v is not None else None for v in user.inputs]
+        linear = self.world.linear(user)
+        if linear is not None:
+            self._hold(user, linear, ins)
+            return
+        try:
+            reading = self.world.reading(user)
+        except Refused:
+            reading = None
+        if reading is not None and ins[reading.data] is not None:
+            outs = [_past(reading, ins[reading.data])] + [None] * (len(user.outputs) - 1)
+        else:
+            outs = commute.forward(user, ins, self.site)
+        self.push.via.append(user.op_type)
+        for value, map_ in zip(user.outputs, outs, strict=False):
+            if map_ is not None and (map_.scales or map_.shifts):
+                self.push.changed.append(value)
+                self._carry(value, map_)
+
+    def _hold(self, user: ir.Node, linear: Linear, ins: list[Affine | None]) -> None:
+        map_ = ins[linear.data]
+        if map_ is None or any(m is not None for k, m in enumerate(ins) if k != linear.data):
+            raise Refused("kept.non-linear", f"{user.op_type} '{label(user)}' reads it as a weight or a bias")
+        vector = channels_of(linear, map_, linear.x_axis, linear.ins)
+        if linear.quantized is not None:
+            raise Refused("kept.quantized-weight", "the scale of a quantised weight runs along its output channels, not its input channels")
+        add = None
+        if vector.shifts:
+            self._check_shift(user, linear, vector)
+            if linear.bias is None:
+                if opset(self.world.model, user.graph) < 7:
+                    raise Refused("kept.would-add-nodes", "an Add behind it would not broadcast in this opset")
+                add = linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift) * linear.after.scale
+        self.push.holds.append(Hold(linear, vector, add))
+
+    def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:
+        if not linear.every_tap_real:
+            what = "pads" if user.op_type != "ConvTranspose" else "reaches over the edges of its input"
+            raise Refused("kept.padding-with-shift", f"{user.op_type} '{label(user)}' after it {what}, and the shift is not zero")
+        check_bias(linear, self.world.shapes)
+        growth = amplification(self.reading, vector)
+        if growth > CONDITION_LIMIT:
+            raise Refused(
+                "kept.ill-conditioned",
+                f"pushing its shift into {user.op_type} '{label(user)}' would amplify rounding about "
+                f"{growth:,.0f} times (limit {CONDITION_LIMIT:g})",
+            )
+
+
+def _past(reading: Reading, map_: Affine | None) -> Affine:
+    """K(m(x)) = m'(K(x)) for K = a·x + b: m' = (s, a·t + b - s·b)."""
+    assert map_ is not None
+    k = reading.map
+    return Affine(map_.scale, k.scale * map_.shift + k.shift - map_.scale * k.shift)
+
+
+def amplification(reading: Reading, vector: Affine) -> float:
+    """How much larger the terms are that a forward push makes a linear operator add up, than those that it added before.
+
+    Before: outputs of the batch norm, of size √(γ² + β²). After: s·x of about √(γ² + (β - t)²) each, and their sum's bulk is cancelled
+    by the new bias. A map without statistics has no known size, so the measured gate alone judges it.
+    """
+    if reading.typical is None or reading.typical.scale.size not in (1, vector.shift.size):
+        return 1.0
+    typical = reading.typical.scale.reshape(-1)
+    after = float(np.sqrt(np.mean(typical**2 + vector.shift**2)))
+    before = float(np.sqrt(np.mean(typical**2)))
+    return after / before if before else 1.0

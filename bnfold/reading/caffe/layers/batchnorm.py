@@ -1,0 +1,208 @@
+"""Batch norms of Caffe and its forks.
+
+    BatchNorm   y = (x - mean) / sqrt(variance + eps), mean and variance as stored times s, s = 1 / factor, and 0 for a factor of 0
+                bvlc      mean, variance, factor
+                nvcaffe   mean, variance, factor, scale, bias; nothing is divided by the factor; eps at least 1e-5
+                intel     mean, variance, factor [, scale [, bias]]; divided as in bvlc
+    BN          segnet    scale, shift: y = scale x + shift (statistics merged already); bn_mode LEARN: batch statistics, eps 1e-9
+                pspnet    slope, bias, mean, variance
+
+The channel axis is 1, whatever the rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ....graph import ir
+from ....tensor import Recipe, array
+from ..blob import shown
+from ..layer import Layer, Shape, Value, along_channels, dims
+from ..registry import ENGINE, FILLER, layer
+
+NVCAFFE_EPS = 1e-5
+SEGNET_EPS = 1e-9
+INTEL_FIELDS = ("use_weight_bias", "bias_term", "filler", "stats_batch_size", "relu")
+NVCAFFE_FIELDS = ("scale_bias", "scale_filler")
+
+
+def batch_statistics(at: Layer, x: Value, eps: float) -> Value:
+    """What a batch norm computes from its own input: biased variance over everything but the channels."""
+    axes = [i for i in range(len(dims(x))) if i != 1]
+    centred = at.op("Sub", x, at.reduce("ReduceMean", x, axes))
+    variance = at.reduce("ReduceMean", at.op("Mul", centred, centred), axes)
+    deviation = at.op("Sqrt", at.op("Add", variance, at.scalar(eps, "eps")))
+    return at.op("Div", centred, deviation)
+
+
+def filled(at: Layer, channels: int, value: float, what: str) -> Value:
+    """A vector of one value."""
+    return at.constant(np.full(channels, value, np.float32), what)
+
+
+def channels_of(at: Layer, x: Value) -> int:
+    """The channels of a batch norm's input, which needs two axes at least."""
+    if len(dims(x)) < 2:
+        raise at.malformed(f"a bottom of shape {shown(dims(x))}", "at least two axes: the second one is normalised")
+    return dims(x)[1]
+
+
+def _divided(at: Layer, index: int, what: str, channels: int, factor: float) -> Value:
+    """A stored statistic as a graph value, divided by the third blob."""
+    if factor == 1.0:
+        return at.blob(index, what, (channels,))
+    stored = at.stored(index, what, (channels,))
+    scale = 1.0 / factor if factor else 0.0
+
+    def divided() -> Iterator[np.ndarray]:
+        yield (array(stored).astype(np.float64) * scale).astype(np.float32)
+
+    return at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
+
+
+@layer(
+    "BatchNorm",
+    param="batch_norm_param",
+    inplace=True,
+    ignoring={
+        "moving_average_fraction": "training",
+        "update_global_stats": "training",
+        "stats_batch_size": "training",
+        "engine": ENGINE,
+        "filler": FILLER,
+        "bias_filler": FILLER,
+        "scale_filler": FILLER,
+    },
+)
+def batch_norm(
+    at: Layer,
+    x: Value,
+    *,
+    use_global_stats: bool | None = None,
+    eps: float = 1e-5,
+    scale_bias: bool = False,
+    use_weight_bias: bool = True,
+    bias_term: bool = True,
+    relu: bool = False,
+) -> Value:
+    """Batch norm with stored statistics; with batch statistics where the file asks for them. BVLC's, NVCaffe's and Intel's blobs."""
+    channels = channels_of(at, x)
+    dialect, count = _dialect(at)
+    if dialect == "bvlc":
+        _check_rates(at)
+    if dialect == "nvcaffe":
+        eps = max(eps, NVCAFFE_EPS)
+    elif use_global_stats is False or (use_global_stats is None and at.phase == "TRAIN"):
+        if not at.options.assume_global_stats:
+            return _unfoldable(at, x, eps, count, channels)
+        at.note("caffe.assumed-global-stats", "use_global_stats is false; stored statistics are used as asked", "warning")
+    factor = float(array(at.stored(2, "factor", (1,)))[0])
+    if dialect == "nvcaffe":
+        mean, variance = (at.blob(i, what, (channels,), forms=_forms(channels)) for i, what in ((0, "mean"), (1, "variance")))
+    else:
+        mean, variance = (_divided(at, i, what, channels, factor) for i, what in ((0, "mean"), (1, "variance")))
+        if factor == 0 and not at.weights.problems:
+            at.note("caffe.factor-zero", "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)", "warning")
+    gamma = at.blob(3, "scale", (channels,), forms=_forms(channels)) if count > 3 else filled(at, channels, 1.0, "one")
+    beta = at.blob(4, "bias", (channels,), forms=_forms(channels)) if count > 4 else filled(at, channels, 0.0, "zero")
+    y = at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
+    return at.op("Relu", y) if relu and dialect == "intel" else y
+
+
+def _forms(channels: int) -> list[Shape]:
+    """Shapes in which forks store a vector of channels."""
+    return [(1, channels, 1, 1), (1, channels)]
+
+
+def _dialect(at: Layer) -> tuple[str, int]:
+    """Whose BatchNorm this is, and how many blobs it has. Remembered for the report, with the reason."""
+    stored = at.weights.count(at)
+    given = at.node.get("batch_norm_param")
+    named = next(
+        (
+            d
+            for d, fields in (("intel", INTEL_FIELDS), ("nvcaffe", NVCAFFE_FIELDS))
+            if given is not None and any(given.has(f) for f in fields)
+        ),
+        "",
+    )
+    asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "intel") else ""
+    dialect = asked or ("bvlc" if (stored or 3) <= 3 and named != "nvcaffe" else named or "nvcaffe")
+    if asked:
+        reason = "as asked"
+    elif named and dialect == named:
+        reason = f"batch_norm_param has fields of {named}"
+    else:
+        reason = f"BatchNorm has {stored or 3} blobs"
+    if dialect == "nvcaffe" and stored is None and given is not None:
+        stored = 5 if given.get("scale_bias") or given.has("scale_filler") or given.has("bias_filler") else 3
+    at.weights.dialects[at.index] = (dialect, reason)
+    return dialect, (3 if dialect == "bvlc" else min(stored or 3, 5))
+
+
+def _check_rates(at: Layer) -> None:
+    """Caffe refuses learning rates on the statistics, unless all three blocks are there (then it clears them)."""
+    specs = at.node.all("param")
+    if len(specs) < 3 and any(spec.get("lr_mult") != 0 for spec in specs):
+        raise at.malformed("a learning rate on the statistics of a BatchNorm", "param { lr_mult: 0 }, three times or not at all")
+
+
+def _unfoldable(at: Layer, x: Value, eps: float, count: int, channels: int) -> Value:
+    """Batch statistics, as Caffe computes them when told to; the stored ones are not used."""
+    at.note(
+        "caffe.batch-statistics",
+        "use_global_stats is false: it normalises by the statistics of its own batch, which cannot be folded "
+        "(--assume-global-stats uses the stored ones)",
+        "warning",
+    )
+    at.blobs_used = count
+    y = batch_statistics(at, x, eps)
+    for index, what, op in ((3, "scale", "Mul"), (4, "bias", "Add")):
+        if count > index:
+            y = at.op(op, y, at.blob(index, what, (channels,), forms=_forms(channels), view=along_channels(dims(x))), shape=dims(x))
+    return y
+
+
+@layer(
+    "BN",
+    param="bn_param",
+    inplace=True,
+    origin="segnet, pspnet, tsn",
+    ignoring={
+        "momentum": "training",
+        "engine": ENGINE,
+        "slope_filler": FILLER,
+        "bias_filler": FILLER,
+        "scale_filler": FILLER,
+        "shift_filler": FILLER,
+    },
+)
+def bn(at: Layer, x: Value, *, eps: float = 1e-5, frozen: bool = False, bn_mode: str = "LEARN") -> Value:
+    """The forks' batch norm: SegNet's two blobs (statistics merged, or batch statistics in LEARN mode) and PSPNet's four."""
+    channels = channels_of(at, x)
+    stored, given = at.weights.count(at), at.node.get("bn_param")
+    segnet_fields = given is not None and any(given.has(field) for field in ("bn_mode", "scale_filler", "shift_filler"))
+    asked = at.options.dialect if at.options.dialect in ("segnet", "pspnet") else ""
+    dialect = asked or ("segnet" if stored == 2 or (stored is None and segnet_fields) else "pspnet")
+    at.weights.dialects[at.index] = dialect, "as asked" if asked else f"BN has {stored} blobs" if stored else "fields of bn_param"
+    along = along_channels(dims(x))
+    if dialect == "segnet":
+        if bn_mode == "LEARN":
+            at.note(
+                "caffe.batch-statistics",
+                "bn_mode is LEARN: it normalises by the statistics of its own batch, which cannot be folded",
+                "warning",
+            )
+            x = batch_statistics(at, x, SEGNET_EPS)
+        scale = at.blob(0, "scale", (1, channels, 1, 1), forms=[(channels,), (1, channels)], view=along)
+        shift = at.blob(1, "shift", (1, channels, 1, 1), forms=[(channels,), (1, channels)], view=along)
+        return at.op("Add", at.op("Mul", x, scale), shift)
+    if at.phase == "TRAIN" and not frozen:
+        raise at.unsupported("batch statistics of the TRAIN phase", "phase TEST")
+    four = [
+        at.blob(i, what, (1, channels, 1, 1), forms=[(1, channels), (channels,)], view=(channels,))
+        for i, what in enumerate(("scale", "bias", "mean", "variance"))
+    ]
+    return at.op("BatchNormalization", x, *four, epsilon=eps)

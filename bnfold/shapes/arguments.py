@@ -1,0 +1,107 @@
+"""What operators say about shapes in their attributes or inputs, whatever the opset: axes, slices, pads, split sizes, windows.
+
+Each function gives a plain value, or None where the argument is not constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..constants import Constants
+from ..graph import attribute, ir
+from .asker import Dim
+
+
+class Known(Protocol):
+    """Who knows constants."""
+
+    constants: Constants
+
+
+def spatial_out(size: Dim, kernel: int, stride: int, dilation: int, before: int, after: int, ceil: bool) -> int | None:
+    """Output size of a convolution or pooling along one axis, as the ONNX operators define it."""
+    if not isinstance(size, int):
+        return None
+    room = size + before + after - (dilation * (kernel - 1) + 1)
+    out = (-(-room // stride) if ceil else room // stride) + 1
+    if ceil and (out - 1) * stride >= size + before:  # a window that begins in the end padding is not taken
+        out -= 1
+    return out
+
+
+def window_of(node: ir.Node, rank: int, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """(strides, dilations, pads) of a windowed operator with their defaults; pads are all begins, then all ends."""
+    strides = list(attribute(node, "strides") or [1] * rank)
+    dilations = list(attribute(node, "dilations") or [1] * rank)
+    pads = list(attribute(node, "pads") or [0] * 2 * rank)
+    return strides, dilations, pads
+
+
+def axes_of(s: Known, node: ir.Node, rank: int) -> list[int] | None:
+    """The axes of Squeeze, Unsqueeze or a reduction, from the attribute or the second input, counted from the front."""
+    axes = attribute(node, "axes")
+    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        found = s.constants.array(node.inputs[1])
+        if found is None:
+            return None
+        axes = found.reshape(-1).tolist()
+    return None if axes is None else sorted(int(a) % rank for a in axes)
+
+
+def split_sizes(s: Known, node: ir.Node, whole: Dim) -> list[int] | None:
+    """The sizes of a Split's outputs: an attribute, an input, or equal parts of which the last may be smaller."""
+    given = attribute(node, "split")
+    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        found = s.constants.array(node.inputs[1])
+        if found is None:
+            return None
+        given = found.reshape(-1).tolist()
+    if given is not None:
+        return [int(g) for g in given]
+    if not isinstance(whole, int):
+        return None
+    count = len(node.outputs)
+    part = -(-whole // count)
+    return [part] * (count - 1) + [whole - part * (count - 1)]
+
+
+def slices_of(s: Known, node: ir.Node, rank: int) -> list[slice] | None:
+    """One Python slice an axis, or None where starts, ends, axes or steps are not constant."""
+    parts: list[list[int] | None] = []
+    for k, name in enumerate(("starts", "ends", "axes", "steps"), start=1):
+        given = attribute(node, name)
+        if given is None and len(node.inputs) > k and node.inputs[k] is not None:
+            found = s.constants.array(node.inputs[k])
+            if found is None:
+                return None
+            given = found.reshape(-1).tolist()
+        parts.append(None if given is None else [int(g) for g in given])
+    starts, ends, axes, steps = parts
+    if starts is None or ends is None:
+        return None
+    cuts = [slice(None)] * rank
+    for start, end, axis, step in zip(starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True):
+        floor = step < 0 and end < -(1 << 31)
+        cuts[axis % rank] = slice(start, None if floor else end, step)
+    return cuts
+
+
+def pads_of(s: Known, node: ir.Node, rank: int) -> list[tuple[int, int]] | None:
+    """(before, after) for every axis of a Pad, or None where they are not constant."""
+    given = attribute(node, "pads") or attribute(node, "paddings")
+    if given is None and len(node.inputs) > 1:
+        found = s.constants.array(node.inputs[1])
+        given = None if found is None else found.reshape(-1).tolist()
+    if given is None:
+        return None
+    axes = list(range(rank))
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        chosen = s.constants.array(node.inputs[3])
+        if chosen is None:
+            return None
+        axes = [int(a) % rank for a in chosen.reshape(-1)]
+    pads = [(0, 0)] * rank
+    for k, axis in enumerate(axes):
+        pads[axis] = (int(given[k]), int(given[k + len(axes)]))
+    return pads

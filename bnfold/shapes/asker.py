@@ -1,0 +1,26 @@
+"""What a rule of shapes may ask, and the words it answers in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..constants import Constants
+from ..graph import ir
+
+Dim = int | str
+Shape = tuple[Dim, ...]
+Given = list[Shape | None]
+
+
+class Asker(Protocol):
+    """What a rule may ask: constants, symbols that equal no other, and dims of other values."""
+
+    constants: Constants
+
+    def symbol(self) -> str:
+        """A size that equals no other."""
+        ...
+
+    def dim(self, value: ir.Value | None, axis: int) -> int | None:
+        """A dim that is a known number, or None."""
+        ...

@@ -1,0 +1,142 @@
+"""Static shapes, as far as they can be proved.
+
+A shape is a tuple of dims; a dim is an int, or a symbol: a string that stands for one unknown size. Two equal symbols are provably
+the same size. Symbols that nothing relates get names of their own (`?1`, `?2` ...), so that "unknown" never equals "unknown".
+None instead of a tuple: not even the rank is known.
+
+Shapes are derived from what an operator does to its inputs (rules.py, one row an operator); what a file declares about an
+inner value is believed only where no row knows better, because a fold must not rest on a claim. One pass in graph order, no recursion.
+"""
+
+from __future__ import annotations
+
+from ..constants import Constants
+from ..graph import graphs, ir
+from .asker import Shape
+from .rules import RULES
+
+
+class Shapes:
+    """Shapes of all values of a model, derived once, on the first question."""
+
+    def __init__(self, model: ir.Model, freeze_initializers: bool = False) -> None:
+        self._model = model
+        self._known: dict[ir.Value, Shape | None] = {}
+        self._symbols = 0
+        self._derived = False
+        self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
+
+    def of(self, value: ir.Value | None) -> Shape | None:
+        """The shape of a value, or None where not even its rank is known."""
+        if value is None:
+            return None
+        if not self._derived:
+            self._derived = True
+            self._derive()
+        return self._so_far(value)
+
+    def rank(self, value: ir.Value | None) -> int | None:
+        """The rank of a value, or None."""
+        shape = self.of(value)
+        return None if shape is None else len(shape)
+
+    def dim(self, value: ir.Value | None, axis: int) -> int | None:
+        """A dim that is a known number, or None."""
+        shape = self.of(value)
+        if shape is None or not -len(shape) <= axis < len(shape):
+            return None
+        found = shape[axis]
+        return found if isinstance(found, int) else None
+
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
+        """The type of a value: declared, or that of the inputs it is computed from."""
+        seen: set[ir.Value] = set()
+        waiting = [value]
+        while waiting and len(seen) < _TYPE_SEARCH:
+            current = waiting.pop(0)
+            if current is None or current in seen:
+                continue
+            seen.add(current)
+            if (known := _own_dtype(current, self.constants)) is not None:
+                return known
+            node = current.producer()
+            if node is not None and node.domain == "" and node.op_type in TYPE_KEEPING:
+                waiting.extend(node.inputs)
+            elif node is not None and node.domain == "" and node.op_type in MOVING:
+                waiting.append(node.inputs[0])
+        return None
+
+    def put(self, value: ir.Value, shape: Shape | None) -> None:
+        """A value that was made while folding."""
+        self._known[value] = shape
+
+    def symbol(self) -> str:
+        """A size that equals no other."""
+        self._symbols += 1
+        return f"?{self._symbols}"
+
+    def _so_far(self, value: ir.Value) -> Shape | None:
+        if value not in self._known:
+            self._known[value] = self._declared(value)
+        return self._known[value]
+
+    def _declared(self, value: ir.Value) -> Shape | None:
+        stored = self.constants.stored(value) if value.is_initializer() else None
+        if stored is not None:
+            return tuple(int(d) for d in stored.shape.numpy())
+        if value.shape is None:
+            return None
+        return tuple(d if isinstance(d, int) else str(d.value) if d.value is not None else self.symbol() for d in value.shape)
+
+    def _derive(self) -> None:
+        for graph in graphs(self._model):
+            for node in graph:
+                self._visit(node)
+
+    def _visit(self, node: ir.Node) -> None:
+        rule = RULES.get(node.op_type) if node.domain == "" and not any(a.is_ref() for a in node.attributes.values()) else None
+        inputs = [None if v is None else self._so_far(v) for v in node.inputs]
+        try:
+            found = rule(self, node, inputs) if rule is not None else None
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):  # a malformed node has no shape; its own check names it
+            found = None
+        for value, shape in zip(node.outputs, found or (), strict=False):
+            if shape is not None:
+                self._known[value] = shape
+
+
+# Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's type but for OTHER.
+MOVING = frozenset({"Reshape", "Expand", "Tile", "Gather", "Slice", "Squeeze", "Unsqueeze", "Split", "Pad", "Resize", "Upsample", "Pow"})
+OTHER = frozenset(
+    {
+        "Cast",
+        "CastLike",
+        "Shape",
+        "Equal",
+        "Greater",
+        "Less",
+        "And",
+        "Or",
+        "Not",
+        "Where",
+        "ConstantOfShape",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    }
+)
+TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal"}) - MOVING - OTHER
+_TYPE_SEARCH = 200  # values looked at to find a type
+
+
+def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
+    if value.dtype is not None:
+        return value.dtype
+    stored = constants.stored(value)
+    if stored is not None:
+        return stored.dtype
+    node = value.producer()
+    if node is not None and node.op_type == "Cast" and not (to := node.attributes["to"]).is_ref():
+        return ir.DataType(to.value)
+    if node is not None and node.op_type == "CastLike" and node.inputs[1] is not None:
+        return node.inputs[1].dtype
+    return None

@@ -1,0 +1,326 @@
+"""What each operator does to shapes: RULES, one row an operator.
+
+A rule gets the asker (for constants and fresh symbols), the node, and its inputs' shapes; it gives a shape, or None, for each output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from ..graph import attribute, ir, is_op
+from .arguments import axes_of, pads_of, slices_of, split_sizes
+from .asker import Asker, Dim, Given, Shape
+from .windowed import conv, conv_transpose, global_pool, pool, resize
+
+Rule = Callable[[Asker, ir.Node, Given], Sequence[Shape | None] | None]
+
+
+def same(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    """As the first input."""
+    return [inputs[0]]
+
+
+def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    """numpy's rule, right-aligned. A symbol against a number other than one is that number, or the model is wrong."""
+    if any(i is None for i in inputs):
+        return [None]
+    shapes = [i for i in inputs if i is not None]
+    rank = max(len(i) for i in shapes)
+    padded = [(1,) * (rank - len(i)) + i for i in shapes]
+    return [tuple(_joined(s, column) for column in zip(*padded, strict=True))]
+
+
+def _joined(s: Asker, column: Sequence[Dim]) -> Dim:
+    wide = {d for d in column if d != 1}
+    numbers = [d for d in wide if isinstance(d, int)]
+    if numbers:
+        return numbers[0]
+    return wide.pop() if len(wide) == 1 else s.symbol() if wide else 1
+
+
+def _batch_norm(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    return [inputs[0], *([None] * (len(node.outputs) - 1))]
+
+
+def _gemm(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    a, b = inputs[0], inputs[1]
+    rows: Dim = a[1 if attribute(node, "transA", 0) else 0] if a is not None else s.symbol()
+    columns: Dim = b[0 if attribute(node, "transB", 0) else 1] if b is not None else s.symbol()
+    return [(rows, columns)]
+
+
+def _matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    a, b = inputs[0], inputs[1]
+    if a is None or b is None:
+        return [None]
+    if len(a) == 1 or len(b) == 1:
+        return [(*a[:-2], *a[-2:-1], *b[-1:]) if len(a) > 1 else (*b[:-2], b[-1])] if len(a) + len(b) > 2 and len(b) > 1 else [a[:-1]]
+    batch = broadcast(s, node, [a[:-2], b[:-2]])[0] or ()
+    return [(*batch, a[-2], b[-1])]
+
+
+def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    if x is None:
+        return [None]
+    return [tuple(x[p] for p in attribute(node, "perm") or range(len(x))[::-1])]
+
+
+def _reshape(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    wanted = s.constants.array(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "shape")
+    if wanted is None:
+        return [None]
+    allow_zero = attribute(node, "allowzero", 0)
+    dims: list[Dim] = []
+    for k, d in enumerate(int(d) for d in wanted):
+        copied = d == 0 and not allow_zero
+        dims.append((x[k] if x is not None else s.symbol()) if copied else d)
+    if -1 in dims:
+        dims[dims.index(-1)] = _inferred(s, x, dims)
+    return [tuple(dims)]
+
+
+def _inferred(s: Asker, x: Shape | None, dims: list[Dim]) -> Dim:
+    """The dim that -1 stands for: the input's product over the rest's, symbols cancelled against equal symbols."""
+    if x is None:
+        return s.symbol()
+    over, under = list(x), [d for d in dims if d != -1]
+    for symbol in [d for d in under if isinstance(d, str)]:
+        if symbol not in over:
+            return s.symbol()
+        over.remove(symbol)
+        under.remove(symbol)
+    symbols = [d for d in over if isinstance(d, str)]
+    top, bottom = math.prod(d for d in over if isinstance(d, int)), math.prod(d for d in under if isinstance(d, int))
+    if not symbols:
+        return top // bottom
+    return symbols[0] if len(symbols) == 1 and top == bottom else s.symbol()
+
+
+def _flatten(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    if x is None:
+        return [(s.symbol(), s.symbol())]
+    axis = attribute(node, "axis", 1)
+    return [tuple(_inferred(s, part, [-1]) for part in (x[:axis], x[axis:]))]
+
+
+def _squeeze(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    if x is None:
+        return [None]
+    axes = axes_of(s, node, len(x))
+    if axes is None:
+        if any(not isinstance(d, int) for d in x) or (len(node.inputs) > 1 and node.inputs[1] is not None):
+            return [None]
+        axes = [k for k, d in enumerate(x) if d == 1]
+    return [tuple(d for k, d in enumerate(x) if k not in axes)]
+
+
+def _unsqueeze(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    count = s.dim(node.inputs[1], 0) if len(node.inputs) > 1 else len(attribute(node, "axes"))
+    if x is None or count is None:
+        return [None]
+    axes = axes_of(s, node, len(x) + count)
+    if axes is None:
+        return [None]
+    rest = iter(x)
+    return [tuple(1 if k in axes else next(rest) for k in range(len(x) + count))]
+
+
+def _concat(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    known = [i for i in inputs if i is not None]
+    if not known:
+        return [None]
+    rank = len(known[0])
+    axis = attribute(node, "axis", 1) % rank
+    parts = [i[axis] if i is not None else None for i in inputs]
+    total: Dim = sum(p for p in parts if isinstance(p, int)) if all(isinstance(p, int) for p in parts) else s.symbol()
+    return [tuple(total if k == axis else next((i[k] for i in known if isinstance(i[k], int)), known[0][k]) for k in range(rank))]
+
+
+def _split(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    if x is None:
+        return [None]
+    axis = attribute(node, "axis", 0) % len(x)
+    sizes: Sequence[int | None] | None = split_sizes(s, node, x[axis])
+    return [(*x[:axis], size if size is not None else s.symbol(), *x[axis + 1 :]) for size in sizes or [None] * len(node.outputs)]
+
+
+def _slice(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    cuts = slices_of(s, node, len(x)) if x is not None else None
+    if x is None or cuts is None:
+        return [None if x is None else tuple(s.symbol() for _ in x)]
+    return [
+        tuple(d if cut == slice(None) else len(range(d)[cut]) if isinstance(d, int) else s.symbol() for d, cut in zip(x, cuts, strict=True))
+    ]
+
+
+def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x, indices = inputs[0], inputs[1]
+    if x is None or indices is None:
+        return [None]
+    axis = attribute(node, "axis", 0) % len(x)
+    return [(*x[:axis], *indices, *x[axis + 1 :])]
+
+
+def _pad(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    if x is None:
+        return [None]
+    pads = pads_of(s, node, len(x))
+    if pads is None:
+        return [tuple(s.symbol() for _ in x)]
+    return [tuple(d if not any(p) else d + sum(p) if isinstance(d, int) else s.symbol() for d, p in zip(x, pads, strict=True))]
+
+
+def _reduce(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    if x is None:
+        return [None]
+    axes = axes_of(s, node, len(x))
+    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        return [None]
+    gone = set(axes or range(len(x)))
+    if attribute(node, "keepdims", 1):
+        return [tuple(1 if k in gone else d for k, d in enumerate(x))]
+    return [tuple(d for k, d in enumerate(x) if k not in gone)]
+
+
+def _expand(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    wanted = s.constants.array(node.inputs[1])
+    return [None] if wanted is None else broadcast(s, node, [inputs[0], tuple(int(d) for d in wanted)])
+
+
+def _tile(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x, repeats = inputs[0], s.constants.array(node.inputs[1])
+    if x is None or repeats is None:
+        return [None if x is None else tuple(s.symbol() for _ in x)]
+    return [tuple(d if r == 1 else d * int(r) if isinstance(d, int) else s.symbol() for d, r in zip(x, repeats, strict=True))]
+
+
+def _depth_to_space(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x, block = inputs[0], attribute(node, "blocksize")
+    if x is None or not isinstance(x[1], int):
+        return [None if x is None else (x[0], *(s.symbol() for _ in x[1:]))]
+    if is_op(node, "DepthToSpace"):
+        return [(x[0], x[1] // (block * block), *(d * block if isinstance(d, int) else s.symbol() for d in x[2:]))]
+    return [(x[0], x[1] * block * block, *(d // block if isinstance(d, int) else s.symbol() for d in x[2:]))]
+
+
+def _constant(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    found = s.constants.stored(node.outputs[0])
+    return [None if found is None else tuple(int(d) for d in found.shape.numpy())]
+
+
+def _shape_of(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    return [None if x is None else (len(x[attribute(node, "start", 0) : attribute(node, "end")]),)]
+
+
+def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    wanted = s.constants.array(node.inputs[0])
+    return [None if wanted is None else tuple(int(d) for d in wanted)]
+
+
+def _einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    """Every letter is one size; only equations that name their result."""
+    terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
+    if not arrow or "." in terms:
+        return [None]
+    sizes: dict[str, Dim] = {}
+    for term, shape in zip(terms.split(","), inputs, strict=True):
+        if shape is not None and len(shape) == len(term):
+            sizes.update({c: d for c, d in zip(term, shape, strict=True) if not isinstance(sizes.get(c), int)})
+    return [tuple(sizes[c] if c in sizes else s.symbol() for c in result)]
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        [
+            "Identity",
+            "Dropout",
+            "Cast",
+            "CastLike",
+            "Relu",
+            "LeakyRelu",
+            "PRelu",
+            "Elu",
+            "Selu",
+            "Celu",
+            "Sigmoid",
+            "HardSigmoid",
+            "HardSwish",
+            "Tanh",
+            "Softplus",
+            "Softsign",
+            "Mish",
+            "Gelu",
+            "Swish",
+            "Clip",
+            "Neg",
+            "Abs",
+            "Sqrt",
+            "Exp",
+            "Log",
+            "Erf",
+            "Reciprocal",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Softmax",
+            "LogSoftmax",
+            "LRN",
+            "InstanceNormalization",
+            "GroupNormalization",
+            "LayerNormalization",
+            "ThresholdedRelu",
+            "LpNormalization",
+            "MeanVarianceNormalization",
+            "Sign",
+            "Not",
+            "CumSum",
+            "QuantizeLinear",
+        ],
+        same,
+    ),
+    **dict.fromkeys(
+        ["Add", "Sub", "Mul", "Div", "Pow", "Where", "Sum", "Max", "Min", "Mean", "Equal", "Greater", "Less", "And", "Or", "Mod"], broadcast
+    ),
+    **dict.fromkeys(["MaxPool", "AveragePool", "LpPool"], pool),
+    **dict.fromkeys(["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], global_pool),
+    **dict.fromkeys(
+        ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceL1", "ReduceSumSquare"], _reduce
+    ),
+    "BatchNormalization": _batch_norm,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "Einsum": _einsum,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Concat": _concat,
+    "Split": _split,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Pad": _pad,
+    "Resize": resize,
+    "Upsample": resize,
+    "Expand": _expand,
+    "Tile": _tile,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _depth_to_space,
+    "Constant": _constant,
+    "Shape": _shape_of,
+    "ConstantOfShape": _constant_of_shape,
+    "DequantizeLinear": same,
+}
