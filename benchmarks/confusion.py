@@ -65,7 +65,7 @@ def right(count: int, dtype: str) -> Iterator[Recipe]:
 def wrong(count: int, dtype: str) -> Iterator[Recipe]:
     for depth in WRONG_DEPTHS:
         for seed in range(count):
-            yield Recipe(20_000 + 100 * depth + seed, depth, 2, stats=("healthy", "negative scales", "dead channels")[seed % 3], dtype=dtype)
+            yield Recipe(20_000 + 100 * depth + seed, depth, stats=("healthy", "negative scales", "dead channels")[seed % 3], dtype=dtype)
 
 
 def judged(row: Row, recipe: Recipe, fault: str | None) -> None:
@@ -83,7 +83,8 @@ def judged(row: Row, recipe: Recipe, fault: str | None) -> None:
     for name, (rtol, atol) in TOLERANCES.items():
         row.accepted[name] += bool(np.allclose(b, a, rtol=rtol, atol=atol))
     if bool(found) != (fault is None):
-        row.strays.append(f"{recipe.stats}, depth {recipe.depth}, seed {recipe.seed}: {found.reason or 'accepted'}{same(made, recipe, found)}")
+        why = (found.reason or "accepted") + same(made, recipe, found)
+        row.strays.append(f"{recipe.stats}, depth {recipe.depth}, seed {recipe.seed}: {why}")
 
 
 def uniform(made: list[ir.Model], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

@@ -150,7 +150,7 @@ def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
 def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
     del wanted
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
     proto = onnx.TensorProto()
     try:

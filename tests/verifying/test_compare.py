@@ -115,7 +115,8 @@ def test_fixed_tolerances() -> None:
 
 # -- shapes
 
-RESHAPED = """<ir_version: 9, opset_import: ["" : 17]> g (float[N, 3, H, W] x) => (float[N, 10] y) <float[10, 3072] w, int64[2] shape = {1, 3072}> {
+RESHAPED = """<ir_version: 9, opset_import: ["" : 17]> g (float[N, 3, H, W] x) => (float[N, 10] y)
+    <float[10, 3072] w, int64[2] shape = {1, 3072}> {
     r = Reshape(x, shape)
     y = Gemm<transB = 1>(r, w) }"""
 
@@ -189,7 +190,8 @@ def old(fault: float = 0.0) -> tuple[Side, Side]:
     s = 1 / np.sqrt(v.astype(np.float64) + float(np.float32(1e-5)))
     inputs, outputs = [helper.make_tensor_value_info("x", 1, [1, 3, 8, 8])], [helper.make_tensor_value_info("y", 1, None)]
     plain = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["c"]),
-                               helper.make_node("BatchNormalization", ["c", "one", "v", "one", "v"], ["y"], is_test=1)], "g", inputs, outputs,
+                               helper.make_node("BatchNormalization", ["c", "one", "v", "one", "v"], ["y"], is_test=1)],
+                              "g", inputs, outputs,
                               [numpy_helper.from_array(a, n) for n, a in (("w", w), ("v", v), ("one", np.ones(4, np.float32)))])
     folded = helper.make_graph([helper.make_node("Conv", ["x", "w", "b"], ["y"])], "g", inputs, outputs,
                                [numpy_helper.from_array((w * s.reshape(-1, 1, 1, 1)).astype(np.float32), "w"),
@@ -210,7 +212,8 @@ def test_old_batch_norms_are_verified_by_the_interpreter() -> None:
 
 
 def unknown(offset: float = 0.0) -> str:
-    return f"""<ir_version: 9, opset_import: ["" : 17, "odd" : 1]> g (float[1, 4] x) => (float[1, 4] y) <float[1, 4] k = {{1, 2, 3, {4 + offset}}}> {{
+    return f"""<ir_version: 9, opset_import: ["" : 17, "odd" : 1]> g (float[1, 4] x) => (float[1, 4] y)
+        <float[1, 4] k = {{1, 2, 3, {4 + offset}}}> {{
         a = Mul(x, k)
         b = odd.Thing(a)
         y = Mul(b, k) }}"""
@@ -270,7 +273,8 @@ def test_flips_behind_a_jump_are_ties_where_the_values_that_decide_agree() -> No
     random = np.random.default_rng(0)
     weights = {"w": random.standard_normal((9, 300)).astype(np.float32), "u": random.standard_normal((300, 40)).astype(np.float32)}
     one = proto(ARGMAX.format(a="a"), **weights)
-    two = proto(ARGMAX.format(a="a"), **{**weights, "u": (weights["u"] * (1 + 6e-8 * random.standard_normal((300, 40)))).astype(np.float32)})
+    nudged = (weights["u"] * (1 + 6e-8 * random.standard_normal((300, 40)))).astype(np.float32)
+    two = proto(ARGMAX.format(a="a"), **{**weights, "u": nudged})
     found = compare(side(one), side(two), VerifyOptions(samples=6))
     assert found, found.reason
     wrong = proto(ARGMAX.format(a="a"), **{**weights, "u": weights["u"][:, ::-1].copy()})
@@ -303,7 +307,8 @@ def test_an_affine_map_moved_through_an_operator_is_judged_where_names_meet_agai
     random = np.random.default_rng(0)
     w, s, t = random.standard_normal((4, 3, 3, 3)), random.uniform(0.5, 2, (1, 4, 1, 1)), random.standard_normal((1, 4, 1, 1))
     w, s, t = (v.astype(np.float32) for v in (w, s, t))
-    plain = proto(text.format(more=", float[1, 4, 1, 1] s, float[1, 4, 1, 1] t", bias="", last="m = Mul(p, s)\n y = Add(m, t)"), w=w, s=s, t=t)
+    affine = "m = Mul(p, s)\n y = Add(m, t)"
+    plain = proto(text.format(more=", float[1, 4, 1, 1] s, float[1, 4, 1, 1] t", bias="", last=affine), w=w, s=s, t=t)
     for factor in (1.0, 1 + 1e-5):
         held = (w.astype(np.float64) * s.reshape(-1, 1, 1, 1) * factor).astype(np.float32)
         folded = proto(text.format(more=", float[4] b", bias=", b", last="y = Identity(p)"), w=held, b=t.reshape(-1))

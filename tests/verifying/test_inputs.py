@@ -53,7 +53,8 @@ def test_samples_are_of_several_kinds() -> None:
     assert np.abs(borders[:, :, [0, -1]]).mean() > 2 * np.abs(borders[:, :, 4:-4, 4:-4]).mean() * 0.5
 
 
-@pytest.mark.parametrize(("kind", "low", "high"), [("UINT8", 0, 255), ("INT8", -128, 127), ("INT64", 0, 1), ("INT32", 0, 1), ("BOOL", 0, 1)])
+@pytest.mark.parametrize(("kind", "low", "high"), [("UINT8", 0, 255), ("INT8", -128, 127), ("INT64", 0, 1), ("INT32", 0, 1),
+                                                   ("BOOL", 0, 1)])
 def test_integers_are_in_a_sensible_range(kind: str, low: int, high: int) -> None:
     values = fill(Input("x", ir.DataType[kind], (999,)), (999,), 0, 0)
     assert (values.min(), values.max()) == (low, high)
@@ -158,7 +159,7 @@ def test_a_fault_that_only_the_users_inputs_show(tmp_path: Path) -> None:
     made = []
     for high in (1e6, 2e6):
         model = proto(text.replace("{{", "{").replace("}}", "}"))
-        model.graph.initializer.extend([numpy_helper.from_array(np.float32(-1e9), "low"), numpy_helper.from_array(np.float32(high), "high")])
+        model.graph.initializer.extend(numpy_helper.from_array(np.float32(v), n) for v, n in ((-1e9, "low"), (high, "high")))
         made.append(model)
     np.save(tmp_path / "x.npy", np.full((1, 4), 3e6, np.float32))
     assert compare(side(made[0]), side(made[1]), VerifyOptions())

@@ -20,7 +20,8 @@ HAS_CUDA = CUDA in onnxruntime.get_available_providers()
 HAS_AZURE = "AzureExecutionProvider" in onnxruntime.get_available_providers()
 
 
-@pytest.mark.parametrize(("name", "full"), [("cpu", CPU), ("CPU", CPU), ("cuda", CUDA), (CUDA, CUDA), ("TensorRT", "TensorrtExecutionProvider"),
+@pytest.mark.parametrize(("name", "full"), [("cpu", CPU), ("CPU", CPU), ("cuda", CUDA), (CUDA, CUDA),
+                                            ("TensorRT", "TensorrtExecutionProvider"),
                                             ("coreml", "CoreMLExecutionProvider"), ("dml", "DmlExecutionProvider")])
 def test_short_names(name: str, full: str) -> None:
     assert full_name(name) == full
