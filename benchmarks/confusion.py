@@ -1,6 +1,6 @@
 """The confusion table: which gate accepts right folds and refuses wrong ones?
 
-    python benchmarks/confusion.py [--right 500] [--wrong 3] [--dtype float32] [--json FILE]
+    python -m benchmarks.confusion [--right 500] [--wrong 3] [--dtype float32] [--json FILE]
 
 Random nets of 1 to 150 blocks (bnfold/verifying/specimens.py) are folded rightly, or with one planted fault. Our gate stands beside the
 fixed tolerances of other tools, which compare two onnxruntime runs on one uniform sample with numpy's allclose:
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bnfold.comparison import Comparison, Side, VerifyOptions
 from bnfold.graph import ir
