@@ -78,7 +78,8 @@ def _merge_of(root: ir.Node, eyes: Eyes) -> Merge | None:
 
 def _leaves(root: ir.Node) -> tuple[list[ir.Node], list[tuple[ir.Value, float]]]:
     """The sums under a root and what they add up, left to right, each with its sign."""
-    sums, leaves, waiting = [root], [], list(reversed(_signed(root, 1.0)))
+    sums, waiting = [root], list(reversed(_signed(root, 1.0)))
+    leaves: list[tuple[ir.Value, float]] = []
     while waiting and len(leaves) <= _LARGEST_SUM:
         value, sign = waiting.pop()
         producer = value.producer()
@@ -126,11 +127,8 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
         if is_op(node, "AveragePool"):
             nodes.append(node)
             return _average(node, x, nodes, map_, host, eyes)
-        try:
-            reading = eyes.reading(node)
-        except Refused:
-            return None
-        if reading is None or any(axis != 1 for axis in reading.map.varies()):
+        reading = _per_channel(node, eyes)
+        if reading is None:
             return None
         map_ = map_ @ reading.map
         nodes.append(node)
@@ -139,6 +137,15 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
         value = before
     ones, noughts = (1,) * (rank - 2), (0,) * (rank - 2)
     return _alike(nodes, x, Branch(nodes, ones, ones, noughts, noughts, None, map_), host, eyes)
+
+
+def _per_channel(node: ir.Node, eyes: Eyes) -> Reading | None:
+    """The reading of an affine node that varies along channels alone."""
+    try:
+        reading = eyes.reading(node)
+    except Refused:
+        return None
+    return reading if reading is not None and all(axis == 1 for axis in reading.map.varies()) else None
 
 
 def _average(node: ir.Node, x: ir.Value, nodes: list[ir.Node], map_: Affine, host: Linear, eyes: Eyes) -> Branch | None:
