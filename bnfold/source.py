@@ -51,10 +51,13 @@ _CAFFE = re.compile(r"(?P<file>.*?):(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?(?
 
 
 def parse(text: str) -> Source:
-    """The Source that `str()` wrote; a text of any other form becomes the file of a Source without more."""
-    for form in (_DARKNET, _CAFFE, _ONNX):
-        if match := form.fullmatch(text):
-            parts = match.groupdict()
-            numbers = {key: int(parts[key]) if parts.get(key) else None for key in ("line", "column", "index")}
-            return Source(parts["file"], **numbers, name=parts.get("name") or "", type=parts.get("type") or "")
-    return Source(text)
+    """The Source that `str()` wrote; a text of any other form becomes the file of a Source without more.
+
+    A name may look like another form's mark (`model.onnx#17 conv1:0 (Conv)`), so the form whose mark comes first is meant.
+    """
+    matches = [match for form in (_DARKNET, _CAFFE, _ONNX) if (match := form.fullmatch(text))]
+    if not matches:
+        return Source(text)
+    parts = min(matches, key=lambda match: len(match["file"])).groupdict()
+    numbers = {key: int(parts[key]) if parts.get(key) else None for key in ("line", "column", "index")}
+    return Source(parts["file"], **numbers, name=parts.get("name") or "", type=parts.get("type") or "")

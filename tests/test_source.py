@@ -16,6 +16,8 @@ EXAMPLES = {
     "model.onnx#17 conv1 (Conv)": Source("model.onnx", index=17, name="conv1", type="Conv"),
     "model.onnx#0 (Conv)": Source("model.onnx", index=0, type="Conv"),
     "model.onnx": Source("model.onnx"),
+    "model.onnx#17 conv1:0 (Conv)": Source("model.onnx", index=17, name="conv1:0", type="Conv"),
+    "net.prototxt:14 conv#3 (Convolution)": Source("net.prototxt", line=14, name="conv#3", type="Convolution"),
     "C:\\nets\\net.cfg:31 [net] #0": Source("C:\\nets\\net.cfg", line=31, type="net", index=0),
     "dir:3/net.prototxt:14 res2a_branch1/bn (BatchNorm)": Source("dir:3/net.prototxt", line=14, name="res2a_branch1/bn", type="BatchNorm"),
     "net.prototxt:9 a layer (of mine) (ReLU)": Source("net.prototxt", line=9, name="a layer (of mine)", type="ReLU"),

@@ -61,9 +61,11 @@ class Call:
         self.wanted = tuple(bool(v.name) for v in node.outputs)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute's value, or the default."""
+        """An attribute's value, or the default: a float attribute is a float32 in the document's schema too."""
         found = self.attributes.get(name)
-        return default if found is None else found.value
+        if found is None:
+            return float(np.float32(default)) if isinstance(default, float) else default
+        return found.value
 
     @property
     def attributes(self) -> dict[str, ir.Attr]:

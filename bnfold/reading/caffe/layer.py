@@ -236,6 +236,11 @@ class Layer:
         """`x` as another type; floats are truncated to integers, as C does."""
         return self.op("Cast", x, dtype=dtype, to=dtype.value)
 
+    def indices(self, x: Value, size: int) -> Value:
+        """`x` as indices below `size`: truncated, and held inside, where Caffe would read foreign memory."""
+        limits = [self.constant(np.int64(v), what, np.int64) for v, what in ((0, "low"), (size - 1, "high"))]
+        return self.op("Clip", self.cast(x, INT64), *limits)
+
     def reduce(self, op_type: str, x: Value, axes: Sequence[int], keep: bool = True) -> Value:
         """A reduction over axes; where the axes stand depends on the operator and the opset."""
         shape = [1 if i in axes else d for i, d in enumerate(dims(x)) if keep or i not in axes]

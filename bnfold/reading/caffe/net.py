@@ -158,12 +158,14 @@ class _Reader:
             last[version.blob] = version
         self.reserved = {version.blob for version in versions}
         self.names: dict[Version, str] = {}
+        used: set[str] = set()
         for version in versions:
             source = version.producer.kind is not None and version.producer.kind.role == "source"
             final = last[version.blob]
             keeps = source and final not in self.results
-            if keeps or (version is final and version.blob not in self.names.values()):
+            if keeps or (version is final and version.blob not in used):
                 self.names[version] = version.blob
+                used.add(version.blob)
             else:
                 self.names[version] = self._unique(f"{version.blob}/{version.producer.name}")
             if source and version is not final and final in self.results:
@@ -236,7 +238,8 @@ class _Reader:
         for top, value in zip(wired.tops, values, strict=False):
             if top.producer is not wired or value is None:
                 continue
-            made = value.producer() in layer.made or value in self.build.graph.inputs
+            source = wired.kind is not None and wired.kind.role == "source"
+            made = value.producer() in layer.made or (source and value in self.build.graph.inputs)
             fresh = made and value not in (other.value for other in wired.tops)
             top.value = value if fresh else layer.op("Identity", value)
             top.value.name = self.names[top]
@@ -274,6 +277,8 @@ class _Reader:
         for layer in self.layers:
             if layer.drop and layer.drop != "lies behind a cut":
                 self._note(layer, "caffe.training-layer", f"dropped: {layer.drop}")
+            if layer.type == "Dropout" and (layer.node.get("phase") or self.options.phase) == "TRAIN":
+                self._note(layer, "caffe.dropout", "drops nothing: random choices are not expressed, whatever the phase", "warning")
             if layer.kind is None and layer not in self.wanted:
                 self._note(layer, "caffe.unknown-layer", "dropped: its type is not known, and nothing needs its result", "warning")
             elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:

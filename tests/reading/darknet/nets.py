@@ -27,9 +27,9 @@ def floats(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.1, 0.9, count).astype(np.float32)
 
 
-def on_disk(folder: Path, cfg: str | bytes, arrays: np.ndarray | None = None, head: bytes | None = None, name: str = "net") -> tuple[Path, Path]:
+def on_disk(folder: Path, cfg: str | bytes, arrays: np.ndarray | None = None, head: bytes | None = None) -> tuple[Path, Path]:
     """(cfg, weights) as files."""
-    network, weights = folder / f"{name}.cfg", folder / f"{name}.weights"
+    network, weights = folder / "net.cfg", folder / "net.weights"
     network.write_bytes(cfg if isinstance(cfg, bytes) else cfg.encode())
     weights.write_bytes((header() if head is None else head) + (b"" if arrays is None else arrays.astype("<f4").tobytes()))
     return network, weights

@@ -26,7 +26,7 @@ def logistic(x):
 def results(tmp_path, cfg: str, **options):
     """(the layer's result, boxes, scores) for two pictures."""
     loaded = load(tmp_path, cfg, heads="boxes", random_weights=3, **options)
-    name = [node.outputs[0].name for node in loaded.model.graph if "/" not in node.outputs[0].name and node.outputs[0].name[0].isdigit()][-1]
+    name = [v.name for node in loaded.model.graph for v in node.outputs if v.name[0].isdigit() and "/" not in v.name][-1]
     return run(loaded, np.random.default_rng(5).standard_normal((2, 3, 8 * H, 8 * W)) * 3, name, "boxes", "scores")
 
 
@@ -37,8 +37,8 @@ def cells(anchors):
             yield cell * anchors + n, cell // W, cell % W, n
 
 
-@pytest.mark.parametrize(("extra", "squared", "scale"), [("", False, 1), ("scale_x_y=1.2\n", False, 1.2), ("new_coords=1\nscale_x_y=2\n", True, 2)])
-def test_yolo(extra, squared, scale, tmp_path):
+@pytest.mark.parametrize(("extra", "squared"), [("", False), ("scale_x_y=1.2\n", False), ("new_coords=1\nscale_x_y=2\n", True)])
+def test_yolo(extra, squared, tmp_path):
     y, boxes, scores = results(tmp_path, NET + conv(14) + f"[yolo]\nclasses=2\nnum=3\nmask=0,2\nanchors={TEXT}\n{extra}")
     y = y.reshape(2, 2, 7, H, W).astype(np.float64)
     assert boxes.shape == (2, 2 * W * H, 4)
@@ -52,7 +52,8 @@ def test_yolo(extra, squared, scale, tmp_path):
 
 @pytest.mark.parametrize(("point", "moved"), [("center", 0), ("left_top", 0.5), ("right_bottom", -0.5)])
 def test_gaussian_yolo(point, moved, tmp_path):
-    y, boxes, scores = results(tmp_path, NET + conv(33) + f"[Gaussian_yolo]\nclasses=2\nnum=3\nmask=0,1,2\nanchors={TEXT}\nyolo_point={point}\n")
+    cfg = NET + conv(33) + f"[Gaussian_yolo]\nclasses=2\nnum=3\nmask=0,1,2\nanchors={TEXT}\nyolo_point={point}\n"
+    y, boxes, scores = results(tmp_path, cfg)
     y = y.reshape(2, 3, 11, H, W).astype(np.float64)
     for at, row, column, n in cells(3):
         v = y[:, n, :, row, column]
@@ -82,7 +83,8 @@ def test_region_of_alexeyab_with_a_tree(tmp_path):
     y = y.reshape(2, H, W, 2, 10).astype(np.float64)
     for at, row, column, n in cells(2):
         v = y[:, row, column, n]
-        want = np.concatenate([(logistic(v[:, 0:2]) + (column, row)) / (W, H), np.exp(v[:, 2:4]) * (2 * n + 1, 2 * n + 2) / (W, H)], axis=1)
+        centre = np.add(logistic(v[:, 0:2]), (column, row)) / (W, H)
+        want = np.concatenate([centre, np.exp(v[:, 2:4]) * (2 * n + 1, 2 * n + 2) / (W, H)], axis=1)
         assert np.allclose(boxes[:, at], want, rtol=1e-4, atol=1e-6)
         a, b, c, d, e = v[:, 5:].T
         assert np.allclose(scores[:, at], (np.array([a, b, a * c, a * d, a * d * e]) * v[:, 4]).T, rtol=1e-4, atol=1e-7)
@@ -107,8 +109,8 @@ def test_detection(sqrt, tmp_path):
 
 def test_heads_are_concatenated_in_the_order_of_the_cfg(tmp_path):
     head = f"[yolo]\nclasses=2\nnum=3\nmask=0\nanchors={TEXT}\n"
-    loaded = load(tmp_path, NET + conv(7) + head + "[route]\nlayers=0\n[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=7\nactivation=linear\n" + head,
-                  heads="boxes")
+    cfg = NET + conv(7) + head + "[route]\nlayers=0\n[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=7\nactivation=linear\n" + head
+    loaded = load(tmp_path, cfg, heads="boxes")
     assert [[str(d) for d in v.shape.dims] for v in loaded.model.graph.outputs] == [["N", "16", "4"], ["N", "16", "2"]]
 
 

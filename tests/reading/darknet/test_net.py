@@ -165,7 +165,7 @@ BAD = [
 @pytest.mark.parametrize(("section", "kind", "found"), BAD, ids=[found for _, _, found in BAD])
 def test_what_is_wrong_is_said_with_its_line(section, kind, found, tmp_path):
     with pytest.raises(kind) as error:
-        load(tmp_path, NET + section, dialect="alexeyab" if "output=2\n" in section or "dilation" in section or "share" in section else "auto")
+        load(tmp_path, NET + section)
     assert found in str(error.value)
     assert str(error.value).startswith("net.cfg:")
 

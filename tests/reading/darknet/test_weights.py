@@ -8,7 +8,8 @@ import pytest
 from bnfold.errors import Malformed, Mismatch, Unreadable, UsageError
 from bnfold.reading.darknet import read
 from bnfold.reading.darknet.dialects import Fork
-from bnfold.reading.darknet.weights import Seeded, header as read_header
+from bnfold.reading.darknet.weights import Seeded
+from bnfold.reading.darknet.weights import header as read_header
 from bnfold.record import ReadOptions
 from bnfold.tensor import FileMap
 
@@ -142,7 +143,8 @@ def test_a_partial_file_serves_what_it_has(tmp_path):
 
 
 def test_seeded_weights_are_reproducible_and_healthy(tmp_path):
-    cfg = NET + NORMED + 20 * ("[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[shortcut]\nfrom=-2\nactivation=linear\n")
+    block = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[shortcut]\nfrom=-2\nactivation=linear\n"
+    cfg = NET + NORMED + 20 * block
     x = np.random.default_rng(0).random((1, 3, 10, 12))
     first, again, other = (run(load(tmp_path, cfg, random_weights=seed), x)[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
-from ..registry import dropped, layer
+from ..registry import ENGINE, dropped, layer
 from .activation import affine
 from .statistics import softmax
 
@@ -116,7 +116,7 @@ def _plain(
         at.expect(field, value, usual)
 
 
-LOSS = {"normalization": "read with its old form", "normalize": "read with its new form", "engine": "which library computes"}
+LOSS = {"normalization": "read with its old form", "normalize": "read with its new form"}
 
 
 def _probabilities(at: Layer, x: Value, *, axis: int = 1) -> Value:
@@ -124,7 +124,7 @@ def _probabilities(at: Layer, x: Value, *, axis: int = 1) -> Value:
     return softmax(at, x, axis=axis)  # type: ignore[no-any-return]
 
 
-@layer("SoftmaxWithLoss", param=("softmax_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS)
+@layer("SoftmaxWithLoss", param=("softmax_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS | {"engine": ENGINE})
 def softmax_with_loss(
     at: Layer,
     x: Value,
@@ -252,8 +252,7 @@ def infogain_loss(
     logs = at.op("Log", at.op("Max", at.op("Softmax", x, axis=where), at.scalar(THRESHOLD, "smallest")))
     rows = at.transpose(at.reshape(logs, (outer, classes, inner)), [0, 2, 1])
     table = at.reshape(gains, (classes, classes))
-    limits = at.constant(np.int64(0), "low", np.int64), at.constant(np.int64(classes - 1), "high", np.int64)
-    picked = at.op("Gather", table, at.op("Clip", labels, *limits), shape=(outer, inner, classes), axis=0)
+    picked = at.op("Gather", table, at.indices(at.reshape(label, (outer, inner)), classes), shape=(outer, inner, classes), axis=0)
     losses = at.op("Neg", at.reduce("ReduceSum", at.op("Mul", picked, rows), [2], keep=False))
     return [_averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer)]
 
