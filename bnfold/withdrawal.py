@@ -78,7 +78,7 @@ def localised(plan: Plan, report: Comparison) -> tuple[str, ...]:
 
 def bisected(attempt: Callable[[Withdrawn], A], plan: Plan, withdrawn: Withdrawn) -> tuple[str, ...]:
     """The smallest set of folds found by halving without which the models are equal; empty where it is not the folds' fault."""
-    suspects = tuple(f.node for f in plan.folded)
+    suspects = tuple(dict.fromkeys([*(f.node for f in plan.folded), *plan.merged]))
     if not suspects or not _passes_without(attempt, suspects, withdrawn):
         return ()
     while len(suspects) > 1:

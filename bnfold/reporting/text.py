@@ -31,7 +31,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     yield from plan(result.plan, verbose=verbose or dry_run)
     if result.report is not None:
         yield from comparison(result.report, verbose=verbose)
-    elif not dry_run and result.plan.folded:
+    elif not dry_run and result.plan.changes:
         yield Text("not verified", style="yellow")
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
