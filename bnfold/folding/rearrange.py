@@ -141,9 +141,16 @@ def _regrouped(a: Float, groups: list[tuple[range, range]], before: Shape, after
     return np.broadcast_to(a, near).reshape(far)
 
 
+def read_in_parts(node: ir.Node) -> bool:
+    """Is this a slice of a value that others read too?"""
+    value = node.inputs[0]
+    return node.op_type == "Slice" and value is not None and len(value.uses()) > 1
+
+
 def _slice(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
     cuts = slices_of(shapes, node, len(shape))
+    others = read_in_parts(node)  # then what is cut away must be left as it is
 
     def forward(a: Float) -> Float:
         for axis, size in enumerate(a.shape):
@@ -155,7 +162,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
 
     def back(a: Float, blank: float) -> Float:
         for axis, dim in enumerate(shape):
-            if cuts is not None and cuts[axis] != slice(None) and a.shape[axis] != 1:
+            if cuts is not None and cuts[axis] != slice(None) and (a.shape[axis] != 1 or (others and isinstance(dim, int))):
                 if not isinstance(dim, int):
                     raise _unclear(node, "the size of the axis that it cuts is not known")
                 whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1 :]), blank)

@@ -69,12 +69,12 @@ def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _reshape(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    wanted = s.constants.array(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "shape")
+    wanted = s.dims(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "shape")
     if wanted is None:
         return [None]
     allow_zero = attribute(node, "allowzero", 0)
     dims: list[Dim] = []
-    for k, d in enumerate(int(d) for d in wanted):
+    for k, d in enumerate(wanted):
         copied = d == 0 and not allow_zero
         dims.append((x[k] if x is not None else s.symbol()) if copied else d)
     if -1 in dims:
@@ -193,8 +193,8 @@ def _reduce(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 
 def _expand(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    wanted = s.constants.array(node.inputs[1])
-    return [None] if wanted is None else broadcast(s, node, [inputs[0], tuple(int(d) for d in wanted)])
+    wanted = s.dims(node.inputs[1])
+    return [None] if wanted is None else broadcast(s, node, [inputs[0], wanted])
 
 
 def _tile(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -224,8 +224,7 @@ def _shape_of(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 
 def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    wanted = s.constants.array(node.inputs[0])
-    return [None if wanted is None else tuple(int(d) for d in wanted)]
+    return [s.dims(node.inputs[0])]
 
 
 def _einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -238,6 +237,11 @@ def _einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
         if shape is not None and len(shape) == len(term):
             sizes.update({c: d for c, d in zip(term, shape, strict=True) if not isinstance(sizes.get(c), int)})
     return [tuple(sizes[c] if c in sizes else s.symbol() for c in result)]
+
+
+def _non_zero(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    return [None if x is None else (len(x), s.symbol())]
 
 
 RULES: dict[str, Rule] = {
@@ -301,6 +305,7 @@ RULES: dict[str, Rule] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Einsum": _einsum,
+    "NonZero": _non_zero,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Transpose": _transpose,
