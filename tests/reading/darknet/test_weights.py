@@ -180,4 +180,4 @@ def test_bytes_left_over_are_blamed_on_the_last_layer_of_the_file(tmp_path):
     cfg = NET + CONV.replace("[convolutional]\n", "[convolutional]\ndontload=1\n") + CONV
     with pytest.raises(Mismatch) as error:
         load(tmp_path, cfg, floats(4 + 144 + 1))
-    assert str(error.value.where) == "net.cfg:10 [convolutional] #1"
+    assert str(error.value.where) == "net.cfg:11 [convolutional] #1"
