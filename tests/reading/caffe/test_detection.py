@@ -28,24 +28,49 @@ def priors(rows, columns, shapes, steps, size, offset=0.5, clip=False, variance=
 R = math.sqrt(2)
 
 
-@pytest.mark.parametrize(("params", "want"), [
-    ("min_size: 6.9", {"shapes": [(6, 6)], "steps": (10, 12.5), "size": (30, 50)}),
-    ("min_size: 6 max_size: 24.5 aspect_ratio: 2 aspect_ratio: 2 aspect_ratio: 1 clip: true",
-     {"shapes": [(6, 6), (12, 12), (6 * R, 6 / R), (6 / R, 6 * R)], "steps": (10, 12.5), "size": (30, 50), "clip": True}),
-    ("min_size: 4 min_size: 9 aspect_ratio: 2 flip: false img_size: 40 step: 5 offset: 0 variance: 0.1 variance: 0.2 variance: 0.3 variance: 0.4",
-     {"shapes": [(4, 4), (4 * R, 4 / R), (9, 9), (9 * R, 9 / R)], "steps": (5, 5), "size": (40, 40), "offset": 0, "variance": (0.1, 0.2, 0.3, 0.4)}),
-    ("min_size: 4 img_h: 20 img_w: 60 step_h: 3 step_w: 4 variance: 0.5", {"shapes": [(4, 4)], "steps": (3, 4), "size": (20, 60), "variance": (0.5,) * 4}),
-])
+@pytest.mark.parametrize(
+    ("params", "want"),
+    [
+        ("min_size: 6.9", {"shapes": [(6, 6)], "steps": (10, 12.5), "size": (30, 50)}),
+        (
+            "min_size: 6 max_size: 24.5 aspect_ratio: 2 aspect_ratio: 2 aspect_ratio: 1 clip: true",
+            {"shapes": [(6, 6), (12, 12), (6 * R, 6 / R), (6 / R, 6 * R)], "steps": (10, 12.5), "size": (30, 50), "clip": True},
+        ),
+        (
+            "min_size: 4 min_size: 9 aspect_ratio: 2 flip: false img_size: 40 step: 5 offset: 0 variance: 0.1 variance: 0.2 variance: 0.3 variance: 0.4",
+            {
+                "shapes": [(4, 4), (4 * R, 4 / R), (9, 9), (9 * R, 9 / R)],
+                "steps": (5, 5),
+                "size": (40, 40),
+                "offset": 0,
+                "variance": (0.1, 0.2, 0.3, 0.4),
+            },
+        ),
+        (
+            "min_size: 4 img_h: 20 img_w: 60 step_h: 3 step_w: 4 variance: 0.5",
+            {"shapes": [(4, 4)], "steps": (3, 4), "size": (20, 60), "variance": (0.5,) * 4},
+        ),
+    ],
+)
 def test_prior_box(tmp_path, params, want):
-    got = Net(tmp_path, MAP + layer("PriorBox", ["x", "image"], params=f"prior_box_param {{ {params} }}")).run(x=normal(1, 2, 3, 4), image=normal(1, 3, 30, 50))["y"]
+    got = Net(tmp_path, MAP + layer("PriorBox", ["x", "image"], params=f"prior_box_param {{ {params} }}")).run(
+        x=normal(1, 2, 3, 4), image=normal(1, 3, 30, 50)
+    )["y"]
     same(got, priors(3, 4, **want), 1e-6)
 
 
-@pytest.mark.parametrize(("params", "column", "words"), [
-    ("", 1, "'min_size' is missing"), ("min_size: 0", 79, "min_size is (0.0)"), ("min_size: 4 max_size: 3", 91, "max_size is (3.0)"),
-    ("min_size: 4 max_size: 5 max_size: 6", 91, "none, or one for each"), ("min_size: 4 variance: 1 variance: 2", 91, "one positive number, or four"),
-    ("min_size: 4 img_size: 3 img_h: 4", 91, "beside img_h"), ("min_size: 4 step: 3 step_h: 4", 91, "beside step_h"),
-])
+@pytest.mark.parametrize(
+    ("params", "column", "words"),
+    [
+        ("", 1, "'min_size' is missing"),
+        ("min_size: 0", 79, "min_size is (0.0)"),
+        ("min_size: 4 max_size: 3", 91, "max_size is (3.0)"),
+        ("min_size: 4 max_size: 5 max_size: 6", 91, "none, or one for each"),
+        ("min_size: 4 variance: 1 variance: 2", 91, "one positive number, or four"),
+        ("min_size: 4 img_size: 3 img_h: 4", 91, "beside img_h"),
+        ("min_size: 4 step: 3 step_h: 4", 91, "beside step_h"),
+    ],
+)
 def test_prior_boxes_that_do_not_fit(tmp_path, params, column, words):
     with pytest.raises(Malformed) as caught:
         Net(tmp_path, MAP + layer("PriorBox", ["x", "image"], params=f"prior_box_param {{ {params} }}"))
@@ -99,11 +124,22 @@ def detect(loc, conf, prior, classes, *, background=0, shared=True, nms=0.3, top
 
 
 CASES = [
-    ("", {}, 1), ("code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } keep_top_k: 7 confidence_threshold: 0.4",
-                  {"kind": "CENTER_SIZE", "nms": 0.45, "top_k": 9, "keep": 7, "threshold": 0.4}, 1),
-    ("code_type: CENTER_SIZE nms_param { nms_threshold: 0.6 top_k: 5 } keep_top_k: 6", {"kind": "CENTER_SIZE", "nms": 0.6, "top_k": 5, "keep": 6}, 3),
-    ("code_type: CORNER_SIZE share_location: false background_label_id: 1 confidence_threshold: 0.2",
-     {"kind": "CORNER_SIZE", "shared": False, "background": 1, "threshold": 0.2}, 2),
+    ("", {}, 1),
+    (
+        "code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } keep_top_k: 7 confidence_threshold: 0.4",
+        {"kind": "CENTER_SIZE", "nms": 0.45, "top_k": 9, "keep": 7, "threshold": 0.4},
+        1,
+    ),
+    (
+        "code_type: CENTER_SIZE nms_param { nms_threshold: 0.6 top_k: 5 } keep_top_k: 6",
+        {"kind": "CENTER_SIZE", "nms": 0.6, "top_k": 5, "keep": 6},
+        3,
+    ),
+    (
+        "code_type: CORNER_SIZE share_location: false background_label_id: 1 confidence_threshold: 0.2",
+        {"kind": "CORNER_SIZE", "shared": False, "background": 1, "threshold": 0.2},
+        2,
+    ),
     ("share_location: false background_label_id: -1 keep_top_k: 3", {"shared": False, "background": -1, "keep": 3}, 2),
     ("confidence_threshold: 5", {"threshold": 5}, 2),
 ]
@@ -116,7 +152,10 @@ def test_detection_output(tmp_path, params, options, batch):
     middles, sizes = np.random.default_rng(0).random((count, 2)), np.random.default_rng(1).random((count, 2)) * 0.5 + 0.05
     boxes = np.concatenate([middles - sizes, middles + sizes], 1).ravel()
     prior = np.stack([boxes, np.tile([0.1, 0.1, 0.2, 0.2], count)])[None].astype(np.float32)
-    loc, conf = normal(batch, count * 4 * (1 if shared else classes)), np.random.default_rng(2).random((batch, count * classes)).astype(np.float32)
+    loc, conf = (
+        normal(batch, count * 4 * (1 if shared else classes)),
+        np.random.default_rng(2).random((batch, count * classes)).astype(np.float32),
+    )
     text = input_layer("loc", *loc.shape) + input_layer("conf", *conf.shape) + input_layer("prior", *prior.shape)
     text += layer("DetectionOutput", ["loc", "conf", "prior"], params=f"detection_output_param {{ num_classes: {classes} {params} }}")
     got = Net(tmp_path, text).run(loc=loc, conf=conf, prior=prior)["y"]
@@ -128,7 +167,9 @@ def test_inverted_boxes_overlap_nothing(tmp_path):
     loc = np.float32([[0, 0, 0, 0, 0.7, 0, -0.7, 0, 0.01, 0, 0, 0]])  # the second one ends before it begins
     conf = np.float32([[0, 0.9, 0, 0.8, 0, 0.7]])
     text = input_layer("loc", 1, 12) + input_layer("conf", 1, 6) + input_layer("prior", 1, 2, 12)
-    got = Net(tmp_path, text + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 }")).run(loc=loc, conf=conf, prior=prior)["y"]
+    got = Net(tmp_path, text + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 }")).run(
+        loc=loc, conf=conf, prior=prior
+    )["y"]
     same(got, detect(loc, conf, prior.astype(np.float64), 2), 1e-6)
     assert got.shape[2] == 2
 
@@ -136,10 +177,16 @@ def test_inverted_boxes_overlap_nothing(tmp_path):
 def test_detections_that_cannot_be_exact_name_the_blob_to_cut_at(tmp_path):
     text = input_layer("loc", 1, 12) + input_layer("conf", 1, 6) + input_layer("prior", 1, 2, 12)
     with pytest.raises(Unsupported, match=r"'eta' is 0.5.*--cut-at loc"):
-        Net(tmp_path, text + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 nms_param { eta: 0.5 } }"))
+        Net(
+            tmp_path,
+            text
+            + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 nms_param { eta: 0.5 } }"),
+        )
     with pytest.raises(Malformed, match="4 locations and num_classes confidences"):
         Net(tmp_path, text + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 3 }"))
-    reader = layer("DetectionOutput", ["loc", "conf", "prior"], ["d"], "detection_output_param { num_classes: 2 }") + layer("InnerProduct", "d", params="inner_product_param { num_output: 2 }", name="ip")
+    reader = layer("DetectionOutput", ["loc", "conf", "prior"], ["d"], "detection_output_param { num_classes: 2 }") + layer(
+        "InnerProduct", "d", params="inner_product_param { num_output: 2 }", name="ip"
+    )
     with pytest.raises(Unsupported, match=r"net.prototxt:5:1 ip \(InnerProduct\): a bottom whose size depends on the data"):
         Net(tmp_path, text + reader)
 
@@ -150,7 +197,9 @@ ROIS = np.float32([[0, 3, 2, 20, 25], [1, 0, 0, 31, 31], [0, 10.4, 11.6, 10.4, 1
 def test_roi_pooling(tmp_path):
     x = normal(2, 3, 8, 8)
     text = input_layer("x", 2, 3, 8, 8) + input_layer("rois", 4, 5)
-    got = Net(tmp_path, text + layer("ROIPooling", ["x", "rois"], params="roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }")).run(x=x, rois=ROIS)["y"]
+    got = Net(
+        tmp_path, text + layer("ROIPooling", ["x", "rois"], params="roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }")
+    ).run(x=x, rois=ROIS)["y"]
     want = np.zeros((4, 3, 3, 2))
     for r, (b, *box) in enumerate(ROIS):
         x1, y1, x2, y2 = (math.floor(v * 0.25 + 0.5) for v in box)
@@ -167,7 +216,10 @@ def test_roi_pooling(tmp_path):
 def test_psroi_pooling(tmp_path):
     x = normal(2, 8, 8, 9)
     text = input_layer("x", 2, 8, 8, 9) + input_layer("rois", 4, 5)
-    got = Net(tmp_path, text + layer("PSROIPooling", ["x", "rois"], params="psroi_pooling_param { spatial_scale: 0.25 output_dim: 2 group_size: 2 }")).run(x=x, rois=ROIS)["y"]
+    got = Net(
+        tmp_path,
+        text + layer("PSROIPooling", ["x", "rois"], params="psroi_pooling_param { spatial_scale: 0.25 output_dim: 2 group_size: 2 }"),
+    ).run(x=x, rois=ROIS)["y"]
     want = np.zeros((4, 2, 2, 2))
     for r, (b, *box) in enumerate(ROIS):
         x1, y1, x2, y2 = (math.floor(v + 0.5) for v in box)

@@ -30,23 +30,26 @@ def rule(**fields):
     return node
 
 
-@pytest.mark.parametrize(("include", "exclude", "exists"), [
-    ([], [], True),
-    ([rule()], [], True),
-    ([rule(phase="TEST")], [], True),
-    ([rule(phase="TRAIN")], [], False),
-    ([rule(phase="TRAIN"), rule(phase="TEST")], [], True),
-    ([], [rule(phase="TEST")], False),
-    ([], [rule(phase="TRAIN"), rule(stage=["a", "none"])], True),
-    ([], [rule(phase="TRAIN"), rule(stage=["a"])], False),
-    ([rule(stage=["a"])], [], True),
-    ([rule(stage=["a", "b"])], [], True),
-    ([rule(not_stage=["b"])], [], False),
-    ([rule(not_stage=["none"], min_level=2)], [], True),
-    ([rule(min_level=3)], [], False),
-    ([rule(max_level=1)], [], False),
-    ([rule(max_level=2, phase="TEST", stage=["b"])], [], True),
-])
+@pytest.mark.parametrize(
+    ("include", "exclude", "exists"),
+    [
+        ([], [], True),
+        ([rule()], [], True),
+        ([rule(phase="TEST")], [], True),
+        ([rule(phase="TRAIN")], [], False),
+        ([rule(phase="TRAIN"), rule(phase="TEST")], [], True),
+        ([], [rule(phase="TEST")], False),
+        ([], [rule(phase="TRAIN"), rule(stage=["a", "none"])], True),
+        ([], [rule(phase="TRAIN"), rule(stage=["a"])], False),
+        ([rule(stage=["a"])], [], True),
+        ([rule(stage=["a", "b"])], [], True),
+        ([rule(not_stage=["b"])], [], False),
+        ([rule(not_stage=["none"], min_level=2)], [], True),
+        ([rule(min_level=3)], [], False),
+        ([rule(max_level=1)], [], False),
+        ([rule(max_level=2, phase="TEST", stage=["b"])], [], True),
+    ],
+)
 def test_rules(include, exclude, exists):
     node = Node("LayerParameter", Text(b"", "net"), 0)
     for field, rules in (("include", include), ("exclude", exclude)):
@@ -56,13 +59,24 @@ def test_rules(include, exclude, exists):
 
 
 def test_state_stages_add_to_those_asked_for(tmp_path):
-    text = "state { stage: 'a' phase: TRAIN level: 9 } " + X + power("x", "y", 2, "one", "include { stage: 'a' stage: 'b' phase: TEST max_level: 0 }")
+    text = (
+        "state { stage: 'a' phase: TRAIN level: 9 } "
+        + X
+        + power("x", "y", 2, "one", "include { stage: 'a' stage: 'b' phase: TEST max_level: 0 }")
+    )
     assert Net(tmp_path, text, stages=("b",)).outputs == ["y"]
     assert Net(tmp_path, text).outputs == ["x"]
 
 
 def test_in_place_versions_are_named_after_blob_and_layer(tmp_path):
-    text = X + power("x", "a", 2, "one") + power("a", "a", 3, "two") + layer("Dropout", "a", "a", name="drop") + power("a", "a", 5, "three") + power("a", "b", 7, "four")
+    text = (
+        X
+        + power("x", "a", 2, "one")
+        + power("a", "a", 3, "two")
+        + layer("Dropout", "a", "a", name="drop")
+        + power("a", "a", 5, "three")
+        + power("a", "b", 7, "four")
+    )
     net = Net(tmp_path, text)
     got = net.run(x=DATA)
     for name, factor in (("a/one", 2), ("a/two", 6), ("a", 30), ("b", 210)):
@@ -130,18 +144,34 @@ def test_what_caffe_rejects(tmp_path, text, place, words):
 
 
 def test_shared_memory_that_an_in_place_layer_changes_is_declined(tmp_path):
-    text = X + power("x", "a", 2, "one") + layer("Reshape", "a", "r", "reshape_param { shape { dim: 0 dim: -1 } }") + layer("ReLU", "r", "r", name="relu")
+    text = (
+        X
+        + power("x", "a", 2, "one")
+        + layer("Reshape", "a", "r", "reshape_param { shape { dim: 0 dim: -1 } }")
+        + layer("ReLU", "r", "r", name="relu")
+    )
     Net(tmp_path, text + layer("Softmax", "r", "s", name="after"))
     with pytest.raises(Unsupported, match=r"net.prototxt:5:1 late \(AbsVal\): reads memory"):
         Net(tmp_path, text + layer("AbsVal", "a", ["late"], name="late"))
-    Net(tmp_path, text.replace("Reshape", "Flatten").replace("reshape_param { shape { dim: 0 dim: -1 } }", "") + layer("Split", "r", "s", name="after"))
+    Net(
+        tmp_path,
+        text.replace("Reshape", "Flatten").replace("reshape_param { shape { dim: 0 dim: -1 } }", "")
+        + layer("Split", "r", "s", name="after"),
+    )
 
 
 def test_unknown_layers(tmp_path):
     text = X + power("x", "a", 2, "one") + layer("Convolutin", "a", "u", name="odd")
     with pytest.raises(Unsupported) as caught:
         Net(tmp_path, text + power("u", "y", 3, "two"))
-    for words in ("net.prototxt:3:1 odd (Convolutin)", "is 'Convolution' meant?", "reads 'one' (Power)", "read by 'two' (Power)", "--cut-at a", "bnfold.caffe.layer"):
+    for words in (
+        "net.prototxt:3:1 odd (Convolutin)",
+        "is 'Convolution' meant?",
+        "reads 'one' (Power)",
+        "read by 'two' (Power)",
+        "--cut-at a",
+        "bnfold.caffe.layer",
+    ):
         assert words in str(caught.value)
     net = Net(tmp_path, text + layer("MultiBoxLoss", "u", "m", name="loss"))
     assert net.outputs == ["a"]
@@ -150,7 +180,9 @@ def test_unknown_layers(tmp_path):
 
 
 def test_cut_at(tmp_path):
-    text = X + power("x", "a", 2, "one") + power("x", "side", 5, "three") + layer("Nobody", "a", "u", name="odd") + power("u", "y", 3, "two")
+    text = (
+        X + power("x", "a", 2, "one") + power("x", "side", 5, "three") + layer("Nobody", "a", "u", name="odd") + power("u", "y", 3, "two")
+    )
     net = Net(tmp_path, text, cut_at=("a",))
     assert net.outputs == ["a", "side"]
     same(net.run(x=DATA)["a"], DATA * 2)
@@ -181,14 +213,18 @@ def test_input_shapes(tmp_path):
     assert tuple(Net(tmp_path, X + layer("ReLU", "x"), input_shapes=(("", (7, 3)),)).model.graph.inputs[0].shape) == (7, 3)
 
 
-@pytest.mark.parametrize(("shape", "words"), [("dim: 0", "shape of (0)"), ("dim: -2", "shape of (-2)"), ("dim: 65536 dim: 65536", "fewer than 2^31 values")])
+@pytest.mark.parametrize(
+    ("shape", "words"), [("dim: 0", "shape of (0)"), ("dim: -2", "shape of (-2)"), ("dim: 65536 dim: 65536", "fewer than 2^31 values")]
+)
 def test_shapes_that_nothing_can_have(tmp_path, shape, words):
     with pytest.raises(Malformed) as caught:
         Net(tmp_path, f"layer {{ type: 'Input' name: 'i' top: 'x' input_param {{ shape {{ {shape} }} }} }}" + layer("ReLU", "x"))
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"dialect": "pjreddie"}, {"opset": 9}, {"phase": "test"}, {"random_weights": 1, "weights": b"\x0a\x01n"}])
+@pytest.mark.parametrize(
+    "options", [{"dialect": "pjreddie"}, {"opset": 9}, {"phase": "test"}, {"random_weights": 1, "weights": b"\x0a\x01n"}]
+)
 def test_wrong_usage(tmp_path, options):
     with pytest.raises(UsageError):
         Net(tmp_path, X + layer("ReLU", "x"), **options)
@@ -200,14 +236,20 @@ def test_a_solver_is_no_network(tmp_path):
     with pytest.raises(Malformed, match="no layers in it"):
         Net(tmp_path, "name: 'empty'")
     with pytest.raises(Malformed, match="computes nothing at inference"):
-        Net(tmp_path, "layer { name: 'd' type: 'Data' top: 'l' top: 't' } layer { name: 'm' type: 'MultiBoxLoss' bottom: 'l' bottom: 't' top: 'm' }")
+        Net(
+            tmp_path,
+            "layer { name: 'd' type: 'Data' top: 'l' top: 't' } layer { name: 'm' type: 'MultiBoxLoss' bottom: 'l' bottom: 't' top: 'm' }",
+        )
 
 
 def test_dummy_data_and_parameters(tmp_path):
-    text = X + """layer { name: "d" type: "DummyData" top: "k" top: "r" dummy_data_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 }
+    text = (
+        X
+        + """layer { name: "d" type: "DummyData" top: "k" top: "r" dummy_data_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 }
         data_filler { value: 0.5 } data_filler { type: "gaussian" } } }
     layer { name: "p" type: "Parameter" top: "w" parameter_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
     layer { name: "e" type: "Eltwise" bottom: "x" bottom: "k" bottom: "r" bottom: "w" top: "y" }"""
+    )
     net = Net(tmp_path, text, {"p": [normal(2, 3, 4, 4, seed=6)]})
     assert net.inputs == ["x", "r"]
     assert "caffe.random-data" in net.codes
