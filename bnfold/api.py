@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
 from . import pipeline
 from .comparison import Comparison, VerifyOptions
 from .errors import BnfoldError, UsageError
+from .job import Job
 from .outcome import ORIGIN_KEY, FoldResult, census, recalled
 from .record import FoldOptions, Loaded, ReadOptions
 
@@ -176,13 +177,13 @@ def convert_file(source: Any, weights: StrPath | None = None, *, out: StrPath, e
 
 
 def _job(source: Any, weights: StrPath | None, out: StrPath | None, options: dict[str, Any], *, verify: bool, external_data: bool,
-         keep_failed: bool = False) -> pipeline.Job:
+         keep_failed: bool = False) -> Job:
     known = _names(ReadOptions) | _names(VerifyOptions) | {"keep"}
     _refuse_unknown(options, known)
     fold_options = FoldOptions(_strings("keep", options.pop("keep", ())), options.get("freeze_initializers", False))
     read = _read_options({k: v for k, v in options.items() if k in _names(ReadOptions)})
     check = _verify_options({k: v for k, v in options.items() if k in _names(VerifyOptions)}) if verify else None
-    return pipeline.Job(source, _path(weights), _path(out), read, fold_options, check, external_data, keep_failed)
+    return Job(source, _path(weights), _path(out), read, fold_options, check, external_data, keep_failed)
 
 
 def _load(source: Any, weights: StrPath | None, options: ReadOptions) -> Loaded:

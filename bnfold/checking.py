@@ -24,6 +24,7 @@ from pathlib import Path
 from . import pipeline
 from .comparison import VerifyOptions
 from .errors import NOT_EQUIVALENT, BnfoldError, Unreadable, UsageError
+from .job import Say
 from .outcome import Checked, FoldResult, Violation
 from .record import FoldOptions, Loaded, ReadOptions
 
@@ -57,7 +58,7 @@ class _Case:
     policy: Policy
 
 
-def check(network: Path, weights: Path | None, policy: Policy, say: pipeline.Say) -> Checked:
+def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Checked:
     """Hold one model against the policy. What keeps it from loading is a violation like any other; never raises BnfoldError for it."""
     say(f"checking {network}")
     try:

@@ -4,11 +4,13 @@
     Figures         one value (usually an output), unfolded and folded against the truth
     ProviderResult  all figures of one execution provider
     Comparison      everything: truthy when the two models are equivalent
+    Check           one line of the self-test
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,9 +148,22 @@ class Comparison:
         return json.dumps(_finite(self.as_dict()), indent=2, sort_keys=True)
 
 
+@dataclass(frozen=True)
+class Check:
+    """One line of the self-test. `level` is "ok", "note" or "fault"."""
+
+    name: str
+    level: str
+    detail: str
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.level != "fault"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

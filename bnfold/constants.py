@@ -39,7 +39,7 @@ def is_float(dtype: ir.DataType | None) -> bool:
 
 
 class Constants:
-    """Constants of one model. Answers are remembered; `forget` them after the graph has changed under a value."""
+    """Constants of one model. Answers are remembered: a value that is constant stays so while the graph around it changes."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Constants:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
         self._arrays: dict[ir.Value, np.ndarray | None] = {}
+        self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
         self._shape_of = shapes or (lambda value: None)
         self._dtype_of = dtypes or (lambda value: value.dtype)
 
@@ -58,13 +59,37 @@ class Constants:
         """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over it."""
         if value is None:
             return None
-        if (stored := self.stored(value)) is not None:
-            return stored
+        if value not in self._tensors:
+            self._see(value)
+        return self._tensors[value]
+
+    def _see(self, value: ir.Value) -> None:
+        """Look through rearranging operators down to something known, then come back up, view by view."""
+        path = [value]
+        while (below := self._below(path[-1])) is not None:
+            path.append(below)
+        base = path[-1]
+        if base not in self._tensors:
+            self._tensors[base] = self.stored(base) or self._evaluated(base)
+        for at in reversed(path[:-1]):
+            self._tensors[at] = self._viewed(at, self._tensors[self._below_of(at)]) or self._evaluated(at)
+
+    def _below_of(self, value: ir.Value) -> ir.Value:
         node = value.producer()
-        if node is not None and (base := self._viewed(node)) is not None:
-            return base
-        found = self.array(value)
-        return None if found is None or value.dtype is None else tensor.from_array(found.astype(value.dtype.numpy()), dtype=value.dtype)
+        assert node is not None and node.inputs[0] is not None
+        return node.inputs[0]
+
+    def _below(self, value: ir.Value) -> ir.Value | None:
+        """What a value is a view of, unless it is known already."""
+        node = value.producer()
+        if value in self._tensors or value.is_initializer() or not is_op(node, *_VIEWS):
+            return None
+        assert node is not None
+        return node.inputs[0] if node.inputs else None
+
+    def _evaluated(self, value: ir.Value) -> ir.TensorProtocol | None:
+        found, dtype = self.array(value), self._dtype_of(value)
+        return None if found is None or dtype is None else tensor.from_array(found.astype(dtype.numpy()), dtype=dtype)
 
     def stored(self, value: ir.Value) -> ir.TensorProtocol | None:
         """The tensor of an initializer or a Constant node, without looking through anything."""
@@ -88,17 +113,13 @@ class Constants:
         """A value that was made while folding, more exactly than its stored type holds it."""
         self._arrays[value] = values
 
-    def forget(self) -> None:
-        """Drop remembered answers."""
-        self._arrays.clear()
-
-    def _viewed(self, node: ir.Node) -> ir.TensorProtocol | None:
-        """A large constant seen through one rearranging operator, as a recipe."""
-        view = _VIEWS.get(node.op_type) if is_op(node, *_VIEWS) else None
-        if view is None or (base := self.tensor(node.inputs[0])) is None:
+    def _viewed(self, value: ir.Value, base: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
+        """A constant seen through one rearranging operator, as a recipe over it."""
+        node = value.producer()
+        if base is None or node is None or any(a.is_ref() for a in node.attributes.values()):
             return None
         shape = tuple(base.shape.numpy())
-        rearranged = view(node, shape, self)
+        rearranged = _VIEWS[node.op_type](node, shape, self)
         if rearranged is None:
             return None
         new_shape, move = rearranged

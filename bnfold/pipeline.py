@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparison import Comparison, Side, VerifyOptions
+from .comparison import Check, Comparison, Side, VerifyOptions
 from .errors import Malformed, NotEquivalent
+from .job import Job, Say, Watch, silent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
 from .withdrawal import ROUNDS, Withdrawn, settle
@@ -33,44 +33,6 @@ if TYPE_CHECKING:
 
     from .detail import Detail
     from .writing import Written
-
-Say = Callable[[str], None]
-
-
-def _silent(_: str) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done.
-    `detail` looks closely, for pictures."""
-
-    source: Any
-    weights: Path | None = None
-    out: Path | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-    fold: FoldOptions = field(default_factory=FoldOptions)
-    verify: VerifyOptions | None = field(default_factory=VerifyOptions)
-    external_data: bool = False
-    keep_failed: bool = False
-    say: Say = _silent
-    detail: bool = False
-
-    @property
-    def target(self) -> Path:
-        """Where the result goes."""
-        if self.out is not None:
-            return self.out
-        if isinstance(self.source, (str, os.PathLike)):
-            return default_target(Path(self.source))
-        return Path("model.folded.onnx")
-
-
-def default_target(model: Path) -> Path:
-    """`net.prototxt` -> `net.folded.onnx`, beside it."""
-    return model.with_name(f"{model.stem}.folded.onnx")
-
 
 def load(source: Any, weights: Path | None = None, options: ReadOptions | None = None) -> Loaded:
     """Read a model of any format. Under `strict` the reader's warnings are errors."""
@@ -101,7 +63,7 @@ def fold_model(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
 
 def plan(job: Job) -> FoldResult:
     """What would be folded, and what not. Nothing is written or verified."""
-    watch = _Watch()
+    watch = Watch()
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
@@ -119,7 +81,7 @@ def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
 
 def fold_file(job: Job) -> FoldResult:
     """Read, fold, write, verify, put in place. Raises NotEquivalent where no way of folding passes; then nothing is written."""
-    watch = _Watch()
+    watch = Watch()
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
@@ -143,7 +105,7 @@ def convert_file(job: Job) -> FoldResult:
     from .sameness import difference
     from .writing import write
 
-    watch = _Watch()
+    watch = Watch()
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
@@ -175,7 +137,7 @@ def to_onnx(model: ir.Model) -> onnx.ModelProto:
     return to_proto(model)
 
 
-def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = _silent) -> Comparison:
+def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
     """Are two models numerically the same?"""
     from .verifying import compare as compared
 
@@ -183,6 +145,21 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         left = _side(reference, Path(folder) / "reference.onnx", stack)
         right = _side(candidate, Path(folder) / "candidate.onnx", stack)
         return compared(left, right, options, _heard(say))
+
+
+def compare_with_opencv(network: Path, weights: Path | None, loaded: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
+    """Does the model that was read compute what OpenCV computes from the same files?"""
+    from .verifying import against_opencv
+
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
+        return against_opencv(network, weights, _side(loaded, Path(folder) / "converted.onnx", stack), options, _heard(say))
+
+
+def selftest(say: Say = silent) -> list[Check]:
+    """Do this machine's libraries compute what they should?"""
+    from .verifying import selftest as tested
+
+    return tested(_heard(say))
 
 
 def _heard(say: Say) -> Callable[[str, float], None]:
@@ -214,7 +191,7 @@ class _Work:
 
     job: Job
     loaded: Loaded
-    watch: _Watch
+    watch: Watch
     stack: ExitStack
     _reference: Side | None = None
     _taken_back: dict[str, Kept] = field(default_factory=dict)
@@ -307,21 +284,3 @@ def _check_same(difference: str, target: Path) -> None:
     if difference:
         raise NotEquivalent(f"the written file does not hold the model: {difference}", where=target, way_out="please report it")
 
-
-class _Watch:
-    """Seconds of each stage, in order; a stage that comes again adds up."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """The time since the last lap belongs to this stage."""
-        now = time.perf_counter()
-        self._laps[stage] = self._laps.get(stage, 0.0) + now - self._since
-        self._since = now
-
-    @property
-    def laps(self) -> tuple[tuple[str, float], ...]:
-        """(stage, seconds) in order."""
-        return tuple(self._laps.items())

@@ -20,7 +20,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
     ("wire", "tensor", "graph"),
     ("constants", "detail", "sameness", "withdrawal"),
-    ("outcome", "shapes"),
+    ("job", "outcome", "shapes"),
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,

@@ -42,12 +42,3 @@ def test_every_error_is_public():
 def test_what_is_not_public_is_not_there():
     with pytest.raises(AttributeError, match="unfold"):
         bnfold.unfold  # noqa: B018
-
-
-def test_the_example_in_the_readme_runs(tmp_path, monkeypatch):
-    """As it stands there, from a folder that holds the samples."""
-    (tmp_path / "samples").symlink_to(README.parent / "samples")
-    monkeypatch.chdir(tmp_path)
-    example, = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    exec(compile(example, "README.md", "exec"), {})
-    assert (tmp_path / "digits.folded.onnx").stat().st_size > 0

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .. import pipeline
+from ..job import Job
 from ..reporting import json as documents
 from . import job as jobs
 from . import options as rows
@@ -23,7 +24,7 @@ def command(files: tuple[Path, ...], **values: Any) -> Ending:
     view = jobs.view_of(values)
     with jobs.documented("inspect", values) as content:
         model, weights = jobs.network(files, values)
-        work = pipeline.Job(model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say)
+        work = Job(model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say)
         with view.working():
             result = pipeline.plan(work)
         content.update(documents.of_fold(result, dry_run=True))

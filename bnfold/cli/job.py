@@ -13,12 +13,13 @@ from typing import Any
 
 from .. import pipeline
 from ..errors import BnfoldError, UsageError, WriteError
+from ..job import Job
 from ..outcome import Origin
 from ..reporting import json as documents
 from . import options, screen
 
 
-def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> pipeline.Job:
+def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
     """The job that a command line asks for. Raises UsageError where the parts do not go together."""
     model, weights, last = _roles(list(files))
     if out is not None and last is not None:
@@ -26,7 +27,7 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
     options.check_format(pipeline.kind_of(model), values)
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
-    return pipeline.Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
+    return Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
                         options.verify_options(values), bool(values.get("external_data")), bool(values.get("keep_failed")), view.say,
                         detail=bool(values["report_path"] or values["json_path"]))
 

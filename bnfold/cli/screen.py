@@ -1,7 +1,7 @@
 """Where words go: results to stdout, everything else to stderr, one last line in a fixed form.
 
 Rule 1: with `--json -` nothing but JSON is on stdout; with -q nothing but the last line is on stderr.
-Rule 2: no colour without a terminal or under NO_COLOR; 80 columns where there is no terminal to ask.
+Rule 2: no colour, no bold without a terminal or under NO_COLOR; 80 columns where there is no terminal to ask.
 Rule 3: the spinner shows on a terminal alone, and only when the work is long enough to wonder.
 """
 
@@ -57,7 +57,7 @@ class Screen:
     @contextmanager
     def working(self) -> Iterator[None]:
         """While this is open, `say` shows on a terminal."""
-        if self.quiet or not sys.stderr.isatty():
+        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             yield
             return
         from rich.status import Status
@@ -100,4 +100,5 @@ def _console(stream: TextIO) -> Any:
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    plain = {"force_terminal": False} if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else {}
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False, **plain)

@@ -43,6 +43,8 @@ class _Backward:
                 if value in self.maps:
                     self._check_exclusive(value)
             self._take(producer)
+        if not self.push.holds and not self.push.recasts:
+            raise Refused("kept.no-linear-neighbour", "it changes nothing, and nothing holds it (--simplify-leftovers drops it)")
         return self.push
 
     def _demand(self, node: ir.Node, index: int, map_: Affine) -> None:

@@ -143,8 +143,8 @@ def _casting(node: ir.Node, map_: Affine, site: Site) -> None:
     """Between equal types, or to a wider float type: everything that the narrow type holds survives."""
     x = node.inputs[0]
     like = node.inputs[1] if is_op(node, "CastLike") else None
-    to = ir.DataType(attribute(node, "to")) if like is None else like.dtype
-    source = x.dtype if x is not None else None
+    to = ir.DataType(attribute(node, "to")) if like is None else site.shapes.dtype(like)
+    source = site.shapes.dtype(x)
     if source is None or to is None or not (is_float(source) and is_float(to)) or (source != to and _BITS[to] <= _BITS[source]):
         raise Refused("kept.type", f"{node.op_type} stands in between and does not widen a float type")
 

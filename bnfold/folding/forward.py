@@ -41,6 +41,8 @@ class _Forward:
             raise Refused("kept.no-linear-neighbour", "nothing reads it")
         while self.heap:
             self._take(heapq.heappop(self.heap)[2])
+        if not self.push.holds:
+            raise Refused("kept.no-linear-neighbour", "it changes nothing, and nothing holds it (--simplify-leftovers drops it)")
         if sum(hold.add is not None for hold in self.push.holds) > 1:
             raise Refused("kept.would-add-nodes", "more than one MatMul behind it would need an Add")
         return self.push

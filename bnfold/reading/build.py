@@ -32,12 +32,14 @@ class Build:
     """One graph in the making. `source` may be set once per layer; nodes made until it changes carry it."""
 
     def __init__(self, name: str, opset: int = 17, producer: str = "bnfold") -> None:
-        self.graph = ir.Graph([], [], nodes=[], name=name, opset_imports={"": opset})
+        text = name.encode("utf-8", "backslashreplace").decode()  # a file name may hold what UTF-8, and so protobuf, cannot
+        self.graph = ir.Graph([], [], nodes=[], name=text, opset_imports={"": opset})
         self.opset = opset
         self.producer = producer
         self.source: Source | None = None
         self._names: set[str] = set()
         self._node_names: set[str] = set()
+        self._tried: dict[str, int] = {}
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
         """A graph input."""
@@ -98,10 +100,12 @@ class Build:
 
     def fresh(self, wish: str) -> str:
         """A value name that is not taken yet (not claimed: the node or weight that takes it will)."""
-        name, count = wish, 1
+        count = self._tried.get(wish, 1)
+        name = wish if count == 1 else f"{wish}_{count}"
         while name in self._names:
             count += 1
             name = f"{wish}_{count}"
+        self._tried[wish] = count  # names are never given back, so the next search begins here
         return name
 
     def _claim(self, name: str) -> str:

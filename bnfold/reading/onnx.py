@@ -146,6 +146,8 @@ def _check_door(proto: onnx.ModelProto) -> None:
         if graph is not None and graph.sparse_initializer:
             names = ", ".join(s.values.name for s in graph.sparse_initializer[:3])
             raise Unsupported(f"sparse initializers ({names}) would be lost on writing", way_out="store them dense")
+        for stored in graph.initializer if graph is not None else ():
+            _check_place(stored)
         for node in graph.node if graph is not None else function_nodes:
             for attribute in node.attribute:
                 _check_attribute(node, attribute)
@@ -163,6 +165,13 @@ def _all_graphs(proto: onnx.ModelProto) -> Iterator[tuple[onnx.GraphProto | None
                 waiting.extend((g, None) for g in attribute.graphs)
 
 
+def _check_place(stored: onnx.TensorProto) -> None:
+    """Where external data lies is text in the file; offset and length must be numbers, and not negative."""
+    for entry in stored.external_data:
+        if entry.key in ("offset", "length") and not (entry.value.isascii() and entry.value.isdigit() and len(entry.value) < 20):
+            raise Malformed(f"the external data of tensor '{stored.name}' has the {entry.key} '{entry.value}'", expected="a number of bytes")
+
+
 # AttributeProto fields by AttributeType, for files older than the type field.
 _FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8, "tensors": 9, "graphs": 10}
 
@@ -174,6 +183,8 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
             where=f"node '{node.name or node.op_type}'",
             way_out="store it dense",
         )
+    if attribute.HasField("t"):
+        _check_place(attribute.t)
     if attribute.type == 0 and not attribute.ref_attr_name:
         present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
         attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0  # type: ignore[assignment]

@@ -53,12 +53,14 @@ def _pictures(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(document: dict[str, Any]) -> dict[str, Any]:
-    """The table of affine nodes in one list, and a chart for each provider."""
+    """The table of affine nodes in one list, and a chart for each provider, its values in the order of the network."""
     plan = document.get("plan") or {}
     verdicts = [{**row, "verdict": verdict} for verdict in ("withdrawn", "kept", "folded") for row in plan.get(verdict, ())]
     report = document.get("verification") or {}
     limit = report.get("noise_limit") or NOISE_LIMIT
-    charts = [(p, chart.errors(p["outputs"], limit)) for p in report.get("providers", ())]
+    made_by = {value: maker for maker, _, value in (document.get("detail") or {"before": {"edges": ()}})["before"]["edges"]}
+    providers = [{**p, "outputs": sorted(p["outputs"], key=lambda f: made_by.get(f["value"], 0))} for p in report.get("providers", ())]
+    charts = [(p, chart.errors(p["outputs"], limit)) for p in providers]
     totals = [{"op": what, **document[key]} for key, what in (("nodes", "all nodes"), ("parameters", "parameters")) if key in document]
     return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "operators": [*document.get("operators", ()), *totals]}
 

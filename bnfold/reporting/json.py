@@ -14,6 +14,7 @@
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]}, "batch_norms", "ranges"},
      "seconds": {stage: seconds},
      "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
+     "checks": [{"name", "level", "detail", "seconds"}],                                                of selftest alone
      "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
 
 A number that is not finite is null, as JSON has no NaN.
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..comparison import Comparison
+from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..outcome import Census, Checked, FoldResult, Origin
 from ..version import __version__
@@ -82,6 +83,11 @@ def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
         "path": os.fspath(c.path), "exit_code": c.code, "violations": [asdict(v) for v in c.violations],
         "input": of_origin(c.origin) if c.origin else None, "plan": asdict(c.plan) if c.plan else None,
     } for c in checks]}
+
+
+def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:
+    """The fields of a self-test."""
+    return {"checks": [asdict(c) for c in checks]}
 
 
 def of_origin(origin: Origin) -> dict[str, Any]:

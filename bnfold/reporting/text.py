@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..comparison import Comparison
+from ..comparison import Check, Comparison
 from ..errors import one_line
 from ..outcome import Census, Checked, FoldResult, Origin
 from ..record import Folded, Kept, Plan
@@ -56,6 +56,17 @@ def checked(checks: Sequence[Checked]) -> Iterator[Any]:
         yield Text.assemble(verdict, one_line(str(one.path)))
         for found in one.violations:
             yield Text(one_line(f"     {found.where}: {found.text} [{found.code}]"))
+
+
+def selftested(checks: Sequence[Check]) -> Table:
+    """What was checked on this machine, and what came out."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("check", "", "what was found"):
+        table.add_column(name, overflow="fold")
+    for one in checks:
+        style = {"ok": "green", "note": "yellow"}.get(one.level, "red")
+        table.add_row(one.name, Text(one.level, style=style), Text(one_line(one.detail)))
+    return table
 
 
 def interface(model: ir.Model) -> Table:

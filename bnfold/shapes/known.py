@@ -124,7 +124,7 @@ OTHER = frozenset(
         "DequantizeLinear",
     }
 )
-TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal", "Einsum"}) - MOVING - OTHER
+TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal"}) - MOVING - OTHER
 _TYPE_SEARCH = 200  # values looked at to find a type
 
 

@@ -228,6 +228,18 @@ def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [None if wanted is None else tuple(int(d) for d in wanted)]
 
 
+def _einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    """Every letter is one size; only equations that name their result."""
+    terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
+    if not arrow or "." in terms:
+        return [None]
+    sizes: dict[str, Dim] = {}
+    for term, shape in zip(terms.split(","), inputs, strict=True):
+        if shape is not None and len(shape) == len(term):
+            sizes.update({c: d for c, d in zip(term, shape, strict=True) if not isinstance(sizes.get(c), int)})
+    return [tuple(sizes[c] if c in sizes else s.symbol() for c in result)]
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
         [
@@ -288,6 +300,7 @@ RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "Einsum": _einsum,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Transpose": _transpose,

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from .compare import compare
+from .oracle import against_opencv
+from .selftest import selftest
 
-__all__ = ["compare"]
+__all__ = ["against_opencv", "compare", "selftest"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
     name: str
 
-    def open(self, side: Side, watch: Collection[str] = ()) -> contextmanager[Runner]:  # type: ignore[valid-type]
+    def open(self, side: Side, watch: Collection[str] = ()) -> AbstractContextManager[Runner]:
         """A loaded model that gives `watch` besides its outputs. Raises one of REFUSALS."""
         ...
 
@@ -59,13 +59,13 @@ class Simulated:
 
     name = "float64"
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, *, stand_ins: bool = True) -> None:
+        self.seed, self.stand_ins = seed, stand_ins
 
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
         """The interpreter needs no preparation."""
-        yield _Interpreted(side.model, self.seed, watch, rounding=True)
+        yield _Interpreted(side.model, self.seed, watch, rounding=True, stand_ins=self.stand_ins)
 
 
 class Truth:
@@ -73,25 +73,25 @@ class Truth:
 
     name = "truth"
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, *, stand_ins: bool) -> None:
+        self.seed, self.stand_ins = seed, stand_ins
 
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
         """The interpreter needs no preparation."""
-        yield _Interpreted(side.model, self.seed, watch, rounding=False)
+        yield _Interpreted(side.model, self.seed, watch, rounding=False, stand_ins=self.stand_ins)
 
 
 class _Interpreted:
-    def __init__(self, model: ir.Model, seed: int, watch: Collection[str], *, rounding: bool) -> None:
-        self.model, self.seed, self.watch, self.rounding = model, seed, watch, rounding
+    def __init__(self, model: ir.Model, seed: int, watch: Collection[str], *, rounding: bool, stand_ins: bool) -> None:
+        self.model, self.seed, self.watch, self.rounding, self.stand_ins = model, seed, watch, rounding, stand_ins
         self.seconds = 0.0
         self.opaque: dict[str, str] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Values:
         started = time.perf_counter()
         stand_ins = StandIns(self.seed)
-        interpreter = Interpreter(self.model, Rounding(self.seed) if self.rounding else None, stand_ins)
+        interpreter = Interpreter(self.model, Rounding(self.seed) if self.rounding else None, stand_ins if self.stand_ins else None)
         try:
             values = interpreter.run(feeds, self.watch)
         finally:

@@ -7,10 +7,10 @@ from importlib import metadata
 from pathlib import Path
 
 
-def environment() -> tuple[tuple[str, str], ...]:
-    """Versions and the processor's name; what is not there is left out."""
+def environment(*more: str) -> tuple[tuple[str, str], ...]:
+    """Versions and the processor's name; what is not there is left out. `more` are further packages."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "cpu": cpu_name()}
-    for package in ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu"):
+    for package in ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -84,7 +84,7 @@ def _pixels(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def _offset(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
     per = (1, shape[1]) + (1,) * (len(shape) - 2) if len(shape) >= 2 else shape
-    return random.standard_normal(shape) + random.choice([-4.0, 4.0], per)
+    return np.asarray(random.standard_normal(shape) + random.choice([-4.0, 4.0], per))
 
 
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
@@ -166,7 +166,7 @@ def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) ->
     if unknown := [name for name in asked if name and name not in names]:
         raise UsageError(f"--input-shape names '{unknown[0]}'", expected=f"one of the inputs {', '.join(sorted(names)) or '(none)'}")
     if "" in asked and len(inputs) != 1:
-        raise UsageError("--input-shape without a name", expected=f"a name: the model has {len(inputs)} inputs ({', '.join(sorted(names))})")
+        raise UsageError("--input-shape without a name", expected=f"a name, one of {', '.join(sorted(names)) or '(none)'}")
     symbols: dict[str, int] = {}
     for one in inputs:
         given = asked.get(one.name, asked.get(""))

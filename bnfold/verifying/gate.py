@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,21 +34,24 @@ class Triple:
 
     expected  the reference with every node's result rounded to its storage type, where the engine does not do that: onnxruntime's CPU
               provider runs half precision in float32, so its own error would say nothing about the type that the model is made for
+    spread    how far the reference's own runs lie apart, where a provider is not deterministic
     """
 
     truth: np.ndarray
     reference: np.ndarray
     candidate: np.ndarray
     expected: np.ndarray | None = None
+    spread: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Demands:
-    """The limit on noise, and fixed tolerances where the user wants them besides."""
+    """The limit on noise, fixed tolerances where the user wants them besides, and the least error in roundings that is expected."""
 
     limit: float
     rtol: float | None = None
     atol: float | None = None
+    least: float = 1.0
 
 
 def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Demands) -> Figures:
@@ -59,8 +62,10 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
         return _failed(name, shape, dtype, fault)
     if not kind.is_floating_point():
         return _exact(name, triples, dtype)
+    if any(t.truth.shape != t.reference.shape for t in triples):
+        return _failed(name, shape, dtype, f"float64 gives a shape of {first.truth.shape}, the reference {shape}")
     errors = [_Errors(t, kind) for t in triples]
-    noise, where = _noise(errors)
+    noise, where = _noise(errors, demands.least)
     reason = "" if noise <= demands.limit else f"noise {noise:.3g} is over the limit of {demands.limit:g} {where}"
     reason = reason or _beyond_tolerance(triples, demands)
     figures = _summary(name, shape, dtype, errors, noise, reason)
@@ -107,8 +112,6 @@ class _Errors:
     def __init__(self, triple: Triple, kind: ir.DataType) -> None:
         yardstick = triple.reference if triple.expected is None else triple.expected
         truth, reference, candidate = (widened(v) for v in (triple.truth, yardstick, triple.candidate))
-        if truth.shape != reference.shape:
-            raise ValueError(f"float64 gives a shape of {truth.shape}, the model {reference.shape}")
         usable = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
         size = np.where(usable, np.abs(truth), 0.0)
         self.magnitude = float(size.max(initial=0.0))
@@ -117,6 +120,8 @@ class _Errors:
         with np.errstate(invalid="ignore", over="ignore"):
             self.reference = np.where(usable, (reference - truth) / scale / self.unit, 0.0)
             self.candidate = np.where(usable, (candidate - truth) / scale / self.unit, 0.0)
+            if triple.spread is not None:
+                self.reference = np.hypot(self.reference, np.where(usable, triple.spread / scale / self.unit, 0.0))
             self.plain = tuple(float(np.abs(np.where(usable, v - truth, 0.0)).max(initial=0.0)) for v in (reference, candidate))
         self.count = int(usable.sum())
         self.usable = usable
@@ -124,7 +129,7 @@ class _Errors:
     def channels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(count, sum of squares of the reference's errors, of the candidate's), per channel."""
         axes = tuple(i for i in range(self.usable.ndim) if i != 1)
-        return tuple(v.sum(axis=axes) for v in (self.usable, self.reference ** 2, self.candidate ** 2))  # type: ignore[return-value]
+        return tuple(v.sum(axis=axes) for v in (self.usable, self.reference ** 2, self.candidate ** 2))
 
 
 def _per_channel(size: np.ndarray) -> np.ndarray:
@@ -133,7 +138,7 @@ def _per_channel(size: np.ndarray) -> np.ndarray:
     return np.asarray(size.max(axis=tuple(i for i in range(size.ndim) if i != 1), keepdims=True, initial=0.0))
 
 
-def _noise(errors: Sequence[_Errors]) -> tuple[float, str]:
+def _noise(errors: Sequence[_Errors], least: float) -> tuple[float, str]:
     """(the largest noise over all groups, the group in words)."""
     samples = np.array([[e.count, (e.reference ** 2).sum(), (e.candidate ** 2).sum()] for e in errors], np.float64)
     total = samples.sum(axis=0)
@@ -144,20 +149,20 @@ def _noise(errors: Sequence[_Errors]) -> tuple[float, str]:
         groups.append(("in channel", np.array([e.channels() for e in errors], np.float64).sum(axis=0).T))
     worst, where = 0.0, ""
     for words, sums in groups:
-        found = ratios(sums)
+        found = ratios(sums, least)
         at = int(np.argmax(found)) if found.size else 0
         if found.size and found[at] > worst:
             worst, where = float(found[at]), f"{words} {at}" if words else ""
     return worst, where
 
 
-def ratios(sums: np.ndarray) -> np.ndarray:
+def ratios(sums: np.ndarray, least: float = 1.0) -> np.ndarray:
     """Noise of each group, from rows of (count, sum of squares of the expected error, of the error found), both in roundings."""
     total = sums.sum(axis=0)
     count, expected, found = sums.T
     mean = total[1:] / max(total[0], 1.0)
     expected, found = ((v + PRIOR * m) / (count + PRIOR) for v, m in zip((expected, found), mean, strict=True))
-    return np.sqrt(np.asarray(found / np.maximum(expected, 1.0)))
+    return np.asarray(np.sqrt(found / np.maximum(expected, least ** 2)))
 
 
 def _summary(name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str) -> Figures:
@@ -174,7 +179,8 @@ def _beyond_tolerance(triples: Sequence[Triple], demands: Demands) -> str:
     if demands.rtol is None and demands.atol is None:
         return ""
     rtol, atol = demands.rtol or 0.0, demands.atol or 0.0
-    beyond = sum(int((~np.isclose(widened(t.candidate), widened(t.reference), rtol=rtol, atol=atol, equal_nan=True)).sum()) for t in triples)
+    pairs = ((widened(t.candidate), widened(t.reference)) for t in triples)
+    beyond = sum(int((~np.isclose(c, r, rtol=rtol, atol=atol, equal_nan=True)).sum()) for c, r in pairs)
     return f"{beyond} elements are beyond rtol {rtol:g}, atol {atol:g}" if beyond else ""
 
 
@@ -185,9 +191,10 @@ def _scores(triples: Sequence[Triple]) -> bool:
 
 
 def _with_agreement(figures: Figures, triples: Sequence[Triple]) -> Figures:
-    from dataclasses import replace
-
-    rows = [(widened(t.reference).reshape(t.reference.shape[0], -1), widened(t.candidate).reshape(t.candidate.shape[0], -1)) for t in triples]
-    first = [np.argmax(r, axis=1) == np.argmax(c, axis=1) for r, c in rows]
-    five = [[len(set(np.argsort(-a)[:5].tolist()) & set(np.argsort(-b)[:5].tolist())) / 5 for a, b in zip(r, c, strict=True)] for r, c in rows]
-    return replace(figures, top1=float(np.mean(np.concatenate(first))), top5=float(np.mean(np.concatenate(five))))
+    pairs = [(widened(t.reference).reshape(len(t.reference), -1), widened(t.candidate).reshape(len(t.candidate), -1)) for t in triples]
+    rows = [row for ours, theirs in pairs for row in zip(ours, theirs, strict=True)]
+    if not rows:
+        return figures
+    first = [np.argmax(a) == np.argmax(b) for a, b in rows]
+    five = [len(set(np.argsort(-a)[:5].tolist()) & set(np.argsort(-b)[:5].tolist())) / 5 for a, b in rows]
+    return replace(figures, top1=float(np.mean(first)), top5=float(np.mean(five)))

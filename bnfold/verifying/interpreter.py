@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import Unsupported
-from ..graph import STANDARD, GraphLike, bodies, ir, label, opset, source_text
+from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source_text
 from . import opaque, stock
 from .kernels import KERNELS
 from .numbers import Rounding, storage_of, widened
+from .unpredictable import RANDOM
 
 
 class CannotEvaluate(Exception):
@@ -60,9 +61,11 @@ class Call:
         self.wanted = tuple(bool(v.name) for v in node.outputs)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute's value, or the default."""
+        """An attribute's value, or the default: a float attribute is a float32 in the document's schema too."""
         found = self.attributes.get(name)
-        return default if found is None else found.value
+        if found is None:
+            return float(np.float32(default)) if isinstance(default, float) else default
+        return found.value
 
     @property
     def attributes(self) -> dict[str, ir.Attr]:
@@ -125,8 +128,8 @@ class Interpreter:
         graph = self.model.graph
         frame = Frame(opset(self.model), self.model.opset_imports)
         for value in graph.inputs:
-            if value.name in feeds:
-                frame.values[value], frame.types[value] = widened(feeds[value.name]), storage_of(feeds[value.name], value.dtype)
+            if (fed := feeds.get(value.name or "")) is not None:
+                frame.values[value], frame.types[value] = widened(fed), storage_of(fed, value.dtype)
             elif value.name not in graph.initializers:
                 raise CannotEvaluate(value.name or "", "the input has no feed")
         last = self._last_reads(graph)
@@ -178,7 +181,7 @@ class Interpreter:
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
-        found = self._stock(call, arguments, frame.imports)
+        found = None if is_op(node, *RANDOM) else self._stock(call, arguments, frame.imports)
         if found is not None:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:
@@ -187,11 +190,11 @@ class Interpreter:
 
     def _function(self, function: ir.Function, call: Call, arguments: list[Any], frame: Frame) -> list[Any]:
         given = {**{name: a for name, a in function.attributes.items() if a.value is not None}, **call.attributes}
-        inner = Frame(opset(self.model, function), function.opset_imports, attributes=given)
+        inner = Frame(opset(self.model, function.graph), function.opset_imports, attributes=given)
         for index, value in enumerate(function.inputs):
             inner.values[value] = arguments[index] if index < len(arguments) else None
             inner.types[value] = call.storage(index)
-        return self.graph(function, inner)
+        return self.graph(function.graph, inner)
 
     def _value(self, value: ir.Value, frame: Frame) -> Any:
         if value in frame.values:

@@ -6,85 +6,72 @@ next round. With k values a run, n values take log_k(n) rounds of three runs. On
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..comparison import Divergence, Figures
 from ..graph import ir, label, source_text
 from ..source import FOLDED_KEY
-from .engines import REFUSALS, Simulated, Truth
+from .case import Case, Runs
+from .engines import REFUSALS, Simulated, Truth, Values
 from .gate import Triple, judge
-
-if TYPE_CHECKING:
-    from .compare import Case, Runs
 
 AT_ONCE = 12
 
 
-def first_divergence(case: Case, runs: Runs, figures: list[Figures]) -> Divergence | None:
-    """The first common value that fails; the first failing output where no other value does. None if that cannot be run again."""
+def first_divergence(case: Case, runs: Runs, figures: list[Figures]) -> Divergence:
+    """The first common value that fails; the first failing output where no value before it does."""
     names = common_values(case)
     worst = _worst_sample(case, runs, [f.value for f in figures if not f.passed])
     found: Figures | None = None
     low, high = 0, len(names)
     while low < high:
-        step = max(1, -(-(high - low) // AT_ONCE))
-        probes = list(range(low, high, step))
-        verdicts = _verdicts(case, runs, worst, [names[i] for i in probes])
+        probes = list(range(low, high, max(1, -(-(high - low) // AT_ONCE))))
+        verdicts = judged_values(case, runs, worst, [names[i] for i in probes])
         if verdicts is None:
-            return None
+            break
         bad = next((k for k, figure in enumerate(verdicts) if not figure.passed), None)
-        if bad is not None:
+        if bad is None:
+            low = probes[-1] + 1
+        else:
             found, high = verdicts[bad], probes[bad]
             low = probes[bad - 1] + 1 if bad else low
-        else:
-            low = probes[-1] + 1
-        if step == 1:
-            break
-    found = found or next(f for f in figures if not f.passed)
-    return described(case, found)
+    return described(case, found or next(f for f in figures if not f.passed))
 
 
 def common_values(case: Case) -> list[str]:
     """Values that nodes of both main graphs compute, in the reference's order."""
-    theirs = {v.name for node in case.candidate.model.graph for v in node.outputs if v.name and _computed(node)}
-    return [v.name for node in case.reference.model.graph for v in node.outputs if v.name and v.name in theirs and _computed(node)]
+    theirs = set(_computed(case.candidate.model))
+    return [name for name in _computed(case.reference.model) if name in theirs]
 
 
-def _computed(node: ir.Node) -> bool:
-    return node.op_type != "Constant"
+def _computed(model: ir.Model) -> list[str]:
+    return [v.name for node in model.graph for v in node.outputs if v.name and node.op_type != "Constant"]
 
 
 def _worst_sample(case: Case, runs: Runs, names: list[str]) -> int:
-    def noise(index: int) -> float:
-        one = _single(runs, index)
-        return max(case.figures(name, one).noise for name in names)
-
-    return max(range(len(runs.feeds)), key=noise)
+    return max(range(len(runs.feeds)), key=lambda index: max(case.figures(name, runs.only(index)).noise for name in names))
 
 
-def _single(runs: Runs, index: int) -> Runs:
-    from .compare import Runs as Made
-
-    return Made(runs.engine, [runs.feeds[index]], [runs.truths[index]], [runs.references[index]], [runs.candidates[index]],
-                runs.expected[index:index + 1])
-
-
-def _verdicts(case: Case, runs: Runs, index: int, names: list[str]) -> list[Figures] | None:
-    feed = runs.feeds[index]
+def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[Figures] | None:
+    """The gate on values inside, for one feed; None, with a note, where they cannot be exposed."""
+    feed, simulated = runs.feeds[index], runs.engine.name != "onnxruntime"
+    expected: Values = {}
     try:
-        with Truth(case.options.seed).open(case.reference, names) as runner:
-            truth = runner.run(feed)
         with runs.engine.open(case.reference, names) as runner:
             reference = runner.run(feed)
-        with Simulated(case.options.seed).open(case.reference, names) as runner:
-            expected = runner.run(feed) if runs.expected else {}
         with runs.engine.open(case.candidate, names) as runner:
             candidate = runner.run(case.face.for_candidate(feed))
+        if runs.truth == "float64":
+            with Truth(case.options.seed, stand_ins=simulated).open(case.reference, names) as runner:
+                truth = runner.run(feed)
+        else:
+            truth = reference
+        if runs.expected and runs.truth == "float64":
+            with Simulated(case.options.seed, stand_ins=simulated).open(case.reference, names) as runner:
+                expected = runner.run(feed)
     except REFUSALS as error:
-        case.notes.append(f"the first divergence could not be located: {error}")
+        case.notes.append(f"values inside the models could not be looked at: {error}")
         return None
-    triples = ((name, Triple(truth[name], reference[name], candidate[name], expected.get(name))) for name in names)
-    return [judge(name, [t], case._kind(name, t), case._demands(name)) for name, t in triples]
+    triples = [(n, Triple(truth[n], reference[n], candidate[n], expected.get(n))) for n in names if n in reference and n in candidate]
+    return [judge(name, [t], case.kind(name, t), case.demands(name, runs)) for name, t in triples]
 
 
 def described(case: Case, figures: Figures) -> Divergence:

@@ -56,12 +56,21 @@ def numpy_type(kind: ir.DataType) -> np.dtype[Any]:
 
 def rounding(kind: ir.DataType) -> float:
     """Unit roundoff: 2^-24 for float32, 2^-11 for float16, 2^-8 for bfloat16, 2^-53 for float64."""
-    return float(ml_dtypes.finfo(numpy_type(kind)).eps) / 2
+    return float(_info(kind).eps) / 2
 
 
 def tiny(kind: ir.DataType) -> float:
     """The smallest normal number of a float type."""
-    return float(ml_dtypes.finfo(numpy_type(kind)).smallest_normal)
+    return float(_info(kind).smallest_normal)
+
+
+def largest(kind: ir.DataType) -> float:
+    """The largest number of a float type."""
+    return float(_info(kind).max)
+
+
+def _info(kind: ir.DataType) -> Any:
+    return ml_dtypes.finfo(numpy_type(kind))  # type: ignore[no-untyped-call]
 
 
 class Rounding:
@@ -71,6 +80,7 @@ class Rounding:
         self._random = np.random.default_rng(seed)
 
     def __call__(self, value: Any, kind: ir.DataType) -> Any:
+        """The value as its type can hold it; what is no float stays."""
         if not isinstance(value, np.ndarray) or value.dtype != np.float64 or not kind.is_floating_point():
             return value
         if kind != ir.DataType.DOUBLE:

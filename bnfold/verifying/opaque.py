@@ -24,17 +24,22 @@ class StandIns:
         self.nodes: dict[str, str] = {}
 
     def __call__(self, node: ir.Node, arguments: Sequence[Any], source: str) -> tuple[Any, ...]:
+        """Stand-ins for all outputs of a node."""
         key = ",".join(value.name or "" for value in node.outputs)
         self.nodes[f"{node.domain}::{node.op_type} {label(node)}"] = source
         for index, argument in enumerate(arguments):
             if isinstance(argument, np.ndarray):
                 self.given[f"{key}[{index}]"] = argument
-        return tuple(self._stand_in(value, arguments) for value in node.outputs)
+        return tuple(self._stand_in(node, value, arguments) for value in node.outputs)
 
-    def _stand_in(self, value: ir.Value, arguments: Sequence[Any]) -> np.ndarray:
+    def _stand_in(self, node: ir.Node, value: ir.Value, arguments: Sequence[Any]) -> np.ndarray:
+        """Of the declared shape, else of the one that the node's attribute names, else of the first input's."""
         first = next((a for a in arguments if isinstance(a, np.ndarray)), np.zeros(()))
         shape = tuple(first.shape)
-        if value.shape is not None and value.shape.is_static():
+        asked = node.attributes.get("shape")
+        if asked is not None and asked.type == ir.AttributeType.INTS:
+            shape = tuple(asked.as_ints())
+        elif value.shape is not None and value.shape.is_static():
             shape = tuple(int(d) for d in value.shape.numpy())
         elif value.shape is not None and len(value.shape) == len(shape):
             shape = tuple(d if isinstance(d, int) else shape[i] for i, d in enumerate(value.shape))

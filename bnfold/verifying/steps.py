@@ -27,12 +27,14 @@ from ..comparison import Figures
 from ..graph import STANDARD, bodies, ir
 from ..source import FOLDED_KEY
 from .gate import FAINT, ratios
+from .interface import Interface
 from .interpreter import Interpreter, Step
 from .kernels import KERNELS
 from .numbers import rounding, tiny
 from .opaque import StandIns
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+FACTORS = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "BatchNormalization")  # constants of these are weights that a fold may have rounded
 UNIT_OF_DOUBLE = 2.0 ** -48  # the truth itself is in double: its own sums are off by some roundings
 
 
@@ -51,14 +53,14 @@ def folded_by_us(model: ir.Model) -> bool:
     return any(FOLDED_KEY in node.metadata_props for node in model.graph)
 
 
-def judge_steps(reference: ir.Model, candidate: ir.Model, feeds: Mapping[str, np.ndarray], seed: int, limit: float) -> Steps:
+def judge_steps(reference: ir.Model, candidate: ir.Model, face: Interface, feeds: dict[str, np.ndarray], seed: int, limit: float) -> Steps:
     """Walk both models on one feed. Raises CannotEvaluate."""
     stand_ins = StandIns(seed)
     truth = _Ahead(Interpreter(reference, stand_ins=stand_ins), feeds, _computed(candidate))
     walker = Interpreter(candidate, stand_ins=StandIns(seed))
     found = Steps()
     judge = _Judge(candidate, np.random.default_rng(seed), limit)
-    for step in walker.walk(feeds):
+    for step in walker.walk(face.for_candidate(feeds)):
         for index, value in enumerate(step.node.outputs):
             true = truth.value(value.name or "") if value.name in truth.known else None
             figures = judge(step, index, true)
@@ -121,23 +123,25 @@ class _Judge:
 
     def _deviation(self, step: Step, index: int, kind: ir.DataType) -> np.ndarray:
         unit = _unit(kind)
-        spreads = [self._spread(value, argument, unit) for value, argument in zip(step.node.inputs, step.arguments, strict=False)]
+        spreads = [self._spread(step, value, argument, unit) for value, argument in zip(step.node.inputs, step.arguments, strict=False)]
         with np.errstate(all="ignore"):
             if step.node.domain in STANDARD and step.node.op_type in LINEAR:
-                return np.sqrt(_linear(step, spreads, unit))
+                return np.asarray(np.sqrt(_linear(step, spreads)))
+            if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
+                return np.asarray(np.abs(step.results[index]) * unit)
             moved = [a if s is None else a + s * self.random.uniform(-1.7, 1.7, s.shape)
                      for a, s in zip(step.arguments, spreads, strict=False)]
-            if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
-                return np.abs(step.results[index]) * unit
             again = KERNELS[step.node.op_type](step.call, *moved)
-        return np.abs((again if isinstance(again, tuple) else (again,))[index] - step.results[index])
+        return np.asarray(np.abs((again if isinstance(again, tuple) else (again,))[index] - step.results[index]))
 
-    def _spread(self, value: ir.Value | None, argument: Any, unit: float) -> np.ndarray | None:
+    def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> np.ndarray | None:
         """How far an input of a candidate's node may be off: a constant by its rounding, a value of its own by what it carries."""
         if value is None or not isinstance(argument, np.ndarray) or argument.dtype != np.float64:
             return None
         if value in self.deviations:
             return self.deviations[value]
+        if step.node.op_type not in (*LINEAR, *FACTORS):
+            return None
         is_constant = value in self.constants or (value.producer() is None and value.const_value is not None)
         return np.abs(argument) * unit if is_constant else None
 
@@ -171,7 +175,7 @@ def _failed(name: str, true: np.ndarray, kind: ir.DataType, reason: str) -> Figu
     return Figures(name, tuple(true.shape), kind.name.lower(), float("nan"), 0.0, inf, 0.0, inf, inf, inf, False, reason)
 
 
-def _linear(step: Step, spreads: list[np.ndarray | None], unit: float) -> np.ndarray:
+def _linear(step: Step, spreads: list[np.ndarray | None]) -> np.ndarray:
     """Variance of a linear operator's result: the operator on squares, once per uncertain input."""
     attributes = {"alpha": step.call.get("alpha", 1.0) ** 2, "beta": step.call.get("beta", 1.0) ** 2}
     call = SimpleNamespace(get=lambda key, default=None: attributes.get(key) if key in attributes else step.call.get(key, default))
@@ -191,7 +195,7 @@ def _linear(step: Step, spreads: list[np.ndarray | None], unit: float) -> np.nda
     return np.broadcast_to(total, step.results[0].shape)
 
 
-def _bias(step: Step, variance: np.ndarray, beta: float) -> np.ndarray:
+def _bias(step: Step, variance: Any, beta: float) -> Any:
     if step.node.op_type == "Gemm":
         return variance * beta
     return variance.reshape(-1, *(1,) * (step.results[0].ndim - 2))

@@ -27,6 +27,7 @@ class Cache:
         self._known: dict[tuple[ir.Node, tuple[str, ...]], Any] = {}
 
     def __call__(self, call: Call, arguments: Sequence[Any], imports: Mapping[str, int]) -> list[Any] | None:
+        """The node's outputs, None for one that is not wanted."""
         key = (call.node, tuple(_kind(a) for a in arguments))
         if key not in self._known:
             self._known[key] = _evaluator(call, arguments, imports)

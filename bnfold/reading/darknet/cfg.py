@@ -18,13 +18,14 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from ...errors import Malformed, Unreadable
 from ...source import Source
 from .notes import Notes
 
-LIMIT = 16 << 20  # bytes; the largest published cfg has 60 kB
+LIMIT, CHUNK = 16 << 20, 1 << 16  # bytes; the largest published cfg has 60 kB
 INT_MAX = 2**31 - 1
 _BLANKS = bytes.maketrans(b"", b"")
 _INT = re.compile(r"[+-]?\d{1,18}")
@@ -52,7 +53,7 @@ def read(path: Path, notes: Notes) -> list[Section]:
     """The sections of a cfg file, [net] first. Errors: Unreadable, Malformed with `file:line`."""
     try:
         with path.open("rb") as file:
-            data = file.read(LIMIT + 1)
+            data = b"".join(islice(iter(lambda: file.read(CHUNK), b""), LIMIT // CHUNK + 1))
     except OSError as error:
         raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
     if len(data) > LIMIT:

@@ -19,7 +19,7 @@ from ...graph import ir
 from . import tree as trees
 from .layer import Feature, Layer, dims_of
 
-MOST_BOXES = 1 << 22
+MOST_BOXES = 1 << 20
 
 
 class Rule(Protocol):

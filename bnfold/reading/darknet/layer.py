@@ -149,7 +149,7 @@ class Layer:
         if shape is None and inputs[0] is not None:
             shape = dims_of(inputs[0])
         name = self.net.build.fresh(f"{base or self.name}/{what or op_type.lower()}")
-        rounded = {key: float(np.float32(value)) if isinstance(value, float) else value for key, value in attributes.items()}
+        rounded: dict[str, Any] = {k: float(np.float32(value)) if isinstance(value, float) else value for k, value in attributes.items()}
         made: ir.Value = self.net.build.op(op_type, *inputs, name=name, shape=shape, source=self.source, **rounded)
         return made
 

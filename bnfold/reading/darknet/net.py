@@ -154,11 +154,10 @@ class Net:
             self.build.result(value)
         if self.options.heads != "layer" or self.arrays.missing:
             _prune(self.build.graph)
-        for missing in self.arrays.missing:
-            if any(v.const_value is missing for v in self.build.graph.initializers.values()):
-                raise Mismatch(f"{missing.why}, and an output needs them", where=missing.where,
-                               way_out="end the cfg before this layer, or give the whole weights file")
         _drop_unused(self.build.graph)
+        for missing in (v.const_value for v in self.build.graph.initializers.values() if isinstance(v.const_value, weights.Missing)):
+            raise Mismatch(f"{missing.why}, and an output needs them", where=missing.where,
+                           way_out="end the cfg before this layer, or give the whole weights file")
         self._note_epsilon()
 
     def _account(self) -> None:

@@ -16,7 +16,7 @@ from ...graph import ir
 from .cfg import atoi
 from .layer import Layer, dims_of
 
-LIMIT = 16 << 20  # bytes of a tree file, and numbers in the matrix
+LIMIT = 4 << 20  # bytes of a tree file, and numbers in the matrix
 LOWEST = float(np.finfo(np.float32).min)
 
 

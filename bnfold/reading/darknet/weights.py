@@ -179,6 +179,14 @@ def filled(shape: tuple[int, ...], value: float) -> Recipe:
     return Recipe(FLOAT, shape, lambda: (np.full(size, value, np.float32) for size in _blocks(floats(shape))))
 
 
+def repeated(pattern: np.ndarray, times: int) -> Recipe:
+    """`pattern` again and again along its first axis, made when somebody asks."""
+    pattern = pattern.astype(np.float32)
+    step = max(1, BLOCK // max(1, pattern.size))
+    return Recipe(FLOAT, (len(pattern) * times, *pattern.shape[1:]),
+                  lambda: (np.tile(pattern, (min(step, times - at), *[1] * (pattern.ndim - 1))) for at in range(0, times, step)))
+
+
 def _blocks(count: int) -> Iterator[int]:
     while count > 0:
         yield min(count, BLOCK)
@@ -187,6 +195,8 @@ def _blocks(count: int) -> Iterator[int]:
 
 def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
     """Rows of a matrix that is stored by columns: `tensor` is [columns][rows], the result has rows first, seen as `shape`."""
+    if isinstance(tensor, Missing):
+        return Missing(shape, tensor.where, tensor.why)
     columns, rows = tensor.shape.numpy()
     step = max(1, BLOCK // max(1, columns))
     return Recipe(FLOAT, shape, lambda: (tensor.numpy()[:, at:at + step].T for at in range(0, rows, step)))
@@ -194,7 +204,9 @@ def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
 
 def by_rows(tensor: ir.TensorProtocol, function: Callable[[np.ndarray], np.ndarray]) -> Recipe:
     """`function` of a tensor's rows (axis 0, the rest flat), a block of rows at a time, in the same shape."""
-    shape = tensor.shape.numpy()
+    shape = tuple(tensor.shape.numpy())
+    if isinstance(tensor, Missing):
+        return Missing(shape, tensor.where, tensor.why)
     width = max(1, math.prod(shape[1:]))
     step = max(1, BLOCK // width)
 

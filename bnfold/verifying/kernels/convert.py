@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from ...graph import ir
+from ..numbers import largest as largest_of
 from ..numbers import numpy_type, widened
 from .windows import Array
 
@@ -36,7 +36,7 @@ def _small_float(x: Array, kind: ir.DataType, *, saturate: bool) -> Array:
     """Rounded to 8 bits or fewer; what is too large becomes the largest number, or Inf or NaN where the node wants that."""
     values = x.astype(np.float32)
     if saturate:
-        largest = np.float32(ml_dtypes.finfo(numpy_type(kind)).max)
+        largest = np.float32(largest_of(kind))
         values = np.clip(values, -largest, largest)
     return np.asarray(widened(values.astype(numpy_type(kind))))
 
@@ -64,7 +64,7 @@ def _spread(values: Array, x: Array, axis: int, block: int) -> Array:
 
 
 def quantize(call: Any, x: Array, scale: Array, zero: Array | None = None) -> Array:
-    """saturate(round(x / scale) + zero point). The quotient is float32's, as in engines: ties are a part of the format, not of the noise."""
+    """saturate(round(x / scale) + zero point). The quotient is float32's, as in engines: ties belong to the format."""
     axis, block = call.get("axis", 1), call.get("block_size", 0)
     wanted = call.get("output_dtype", 0)
     kind = ir.DataType(wanted) if wanted else (call.storage(2) if zero is not None else ir.DataType.UINT8)

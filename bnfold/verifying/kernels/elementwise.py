@@ -82,7 +82,7 @@ def gelu(call: Any, x: Array) -> Array:
     """Exact, or the tanh approximation where the node asks for it."""
     if call.get("approximate", "none") == "tanh":
         return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))))
-    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+    return np.asarray(0.5 * x * (1 + erf(x / math.sqrt(2))))
 
 
 def swish(call: Any, x: Array) -> Array:
@@ -109,7 +109,7 @@ def selu(call: Any, x: Array) -> Array:
 
 def hard_sigmoid(call: Any, x: Array) -> Array:
     """max(0, min(1, alpha·x + beta))."""
-    return np.clip(call.get("alpha", 0.2) * x + call.get("beta", 0.5), 0, 1)
+    return np.asarray(np.clip(call.get("alpha", 0.2) * x + call.get("beta", 0.5), 0, 1))
 
 
 def shrink(call: Any, x: Array) -> Array:

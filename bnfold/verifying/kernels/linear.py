@@ -6,11 +6,12 @@ product degenerates, add up one tap after the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .windows import Array, Windows, windows
+from .windows import Array, Windows, index, windows
 
 BLOCK_BYTES = 64 << 20  # columns of one im2col block
 
@@ -36,7 +37,7 @@ def _by_taps(padded: Array, w: Array, seen: Windows, group: int) -> Array:
     per, ones = w.shape[0] // group, (1,) * len(seen.out)
     result = np.zeros((padded.shape[0], group, per, *seen.out))
     for tap in seen.taps():
-        factor = w[(slice(None), 0, *tap)].reshape(group, per, *ones)
+        factor = w[index(slice(None), 0, *tap)].reshape(group, per, *ones)
         result += factor * seen.at(padded, tap)[:, :, None]
     return result.reshape(padded.shape[0], w.shape[0], *seen.out)
 
@@ -63,8 +64,8 @@ def _columns(padded: Array, seen: Windows, group: int) -> Array:
     if taps == 1:
         return np.ascontiguousarray(seen.at(padded, (0,) * len(seen.out))).reshape(group, channels // group, -1)
     columns = np.empty((channels, taps, *seen.out))
-    for index, tap in enumerate(seen.taps()):
-        columns[:, index] = seen.at(padded, tap)[0]
+    for place, tap in enumerate(seen.taps()):
+        columns[:, place] = seen.at(padded, tap)[0]
     return columns.reshape(group, channels // group * taps, -1)
 
 
@@ -84,9 +85,9 @@ def conv_transpose(call: Any, x: Array, w: Array, b: Array | None = None) -> Arr
     weights = w.reshape(group, channels // group, per, *kernel)
     seen = Windows(tuple(whole), kernel, strides, dilations, before, before, tuple(size))
     for tap in seen.taps():
-        part = np.matmul(weights[(slice(None), slice(None), slice(None), *tap)].transpose(0, 2, 1), flat)
+        part = np.matmul(weights[index(slice(None), slice(None), slice(None), *tap)].transpose(0, 2, 1), flat)
         seen.at(result, tap)[...] += part.reshape(images, group * per, *size)
-    result = np.ascontiguousarray(result[(..., *(slice(p, p + o) for p, o in zip(before, out, strict=True)))])
+    result = np.ascontiguousarray(result[index(..., *(slice(p, p + o) for p, o in zip(before, out, strict=True)))])
     return result if b is None else _add_channels(result, b)
 
 
@@ -112,8 +113,8 @@ def gemm(call: Any, a: Array, b: Array, c: Array | None = None) -> Array:
     product = np.matmul(left, right)
     if a.dtype == np.float64:
         product = product * call.get("alpha", 1.0)
-        return product if c is None else product + c * call.get("beta", 1.0)
-    return product if c is None else (product + c).astype(a.dtype)
+        return np.asarray(product if c is None else product + c * call.get("beta", 1.0))
+    return np.asarray(product if c is None else (product + c).astype(a.dtype))
 
 
 def einsum(call: Any, *operands: Array) -> Array:
@@ -121,7 +122,7 @@ def einsum(call: Any, *operands: Array) -> Array:
     return np.asarray(np.einsum(call.get("equation").replace(" ", ""), *operands, optimize=True))
 
 
-TABLE = {
+TABLE: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,

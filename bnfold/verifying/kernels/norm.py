@@ -6,6 +6,7 @@ node trains when it asks for the statistics as further outputs; from 14 on the a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def _trains(call: Any) -> bool:
     if call.opset >= 14:
         return bool(call.get("training_mode", 0))
     if call.opset < 7:
-        return not call.get("is_test", 0)
-    return sum(call.wanted) > 1
+        return not bool(call.get("is_test", 0))
+    return bool(sum(call.wanted) > 1)
 
 
 def instance_norm(call: Any, x: Array, scale: Array, bias: Array) -> Array:
@@ -48,7 +49,7 @@ def instance_norm(call: Any, x: Array, scale: Array, bias: Array) -> Array:
     axes = tuple(range(2, x.ndim))
     centred = x - x.mean(axis=axes, keepdims=True)
     deviation = np.sqrt((centred ** 2).mean(axis=axes, keepdims=True) + call.get("epsilon", 1e-5))
-    return centred / deviation * _channels(scale, x.ndim) + _channels(bias, x.ndim)
+    return np.asarray(centred / deviation * _channels(scale, x.ndim) + _channels(bias, x.ndim))
 
 
 def layer_norm(call: Any, x: Array, scale: Array, bias: Array | None = None) -> tuple[Array, ...]:
@@ -64,7 +65,7 @@ def layer_norm(call: Any, x: Array, scale: Array, bias: Array | None = None) -> 
 def rms_norm(call: Any, x: Array, scale: Array) -> Array:
     """x / sqrt(mean(x²) + epsilon)·scale over all axes from `axis` on."""
     axes = tuple(range(call.get("axis", -1) % x.ndim, x.ndim))
-    return x / np.sqrt((x ** 2).mean(axis=axes, keepdims=True) + call.get("epsilon", 1e-5)) * scale
+    return np.asarray(x / np.sqrt((x ** 2).mean(axis=axes, keepdims=True) + call.get("epsilon", 1e-5)) * scale)
 
 
 def group_norm(call: Any, x: Array, scale: Array, bias: Array) -> Array:
@@ -75,7 +76,7 @@ def group_norm(call: Any, x: Array, scale: Array, bias: Array) -> Array:
     y = centred / np.sqrt((centred ** 2).mean(axis=2, keepdims=True) + call.get("epsilon", 1e-5))
     if call.opset < 21:
         scale, bias = (np.repeat(v, x.shape[1] // groups) for v in (scale, bias))
-    return y.reshape(x.shape) * _channels(scale, x.ndim) + _channels(bias, x.ndim)
+    return np.asarray(y.reshape(x.shape) * _channels(scale, x.ndim) + _channels(bias, x.ndim))
 
 
 def lrn(call: Any, x: Array) -> Array:
@@ -113,7 +114,7 @@ def softmax(call: Any, x: Array, *, log: bool = False) -> Array:
     return np.asarray(shifted - np.log(total) if log else np.exp(shifted) / total)
 
 
-TABLE = {
+TABLE: dict[str, Callable[..., Any]] = {
     "BatchNormalization": batch_norm,
     "InstanceNormalization": instance_norm,
     "LayerNormalization": layer_norm,

@@ -7,6 +7,7 @@ ceil_mode adds behind them never counts.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def global_lp_pool(call: Any, x: Array) -> Array:
     return np.asarray((np.abs(x) ** p).sum(axis=_spatial(x), keepdims=True) ** (1.0 / p))
 
 
-TABLE = {
+TABLE: dict[str, Callable[..., Any]] = {
     "MaxPool": max_pool,
     "AveragePool": average_pool,
     "LpPool": lp_pool,

@@ -38,10 +38,8 @@ def _log_sum_exp(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
 def _arg(find: Callable[..., Any]) -> Callable[..., Array]:
     def run(call: Any, x: Array) -> Array:
         axis = call.get("axis", 0)
-        if call.get("select_last_index", 0):
-            found = x.shape[axis] - 1 - find(np.flip(x, axis), axis=axis)
-        else:
-            found = find(x, axis=axis)
+        last = call.get("select_last_index", 0)
+        found = x.shape[axis] - 1 - find(np.flip(x, axis), axis=axis) if last else find(x, axis=axis)
         return np.asarray(np.expand_dims(found, axis) if call.get("keepdims", 1) else found).astype(np.int64)
     return run
 

@@ -51,7 +51,38 @@ def _from_sizes(x: Array, axes: Sequence[int], sizes: Sequence[int], policy: str
     if policy == "stretch":
         return [int(s) for s in sizes], [float(r) for r in ratios]
     ratio = min(ratios) if policy == "not_larger" else max(ratios)
-    return [int(math.floor(float(ratio) * x.shape[a] + 0.5)) for a in axes], [float(ratio)] * len(axes)
+    return [math.floor(float(ratio) * x.shape[a] + 0.5) for a in axes], [float(ratio)] * len(axes)
+
+
+def _half_pixel(at: Array, scale: Any, size: int, out: int, roi: Any) -> Array:
+    return np.asarray((at + _F(0.5)) / scale - _F(0.5))
+
+
+def _align_corners(at: Array, scale: Any, size: int, out: int, roi: Any) -> Array:
+    return np.zeros(out, _F) if out == 1 else at * _F(size - 1) / _F(out - 1)
+
+
+def _crop_and_resize(at: Array, scale: Any, size: int, out: int, roi: Any) -> Array:
+    begin, end = roi
+    if out == 1:
+        return np.full(1, _F(0.5) * (begin + end) * _F(size - 1))
+    return np.asarray(begin * _F(size - 1) + at * (end - begin) * _F(size - 1) / _F(out - 1))
+
+
+def _symmetric(at: Array, scale: Any, size: int, out: int, roi: Any) -> Array:
+    adjustment = _F(out) / (_F(size) * scale)
+    return np.asarray(_F(size) / _F(2) * (1 - adjustment) + _half_pixel(at, scale, size, out, roi))
+
+
+TRANSFORMS: dict[str, Callable[[Array, Any, int, int, Any], Array]] = {
+    "half_pixel": _half_pixel,
+    "half_pixel_symmetric": _symmetric,
+    "pytorch_half_pixel": lambda at, scale, size, out, roi: np.zeros(1, _F) if out == 1 else _half_pixel(at, scale, size, out, roi),
+    "asymmetric": lambda at, scale, size, out, roi: np.asarray(at / scale),
+    "align_corners": _align_corners,
+    "tf_half_pixel_for_nn": lambda at, scale, size, out, roi: np.asarray((at + _F(0.5)) / scale),
+    "tf_crop_and_resize": _crop_and_resize,
+}
 
 
 class Rule:
@@ -64,27 +95,7 @@ class Rule:
 
     def coordinates(self, size: int, out: int, scale: float, roi: tuple[float, float]) -> Array:
         """Where each output lies on the input, in float32."""
-        at, s = np.arange(out, dtype=_F), _F(scale)
-        length = _F(size) * s
-        if self.transform == "align_corners":
-            return np.zeros(out, _F) if out == 1 else at * _F(size - 1) / _F(out - 1)
-        if self.transform == "asymmetric":
-            return at / s
-        if self.transform == "tf_crop_and_resize":
-            begin, end = _F(roi[0]), _F(roi[1])
-            if out == 1:
-                return np.full(1, _F(0.5) * (begin + end) * _F(size - 1))
-            return begin * _F(size - 1) + at * (end - begin) * _F(size - 1) / _F(out - 1)
-        half = (at + _F(0.5)) / s - _F(0.5)
-        if self.transform == "pytorch_half_pixel" and out == 1:
-            return np.zeros(out, _F)
-        if self.transform == "tf_half_pixel_for_nn":
-            return (at + _F(0.5)) / s
-        if self.transform == "half_pixel_symmetric":
-            adjustment = _F(out) / length
-            centre = _F(size) / _F(2)
-            return centre * (1 - adjustment) + half
-        return half
+        return TRANSFORMS[self.transform](np.arange(out, dtype=_F), _F(scale), size, out, (_F(roi[0]), _F(roi[1])))
 
     def matrix(self, size: int, out: int, scale: float, roi: tuple[float, float]) -> tuple[Array, Array]:
         """(weights (out, in), which outputs lie outside the input)."""

@@ -16,6 +16,11 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+def index(*parts: Any) -> tuple[Any, ...]:
+    """An index of slices, numbers and an ellipsis, whose number is known only when it runs."""
+    return parts
+
+
 @dataclass(frozen=True)
 class Windows:
     """Where the windows of one operator lie on its input. All tuples have one entry per spatial axis."""
@@ -39,7 +44,7 @@ class Windows:
         if wanted == self.size:
             return x
         result = np.full(x.shape[:2] + wanted, fill, x.dtype)
-        result[(..., *(slice(b, b + n) for b, n in zip(self.before, self.size, strict=True)))] = x
+        result[index(..., *(slice(b, b + n) for b, n in zip(self.before, self.size, strict=True)))] = x
         return result
 
     def taps(self) -> Iterator[tuple[int, ...]]:
@@ -49,7 +54,7 @@ class Windows:
     def at(self, padded: Array, tap: Sequence[int]) -> Array:
         """What all windows see at one tap: a strided view of shape (N, C, *out)."""
         steps = zip(tap, self.dilations, self.strides, self.out, strict=True)
-        return padded[(..., *(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in steps))]
+        return np.asarray(padded[index(..., *(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in steps))])
 
     def rows(self, start: int, stop: int) -> Windows:
         """The same windows, of some rows of the first axis of the output (for a padded input cut accordingly)."""

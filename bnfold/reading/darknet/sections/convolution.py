@@ -17,11 +17,12 @@ from ..activations import IN_PLACES
 from ..dialects import Fork
 from ..layer import Feature, Layer, dims_of
 from ..schema import AlexeyInt, positive, section
-from ..weights import by_rows, transposed
+from ..weights import by_rows, repeated, transposed
 from .normalising import Norm, batch_norm, take_norm
 
 CONV, LINEAR = IN_PLACES, "linear"
 NOBODY = -1_000_000_000  # darknet's own "no share_index"
+LARGEST_LOCAL = 31  # the one-hot kernels that cut patches have size^4 numbers
 BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
 
 
@@ -174,7 +175,7 @@ def blurred(layer: Layer, x: Feature, antialiasing: int, stride_x: int, stride_y
     kernel = np.full((2, 2), 0.25) if antialiasing == 2 else BLUR
     conv = Conv(x.channels, size, stride_x, stride_y, padding, groups=x.channels)
     spot = conv.out(*x.spot)
-    y = layer.op("Conv", x.value, layer.constant("blur", np.tile(kernel.astype(np.float32), (x.channels, 1, 1, 1))), what="blurred",
+    y = layer.op("Conv", x.value, layer.weight("blur", repeated(kernel[None, None], x.channels)), what="blurred",
                  shape=[layer.net.rows, x.channels, *spot], kernel_shape=[size] * 2, strides=[stride_y, stride_x], pads=[padding] * 4,
                  group=x.channels)
     out = layer.feature(y, x.channels, *spot)
@@ -247,12 +248,12 @@ def local(layer: Layer, x: Feature, *, filters: int = 1, size: int = 1, stride: 
                           expected="pad=0, or size=3 with pad=1")
     places = spot[0] * spot[1]
     out = layer.feature(image, filters, *spot)
-    if taps * size * size > 1 << 26:
-        raise Unsupported(f"size={size} over {x.channels} channels in a [local]", expected="a smaller kernel")
     biases = layer.take("biases", filters, *spot)
     weights = layer.take("weights", places, filters, taps)
-    cutter = np.tile(np.eye(size * size, dtype=np.float32), (x.channels, 1)).reshape(taps, 1, size, size)
-    patches = layer.op("Conv", image, layer.constant("cutter", cutter), what="patches", shape=[layer.net.rows, taps, *spot],
+    if size > LARGEST_LOCAL:
+        raise Unsupported(f"size={size} in a [local]", expected=f"at most {LARGEST_LOCAL}")
+    cutter = layer.weight("cutter", repeated(np.eye(size * size).reshape(-1, 1, size, size), x.channels))
+    patches = layer.op("Conv", image, cutter, what="patches", shape=[layer.net.rows, taps, *spot],
                        kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4, group=x.channels)
     columns = layer.transpose(layer.reshape(patches, [0, taps, places]), [2, 1, 0])
     products = layer.op("MatMul", weights, columns, shape=[places, filters, layer.net.rows])

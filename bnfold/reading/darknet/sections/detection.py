@@ -31,10 +31,12 @@ def _entries(layer: Layer, x: Feature, anchors: int, entries: int, classes: int)
 
 
 def _moved(layer: Layer, value: ir.Value, scale: float) -> ir.Value:
-    """scale_x_y: s v - (s - 1) / 2."""
+    """scale_x_y: s v - (s - 1) / 2, as v + (s - 1) (v - 1/2): with v read twice no fold can move it into the layer before, whose
+    result is what users of raw heads ask for by name."""
     if scale == 1:
         return value
-    return layer.op("Sub", layer.op("Mul", value, layer.scalar(scale)), layer.scalar(0.5 * (scale - 1)), what="moved")
+    beyond = layer.op("Mul", layer.op("Sub", value, layer.scalar(0.5), what="centred"), layer.scalar(scale - 1), what="beyond")
+    return layer.op("Add", value, beyond, what="moved")
 
 
 def _logistic(layer: Layer, parts: dict[str, ir.Value], *names: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -101,7 +102,7 @@ def _add_strided(layer: Layer, x: Feature, source: Feature, alpha: float, beta: 
                     layer.ints([1, step, step]), what="part", shape=[layer.net.rows, *_count(source, common, step)])
     part = layer.op("Mul", part, layer.scalar(beta)) if beta != 1 else part
     placed = _placed(layer, part, x, common, sample)
-    base = layer.op("Mul", image, layer.constant("alpha", _mask(x, common, sample, alpha))) if alpha != 1 else image
+    base = layer.op("Mul", image, layer.weight("alpha", _mask(x, common, sample, alpha))) if alpha != 1 else image
     return layer.op("Add", base, placed, what="sum")
 
 
@@ -130,13 +131,16 @@ def _placed(layer: Layer, part: ir.Value, x: Feature, common: list[int], sample:
     return layer.op("Pad", part, layer.ints([0, 0, 0, 0, 0, *ends]), what="placed", shape=layer.shape(x))
 
 
-def _mask(x: Feature, common: list[int], sample: int, alpha: float) -> np.ndarray:
-    """alpha where a source is added, 1 elsewhere. Errors: Unsupported above a size that no published net comes near."""
-    if x.size > 1 << 26:
-        raise Unsupported("alpha over a result of this size", expected="alpha=1")
-    mask = np.ones((1, *x.dims), np.float32)
-    mask[:, :common[0], :common[1] * sample:sample, :common[2] * sample:sample] = alpha
-    return mask
+def _mask(x: Feature, common: list[int], sample: int, alpha: float) -> Recipe:
+    """alpha where a source is added, 1 elsewhere."""
+    def planes() -> Iterator[np.ndarray]:
+        for channel in range(x.channels):
+            plane = np.ones(x.spot, np.float32)
+            if channel < common[0]:
+                plane[:common[1] * sample:sample, :common[2] * sample:sample] = alpha
+            yield plane
+
+    return Recipe(FLOAT, (1, *x.dims), planes)
 
 
 def _as_large(layer: Layer, source: Feature, x: Feature) -> ir.Value:

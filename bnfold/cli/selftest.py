@@ -1,0 +1,30 @@
+"""`bnfold selftest`: do this machine's libraries compute what they should?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .. import pipeline
+from ..reporting import json as documents
+from . import job as jobs
+from .ending import Ending, of_selftest
+from .options import REPORT, options
+
+
+@click.command("selftest")
+@options(REPORT)
+def command(**values: Any) -> Ending:
+    """Small nets and sums with known answers, in a few seconds: right folds must pass here, and planted faults must not."""
+    view = jobs.view_of(values)
+    with jobs.documented("selftest", values) as content:
+        with view.working():
+            checks = pipeline.selftest(view.say)
+        ending = of_selftest(checks)
+        content.update({"code": ending.code, **documents.of_selftest(checks)})
+    if view.shows_results:
+        from ..reporting import text
+
+        view.show(text.selftested(checks))
+    return ending

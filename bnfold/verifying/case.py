@@ -1,0 +1,305 @@
+"""One comparison under way: the shapes and the engine with which the reference runs, and everything that has been computed so far.
+
+    settled    an engine and shapes that work, and the reference's runs
+    complete   truth, yardstick and candidate for the feeds that have none yet
+    extend     more samples, where few elements make a verdict doubtful
+    figures    the gate on one value over all feeds
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..comparison import Figures, Side, VerifyOptions
+from ..errors import UsageError
+from ..graph import graphs, ir, nodes
+from . import feeds as feeding
+from . import user_inputs
+from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
+from .gate import Demands, Triple, judge
+from .interface import Interface
+from .interpreter import CannotEvaluate
+from .numbers import is_float, rounding, storage_of
+from .runtime import CannotRun
+from .steps import folded_by_us, judge_steps
+from .unpredictable import random_nodes
+
+Progress = Callable[[str, float], None]
+
+MORE_SAMPLES = 48
+PATIENCE_S = 20.0
+TOO_LONG_S = 30.0  # one run in onnxruntime beyond which float64, some ten times slower, is not asked
+MOST_USER_SAMPLES = 64
+UNEXPLAINED = 64.0  # times the error that rounding every node makes: beyond it engine and interpreter do not compute the same
+
+
+class CandidateFails(Exception):
+    """The candidate cannot be run where the reference can."""
+
+
+@dataclass
+class Runs:
+    """What was computed on the same feeds, values by name, per feed. `expected` is the gate's yardstick where the reference is not."""
+
+    engine: Engine
+    feeds: list[Values] = field(default_factory=list)
+    references: list[Values] = field(default_factory=list)
+    truths: list[Values] = field(default_factory=list)
+    expected: list[Values] = field(default_factory=list)
+    candidates: list[Values] = field(default_factory=list)
+    seconds: tuple[float, float] = (0.0, 0.0)
+    truth: str = "float64"
+    opaque: dict[str, str] = field(default_factory=dict)
+    folds: list[Figures] = field(default_factory=list)
+
+    def only(self, index: int) -> Runs:
+        """The same, of one feed."""
+        part = slice(index, index + 1)
+        return Runs(self.engine, self.feeds[part], self.references[part], self.truths[part], self.expected[part], self.candidates[part],
+                    truth=self.truth)
+
+
+class Case:
+    """Both sides, the options, and what was noticed on the way."""
+
+    def __init__(self, reference: Side, candidate: Side, options: VerifyOptions, face: Interface, tell: Progress) -> None:
+        self.reference, self.candidate, self.options, self.face, self.tell = reference, candidate, options, face, tell
+        self.notes: list[str] = list(face.notes)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.half = stores_half(reference.model)
+        self.given = user_inputs.read(face.inputs, options)
+        self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
+
+    # -- the reference
+
+    def settled(self) -> Runs:
+        """The reference's runs, in the first engine and with the first shapes that work. Raises CannotEvaluate if nothing does."""
+        self.tell("running the reference", 0.0)
+        refusal: Exception | None = None
+        for engine in self._engines():
+            try:
+                with engine.open(self.reference) as runner:
+                    runs = self._first_run(engine, runner)
+                    self._run_reference(runner, runs, self._wanted_samples(runner))
+            except REFUSALS as error:
+                if isinstance(error, CannotRun):
+                    self.notes.append(f"onnxruntime cannot run the reference ({error}); the float64 interpreter stands in for it")
+                refusal = error
+                continue
+            return runs
+        raise refusal if isinstance(refusal, CannotEvaluate) else CannotEvaluate("reference", str(refusal))
+
+    def _engines(self) -> Iterator[Engine]:
+        if drawn := random_nodes(self.reference.model):
+            self.notes.append(f"{len(drawn)} nodes draw random numbers ({drawn[0].op_type}); both models got the same seeded ones instead, "
+                              "in the float64 interpreter")
+        else:
+            yield Onnxruntime()
+        yield Simulated(self.options.seed)
+
+    def _first_run(self, engine: Engine, runner: Runner) -> Runs:
+        last: Exception | None = None
+        for shapes, note in self._shapes():
+            self.shapes = shapes
+            first = self._feed(0)
+            try:
+                values = runner.run(first)
+            except REFUSALS as error:
+                last = last or error
+                continue
+            if note:
+                self.notes.append(note)
+            return Runs(engine, [first], [values])
+        if last is None:
+            raise CannotEvaluate("inputs", "no shapes to try")
+        raise last
+
+    def _shapes(self) -> Iterator[tuple[dict[str, tuple[int, ...]], str]]:
+        """Shapes to try, with a note where dims were guessed."""
+        asked = dict(self.options.input_shapes)
+        if self.given:
+            asked = {**{one.name: asked[""] for one in self.face.inputs if "" in asked}, **{n: s for n, s in asked.items() if n}}
+            asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
+        tried: set[tuple[tuple[int, ...], ...]] = set()
+        for defaults in feeding.ATTEMPTS:
+            shapes, guessed = feeding.concrete(self.face.inputs, asked, defaults)
+            key = tuple(shapes.values())
+            if key not in tried:
+                tried.add(key)
+                yield shapes, f"free dims of the inputs were set to {defaults}; --input-shape sets them" if guessed else ""
+
+    def _feed(self, index: int) -> Values:
+        """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
+        seeded = feeding.sample(self.face.inputs, self.shapes, self.options.seed, index)
+        return {**seeded, **self.given[index]} if index < len(self.given) else seeded
+
+    def _wanted_samples(self, runner: Runner) -> int:
+        """Fewer samples where one alone takes long."""
+        if not self.face.inputs:
+            return 1
+        slow = runner.seconds > PATIENCE_S / 10
+        given = min(len(self.given), 4 if slow else MOST_USER_SAMPLES)
+        if given < len(self.given):
+            self.notes.append(f"{given} of {len(self.given)} samples of the input files were run")
+        wanted = max(self.options.samples, 0 if given else 1)
+        if slow and wanted > 1:
+            self.notes.append(f"one seeded sample instead of {wanted}: a run takes {runner.seconds:.1f} s")
+            wanted = 1
+        self.given = self.given[:given]
+        return given + wanted
+
+    def _run_reference(self, runner: Runner, runs: Runs, samples: int) -> None:
+        before = runner.seconds if len(runs.feeds) > 1 else 0.0
+        while len(runs.feeds) < samples:
+            feed = self._feed(len(runs.feeds))
+            runs.references.append(runner.run(feed))
+            runs.feeds.append(feed)
+        runs.seconds = (runs.seconds[0] + runner.seconds - before, runs.seconds[1])
+
+    # -- truth and candidate
+
+    def complete(self, runs: Runs) -> None:
+        """Truth, yardstick and candidate on the feeds that have none yet."""
+        self.tell("computing the truth", 0.2)
+        self.truth(runs)
+        self.tell("running the candidate", 0.7)
+        try:
+            with runs.engine.open(self.candidate) as runner:
+                for feed in runs.feeds[len(runs.candidates):]:
+                    runs.candidates.append(self.face.in_reference_names(runner.run(self.face.for_candidate(feed))))
+                runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
+        except REFUSALS as error:
+            raise CandidateFails(str(error)) from error
+
+    def truth(self, runs: Runs) -> None:
+        """What float64 says about the feeds that have no truth yet; the unfolded model where it cannot be had."""
+        if not runs.truths:
+            runs.truth = self._which_truth(runs)
+            self.by_steps(runs)
+        if runs.truth == "float64":
+            try:
+                self._in_float64(runs)
+            except CannotEvaluate as error:
+                if self.options.truth == "float64" or runs.engine.name != "onnxruntime":
+                    raise
+                self.notes.append(f"no float64 truth ({error}): the unfolded model in its own precision is the reference, a weaker gate")
+                runs.truth, runs.truths, runs.expected = "unfolded", [], []
+        if runs.truth == "unfolded":
+            runs.expected += self.nudged(runs, runs.feeds[len(runs.truths):])
+            runs.truths += runs.references[len(runs.truths):]
+
+    def _which_truth(self, runs: Runs) -> str:
+        if self.options.truth != "auto":
+            return self.options.truth
+        if (each := runs.seconds[0] / len(runs.feeds)) > TOO_LONG_S:
+            self.notes.append(f"no float64 truth: a run takes {each:.0f} s already; the unfolded model is the reference, a weaker gate")
+            return "unfolded"
+        return "float64"
+
+    def by_steps(self, runs: Runs) -> None:
+        """Every fold of ours on its own, on the first feed; its truth is the truth for that feed."""
+        if not folded_by_us(self.candidate.model) or (runs.truth == "unfolded" and self.options.truth == "auto"):
+            return
+        feed = runs.feeds[0]
+        try:
+            steps = judge_steps(self.reference.model, self.candidate.model, self.face, feed, self.options.seed, self.options.noise_limit)
+        except CannotEvaluate as error:
+            self.notes.append(f"the folds could not be judged one by one: {error}")
+            return
+        runs.folds = steps.figures
+        if runs.truth == "float64" and (runs.engine.name != "onnxruntime" or not steps.opaque):
+            runs.truths.append({**steps.outputs, **steps.given})
+            runs.opaque.update(steps.opaque)
+
+    def _in_float64(self, runs: Runs) -> None:
+        simulated = runs.engine.name != "onnxruntime"
+        with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
+            runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
+            runs.opaque.update(getattr(runner, "opaque", {}))
+        if self.half and not simulated:
+            with Simulated(self.options.seed, stand_ins=False).open(self.reference) as runner:
+                runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
+
+    def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
+        """The reference on inputs that are off by one rounding: how much its answer moves is what noise does to it, at least."""
+        random = np.random.default_rng(self.options.seed)
+
+        def nudge(value: np.ndarray) -> np.ndarray:
+            if not is_float(value.dtype):
+                return value
+            unit = rounding(storage_of(value, ir.DataType.from_numpy(value.dtype)))
+            return np.asarray(value.astype(np.float64) * (1 + 2 * unit * random.choice([-1.0, 1.0], value.shape))).astype(value.dtype)
+
+        with runs.engine.open(self.reference) as runner:
+            return [runner.run({name: nudge(value) for name, value in feed.items()}) for feed in feeds]
+
+    def extend(self, runs: Runs, more: int = MORE_SAMPLES) -> None:
+        """Further samples, as far as patience lasts."""
+        each = max(sum(runs.seconds) / len(runs.feeds), 1e-4) * 4
+        wanted = len(runs.feeds) + max(1, min(more, int(PATIENCE_S / each)))
+        with runs.engine.open(self.reference) as runner:
+            self._run_reference(runner, runs, wanted)
+        self.complete(runs)
+
+    # -- the gate
+
+    def figures(self, name: str, runs: Runs) -> Figures:
+        """The figures of one value over all feeds; against the unfolded model besides, where float64 and the engine disagree."""
+        expected = runs.expected or [{}] * len(runs.truths)
+        triples = [Triple(_value(t, name, "truth"), _value(r, name, "reference"), _value(c, name, "candidate"), e.get(name))
+                   for t, r, c, e in zip(runs.truths, runs.references, runs.candidates, expected, strict=True)]
+        kind, demands = self.kind(name, triples[0]), self.demands(name, runs)
+        if any(t.truth.shape != t.reference.shape for t in triples):
+            self._distrust(name, runs, "has another shape in float64 than in")
+            nudged = self.nudged(runs, runs.feeds)
+            again = [Triple(t.reference, t.reference, t.candidate, n[name]) for t, n in zip(triples, nudged, strict=True)]
+            return judge(name, again, kind, replace(demands, least=self.least))
+        found = judge(name, triples, kind, demands)
+        comparable = runs.truth == "float64" and runs.engine.name == "onnxruntime" and not self.half and kind.is_floating_point()
+        if not comparable or not found.passed or found.reference_rms <= math.sqrt(rounding(kind)):
+            return found
+        return self._explained(name, runs, triples, found)
+
+    def _explained(self, name: str, runs: Runs, triples: list[Triple], found: Figures) -> Figures:
+        """A reference far from float64: if rounding every node explains that, it is its noise; if not, float64 is not its truth here."""
+        with Simulated(self.options.seed, stand_ins=False).open(self.reference) as runner:
+            rounded = [runner.run(feed)[name] for feed in runs.feeds]
+        kind, demands = self.kind(name, triples[0]), self.demands(name, runs)
+        own = judge(name, [Triple(t.truth, t.reference, t.reference, s) for t, s in zip(triples, rounded, strict=True)], kind, demands)
+        if own.noise <= UNEXPLAINED:
+            return found
+        self._distrust(name, runs, f"is {found.reference_rms:.1g} away from float64 in")
+        again = [Triple(t.reference, t.reference, t.candidate, t.reference + (s - t.truth)) for t, s in zip(triples, rounded, strict=True)]
+        second = judge(name, again, kind, replace(demands, least=self.least))
+        return found if second.passed else second
+
+    def _distrust(self, name: str, runs: Runs, how: str) -> None:
+        self.notes.append(f"the reference's own '{name}' {how} {runs.engine.name}; it was judged against the unfolded model besides")
+
+    def kind(self, name: str, triple: Triple) -> ir.DataType:
+        """The storage type of a value: the output's own, else that of the array."""
+        known = self.face.kinds.get(name)
+        return known if known is not None else storage_of(triple.reference, None)
+
+    def demands(self, name: str, runs: Runs) -> Demands:
+        """What the options ask of one value."""
+        rtol, atol = dict(self.options.rtol), dict(self.options.atol)
+        least = self.least if runs.truth == "unfolded" else 1.0
+        return Demands(self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least)
+
+
+def _value(values: Values, name: str, who: str) -> np.ndarray:
+    if name not in values:
+        raise UsageError(f"the {who} has no value '{name}'")
+    return values[name]
+
+
+def stores_half(model: ir.Model) -> bool:
+    """Does a model hold weights of 16 bits or fewer?"""
+    kinds = {value.const_value.dtype for graph in graphs(model) if isinstance(graph, ir.Graph) for value in graph.initializers.values()
+             if value.const_value is not None}
+    return any(kind.is_floating_point() and kind.bitwidth <= 16 for kind in kinds)

@@ -1,0 +1,163 @@
+"""Every row of COMMUTES against its condition: a linear operator, the row's operator, a batch norm, and back to front.
+
+A batch norm comes in three kinds: P positive scales without shift, N scales of both signs without shift, S positive scales and a shift.
+BACK and AHEAD say which kinds pass an operator; any other must stay. Whatever happens, the numbers must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from bnfold.folding.commute import COMMUTES
+
+from .held import hold
+from .nets import Net
+
+Build = Callable[[Net, str], str]
+SHAPE = (2, 4, 4, 4)
+
+
+def op(kind: str, shape: tuple[int, ...] = SHAPE, extra: tuple[object, ...] = (), **attributes: object) -> Build:
+    """The operator over a value, with constant further inputs ("" for an absent one)."""
+
+    def build(net: Net, x: str) -> str:
+        more = [e if isinstance(e, str) else net.constant(np.asarray(e)) for e in extra]
+        return net.op(kind, [x, *more], shape, **attributes)
+
+    return build
+
+
+def with_input(kind: str, shape: tuple[int, ...]) -> Build:
+    """The operator over a value and a second graph input."""
+    return lambda net, x: net.op(kind, [x, net.input("side", shape)], SHAPE)
+
+
+def of_two(kind: str) -> Build:
+    """The operator over two values that are linear in the same map: the value and a convolution beside it."""
+
+    def build(net: Net, x: str) -> str:
+        other = net.op("Conv", [net.input("beside", SHAPE), net.constant(net.normal(4, 4, 1, 1))], SHAPE)
+        return net.op(kind, [x, other], SHAPE)
+
+    return build
+
+
+def concat(net: Net, x: str) -> str:
+    other = net.op("Conv", [net.input("beside", SHAPE), net.constant(net.normal(4, 4, 1, 1))], SHAPE)
+    y = net.op("Concat", [x, other], (2, 8, 4, 4), axis=1)
+    return net.op("Slice", [y, *(net.constant(np.array([v])) for v in (0, 4, 1))], SHAPE)
+
+
+def split(net: Net, x: str) -> str:
+    y = net.op("Split", [x, net.constant(np.array([1, 3]))], [(2, 1, 4, 4), (2, 3, 4, 4)], axis=1)
+    return net.op("Concat", [y, f"{y}_1"], SHAPE, axis=1)
+
+
+def there_and_back(first: Build, second: Build) -> Build:
+    return lambda net, x: second(net, first(net, x))
+
+
+INTS = TensorProto.INT64
+ROWS: dict[str, list[tuple[Build, str, str]]] = {
+    "Identity": [(op("Identity"), "PNS", "PNS")],
+    "Dropout": [(op("Dropout"), "PNS", "PNS")],
+    "Cast": [(op("Cast", to=TensorProto.DOUBLE), "PNS", "PNS")],
+    "CastLike": [(op("CastLike", extra=(np.zeros(1),)), "PNS", "PNS")],
+    "Transpose": [(op("Transpose", (2, 4, 4, 4), perm=[0, 1, 3, 2]), "PNS", "PNS")],
+    "Reshape": [(there_and_back(op("Reshape", (2, 2, 2, 16), ([2, 2, 2, 16],)), op("Reshape", SHAPE, ([2, 4, 4, 4],))), "PNS", "PNS")],
+    "Flatten": [(there_and_back(op("Flatten", (2, 64)), op("Reshape", SHAPE, ([2, 4, 4, 4],))), "PNS", "PNS")],
+    "Unsqueeze": [(there_and_back(op("Unsqueeze", (2, 1, 4, 4, 4), ([1],)), op("Squeeze", SHAPE, ([1],))), "PNS", "PNS")],
+    "Squeeze": [(there_and_back(op("Unsqueeze", (2, 4, 4, 4, 1), ([4],)), op("Squeeze", SHAPE, ([4],))), "PNS", "PNS")],
+    "Slice": [(op("Slice", (2, 4, 2, 4), ([0], [2], [2])), "PNS", "PNS")],
+    "Gather": [(op("Gather", SHAPE, ([3, 1, 0, 2],), axis=1), "PNS", "PNS")],
+    "Tile": [(op("Tile", (2, 4, 8, 4), ([1, 1, 2, 1],)), "PNS", "PNS")],
+    "Expand": [(op("Expand", SHAPE, ([2, 4, 4, 4],)), "PNS", "PNS")],
+    "DepthToSpace": [(there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")],
+    "SpaceToDepth": [(there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")],
+    "Relu": [(op("Relu"), "P", "P")],
+    "LeakyRelu": [(op("LeakyRelu", alpha=0.1), "P", "P")],
+    "PRelu": [(op("PRelu", extra=(np.full((4, 1, 1), 0.3),)), "P", "P")],
+    "Abs": [(op("Abs"), "P", "P")],
+    "MaxPool": [(op("MaxPool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]), "PS", "PS")],
+    "GlobalMaxPool": [(op("GlobalMaxPool", (2, 4, 1, 1)), "PS", "PS")],
+    "AveragePool": [
+        (op("AveragePool", (2, 4, 3, 3), kernel_shape=[2, 2]), "PNS", "PNS"),
+        (op("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]), "PNS", "PNS"),
+        (op("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1), "PN", "PN"),
+    ],
+    "GlobalAveragePool": [(op("GlobalAveragePool", (2, 4, 1, 1)), "PNS", "PNS")],
+    "ReduceMean": [(op("ReduceMean", (2, 4, 1, 1), axes=[2, 3]), "PNS", "PNS")],
+    "ReduceSum": [(op("ReduceSum", (2, 4, 1, 1), ([2, 3],)), "PN", "PN")],
+    "ReduceMax": [(op("ReduceMax", (2, 4, 1, 1), axes=[2, 3]), "PS", "PS")],
+    "ReduceMin": [(op("ReduceMin", (2, 4, 1, 1), axes=[2, 3]), "PS", "PS")],
+    "Resize": [
+        (op("Resize", (2, 4, 8, 8), ("", np.array([1, 1, 2, 2], np.float32)), mode="linear"), "PNS", "PNS"),
+        (op("Resize", (2, 4, 8, 8), ("", np.array([1, 1, 2, 2], np.float32)), mode="cubic"), "PNS", "PNS"),
+    ],
+    "Upsample": [],  # gone since opset 10; the row is Resize's
+    "Pad": [
+        (op("Pad", (2, 4, 5, 5), ([0, 0, 1, 1, 0, 0, 0, 0],)), "PN", "PN"),
+        (op("Pad", (2, 4, 5, 5), ([0, 0, 1, 1, 0, 0, 0, 0],), mode="edge"), "PNS", "PNS"),
+        (op("Pad", (2, 4, 5, 5), ([0, 0, 1, 1, 0, 0, 0, 0],), mode="reflect"), "PNS", "PNS"),
+    ],
+    "Concat": [(concat, "PNS", "PNS")],
+    "Split": [(split, "PNS", "PNS")],
+    "Add": [(of_two("Add"), "PNS", "")],
+    "Sub": [(of_two("Sub"), "PNS", "")],
+    "Sum": [(of_two("Sum"), "PNS", "")],
+    "Mul": [(with_input("Mul", (2, 1, 4, 4)), "PN", "PN"), (with_input("Mul", ()), "PN", "PN")],
+    "Div": [(with_input("Div", (2, 1, 4, 4)), "PN", "PN")],
+}
+LOOK_ALIKES: list[Build] = [op("Sigmoid"), op("Tanh"), op("Softplus"), op("Elu"), op("HardSwish"), op("Clip", extra=(np.array(0.0), np.array(6.0))),
+                            op("Softmax", axis=1), op("LRN", size=3), op("Exp"), op("Floor")]
+
+
+def test_every_row_has_its_condition_here() -> None:
+    assert set(ROWS) == set(COMMUTES)
+
+
+def batch_norm(net: Net, x: str, kind: str) -> str:
+    channels = net.values[x][1]
+    gamma = net.rng.uniform(0.5, 2, channels) * (np.where(np.arange(channels) % 2, -1, 1) if kind == "N" else 1)
+    beta, mean = (net.normal(channels) + 1, net.normal(channels)) if kind == "S" else (np.zeros(channels), np.zeros(channels))
+    return net.op("BatchNormalization", [x, *(net.constant(v) for v in (gamma, beta, mean, net.rng.uniform(0.5, 2, channels)))], net.values[x])
+
+
+def conv(net: Net, x: str) -> str:
+    n, c, *space = net.values[x]
+    return net.op("Conv", [x, net.constant(net.normal(4, c, *(1 for _ in space))), net.constant(net.normal(4))], (n, 4, *space))
+
+
+CASES = [pytest.param(build, back, ahead, id=f"{name}{k}") for name, rows in ROWS.items() for k, (build, back, ahead) in enumerate(rows)]
+
+
+@pytest.mark.parametrize("kind", "PNS")
+@pytest.mark.parametrize(("build", "back", "ahead"), CASES)
+def test_backward(build: Build, back: str, ahead: str, kind: str) -> None:
+    net = Net(1)
+    batch_norm(net, build(net, conv(net, net.input("x", SHAPE))), kind)
+    held = hold(net.model())
+    assert held.count("BatchNormalization") == (0 if kind in back else 1), held.plan.kept
+
+
+@pytest.mark.parametrize("kind", "PNS")
+@pytest.mark.parametrize(("build", "back", "ahead"), CASES)
+def test_forward(build: Build, back: str, ahead: str, kind: str) -> None:
+    net = Net(2)
+    conv(net, build(net, batch_norm(net, net.input("x", SHAPE), kind)))
+    held = hold(net.model())
+    assert held.count("BatchNormalization") == (0 if kind in ahead else 1), held.plan.kept
+
+
+@pytest.mark.parametrize("kind", "PNS")
+@pytest.mark.parametrize("build", LOOK_ALIKES)
+def test_what_does_not_commute_stays(build: Build, kind: str) -> None:
+    net = Net(3)
+    batch_norm(net, build(net, conv(net, net.input("x", SHAPE))), kind)
+    held = hold(net.model())
+    assert held.count("BatchNormalization") == 1
+    assert set(held.kept().values()) == {"kept.non-linear"}
