@@ -173,23 +173,10 @@ def _united(root: ir.Node, sums: list[ir.Node], branches: list[Branch], hosts: l
     """The union of the kernels, or None where they do not lie over one another exactly, or where nothing is gained."""
     host = max(hosts, key=lambda h: math.prod(h.view))
     rank = len(branches[0].taps)
-    strides = list(attribute(host.node, "strides") or [1] * rank)
-    dilations = (
-        _dilations(host, rank)
-        if any(k > 1 for k in _taps(host))
-        else next((_dilations(h, rank) for h in hosts if any(k > 1 for k in _taps(h))), [1] * rank)
-    )
-    for branch in branches:
-        if list(branch.strides) != strides:
-            return None
-        if branch.linear is not None and (branch.linear.view[0] != host.view[0] or branch.linear.outs != host.outs):
-            return None
-        if branch.linear is None and any(k > 1 and d != 1 for k, d in zip(branch.taps, dilations, strict=True)):
-            return None
-        if branch.linear is not None and any(
-            k > 1 and d != e for k, d, e in zip(branch.taps, _dilations(branch.linear, rank), dilations, strict=True)
-        ):
-            return None
+    wide = next((h for h in (host, *hosts) if any(k > 1 for k in _taps(h))), host)
+    dilations = _dilations(wide, rank)
+    if not all(_fits(branch, host, dilations) for branch in branches):
+        return None
     placed = _placed(branches, dilations)
     if placed is None:
         return None
@@ -198,6 +185,15 @@ def _united(root: ir.Node, sums: list[ir.Node], branches: list[Branch], hosts: l
     if math.prod(taps) > work or not keeps_digits(branches, host):
         return None
     return Merge(root, sums, branches, host, offsets, taps, pads)
+
+
+def _fits(branch: Branch, host: Linear, dilations: list[int]) -> bool:
+    """Does it step like the host, with the same groups, and with its taps as far apart?"""
+    rank = len(branch.taps)
+    own = _dilations(branch.linear, rank) if branch.linear is not None else [1] * rank
+    alike = branch.linear is None or (branch.linear.view[0] == host.view[0] and branch.linear.outs == host.outs)
+    apart = any(k > 1 and d != e for k, d, e in zip(branch.taps, own, dilations, strict=True))
+    return alike and not apart and list(branch.strides) == list(attribute(host.node, "strides") or [1] * rank)
 
 
 def _taps(linear: Linear) -> tuple[int, ...]:
