@@ -45,7 +45,7 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     providers = required(options.providers)
     face = interface(reference, candidate)
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
-    return replace(_verdict(case, providers), seconds=time.perf_counter() - started)
+    return replace(_verdict(case, providers), seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:

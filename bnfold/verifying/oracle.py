@@ -47,7 +47,7 @@ def against_opencv(network: Path, weights: Path | None, model: Side, options: Ve
     runs.candidates = [_run(net, feed, case.face.outputs, network) for feed in runs.feeds]
     runs.seconds = (runs.seconds[0], time.perf_counter() - before)
     figures = tuple(_figures(case, runs, name) for name in case.face.outputs)
-    return replace(_comparison(case, runs, figures), seconds=time.perf_counter() - started)
+    return replace(_comparison(case, runs, figures), seconds=time.perf_counter() - started, noise_limit=LIMIT)
 
 
 def _load(network: Path, weights: Path | None) -> Any:
