@@ -12,6 +12,7 @@ from bnfold.verifying.specimens import Recipe, pair
 
 from .sides import side, verdict
 
+
 @pytest.fixture
 def rounding_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter as engine: its sums do not round, so that pooling takes nearly all noise away but that of the weights."""
