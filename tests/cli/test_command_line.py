@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
+from bnfold import folding, pipeline, tensor
 from bnfold.cli.main import run
+from bnfold.graph import ir
+from bnfold.record import FoldOptions, Plan
 
 from ..models import CONV_BN_RELU, RELU_BN, TWO_BLOCKS, saved
 
@@ -151,6 +155,36 @@ def test_json_to_a_file_of_an_error_carries_its_fields(bnfold: Callable[..., Ran
     assert document["error"]["sentence"] in done.last
 
 
+def test_json_of_a_bug_says_so(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(pipeline, "fold_file", broken)
+    document = json.loads(bnfold("fold", saved(tmp_path), "--json", "-").out)
+    assert (document["exit_code"], document["verdict"]) == (70, "ERROR")
+    assert "ZeroDivisionError" in document["error"]["sentence"]
+
+
+def test_a_refused_fold_shows_its_figures(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under --strict nothing is taken back: exit 1, no file, the table of errors and the first difference on the screen."""
+    honest = folding.fold
+
+    def wrong(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
+        folded, plan = honest(model, options)
+        weight = next(n for n in folded.graph if n.name == "Conv_c").inputs[1]
+        assert weight is not None and weight.const_value is not None
+        weight.const_value = tensor.from_array(weight.const_value.numpy() * np.float32(1.001), weight.name)
+        return folded, plan
+
+    monkeypatch.setattr(folding, "fold", wrong)
+    done = bnfold("fold", saved(tmp_path), "--strict", "--report", tmp_path / "r.html")
+    assert done.code == 1
+    assert re.fullmatch(r"bnfold: FAIL .*not equivalent.*first value that differs is 'n'.*", done.last)
+    assert "first difference: value 'n' of node 'Conv_c'" in done.out
+    assert names(tmp_path) == {"net.onnx", "r.html"}
+    assert "First difference" in (tmp_path / "r.html").read_text()
+
+
 # Wrong usage, wrong files: one sentence and its exit code each.
 
 
@@ -167,6 +201,8 @@ def test_json_to_a_file_of_an_error_carries_its_fields(bnfold: Callable[..., Ran
     (["net.onnx", "--rtol", "y:nan"], "is no tolerance"),
     (["net.onnx", "--ep", ","], "names no execution provider"),
     (["net.onnx", "--samples", "0"], "--samples"),
+    (["net.onnx", "--json", "net.onnx"], "name of a model"),
+    (["net.onnx", "--report", "other.caffemodel"], "name of a model"),
 ])
 def test_wrong_usage(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
     saved(tmp_path)
@@ -218,8 +254,6 @@ def test_names_from_a_model_are_shown_and_never_obeyed(bnfold: Callable[..., Ran
 
 
 def test_an_internal_error_asks_for_a_report(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnfold import pipeline
-
     def broken(_: object) -> None:
         raise ZeroDivisionError("by nought")
 
