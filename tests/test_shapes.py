@@ -24,7 +24,7 @@ CASES = [
     ("t = Concat <axis = 0> (lead, minus)\n y = Reshape (x, t)", ("N", 6, "?")),
     ("s = Shape <start = 2> (x)\n y = Expand (two, s)", ("H", 5)),
     ("s = Shape (x)\n y = ConstantOfShape (s)", ("N", 6, "H", 5)),
-    ("s = NonZero (x)\n r = Shape (s)\n t = Concat <axis = 0> (r, minus)\n y = Reshape (x, t)", ("?", "?", "?")),
+    ("s = NonZero (x)\n r = Shape (s)\n t = Concat <axis = 0> (r, minus)\n y = Reshape (x, t)", (4, "?", "?")),
     ("y = Einsum <equation = \"nchw->nwc\"> (x)", ("N", 5, 6)),
 ]
 

@@ -78,7 +78,8 @@ def _merge_of(root: ir.Node, eyes: Eyes) -> Merge | None:
 
 def _leaves(root: ir.Node) -> tuple[list[ir.Node], list[tuple[ir.Value, float]]]:
     """The sums under a root and what they add up, left to right, each with its sign."""
-    sums, leaves, waiting = [root], [], list(reversed(_signed(root, 1.0)))
+    sums, waiting = [root], list(reversed(_signed(root, 1.0)))
+    leaves: list[tuple[ir.Value, float]] = []
     while waiting and len(leaves) <= _LARGEST_SUM:
         value, sign = waiting.pop()
         producer = value.producer()
@@ -126,11 +127,8 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
         if is_op(node, "AveragePool"):
             nodes.append(node)
             return _average(node, x, nodes, map_, host, eyes)
-        try:
-            reading = eyes.reading(node)
-        except Refused:
-            return None
-        if reading is None or any(axis != 1 for axis in reading.map.varies()):
+        reading = _per_channel(node, eyes)
+        if reading is None:
             return None
         map_ = map_ @ reading.map
         nodes.append(node)
@@ -139,6 +137,15 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
         value = before
     ones, noughts = (1,) * (rank - 2), (0,) * (rank - 2)
     return _alike(nodes, x, Branch(nodes, ones, ones, noughts, noughts, None, map_), host, eyes)
+
+
+def _per_channel(node: ir.Node, eyes: Eyes) -> Reading | None:
+    """The reading of an affine node that varies along channels alone."""
+    try:
+        reading = eyes.reading(node)
+    except Refused:
+        return None
+    return reading if reading is not None and all(axis == 1 for axis in reading.map.varies()) else None
 
 
 def _average(node: ir.Node, x: ir.Value, nodes: list[ir.Node], map_: Affine, host: Linear, eyes: Eyes) -> Branch | None:
@@ -166,23 +173,10 @@ def _united(root: ir.Node, sums: list[ir.Node], branches: list[Branch], hosts: l
     """The union of the kernels, or None where they do not lie over one another exactly, or where nothing is gained."""
     host = max(hosts, key=lambda h: math.prod(h.view))
     rank = len(branches[0].taps)
-    strides = list(attribute(host.node, "strides") or [1] * rank)
-    dilations = (
-        _dilations(host, rank)
-        if any(k > 1 for k in _taps(host))
-        else next((_dilations(h, rank) for h in hosts if any(k > 1 for k in _taps(h))), [1] * rank)
-    )
-    for branch in branches:
-        if list(branch.strides) != strides:
-            return None
-        if branch.linear is not None and (branch.linear.view[0] != host.view[0] or branch.linear.outs != host.outs):
-            return None
-        if branch.linear is None and any(k > 1 and d != 1 for k, d in zip(branch.taps, dilations, strict=True)):
-            return None
-        if branch.linear is not None and any(
-            k > 1 and d != e for k, d, e in zip(branch.taps, _dilations(branch.linear, rank), dilations, strict=True)
-        ):
-            return None
+    wide = next((h for h in (host, *hosts) if any(k > 1 for k in _taps(h))), host)
+    dilations = _dilations(wide, rank)
+    if not all(_fits(branch, host, dilations) for branch in branches):
+        return None
     placed = _placed(branches, dilations)
     if placed is None:
         return None
@@ -191,6 +185,15 @@ def _united(root: ir.Node, sums: list[ir.Node], branches: list[Branch], hosts: l
     if math.prod(taps) > work or not keeps_digits(branches, host):
         return None
     return Merge(root, sums, branches, host, offsets, taps, pads)
+
+
+def _fits(branch: Branch, host: Linear, dilations: list[int]) -> bool:
+    """Does it step like the host, with the same groups, and with its taps as far apart?"""
+    rank = len(branch.taps)
+    own = _dilations(branch.linear, rank) if branch.linear is not None else [1] * rank
+    alike = branch.linear is None or (branch.linear.view[0] == host.view[0] and branch.linear.outs == host.outs)
+    apart = any(k > 1 and d != e for k, d, e in zip(branch.taps, own, dilations, strict=True))
+    return alike and not apart and list(branch.strides) == list(attribute(host.node, "strides") or [1] * rank)
 
 
 def _taps(linear: Linear) -> tuple[int, ...]:

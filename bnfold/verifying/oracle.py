@@ -27,7 +27,8 @@ from .interpreter import CannotEvaluate
 LIMIT = 64.0
 
 
-def against_opencv(network: Path, weights: Path | None, model: Side, options: VerifyOptions, progress: Progress | None = None) -> Comparison:
+def against_opencv(network: Path, weights: Path | None, model: Side, options: VerifyOptions,
+                   progress: Progress | None = None) -> Comparison:
     """Does the converted model compute what OpenCV computes from the source files?
 
     `network` is a .prototxt or .cfg, `weights` its .caffemodel or .weights. Raises UsageError where OpenCV is not there or too new,
@@ -57,9 +58,10 @@ def _load(network: Path, weights: Path | None) -> Any:
     if int(cv2.__version__.split(".")[0]) >= 5:
         raise UsageError(f"OpenCV {cv2.__version__} reads no Caffe and darknet files any more", expected="OpenCV 4",
                          way_out="pip install 'opencv-python-headless<5'")
-    reader = {".prototxt": cv2.dnn.readNetFromCaffe, ".cfg": cv2.dnn.readNetFromDarknet}.get(network.suffix.lower())
+    readers: dict[str, Any] = {".prototxt": cv2.dnn.readNetFromCaffe, ".cfg": cv2.dnn.readNetFromDarknet}
+    reader = readers.get(network.suffix.lower())
     if reader is None or weights is None:
-        raise UsageError(f"OpenCV is no oracle for '{network.name}'", expected="a .prototxt with its .caffemodel or a .cfg with its .weights",
+        raise UsageError(f"OpenCV is no oracle for '{network.name}'", expected="a .prototxt and a .caffemodel, or a .cfg and .weights",
                          way_out="for ONNX sources onnxruntime is the oracle: bnfold verify REFERENCE CANDIDATE")
     try:
         net = reader(str(network), str(weights))

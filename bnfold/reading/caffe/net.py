@@ -25,10 +25,11 @@ from .prototxt import Entry, Text, parse
 from .registry import bind
 from .schema import Node, typed
 from .upgrade import upgraded
-from .wiring import Version, Wired, aliased, drop_training, kept, needed, outputs, wire
+from .wiring import Version, Wired, aliased, drop_training, drop_unknown, kept, needed, outputs, wire
 
 OPSETS = range(13, 24)
 DIALECTS = ("auto", "bvlc", "nvcaffe", "intel", "segnet", "pspnet")
+BEHIND_CUT = "lies behind a cut"
 SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
 
 
@@ -66,6 +67,7 @@ class _Reader:
         nodes = [layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)]
         self.layers = wire(nodes)
         drop_training(self.layers, [name for name, _ in self.options.input_shapes])
+        drop_unknown(self.layers)
         self.results = self._cut(outputs(self.layers))
         self.wanted = needed(self.results)
         self._check_needed()
@@ -108,7 +110,7 @@ class _Reader:
         for layer in self.layers:
             if any(bottom in cut or bottom in behind for bottom in layer.bottoms):
                 behind.update(top for top in layer.tops if top.producer is layer)
-                layer.drop = layer.drop or "lies behind a cut"
+                layer.drop = layer.drop or BEHIND_CUT
         kept_ = [version for version in found if version not in behind and not (cut and version.producer.kind is None)]
         return sorted({*kept_, *cut}, key=lambda version: version.blob)
 
@@ -275,12 +277,14 @@ class _Reader:
 
     def _report(self) -> None:
         for layer in self.layers:
-            if layer.drop and layer.drop != "lies behind a cut":
-                self._note(layer, "caffe.training-layer", f"dropped: {layer.drop}")
             if layer.type == "Dropout" and (layer.node.get("phase") or self.options.phase) == "TRAIN":
                 self._note(layer, "caffe.dropout", "drops nothing: random choices are not expressed, whatever the phase", "warning")
-            if layer.kind is None and layer not in self.wanted:
-                self._note(layer, "caffe.unknown-layer", "dropped: its type is not known, and nothing needs its result", "warning")
+            if layer.drop == BEHIND_CUT:
+                continue
+            if layer.drop and layer.kind is None:
+                self._note(layer, "caffe.unknown-layer", f"dropped: {layer.drop}", "warning")
+            elif layer.drop:
+                self._note(layer, "caffe.training-layer", f"dropped: {layer.drop}")
             elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:
                 self._note(layer, "caffe.unused-input", "dropped: nothing that is left reads it")
         if self.weights.unmatched:

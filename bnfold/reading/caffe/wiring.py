@@ -229,6 +229,14 @@ LABELLED = (
 )
 
 
+def drop_unknown(layers: Sequence[Wired]) -> None:
+    """Mark layers of unknown type whose results only dropped layers read."""
+    for layer in reversed(layers):
+        idle = all(top.readers and all(reader.drop for reader in top.readers) for top in layer.tops)
+        if layer.kind is None and idle and not layer.drop:
+            layer.drop = "its type is not known, and nothing needs its result"
+
+
 def outputs(layers: Sequence[Wired]) -> list[Version]:
     """What the network computes, in alphabetical order: values that no remaining layer reads."""
     found = []
@@ -237,7 +245,7 @@ def outputs(layers: Sequence[Wired]) -> list[Version]:
             continue
         for top in layer.tops:
             live = [reader for reader in top.readers if not reader.drop]
-            orphan = bool(top.readers) and (layer.kind is None or layer.kind.role == "source")  # a label, or made for training alone
+            orphan = bool(top.readers) and layer.kind is not None and layer.kind.role == "source"  # a label
             if top.producer is layer and not live and not top.absent and not orphan:
                 found.append(top)
     return sorted(found, key=lambda version: version.blob)

@@ -24,7 +24,8 @@ def convolve(x, w, stride, pad, dilation, group=1):
             at = tuple(i * s + t * d for i, s, t, d in zip(place, stride, tap, dilation, strict=True))
             for g in range(group):
                 y[(slice(None), slice(g * rows, (g + 1) * rows), *place)] += (
-                    x[(slice(None), slice(g * columns, (g + 1) * columns), *at)] @ w[(slice(g * rows, (g + 1) * rows), slice(None), *tap)].T)
+                    x[(slice(None), slice(g * columns, (g + 1) * columns), *at)] @ w[(slice(g * rows, (g + 1) * rows), slice(None), *tap)].T
+                )
     return y
 
 
@@ -39,7 +40,9 @@ def deconvolve(x, w, stride, pad, dilation, group=1):
             at = tuple(i * s + t * d for i, s, t, d in zip(place, stride, tap, dilation, strict=True))
             for g in range(group):
                 y[(slice(None), slice(g * columns, (g + 1) * columns), *at)] += (
-                    x[(slice(None), slice(g * rows, (g + 1) * rows), *place)].astype(np.float64) @ w[(slice(g * rows, (g + 1) * rows), slice(None), *tap)])
+                    x[(slice(None), slice(g * rows, (g + 1) * rows), *place)].astype(np.float64)
+                    @ w[(slice(g * rows, (g + 1) * rows), slice(None), *tap)]
+                )
     return y[(slice(None), slice(None), *(slice(p, f - p) for p, f in zip(pad, full, strict=True)))]
 
 
@@ -103,10 +106,15 @@ def test_several_bottoms_share_the_weights(tmp_path):
     same(got["q"], convolve(b, w, (1, 1), (0, 0), (1, 1)))
 
 
-@pytest.mark.parametrize(("type_", "params"), [
-    ("DepthwiseConvolution", "num_output: 4 group: 4"), ("ConvolutionDepthwise", "num_output: 4"), ("ConvolutionDepthwise", "num_output: 99 group: 3"),
-    ("DepthwiseConv", "num_output: 4"),
-])
+@pytest.mark.parametrize(
+    ("type_", "params"),
+    [
+        ("DepthwiseConvolution", "num_output: 4 group: 4"),
+        ("ConvolutionDepthwise", "num_output: 4"),
+        ("ConvolutionDepthwise", "num_output: 99 group: 3"),
+        ("DepthwiseConv", "num_output: 4"),
+    ],
+)
 def test_depthwise(tmp_path, type_, params):
     x, w, b = normal(1, 4, 6, 6), normal(4, 1, 3, 3), normal(4)
     got = net(tmp_path, x, f"{params} kernel_size: 3 pad: 1", [w, b], type_).run(x=x)["y"]
@@ -120,9 +128,11 @@ def test_a_depthwise_convolution_without_its_group_is_a_full_one(tmp_path):
 
 def test_im2col(tmp_path):
     x = normal(1, 2, 4, 5)
-    got = Net(tmp_path, input_layer("x", *x.shape) + layer("Im2col", "x", params="convolution_param { kernel_size: 2 stride: 2 pad: 1 }")).run(x=x)["y"]
+    got = Net(
+        tmp_path, input_layer("x", *x.shape) + layer("Im2col", "x", params="convolution_param { kernel_size: 2 stride: 2 pad: 1 }")
+    ).run(x=x)["y"]
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    want = np.stack([padded[:, c, i:i + 5:2, j:j + 6:2] for c in range(2) for i in range(2) for j in range(2)], 1)
+    want = np.stack([padded[:, c, i : i + 5 : 2, j : j + 6 : 2] for c in range(2) for i in range(2) for j in range(2)], 1)
     assert np.array_equal(got, want)
 
 

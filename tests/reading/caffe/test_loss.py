@@ -26,13 +26,21 @@ def picked(p, label):
     return np.take_along_axis(p, label.astype(int)[:, None], 1)[:, 0]
 
 
-@pytest.mark.parametrize(("params", "ignored", "by"), [
-    ("", None, 12), ("loss_param { normalization: FULL }", None, 12), ("loss_param { normalization: BATCH_SIZE }", None, 3),
-    ("loss_param { normalization: NONE }", None, 1), ("loss_param { normalize: false }", None, 3), ("loss_param { ignore_label: 2 }", 2, 8),
-    ("loss_param { ignore_label: 2 normalization: FULL }", 2, 12), ("loss_param { ignore_label: 2 normalize: true }", 2, 8),
-])
+@pytest.mark.parametrize(
+    ("params", "ignored", "by"),
+    [
+        ("", None, 12),
+        ("loss_param { normalization: FULL }", None, 12),
+        ("loss_param { normalization: BATCH_SIZE }", None, 3),
+        ("loss_param { normalization: NONE }", None, 1),
+        ("loss_param { normalize: false }", None, 3),
+        ("loss_param { ignore_label: 2 }", 2, 8),
+        ("loss_param { ignore_label: 2 normalization: FULL }", 2, 12),
+        ("loss_param { ignore_label: 2 normalize: true }", 2, 8),
+    ],
+)
 def test_softmax_with_loss(tmp_path, params, ignored, by):
-    counts = LABEL != (-1 if ignored is None else ignored)
+    counts = (-1 if ignored is None else ignored) != LABEL
     want = -(np.log(picked(softmax(X), LABEL)) * counts).sum() / by
     same(loss(tmp_path, "SoftmaxWithLoss", params), want)
 
@@ -65,7 +73,10 @@ def test_euclidean_multinomial_hinge(tmp_path):
 def test_contrastive(tmp_path, legacy):
     a, b, similar = normal(5, 3), normal(5, 3, seed=1), np.float32([0, 1, 0, 1, 0])
     text = input_layer("a", 5, 3) + input_layer("b", 5, 3) + input_layer("s", 5)
-    net = Net(tmp_path, text + layer("ContrastiveLoss", "abs", params=f"contrastive_loss_param {{ margin: 2 legacy_version: {str(legacy).lower()} }}"))
+    net = Net(
+        tmp_path,
+        text + layer("ContrastiveLoss", "abs", params=f"contrastive_loss_param {{ margin: 2 legacy_version: {str(legacy).lower()} }}"),
+    )
     distance = ((a - b).astype(np.float64) ** 2).sum(1)
     other = np.maximum(2 - distance, 0) if legacy else np.maximum(2 - np.sqrt(distance), 0) ** 2
     same(net.run(a=a, b=b, s=similar)["y"], np.where(similar > 0, distance, other).sum() / 10)
@@ -79,12 +90,14 @@ def test_infogain(tmp_path):
         loss(tmp_path, "InfogainLoss", 'infogain_loss_param { source: "h.binaryproto" }', x, label)
 
 
-@pytest.mark.parametrize(("params", "k", "ignored"), [("", 1, None), ("accuracy_param { top_k: 2 }", 2, None), ("accuracy_param { ignore_label: 2 }", 1, 2)])
+@pytest.mark.parametrize(
+    ("params", "k", "ignored"), [("", 1, None), ("accuracy_param { top_k: 2 }", 2, None), ("accuracy_param { ignore_label: 2 }", 1, 2)]
+)
 def test_accuracy_counts_equal_scores_against_the_label(tmp_path, params, k, ignored):
     x = np.round(X)
     own = picked(x, LABEL)
     right = (x >= own[:, None]).sum(1) <= k
-    counts = LABEL != (-1 if ignored is None else ignored)
+    counts = (-1 if ignored is None else ignored) != LABEL
     same(loss(tmp_path, "Accuracy", params, x), right[counts].mean())
 
 
@@ -111,16 +124,23 @@ def test_without_a_label_the_network_ends_before_the_loss(tmp_path):
 
 
 def test_a_label_that_is_asked_for_by_shape_is_an_input(tmp_path):
-    net = Net(tmp_path, DATA.split("\n", 3)[0] + DATA.split("\n")[1] + DATA.split("\n")[3], {"c": [normal(3, 192), normal(3)]}, input_shapes=(("t", (5,)),))
+    net = Net(
+        tmp_path,
+        DATA.split("\n", 3)[0] + DATA.split("\n")[1] + DATA.split("\n")[3],
+        {"c": [normal(3, 192), normal(3)]},
+        input_shapes=(("t", (5,)),),
+    )
     assert net.inputs == ["x", "t"]
     assert net.outputs == ["a"]
 
 
 def test_gray_images_and_sizes_from_elsewhere(tmp_path):
-    for params, shape in (("transform_param { crop_size: 6 force_gray: true }", (1, 1, 6, 6)),
-                          ("transform_param { crop_size: 6 mean_value: 7 }", (1, 1, 6, 6)),
-                          ("transform_param { resize_param { height: 4 width: 5 } } data_param { batch_size: 2 }", (2, 3, 4, 5)),
-                          ("image_data_param { new_height: 7 new_width: 8 batch_size: 3 }", (3, 3, 7, 8)),
-                          ("data_param { crop_size: 9 batch_size: 3 }", (3, 3, 9, 9))):
+    for params, shape in (
+        ("transform_param { crop_size: 6 force_gray: true }", (1, 1, 6, 6)),
+        ("transform_param { crop_size: 6 mean_value: 7 }", (1, 1, 6, 6)),
+        ("transform_param { resize_param { height: 4 width: 5 } } data_param { batch_size: 2 }", (2, 3, 4, 5)),
+        ("image_data_param { new_height: 7 new_width: 8 batch_size: 3 }", (3, 3, 7, 8)),
+        ("data_param { crop_size: 9 batch_size: 3 }", (3, 3, 9, 9)),
+    ):
         net = Net(tmp_path, f'layer {{ name: "d" type: "ImageData" top: "x" {params} }}' + layer("ReLU", "x"))
         assert tuple(net.model.graph.inputs[0].shape) == shape

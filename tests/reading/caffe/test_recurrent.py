@@ -50,7 +50,9 @@ def test_lstm(tmp_path, static, expose):
 
 def test_rnn(tmp_path):
     wx, bh, wh, wo, bo = normal(H, I), normal(H), normal(H, H), normal(H, H, seed=2), normal(H, seed=3)
-    text = input_layer("x", T, N, I) + input_layer("cont", T, N) + layer("RNN", ["x", "cont"], params=f"recurrent_param {{ num_output: {H} }}")
+    text = (
+        input_layer("x", T, N, I) + input_layer("cont", T, N) + layer("RNN", ["x", "cont"], params=f"recurrent_param {{ num_output: {H} }}")
+    )
     h, out = np.zeros((N, H)), []
     for t in range(T):
         h = np.tanh((CONT[t][:, None] * h) @ wh.T + X[t] @ wx.T + bh)
@@ -58,11 +60,17 @@ def test_rnn(tmp_path):
     same(Net(tmp_path, text, {"l": [wx, bh, wh, wo, bo]}).run(x=X, cont=CONT)["y"], np.stack(out))
 
 
-@pytest.mark.parametrize(("shapes", "words"), [
-    ([(T, N, I)], "1 bottoms"), ([(T, N, I), (T, N + 1)], "cont of shape (5, 4)"), ([(T, N), (T, N)], "2 bottoms"), ([(T, N, I), (T, N), (9, S)], "a static input of shape (9, 6)"),
-])
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ([(T, N, I)], "1 bottoms"),
+        ([(T, N, I), (T, N + 1)], "cont of shape (5, 4)"),
+        ([(T, N), (T, N)], "2 bottoms"),
+        ([(T, N, I), (T, N), (9, S)], "a static input of shape (9, 6)"),
+    ],
+)
 def test_bottoms_that_do_not_fit(tmp_path, shapes, words):
-    names = "abcd"[:len(shapes)]
+    names = "abcd"[: len(shapes)]
     text = "".join(input_layer(name, *shape) for name, shape in zip(names, shapes, strict=True))
     with pytest.raises(Malformed) as caught:
         Net(tmp_path, text + layer("LSTM", names, params="recurrent_param { num_output: 2 }"), random_weights=1)
