@@ -12,10 +12,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Timer
 from typing import Any, TextIO
 
-from ..errors import one_line
+from ..errors import WriteError, one_line
 
 WIDTH = 80
 PATIENCE = 0.7  # seconds without a sign of life
@@ -81,9 +82,12 @@ def say(line: str) -> None:
 
 
 def tolerant() -> None:
-    """Print what the terminal's encoding does not know as an escape, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has closed nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -92,8 +96,10 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must go somewhere at exit
+        if not isinstance(error, BrokenPipeError):
+            raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where="standard output") from error
 
 
 def _console(stream: TextIO) -> Any:

@@ -306,6 +306,32 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines()[-1].startswith("bnfold: PASS")
 
 
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(f"{sys.executable} -m bnfold {line}", shell=True, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+
+
+def test_closed_streams_are_no_error(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    done = shell(f"fold {path} >&-")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].startswith("bnfold: PASS")
+    assert shell(f"fold {path} 2>&-").returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_standard_output_is_said(tmp_path: Path) -> None:
+    done = shell(f"inspect {saved(tmp_path)} > /dev/full")
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == ["bnfold: ERROR code=3 standard output: cannot be written (no space left on device)"]
+
+
+def test_no_command_shows_the_commands() -> None:
+    done = process()
+    assert done.returncode == 2
+    assert "selftest" in done.stderr
+    assert done.stderr.splitlines()[-1] == "bnfold: ERROR code=2 no command is given"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: int, code: int) -> None:
     """Interrupted while it holds a finished temporary file: verification is replaced by a long sleep."""
