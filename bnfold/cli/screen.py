@@ -34,11 +34,11 @@ class Screen:
     def show(self, *renderables: Any) -> None:
         """Results, on stdout."""
         if self.shows_results:
-            console = _console(sys.stdout)
-            with console.capture() as captured:
-                for renderable in renderables:
-                    console.print(renderable)
-            write(captured.get())
+            sheet = _Sheet(sys.stdout)
+            console = _console(sheet)
+            for renderable in renderables:
+                console.print(renderable)
+            write(sheet.getvalue())
 
     def warn(self, text: str) -> None:
         """Something the user should know, on stderr."""
@@ -76,6 +76,21 @@ class Screen:
             self._status = None
 
 
+class _Sheet(io.StringIO):
+    """Text in memory that rich takes for the stream it will go to; so that writing, and what can go wrong with it, is ours."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 def say(line: str) -> None:
     """One line on stderr."""
     print(line, file=sys.stderr, flush=True)
@@ -86,7 +101,7 @@ def tolerant() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
