@@ -84,7 +84,7 @@ class _Sheet(io.StringIO):
         self._stream = stream
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]  # read by rich, written by nobody
         return self._stream.encoding
 
     def isatty(self) -> bool:
