@@ -121,6 +121,13 @@ def bind(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> d
     return arguments
 
 
+def unread(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> list[Entry]:
+    """The entries of messages without a schema that a function does not take."""
+    names = {option.name.rstrip("_") for option in keywords(function)}
+    loose = [entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)]
+    return [entry for entry in loose if entry.name not in names]
+
+
 def _loose(node: Node, name: str) -> list[Entry]:
     """The entries of a message that the schema does not know."""
     found: list[Entry] = []

@@ -235,7 +235,7 @@ def infogain_loss(
     gains: Value | None = None,
     *,
     axis: int = 1,
-    source: str = "",
+    source: str | None = None,
     ignore_label: int | None = None,
     label_smoothing: float = 0.0,
     class_weighting: tuple[float, ...] = (),
