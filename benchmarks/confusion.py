@@ -1,6 +1,6 @@
 """The confusion table: which gate accepts right folds and refuses wrong ones?
 
-    python benchmarks/confusion.py [--right 500] [--wrong 3] [--dtype float32] [--json FILE]
+    python -m benchmarks.confusion [--right 500] [--wrong 3] [--dtype float32] [--json FILE]
 
 Random nets of 1 to 150 blocks (bnfold/verifying/specimens.py) are folded rightly, or with one planted fault. Our gate stands beside the
 fixed tolerances of other tools, which compare two onnxruntime runs on one uniform sample with numpy's allclose:
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bnfold.comparison import Comparison, Side, VerifyOptions
 from bnfold.graph import ir
@@ -65,7 +62,7 @@ def right(count: int, dtype: str) -> Iterator[Recipe]:
 def wrong(count: int, dtype: str) -> Iterator[Recipe]:
     for depth in WRONG_DEPTHS:
         for seed in range(count):
-            yield Recipe(20_000 + 100 * depth + seed, depth, 2, stats=("healthy", "negative scales", "dead channels")[seed % 3], dtype=dtype)
+            yield Recipe(20_000 + 100 * depth + seed, depth, stats=("healthy", "negative scales", "dead channels")[seed % 3], dtype=dtype)
 
 
 def judged(row: Row, recipe: Recipe, fault: str | None) -> None:
@@ -83,7 +80,8 @@ def judged(row: Row, recipe: Recipe, fault: str | None) -> None:
     for name, (rtol, atol) in TOLERANCES.items():
         row.accepted[name] += bool(np.allclose(b, a, rtol=rtol, atol=atol))
     if bool(found) != (fault is None):
-        row.strays.append(f"{recipe.stats}, depth {recipe.depth}, seed {recipe.seed}: {found.reason or 'accepted'}{same(made, recipe, found)}")
+        why = (found.reason or "accepted") + same(made, recipe, found)
+        row.strays.append(f"{recipe.stats}, depth {recipe.depth}, seed {recipe.seed}: {why}")
 
 
 def uniform(made: list[ir.Model], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

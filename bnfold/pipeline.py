@@ -201,7 +201,7 @@ class _Work:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
         self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
         model, made = self._folded(withdrawn)
-        unchanged = not made.folded and not made.merged
+        unchanged = not made.changes
         if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
             model = self.loaded.model
         written = self._write(model)
@@ -227,6 +227,8 @@ class _Work:
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
+        for name in made.merged:
+            self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:
             self._taken_back[done.node] = Kept(done.node, done.op, done.source, WITHDRAWN, "")
         back = tuple(replace(self._taken_back[name], reason=why) for name, why in withdrawn if name in self._taken_back)

@@ -70,6 +70,9 @@ READ = (
 )
 FOLD = (
     _row("--keep", multiple=True, metavar="PATTERN", help="Node names not to touch (repeatable, with * and ?)."),
+    _switch("--duplicate-producers", help="Fold a node although its producer has other readers: the producer is computed twice."),
+    _switch("--no-merge-branches", help="Leave parallel linear branches apart, though merging them folds more."),
+    _switch("--simplify-leftovers", help="Bring what stays to its cheapest exact form: affine nodes in a row become one."),
 )
 WRITE = (
     _switch("--external-data", help="Weights go to one file beside the model (always so above 2 GB)."),
@@ -144,7 +147,13 @@ def read_options(values: Mapping[str, Any]) -> ReadOptions:
 
 def fold_options(values: Mapping[str, Any]) -> FoldOptions:
     """What folding needs of a command's values."""
-    return FoldOptions(keep=tuple(values.get("keep", ())), freeze_initializers=bool(values.get("freeze_initializers")))
+    return FoldOptions(
+        keep=tuple(values.get("keep", ())),
+        freeze_initializers=bool(values.get("freeze_initializers")),
+        duplicate_producers=bool(values.get("duplicate_producers")),
+        merge_branches=not values.get("no_merge_branches"),
+        simplify_leftovers=bool(values.get("simplify_leftovers")),
+    )
 
 
 def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:

@@ -100,5 +100,6 @@ def _console(stream: TextIO) -> Any:
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH
-    plain = {"force_terminal": False} if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else {}
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False, **plain)
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False,
+                   force_terminal=False if plain else None)

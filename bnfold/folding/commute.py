@@ -20,6 +20,8 @@ from .commute_many import (
     anything,
     concat_back,
     concat_forward,
+    matmul_back,
+    matmul_forward,
     product_back,
     product_forward,
     reducing,
@@ -29,7 +31,7 @@ from .commute_many import (
     sum_forward,
 )
 from .passing import Commute, Maps, Site, data_map, no_negative, no_shift, only_data, uniform_over
-from .rearrange import mover
+from .rearrange import mover, read_in_parts
 from .reasons import Refused
 
 
@@ -56,6 +58,8 @@ def _moved_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     moved = mover(node, site.shapes)
     assert moved is not None
     map_ = data_map(outs, node)
+    if map_.rank == 0 and read_in_parts(node):
+        map_ = map_.lifted(site.shapes.rank(node.outputs[0]) or 0)
     return only_data(node, map_ if map_.rank == 0 else moved.pull(map_))
 
 
@@ -206,6 +210,7 @@ COMMUTES: dict[str, Commute] = {
     "ReduceSum": reducing(no_shift),
     **dict.fromkeys(["ReduceMax", "ReduceMin"], reducing(no_negative)),
     "Pad": Commute(_pad_back, _pad_forward),
+    "MatMul": Commute(matmul_back, matmul_forward),
     "Concat": Commute(concat_back, concat_forward),
     "Split": Commute(split_back, split_forward),
 }

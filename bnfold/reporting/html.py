@@ -57,12 +57,14 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
     plan = document.get("plan") or {}
     verdicts = [{**row, "verdict": verdict} for verdict in ("withdrawn", "kept", "folded") for row in plan.get(verdict, ())]
     report = document.get("verification") or {}
-    limit = report.get("noise_limit") or NOISE_LIMIT
+    limit = report.get("noise_limit", NOISE_LIMIT)
     made_by = {value: maker for maker, _, value in (document.get("detail") or {"before": {"edges": ()}})["before"]["edges"]}
     providers = [{**p, "outputs": sorted(p["outputs"], key=lambda f: made_by.get(f["value"], 0))} for p in report.get("providers", ())]
     charts = [(p, chart.errors(p["outputs"], limit)) for p in providers]
+    worst = max((f["noise"] for f in report.get("folds", ()) if f["noise"] is not None), default=None)
     totals = [{"op": what, **document[key]} for key, what in (("nodes", "all nodes"), ("parameters", "parameters")) if key in document]
-    return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "operators": [*document.get("operators", ()), *totals]}
+    return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "worst_fold": worst,
+            "operators": [*document.get("operators", ()), *totals]}
 
 
 def _part(name: str) -> str:

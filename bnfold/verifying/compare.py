@@ -45,7 +45,7 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     providers = required(options.providers)
     face = interface(reference, candidate)
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
-    return replace(_verdict(case, providers), seconds=time.perf_counter() - started)
+    return replace(_verdict(case, providers), seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
@@ -89,11 +89,11 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
 
 
 def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:
-    """Did a value with few elements fail by little? Then its noise is a guess, and more samples decide."""
-    if not case.face.inputs:
+    """Is the noise of a value with few elements near the limit, on either side? Then it is a guess, and more samples decide."""
+    if not case.face.inputs or not all(f.passed for f in runs.folds):
         return False
-    near = 64 * case.options.noise_limit
-    return any(not f.passed and f.noise < near and len(runs.feeds) * math.prod(f.shape) < FEW for f in figures)
+    limit = case.options.noise_limit
+    return any(limit / 2 < f.noise < limit * 64 and len(runs.feeds) * math.prod(f.shape) < FEW for f in figures)
 
 
 def _result(runs: Runs, figures: list[Figures]) -> ProviderResult:

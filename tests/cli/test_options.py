@@ -13,7 +13,7 @@ from bnfold.cli import options
 from bnfold.cli.main import COMMANDS
 from bnfold.comparison import VerifyOptions
 from bnfold.errors import UsageError
-from bnfold.record import ReadOptions
+from bnfold.record import FoldOptions, ReadOptions
 
 GIVEN: dict[str, Any] = {
     "input_shapes": ("data:1,3,8,8",), "strict": True, "opset": 18, "freeze_initializers": True, "dialect": "nvcaffe", "random_weights": 5,
@@ -38,6 +38,14 @@ def test_every_field_of_verification_is_reached_by_an_option() -> None:
     assert verify.rtol == (("y", 1e-3),)
     assert verify.atol == (("", 1e-4),)
     assert verify.mean == (1.0, 2.0, 3.0)
+
+
+def test_every_field_of_folding_is_reached_by_an_option() -> None:
+    wanted = options.fold_options({"keep": ("a*",), "freeze_initializers": True, "duplicate_producers": True, "no_merge_branches": True,
+                                   "simplify_leftovers": True})
+    fields = FoldOptions.__dataclass_fields__
+    assert {name for name in fields if getattr(wanted, name) == fields[name].default} == {"withdrawn"}
+    assert options.fold_options({}) == FoldOptions()
 
 
 def test_nothing_given_is_the_default() -> None:

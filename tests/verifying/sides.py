@@ -15,16 +15,14 @@ from bnfold.verifying import compare, specimens
 
 
 def proto(text: str, **weights: np.ndarray) -> onnx.ModelProto:
-    """A model from text, with initializers by name (given, or seeded where the text declares them without values)."""
+    """A model from text. What the text declares without values becomes an initializer: given by name, or seeded (v...: positive)."""
     model: onnx.ModelProto = parser.parse_model(text)
     random = np.random.default_rng(0)
-    for tensor in model.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
-        elif not tensor.raw_data and not tensor.float_data:
-            values = random.standard_normal(tuple(tensor.dims))
-            values = np.abs(values) + 0.5 if tensor.name.startswith("v") else values
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+    for value in list(model.graph.value_info):
+        values = random.standard_normal([d.dim_value for d in value.type.tensor_type.shape.dim])
+        values = np.abs(values) + 0.5 if value.name.startswith("v") else values
+        model.graph.initializer.append(numpy_helper.from_array(weights.get(value.name, values.astype(np.float32)), value.name))
+        model.graph.value_info.remove(value)
     return model
 
 

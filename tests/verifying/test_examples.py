@@ -1,4 +1,4 @@
-"""The interpreter against the examples of the ONNX operator documents, which the onnx package carries: every operator, every one of them."""
+"""The interpreter against the examples of the ONNX operator documents, which the onnx package carries: every one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bnfold.verifying.kernels import KERNELS
 from bnfold.verifying.numbers import widened
 
 DIFFERENT = {
-    "test_resize_downsample_scales_linear_align_corners": "onnxruntime takes the rounded size, as we do; the document takes size times scale",
+    "test_resize_downsample_scales_linear_align_corners": "onnxruntime and we take the rounded size, the document size times scale",
     "test_resize_downsample_scales_cubic_align_corners": "the same",
     "test_averagepool_2d_ceil_last_window_starts_on_pad": "its expected values are rounded to four digits",
     "test_scan_sum": "Scan of opset 8 has a batch axis and is not evaluated",

@@ -43,8 +43,8 @@ MEAN, VAR = X.astype(np.float64).mean(axis=(0, 2, 3)), X.astype(np.float64).var(
 TRAINED = (X - c(MEAN)) / np.sqrt(c(VAR) + np.float64(np.float32(1e-5))) * c(P["scale"]) + c(P["bias"])
 
 
-@pytest.mark.parametrize(("opset", "attributes"), [(1, {"is_test": 1, "consumed_inputs": [0, 0, 0, 1, 1]}), (6, {"is_test": 1}), (7, {}), (8, {}),
-                                                   (9, {}), (13, {}), (14, {}), (15, {}), (22, {"training_mode": 0})])
+@pytest.mark.parametrize(("opset", "attributes"), [(1, {"is_test": 1, "consumed_inputs": [0, 0, 0, 1, 1]}), (6, {"is_test": 1}),
+                                                   (7, {}), (8, {}), (9, {}), (13, {}), (14, {}), (15, {}), (22, {"training_mode": 0})])
 def test_batch_norm_in_inference(opset: int, attributes: dict[str, Any]) -> None:
     np.testing.assert_allclose(norm(opset, **attributes)[0], TESTED, rtol=1e-12)
 
@@ -60,7 +60,8 @@ def test_batch_norm_in_training(opset: int, outputs: int, attributes: dict[str, 
 def test_batch_norm_per_activation() -> None:
     found = norm(7, shape=(4, 3, 3), spatial=0)[0]
     p = {n: np.resize(v, (1, 4, 3, 3)).astype(np.float64) for n, v in P.items()}
-    np.testing.assert_allclose(found, (X - p["mean"]) / np.sqrt(p["var"] + np.float64(np.float32(1e-5))) * p["scale"] + p["bias"], rtol=1e-12)
+    wanted = (X - p["mean"]) / np.sqrt(p["var"] + np.float64(np.float32(1e-5))) * p["scale"] + p["bias"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_floats_of_every_type_are_double() -> None:

@@ -24,14 +24,13 @@ class Predictor:
 def refusal(arrays: Arrays, network: str, predictors: Sequence[Predictor], last: object) -> Mismatch:
     """The error for a file that has bytes left over, or too few. `last` names the last layer that has arrays."""
     need, have = arrays.offset - arrays.header.size, len(arrays.file) - arrays.header.size
-    first = arrays.missing[0].where if arrays.missing else last
     parted = _parted(arrays)
     where_from = f", but the numbers stop looking like statistics at {parted.where}, so look there first" if parted else ""
     if arrays.left > 0:
         found = f"{arrays.left:,} bytes are left over in {arrays.file.path.name} after the last layer that has weights{where_from}"
     else:
         found = f"{arrays.file.path.name} ends within this layer: {-arrays.left:,} bytes are missing in all{where_from}"
-    return Mismatch(found, where=first, expected=f"{need:,} bytes of arrays for {network}, the file has {have:,}",
+    return Mismatch(found, where=arrays.cut or last, expected=f"{need:,} bytes of arrays for {network}, the file has {have:,}",
                     way_out="; ".join(_causes(arrays, predictors)))
 
 

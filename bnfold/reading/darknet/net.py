@@ -143,9 +143,9 @@ class Net:
         value = result.value
         if value is None:
             return
-        if not (value.name or "").startswith(f"{layer.name}/") or value.producer() is None:
-            result.value = layer.op("Identity", value, what="identity")
-        self.build.rename(result.value, layer.name)  # type: ignore[arg-type]
+        if value.producer() is None or not (value.name or "").startswith(f"{layer.name}/"):
+            value = layer.op("Identity", value, what="identity")
+        result.value = self.build.rename(value, layer.name)
 
     def finish(self) -> None:
         """Account for every byte, choose the outputs, and drop what depends on weights that are not there."""
@@ -166,7 +166,7 @@ class Net:
         if self.arrays.left > 0 or not self.options.allow_partial:
             last = self.arrays.taken[-1].where if self.arrays.taken else Source(self.file, self.sections[0].line, type="net")
             raise refusal(self.arrays, self.file, self.predictors, last)
-        self.notes.warn("partial", self.arrays.missing[0].where,
+        self.notes.warn("partial", self.arrays.cut,
                         f"{self.arrays.file.path.name} ends within this layer; layers from here on have no weights")
 
     def _outputs(self) -> list[ir.Value]:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Union
 
 from ...errors import Malformed, Unsupported, blamed_on
 from ...source import Source
+from .activations import only_alexeyab
 from .cfg import Option, Section, atof, atoi
 from .dialects import BOTH, Evidence, Fork
 from .ignored import ignored
@@ -143,8 +144,6 @@ def layer_options(section_: Section, file: str, notes: Notes) -> dict[str, int]:
 
 def evidence(sections: list[Section], file: str) -> Iterator[Evidence]:
     """What only one fork has, in file order. Values of options are not looked at, but for activations and lists."""
-    from .activations import only_alexeyab
-
     given = sections[0].options
     if not any(key in given and (given[key].text or "").strip("0") for key in ("width", "height")):
         yield Evidence(Fork.PJREDDIE, "section", f"{file}:{sections[0].line}", "nets without pictures")

@@ -105,6 +105,7 @@ class Arrays:
         self.offset = self.header.size
         self.taken: list[Taken] = []
         self.missing: list[Missing] = []
+        self.cut: Source | None = None  # the first layer that the file does not cover
 
     def take(self, shape: tuple[int, ...], what: str, where: Source) -> ir.TensorProtocol:
         """The next array of the file. Errors: Malformed for a size beyond darknet's own integers."""
@@ -113,6 +114,7 @@ class Arrays:
         self.taken.append(Taken(where, what, offset, count))
         if self.offset <= len(self.file):
             return Window(self.file.view, offset, FLOAT, shape)
+        self.cut = self.cut or where
         return self.absent(shape, where, f"the weights file ends at byte {len(self.file):,}, before '{what}' of this layer is complete")
 
     def absent(self, shape: tuple[int, ...], where: Source, why: str) -> ir.TensorProtocol:

@@ -173,3 +173,11 @@ def test_what_is_made_from_missing_arrays_is_missing(kind, tmp_path):
     with pytest.raises(Mismatch) as error:
         load(tmp_path, cfg, floats(SIZE), allow_partial=True)
     assert "an output needs them" in error.value.found
+
+
+def test_bytes_left_over_are_blamed_on_the_last_layer_of_the_file(tmp_path):
+    """Not on a layer that takes nothing from it."""
+    cfg = NET + CONV.replace("[convolutional]\n", "[convolutional]\ndontload=1\n") + CONV
+    with pytest.raises(Mismatch) as error:
+        load(tmp_path, cfg, floats(4 + 144 + 1))
+    assert str(error.value.where) == "net.cfg:11 [convolutional] #1"

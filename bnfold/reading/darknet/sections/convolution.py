@@ -230,7 +230,6 @@ def connected(layer: Layer, x: Feature, *, output: int = 1, activation: str = "l
     flat = layer.flat(x)
     out = layer.feature(flat, output, 1, 1)
     out.value = apply_dense(layer, flat, take_dense(layer, x.size, output, bool(batch_normalize)), activation)
-    layer.net.note_predictor(layer, floats=0)
     return out
 
 
