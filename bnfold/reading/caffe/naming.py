@@ -5,38 +5,43 @@ A graph input keeps its blob's name, so that users can feed it, unless an output
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 from .wiring import Version, Wired
 
-Named = tuple[dict[Version, str], set[str], list[Version]]
+
+class Names:
+    """Names in use; hands out new ones, in constant time however often a wish is repeated."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self.taken = set(taken)
+        self.counts: dict[str, int] = {}
+
+    def unique(self, wish: str) -> str:
+        """`wish`, or `wish_2`, `wish_3` ... where it is taken."""
+        name = wish
+        while name in self.taken:
+            self.counts[wish] = count = self.counts.get(wish, 1) + 1
+            name = f"{wish}_{count}"
+        self.taken.add(name)
+        return name
 
 
-def named(layers: Sequence[Wired], wanted: Collection[Wired], results: Sequence[Version]) -> Named:
-    """(names, every name that is taken, inputs that could not keep theirs)"""
-    versions = [top for layer in layers if layer in wanted for top in layer.tops if top.producer is layer]
+def named(layers: Sequence[Wired], results: Sequence[Version], names: Names) -> tuple[dict[Version, str], list[Version]]:
+    """(the name of every value that a layer makes, inputs that could not keep theirs). `names` has the blobs' names already."""
+    versions = [top for layer in layers for top in layer.tops if top.producer is layer]
     last = {version.blob: version for version in versions}
-    reserved = {version.blob for version in versions}
-    names: dict[Version, str] = {}
+    found: dict[Version, str] = {}
     renamed: list[Version] = []
     used: set[str] = set()
     for version in versions:
         final = last[version.blob]
         source = version.producer.kind is not None and version.producer.kind.role == "source"
         if (source and final not in results) or (version is final and version.blob not in used):
-            names[version] = version.blob
+            found[version] = version.blob
             used.add(version.blob)
             continue
-        names[version] = _unique(f"{version.blob}/{version.producer.name}", reserved)
+        found[version] = names.unique(f"{version.blob}/{version.producer.name}")
         if source:
             renamed.append(version)
-    return names, reserved, renamed
-
-
-def _unique(wish: str, taken: set[str]) -> str:
-    name, count = wish, 1
-    while name in taken:
-        count += 1
-        name = f"{wish}_{count}"
-    taken.add(name)
-    return name
+    return found, renamed

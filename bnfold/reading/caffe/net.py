@@ -23,7 +23,7 @@ from .blob import shown
 from .caffemodel import load
 from .layer import Layer, Shape, Value
 from .match import Weights
-from .naming import named
+from .naming import Names, named
 from .prototxt import Entry, Text, parse
 from .registry import LAYERS, bind, unread
 from .schema import Node, typed
@@ -59,7 +59,7 @@ class _Reader:
         self.findings: list[Finding] = []
         self.text = Text.read(network)
         self.asked: set[str] = set()
-        self.node_names: dict[str, int] = {}
+        self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []
 
     def run(self) -> Loaded:
@@ -76,7 +76,9 @@ class _Reader:
         self._check_needed()
         stored = load(self.weights_path) if self.weights_path is not None else None
         self.weights = Weights(nodes, stored, self.weights_path, self.options.random_weights)
-        self.names, self.reserved, renamed = named(self.layers, self.wanted, self.results)
+        built = [layer for layer in self.layers if layer in self.wanted]
+        self.taken = Names(name for layer in built for name in (layer.name, *layer.node.all("top")))
+        self.names, renamed = named(built, self.results, self.taken)
         for version in renamed:
             text = f"input '{version.blob}' is called '{self.names[version]}': an output has its name"
             self._note(version.producer, "caffe.renamed-input", text)
@@ -185,7 +187,7 @@ class _Reader:
             self.weights,
             self.options,
             self.findings,
-            self.reserved,
+            self.taken,
             lambda at, i, shape: self._input(wired, i, shape),
         )
         function = kind.deploy if wired.deployed and kind.deploy else kind.function
@@ -227,9 +229,11 @@ class _Reader:
                 node.name, main = self._node_name(wired.name or top.blob), False
 
     def _node_name(self, wish: str) -> str:
-        """A layer's name for its node; layers of one name are told apart by a number, as onnxruntime asks for."""
-        self.node_names[wish] = count = self.node_names.get(wish, 0) + 1
-        return wish if count == 1 else f"{wish}/{count}"
+        """A layer's name for its node; later layers of the name get a number, as onnxruntime wants names to differ."""
+        if wish and wish not in self.node_names:
+            self.node_names.add(wish)
+            return wish
+        return self.taken.unique(wish)
 
     def _input(self, wired: Wired, index: int, shape: Shape | None) -> Value | None:
         if index >= len(wired.tops) or (
