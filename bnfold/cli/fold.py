@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .. import pipeline
+from ..errors import NotEquivalent
 from ..reporting import json as documents
 from . import job as jobs
 from .ending import Ending, of_fold
@@ -27,8 +28,12 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, **values: 
     view = jobs.view_of(values)
     with jobs.documented("fold", values) as content:
         work = jobs.make(files, out, values, view)
-        with view.working():
-            result = pipeline.plan(work) if dry_run else pipeline.fold_file(work)
+        try:
+            with view.working():
+                result = pipeline.plan(work) if dry_run else pipeline.fold_file(work)
+        except NotEquivalent as error:
+            jobs.tell_failure(view, error)
+            raise
         content.update(documents.of_fold(result, dry_run=dry_run))
     jobs.tell(view, result.origin)
     for taken in result.plan.withdrawn:
