@@ -62,6 +62,8 @@ def test_planted_faults_in_half_precision_are_refused(fault: str, dtype: str) ->
     if fault == "epsilon 1e-6 for 1e-5":
         assert all(f.passed for f in found.providers[0].outputs)
         assert "not the nearest" in found.reason
+        assert found.divergence is not None
+        assert found.divergence.folds.startswith("batch norm of bn")
 
 
 @pytest.mark.parametrize("fault", ["epsilon 1e-6 for 1e-5", "dropped bias", "one scale off by 1e-3"])
