@@ -217,7 +217,7 @@ class Case:
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half:
+        if self.half or simulated:
             with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
 

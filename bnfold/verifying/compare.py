@@ -28,7 +28,6 @@ from .localise import common_values, described, first_divergence, judged_values
 from .providers import CPU, required
 from .unpredictable import settled_by_inputs
 from .weigh import figures as figures_of
-from .weigh import second_look
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
@@ -81,7 +80,6 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
     """Every output, what reaches an operator that nobody knows, and on demand every value that both models have."""
     names = list(dict.fromkeys([*case.face.outputs, *(name for name in runs.truths[0] if name not in case.face.outputs)]))
     found = [figures_of(case, name, runs) for name in names]
-    found = [f if f.passed else second_look(case, f, runs) for f in found]
     found = [f if f.passed else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
              for f in found]
     if case.options.every_value:
