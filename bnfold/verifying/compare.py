@@ -22,6 +22,7 @@ from ..errors import UsageError
 from .accelerators import judged_on
 from .case import CandidateFails, Case, Progress, Runs
 from .environment import environment
+from .feeds import Unfillable
 from .interface import interface
 from .interpreter import CannotEvaluate
 from .localise import common_values, described, first_divergence, judged_values
@@ -44,7 +45,10 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     if options.truth not in TRUTHS:
         raise UsageError(f"the truth cannot be '{options.truth}'", expected=f"one of {', '.join(TRUTHS)}")
     providers = required(options.providers)
-    face = interface(reference, candidate)
+    try:
+        face = interface(reference, candidate)
+    except Unfillable as error:
+        return Comparison(False, (), math.nan, math.nan, "", options.seed, reason=f"nothing here can verify the reference: {error}")
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
     return replace(_verdict(case, providers), seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
@@ -54,7 +58,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     try:
         runs = case.settled()
         case.complete(runs)
-    except CannotEvaluate as error:
+    except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"nothing here can verify the reference: {error}")
     except CandidateFails as error:
         return _comparison(case, None, (), None, f"the candidate cannot be run where the reference can: {error}")

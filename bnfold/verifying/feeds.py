@@ -9,6 +9,7 @@ Rule: a feed is a function of (seed, sample, input name, shape), so the printed 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,13 @@ from ..errors import UsageError
 from ..graph import ir
 from .numbers import numpy_type
 
+MOST_ELEMENTS = 1 << 29  # 2 GB of float32
 Array = np.ndarray
 Feeds = dict[str, Array]
+
+
+class Unfillable(Exception):
+    """An input that no feed can be made for. The text is a clause."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,7 @@ def inputs_of(model: ir.Model, freeze: bool = False) -> list[Input]:
         if value.name in graph.initializers:
             continue
         if value.dtype is None or value.dtype == ir.DataType.STRING or not isinstance(value.type, ir.TensorType):
-            raise UsageError(f"input '{value.name}' is no tensor of numbers", expected="inputs that can be filled with numbers",
-                             way_out="verify on another model, or pass --no-verify")
+            raise Unfillable(f"input '{value.name}' is no tensor of numbers")
         dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
         found.append(Input(value.name or "", value.dtype, dims, _bound(value)))
     return found
@@ -183,7 +188,10 @@ def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) ->
 
 
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
-    """The index-th seeded sample for all inputs."""
+    """The index-th seeded sample for all inputs. Raises Unfillable for one that would not fit into memory."""
+    for name, shape in shapes.items():
+        if math.prod(shape) > MOST_ELEMENTS or min(shape, default=0) < 0:
+            raise Unfillable(f"input '{name}' of shape {shape} cannot be filled: {math.prod(shape):,} elements, {MOST_ELEMENTS:,} at most")
     return {one.name: fill(one, shapes[one.name], seed, index) for one in inputs}
 
 
