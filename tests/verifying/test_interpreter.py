@@ -170,8 +170,8 @@ def test_half_constants_are_widened() -> None:
 M = 10 ** 6
 
 
-@pytest.mark.parametrize(("node", "sizes"), [("y = ConstantOfShape(n)", [M, M]), ("y = Expand(x, n)", [M, M, 2, 2]), ("y = Tile(x, n)", [M, M]),
-                                             ("y = Pad(x, n)", [M] * 4), ("y = Resize(x, , , n)", [M, M])])
+@pytest.mark.parametrize(("node", "sizes"), [("y = ConstantOfShape(n)", [M, M]), ("y = Expand(x, n)", [M, M, 2, 2]),
+                                             ("y = Tile(x, n)", [M, M]), ("y = Pad(x, n)", [M] * 4), ("y = Resize(x, , , n)", [M, M])])
 def test_a_size_that_no_machine_holds_is_not_allocated(node: str, sizes: list[int]) -> None:
     text = f'<ir_version: 9, opset_import: ["" : 17]> g (float[2, 2] x, int64[K] n) => (float[A, B] y) {{ {node} }}'
     with pytest.raises(CannotEvaluate, match="elements"):
