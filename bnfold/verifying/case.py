@@ -220,8 +220,8 @@ class Case:
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half and not simulated:
-            with Simulated(self.options.seed, stand_ins=False).open(self.reference) as runner:
+        if self.half:
+            with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
 
     def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:

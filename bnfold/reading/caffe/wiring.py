@@ -107,6 +107,9 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
             raise layer.error("type", 0, "a layer without a type", 'type: "..."')
         layers.append(layer)
         for i, name in enumerate(node.all("bottom")):
+            if name not in current and _may_lack(layer, i):
+                layer.bottoms.append(Version(name, layer, absent="which no layer produces"))
+                continue
             if name not in current:
                 raise layer.error(
                     "bottom", i, f"unknown bottom '{name}'", "a blob that an earlier layer produces", _meant(name, current, nodes[index:])
@@ -120,6 +123,12 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
                 version.readers.append(layer)
         current.update({version.blob: version for version in layer.tops})
     return layers
+
+
+def _may_lack(layer: Wired, i: int) -> bool:
+    """May bottom i be missing? Labels are, where a training layer is left in a network for inference."""
+    role = layer.kind.role if layer.kind else ""
+    return role == "training" or (role == "loss" and i > 0)
 
 
 def _meant(name: str, current: Iterable[str], rest: Sequence[Node]) -> str:

@@ -109,3 +109,10 @@ def same(got, want, tolerance=2e-6):
     assert np.array_equal(np.isfinite(got), finite)
     size = np.abs(want[finite]).max(initial=1e-30)
     assert np.abs(got[finite] - want[finite]).max(initial=0) <= tolerance * size
+
+
+def one_layer(folder, type_, params="", blobs=None, *, x, tops=("y",), **options):
+    """The tops of one layer over `x`."""
+    net = Net(folder, input_layer("x", *x.shape) + layer(type_, ["x"], tops, params), {"l": blobs} if blobs else {}, **options)
+    found = net.run(x=x)
+    return found["y"] if tops == ("y",) else [found[top] for top in tops]

@@ -37,7 +37,7 @@ R = math.sqrt(2)
             {"shapes": [(6, 6), (12, 12), (6 * R, 6 / R), (6 / R, 6 * R)], "steps": (10, 12.5), "size": (30, 50), "clip": True},
         ),
         (
-            "min_size: 4 min_size: 9 aspect_ratio: 2 flip: false img_size: 40 step: 5 offset: 0 variance: 0.1 variance: 0.2 variance: 0.3 variance: 0.4",
+            "min_size: [4, 9] aspect_ratio: 2 flip: false img_size: 40 step: 5 offset: 0 variance: [0.1, 0.2, 0.3, 0.4]",
             {
                 "shapes": [(4, 4), (4 * R, 4 / R), (9, 9), (9 * R, 9 / R)],
                 "steps": (5, 5),

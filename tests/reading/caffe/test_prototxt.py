@@ -75,7 +75,8 @@ QUIRKS = [
     "name: 'tab\\t quote\\' \\x41\\101 \\\\'  # a comment",
     'layer { name: "x" type: "Convolution" convolution_param < num_output: 0x10 pad: 010 kernel_size: [3, 5]; stride: 2, > }',
     'layer: { name: "x"; type: "Scale", scale_param { axis: -1 bias_term: True filler { value: 1.5f } bias_filler { value: .5 } } }',
-    'layer { type: "Pooling" pooling_param { pool: 1 kernel_size: 3 global_pooling: f } } layer { type: "Pooling" pooling_param { pool: AVE } }',
+    'layer { type: "Pooling" pooling_param { pool: 1 kernel_size: 3 global_pooling: f } }',
+    'layer { type: "Pooling" pooling_param { pool: AVE } } layer { type: "Pooling" pooling_param { pool: MAX global_pooling: t } }',
     'layer { type: "Power" power_param { power: -1e-3 scale: 2. shift: -3 } }',
     'input: "data" input_dim: 1 input_dim: 3 input_dim: [4, 5]',
     "layers { type: CONVOLUTION blobs_lr: 1 blobs_lr: 2. } layers { type: 17 }",
@@ -155,7 +156,8 @@ def test_deep_nesting_is_read_without_a_stack():
 
 
 def test_ten_thousand_lines_in_half_a_second():
-    one = 'layer {\n  name: "conv"\n  type: "Convolution"\n  bottom: "a"\n  top: "b"\n  convolution_param {\n    num_output: 64\n    pad: 1\n  }\n}\n'
+    fields = ['name: "conv"', 'type: "Convolution"', 'bottom: "a"', 'top: "b"', "convolution_param {", "  num_output: 64", "  pad: 1", "}"]
+    one = "\n".join(["layer {", *(f"  {field}" for field in fields), "}\n"])
     text = one * 1000
     read(text)
     begin = time.process_time()

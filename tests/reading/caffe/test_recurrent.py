@@ -9,8 +9,8 @@ from bnfold.errors import Malformed
 
 from .files import Net, input_layer, layer, normal, same
 
-T, N, I, H, S = 5, 3, 4, 2, 6
-X, CONT, STATIC = normal(T, N, I), np.float32([[0, 0, 0], [1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]), normal(N, S)
+T, N, IN, H, S = 5, 3, 4, 2, 6
+X, CONT, STATIC = normal(T, N, IN), np.float32([[0, 0, 0], [1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]), normal(N, S)
 
 
 def logistic(x):
@@ -32,9 +32,9 @@ def lstm(x, cont, wx, b, wh, fixed=0.0, h=None, c=None):
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("expose", [False, True])
 def test_lstm(tmp_path, static, expose):
-    wx, b, ws, wh = normal(4 * H, I), normal(4 * H), normal(4 * H, S), normal(4 * H, H)
+    wx, b, ws, wh = normal(4 * H, IN), normal(4 * H), normal(4 * H, S), normal(4 * H, H)
     h0, c0 = normal(1, N, H), normal(1, N, H, seed=4)
-    text = input_layer("x", T, N, I) + input_layer("cont", T, N)
+    text = input_layer("x", T, N, IN) + input_layer("cont", T, N)
     bottoms, tops, feeds = ["x", "cont"], ["y"], {"x": X, "cont": CONT}
     if static:
         text, bottoms, feeds = text + input_layer("s", N, S), [*bottoms, "s"], {**feeds, "s": STATIC}
@@ -49,9 +49,11 @@ def test_lstm(tmp_path, static, expose):
 
 
 def test_rnn(tmp_path):
-    wx, bh, wh, wo, bo = normal(H, I), normal(H), normal(H, H), normal(H, H, seed=2), normal(H, seed=3)
+    wx, bh, wh, wo, bo = normal(H, IN), normal(H), normal(H, H), normal(H, H, seed=2), normal(H, seed=3)
     text = (
-        input_layer("x", T, N, I) + input_layer("cont", T, N) + layer("RNN", ["x", "cont"], params=f"recurrent_param {{ num_output: {H} }}")
+        input_layer("x", T, N, IN)
+        + input_layer("cont", T, N)
+        + layer("RNN", ["x", "cont"], params=f"recurrent_param {{ num_output: {H} }}")
     )
     h, out = np.zeros((N, H)), []
     for t in range(T):
@@ -63,10 +65,10 @@ def test_rnn(tmp_path):
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
-        ([(T, N, I)], "1 bottoms"),
-        ([(T, N, I), (T, N + 1)], "cont of shape (5, 4)"),
+        ([(T, N, IN)], "1 bottoms"),
+        ([(T, N, IN), (T, N + 1)], "cont of shape (5, 4)"),
         ([(T, N), (T, N)], "2 bottoms"),
-        ([(T, N, I), (T, N), (9, S)], "a static input of shape (9, 6)"),
+        ([(T, N, IN), (T, N), (9, S)], "a static input of shape (9, 6)"),
     ],
 )
 def test_bottoms_that_do_not_fit(tmp_path, shapes, words):

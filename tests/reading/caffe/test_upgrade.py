@@ -60,7 +60,8 @@ def test_provenance_is_the_line_that_was_written(tmp_path):
 
 def test_shared_names_of_v1(tmp_path):
     text = """input: "x" input_dim: 1 input_dim: 2 input_dim: 1 input_dim: 1
-    layers { name: "a" type: INNER_PRODUCT bottom: "x" top: "p" param: "w" param: "b" blob_share_mode: STRICT inner_product_param { num_output: 2 } }
+    layers { name: "a" type: INNER_PRODUCT bottom: "x" top: "p" param: "w" param: "b"
+      blob_share_mode: STRICT inner_product_param { num_output: 2 } }
     layers { name: "b" type: INNER_PRODUCT bottom: "x" top: "q" param: "w" param: "b" inner_product_param { num_output: 2 } }"""
     got = Net(tmp_path, text, {"a": [normal(2, 2), normal(2)]}).run(x=np.ones((1, 2, 1, 1)))
     assert np.array_equal(got["p"], got["q"])

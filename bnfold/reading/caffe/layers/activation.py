@@ -39,7 +39,7 @@ def prelu(at: Layer, x: Value, *, filler: Node | None = None, channel_shared: bo
     if len(shape) < 2:
         raise at.malformed(f"a bottom of shape {shown(shape)}", "at least two axes")
     if channel_shared:
-        return at.op("PRelu", x, at.blob(0, "slope", (), filler=filler, default=0.25, view=(1,)))
+        return at.op("PRelu", x, at.blob(0, "slope", (), forms=[(1,)], filler=filler, default=0.25, view=(1,)))
     return at.op("PRelu", x, at.blob(0, "slope", (shape[1],), filler=filler, default=0.25, view=along_channels(shape)))
 
 
