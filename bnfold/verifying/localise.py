@@ -13,6 +13,7 @@ from .case import Case, Runs
 from .engines import REFUSALS, Simulated, Truth, Values
 from .gate import Triple, judge
 from .rederive import DERIVED
+from .weigh import figures as figures_of
 
 AT_ONCE = 12
 
@@ -48,7 +49,7 @@ def _computed(model: ir.Model) -> list[str]:
 
 
 def _worst_sample(case: Case, runs: Runs, names: list[str]) -> int:
-    return max(range(len(runs.feeds)), key=lambda index: max(case.figures(name, runs.only(index)).noise for name in names))
+    return max(range(len(runs.feeds)), key=lambda index: max(figures_of(case, name, runs.only(index)).noise for name in names))
 
 
 def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[Figures] | None:
