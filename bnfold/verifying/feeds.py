@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,9 +99,8 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]
 }
 
 
-def inputs_of(model: ir.Model, freeze: bool = False) -> list[Input]:
-    """The graph inputs that need a feed: those without an initializer."""
-    del freeze  # an overridable initializer keeps its value either way
+def inputs_of(model: ir.Model) -> list[Input]:
+    """The graph inputs that need a feed: those without an initializer, which keeps its value whether a caller may override it or not."""
     graph = model.graph
     found = []
     for value in graph.inputs:
@@ -221,11 +220,3 @@ def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...]) -
     if one.kind.bitwidth < 8:
         return random.integers(0, 2 ** (one.kind.bitwidth - 1), shape)
     return random.integers(0, 2, shape)
-
-
-def samples(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int) -> Iterator[Feeds]:
-    """Seeded samples without end."""
-    index = 0
-    while True:
-        yield sample(inputs, shapes, seed, index)
-        index += 1
