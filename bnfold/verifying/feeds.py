@@ -48,9 +48,6 @@ class Defaults:
     side: int
     length: int
 
-    def __str__(self) -> str:
-        return f"batch {self.batch}, channels {self.channels}, sides {self.side}, other dims {self.length}"
-
 
 ATTEMPTS = (Defaults(2, 3, 32, 8), Defaults(1, 3, 32, 8), Defaults(1, 3, 64, 16), Defaults(1, 3, 224, 128), Defaults(1, 1, 28, 1),
             Defaults(1, 3, 299, 64), Defaults(1, 3, 512, 32), Defaults(4, 3, 32, 4))
@@ -135,10 +132,10 @@ def _bound(value: ir.Value, depth: int = 8) -> int | None:
     return min(bounds) if bounds else None
 
 
-def concrete(inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults) -> tuple[dict[str, tuple[int, ...]], bool]:
-    """(shapes by input name, whether any default was used). The same symbol becomes the same number everywhere."""
+def concrete(inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """(shapes by input name, the dims that were chosen here, in words). The same symbol becomes the same number everywhere."""
     symbols = _asked_symbols(inputs, asked)
-    guessed = False
+    chosen: dict[str, None] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for one in inputs:
         given = asked.get(one.name, asked.get("") if len(inputs) == 1 else None)
@@ -150,11 +147,13 @@ def concrete(inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults
             if isinstance(dim, int) and dim >= 0:
                 dims.append(dim)
                 continue
-            guessed = True
+            named = isinstance(dim, str) and bool(dim)
             default = _default(axis, len(one.dims), defaults)
-            dims.append(symbols.setdefault(dim, default) if isinstance(dim, str) and dim else default)
+            if not named or dim not in symbols:
+                chosen[f"{dim if named else f'dim {axis}'} of '{one.name}' = {default}"] = None
+            dims.append(symbols.setdefault(str(dim), default) if named else default)
         shapes[one.name] = tuple(dims)
-    return shapes, guessed
+    return shapes, list(chosen)
 
 
 def _default(axis: int, rank: int, defaults: Defaults) -> int:
