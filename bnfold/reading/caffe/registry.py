@@ -47,7 +47,7 @@ class Kind:
 
     def bottoms(self) -> tuple[int, int | None]:
         """Fewest and most bottoms; None for any number."""
-        if self.function is None or self.role == "source":
+        if self.function is None:
             return 0, None
         positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD][1:]
         fewest = sum(p.default is p.empty for p in positional)
