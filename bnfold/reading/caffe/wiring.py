@@ -210,6 +210,8 @@ def drop_training(layers: Sequence[Wired], data_tops_given: Sequence[str]) -> No
         missing = next((b for b in layer.bottoms if b.absent), None)
         if role == "training":
             layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
+        elif role == "loss" and not layer.tops:
+            layer.drop = "its result has no name"
         elif role == "loss" and missing:
             layer.deployed = bool(layer.kind and layer.kind.deploy) and not layer.bottoms[0].absent
             layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"
