@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Malformed, Unsupported, UsageError, blamed_on
-from ...graph import ir
+from ...graph import ir, uncollected
 from ...record import Finding, Loaded, ReadOptions
 from ...source import Source
 from ..build import Build
@@ -39,7 +39,8 @@ SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode",
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and verification."""
     _check_options(weights, options)
-    return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
+    with uncollected():
+        return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
 
 
 def _check_options(weights: Path | None, options: ReadOptions) -> None:
