@@ -67,16 +67,15 @@ def plan(job: Job) -> FoldResult:
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
-    made = planned(loaded, job.fold)
+    made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
 
 
-def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
-    """The plan of a loaded model."""
+def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
+    """The plan of a loaded model whose files take `size` bytes."""
     model, made = fold_model(loaded.model, options)
-    origin = origin_of(loaded)
-    return FoldResult(model, made, origin, census(loaded.model, origin.size), census(model))
+    return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
 
 
 def fold_file(job: Job) -> FoldResult:
@@ -117,7 +116,7 @@ def convert_file(job: Job) -> FoldResult:
             _check_same(difference(loaded.model, _reread(written)), job.target)
             watch.lap("check")
         origin = origin_of(loaded)
-        before, after = census(loaded.model, origin.size), census(loaded.model, written.size)
+        before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
         path = written.commit()
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
 
@@ -215,7 +214,7 @@ class _Work:
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
         origin = origin_of(self.loaded)
-        before, after = census(self.loaded.model, origin.size), census(done.model, done.written.size)
+        before, after = census(self.loaded.model, _size(self.job, self.loaded)), census(done.model, done.written.size)
         return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
                           _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
 
@@ -265,6 +264,11 @@ class _Work:
         self.job.say("checking what was written")
         _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
+
+
+def _size(job: Job, loaded: Loaded) -> int | None:
+    """Bytes of what was read; of a network without its weights it would be no figure to compare with."""
+    return None if job.read.random_weights is not None else origin_of(loaded).size
 
 
 def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:

@@ -12,8 +12,8 @@ from ..errors import UsageError
 from ..outcome import origin_of
 from ..record import ReadOptions
 from ..reporting import json as documents
-from . import job as jobs
 from . import options as rows
+from . import request
 from .ending import Ending, of_comparison
 from .options import FILE, READ, REPORT, VERIFY, options
 
@@ -28,8 +28,8 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
 
     They are the same when the error of CANDIDATE is within the noise of REFERENCE's own arithmetic.
     """
-    view = jobs.view_of(values)
-    with jobs.documented("verify", values) as content:
+    view = request.view_of(values)
+    with request.documented("verify", values) as content:
         network, weights, candidate = _roles(files, oracle)
         rows.check_format(pipeline.kind_of(network), values)
         wanted = rows.verify_options(values)
@@ -47,7 +47,7 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
         content.update({"code": ending.code, "verification": documents.of_comparison(report),
                         **{role: documents.of_origin(o) for role, o in zip(("input", "candidate"), origins, strict=False)}})
     for origin in origins:
-        jobs.tell(view, origin)
+        request.tell(view, origin)
     if view.shows_results:
         from ..reporting import text
 

@@ -212,7 +212,7 @@ def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:
     return axes or list(range(rank)), rank
 
 
-def reducing(allow: Callable[[ir.Node, Affine], None]) -> Commute:
+def reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commute:
     """A reduction that lets a map pass under a condition, where the map does not vary along what is reduced."""
 
     def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
@@ -233,7 +233,7 @@ def reducing(allow: Callable[[ir.Node, Affine], None]) -> Commute:
             map_ = map_.mapped(lambda a: np.squeeze(a, tuple(axes)))
         return [map_]
 
-    return Commute(go_back, go_forward)
+    return Commute(condition, go_back, go_forward)
 
 
 def anything(node: ir.Node, map_: Affine) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from .. import tensor
-from ..graph import ir, label
+from ..graph import folded_name, ir, label
 from ..shapes import Shapes
 from .affine import Float
 from .branch import Branch, Merge
@@ -90,7 +90,7 @@ def _frozen(branch: Branch, host: Linear) -> Callable[[], Float]:
 def _take_over(merge: Merge, editor: Editor, weights: tensor.Recipe, bias: Float) -> None:
     host, node = merge.host, merge.host.node
     old = node.inputs[2] if len(node.inputs) > 2 else None
-    value = editor.constant(node.graph, f"{label(node)}_bias_merged" if old is None else f"{old.name}_folded", bias, host.store, node)
+    value = editor.constant(node.graph, f"{label(node)}/bias" if old is None else folded_name(old.name), bias, host.store, node)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, value)

@@ -86,7 +86,7 @@ def _chosen(nodes: Sequence[Sequence[str]], edges: Iterable[tuple[int, int]]) ->
 
 
 def _node_width(node: Sequence[str]) -> float:
-    return max(44.0, 7.0 * len(node[1]) + 14, 5.3 * min(len(node[0]), NAME) + 14)
+    return max(44.0, 7.0 * len(node[1]) + 14, 6.1 * min(len(node[0]), NAME) + 12)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

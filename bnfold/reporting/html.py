@@ -16,6 +16,7 @@ from ..comparison import NOISE_LIMIT
 from ..errors import Malformed, one_line
 from . import chart
 from .json import SCHEMA
+from .text import in_bytes
 
 
 def page(document: dict[str, Any]) -> str:
@@ -24,7 +25,7 @@ def page(document: dict[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(num=_num, count=_count, size=_size, short=chart.shortened, line=one_line)
+    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line)
     environment.globals.update(bars=chart.bars, hurts=chart.hurts)
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -77,11 +78,3 @@ def _num(value: float | None, digits: int = 3) -> str:
 
 def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
-
-
-def _size(value: int | None) -> str:
-    """1.2 MB, in powers of 1,000."""
-    if value is None:
-        return ""
-    power = min(4, max(0, (len(str(value)) - 1) // 3))
-    return f"{value / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

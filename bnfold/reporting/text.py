@@ -89,7 +89,7 @@ def converted(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     if verbose:
         yield operators(result.before, result.after)
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
-    yield _line("written", f"{result.path} ({_bytes(result.after.size)})")
+    yield _line("written", f"{result.path} ({in_bytes(result.after.size)})")
 
 
 def heading(origin: Origin, census: Census) -> Text:
@@ -112,7 +112,7 @@ def operators(before: Census, after: Census) -> Table:
     _add(table, "nodes", before.nodes, after.nodes)
     _add(table, "parameters", before.parameters, after.parameters)
     if before.size is not None and after.size is not None:
-        table.add_row("file size", _bytes(before.size), _bytes(after.size), _percent(before.size, after.size))
+        table.add_row("file size", in_bytes(before.size), in_bytes(after.size), _percent(before.size, after.size))
     return table
 
 
@@ -185,7 +185,7 @@ def _line(name: str, value: str) -> Text:
     return Text.assemble((f"{name}: ", "bold"), one_line(value))
 
 
-def _bytes(count: int | None) -> str:
+def in_bytes(count: int | None) -> str:
     """1.2 MB, in powers of 1,000."""
     if count is None:
         return ""

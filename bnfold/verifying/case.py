@@ -3,24 +3,22 @@
     settled    an engine and shapes that work, and the reference's runs
     complete   truth, yardstick and candidate for the feeds that have none yet
     extend     more samples, where few elements make a verdict doubtful
-    figures    the gate on one value over all feeds
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..comparison import Figures, Side, VerifyOptions
-from ..errors import UsageError
 from ..graph import graphs, ir, nodes
 from . import feeds as feeding
 from . import user_inputs
 from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
-from .gate import Demands, Triple, judge
+from .gate import Demands, Triple
 from .interface import Interface
 from .interpreter import CannotEvaluate
 from .numbers import is_float, rounding, storage_of
@@ -34,7 +32,6 @@ MORE_SAMPLES = 48
 PATIENCE_S = 20.0
 TOO_LONG_S = 30.0  # one run in onnxruntime beyond which float64, some ten times slower, is not asked
 MOST_USER_SAMPLES = 64
-UNEXPLAINED = 64.0  # times the error that rounding every node makes: beyond it engine and interpreter do not compute the same
 
 
 class CandidateFails(Exception):
@@ -220,8 +217,8 @@ class Case:
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half and not simulated:
-            with Simulated(self.options.seed, stand_ins=False).open(self.reference) as runner:
+        if self.half:
+            with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
 
     def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
@@ -245,40 +242,7 @@ class Case:
             self._run_reference(runner, runs, wanted)
         self.complete(runs)
 
-    # -- the gate
-
-    def figures(self, name: str, runs: Runs) -> Figures:
-        """The figures of one value over all feeds; against the unfolded model besides, where float64 and the engine disagree."""
-        expected = runs.expected or [{}] * len(runs.truths)
-        triples = [Triple(_value(t, name, "truth"), _value(r, name, "reference"), _value(c, name, "candidate"), e.get(name))
-                   for t, r, c, e in zip(runs.truths, runs.references, runs.candidates, expected, strict=True)]
-        kind, demands = self.kind(name, triples[0]), self.demands(name, runs)
-        if any(t.truth.shape != t.reference.shape for t in triples):
-            self._distrust(name, runs, "has another shape in float64 than in")
-            nudged = self.nudged(runs, runs.feeds)
-            again = [Triple(t.reference, t.reference, t.candidate, n[name]) for t, n in zip(triples, nudged, strict=True)]
-            return judge(name, again, kind, replace(demands, least=self.least))
-        found = judge(name, triples, kind, demands)
-        comparable = runs.truth == "float64" and runs.engine.name == "onnxruntime" and not self.half and kind.is_floating_point()
-        if not comparable or not found.passed or found.reference_rms <= math.sqrt(rounding(kind)):
-            return found
-        return self._explained(name, runs, triples, found)
-
-    def _explained(self, name: str, runs: Runs, triples: list[Triple], found: Figures) -> Figures:
-        """A reference far from float64: if rounding every node explains that, it is its noise; if not, float64 is not its truth here."""
-        with Simulated(self.options.seed, stand_ins=False).open(self.reference) as runner:
-            rounded = [runner.run(feed)[name] for feed in runs.feeds]
-        kind, demands = self.kind(name, triples[0]), self.demands(name, runs)
-        own = judge(name, [Triple(t.truth, t.reference, t.reference, s) for t, s in zip(triples, rounded, strict=True)], kind, demands)
-        if own.noise <= UNEXPLAINED:
-            return found
-        self._distrust(name, runs, f"is {found.reference_rms:.1g} away from float64 in")
-        again = [Triple(t.reference, t.reference, t.candidate, t.reference + (s - t.truth)) for t, s in zip(triples, rounded, strict=True)]
-        second = judge(name, again, kind, replace(demands, least=self.least))
-        return found if second.passed else second
-
-    def _distrust(self, name: str, runs: Runs, how: str) -> None:
-        self.notes.append(f"the reference's own '{name}' {how} {runs.engine.name}; it was judged against the unfolded model besides")
+    # -- what the gate asks
 
     def kind(self, name: str, triple: Triple) -> ir.DataType:
         """The storage type of a value: the output's own, else that of the array."""
@@ -290,12 +254,6 @@ class Case:
         rtol, atol = dict(self.options.rtol), dict(self.options.atol)
         least = self.least if runs.truth == "unfolded" else 1.0
         return Demands(self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least)
-
-
-def _value(values: Values, name: str, who: str) -> np.ndarray:
-    if name not in values:
-        raise UsageError(f"the {who} has no value '{name}'")
-    return values[name]
 
 
 def stores_half(model: ir.Model) -> bool:

@@ -2,7 +2,7 @@
 
     interface    inputs and outputs of the two models fit each other            interface.py
     run          reference, candidate and truth on the same feeds               case.py, engines.py, interpreter.py
-    judge        every fold on its own; every output over all samples           steps.py, gate.py
+    judge        every fold on its own; every output over all samples           steps.py, weigh.py, gate.py
     providers    the same on other execution providers, errors taken apart      accelerators.py
     localise     the first value that leaves the noise, if the gate fails       localise.py
 
@@ -27,6 +27,8 @@ from .interpreter import CannotEvaluate
 from .localise import common_values, described, first_divergence, judged_values
 from .providers import CPU, required
 from .unpredictable import settled_by_inputs
+from .weigh import figures as figures_of
+from .weigh import second_look
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
@@ -78,7 +80,8 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
 def _judged(case: Case, runs: Runs) -> list[Figures]:
     """Every output, what reaches an operator that nobody knows, and on demand every value that both models have."""
     names = list(dict.fromkeys([*case.face.outputs, *(name for name in runs.truths[0] if name not in case.face.outputs)]))
-    found = [case.figures(name, runs) for name in names]
+    found = [figures_of(case, name, runs) for name in names]
+    found = [f if f.passed else second_look(case, f, runs) for f in found]
     found = [f if f.passed else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
              for f in found]
     if case.options.every_value:

@@ -33,9 +33,10 @@ def test_right_folds_are_accepted(stats: str, depth: int, rank: int) -> None:
     assert len(found.folds) == depth + 1
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64"])
-def test_right_folds_of_other_types_are_accepted(dtype: str) -> None:
-    found = verdict(Recipe(1, 5, 2, dtype=dtype))
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("seed", range(4))
+def test_right_folds_of_other_types_are_accepted(dtype: str, seed: int) -> None:
+    found = verdict(Recipe(seed, 5, 2, stats=list(STATISTICS)[seed], dtype=dtype))
     assert found, found.reason
     assert found.providers[0].engine == ("onnxruntime" if dtype == "float16" else "float64")
 
@@ -52,9 +53,15 @@ def test_planted_faults_are_refused(fault: str, depth: int) -> None:
         assert found.divergence.folds == f"batch norm of bn{depth // 2}"
 
 
-@pytest.mark.parametrize("fault", ["variance for deviation", "dropped bias", "two channels swapped", "overflow", "shift under padding"])
-def test_planted_faults_in_half_precision_are_refused(fault: str) -> None:
-    assert not verdict(Recipe(3, 5, dtype="float16"), fault)
+@pytest.mark.parametrize("fault", [*FAULTS, *STRUCTURAL])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_planted_faults_in_half_precision_are_refused(fault: str, dtype: str) -> None:
+    """What the type cannot show on an output shows in the bits of the weights, which are derived again."""
+    found = verdict(Recipe(3, 8, channels=24, dtype=dtype), fault)
+    assert not found
+    if fault == "epsilon 1e-6 for 1e-5":
+        assert all(f.passed for f in found.providers[0].outputs)
+        assert "not the nearest" in found.reason
 
 
 @pytest.mark.parametrize("fault", ["epsilon 1e-6 for 1e-5", "dropped bias", "one scale off by 1e-3"])

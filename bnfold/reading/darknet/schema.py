@@ -146,7 +146,7 @@ def evidence(sections: list[Section], file: str) -> Iterator[Evidence]:
     """What only one fork has, in file order. Values of options are not looked at, but for activations and lists."""
     given = sections[0].options
     if not any(key in given and (given[key].text or "").strip("0") for key in ("width", "height")):
-        yield Evidence(Fork.PJREDDIE, "section", f"{file}:{sections[0].line}", "nets without pictures")
+        yield Evidence(Fork.PJREDDIE, "training", f"{file}:{sections[0].line}", "nets without pictures")  # the other divides by 0
     for section_ in sections:
         row = SECTIONS.get(section_.name)
         if row is None:

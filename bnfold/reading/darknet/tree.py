@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import Malformed, Mismatch, Unreadable, Unsupported
+from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on
 from ...graph import ir
 from .cfg import atoi
 from .layer import Layer, dims_of
@@ -39,7 +39,8 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
     layer.net.files.append(path)
-    parents = np.array([_parent(line, number, path) for number, line in enumerate(data.decode("latin-1").splitlines())], np.int64)
+    parents = np.array([_parent(line, f"{path}:{number}", classes) for number, line in enumerate(data.decode("latin-1").splitlines(), 1)],
+                       np.int64)
     if len(parents) != classes:
         raise Mismatch(f"{path.name} has {len(parents):,} classes", where=where, expected=f"{classes:,}, as the layer has")
     starts = np.flatnonzero(np.diff(parents, prepend=-2))
@@ -47,16 +48,18 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
 
 
 def _beside(cfg: Path, file: str) -> Path | None:
-    """The file relative to the cfg's folder, by its name alone in that folder, or as darknet finds it: relative to where we are."""
-    return next((p for p in (cfg.parent / file, cfg.parent / Path(file).name, Path(file)) if p.is_file()), None)
+    """The file as darknet finds it from the folder above the cfg's, from the cfg's own, or from where we are; else by its name alone
+    beside the cfg."""
+    places = (cfg.parent / file, cfg.parent.parent / file, Path(file), cfg.parent / Path(file).name)
+    return next((place for place in places if place.is_file()), None)
 
 
-def _parent(line: str, number: int, path: Path) -> int:
+def _parent(line: str, where: str, classes: int) -> int:
     words = line.split()
-    parent = atoi(words[1])[0] if len(words) > 1 else -1
-    if parent >= number:
-        raise Malformed(f"class {number} has the parent {parent}", where=f"{path}:{number + 1}",
-                        expected="a parent on an earlier line, or -1")
+    with blamed_on(where):
+        parent = atoi(words[1])[0] if len(words) > 1 else -1
+        if parent >= classes:
+            raise Malformed(f"the parent is class {parent}", expected=f"one of {classes:,} classes, or -1")
     return max(parent, -1)
 
 
@@ -70,7 +73,7 @@ def softmax(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
     table[slots] = np.arange(classes)
     dims = dims_of(x)
     axis = len(dims) - 1
-    padded = layer.op("Pad", x, layer.ints([0] * axis + [0] + [0] * axis + [1]), layer.scalar(LOWEST), shape=[*dims[:-1], classes + 1])
+    padded = layer.op("Pad", x, layer.ints([0] * (2 * axis + 1) + [1]), layer.scalar(LOWEST), shape=[*dims[:-1], classes + 1])
     rows = layer.op("Gather", padded, layer.constant("siblings", table), axis=axis, shape=[*dims[:-1], groups, widest])
     shares = layer.op("Softmax", rows, axis=-1)
     flat = layer.reshape(shares, [0] * axis + [groups * widest])
@@ -78,13 +81,16 @@ def softmax(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
 
 
 def multiplied(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
-    """Every class's share times those of its ancestors, over the last axis."""
+    """Every class's share times those of its ancestors, over the last axis. darknet multiplies class by class, so a parent that
+    comes later counts with its own share alone."""
     dims = dims_of(x)
     axis, classes = len(dims) - 1, len(tree.parents)
-    above = layer.constant("parents", np.where(tree.parents < 0, classes, tree.parents))
+    later = tree.parents >= np.arange(classes)
+    above = layer.constant("parents", np.where(tree.parents < 0, 2 * classes, tree.parents + classes * later))
     product = x
     for _ in range(_depth(tree.parents)):
-        padded = layer.op("Pad", product, layer.ints([0] * axis + [0] + [0] * axis + [1]), layer.scalar(1), shape=[*dims[:-1], classes + 1])
+        both = layer.op("Concat", product, x, axis=axis, shape=[*dims[:-1], 2 * classes])
+        padded = layer.op("Pad", both, layer.ints([0] * (2 * axis + 1) + [1]), layer.scalar(1), shape=[*dims[:-1], 2 * classes + 1])
         product = layer.op("Mul", x, layer.op("Gather", padded, above, axis=axis, shape=dims))
     return product
 
@@ -93,7 +99,7 @@ def _depth(parents: np.ndarray) -> int:
     """The most ancestors that a class has. Errors: Unsupported for a chain of absurd length."""
     depth = np.zeros(len(parents), np.int64)
     for child, parent in enumerate(parents):
-        depth[child] = depth[parent] + 1 if parent >= 0 else 0
+        depth[child] = (depth[parent] + 1 if parent < child else 1) if parent >= 0 else 0
     if len(depth) and depth.max() > 100:
         raise Unsupported(f"a class hierarchy of {depth.max():,} levels", expected="at most 100")
     return int(depth.max(initial=0))

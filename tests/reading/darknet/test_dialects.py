@@ -35,7 +35,8 @@ def test_a_section_outweighs_an_option(tmp_path):
 
 
 def test_a_net_without_pictures_is_pjreddies(tmp_path):
-    assert load(tmp_path, "[net]\ninputs=4\n[rnn]\nhidden=3\noutput=3\n").dialect == "pjreddie"
+    loaded = load(tmp_path, "[net]\ninputs=4\n[gru]\noutput=3\n", floats(3 * (3 + 9) + 3 * (3 + 12)), header(revision=5))
+    assert (loaded.dialect, "without pictures" in loaded.dialect_reason) == ("pjreddie", True)
 
 
 @pytest.mark.parametrize(("revision", "dialect"), [(0, "pjreddie"), (5, "alexeyab")])

@@ -77,17 +77,20 @@ def test_region_of_pjreddie(background, tmp_path):
 
 
 def test_region_of_alexeyab_with_a_tree(tmp_path):
-    (tmp_path / "t.tree").write_text("a -1\nb -1\nc 0\nd 0\ne 3\n")
-    cfg = NET + conv(20) + "[region]\nclasses=5\nnum=2\ncoords=4\ntree=t.tree\nanchors=1,2,3,4\n"
+    (tmp_path / "t.tree").write_text("a -1\nb -1\nc 0\nd 0\ne 3\nf 6\ng 2\nh 5\n")
+    cfg = NET + conv(26) + "[region]\nclasses=8\nnum=2\ncoords=4\ntree=t.tree\nanchors=1,2,3,4\n"
     y, boxes, scores = results(tmp_path, cfg, dialect="alexeyab")
-    y = y.reshape(2, H, W, 2, 10).astype(np.float64)
+    y = y.reshape(2, H, W, 2, 13).astype(np.float64)
     for at, row, column, n in cells(2):
         v = y[:, row, column, n]
         centre = np.add(logistic(v[:, 0:2]), (column, row)) / (W, H)
         want = np.concatenate([centre, np.exp(v[:, 2:4]) * (2 * n + 1, 2 * n + 2) / (W, H)], axis=1)
         assert np.allclose(boxes[:, at], want, rtol=1e-4, atol=1e-6)
-        a, b, c, d, e = v[:, 5:].T
-        assert np.allclose(scores[:, at], (np.array([a, b, a * c, a * d, a * d * e]) * v[:, 4]).T, rtol=1e-4, atol=1e-7)
+        shares = v[:, 5:].T.copy()
+        for child, parent in enumerate([-1, -1, 0, 0, 3, 6, 2, 5]):  # as darknet's loop does, also where a parent comes later
+            if parent >= 0:
+                shares[child] *= shares[parent]
+        assert np.allclose(scores[:, at], (shares * v[:, 4]).T, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("sqrt", [0, 1])

@@ -98,7 +98,7 @@ def test_a_tree_is_looked_for_beside_the_cfg(tmp_path):
     assert [f.name for f in loaded.files] == ["net.cfg", "t.tree"]
     shares = run(loaded, np.random.default_rng(0).random((2, 3, 10, 12)))[0]
     assert np.allclose(shares.reshape(2, 2, 2).sum(axis=2), 1)
-    for text, kind in (("a -1\n", Mismatch), ("a 3\nb\nc\nd\n", Malformed), ("a 0\nb\nc\nd\n", Malformed)):
+    for text, kind in (("a -1\n", Mismatch), ("a 4\nb\nc\nd\n", Malformed), ("a 99999999999\nb\nc\nd\n", Malformed)):
         (tmp_path / "t.tree").write_text(text)
         with pytest.raises(kind):
             load(tmp_path, cfg)
