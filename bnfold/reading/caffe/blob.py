@@ -84,11 +84,12 @@ class Blob:
 
 
 class Stored(NamedTuple):
-    """One layer of a weights file that holds blobs or not."""
+    """One layer of a weights file. `partial`: blobs that the layer shares with others may be missing, at the end too."""
 
     name: str
     type: str
     blobs: Sequence[Blob]
+    partial: bool = False
 
 
 def shown(shape: Sequence[float]) -> str:
