@@ -85,3 +85,14 @@ def test_unpacked_values_are_found_at_the_speed_of_memory(tmp_path):
     assert load(path)[0].blobs[0].count == count
     assert time.process_time() - begin < 0.3
     assert blob(np.float32([1, 2]), "unpacked")
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite_stay_so(tmp_path):
+    weights = {"conv": WEIGHTS["conv"], "bn": [np.float32([np.inf, np.nan, 1, 1e38]), np.ones(4), np.float32([1e-30])]}
+    net = Net(tmp_path, X + CONV + layer("BatchNorm", "c", "c", name="bn"), weights=caffemodel(weights, values="double"))
+    mean = next(v for k, v in net.model.graph.initializers.items() if "mean" in k).const_value.numpy()
+    assert list(np.isfinite(mean)) == [False, False, True, False]
+    path = tmp_path / "wide"
+    path.write_bytes(stored_blob(bytes_field(7, bytes_field(1, b"\x01")) + bytes_field(8, np.float64([1e300]).tobytes())))
+    assert load(path)[0].blobs[0].values()[0] == np.inf

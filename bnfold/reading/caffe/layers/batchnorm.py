@@ -59,7 +59,8 @@ def _divided(at: Layer, index: int, what: str, channels: int, factor: float) -> 
     scale = 1.0 / factor if factor else 0.0
 
     def divided() -> Iterator[np.ndarray]:
-        yield (array(stored).astype(np.float64) * scale).astype(np.float32)
+        with np.errstate(all="ignore"):  # what is not finite in the file stays so
+            yield (array(stored).astype(np.float64) * scale).astype(np.float32)
 
     return at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
 
