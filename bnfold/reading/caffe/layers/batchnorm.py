@@ -149,7 +149,11 @@ def _check_rates(at: Layer) -> None:
     """Caffe refuses learning rates on the statistics, unless all three blocks are there (then it clears them)."""
     specs = at.node.all("param")
     if len(specs) < 3 and any(spec.get("lr_mult") != 0 for spec in specs):
-        raise at.malformed("a learning rate on the statistics of a BatchNorm", "param { lr_mult: 0 }, three times or not at all")
+        raise at.malformed(
+            "a learning rate on the statistics of a BatchNorm",
+            "param { lr_mult: 0 }, three times or not at all",
+            "NVCaffe allows it: --dialect nvcaffe",
+        )
 
 
 def _unfoldable(at: Layer, x: Value, eps: float, count: int, channels: int) -> Value:
