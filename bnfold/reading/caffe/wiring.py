@@ -152,6 +152,8 @@ def _check_count(layer: Wired) -> None:
 
 def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Version:
     bottoms = layer.node.all("bottom")
+    if not name:
+        raise layer.error("top", i, "a top without a name", "a name: ONNX takes an empty one for nothing")
     if name in (version.blob for version in layer.tops):
         raise layer.error("top", i, f"top '{name}' is given twice", "names that differ")
     if i < len(bottoms) and bottoms[i] == name:
