@@ -182,14 +182,14 @@ class Weights:
         """Raise what has been collected, as one error."""
         if not self.problems:
             return
-        shown_ = " | ".join(self.problems[:SHOWN_PROBLEMS]) + (
-            f" | and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
-        )
         if not self.given:
             raise Mismatch(
-                f"no weights are given: {shown_}", way_out="give the .caffemodel, or --random-weights SEED to try the network alone"
+                f"no weights are given, and {len(self.problems)} blobs need them, first {self.problems[0]}",
+                way_out="give the .caffemodel, or --random-weights SEED to try the network alone",
             )
-        raise Mismatch(shown_, where=self.path, expected="the weights of this network")
+        more = len(self.problems) - SHOWN_PROBLEMS
+        text = " | ".join(self.problems[:SHOWN_PROBLEMS]) + (f" | and {more} more" if more > 0 else "")
+        raise Mismatch(text, where=self.path, expected="the weights of this network")
 
 
 def _constant(shape: Shape, value: float) -> Recipe:
