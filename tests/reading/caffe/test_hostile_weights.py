@@ -45,12 +45,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_broken_weights_are_one_sentence(tmp_path, what):
-    begin, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError) as caught:
         Net(tmp_path, X + CONV, weights=HOSTILE[what])
     assert "net.caffemodel" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 64 << 10
 
 
