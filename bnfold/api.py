@@ -71,10 +71,20 @@ class VerifyKeywords(TypedDict, total=False):
     freeze_initializers: bool
 
 
-class FileKeywords(ReadKeywords, VerifyKeywords, total=False):
-    """How to read, fold, write and verify: the keywords of `load` and `verify`, and `keep` (patterns of node names not to touch)."""
+class FoldKeywords(TypedDict, total=False):
+    """How to fold: keep (fnmatch patterns of node names not to touch), freeze_initializers (initializers that a caller may override are
+    constants), duplicate_producers (fold although the producer has other readers: it is computed twice), merge_branches (parallel linear
+    branches become one where that folds more; on by default), simplify_leftovers (what stays is brought to its cheapest exact form)."""
 
     keep: Sequence[str]
+    freeze_initializers: bool
+    duplicate_producers: bool
+    merge_branches: bool
+    simplify_leftovers: bool
+
+
+class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, total=False):
+    """How to read, fold and verify: the keywords of `load`, `fold` and `verify` together."""
 
 
 def _door(function: Callable[P, R]) -> Callable[P, R]:
@@ -106,7 +116,7 @@ def load(source: Any, weights: StrPath | None = None, **options: Unpack[ReadKeyw
 
 
 @_door
-def fold(model: Any, *, keep: Sequence[str] = (), freeze_initializers: bool = False) -> FoldResult:
+def fold(model: Any, **options: Unpack[FoldKeywords]) -> FoldResult:
     """Fold every batch norm and constant per-channel affine map that can be folded exactly into a neighbouring linear operator.
 
     y = gamma * (x - mean) / sqrt(var + epsilon) + beta is the map s * x + t with s = gamma / sqrt(var + epsilon) and
@@ -116,12 +126,15 @@ def fold(model: Any, *, keep: Sequence[str] = (), freeze_initializers: bool = Fa
     model                what `load` returned, or anything that it takes
     keep                 fnmatch patterns of node names that are not to be touched
     freeze_initializers  treat initializers that a caller may override (graph inputs) as constants
+    duplicate_producers  fold a node although its producer has other readers: the producer is then computed twice
+    merge_branches       parallel linear branches become one where that folds more (on by default)
+    simplify_leftovers   bring what stays to its cheapest exact form
     The input is never changed. Nothing is verified here: see `verify`. Raises what `load` raises.
     """
     loaded = _in_memory(model)
-    folded, plan = pipeline.fold_model(loaded.model, FoldOptions(keep=_strings("keep", keep), freeze_initializers=freeze_initializers))
+    folded, plan = pipeline.fold_model(loaded.model, _fold_options(options))
     origin = recalled(loaded.model)
-    return FoldResult(folded, plan, origin, census(loaded.model, origin.size), census(folded), unchanged=not plan.folded)
+    return FoldResult(folded, plan, origin, census(loaded.model, origin.size), census(folded), unchanged=not plan.changes)
 
 
 @_door
@@ -178,9 +191,8 @@ def convert_file(source: Any, weights: StrPath | None = None, *, out: StrPath, e
 
 def _job(source: Any, weights: StrPath | None, out: StrPath | None, options: dict[str, Any], *, verify: bool, external_data: bool,
          keep_failed: bool = False) -> Job:
-    known = _names(ReadOptions) | _names(VerifyOptions) | {"keep"}
-    _refuse_unknown(options, known)
-    fold_options = FoldOptions(_strings("keep", options.pop("keep", ())), options.get("freeze_initializers", False))
+    _refuse_unknown(options, _names(ReadOptions) | _names(VerifyOptions) | _FOLDING)
+    fold_options = _fold_options({k: v for k, v in options.items() if k in _FOLDING})
     read = _read_options({k: v for k, v in options.items() if k in _names(ReadOptions)})
     check = _verify_options({k: v for k, v in options.items() if k in _names(VerifyOptions)}) if verify else None
     return Job(source, _path(weights), _path(out), read, fold_options, check, external_data, keep_failed)
@@ -200,6 +212,14 @@ def _in_memory(model: Any) -> Loaded:
         origin = recalled(model)
         return Loaded(model, "memory", origin.name)
     return _load(model, None, ReadOptions())
+
+
+_FOLDING = set(FoldKeywords.__annotations__)
+
+
+def _fold_options(options: Mapping[str, Any]) -> FoldOptions:
+    _refuse_unknown(options, _FOLDING)
+    return FoldOptions(**{**options, **_normal(options, lists=("keep",))})
 
 
 def _read_options(options: Mapping[str, Any]) -> ReadOptions:

@@ -25,7 +25,7 @@ from . import pipeline
 from .comparison import VerifyOptions
 from .errors import NOT_EQUIVALENT, BnfoldError, Unreadable, UsageError
 from .job import Say
-from .outcome import Checked, FoldResult, Violation
+from .outcome import Checked, FoldResult, Violation, origin_of
 from .record import FoldOptions, Loaded, ReadOptions
 
 _WEIGHTS = {".prototxt": ".caffemodel", ".pbtxt": ".caffemodel", ".cfg": ".weights"}
@@ -63,7 +63,7 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     say(f"checking {network}")
     try:
         loaded = pipeline.load(network, weights, policy.read)
-        case = _Case(loaded, pipeline.planned(loaded, policy.fold), policy)
+        case = _Case(loaded, pipeline.planned(loaded, policy.fold, origin_of(loaded).size), policy)
         violations = tuple(found for rule in RULES for found in rule(case))
     except BnfoldError as error:
         return Checked(network, (Violation("check.unreadable", str(error.where or network), str(error)),), error.exit_code)

@@ -135,6 +135,7 @@ class Comparison:
     folds: tuple[Figures, ...] = ()
     environment: tuple[tuple[str, str], ...] = field(default=())
     seconds: float = 0.0
+    noise_limit: float = NOISE_LIMIT
 
     def __bool__(self) -> bool:
         return self.equivalent

@@ -6,6 +6,7 @@ Nothing here knows what a batch norm is.
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "Names",
     "attribute",
     "bodies",
+    "folded_name",
     "function_graphs",
     "graphs",
     "ir",
@@ -113,6 +115,14 @@ def source_text(node: ir.Node) -> str:
 def function_graphs(model: ir.Model) -> set[ir.Graph]:
     """The graphs of model-local functions: they have inputs and nodes, but no initializers."""
     return {function.graph for function in model.functions.values()}
+
+
+_FOLDED = re.compile(r"/folded(_\d+)?$")
+
+
+def folded_name(name: str | None) -> str:
+    """The wish for a value or weight that folding changed. It says so, and says it once; the slash sets it apart from whole names."""
+    return _FOLDED.sub("", name or "") + "/folded"
 
 
 class Names:

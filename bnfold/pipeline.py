@@ -67,16 +67,15 @@ def plan(job: Job) -> FoldResult:
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
-    made = planned(loaded, job.fold)
+    made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
 
 
-def planned(loaded: Loaded, options: FoldOptions) -> FoldResult:
-    """The plan of a loaded model."""
+def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
+    """The plan of a loaded model whose files take `size` bytes."""
     model, made = fold_model(loaded.model, options)
-    origin = origin_of(loaded)
-    return FoldResult(model, made, origin, census(loaded.model, origin.size), census(model))
+    return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
 
 
 def fold_file(job: Job) -> FoldResult:
@@ -117,7 +116,7 @@ def convert_file(job: Job) -> FoldResult:
             _check_same(difference(loaded.model, _reread(written)), job.target)
             watch.lap("check")
         origin = origin_of(loaded)
-        before, after = census(loaded.model, origin.size), census(loaded.model, written.size)
+        before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
         path = written.commit()
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
 
@@ -145,6 +144,14 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         left = _side(reference, Path(folder) / "reference.onnx", stack)
         right = _side(candidate, Path(folder) / "candidate.onnx", stack)
         return compared(left, right, options, _heard(say))
+
+
+def compare_with_opencv(network: Path, weights: Path | None, loaded: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
+    """Does the model that was read compute what OpenCV computes from the same files?"""
+    from .verifying import against_opencv
+
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
+        return against_opencv(network, weights, _side(loaded, Path(folder) / "converted.onnx", stack), options, _heard(say))
 
 
 def selftest(say: Say = silent) -> list[Check]:
@@ -193,7 +200,7 @@ class _Work:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
         self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
         model, made = self._folded(withdrawn)
-        unchanged = not made.folded and not made.merged
+        unchanged = not made.changes
         if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
             model = self.loaded.model
         written = self._write(model)
@@ -207,7 +214,7 @@ class _Work:
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
         origin = origin_of(self.loaded)
-        before, after = census(self.loaded.model, origin.size), census(done.model, done.written.size)
+        before, after = census(self.loaded.model, _size(self.job, self.loaded)), census(done.model, done.written.size)
         return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
                           _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
 
@@ -219,6 +226,8 @@ class _Work:
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
+        for name in made.merged:
+            self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:
             self._taken_back[done.node] = Kept(done.node, done.op, done.source, WITHDRAWN, "")
         back = tuple(replace(self._taken_back[name], reason=why) for name, why in withdrawn if name in self._taken_back)
@@ -255,6 +264,11 @@ class _Work:
         self.job.say("checking what was written")
         _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
+
+
+def _size(job: Job, loaded: Loaded) -> int | None:
+    """Bytes of what was read; of a network without its weights it would be no figure to compare with."""
+    return None if job.read.random_weights is not None else origin_of(loaded).size
 
 
 def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:

@@ -102,6 +102,11 @@ class Plan:
         kept = self.kept + self.withdrawn
         return tuple(sum(x.op == "BatchNormalization" for x in group) for group in (self.folded, kept))  # type: ignore[return-value]
 
+    @property
+    def changes(self) -> bool:
+        """Does it change the model at all?"""
+        return bool(self.folded or self.merged)
+
     def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:
         """The same plan, remembering folds that verification took back; each node stands in one list alone."""
         names = {k.node for k in withdrawn}

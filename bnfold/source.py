@@ -28,6 +28,10 @@ class Source:
     type: str = ""
 
     def __str__(self) -> str:
+        """One text that UTF-8 can hold: a file name may carry bytes that no encoding knows, and protobuf takes UTF-8 alone."""
+        return self._text().encode("utf-8", "backslashreplace").decode()
+
+    def _text(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         if self.line is None:
             number = f"#{self.index}" if self.index is not None else ""
@@ -47,10 +51,13 @@ _CAFFE = re.compile(r"(?P<file>.*?):(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?(?
 
 
 def parse(text: str) -> Source:
-    """The Source that `str()` wrote; a text of any other form becomes the file of a Source without more."""
-    for form in (_DARKNET, _CAFFE, _ONNX):
-        if match := form.fullmatch(text):
-            parts = match.groupdict()
-            numbers = {key: int(parts[key]) if parts.get(key) else None for key in ("line", "column", "index")}
-            return Source(parts["file"], **numbers, name=parts.get("name") or "", type=parts.get("type") or "")
-    return Source(text)
+    """The Source that `str()` wrote; a text of any other form becomes the file of a Source without more.
+
+    A name may look like another form's mark (`model.onnx#17 conv1:0 (Conv)`), so the form whose mark comes first is meant.
+    """
+    matches = [match for form in (_DARKNET, _CAFFE, _ONNX) if (match := form.fullmatch(text))]
+    if not matches:
+        return Source(text)
+    parts = min(matches, key=lambda match: len(match["file"])).groupdict()
+    numbers = {key: int(parts[key]) if parts.get(key) else None for key in ("line", "column", "index")}
+    return Source(parts["file"], **numbers, name=parts.get("name") or "", type=parts.get("type") or "")

@@ -3,7 +3,8 @@
     attempt(withdrawn)   the pipeline's: fold without these nodes, write, verify
     settle(attempt)      the first attempt that passes, taking back as little as localisation allows
 
-Rule 1: the fold that the first divergence names is taken back, and the rest is tried again, for a bounded number of rounds.
+Rule 1: folds that are wrong on their own, or else the fold that the first divergence names, are taken back, and the rest is tried
+        again, for a bounded number of rounds.
 Rule 2: where nothing is named, halves are tried; a failure that stays with every fold taken back is not the folds' fault.
 Rule 3: no attempt that failed is ever returned as a success.
 """
@@ -61,7 +62,11 @@ def passed(attempt: Attempt) -> bool:
 
 
 def localised(plan: Plan, report: Comparison) -> tuple[str, ...]:
-    """The folds that the first divergence points to: by name, by the value that changed hands, by the node that holds them."""
+    """The folds that are wrong on their own, where any was found so; else those that the first divergence points to: by name, by the
+    value that changed hands, by the node that holds them."""
+    wrong = {figures.value for figures in report.folds if not figures.passed}
+    if guilty := tuple(f.node for f in plan.folded if wrong.intersection(f.values)):
+        return guilty
     found = report.divergence
     if found is None:
         return ()
@@ -73,7 +78,7 @@ def localised(plan: Plan, report: Comparison) -> tuple[str, ...]:
 
 def bisected(attempt: Callable[[Withdrawn], A], plan: Plan, withdrawn: Withdrawn) -> tuple[str, ...]:
     """The smallest set of folds found by halving without which the models are equal; empty where it is not the folds' fault."""
-    suspects = tuple(f.node for f in plan.folded)
+    suspects = tuple(dict.fromkeys([*(f.node for f in plan.folded), *plan.merged]))
     if not suspects or not _passes_without(attempt, suspects, withdrawn):
         return ()
     while len(suspects) > 1:

@@ -92,7 +92,8 @@ def test_without_verification_there_is_no_report(tmp_path: Path) -> None:
     (lambda p: bnfold.load(saved(p), fase="TEST"), bnfold.UsageError),
     (lambda p: bnfold.fold_file(saved(p), sampels=3), bnfold.UsageError),
     (lambda p: bnfold.fold_file(saved(p), out=p / "none" / "x.onnx"), bnfold.WriteError),
-    (lambda p: bnfold.verify(saved(p), saved(p), providers=("nosuch",)), bnfold.ProviderUnavailable),
+    (lambda p: bnfold.verify(saved(p), saved(p), providers=("nosuch",)), bnfold.UsageError),
+    (lambda p: bnfold.verify(saved(p), saved(p), providers=("acl",)), bnfold.ProviderUnavailable),
     (lambda p: bnfold.fold(model(CONV_BN_RELU), keep=(1,)), bnfold.UsageError),
 ])
 def test_only_our_errors_leave(tmp_path: Path, call: Any, error: type[Exception]) -> None:

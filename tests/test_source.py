@@ -16,6 +16,8 @@ EXAMPLES = {
     "model.onnx#17 conv1 (Conv)": Source("model.onnx", index=17, name="conv1", type="Conv"),
     "model.onnx#0 (Conv)": Source("model.onnx", index=0, type="Conv"),
     "model.onnx": Source("model.onnx"),
+    "model.onnx#17 conv1:0 (Conv)": Source("model.onnx", index=17, name="conv1:0", type="Conv"),
+    "net.prototxt:14 conv#3 (Convolution)": Source("net.prototxt", line=14, name="conv#3", type="Convolution"),
     "C:\\nets\\net.cfg:31 [net] #0": Source("C:\\nets\\net.cfg", line=31, type="net", index=0),
     "dir:3/net.prototxt:14 res2a_branch1/bn (BatchNorm)": Source("dir:3/net.prototxt", line=14, name="res2a_branch1/bn", type="BatchNorm"),
     "net.prototxt:9 a layer (of mine) (ReLU)": Source("net.prototxt", line=9, name="a layer (of mine)", type="ReLU"),
@@ -60,3 +62,7 @@ def test_a_number_that_no_file_has_is_text():
     """Python refuses to read 5,000 digits as a number."""
     text = f"net.cfg:{'9' * 5000}"
     assert parse(text) == Source(text)
+
+
+def test_a_file_name_that_no_encoding_knows_becomes_text() -> None:
+    assert str(Source("a\udcff.onnx", index=1, name="c", type="Conv")) == "a\\udcff.onnx#1 c (Conv)"

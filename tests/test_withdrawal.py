@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -59,6 +59,19 @@ def test_the_named_fold_is_taken_back_and_the_rest_stays() -> None:
     machine = Machine(list("abcd"), {"b", "d"})
     assert folded(settle(machine.attempt)) == ["a", "c"]
     assert len(machine.runs) == 3
+
+
+def test_all_folds_that_are_wrong_on_their_own_are_taken_back_at_once() -> None:
+    machine = Machine(list("abcd"), {"b", "d"}, localises=False)
+
+    def attempt(withdrawn: Withdrawn) -> Tried:
+        tried = machine.attempt(withdrawn)
+        assert tried.report is not None
+        folds = tuple(replace(FIGURES, value=f"value_{n}", passed=n not in machine.bad) for n in folded(tried))
+        return Tried(tried.plan, replace(tried.report, folds=folds))
+
+    assert folded(settle(attempt)) == ["a", "c"]
+    assert len(machine.runs) == 2
 
 
 def test_halving_finds_a_fold_that_nothing_names() -> None:

@@ -9,8 +9,8 @@ import click
 
 from .. import checking
 from ..reporting import json as documents
-from . import job as jobs
 from . import options as rows
+from . import request
 from .ending import Ending, of_checks
 from .options import FILE, FOLD, READ, REPORT, VERIFY, options
 
@@ -30,8 +30,8 @@ def command(files: tuple[Path, ...], allow_kept: tuple[str, ...], max_size: int 
     MODEL is a file, a folder or a pattern; weights stand behind their network or beside it under the same name. All violations are
     listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
     """
-    view = jobs.view_of(values)
-    with jobs.documented("check", values) as content:
+    view = request.view_of(values)
+    with request.documented("check", values) as content:
         verify = rows.verify_options(values)
         assert verify is not None
         policy = checking.Policy(allow_kept or ("*",), max_size, against, against_weights, rows.read_options(values),
@@ -42,7 +42,7 @@ def command(files: tuple[Path, ...], allow_kept: tuple[str, ...], max_size: int 
         content.update({"code": ending.code, **documents.of_checks(checks)})
     for one in checks:
         if one.origin is not None:
-            jobs.tell(view, one.origin)
+            request.tell(view, one.origin)
     if view.shows_results:
         from ..reporting import text
 

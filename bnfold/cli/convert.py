@@ -10,7 +10,7 @@ import click
 from .. import pipeline
 from ..errors import UsageError
 from ..reporting import json as documents
-from . import job as jobs
+from . import request
 from .ending import Ending, of_convert
 from .options import FILE, READ, REPORT, options
 
@@ -26,15 +26,15 @@ def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
 
     The written file is read back and compared with the model, node by node and byte by byte.
     """
-    view = jobs.view_of(values)
-    with jobs.documented("convert", values) as content:
-        work = jobs.make(files, out, values, view)
+    view = request.view_of(values)
+    with request.documented("convert", values) as content:
+        work = request.make(files, out, values, view)
         if work.out is None:
             raise UsageError("no output is named", expected="-o OUT.onnx")
         with view.working():
             result = pipeline.convert_file(work)
         content.update(documents.of_convert(result))
-    jobs.tell(view, result.origin)
+    request.tell(view, result.origin)
     if view.shows_results:
         from ..reporting import text
 

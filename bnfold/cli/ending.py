@@ -24,7 +24,7 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> Ending:
     parts = [f"folded={len(plan.folded)}", f"kept={len(plan.kept) + len(plan.withdrawn)}"]
     if result.report is not None:
         parts += _figures(result.report)
-    elif plan.folded and not dry_run:
+    elif plan.changes and not dry_run:
         parts.append("verified=no")
     if plan.withdrawn:
         parts.append(f"withdrawn={len(plan.withdrawn)}")

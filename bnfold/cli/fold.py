@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from .. import pipeline
+from ..errors import NotEquivalent
 from ..reporting import json as documents
-from . import job as jobs
+from . import request
 from .ending import Ending, of_fold
 from .options import FILE, FOLD, READ, REPORT, VERIFY, WRITE, options
 
@@ -24,13 +25,17 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, **values: 
 
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished, verified file.
     """
-    view = jobs.view_of(values)
-    with jobs.documented("fold", values) as content:
-        work = jobs.make(files, out, values, view)
-        with view.working():
-            result = pipeline.plan(work) if dry_run else pipeline.fold_file(work)
+    view = request.view_of(values)
+    with request.documented("fold", values) as content:
+        work = request.make(files, out, values, view)
+        try:
+            with view.working():
+                result = pipeline.plan(work) if dry_run else pipeline.fold_file(work)
+        except NotEquivalent as error:
+            request.tell_failure(view, error)
+            raise
         content.update(documents.of_fold(result, dry_run=dry_run))
-    jobs.tell(view, result.origin)
+    request.tell(view, result.origin)
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
     if view.shows_results:

@@ -10,8 +10,8 @@ import click
 from .. import pipeline
 from ..job import Job
 from ..reporting import json as documents
-from . import job as jobs
 from . import options as rows
+from . import request
 from .ending import Ending, of_fold
 from .options import FILE, FOLD, READ, REPORT, options
 
@@ -21,14 +21,14 @@ from .options import FILE, FOLD, READ, REPORT, options
 @options(FOLD, READ, REPORT)
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
     """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes nothing."""
-    view = jobs.view_of(values)
-    with jobs.documented("inspect", values) as content:
-        model, weights = jobs.network(files, values)
+    view = request.view_of(values)
+    with request.documented("inspect", values) as content:
+        model, weights = request.network(files, values)
         work = Job(model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say)
         with view.working():
             result = pipeline.plan(work)
         content.update(documents.of_fold(result, dry_run=True))
-    jobs.tell(view, result.origin)
+    request.tell(view, result.origin)
     if view.shows_results:
         from ..reporting import text
 

@@ -94,6 +94,9 @@ def _failed(error: BaseException) -> Ending:
         return Ending(error.exit_code, f"FAIL {error}")
     if isinstance(error, BnfoldError):
         return _error(error.exit_code, str(error))
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message())
+        return _error(USAGE, "no command is given")
     if isinstance(error, click.UsageError):
         if error.ctx is not None:
             say(error.ctx.get_usage())

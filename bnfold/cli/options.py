@@ -70,6 +70,9 @@ READ = (
 )
 FOLD = (
     _row("--keep", multiple=True, metavar="PATTERN", help="Node names not to touch (repeatable, with * and ?)."),
+    _switch("--duplicate-producers", help="Fold a node although its producer has other readers: the producer is computed twice."),
+    _switch("--no-merge-branches", help="Leave parallel linear branches apart, though merging them folds more."),
+    _switch("--simplify-leftovers", help="Bring what stays to its cheapest exact form: affine nodes in a row become one."),
 )
 WRITE = (
     _switch("--external-data", help="Weights go to one file beside the model (always so above 2 GB)."),
@@ -79,9 +82,15 @@ WRITE = (
 VERIFY = (
     _row("--ep", metavar="NAMES", help="Execution providers to verify on: cpu,cuda (default cpu)."),
     _row("--inputs", multiple=True, metavar="[NAME:]FILE", help="Real inputs: name:file.npy, or a .npz with all."),
+    _row("--mean", metavar="R,G,B", help="Subtracted from the channels of image inputs."),
+    _row("--std", metavar="R,G,B", help="Divides the channels of image inputs, after --mean."),
+    _row("--layout", type=click.Choice(("NCHW", "NHWC")), help="Layout of image inputs (default NCHW)."),
     _row("--samples", type=click.IntRange(1), metavar="N", help="How many random samples (default 3)."),
     _row("--seed", type=int, metavar="N", help="Seed of the random samples (default 0)."),
     _row("--noise-limit", type=float, metavar="X", help=f"Largest noise ratio that passes (default {NOISE_LIMIT:g})."),
+    _switch("--every-value", help="Judge every value that both models have, not outputs alone."),
+    _row("--truth", type=click.Choice(("auto", "float64", "unfolded")),
+         help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; for huge models)."),
     _row("--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."),
     _row("--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."),
 )
@@ -108,7 +117,11 @@ def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable
 
 def given(values: Mapping[str, Any]) -> list[Row]:
     """The rows of the options that were given."""
-    return [row for name, row in _ROWS.items() if values.get(name) not in (None, False, ())]
+    return [row for name, row in _ROWS.items() if _is_given(values.get(name))]
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != ()
 
 
 def check_format(format: str, values: Mapping[str, Any]) -> None:
@@ -128,26 +141,35 @@ def useless(values: Mapping[str, Any]) -> list[str]:
 
 def read_options(values: Mapping[str, Any]) -> ReadOptions:
     """What reading needs of a command's values."""
-    wanted = {k: values[k] for k in ReadOptions.__dataclass_fields__ if values.get(k) not in (None, False, ())}
+    wanted = {k: values[k] for k in ReadOptions.__dataclass_fields__ if _is_given(values.get(k))}
     return ReadOptions(**{**wanted, "input_shapes": shapes(values)})
 
 
 def fold_options(values: Mapping[str, Any]) -> FoldOptions:
     """What folding needs of a command's values."""
-    return FoldOptions(keep=tuple(values.get("keep", ())), freeze_initializers=bool(values.get("freeze_initializers")))
+    return FoldOptions(
+        keep=tuple(values.get("keep", ())),
+        freeze_initializers=bool(values.get("freeze_initializers")),
+        duplicate_producers=bool(values.get("duplicate_producers")),
+        merge_branches=not values.get("no_merge_branches"),
+        simplify_leftovers=bool(values.get("simplify_leftovers")),
+    )
 
 
 def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
     """What verification needs of a command's values; None where there is to be none."""
     if values.get("no_verify"):
         return None
-    plain = {k: values[k] for k in ("samples", "seed", "noise_limit") if values.get(k) is not None}
+    plain = {k: values[k] for k in ("samples", "seed", "noise_limit", "truth", "layout") if values.get(k) is not None}
     return VerifyOptions(
         providers=_providers(values.get("ep")),
         input_shapes=shapes(values),
         inputs=tuple(_named(text, "--inputs") for text in values.get("inputs", ())),
         rtol=tuple(_tolerance(text, "--rtol") for text in values.get("rtol", ())),
         atol=tuple(_tolerance(text, "--atol") for text in values.get("atol", ())),
+        every_value=bool(values.get("every_value")),
+        mean=_numbers(values.get("mean"), "--mean"),
+        std=_numbers(values.get("std"), "--std"),
         freeze_initializers=bool(values.get("freeze_initializers")),
         **plain,
     )
@@ -184,6 +206,13 @@ def _tolerance(text: str, flag: str) -> tuple[str, float]:
     if not 0 <= value < float("inf"):
         raise UsageError(f"{flag} {text!r} is no tolerance", expected="1e-4 or output:1e-4")
     return name, value
+
+
+def _numbers(text: str | None, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"{flag} {text!r} are no numbers", expected="one for each channel, as in 123.7,116.8,103.9") from None
 
 
 def _providers(text: str | None) -> tuple[str, ...]:

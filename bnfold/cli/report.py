@@ -11,7 +11,7 @@ import jinja2
 
 from ..errors import Malformed, Unreadable
 from ..reporting import html
-from . import job as jobs
+from . import request
 from .ending import Ending
 from .options import FILE
 
@@ -29,7 +29,7 @@ def command(result: Path, out: Path | None) -> Ending:
         text = html.page(document)
     except (LookupError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
         raise Malformed(f"does not hold what its schema says ({error})", where=result, expected=_EXPECTED) from error
-    jobs.write_file(str(target), text)
+    request.write_file(str(target), text)
     return Ending(0, f"PASS written={target}")
 
 

@@ -12,10 +12,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Timer
 from typing import Any, TextIO
 
-from ..errors import one_line
+from ..errors import WriteError, one_line
 
 WIDTH = 80
 PATIENCE = 0.7  # seconds without a sign of life
@@ -33,11 +34,11 @@ class Screen:
     def show(self, *renderables: Any) -> None:
         """Results, on stdout."""
         if self.shows_results:
-            console = _console(sys.stdout)
-            with console.capture() as captured:
-                for renderable in renderables:
-                    console.print(renderable)
-            write(captured.get())
+            sheet = _Sheet(sys.stdout)
+            console = _console(sheet)
+            for renderable in renderables:
+                console.print(renderable)
+            write(sheet.getvalue())
 
     def warn(self, text: str) -> None:
         """Something the user should know, on stderr."""
@@ -75,15 +76,33 @@ class Screen:
             self._status = None
 
 
+class _Sheet(io.StringIO):
+    """Text in memory that rich takes for the stream it will go to; so that writing, and what can go wrong with it, is ours."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # read by rich, written by nobody
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 def say(line: str) -> None:
     """One line on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def tolerant() -> None:
-    """Print what the terminal's encoding does not know as an escape, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has closed nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -92,13 +111,16 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must go somewhere at exit
+        if not isinstance(error, BrokenPipeError):
+            raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where="standard output") from error
 
 
 def _console(stream: TextIO) -> Any:
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH
-    plain = {"force_terminal": False} if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else {}
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False, **plain)
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False,
+                   force_terminal=False if plain else None)

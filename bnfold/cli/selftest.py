@@ -8,7 +8,7 @@ import click
 
 from .. import pipeline
 from ..reporting import json as documents
-from . import job as jobs
+from . import request
 from .ending import Ending, of_selftest
 from .options import REPORT, options
 
@@ -17,8 +17,8 @@ from .options import REPORT, options
 @options(REPORT)
 def command(**values: Any) -> Ending:
     """Small nets and sums with known answers, in a few seconds: right folds must pass here, and planted faults must not."""
-    view = jobs.view_of(values)
-    with jobs.documented("selftest", values) as content:
+    view = request.view_of(values)
+    with request.documented("selftest", values) as content:
         with view.working():
             checks = pipeline.selftest(view.say)
         ending = of_selftest(checks)

@@ -12,41 +12,57 @@ from ..errors import UsageError
 from ..outcome import origin_of
 from ..record import ReadOptions
 from ..reporting import json as documents
-from . import job as jobs
 from . import options as rows
+from . import request
 from .ending import Ending, of_comparison
 from .options import FILE, READ, REPORT, VERIFY, options
 
 
 @click.command("verify")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="REFERENCE [WEIGHTS] CANDIDATE")
+@click.option("--oracle", type=click.Choice(("opencv",)),
+              help="Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.")
 @options(VERIFY, READ, REPORT)
-def command(files: tuple[Path, ...], **values: Any) -> Ending:
+def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
     """Run REFERENCE and CANDIDATE on the same inputs and hold both against a float64 run of REFERENCE.
 
     They are the same when the error of CANDIDATE is within the noise of REFERENCE's own arithmetic.
     """
-    view = jobs.view_of(values)
-    with jobs.documented("verify", values) as content:
-        if not 2 <= len(files) <= 3:
-            raise UsageError(f"{len(files)} files", expected="REFERENCE [WEIGHTS] CANDIDATE")
-        network, weights = files[0], files[1] if len(files) == 3 else None
+    view = request.view_of(values)
+    with request.documented("verify", values) as content:
+        network, weights, candidate = _roles(files, oracle)
         rows.check_format(pipeline.kind_of(network), values)
         wanted = rows.verify_options(values)
         assert wanted is not None
         with view.working():
             view.say("reading")
-            reference = pipeline.load(network, weights, rows.read_options(values))
-            candidate = pipeline.load(files[-1], None, ReadOptions(freeze_initializers=wanted.freeze_initializers))
-            report = pipeline.compare(reference, candidate, wanted, view.say)
-        origins = [origin_of(loaded) for loaded in (reference, candidate)]
+            sides = [pipeline.load(network, weights, rows.read_options(values))]
+            if candidate is None:
+                report = pipeline.compare_with_opencv(network, weights, sides[0], wanted, view.say)
+            else:
+                sides.append(pipeline.load(candidate, None, ReadOptions(freeze_initializers=wanted.freeze_initializers)))
+                report = pipeline.compare(sides[0], sides[1], wanted, view.say)
+        origins = [origin_of(loaded) for loaded in sides]
         ending = of_comparison(report)
-        content.update({"input": documents.of_origin(origins[0]), "candidate": documents.of_origin(origins[1]), "code": ending.code,
-                        "verification": documents.of_comparison(report)})
+        content.update({"code": ending.code, "verification": documents.of_comparison(report),
+                        **{role: documents.of_origin(o) for role, o in zip(("input", "candidate"), origins, strict=False)}})
     for origin in origins:
-        jobs.tell(view, origin)
+        request.tell(view, origin)
     if view.shows_results:
         from ..reporting import text
 
         view.show(*text.comparison(report, verbose=view.verbose))
     return ending
+
+
+def _roles(files: tuple[Path, ...], oracle: str | None) -> tuple[Path, Path | None, Path | None]:
+    """(network, weights, candidate); no candidate where an oracle is asked."""
+    if oracle is not None:
+        if pipeline.kind_of(files[0]) == "onnx":
+            raise UsageError("--oracle is for Caffe and darknet networks", way_out="for an ONNX model onnxruntime is the oracle")
+        if len(files) > 2:
+            raise UsageError(f"what is {files[2]} for?", expected="--oracle with NETWORK WEIGHTS alone")
+        return files[0], files[1] if len(files) == 2 else None, None
+    if not 2 <= len(files) <= 3:
+        raise UsageError(f"{len(files)} files", expected="REFERENCE [WEIGHTS] CANDIDATE")
+    return files[0], files[1] if len(files) == 3 else None, files[-1]

@@ -76,8 +76,18 @@ class _Backward:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
         for user, index in value.uses():
-            if (user, index) not in self.edges and not is_op(user, *VALUE_BLIND):
+            if (user, index) not in self.edges and not is_op(user, *VALUE_BLIND) and not self._reads_elsewhere(user, index, value):
                 raise Refused("kept.multiple-consumers", f"'{value.name}' is also read by {user.op_type} '{label(user)}'")
+
+    def _reads_elsewhere(self, user: ir.Node, index: int, value: ir.Value) -> bool:
+        """Does a reader take only parts of the value that the map leaves as they are (other slices of it)?"""
+        if index != 0 or not is_op(user, "Slice", "Gather"):
+            return False
+        try:
+            seen = commute.forward(user, [self.maps[value], *([None] * (len(user.inputs) - 1))], self.site)[0]
+        except Refused:
+            return False
+        return seen is not None and not seen.scales and not seen.shifts
 
     def _take(self, producer: ir.Node) -> None:
         linear = self.world.linear(producer)

@@ -20,6 +20,8 @@ from .commute_many import (
     anything,
     concat_back,
     concat_forward,
+    matmul_back,
+    matmul_forward,
     product_back,
     product_forward,
     reducing,
@@ -29,7 +31,7 @@ from .commute_many import (
     sum_forward,
 )
 from .passing import Commute, Maps, Site, data_map, no_negative, no_shift, only_data, uniform_over
-from .rearrange import mover
+from .rearrange import mover, read_in_parts
 from .reasons import Refused
 
 
@@ -56,6 +58,8 @@ def _moved_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     moved = mover(node, site.shapes)
     assert moved is not None
     map_ = data_map(outs, node)
+    if map_.rank == 0 and read_in_parts(node):
+        map_ = map_.lifted(site.shapes.rank(node.outputs[0]) or 0)
     return only_data(node, map_ if map_.rank == 0 else moved.pull(map_))
 
 
@@ -66,7 +70,7 @@ def _moved_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     return [map_ if map_.rank == 0 else moved.push(map_)]
 
 
-def _passing(allow: Callable[[ir.Node, Affine, Site], None]) -> Commute:
+def _passing(condition: str, allow: Callable[[ir.Node, Affine, Site], None]) -> Commute:
     """A rule for operators of one data input that let the map pass as it is, under a condition."""
 
     def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
@@ -79,7 +83,7 @@ def _passing(allow: Callable[[ir.Node, Affine, Site], None]) -> Commute:
         allow(node, map_, site)
         return [map_, *([None] * (len(node.outputs) - 1))]
 
-    return Commute(go_back, go_forward)
+    return Commute(condition, go_back, go_forward)
 
 
 def _spatial(map_: Affine) -> range:
@@ -171,41 +175,54 @@ def _pad_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     return _moved_forward(node, ins, site)
 
 
-_MOVED = Commute(_moved_back, _moved_forward)
-_SUM = Commute(sum_back, sum_forward)
-_PRODUCT = Commute(product_back, product_forward)
+_MOVED = Commute("always, as long as the channel axis can be traced", _moved_back, _moved_forward)
+_HOMOGENEOUS = _passing("no scale is negative, and there is no shift", _homogeneous)
+_MAXIMUM = _passing("no scale is negative, and the indices are not used", _maximum)
+_RESIZING = _passing("always over space (weights sum to one); not where it crops and extrapolates", _resizing)
+_CASTING = _passing("between equal float types, or to a wider one", _casting)
+_SUM = Commute("the scale goes to every summand, the shift to one; forward, the summands' scales must agree", sum_back, sum_forward)
+_PRODUCT = Commute("a scale alone, to one operand; never to a denominator", product_back, product_forward)
+_EXTREME = reducing("no scale is negative, and the map does not vary along what is reduced", no_negative)
 
 COMMUTES: dict[str, Commute] = {
-    **dict.fromkeys(
-        [
-            "Identity",
-            "Transpose",
-            "Reshape",
-            "Flatten",
-            "Squeeze",
-            "Unsqueeze",
-            "Slice",
-            "Gather",
-            "Tile",
-            "Expand",
-            "DepthToSpace",
-            "SpaceToDepth",
-        ],
-        _MOVED,
+    "Identity": _MOVED,
+    "Transpose": _MOVED,
+    "Reshape": _MOVED,
+    "Flatten": _MOVED,
+    "Squeeze": _MOVED,
+    "Unsqueeze": _MOVED,
+    "Slice": _MOVED,
+    "Gather": _MOVED,
+    "Tile": _MOVED,
+    "Expand": _MOVED,
+    "DepthToSpace": _MOVED,
+    "SpaceToDepth": _MOVED,
+    "Dropout": _passing("at inference, its mask not used", _dropping),
+    "Cast": _CASTING,
+    "CastLike": _CASTING,
+    "Relu": _HOMOGENEOUS,
+    "LeakyRelu": _HOMOGENEOUS,
+    "PRelu": _HOMOGENEOUS,
+    "Abs": _HOMOGENEOUS,
+    "MaxPool": _MAXIMUM,
+    "GlobalMaxPool": _MAXIMUM,
+    "AveragePool": _passing("a scale always; a shift where padding and overhang are not counted", _averaging),
+    "GlobalAveragePool": _passing("always", _whole_average),
+    "ReduceMean": reducing("the map does not vary along what is reduced", anything),
+    "ReduceSum": reducing("a scale alone, and the map does not vary along what is reduced", no_shift),
+    "ReduceMax": _EXTREME,
+    "ReduceMin": _EXTREME,
+    "Resize": _RESIZING,
+    "Upsample": _RESIZING,
+    "Pad": Commute("edge, reflect and wrap always; a constant v where s·v + t = v in every channel", _pad_back, _pad_forward),
+    "Concat": Commute("each branch takes its part of the map; every branch must", concat_back, concat_forward),
+    "Split": Commute("the map follows the channels; parts that carry none keep their values", split_back, split_forward),
+    "Add": _SUM,
+    "Sub": _SUM,
+    "Sum": _SUM,
+    "Mul": _PRODUCT,
+    "Div": _PRODUCT,
+    "MatMul": Commute(
+        "of two run-time matrices: a scale alone, along the rows of the first or the columns of the second", matmul_back, matmul_forward
     ),
-    **dict.fromkeys(["Relu", "LeakyRelu", "PRelu", "Abs"], _passing(_homogeneous)),
-    **dict.fromkeys(["MaxPool", "GlobalMaxPool"], _passing(_maximum)),
-    **dict.fromkeys(["Resize", "Upsample"], _passing(_resizing)),
-    **dict.fromkeys(["Cast", "CastLike"], _passing(_casting)),
-    **dict.fromkeys(["Add", "Sub", "Sum"], _SUM),
-    **dict.fromkeys(["Mul", "Div"], _PRODUCT),
-    "Dropout": _passing(_dropping),
-    "AveragePool": _passing(_averaging),
-    "GlobalAveragePool": _passing(_whole_average),
-    "ReduceMean": reducing(anything),
-    "ReduceSum": reducing(no_shift),
-    **dict.fromkeys(["ReduceMax", "ReduceMin"], reducing(no_negative)),
-    "Pad": Commute(_pad_back, _pad_forward),
-    "Concat": Commute(concat_back, concat_forward),
-    "Split": Commute(split_back, split_forward),
 }

@@ -164,6 +164,42 @@ def product_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     return [out]
 
 
+def matmul_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
+    """A scale of a product of two run-time matrices goes to the rows of the first or to the columns of the second."""
+    map_ = data_map(outs, node)
+    no_shift(node, map_)
+    ranks = [site.shapes.rank(v) for v in node.inputs]
+    if map_.rank == 0:
+        taker = site.choices.pick(2)
+        return [map_, None] if taker == 0 else [None, map_]
+    for index, axis in ((0, -2), (1, -1)):
+        if map_.varies() == (map_.rank + axis,) and ranks[index] is not None and (ranks[index] or 0) >= 2:
+            vector = map_.scale.reshape(-1)
+            shape = (-1, 1) if axis == -2 else (1, -1)
+            pattern = vector.reshape((1,) * ((ranks[index] or 0) - 2) + shape)
+            maps: Maps = [None, None]
+            maps[index] = Affine(pattern, np.zeros_like(pattern))
+            return maps
+    raise Refused("kept.wrong-axis", f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies")
+
+
+def matmul_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
+    """Scales of the rows of the first, or of the columns of the second, are scales of the product."""
+    rank = site.shapes.rank(node.outputs[0])
+    out = IDENTITY
+    for index, axis in ((0, -2), (1, -1)):
+        map_ = ins[index]
+        if map_ is None:
+            continue
+        no_shift(node, map_)
+        if map_.rank and (rank is None or map_.rank < 2 or any(a != map_.rank + axis for a in map_.varies())):
+            raise Refused("kept.wrong-axis", f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies")
+        if map_.rank:
+            map_ = map_.mapped(lambda a: a.reshape((1,) * ((rank or 0) - 2) + a.shape[-2:]))
+        out = out @ map_
+    return [out]
+
+
 def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:
     rank = site.shapes.rank(node.inputs[0])
     if rank is None:
@@ -176,7 +212,7 @@ def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:
     return axes or list(range(rank)), rank
 
 
-def reducing(allow: Callable[[ir.Node, Affine], None]) -> Commute:
+def reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commute:
     """A reduction that lets a map pass under a condition, where the map does not vary along what is reduced."""
 
     def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
@@ -197,7 +233,7 @@ def reducing(allow: Callable[[ir.Node, Affine], None]) -> Commute:
             map_ = map_.mapped(lambda a: np.squeeze(a, tuple(axes)))
         return [map_]
 
-    return Commute(go_back, go_forward)
+    return Commute(condition, go_back, go_forward)
 
 
 def anything(node: ir.Node, map_: Affine) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import tensor
-from ..graph import GraphLike, Names, function_graphs, ir, is_op
+from ..graph import GraphLike, Names, folded_name, function_graphs, ir, is_op
 from ..shapes import Shapes
 from .affine import Affine
 from .push import Hold, Push, Recast
@@ -52,7 +52,7 @@ class Editor:
         shift = reading.map.shift
         while shift.ndim and shift.shape[0] == 1 and shift.ndim > 1:
             shift = shift[0]
-        constant = self.constant(node.graph, f"{y.name}_shift", shift, self.shapes.dtype(x) or self.weight_dtype(push), node)
+        constant = self.constant(node.graph, f"{y.name}/shift", shift, self.shapes.dtype(x) or self.weight_dtype(push), node)
         add = self._insert_add(x, constant, y, before=node, name=node.name)
         self.drop(node)
         return add
@@ -81,8 +81,8 @@ class Editor:
                 self._recast(Recast(uses[0].node, 1 - uses[0].idx, Affine(np.ones_like(pattern), -pattern if subtracted else pattern)))
                 self.rename(y)
                 return
-        constant = self.constant(linear.node.graph, f"{y.name}_shift", pattern, linear.store, linear.node)
-        self._insert_add(y, constant, y, before=None, name=self.names.node(f"{linear.node.name or y.name}_shift"), after=linear.node)
+        constant = self.constant(linear.node.graph, f"{y.name}/shift", pattern, linear.store, linear.node)
+        self._insert_add(y, constant, y, before=None, name=self.names.node(f"{linear.node.name or y.name}/shift"), after=linear.node)
 
     def _insert_add(
         self, x: ir.Value, constant: ir.Value, y: ir.Value, *, before: ir.Node | None, name: str | None, after: ir.Node | None = None
@@ -117,12 +117,12 @@ class Editor:
         for position, output in enumerate(graph.outputs):
             if output is old:
                 graph.outputs[position] = new
-        old.name = self.names.value(f"{name}_folded")
+        old.name = self.names.value(folded_name(name))
         new.name = name
 
     def rename(self, value: ir.Value) -> None:
         """A value whose meaning changed gets a new name."""
-        value.name = self.names.value(f"{value.name}_folded")
+        value.name = self.names.value(folded_name(value.name))
 
     def _absorbed(self, node: ir.Node, reading: Reading, push: Push) -> None:
         x, y = node.inputs[reading.data], node.outputs[0]
@@ -150,12 +150,12 @@ class Editor:
             node.inputs,
             list(node.attributes.values()),
             num_outputs=len(node.outputs),
-            name=self.names.node(f"{node.name or node.op_type}_copy"),
+            name=self.names.node(f"{node.name or node.op_type}/copy"),
             doc_string=node.doc_string,
             metadata_props=dict(node.metadata_props),
         )
         old, new = node.outputs[0], copy.outputs[0]
-        new.name, new.type = self.names.value(f"{old.name}_copy"), old.type
+        new.name, new.type = self.names.value(f"{old.name}/copy"), old.type
         new.shape = old.shape.copy() if old.shape is not None else None
         assert node.graph is not None
         node.graph.insert_after(node, copy)
@@ -189,7 +189,7 @@ class Editor:
         rank = self.shapes.rank(old) or 0
         while image.ndim > rank and image.shape[0] == 1:
             image = image[0]
-        new = self.constant(recast.node.graph, f"{old.name}_folded", image, stored.dtype, recast.node)
+        new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
         recast.node.replace_input_with(recast.index, new)
         self.replaced.append(old)
 

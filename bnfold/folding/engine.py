@@ -19,15 +19,16 @@ from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, unc
 from ..record import Folded, FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
-from . import branches, clean, functions, leftovers, recognise
+from . import branches, clean, functions, leftovers, recognise, union
 from .backward import backward, held_behind
 from .edit import Editor
 from .forward import forward
-from .linear import Linear, see
+from .linear import Linear
 from .order import canonical_order
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
 from .recognise import Reading
+from .see import see
 from .weights import settle
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
@@ -119,16 +120,18 @@ class Engine:
         for merge in branches.find(graph, branches.Eyes(self.shapes, self._linear, self._reading)):
             gone = [node for branch in merge.branches for node in branch.nodes if branch.linear is None]
             names = [label(node) for node in (*gone, *merge.sums)]
-            if not branches.mergeable(merge, self.shapes) or any(self._requested(name) for name in names):
+            if not union.mergeable(merge, self.shapes) or any(self._requested(name) for name in names):
                 continue
             for node in gone:
                 reading = self._reading(node)
-                assert reading is not None
+                if reading is None:  # the pooling of a branch
+                    self.merged.append(label(node))
+                    continue
                 self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
                 self.kept.pop(node, None)
             merge.host.held.extend(label(node) for node in merge.sums)
             self.merged.extend(label(node) for node in merge.sums)
-            branches.apply(merge, self.editor)
+            union.apply(merge, self.editor)
             found = True
         return found
 
@@ -150,10 +153,23 @@ class Engine:
                 raise refusal
             self._fold(world, node, reading)
         except Refused as refused:
-            self.kept[node] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
+            if not self._is_bias(node):
+                self.kept[node] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
             return False
         self.kept.pop(node, None)
         return True
+
+    def _is_bias(self, node: ir.Node) -> bool:
+        """The Add of a constant right behind a MatMul or Einsum is that operator's bias: nothing that could be folded further."""
+        x = next((v for v in node.inputs if v is not None and v.producer() is not None and self.shapes.constants.tensor(v) is None), None)
+        producer = x.producer() if x is not None else None
+        if producer is None or not is_op(node, "Add", "Sub"):
+            return False
+        try:
+            linear = self._linear(producer)
+        except Refused:
+            return False
+        return linear is not None and linear.bias is None
 
     def _requested(self, name: str) -> Refused | None:
         """Did the user, or verification, say that this node stays?"""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import GraphLike, attribute, ir, is_op, label
+from ..graph import GraphLike, attribute, folded_name, ir, is_op, label
 from .affine import Affine, Float
 from .edit import Editor
 from .reasons import Refused
@@ -130,12 +130,12 @@ def _step(row: Row, op: str, x: ir.Value, values: Float, editor: Editor) -> ir.V
     dtype = editor.shapes.dtype(row.y) or ir.DataType.FLOAT
     while values.ndim > 1 and values.shape[0] == 1:
         values = values[0]
-    constant = editor.constant(row.nodes[-1].graph, f"{row.y.name}_{'scale' if op == 'Mul' else 'shift'}", values, dtype, row.nodes[-1])
-    node = ir.node(op, [x, constant], name=editor.names.node(f"{label(row.nodes[-1])}_{op.lower()}"))
+    constant = editor.constant(row.nodes[-1].graph, f"{row.y.name}/{'scale' if op == 'Mul' else 'shift'}", values, dtype, row.nodes[-1])
+    node = ir.node(op, [x, constant], name=editor.names.node(f"{label(row.nodes[-1])}/{op.lower()}"))
     graph = row.nodes[-1].graph
     assert graph is not None
     graph.insert_before(row.nodes[-1], node)
-    node.outputs[0].name = editor.names.value(f"{row.y.name}_{op.lower()}")
+    node.outputs[0].name = editor.names.value(f"{row.y.name}/{op.lower()}")
     editor.shapes.put(node.outputs[0], editor.shapes.of(row.y))
     return node.outputs[0]
 
@@ -157,7 +157,7 @@ def _one_norm(row: Row, at: int, editor: Editor) -> None:
         assert old is not None
         stored = editor.shapes.constants.tensor(old)
         assert stored is not None
-        norm.replace_input_with(index, editor.constant(norm.graph, f"{old.name}_folded", values, stored.dtype, norm))
+        norm.replace_input_with(index, editor.constant(norm.graph, folded_name(old.name), values, stored.dtype, norm))
         editor.replaced.append(old)
     norm.replace_input_with(0, row.x)
     y = norm.outputs[0]

@@ -6,7 +6,7 @@
 to input channels, and along which axis of x and of y channels run. group, transB, alpha, ConvTranspose's swapped layout are fields of
 a row's answer; nothing after this file can forget them.
 
-SEERS has one row an operator. A seer raises Refused where the operator cannot hold a map (its weight is not constant ...).
+Which node is which Linear is said in see.py, one row an operator.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..constants import is_float
 from ..errors import Malformed
-from ..graph import attribute, ir, is_op, label, source_text
+from ..graph import ir, label, source_text
 from ..shapes import Shapes
 from .affine import IDENTITY, Affine, Float
 from .reasons import Refused
@@ -142,32 +141,9 @@ class Linear:
         return total.reshape(-1)
 
 
-_Seer = Callable[[ir.Node, Shapes], Linear]
-
-
-def see(node: ir.Node, shapes: Shapes) -> Linear | None:
-    """The node as a Linear, None where its operator is not linear. Raises Refused where it is, but cannot hold a map."""
-    seer = SEERS.get(node.op_type) if is_op(node, *SEERS) else None
-    if seer is None:
-        return None
-    if any(a.is_ref() for a in node.attributes.values()):
-        raise Refused("kept.weight-not-constant", f"an attribute of {node.op_type} '{label(node)}' is set by the function's caller")
-    linear = seer(node, shapes)
-    if linear.quantized is not None:
-        linear.quantized_scale = _dequantizing_scale(linear, shapes)
-    return linear
-
-
-def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
-    """The scale of the weight's DequantizeLinear: one number, or one for each output channel; None for anything else."""
-    dequantize = linear.quantized
-    assert dequantize is not None
-    scale = shapes.constants.array(dequantize.inputs[1])
-    if scale is None or attribute(dequantize, "block_size", 0):
-        return None
-    rank = len(linear.tensor.shape)
-    fits = scale.size == 1 or (scale.ndim == 1 and attribute(dequantize, "axis", 1) % rank == linear.stored_axis)
-    return scale if fits else None
+def sizes(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """A tensor's dims as plain numbers."""
+    return tuple(int(d) for d in tensor.shape.numpy())
 
 
 def check_bias(linear: Linear, shapes: Shapes) -> None:
@@ -179,7 +155,7 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
     stored = shapes.constants.tensor(value)
     if stored is None:
         raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
-    shape = _sizes(stored)
+    shape = sizes(stored)
     fits = (
         shape == (linear.outs,) if node.op_type != "Gemm" else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
     )
@@ -189,145 +165,3 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
             where=source_text(node) or None,
             expected=f"a bias of {linear.outs} channels",
         )
-
-
-def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:
-    """The constant weight of a node, and the DequantizeLinear that it comes from, if any."""
-    value = node.inputs[index] if len(node.inputs) > index else None
-    if value is None:
-        raise Malformed(f"{node.op_type} '{label(node)}' has no weight", where=source_text(node) or None)
-    producer = value.producer()
-    if is_op(producer, "DequantizeLinear"):
-        assert producer is not None
-        stored = shapes.constants.tensor(producer.inputs[0])
-        if stored is not None:
-            return stored, producer
-    found = shapes.constants.tensor(value)
-    if found is None:
-        if value.is_initializer() and value.is_graph_input():
-            raise Refused(
-                "kept.overridable-parameter",
-                f"the weight of {node.op_type} '{label(node)}' is a graph input that a caller may override; --freeze-initializers",
-            )
-        raise Refused("kept.weight-not-constant", f"the weight of {node.op_type} '{label(node)}' is computed or fed at run time")
-    if not is_float(found.dtype):
-        raise Refused("kept.type", f"the weight of {node.op_type} '{label(node)}' is {found.dtype.name}")
-    return found, None
-
-
-def _sizes(tensor: ir.TensorProtocol) -> tuple[int, ...]:
-    return tuple(int(d) for d in tensor.shape.numpy())
-
-
-def _conv(node: ir.Node, shapes: Shapes) -> Linear:
-    tensor, quantized = _weight(node, 1, shapes)
-    w, group = _sizes(tensor), _group(node, _sizes(tensor)[:1])
-    view = (group, w[0] // group, w[1], math.prod(w[2:]))
-    return Linear(node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:]), quantized=quantized)
-
-
-def _conv_transpose(node: ir.Node, shapes: Shapes) -> Linear:
-    tensor, quantized = _weight(node, 1, shapes)
-    w, group = _sizes(tensor), _group(node, _sizes(tensor)[:1])
-    view = (group, w[0] // group, w[1], math.prod(w[2:]))
-    return Linear(node, 0, 1, 2, tensor, view, (0, 2), (0, 1), 1, 1, False, quantized=quantized)
-
-
-def _group(node: ir.Node, leading: tuple[int, ...]) -> int:
-    group = attribute(node, "group", 1)
-    if not leading or group < 1 or leading[0] % group:
-        raise Malformed(f"{node.op_type} '{label(node)}' has {group} groups for a weight of {leading}", where=source_text(node) or None)
-    return int(group)
-
-
-def _pads(node: ir.Node, kernel: tuple[int, ...]) -> bool:
-    """May a tap read padding? Padding hidden in auto_pad counts; a kernel of one never reaches it."""
-    auto = attribute(node, "auto_pad", "NOTSET")
-    if auto.startswith("SAME"):
-        return any(k != 1 for k in kernel)
-    return auto != "VALID" and any(p != 0 for p in attribute(node, "pads") or ())
-
-
-def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
-    alpha, beta = (float(np.float32(attribute(node, name, 1.0))) for name in ("alpha", "beta"))
-    if shapes.constants.tensor(node.inputs[0]) is not None and shapes.constants.tensor(node.inputs[1]) is None:
-        tensor, quantized = _weight(node, 0, shapes)
-        transposed, data = bool(attribute(node, "transA", 0)), 1
-        rows, columns = ((1,), (0,)) if transposed else ((0,), (1,))
-        return Linear(
-            node,
-            data,
-            0,
-            2,
-            tensor,
-            _sizes(tensor),
-            rows,
-            columns,
-            0,
-            1 if attribute(node, "transB", 0) else 0,
-            True,
-            alpha,
-            beta,
-            quantized,
-        )
-    tensor, quantized = _weight(node, 1, shapes)
-    rows, columns = ((0,), (1,)) if attribute(node, "transB", 0) else ((1,), (0,))
-    return Linear(
-        node, 0, 1, 2, tensor, _sizes(tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta, quantized
-    )
-
-
-def _matmul(node: ir.Node, shapes: Shapes) -> Linear:
-    first = shapes.constants.tensor(node.inputs[0]) is not None
-    index = 0 if first else 1
-    tensor, quantized = _weight(node, index, shapes)
-    w = _sizes(tensor)
-    rank = shapes.rank(node.inputs[1 - index])
-    if len(w) < 2 or rank is None or rank < 2:
-        raise Refused("kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices")
-    if len(w) > 2 and (math.prod(w[:-2]) != 1 or len(w) > rank):
-        raise Refused("kept.wrong-axis", f"the weight of MatMul '{label(node)}' is a stack of matrices")
-    view = w[-2:]
-    rows, columns, y_axis, x_axis = ((0,), (1,), -2, -2) if first else ((1,), (0,), -1, -1)
-    return Linear(node, 1 - index, index, None, tensor, view, rows, columns, y_axis, x_axis, True, quantized=quantized)
-
-
-def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
-    """An Einsum of one run-time operand and one weight, where one letter of the weight runs over the output's channels alone and
-    one over what is summed."""
-    terms, _, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
-    operands = terms.split(",")
-    if len(operands) != 2 or not result or "." in terms:
-        raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a product of two operands with a named result")
-    index = 0 if shapes.constants.tensor(node.inputs[0]) is not None else 1
-    tensor, quantized = _weight(node, index, shapes)
-    weight, data = operands[index], operands[1 - index]
-    if any(len(set(term)) != len(term) for term in (weight, data, result)):
-        raise Refused("kept.non-linear", f"Einsum '{label(node)}' takes a diagonal")
-    outs = [c for c in weight if c in result and c not in data]
-    ins = [c for c in weight if c not in result and c in data]
-    if len(outs) != 1 or len(ins) != 1 or len(weight) != 2:
-        raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a matrix product")
-    return Linear(
-        node,
-        1 - index,
-        index,
-        None,
-        tensor,
-        _sizes(tensor),
-        (weight.index(outs[0]),),
-        (weight.index(ins[0]),),
-        result.index(outs[0]) - len(result),
-        data.index(ins[0]) - len(data),
-        True,
-        quantized=quantized,
-    )
-
-
-SEERS: dict[str, _Seer] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "Einsum": _einsum,
-}

@@ -38,8 +38,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Commute:
-    """The two directions of one operator."""
+    """The two directions of one operator, and in words the condition under which a map passes it."""
 
+    condition: str
     back: Callable[[ir.Node, Maps, Site], Maps]
     forward: Callable[[ir.Node, Maps, Site], Maps]
 

@@ -11,18 +11,16 @@ Movers only ever look at axes along which a pattern varies, so sizes that are no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..graph import attribute, ir
-from ..shapes import Dim, Shape, Shapes, pads_of, slices_of
+from ..shapes import Shape, Shapes, pads_of, slices_of
 from .affine import Affine, Float
 from .reasons import Refused
-
-_LARGEST = 1 << 22  # elements of a pattern while it is being moved
+from .regroup import dim_groups, regrouped, unclear
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,9 @@ def _known(shapes: Shapes, value: ir.Value | None) -> Shape:
     return shape
 
 
-def _unclear(node: ir.Node, words: str) -> Refused:
-    return Refused("kept.wrong-axis", f"{node.op_type} stands in between and {words}")
-
-
 def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
     if a.shape[axis] != 1:
-        raise _unclear(node, "the map varies along an axis that it mixes")
+        raise unclear(node, "the map varies along an axis that it mixes")
 
 
 def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
@@ -75,94 +69,40 @@ def _reshaped(node: ir.Node, shapes: Shapes) -> Mover:
     before, after = _known(shapes, node.inputs[0]), _known(shapes, node.outputs[0])
     groups = dim_groups(before, after)
     return Mover(
-        lambda a: _regrouped(a, groups, before, after, node),
-        lambda a, blank: _regrouped(a, [(far, near) for near, far in groups], after, before, node),
+        lambda a: regrouped(a, groups, before, after, node),
+        lambda a, blank: regrouped(a, [(far, near) for near, far in groups], after, before, node),
     )
 
 
-def dim_groups(before: Shape, after: Shape) -> list[tuple[range, range]]:
-    """Runs of axes of both shapes that hold the same values: equal dims from both ends, then runs of equal products."""
-    left = 0
-    while left < min(len(before), len(after)) and before[left] == after[left]:
-        left += 1
-    right = 0
-    while right < min(len(before), len(after)) - left and before[-1 - right] == after[-1 - right]:
-        right += 1
-    groups = [(range(k, k + 1), range(k, k + 1)) for k in range(left)]
-    groups += _middle(before, after, left, len(before) - right, len(after) - right)
-    for k in range(right, 0, -1):
-        groups.append((range(len(before) - k, len(before) - k + 1), range(len(after) - k, len(after) - k + 1)))
-    return groups
-
-
-def _middle(before: Shape, after: Shape, start: int, end_b: int, end_a: int) -> list[tuple[range, range]]:
-    dims = before[start:end_b] + after[start:end_a]
-    if any(not isinstance(d, int) or d == 0 for d in dims):
-        return [(range(start, end_b), range(start, end_a))]
-    groups, i, j = [], start, start
-    while i < end_b or j < end_a:
-        i0, j0 = i, j
-        size_b, size_a = 1, 1
-        while True:
-            if i < end_b and (size_b < size_a or (size_b == size_a and i == i0)):
-                size_b *= int(before[i])
-                i += 1
-            elif j < end_a and (size_a < size_b or j == j0):
-                size_a *= int(after[j])
-                j += 1
-            if size_b == size_a and (i > i0 or j > j0):
-                break
-            if i == end_b and j == end_a:
-                break
-        if i == end_b or j == end_a:  # what is left on one side can only be ones
-            i, j = end_b, end_a
-        groups.append((range(i0, i), range(j0, j)))
-    return groups
-
-
-def _regrouped(a: Float, groups: list[tuple[range, range]], before: Shape, after: Shape, node: ir.Node) -> Float:
-    near: list[int] = [1] * len(before)
-    far: list[int] = [1] * len(after)
-    for here, there in groups:
-        if all(a.shape[k] == 1 for k in here):
-            continue
-        dims: list[Dim] = [before[k] for k in here] + [after[k] for k in there]
-        if len(here) == len(there) == 1 and before[here[0]] == after[there[0]]:
-            near[here[0]] = far[there[0]] = a.shape[here[0]]
-            continue
-        if any(not isinstance(d, int) for d in dims) or math.prod(int(before[k]) for k in here) != math.prod(int(after[k]) for k in there):
-            raise _unclear(node, "the channel axis cannot be traced through it")
-        for k in here:
-            near[k] = int(before[k])
-        for k in there:
-            far[k] = int(after[k])
-    if math.prod(near) > _LARGEST:
-        raise _unclear(node, "the map would grow too large behind it")
-    return np.broadcast_to(a, near).reshape(far)
+def read_in_parts(node: ir.Node) -> bool:
+    """Is this a slice of a value that others read too?"""
+    value = node.inputs[0]
+    return node.op_type == "Slice" and value is not None and len(value.uses()) > 1
 
 
 def _slice(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
     cuts = slices_of(shapes, node, len(shape))
+    others = read_in_parts(node)  # then what is cut away must be left as it is
 
     def forward(a: Float) -> Float:
         for axis, size in enumerate(a.shape):
             if size != 1:
                 if cuts is None:
-                    raise _unclear(node, "its bounds are not constant")
+                    raise unclear(node, "its bounds are not constant")
                 a = a[(slice(None),) * axis + (cuts[axis],)]
         return a
 
     def back(a: Float, blank: float) -> Float:
         for axis, dim in enumerate(shape):
-            if cuts is not None and cuts[axis] != slice(None) and a.shape[axis] != 1:
+            if cuts is not None and cuts[axis] != slice(None) and (a.shape[axis] != 1 or (others and isinstance(dim, int))):
                 if not isinstance(dim, int):
-                    raise _unclear(node, "the size of the axis that it cuts is not known")
+                    raise unclear(node, "the size of the axis that it cuts is not known")
                 whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1 :]), blank)
                 whole[(slice(None),) * axis + (cuts[axis],)] = a
                 a = whole
         if cuts is None and any(size != 1 for size in a.shape):
-            raise _unclear(node, "its bounds are not constant")
+            raise unclear(node, "its bounds are not constant")
         return a
 
     return Mover(forward, back)
@@ -181,7 +121,7 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
         if a.shape[axis] == 1:
             return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1 :])
         if indices is None:
-            raise _unclear(node, "its indices are not constant")
+            raise unclear(node, "its indices are not constant")
         return np.take(a, indices, axis)
 
     def back(a: Float, blank: float) -> Float:
@@ -191,7 +131,7 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
             return a.reshape(*a.shape[:axis], 1, *a.shape[axis + index_rank :])
         dim = shape[axis]
         if indices is None or not isinstance(dim, int):
-            raise _unclear(node, "its indices are not constant")
+            raise unclear(node, "its indices are not constant")
         flat = np.broadcast_to(a, (*a.shape[:axis], *indices.shape, *a.shape[axis + index_rank :]))
         flat = np.moveaxis(flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), axis, 0)
         return _scattered(flat, indices.reshape(-1) % dim, dim, axis, rest, blank, node)
@@ -221,7 +161,7 @@ def _tile(node: ir.Node, shapes: Shapes) -> Mover:
             if size == 1 or _count(axis) == 1:
                 continue
             if not isinstance(dim, int) or size != dim * _count(axis):
-                raise _unclear(node, "the size of the axis that it repeats is not known")
+                raise unclear(node, "the size of the axis that it repeats is not known")
             once = a[(slice(None),) * axis + (slice(0, dim),)]
             if not np.array_equal(np.concatenate([once] * _count(axis), axis), a):
                 raise Refused("kept.ambiguous-maps", "Tile copies a channel to places with different maps")
@@ -230,7 +170,7 @@ def _tile(node: ir.Node, shapes: Shapes) -> Mover:
 
     def _count(axis: int) -> int:
         if repeats is None:
-            raise _unclear(node, "its repeats are not constant")
+            raise unclear(node, "its repeats are not constant")
         return int(repeats[axis])
 
     return Mover(forward, back)
@@ -294,7 +234,7 @@ def _pad(node: ir.Node, shapes: Shapes) -> Mover:
     def unpadded(a: Float) -> Float:
         for axis, size in enumerate(a.shape):
             if size != 1 and (pads is None or any(pads[axis])):
-                raise _unclear(node, "it pads an axis along which the map varies")
+                raise unclear(node, "it pads an axis along which the map varies")
         return a
 
     return Mover(unpadded, lambda a, blank: unpadded(a))

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import tensor
 from ..errors import Unsupported
-from ..graph import ir, label, opset
+from ..graph import folded_name, ir, label, opset
 from ..shapes import Shapes
 from .affine import Float
 from .edit import Editor
@@ -56,7 +56,7 @@ def _settle_weight(linear: Linear, editor: Editor) -> None:
     def arrays() -> Iterator[np.ndarray]:
         return scaled_blocks(base, view, factor, np.dtype(store.numpy()), label(linear.node))
 
-    _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), f"{old.name}_folded", editor)
+    _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), folded_name(old.name), editor)
 
 
 def scaled_blocks(
@@ -157,7 +157,7 @@ def _put_bias(linear: Linear, editor: Editor, values: Float, dtype: ir.DataType,
     node = linear.node
     weight = node.inputs[linear.weight]
     assert linear.bias is not None
-    wish = f"{old.name}_folded" if old is not None else f"{_stem(weight.name if weight is not None else None, label(node))}_bias"
+    wish = folded_name(old.name) if old is not None else _bias_name(weight.name if weight is not None else None, label(node))
     _replace(
         linear,
         linear.bias,
@@ -167,12 +167,12 @@ def _put_bias(linear: Linear, editor: Editor, values: Float, dtype: ir.DataType,
     )
 
 
-def _stem(weight: str | None, node: str) -> str:
-    """`conv1` of `conv1.weight`: what the new bias is named after."""
-    for ending in (".weight", "/weight", "_weight", ".W", "_W", "/kernel"):
+def _bias_name(weight: str | None, node: str) -> str:
+    """`conv1.bias` beside `conv1.weight`; else a name made of the node's."""
+    for ending, bias in ((".weight", ".bias"), ("/weight", "/bias"), ("/weights", "/biases"), ("_weight", "_bias"), ("/kernel", "/bias")):
         if weight and weight.endswith(ending):
-            return weight.removesuffix(ending)
-    return node
+            return weight.removesuffix(ending) + bias
+    return f"{node}/bias"
 
 
 def _settle_quantized(linear: Linear, editor: Editor) -> None:
@@ -184,10 +184,10 @@ def _settle_quantized(linear: Linear, editor: Editor) -> None:
     dtype = old.dtype or ir.DataType.FLOAT
     values = np.broadcast_to(scale.reshape(-1), linear.outs) * np.broadcast_to(linear.after.scale, linear.outs)
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
-    node.replace_input_with(1, editor.put(node.graph, f"{old.name}_folded", stored, node))
+    node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if zero is not None and (point := editor.shapes.constants.tensor(zero)) is not None and point.numpy().size != linear.outs:
         spread = np.broadcast_to(point.numpy().reshape(-1), linear.outs)
-        node.replace_input_with(2, editor.put(node.graph, f"{zero.name}_folded", tensor.from_array(spread, dtype=point.dtype), node))
+        node.replace_input_with(2, editor.put(node.graph, folded_name(zero.name), tensor.from_array(spread, dtype=point.dtype), node))
         editor.replaced.append(zero)

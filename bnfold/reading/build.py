@@ -32,7 +32,8 @@ class Build:
     """One graph in the making. `source` may be set once per layer; nodes made until it changes carry it."""
 
     def __init__(self, name: str, opset: int = 17, producer: str = "bnfold") -> None:
-        self.graph = ir.Graph([], [], nodes=[], name=name, opset_imports={"": opset})
+        text = name.encode("utf-8", "backslashreplace").decode()  # a file name may hold what UTF-8, and so protobuf, cannot
+        self.graph = ir.Graph([], [], nodes=[], name=text, opset_imports={"": opset})
         self.opset = opset
         self.producer = producer
         self.source: Source | None = None

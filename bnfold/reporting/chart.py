@@ -86,7 +86,7 @@ def _chosen(nodes: Sequence[Sequence[str]], edges: Iterable[tuple[int, int]]) ->
 
 
 def _node_width(node: Sequence[str]) -> float:
-    return max(44.0, 7.0 * len(node[1]) + 14, 5.3 * min(len(node[0]), NAME) + 14)
+    return max(44.0, 7.0 * len(node[1]) + 14, 6.1 * min(len(node[0]), NAME) + 12)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
@@ -101,7 +101,8 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def errors(figures: Rows, limit: float) -> Chart | None:
-    """Error of the unfolded and of the folded model at each value, in the order of the network, over the noise band."""
+    """Error of the unfolded and of the folded model at each value, in the order given, over the noise band: a point as far below the
+    band's end as its noise ratio is below the limit."""
     rows = [f for f in figures if _positive(f["reference_error"]) or _positive(f["candidate_error"])]
     if not rows:
         return None
@@ -118,11 +119,18 @@ def errors(figures: Rows, limit: float) -> Chart | None:
     dots = [Dot(x, y(f[key]), kind, f"{f['value']}: {kind} {f[key]:.2g}, noise {f['noise'] or math.nan:.2f}")
             for x, f in zip(at, rows, strict=True) for key, kind in (("reference_error", "unfolded"), ("candidate_error", "folded"))
             if f[key] is not None]
-    upper = [f"{x:.1f} {y((f['reference_error'] or floor) * limit):.1f}" for x, f in zip(at, rows, strict=True)]
+    upper = [f"{x:.1f} {y(_allowed(f, limit)):.1f}" for x, f in zip(at, rows, strict=True)]
     ends = (f"{MARGIN} {HEIGHT - 24}", *upper[:1], *upper, f"{WIDTH} {upper[-1].split()[1]}", f"{WIDTH} {HEIGHT - 24}")
     band = f"M{ends[0]}L{MARGIN} {upper[0].split()[1]}L" + "L".join(upper) + f"L{ends[-2]}L{ends[-1]}Z"
     ticks = tuple((y(10.0**e), f"1e{e}") for e in range(math.ceil(low), math.floor(high) + 1))
     return Chart(tuple(dots), ticks, HEIGHT, band)
+
+
+def _allowed(figure: dict[str, Any], limit: float) -> float:
+    """The folded model's error at which its noise ratio would be the limit."""
+    if _positive(figure["noise"]) and _positive(figure["candidate_error"]):
+        return float(figure["candidate_error"] * limit / figure["noise"])
+    return float(figure["reference_error"] or 0.0) * limit
 
 
 def ranges(rows: Rows) -> Chart | None:

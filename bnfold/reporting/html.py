@@ -16,6 +16,7 @@ from ..comparison import NOISE_LIMIT
 from ..errors import Malformed, one_line
 from . import chart
 from .json import SCHEMA
+from .text import in_bytes
 
 
 def page(document: dict[str, Any]) -> str:
@@ -24,7 +25,7 @@ def page(document: dict[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(num=_num, count=_count, size=_size, short=chart.shortened, line=one_line)
+    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line)
     environment.globals.update(bars=chart.bars, hurts=chart.hurts)
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -53,14 +54,18 @@ def _pictures(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(document: dict[str, Any]) -> dict[str, Any]:
-    """The table of affine nodes in one list, and a chart for each provider."""
+    """The table of affine nodes in one list, and a chart for each provider, its values in the order of the network."""
     plan = document.get("plan") or {}
     verdicts = [{**row, "verdict": verdict} for verdict in ("withdrawn", "kept", "folded") for row in plan.get(verdict, ())]
     report = document.get("verification") or {}
-    limit = report.get("noise_limit") or NOISE_LIMIT
-    charts = [(p, chart.errors(p["outputs"], limit)) for p in report.get("providers", ())]
+    limit = report.get("noise_limit", NOISE_LIMIT)
+    made_by = {value: maker for maker, _, value in (document.get("detail") or {"before": {"edges": ()}})["before"]["edges"]}
+    providers = [{**p, "outputs": sorted(p["outputs"], key=lambda f: made_by.get(f["value"], 0))} for p in report.get("providers", ())]
+    charts = [(p, chart.errors(p["outputs"], limit)) for p in providers]
+    worst = max((f["noise"] for f in report.get("folds", ()) if f["noise"] is not None), default=None)
     totals = [{"op": what, **document[key]} for key, what in (("nodes", "all nodes"), ("parameters", "parameters")) if key in document]
-    return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "operators": [*document.get("operators", ()), *totals]}
+    return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "worst_fold": worst,
+            "operators": [*document.get("operators", ()), *totals]}
 
 
 def _part(name: str) -> str:
@@ -73,11 +78,3 @@ def _num(value: float | None, digits: int = 3) -> str:
 
 def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
-
-
-def _size(value: int | None) -> str:
-    """1.2 MB, in powers of 1,000."""
-    if value is None:
-        return ""
-    power = min(4, max(0, (len(str(value)) - 1) // 3))
-    return f"{value / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -31,7 +31,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     yield from plan(result.plan, verbose=verbose or dry_run)
     if result.report is not None:
         yield from comparison(result.report, verbose=verbose)
-    elif not dry_run and result.plan.folded:
+    elif not dry_run and result.plan.changes:
         yield Text("not verified", style="yellow")
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
@@ -89,7 +89,7 @@ def converted(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     if verbose:
         yield operators(result.before, result.after)
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
-    yield _line("written", f"{result.path} ({_bytes(result.after.size)})")
+    yield _line("written", f"{result.path} ({in_bytes(result.after.size)})")
 
 
 def heading(origin: Origin, census: Census) -> Text:
@@ -112,7 +112,7 @@ def operators(before: Census, after: Census) -> Table:
     _add(table, "nodes", before.nodes, after.nodes)
     _add(table, "parameters", before.parameters, after.parameters)
     if before.size is not None and after.size is not None:
-        table.add_row("file size", _bytes(before.size), _bytes(after.size), _percent(before.size, after.size))
+        table.add_row("file size", in_bytes(before.size), in_bytes(after.size), _percent(before.size, after.size))
     return table
 
 
@@ -142,6 +142,10 @@ def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
             table.add_row(f"{provider.provider} ({provider.engine})", Text(one_line(figures.value)), f"{figures.noise:.2f}",
                           f"{figures.candidate_error:.1e}", f"{figures.reference_error:.1e}", verdict)
     yield table
+    if report.folds:
+        wrong = [f for f in report.folds if not f.passed]
+        worst = max(f.noise for f in report.folds)
+        yield _line("each fold on its own", f"{len(report.folds)} checked, {len(wrong)} wrong, noise up to {worst:.2f}")
     if report.divergence is not None:
         where = report.divergence
         yield _line("first difference", f"value '{where.value}' of node '{where.node}' {where.source}")
@@ -181,7 +185,7 @@ def _line(name: str, value: str) -> Text:
     return Text.assemble((f"{name}: ", "bold"), one_line(value))
 
 
-def _bytes(count: int | None) -> str:
+def in_bytes(count: int | None) -> str:
     """1.2 MB, in powers of 1,000."""
     if count is None:
         return ""

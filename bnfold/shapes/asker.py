@@ -21,6 +21,10 @@ class Asker(Protocol):
         """A size that equals no other."""
         ...
 
+    def dims(self, value: ir.Value | None) -> Shape | None:
+        """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not even its length is known."""
+        ...
+
     def dim(self, value: ir.Value | None, axis: int) -> int | None:
         """A dim that is a known number, or None."""
         ...

@@ -10,10 +10,15 @@ inner value is believed only where no row knows better, because a fold must not 
 
 from __future__ import annotations
 
+import math
+
 from ..constants import Constants
 from ..graph import graphs, ir
 from .asker import Shape
+from .contents import CONTENTS, Content
 from .rules import RULES
+
+_SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
 
 
 class Shapes:
@@ -22,6 +27,7 @@ class Shapes:
     def __init__(self, model: ir.Model, freeze_initializers: bool = False) -> None:
         self._model = model
         self._known: dict[ir.Value, Shape | None] = {}
+        self._contents: dict[ir.Value, Content | None] = {}
         self._symbols = 0
         self._derived = False
         self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
@@ -39,6 +45,29 @@ class Shapes:
         """The rank of a value, or None."""
         shape = self.of(value)
         return None if shape is None else len(shape)
+
+    def content(self, value: ir.Value | None) -> Content | None:
+        """The elements of a small integer tensor, as far as they are known (see contents.py)."""
+        if value is None:
+            return None
+        if value not in self._contents:
+            self._contents[value] = self._stored_content(value)
+        return self._contents[value]
+
+    def _stored_content(self, value: ir.Value) -> Content | None:
+        stored = self.constants.stored(value)
+        if stored is None or stored.dtype not in (ir.DataType.INT64, ir.DataType.INT32) or math.prod(stored.shape.numpy()) > _SHAPE_LENGTH:
+            return None
+        return tuple(int(d) for d in stored.numpy().reshape(-1))
+
+    def dims(self, value: ir.Value | None) -> Shape | None:
+        """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not even its length is known."""
+        found = self.content(value)
+        if found is None and (array := self.constants.array(value)) is not None:
+            found = tuple(int(d) for d in array.reshape(-1))
+        if found is None and (length := self.dim(value, 0)) is not None and length <= _SHAPE_LENGTH:
+            found = (None,) * length
+        return None if found is None else tuple(self.symbol() if d is None else d for d in found)
 
     def dim(self, value: ir.Value | None, axis: int) -> int | None:
         """A dim that is a known number, or None."""
@@ -103,6 +132,16 @@ class Shapes:
         for value, shape in zip(node.outputs, found or (), strict=False):
             if shape is not None:
                 self._known[value] = shape
+        if node.domain == "" and node.op_type in CONTENTS and self._holds_sizes(node):
+            self._contents[node.outputs[0]] = CONTENTS[node.op_type](self, node)
+
+    def _holds_sizes(self, node: ir.Node) -> bool:
+        """May its output be a shape on its way? Shape begins one; the others go on with what holds one."""
+        if node.op_type == "Shape":
+            return True
+        shape = self._known.get(node.outputs[0])
+        small = shape is None or (len(shape) <= 1 and all(isinstance(d, int) and d <= _SHAPE_LENGTH for d in shape))
+        return small and any(v is not None and self._contents.get(v) is not None for v in node.inputs)
 
 
 # Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's type but for OTHER.
@@ -112,6 +151,7 @@ OTHER = frozenset(
         "Cast",
         "CastLike",
         "Shape",
+        "NonZero",
         "Equal",
         "Greater",
         "Less",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ..graph import attribute, ir, is_op
 from .arguments import axes_of, pads_of, slices_of, split_sizes
 from .asker import Asker, Dim, Given, Shape
+from .products import broadcast, einsum, gemm, matmul
 from .windowed import conv, conv_transpose, global_pool, pool, resize
 
 Rule = Callable[[Asker, ir.Node, Given], Sequence[Shape | None] | None]
@@ -21,43 +22,8 @@ def same(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [inputs[0]]
 
 
-def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    """numpy's rule, right-aligned. A symbol against a number other than one is that number, or the model is wrong."""
-    if any(i is None for i in inputs):
-        return [None]
-    shapes = [i for i in inputs if i is not None]
-    rank = max(len(i) for i in shapes)
-    padded = [(1,) * (rank - len(i)) + i for i in shapes]
-    return [tuple(_joined(s, column) for column in zip(*padded, strict=True))]
-
-
-def _joined(s: Asker, column: Sequence[Dim]) -> Dim:
-    wide = {d for d in column if d != 1}
-    numbers = [d for d in wide if isinstance(d, int)]
-    if numbers:
-        return numbers[0]
-    return wide.pop() if len(wide) == 1 else s.symbol() if wide else 1
-
-
 def _batch_norm(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [inputs[0], *([None] * (len(node.outputs) - 1))]
-
-
-def _gemm(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    a, b = inputs[0], inputs[1]
-    rows: Dim = a[1 if attribute(node, "transA", 0) else 0] if a is not None else s.symbol()
-    columns: Dim = b[0 if attribute(node, "transB", 0) else 1] if b is not None else s.symbol()
-    return [(rows, columns)]
-
-
-def _matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    a, b = inputs[0], inputs[1]
-    if a is None or b is None:
-        return [None]
-    if len(a) == 1 or len(b) == 1:
-        return [(*a[:-2], *a[-2:-1], *b[-1:]) if len(a) > 1 else (*b[:-2], b[-1])] if len(a) + len(b) > 2 and len(b) > 1 else [a[:-1]]
-    batch = broadcast(s, node, [a[:-2], b[:-2]])[0] or ()
-    return [(*batch, a[-2], b[-1])]
 
 
 def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -69,12 +35,12 @@ def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _reshape(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    wanted = s.constants.array(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "shape")
+    wanted = s.dims(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "shape")
     if wanted is None:
         return [None]
     allow_zero = attribute(node, "allowzero", 0)
     dims: list[Dim] = []
-    for k, d in enumerate(int(d) for d in wanted):
+    for k, d in enumerate(wanted):
         copied = d == 0 and not allow_zero
         dims.append((x[k] if x is not None else s.symbol()) if copied else d)
     if -1 in dims:
@@ -193,8 +159,8 @@ def _reduce(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 
 def _expand(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    wanted = s.constants.array(node.inputs[1])
-    return [None] if wanted is None else broadcast(s, node, [inputs[0], tuple(int(d) for d in wanted)])
+    wanted = s.dims(node.inputs[1])
+    return [None] if wanted is None else broadcast(s, node, [inputs[0], wanted])
 
 
 def _tile(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -224,20 +190,12 @@ def _shape_of(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 
 def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    wanted = s.constants.array(node.inputs[0])
-    return [None if wanted is None else tuple(int(d) for d in wanted)]
+    return [s.dims(node.inputs[0])]
 
 
-def _einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    """Every letter is one size; only equations that name their result."""
-    terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
-    if not arrow or "." in terms:
-        return [None]
-    sizes: dict[str, Dim] = {}
-    for term, shape in zip(terms.split(","), inputs, strict=True):
-        if shape is not None and len(shape) == len(term):
-            sizes.update({c: d for c, d in zip(term, shape, strict=True) if not isinstance(sizes.get(c), int)})
-    return [tuple(sizes[c] if c in sizes else s.symbol() for c in result)]
+def _non_zero(s: Asker, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    return [None if x is None else (len(x), s.symbol())]
 
 
 RULES: dict[str, Rule] = {
@@ -300,9 +258,10 @@ RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
-    "Einsum": _einsum,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
+    "Einsum": einsum,
+    "NonZero": _non_zero,
+    "Gemm": gemm,
+    "MatMul": matmul,
     "Transpose": _transpose,
     "Reshape": _reshape,
     "Flatten": _flatten,

@@ -3,7 +3,6 @@
     settled    an engine and shapes that work, and the reference's runs
     complete   truth, yardstick and candidate for the feeds that have none yet
     extend     more samples, where few elements make a verdict doubtful
-    figures    the gate on one value over all feeds
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..comparison import Figures, Side, VerifyOptions
-from ..errors import UsageError
 from ..graph import graphs, ir, nodes
 from . import feeds as feeding
 from . import user_inputs
 from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
-from .gate import Demands, Triple, judge
+from .gate import Demands, Triple
 from .interface import Interface
 from .interpreter import CannotEvaluate
 from .numbers import is_float, rounding, storage_of
@@ -219,8 +217,8 @@ class Case:
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half and not simulated:
-            with Simulated(self.options.seed, stand_ins=False).open(self.reference) as runner:
+        if self.half:
+            with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
 
     def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
@@ -244,24 +242,7 @@ class Case:
             self._run_reference(runner, runs, wanted)
         self.complete(runs)
 
-    # -- the gate
-
-    def figures(self, name: str, runs: Runs) -> Figures:
-        """The figures of one value over all feeds; against the unfolded model besides, where float64 and the engine disagree."""
-        expected = runs.expected or [{}] * len(runs.truths)
-        triples = [Triple(_value(t, name, "truth"), _value(r, name, "reference"), _value(c, name, "candidate"), e.get(name))
-                   for t, r, c, e in zip(runs.truths, runs.references, runs.candidates, expected, strict=True)]
-        kind = self.kind(name, triples[0])
-        found = judge(name, triples, kind, self.demands(name, runs))
-        comparable = runs.truth == "float64" and runs.engine.name == "onnxruntime" and not self.half and kind.is_floating_point()
-        if not comparable or not found.passed or found.reference_rms <= math.sqrt(rounding(kind)):
-            return found
-        self.notes.append(f"float64 and {runs.engine.name} disagree about the reference's own '{name}' by {found.reference_rms:.1g}; "
-                          "it was judged against the unfolded model besides")
-        nudged = self.nudged(runs, runs.feeds)
-        again = [Triple(t.reference, t.reference, t.candidate, n[name]) for t, n in zip(triples, nudged, strict=True)]
-        second = judge(name, again, kind, Demands(self.options.noise_limit, least=self.least))
-        return found if second.passed else second
+    # -- what the gate asks
 
     def kind(self, name: str, triple: Triple) -> ir.DataType:
         """The storage type of a value: the output's own, else that of the array."""
@@ -273,12 +254,6 @@ class Case:
         rtol, atol = dict(self.options.rtol), dict(self.options.atol)
         least = self.least if runs.truth == "unfolded" else 1.0
         return Demands(self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least)
-
-
-def _value(values: Values, name: str, who: str) -> np.ndarray:
-    if name not in values:
-        raise UsageError(f"the {who} has no value '{name}'")
-    return values[name]
 
 
 def stores_half(model: ir.Model) -> bool:

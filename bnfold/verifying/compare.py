@@ -2,7 +2,7 @@
 
     interface    inputs and outputs of the two models fit each other            interface.py
     run          reference, candidate and truth on the same feeds               case.py, engines.py, interpreter.py
-    judge        every fold on its own; every output over all samples           steps.py, gate.py
+    judge        every fold on its own; every output over all samples           steps.py, weigh.py, gate.py
     providers    the same on other execution providers, errors taken apart      accelerators.py
     localise     the first value that leaves the noise, if the gate fails       localise.py
 
@@ -27,6 +27,8 @@ from .interpreter import CannotEvaluate
 from .localise import common_values, described, first_divergence, judged_values
 from .providers import CPU, required
 from .unpredictable import settled_by_inputs
+from .weigh import figures as figures_of
+from .weigh import second_look
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
@@ -45,7 +47,7 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     providers = required(options.providers)
     face = interface(reference, candidate)
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
-    return replace(_verdict(case, providers), seconds=time.perf_counter() - started)
+    return replace(_verdict(case, providers), seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
@@ -78,7 +80,8 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
 def _judged(case: Case, runs: Runs) -> list[Figures]:
     """Every output, what reaches an operator that nobody knows, and on demand every value that both models have."""
     names = list(dict.fromkeys([*case.face.outputs, *(name for name in runs.truths[0] if name not in case.face.outputs)]))
-    found = [case.figures(name, runs) for name in names]
+    found = [figures_of(case, name, runs) for name in names]
+    found = [f if f.passed else second_look(case, f, runs) for f in found]
     found = [f if f.passed else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
              for f in found]
     if case.options.every_value:
@@ -89,11 +92,11 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
 
 
 def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:
-    """Did a value with few elements fail by little? Then its noise is a guess, and more samples decide."""
-    if not case.face.inputs:
+    """Is the noise of a value with few elements near the limit, on either side? Then it is a guess, and more samples decide."""
+    if not case.face.inputs or not all(f.passed for f in runs.folds):
         return False
-    near = 64 * case.options.noise_limit
-    return any(not f.passed and f.noise < near and len(runs.feeds) * math.prod(f.shape) < FEW for f in figures)
+    limit = case.options.noise_limit
+    return any(limit / 2 < f.noise < limit * 64 and len(runs.feeds) * math.prod(f.shape) < FEW for f in figures)
 
 
 def _result(runs: Runs, figures: list[Figures]) -> ProviderResult:

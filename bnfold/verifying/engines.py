@@ -59,13 +59,13 @@ class Simulated:
 
     name = "float64"
 
-    def __init__(self, seed: int, *, stand_ins: bool = True) -> None:
-        self.seed, self.stand_ins = seed, stand_ins
+    def __init__(self, seed: int, *, stand_ins: bool = True, weights: bool = False) -> None:
+        self.seed, self.stand_ins, self.weights = seed, stand_ins, weights
 
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
         """The interpreter needs no preparation."""
-        yield _Interpreted(side.model, self.seed, watch, rounding=True, stand_ins=self.stand_ins)
+        yield _Interpreted(side.model, watch, StandIns(self.seed) if self.stand_ins else None, Rounding(self.seed, weights=self.weights))
 
 
 class Truth:
@@ -79,22 +79,24 @@ class Truth:
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
         """The interpreter needs no preparation."""
-        yield _Interpreted(side.model, self.seed, watch, rounding=False, stand_ins=self.stand_ins)
+        yield _Interpreted(side.model, watch, StandIns(self.seed) if self.stand_ins else None, None)
 
 
 class _Interpreted:
-    def __init__(self, model: ir.Model, seed: int, watch: Collection[str], *, rounding: bool, stand_ins: bool) -> None:
-        self.model, self.seed, self.watch, self.rounding, self.stand_ins = model, seed, watch, rounding, stand_ins
+    def __init__(self, model: ir.Model, watch: Collection[str], stand_ins: StandIns | None, rounding: Rounding | None) -> None:
+        self.model, self.watch, self.stand_ins, self.rounding = model, watch, stand_ins, rounding
         self.seconds = 0.0
         self.opaque: dict[str, str] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Values:
         started = time.perf_counter()
-        stand_ins = StandIns(self.seed)
-        interpreter = Interpreter(self.model, Rounding(self.seed) if self.rounding else None, stand_ins if self.stand_ins else None)
+        stand_ins = StandIns(self.stand_ins.seed) if self.stand_ins is not None else None
+        interpreter = Interpreter(self.model, self.rounding, stand_ins)
         try:
             values = interpreter.run(feeds, self.watch)
         finally:
             self.seconds += time.perf_counter() - started
+        if stand_ins is None:
+            return values
         self.opaque.update(stand_ins.nodes)
         return {**values, **stand_ins.given}

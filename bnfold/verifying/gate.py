@@ -32,8 +32,9 @@ PRIOR = 256.0
 class Triple:
     """One value of one sample: what float64 says, what the reference and the candidate computed.
 
-    expected  the reference with every node's result rounded to its storage type, where the engine does not do that: onnxruntime's CPU
-              provider runs half precision in float32, so its own error would say nothing about the type that the model is made for
+    expected  for half precision: the reference with every result rounded to its storage type and every weight off by up to a rounding.
+              onnxruntime's CPU provider runs such models in float32, so its own error would say nothing about the type that they are
+              made for; and few bits make the rounding of the folded weights, which pooling does not average out, a noise of its own
     spread    how far the reference's own runs lie apart, where a provider is not deterministic
     """
 

@@ -26,7 +26,7 @@ from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source
 from . import opaque, stock
 from .kernels import KERNELS
 from .numbers import Rounding, storage_of, widened
-from .unpredictable import RANDOM
+from .unpredictable import RANDOM, WORK
 
 
 class CannotEvaluate(Exception):
@@ -61,9 +61,11 @@ class Call:
         self.wanted = tuple(bool(v.name) for v in node.outputs)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute's value, or the default."""
+        """An attribute's value, or the default: a float attribute is a float32 in the document's schema too."""
         found = self.attributes.get(name)
-        return default if found is None else found.value
+        if found is None:
+            return float(np.float32(default)) if isinstance(default, float) else default
+        return found.value
 
     @property
     def attributes(self) -> dict[str, ir.Attr]:
@@ -199,9 +201,15 @@ class Interpreter:
             return frame.values[value]
         if value.const_value is not None and value.producer() is None:
             frame.types[value] = value.const_value.dtype
-            frame.values[value] = constant(value)
+            frame.values[value] = self._weight(value)
             return frame.values[value]
         raise CannotEvaluate(value.name or "", "nothing computes this value")
+
+    def _weight(self, value: ir.Value) -> np.ndarray:
+        found = constant(value)
+        if self.rounding is None or not any(place and is_op(node, *WORK) for node, place in value.uses()):
+            return found
+        return self.rounding.jittered(found, value.const_value.dtype)  # type: ignore[union-attr]
 
     def _storage(self, node: ir.Node, value: ir.Value, result: Any, frame: Frame) -> ir.DataType:
         """The type that a value has in the model: as declared, else as its operator says, else as the first float that it reads."""

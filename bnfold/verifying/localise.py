@@ -12,6 +12,8 @@ from ..source import FOLDED_KEY
 from .case import Case, Runs
 from .engines import REFUSALS, Simulated, Truth, Values
 from .gate import Triple, judge
+from .rederive import DERIVED
+from .weigh import figures as figures_of
 
 AT_ONCE = 12
 
@@ -47,7 +49,7 @@ def _computed(model: ir.Model) -> list[str]:
 
 
 def _worst_sample(case: Case, runs: Runs, names: list[str]) -> int:
-    return max(range(len(runs.feeds)), key=lambda index: max(case.figures(name, runs.only(index)).noise for name in names))
+    return max(range(len(runs.feeds)), key=lambda index: max(figures_of(case, name, runs.only(index)).noise for name in names))
 
 
 def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[Figures] | None:
@@ -65,7 +67,7 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
         else:
             truth = reference
         if runs.expected and runs.truth == "float64":
-            with Simulated(case.options.seed, stand_ins=simulated).open(case.reference, names) as runner:
+            with Simulated(case.options.seed, stand_ins=simulated, weights=True).open(case.reference, names) as runner:
                 expected = runner.run(feed)
     except REFUSALS as error:
         case.notes.append(f"values inside the models could not be looked at: {error}")
@@ -77,7 +79,9 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
 def described(case: Case, figures: Figures) -> Divergence:
     """Who computes the value in the candidate, where that came from, and what was folded into it."""
     name = case.face.renamed_outputs.get(figures.value, figures.value)
-    node = next((n for n in case.candidate.model.graph for v in n.outputs if v.name == name), None)
+    weight = name.removesuffix(DERIVED)
+    node = next((n for n in case.candidate.model.graph if any(v.name == name for v in n.outputs)
+                 or any(v is not None and v.name == weight != name for v in n.inputs)), None)
     if node is None:
         return Divergence(figures.value, "", "", "", figures)
     return Divergence(figures.value, label(node), source_text(node), node.metadata_props.get(FOLDED_KEY, ""), figures)

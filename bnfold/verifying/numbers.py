@@ -74,10 +74,17 @@ def _info(kind: ir.DataType) -> Any:
 
 
 class Rounding:
-    """Rounds a node's result to its storage type."""
+    """Rounds a node's result to its storage type; with `weights`, weights are off by up to one rounding too, as any fold leaves them."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, weights: bool = False) -> None:
+        self.weights = weights
         self._random = np.random.default_rng(seed)
+
+    def jittered(self, value: np.ndarray, kind: ir.DataType) -> np.ndarray:
+        """A weight, off by up to one rounding."""
+        if not self.weights or value.dtype != np.float64 or not kind.is_floating_point():
+            return value
+        return np.asarray(value * (1 + rounding(kind) * self._random.uniform(-1, 1, value.shape)))
 
     def __call__(self, value: Any, kind: ir.DataType) -> Any:
         """The value as its type can hold it; what is no float stays."""

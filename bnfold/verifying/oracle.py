@@ -27,7 +27,8 @@ from .interpreter import CannotEvaluate
 LIMIT = 64.0
 
 
-def against_opencv(network: Path, weights: Path | None, model: Side, options: VerifyOptions, progress: Progress | None = None) -> Comparison:
+def against_opencv(network: Path, weights: Path | None, model: Side, options: VerifyOptions,
+                   progress: Progress | None = None) -> Comparison:
     """Does the converted model compute what OpenCV computes from the source files?
 
     `network` is a .prototxt or .cfg, `weights` its .caffemodel or .weights. Raises UsageError where OpenCV is not there or too new,
@@ -46,7 +47,7 @@ def against_opencv(network: Path, weights: Path | None, model: Side, options: Ve
     runs.candidates = [_run(net, feed, case.face.outputs, network) for feed in runs.feeds]
     runs.seconds = (runs.seconds[0], time.perf_counter() - before)
     figures = tuple(_figures(case, runs, name) for name in case.face.outputs)
-    return replace(_comparison(case, runs, figures), seconds=time.perf_counter() - started)
+    return replace(_comparison(case, runs, figures), seconds=time.perf_counter() - started, noise_limit=LIMIT)
 
 
 def _load(network: Path, weights: Path | None) -> Any:
@@ -57,9 +58,10 @@ def _load(network: Path, weights: Path | None) -> Any:
     if int(cv2.__version__.split(".")[0]) >= 5:
         raise UsageError(f"OpenCV {cv2.__version__} reads no Caffe and darknet files any more", expected="OpenCV 4",
                          way_out="pip install 'opencv-python-headless<5'")
-    reader = {".prototxt": cv2.dnn.readNetFromCaffe, ".cfg": cv2.dnn.readNetFromDarknet}.get(network.suffix.lower())
+    readers: dict[str, Any] = {".prototxt": cv2.dnn.readNetFromCaffe, ".cfg": cv2.dnn.readNetFromDarknet}
+    reader = readers.get(network.suffix.lower())
     if reader is None or weights is None:
-        raise UsageError(f"OpenCV is no oracle for '{network.name}'", expected="a .prototxt with its .caffemodel or a .cfg with its .weights",
+        raise UsageError(f"OpenCV is no oracle for '{network.name}'", expected="a .prototxt and a .caffemodel, or a .cfg and .weights",
                          way_out="for ONNX sources onnxruntime is the oracle: bnfold verify REFERENCE CANDIDATE")
     try:
         net = reader(str(network), str(weights))

@@ -74,7 +74,7 @@ def _operators() -> tuple[str, str]:
         if not found:
             return "fault", f"a model is not equal to itself ({recipe.stats}): {found.reason}"
         if recipe.stats != "far means":  # there float32 itself cancels
-            worst = max(worst, max(f.reference_error for r in found.providers for f in r.outputs))
+            worst = max(worst, *(f.reference_error for r in found.providers for f in r.outputs))
     if worst > DOUBTFUL:
         return "fault", f"onnxruntime is {worst:.1e} away from float64"
     return "ok", f"onnxruntime is within {worst:.1e} of float64"

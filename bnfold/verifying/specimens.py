@@ -207,7 +207,7 @@ def _block(b: Builder, index: int, name: str, x: Array, channels: int) -> tuple[
     weight = b.rounded(b.random.standard_normal((*shape, *(3,) * recipe.rank)) * np.sqrt(2 / fan))
     bias = b.rounded(0.1 * b.random.standard_normal(out) + (1000 if recipe.stats == "far means" and index == 0 else 0))
     if recipe.stats == "tiny variances" and group == 1 and not transposed and index % 2:
-        weight[:2], bias[:2] = 0, 1e-3
+        weight[:2], bias[:2] = 0, np.float32(1e-3)
     if recipe.stats == "huge variances" and index == 0:
         weight, bias = b.rounded(weight * 1e15), b.rounded(bias * 1e15)
     call = SimpleNamespace(get=lambda key, default=None: attributes.get(key, default))

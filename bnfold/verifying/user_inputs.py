@@ -79,7 +79,7 @@ def _named(place: str, inputs: Sequence[Input]) -> list[tuple[Input, np.ndarray]
 def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     """An array as samples of an input: of its type, of its rank, cut along the first axis where it holds several."""
     kind = numpy_type(one.kind)
-    if array.dtype != kind and is_float(array.dtype) and not is_float(kind):
+    if array.dtype.kind not in "biufV" or (is_float(array.dtype) and not is_float(kind)):
         raise Mismatch(f"it holds {array.dtype}", where=place, expected=f"{one.kind.name.lower()}, as the input '{one.name}' is")
     array = array.astype(kind, copy=False)
     rank = len(one.dims)
@@ -150,7 +150,7 @@ def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
 def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
     del wanted
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
     proto = onnx.TensorProto()
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx_ir as ir
 
 from bnfold.folding import fold
@@ -49,3 +50,14 @@ def hold(proto: onnx.ModelProto, options: FoldOptions | None = None, tolerance: 
     if options is None or not options.duplicate_producers:
         assert len(folded.graph) <= len(original.graph)
     return Held(folded, plan)
+
+
+def in_single(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in single precision."""
+    for stored in proto.graph.initializer:
+        if stored.data_type == onnx.TensorProto.DOUBLE:
+            stored.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(stored).astype(np.float32), stored.name))
+    for value in (*proto.graph.input, *proto.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return proto

@@ -1,3 +1,5 @@
+"""The algebra of affine maps."""
+
 from __future__ import annotations
 
 import numpy as np

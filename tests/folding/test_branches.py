@@ -99,3 +99,31 @@ def test_it_can_be_turned_off() -> None:
     x = net.input("x", X)
     summed(net, [branch(net, x, (3, 3), [1] * 4), branch(net, x, (1, 1), [0] * 4)])
     assert hold(net.model(), FoldOptions(merge_branches=False)).count("Conv") == 2
+
+
+def test_a_branch_may_be_subtracted() -> None:
+    """FastViT's mixer: x + scale · (Conv(x) - BatchNormalization(x))."""
+    net = Net(0)
+    x = net.op("Relu", [net.input("x", X)], X)
+    y = net.op("Sub", [branch(net, x, (3, 3), [1] * 4, group=4), batch_norm(net, x, "S")], X)
+    y = net.op("Mul", [y, net.constant(net.normal(4, 1, 1))], X)
+    net.op("Add", [x, y], X)
+    assert [n.op_type for n in hold(net.model()).model.graph] == ["Relu", "Conv"]
+
+
+@pytest.mark.parametrize(("pads", "counted", "merged"), [([0] * 4, 0, True), ([1] * 4, 1, True), ([1] * 4, 0, False)])
+def test_an_average_is_a_kernel_where_it_counts_what_a_convolution_counts(pads: list[int], counted: int, merged: bool) -> None:
+    net = Net(0)
+    x = net.input("x", X)
+    y = branch(net, x, (3, 3), pads)
+    mean = net.op("AveragePool", [x], net.values[y], kernel_shape=[3, 3], pads=pads, count_include_pad=counted)
+    net.op("Add", [y, batch_norm(net, mean, "S")], net.values[y])
+    assert hold(net.model()).count("AveragePool") == (0 if merged else 1)
+
+
+def test_a_sum_of_more_is_merged_in_part() -> None:
+    net = Net(0)
+    x = net.input("x", X)
+    y = net.op("Add", [branch(net, x, (3, 3), [1] * 4), batch_norm(net, x, "S")], X)
+    net.op("Add", [y, net.op("Sigmoid", [x], X)], X)
+    assert hold(net.model()).count("BatchNormalization") == 0

@@ -109,6 +109,7 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
     "Add": [(of_two("Add"), "PNS", "")],
     "Sub": [(of_two("Sub"), "PNS", "")],
     "Sum": [(of_two("Sum"), "PNS", "")],
+    "MatMul": [(lambda net, x: net.op("MatMul", [x, net.input("side", SHAPE)], SHAPE), "", "")],
     "Mul": [(with_input("Mul", (2, 1, 4, 4)), "PN", "PN"), (with_input("Mul", ()), "PN", "PN")],
     "Div": [(with_input("Div", (2, 1, 4, 4)), "PN", "PN")],
 }

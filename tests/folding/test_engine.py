@@ -87,22 +87,22 @@ def test_names_tell_the_truth() -> None:
     y = batch_norm(net, y, "S")
     net.op("Relu", [y], X)
     model = hold(net.model()).model
-    assert [v.name for n in model.graph for v in n.outputs] == ["v1_folded", "v3", "v4"]
+    assert [v.name for n in model.graph for v in n.outputs] == ["v1/folded", "v3", "v4"]
 
 
 def test_new_names_collide_with_none() -> None:
     net = Net(0)
     batch_norm(net, conv(net, net.input("x", X)), "S")
     proto = net.model()
-    proto.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "k0_folded"))
-    body = helper.make_graph([helper.make_node("Identity", ["k0_folded"], ["k1_folded"])], "body", [], [
-        helper.make_tensor_value_info("k1_folded", onnx.TensorProto.DOUBLE, [1])])
+    proto.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "k0/folded"))
+    body = helper.make_graph([helper.make_node("Identity", ["k0/folded"], ["k1/folded"])], "body", [], [
+        helper.make_tensor_value_info("k1/folded", onnx.TensorProto.DOUBLE, [1])])
     condition = numpy_helper.from_array(np.array(True), "condition")
     proto.graph.initializer.append(condition)
     proto.graph.node.append(helper.make_node("If", ["condition"], ["z"], then_branch=body, else_branch=body))
     proto.graph.output.append(helper.make_tensor_value_info("z", onnx.TensorProto.DOUBLE, [1]))
     model = hold(proto).model
-    assert {"k0_folded", "k0_folded_2"} <= set(model.graph.initializers)
+    assert {"k0/folded", "k0/folded_2"} <= set(model.graph.initializers)
 
 
 def test_provenance_travels_with_the_absorber() -> None:

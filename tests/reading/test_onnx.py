@@ -251,3 +251,22 @@ def test_deep_nesting_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "deep.onnx").write_bytes(wire.number_field(1, 8) + wire.bytes_field(7, inner))
     with pytest.raises(Malformed):
         read(tmp_path / "deep.onnx")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda g: g.node[0].input.__setitem__(1, "nowhere"), "reads 'nowhere', which nothing makes"),
+    (lambda g: g.output[0].__setattr__("name", "nowhere"), "gives 'nowhere', which nothing makes"),
+    (lambda g: g.node[1].output.__setitem__(0, "h"), "make 'h'"),
+    (lambda g: g.initializer.add().CopyFrom(g.initializer[0]), "make 'w'"),
+])
+def test_a_graph_whose_values_do_not_fit_together_is_malformed(change, words: str) -> None:  # type: ignore[no-untyped-def]
+    proto = model()
+    change(proto.graph)
+    with pytest.raises(Malformed, match=words):
+        read(proto)
+
+
+def test_text_that_is_no_utf8_is_malformed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"Mystery", b"Myst\xe9ry"))
+    with pytest.raises(Malformed, match="not UTF-8"):
+        read(path)

@@ -21,6 +21,14 @@ def test_a_larger_error_stands_higher() -> None:
     assert all(0 <= dot.y <= made.height for dot in made.dots)
 
 
+def test_the_band_ends_where_the_noise_ratio_is_the_limit() -> None:
+    at_the_limit = {**figure("a", 1e-7, 9e-7), "noise": 4.0}
+    made = chart.errors([at_the_limit, figure("b", 1e-7, 1e-7)], limit=4.0)
+    assert made is not None
+    folded = next(dot for dot in made.dots if dot.tip.startswith("a: folded"))
+    assert f"{folded.x:.1f} {folded.y:.1f}" in made.band
+
+
 def test_errors_of_nought_and_of_nothing() -> None:
     assert chart.errors([figure("a", 0.0, 0.0)], limit=4.0) is None
     assert chart.errors([], limit=4.0) is None

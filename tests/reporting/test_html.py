@@ -17,6 +17,7 @@ import pytest
 
 import bnfold
 from bnfold import pipeline
+from bnfold.comparison import VerifyOptions
 from bnfold.errors import Malformed
 from bnfold.job import Job
 from bnfold.reporting import html
@@ -59,6 +60,14 @@ def test_every_fact_is_on_the_page(tmp_path: Path) -> None:
     assert drawn.count("Conv_c") == 2
     assert drawn.count("BatchNormalization_n") == 1
     assert [a["class"] for tag, a in page.tags if tag == "g" and a["data-name"] == "BatchNormalization_n"] == ["folded"]
+
+
+def test_values_stand_in_the_order_of_the_network(tmp_path: Path) -> None:
+    job = Job(saved(tmp_path, TWO_BLOCKS), verify=VerifyOptions(every_value=True), detail=True)
+    document = documents.document("fold", 0, **documents.of_fold(pipeline.fold_file(job)))
+    text = html.page(json.loads(documents.text(document)))
+    at = [text.index(f'<td class="mono">{value}</td>') for value in ("n", "r", "y")]
+    assert at == sorted(at)
 
 
 def test_the_page_needs_nothing_and_lets_nothing_out(tmp_path: Path) -> None:

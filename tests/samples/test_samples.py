@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+import bnfold
 from samples.network import CLASSES, INPUT, NETWORK, Dense, normalised, shapes
 from samples.write_caffe import FACTOR, caffe_files, layers
 from samples.write_darknet import darknet_files, stored
@@ -115,3 +116,19 @@ def test_opencv_reads_the_darknet_file_itself_up_to_the_connected_layers(dnn, pi
 def seen_images(weights: bytes) -> int:
     """The count of training images in a darknet header: 64 bits behind three 32-bit version numbers."""
     return int.from_bytes(weights[12:20], "little")
+
+
+@pytest.mark.parametrize(("files", "options"), [
+    (("digits.onnx",), {}),
+    (("digits.prototxt", "digits.caffemodel"), {"input_shapes": {INPUT: (450, 1, 8, 8)}}),
+    (("digits.cfg", "digits.weights"), {}),
+], ids=["onnx", "caffe", "darknet"])
+def test_bnfold_folds_every_twin_to_the_same_predictions(files, options, pictures, probabilities):
+    ort = pytest.importorskip("onnxruntime")
+    model = bnfold.load(*(HERE / file for file in files), **options)
+    result = bnfold.fold(model)
+    assert result.plan.batch_norms == (sum(map(normalised, NETWORK)), 0)
+    for each in (model, result.model):
+        session = ort.InferenceSession(bnfold.to_onnx(each).SerializeToString(), providers=["CPUExecutionProvider"])
+        found, = session.run(None, {session.get_inputs()[0].name: pictures})
+        np.testing.assert_allclose(found.reshape(probabilities.shape), probabilities, rtol=0, atol=5e-6)

@@ -35,32 +35,32 @@ def load(path: Path) -> list[Stored]:
     if head.startswith(b"version https://git-lfs"):
         raise Unreadable("a Git LFS pointer stands in place of the file", where=path, way_out="fetch the file itself with 'git lfs pull'")
     with blamed_on(path):
-        return _net(file.view)
+        return _net(file.view, path)
 
 
-def _net(view: memoryview) -> list[Stored]:
+def _net(view: memoryview, path: Path) -> list[Stored]:
     layers, named = [], False
     for entry in wire.fields(view):
         if entry.number in GENERATIONS and entry.type == wire.BYTES:
-            layers.append(_layer(view, entry, GENERATIONS[entry.number]))
+            layers.append(_layer(view, entry, GENERATIONS[entry.number], path))
         named |= entry.number == 1 and entry.type == wire.BYTES
     if not layers and not named:
         raise Malformed("neither layers nor a name in it", expected="a caffemodel: a serialized NetParameter")
     return layers
 
 
-def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int]) -> Stored:
+def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int], path: Path) -> Stored:
     name, type_ = "", ""
     blobs: list[Blob] = []
     for part in wire.fields(view, entry.start, entry.end):
         if part.number == 1 and entry.number == 2 and part.type == wire.BYTES:  # V0: the layer lies one message deeper
-            return _layer(view, part._replace(number=0), V0_NUMBERS)
+            return _layer(view, part._replace(number=0), V0_NUMBERS, path)
         if part.number == numbers[0] and part.type == wire.BYTES:
             name = _utf8(view, part)
         elif part.number == numbers[1]:
             type_ = _utf8(view, part) if part.type == wire.BYTES else str(part.value)
         elif part.number == numbers[2] and part.type == wire.BYTES:
-            with blamed_on(f"layer '{name}', blob {len(blobs)}" if name else None):
+            with blamed_on(f"{path}: layer '{name}', blob {len(blobs)}"):
                 blobs.append(_blob(view, part))
     return Stored(name, type_, blobs)
 

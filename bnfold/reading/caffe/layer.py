@@ -26,6 +26,7 @@ from .schema import Node
 
 if TYPE_CHECKING:
     from .match import Weights
+    from .naming import Names
 
 Value = ir.Value
 Shape = tuple[int, ...]
@@ -68,7 +69,7 @@ class Layer:
         weights: Weights,
         options: ReadOptions,
         findings: list[Finding],
-        reserved: set[str],
+        names: Names,
         source: Callable[[Layer, int, Shape | None], Value | None],
     ) -> None:
         self.node = node
@@ -79,7 +80,7 @@ class Layer:
         self.weights = weights
         self.options = options
         self.findings = findings
-        self.reserved = reserved
+        self.names = names
         self._source = source
         self.tops: list[str] = node.all("top")
         self.made: list[ir.Node] = []
@@ -122,12 +123,7 @@ class Layer:
 
     def fresh(self, what: str) -> str:
         """An unused name `layer/what` that no blob wants either."""
-        name, count = f"{self.name}/{what}", 1
-        while name in self.reserved:
-            count += 1
-            name = f"{self.name}/{what}_{count}"
-        self.reserved.add(name)
-        return name
+        return self.names.unique(f"{self.name}/{what}")
 
     def op(
         self,
@@ -235,6 +231,11 @@ class Layer:
     def cast(self, x: Value, dtype: ir.DataType) -> Value:
         """`x` as another type; floats are truncated to integers, as C does."""
         return self.op("Cast", x, dtype=dtype, to=dtype.value)
+
+    def indices(self, x: Value, size: int) -> Value:
+        """`x` as indices below `size`: truncated, and held inside, where Caffe would read foreign memory."""
+        limits = [self.constant(np.int64(v), what, np.int64) for v, what in ((0, "low"), (size - 1, "high"))]
+        return self.op("Clip", self.cast(x, INT64), *limits)
 
     def reduce(self, op_type: str, x: Value, axes: Sequence[int], keep: bool = True) -> Value:
         """A reduction over axes; where the axes stand depends on the operator and the opset."""

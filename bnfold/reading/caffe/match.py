@@ -53,10 +53,12 @@ class Weights:
         by_name = {entry.name: (place, entry) for place, entry in enumerate(stored or ())}
         self.matches: dict[int, tuple[int, Stored]] = {}
         self.names: list[str] = [str(node.get("name") or "") for node in layers]
+        seen: set[str] = set()
         for index, name in enumerate(self.names):
-            if name in by_name and name not in self.names[:index]:
+            if name in by_name and name not in seen:
                 self.matches[index] = by_name[name]
-        self.unmatched = [entry for entry in stored or () if entry.blobs and entry.name not in set(self.names)]
+            seen.add(name)
+        self.unmatched = [entry for entry in stored or () if entry.blobs and entry.name not in seen]
         self.shared = self._sharers(layers)
         self.sources: dict[object, Source] = {}
 

@@ -8,11 +8,13 @@ blob, the last has the blob's name and earlier ones are `blob/layer`; inner valu
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import Malformed, Unsupported, UsageError, blamed_on
+from ...graph import ir
 from ...record import Finding, Loaded, ReadOptions
 from ...source import Source
 from ..build import Build
@@ -21,14 +23,16 @@ from .blob import shown
 from .caffemodel import load
 from .layer import Layer, Shape, Value
 from .match import Weights
+from .naming import Names, named
 from .prototxt import Entry, Text, parse
-from .registry import bind
+from .registry import LAYERS, bind, unread
 from .schema import Node, typed
 from .upgrade import upgraded
-from .wiring import Version, Wired, aliased, drop_training, kept, needed, outputs, wire
+from .wiring import Version, Wired, aliased, drop_training, drop_unknown, kept, needed, outputs, wire
 
 OPSETS = range(13, 24)
 DIALECTS = ("auto", "bvlc", "nvcaffe", "intel", "segnet", "pspnet")
+BEHIND_CUT = "lies behind a cut"
 SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
 
 
@@ -55,7 +59,7 @@ class _Reader:
         self.findings: list[Finding] = []
         self.text = Text.read(network)
         self.asked: set[str] = set()
-        self.node_names: dict[str, int] = {}
+        self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []
 
     def run(self) -> Loaded:
@@ -66,12 +70,18 @@ class _Reader:
         nodes = [layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)]
         self.layers = wire(nodes)
         drop_training(self.layers, [name for name, _ in self.options.input_shapes])
+        drop_unknown(self.layers)
         self.results = self._cut(outputs(self.layers))
         self.wanted = needed(self.results)
         self._check_needed()
         stored = load(self.weights_path) if self.weights_path is not None else None
         self.weights = Weights(nodes, stored, self.weights_path, self.options.random_weights)
-        self._name_versions()
+        built = [layer for layer in self.layers if layer in self.wanted]
+        self.taken = Names(name for layer in built for name in (layer.name, *layer.node.all("top")))
+        self.names, renamed = named(built, self.results, self.taken)
+        for version in renamed:
+            text = f"input '{version.blob}' is called '{self.names[version]}': an output has its name"
+            self._note(version.producer, "caffe.renamed-input", text)
         self.build = Build(str(net.get("name") or "") or self.network.stem, self.options.opset or 17)
         self._build()
         self.weights.settle()
@@ -88,10 +98,12 @@ class _Reader:
             raise Malformed("no layers in it", where=self.network, expected="a network: layer { ... }")
 
     def _unknown_field(self, node: Node, entry: Entry) -> None:
-        where = self.text.place(entry.at)
-        self.findings.append(
-            Finding("warning", "caffe.unknown-field", str(where), f"{node.type} has no field '{entry.name}'; it is kept and ignored")
-        )
+        taught = node.type == "LayerParameter" and any(entry.name in kind.params for kind in LAYERS.values())
+        if not taught:
+            self._warn_field(f"{node.type} has no field '{entry.name}'; it is kept and ignored", entry)
+
+    def _warn_field(self, text: str, entry: Entry) -> None:
+        self.findings.append(Finding("warning", "caffe.unknown-field", str(self.text.place(entry.at)), text))
 
     # ---- what to build
 
@@ -108,7 +120,7 @@ class _Reader:
         for layer in self.layers:
             if any(bottom in cut or bottom in behind for bottom in layer.bottoms):
                 behind.update(top for top in layer.tops if top.producer is layer)
-                layer.drop = layer.drop or "lies behind a cut"
+                layer.drop = layer.drop or BEHIND_CUT
         kept_ = [version for version in found if version not in behind and not (cut and version.producer.kind is None)]
         return sorted({*kept_, *cut}, key=lambda version: version.blob)
 
@@ -132,10 +144,6 @@ class _Reader:
             )
 
     def _unknown_layer(self, layer: Wired) -> Unsupported:
-        import difflib
-
-        from .registry import LAYERS
-
         near = difflib.get_close_matches(layer.type, LAYERS, 1, 0.75)
         made_by = ", ".join(f"'{b.producer.name}' ({b.producer.type})" for b in layer.bottoms) or "nothing"
         readers = ", ".join(f"'{r.name}' ({r.type})" for top in layer.tops for r in top.readers) or "nothing: it is an output"
@@ -147,39 +155,6 @@ class _Reader:
             where=layer.place,
             way_out=(f"cut the network before it with {cut}, or " if cut else "") + "teach bnfold the type with bnfold.caffe.layer",
         )
-
-    # ---- names
-
-    def _name_versions(self) -> None:
-        """Final names: the last built value of a blob has its name; a graph input keeps its own unless an output wants it."""
-        last: dict[str, Version] = {}
-        versions = [top for layer in self.layers if layer in self.wanted for top in layer.tops if top.producer is layer]
-        for version in versions:
-            last[version.blob] = version
-        self.reserved = {version.blob for version in versions}
-        self.names: dict[Version, str] = {}
-        for version in versions:
-            source = version.producer.kind is not None and version.producer.kind.role == "source"
-            final = last[version.blob]
-            keeps = source and final not in self.results
-            if keeps or (version is final and version.blob not in self.names.values()):
-                self.names[version] = version.blob
-            else:
-                self.names[version] = self._unique(f"{version.blob}/{version.producer.name}")
-            if source and version is not final and final in self.results:
-                self._note(
-                    version.producer,
-                    "caffe.renamed-input",
-                    f"input '{version.blob}' is called '{self.names[version]}': an output has its name",
-                )
-
-    def _unique(self, wish: str) -> str:
-        name, count = wish, 1
-        while name in self.reserved:
-            count += 1
-            name = f"{wish}_{count}"
-        self.reserved.add(name)
-        return name
 
     # ---- building
 
@@ -212,12 +187,14 @@ class _Reader:
             self.weights,
             self.options,
             self.findings,
-            self.reserved,
+            self.taken,
             lambda at, i, shape: self._input(wired, i, shape),
         )
         function = kind.deploy if wired.deployed and kind.deploy else kind.function
         bottoms = [bottom.value for bottom in wired.uses]
         result = function(layer, *bottoms, **bind(function, kind.params, wired.node))
+        for entry in unread(function, kind.params, wired.node):
+            self._warn_field(f"layer type '{wired.type}' takes no '{entry.name}'; it is ignored", entry)
         self.weights.finish(layer)
         if wired.deployed:
             self._note(
@@ -234,9 +211,16 @@ class _Reader:
             raise Malformed(f"{len(wired.tops)} tops", expected=f"at most {len(values)} for a layer of type {wired.type}")
         main = True
         for top, value in zip(wired.tops, values, strict=False):
-            if top.producer is not wired or value is None:
+            if not isinstance(value, ir.Value):
+                if wired.kind is not None and wired.kind.role == "source":
+                    continue  # an input that nothing needs
+                raise UsageError(
+                    f"the function for layer type '{wired.type}' returned {type(value).__name__} for top '{top.blob}'", expected="a value"
+                )
+            if top.producer is not wired:
                 continue
-            made = value.producer() in layer.made or value in self.build.graph.inputs
+            source = wired.kind is not None and wired.kind.role == "source"
+            made = value.producer() in layer.made or (source and value in self.build.graph.inputs)
             fresh = made and value not in (other.value for other in wired.tops)
             top.value = value if fresh else layer.op("Identity", value)
             top.value.name = self.names[top]
@@ -245,9 +229,11 @@ class _Reader:
                 node.name, main = self._node_name(wired.name or top.blob), False
 
     def _node_name(self, wish: str) -> str:
-        """A layer's name for its node; layers of one name are told apart by a number, as onnxruntime asks for."""
-        self.node_names[wish] = count = self.node_names.get(wish, 0) + 1
-        return wish if count == 1 else f"{wish}/{count}"
+        """A layer's name for its node; later layers of the name get a number, as onnxruntime wants names to differ."""
+        if wish and wish not in self.node_names:
+            self.node_names.add(wish)
+            return wish
+        return self.taken.unique(wish)
 
     def _input(self, wired: Wired, index: int, shape: Shape | None) -> Value | None:
         if index >= len(wired.tops) or (
@@ -272,10 +258,14 @@ class _Reader:
 
     def _report(self) -> None:
         for layer in self.layers:
-            if layer.drop and layer.drop != "lies behind a cut":
+            if layer.type == "Dropout" and (layer.node.get("phase") or self.options.phase) == "TRAIN":
+                self._note(layer, "caffe.dropout", "drops nothing: random choices are not expressed, whatever the phase", "warning")
+            if layer.drop == BEHIND_CUT:
+                continue
+            if layer.drop and layer.kind is None:
+                self._note(layer, "caffe.unknown-layer", f"dropped: {layer.drop}", "warning")
+            elif layer.drop:
                 self._note(layer, "caffe.training-layer", f"dropped: {layer.drop}")
-            if layer.kind is None and layer not in self.wanted:
-                self._note(layer, "caffe.unknown-layer", "dropped: its type is not known, and nothing needs its result", "warning")
             elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:
                 self._note(layer, "caffe.unused-input", "dropped: nothing that is left reads it")
         if self.weights.unmatched:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import Malformed, UsageError
 from .prototxt import Entry, Message, Scalar
-from .schema import INTEGER, Node, real
+from .schema import INTEGER, Node, integer, real
 from .table import MESSAGES
 
 ENGINE = "which library computes"
@@ -121,6 +121,13 @@ def bind(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> d
     return arguments
 
 
+def unread(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> list[Entry]:
+    """The entries of messages without a schema that a function does not take."""
+    names = {option.name.rstrip("_") for option in keywords(function)}
+    loose = [entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)]
+    return [entry for entry in loose if entry.name not in names]
+
+
 def _loose(node: Node, name: str) -> list[Entry]:
     """The entries of a message that the schema does not know."""
     found: list[Entry] = []
@@ -139,17 +146,15 @@ def _guess(entry: Entry, option: inspect.Parameter, node: Node) -> Any:
     value = entry.value
     if isinstance(value, Message):
         return value
-    if value.kind == "number":
-        number: Any = int(value.text, 0) if INTEGER.fullmatch(value.text) and value.text.lstrip("-0") else _number(value, node, entry)
-        return float(number) if "float" in str(option.annotation) else number
+    if value.kind == "number" and len(value.text) < 32:
+        whole = INTEGER.fullmatch(value.text) is not None and "float" not in str(option.annotation)
+        return integer(value.text) if whole else _number(value, node, entry)
     if value.kind == "name" and value.text in ("true", "false"):
         return value.text == "true"
     return value.text
 
 
 def _number(value: Scalar, node: Node, entry: Entry) -> float:
-    if value.text.strip("-0") == "":
-        return 0
     try:
         return real("number", value.text)
     except ValueError as error:

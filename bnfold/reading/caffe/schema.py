@@ -131,13 +131,18 @@ def scalar(value: Scalar, type_: str) -> Any:
     return real(kind, word)
 
 
+def integer(word: str) -> int:
+    """A whole number as C writes it: 0x for hexadecimal, a leading 0 for octal. `word` matches INTEGER."""
+    digits = word.lstrip("-")
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+    return int(digits, base) * (-1 if word[0] == "-" else 1)
+
+
 def _integer(kind: str, word: str, type_: str) -> int:
     low, high = LIMITS[type_]
     if kind != "number" or len(word) > 32 or not INTEGER.fullmatch(word):
         raise ValueError("a whole number" if low else "a whole number, not negative")
-    digits = word.lstrip("-")
-    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
-    number = int(digits, base) * (-1 if word[0] == "-" else 1)
+    number = integer(word)
     if not low <= number <= high:
         raise ValueError(f"a whole number from {low} to {high} ({type_})")
     return number
@@ -162,7 +167,7 @@ def enum(value: Scalar, type_: str) -> str:
     if value.kind == "name" and value.text in names:
         return value.text
     if value.kind == "number" and INTEGER.fullmatch(value.text) and len(value.text) < 12:
-        number = int(value.text, 0)
+        number = integer(value.text)
         if found := next((name for name, n in names.items() if n == number), None):
             return found
     near = difflib.get_close_matches(value.text, names, 3) or list(names)[:12]

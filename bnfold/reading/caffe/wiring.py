@@ -107,6 +107,9 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
             raise layer.error("type", 0, "a layer without a type", 'type: "..."')
         layers.append(layer)
         for i, name in enumerate(node.all("bottom")):
+            if name not in current and _may_lack(layer, i):
+                layer.bottoms.append(Version(name, layer, absent="which no layer produces"))
+                continue
             if name not in current:
                 raise layer.error(
                     "bottom", i, f"unknown bottom '{name}'", "a blob that an earlier layer produces", _meant(name, current, nodes[index:])
@@ -120,6 +123,12 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
                 version.readers.append(layer)
         current.update({version.blob: version for version in layer.tops})
     return layers
+
+
+def _may_lack(layer: Wired, i: int) -> bool:
+    """May bottom i be missing? Labels are, where a training layer is left in a network for inference."""
+    role = layer.kind.role if layer.kind else ""
+    return role == "training" or (role == "loss" and i > 0)
 
 
 def _meant(name: str, current: Iterable[str], rest: Sequence[Node]) -> str:
@@ -229,6 +238,14 @@ LABELLED = (
 )
 
 
+def drop_unknown(layers: Sequence[Wired]) -> None:
+    """Mark layers of unknown type whose results only dropped layers read."""
+    for layer in reversed(layers):
+        idle = all(top.readers and all(reader.drop for reader in top.readers) for top in layer.tops)
+        if layer.kind is None and idle and not layer.drop:
+            layer.drop = "its type is not known, and nothing needs its result"
+
+
 def outputs(layers: Sequence[Wired]) -> list[Version]:
     """What the network computes, in alphabetical order: values that no remaining layer reads."""
     found = []
@@ -237,7 +254,7 @@ def outputs(layers: Sequence[Wired]) -> list[Version]:
             continue
         for top in layer.tops:
             live = [reader for reader in top.readers if not reader.drop]
-            orphan = bool(top.readers) and (layer.kind is None or layer.kind.role == "source")  # a label, or made for training alone
+            orphan = bool(top.readers) and layer.kind is not None and layer.kind.role == "source"  # a label
             if top.producer is layer and not live and not top.absent and not orphan:
                 found.append(top)
     return sorted(found, key=lambda version: version.blob)

@@ -39,7 +39,7 @@ def prelu(at: Layer, x: Value, *, filler: Node | None = None, channel_shared: bo
     if len(shape) < 2:
         raise at.malformed(f"a bottom of shape {shown(shape)}", "at least two axes")
     if channel_shared:
-        return at.op("PRelu", x, at.blob(0, "slope", (), filler=filler, default=0.25, view=(1,)))
+        return at.op("PRelu", x, at.blob(0, "slope", (), forms=[(1,)], filler=filler, default=0.25, view=(1,)))
     return at.op("PRelu", x, at.blob(0, "slope", (shape[1],), filler=filler, default=0.25, view=along_channels(shape)))
 
 
@@ -129,9 +129,15 @@ def everywhere(at: Layer, x: Value, value: float) -> Value:
 def power(at: Layer, x: Value, *, power: float = 1.0, scale: float = 1.0, shift: float = 0.0) -> Value:
     """(shift + scale x) ^ power"""
     if power * scale == 0.0:
-        return everywhere(at, x, 1.0 if power == 0.0 else math.pow(shift, power) if shift > 0 or power == int(power) else math.nan)
+        return everywhere(at, x, 1.0 if power == 0.0 else _float32(np.power, shift, power))
     y = affine(at, x, scale, shift)
     return at.op("Pow", y, at.scalar(power, "power")) if power != 1.0 else y
+
+
+def _float32(function: np.ufunc, *arguments: float) -> float:
+    """A function of numbers as C computes it: overflow is infinite, what is undefined is NaN."""
+    with np.errstate(all="ignore"):
+        return float(np.float32(function(*(np.float64(a) for a in arguments))))
 
 
 def _log_base(at: Layer, base: float, param: str) -> float:
@@ -145,7 +151,7 @@ def exp(at: Layer, x: Value, *, base: float = -1.0, scale: float = 1.0, shift: f
     """base ^ (shift + scale x); a base of -1 is e"""
     log_base = _log_base(at, base, "exp_param")
     y = at.op("Exp", affine(at, x, log_base * scale, 0.0))
-    return affine(at, y, math.exp(min(log_base * shift, 700.0)), 0.0)
+    return affine(at, y, _float32(np.exp, log_base * shift), 0.0)
 
 
 @layer("Log", param="log_param", inplace=True)

@@ -21,10 +21,12 @@ from ....tensor import Recipe, array
 from ..blob import shown
 from ..layer import Layer, Shape, Value, along_channels, dims
 from ..registry import ENGINE, FILLER, layer
+from ..schema import Node
 
 NVCAFFE_EPS = 1e-5
 SEGNET_EPS = 1e-9
 INTEL_FIELDS = ("use_weight_bias", "bias_term", "filler", "stats_batch_size", "relu")
+INTEL_ENGINES = ("MKL2017", "MKLDNN")
 NVCAFFE_FIELDS = ("scale_bias", "scale_filler")
 
 
@@ -108,7 +110,7 @@ def batch_norm(
     gamma = at.blob(3, "scale", (channels,), forms=_forms(channels)) if count > 3 else filled(at, channels, 1.0, "one")
     beta = at.blob(4, "bias", (channels,), forms=_forms(channels)) if count > 4 else filled(at, channels, 0.0, "zero")
     y = at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
-    return at.op("Relu", y) if relu and dialect == "intel" else y
+    return at.op("Relu", y) if relu else y
 
 
 def _forms(channels: int) -> list[Shape]:
@@ -116,18 +118,18 @@ def _forms(channels: int) -> list[Shape]:
     return [(1, channels, 1, 1), (1, channels)]
 
 
+def _fork(given: Node) -> str:
+    """The fork whose fields a batch_norm_param has, "" for none."""
+    if any(given.has(field) for field in INTEL_FIELDS) or given.get("engine") in INTEL_ENGINES:
+        return "intel"
+    return "nvcaffe" if any(given.has(field) for field in NVCAFFE_FIELDS) else ""
+
+
 def _dialect(at: Layer) -> tuple[str, int]:
     """Whose BatchNorm this is, and how many blobs it has. Remembered for the report, with the reason."""
     stored = at.weights.count(at)
     given = at.node.get("batch_norm_param")
-    named = next(
-        (
-            d
-            for d, fields in (("intel", INTEL_FIELDS), ("nvcaffe", NVCAFFE_FIELDS))
-            if given is not None and any(given.has(f) for f in fields)
-        ),
-        "",
-    )
+    named = _fork(given) if given is not None else ""
     asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "intel") else ""
     dialect = asked or ("bvlc" if (stored or 3) <= 3 and named != "nvcaffe" else named or "nvcaffe")
     if asked:

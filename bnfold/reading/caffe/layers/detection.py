@@ -199,7 +199,8 @@ def _image(
         shape=(kept, 3),
         dtype=INT64,
     )
-    flat = at.op("MatMul", chosen, at.constant(np.array([best, 0, 1]), "strides"), shape=(kept,))
+    parts = at.op("Mul", chosen, at.constant(np.array([[best, 0, 1]]), "strides"), shape=(kept, 3))
+    flat = at.op("ReduceSum", parts, at.constant(np.array([1]), "columns"), shape=(kept,), keepdims=0)
     flat = _ordered(at, flat, at.reshape(top, (len(classes) * best,)), keep, kept)
     row = at.op("Div", flat, at.constant(np.int64(best), "best", np.int64), shape=(kept,))
     label = at.op("Gather", at.constant(np.array(classes, np.float32), "labels"), row, shape=(kept,))

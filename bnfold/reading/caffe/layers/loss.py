@@ -12,7 +12,7 @@ import numpy as np
 
 from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
-from ..registry import dropped, layer
+from ..registry import ENGINE, dropped, layer
 from .activation import affine
 from .statistics import softmax
 
@@ -116,15 +116,15 @@ def _plain(
         at.expect(field, value, usual)
 
 
-LOSS = {"normalization": "read with its old form", "normalize": "read with its new form", "engine": "which library computes"}
+LOSS = {"normalization": "read with its old form", "normalize": "read with its new form"}
 
 
-def _probabilities(at: Layer, x: Value, *, axis: int = 1) -> Value:
+def _probabilities(at: Layer, x: Value, *, axis: int = 1) -> list[Value]:
     """The softmax that stands for the loss at inference"""
-    return softmax(at, x, axis=axis)  # type: ignore[no-any-return]
+    return [softmax(at, x, axis=axis)] * max(1, len(at.tops))
 
 
-@layer("SoftmaxWithLoss", param=("softmax_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS)
+@layer("SoftmaxWithLoss", param=("softmax_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS | {"engine": ENGINE})
 def softmax_with_loss(
     at: Layer,
     x: Value,
@@ -137,14 +137,15 @@ def softmax_with_loss(
     weight_by_label_freqs: bool = False,
     pre_fixed_normalizer: float = 1.0,
 ) -> list[Value]:
-    """-log of the label's probability, averaged; without a label the softmax itself"""
+    """-log of the label's probability, averaged; without a label, and as a second top, the softmax itself"""
     _plain(at, label_smoothing, class_weighting, weight_by_label_freqs, pre_fixed_normalizer)
     where = at.axis(axis, len(dims(x)), ("softmax_param", "axis"))
     outer, classes, inner = _split(at, x, where)
     labels = _labels(at, label, outer, inner)
-    picked = _picked(at, at.op("Softmax", x, axis=where), labels, outer, classes, inner)
+    probabilities = at.op("Softmax", x, axis=where)
+    picked = _picked(at, probabilities, labels, outer, classes, inner)
     losses = at.op("Neg", at.op("Log", at.op("Max", picked, at.scalar(SMALLEST, "smallest"))))
-    return [_averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer)]
+    return [_averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer), probabilities]
 
 
 def _sigmoid(at: Layer, x: Value) -> Value:
@@ -235,7 +236,7 @@ def infogain_loss(
     gains: Value | None = None,
     *,
     axis: int = 1,
-    source: str = "",
+    source: str | None = None,
     ignore_label: int | None = None,
     label_smoothing: float = 0.0,
     class_weighting: tuple[float, ...] = (),
@@ -252,8 +253,7 @@ def infogain_loss(
     logs = at.op("Log", at.op("Max", at.op("Softmax", x, axis=where), at.scalar(THRESHOLD, "smallest")))
     rows = at.transpose(at.reshape(logs, (outer, classes, inner)), [0, 2, 1])
     table = at.reshape(gains, (classes, classes))
-    limits = at.constant(np.int64(0), "low", np.int64), at.constant(np.int64(classes - 1), "high", np.int64)
-    picked = at.op("Gather", table, at.op("Clip", labels, *limits), shape=(outer, inner, classes), axis=0)
+    picked = at.op("Gather", table, at.indices(at.reshape(label, (outer, inner)), classes), shape=(outer, inner, classes), axis=0)
     losses = at.op("Neg", at.reduce("ReduceSum", at.op("Mul", picked, rows), [2], keep=False))
     return [_averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer)]
 

@@ -21,7 +21,15 @@ def normalize(
     norm = at.op("Sqrt", at.op("Add", squares, at.scalar(eps, "eps")))
     y = at.op("Div", x, norm, shape=shape)
     learned: Shape = () if channel_shared else (shape[1],)
-    coefficient = at.blob(0, "scale", learned, filler=scale_filler, default=1.0, view=() if channel_shared else along_channels(shape))
+    coefficient = at.blob(
+        0,
+        "scale",
+        learned,
+        forms=[(1,)] if channel_shared else [],
+        filler=scale_filler,
+        default=1.0,
+        view=() if channel_shared else along_channels(shape),
+    )
     return at.op("Mul", y, coefficient)
 
 

@@ -81,10 +81,10 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
 
 
 def _inside(over: Plane, axis: int, size: int) -> np.ndarray:
-    """How many steps of each window lie in [-pad, size + pad) along one axis."""
+    """How far each window reaches inside of [-pad, size + pad) along one axis; Caffe lets it be 0 or negative outside."""
     kernel, stride, pad = over.kernel[axis], over.stride[axis], over.pad[axis]
     start = np.arange(over.size[axis]) * stride - pad
-    return np.maximum(0, np.minimum(start + kernel, size + pad) - start)
+    return np.minimum(start + kernel, size + pad) - start
 
 
 def _padded(at: Layer, x: Value, pads: list[int], value: float) -> Value:

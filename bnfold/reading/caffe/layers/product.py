@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..blob import shown
-from ..layer import INT64, Layer, Value, dims
+from ..layer import Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
 from .activation import leaky
@@ -56,5 +56,5 @@ def embed(
     if num_output < 1 or input_dim < 1:
         raise at.malformed(f"a table of shape {shown((input_dim, num_output))}", "positive sizes")
     weight = at.blob(0, "weight", (input_dim, num_output), filler=weight_filler)
-    y = at.op("Gather", weight, at.cast(x, INT64), shape=(*dims(x), num_output), axis=0)
+    y = at.op("Gather", weight, at.indices(x, input_dim), shape=(*dims(x), num_output), axis=0)
     return at.op("Add", y, at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0)) if bias_term else y

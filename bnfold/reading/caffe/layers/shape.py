@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..blob import shown
-from ..layer import INT64, Layer, Value, dims
+from ..layer import BOOL, Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
 
@@ -220,4 +220,17 @@ def reorg(at: Layer, x: Value, *, stride: int, reverse: bool = False) -> Value:
 def batch_reindex(at: Layer, x: Value, index: Value) -> Value:
     """Items of the batch, picked by index"""
     (count,) = at.rank(index, 1)
-    return at.op("Gather", x, at.cast(index, INT64), shape=(count, *dims(x)[1:]), axis=0)
+    return at.op("Gather", x, at.indices(index, dims(x)[0]), shape=(count, *dims(x)[1:]), axis=0)
+
+
+@layer("Filter")
+def filter_(at: Layer, first: Value, *more: Value) -> list[Value]:
+    """Items of the batch whose selector, the last bottom, is not 0; how many these are is known at run time alone"""
+    *xs, selector = first, *more
+    batch = dims(selector)[0] if dims(selector) else 0
+    if not xs or math.prod(dims(selector)) != batch or any(dims(x)[:1] != (batch,) for x in xs):
+        raise at.malformed(
+            f"{len(xs)} blobs and a selector of shape {shown(dims(selector))}", "blobs, and a selector with one value for each item"
+        )
+    chosen = at.cast(at.reshape(selector, (batch,)), BOOL)
+    return [at.op("Compress", x, chosen, shape=(f"{at.name}/kept", *dims(x)[1:]), axis=0) for x in xs]

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import pipeline
-from ..errors import BnfoldError, UsageError, WriteError
+from ..comparison import Comparison
+from ..errors import BnfoldError, NotEquivalent, UsageError, WriteError
 from ..job import Job
 from ..outcome import Origin
 from ..reporting import json as documents
 from . import options, screen
+
+_MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
 
 
 def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
@@ -64,19 +67,36 @@ def tell(view: screen.Screen, origin: Origin) -> None:
         (view.warn if finding.level == "warning" else view.note)(str(finding))
 
 
+def tell_failure(view: screen.Screen, error: NotEquivalent) -> None:
+    """What verification measured of a model that it refused."""
+    if view.shows_results and isinstance(error.report, Comparison):
+        from ..reporting import text
+
+        view.show(*text.comparison(error.report, verbose=view.verbose))
+
+
 @contextmanager
 def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it."""
-    for path in (values["json_path"], values["report_path"]):
-        if path not in (None, "-") and not Path(path).parent.is_dir():
-            raise WriteError("the folder does not exist", where=Path(path).parent, way_out="make it first")
+    for flag, path in (("--json", values["json_path"]), ("--report", values["report_path"])):
+        if path is not None and path != "-":
+            _check_target(flag, Path(path))
     content: dict[str, Any] = {}
     try:
         yield content
-    except BnfoldError as error:
-        _deliver(documents.document(command, error.exit_code, **{**content, **documents.of_error(error)}), values)
+    except Exception as error:
+        ours = error if isinstance(error, BnfoldError) else BnfoldError(f"internal error: {type(error).__name__}: {error}")
+        _deliver(documents.document(command, ours.exit_code, **{**content, **documents.of_error(ours)}), values)
         raise
     _deliver(documents.document(command, **{"code": 0, **content}), values)
+
+
+def _check_target(flag: str, path: Path) -> None:
+    """Found now, not after the work: a folder that is not there, a report that would replace a model."""
+    if path.suffix.lower() in _MODELS:
+        raise UsageError(f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html")
+    if not path.parent.is_dir():
+        raise WriteError("the folder does not exist", where=path.parent, way_out="make it first")
 
 
 def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:

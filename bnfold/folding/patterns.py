@@ -1,0 +1,115 @@
+"""The page of patterns, made from the tables of rules: what folds, through what, and why something stays.
+
+`python -m bnfold.folding.patterns` prints it; docs/patterns.md is its output, and a test holds one against the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from .commute import COMMUTES
+from .forward import CONDITION_LIMIT
+from .reasons import CODES
+from .recognise import READERS
+from .see import SEERS
+from .union import ROUNDING_LIMIT
+
+_MAPS = {
+    "BatchNormalization": "γ·(x - μ)/√(σ² + ε) + β, in inference form, of every opset",
+    "Mul": "c·x",
+    "Add": "x + c",
+    "Sub": "x - c, c - x",
+    "Div": "x / c",
+    "Neg": "-x",
+}
+_HOLDS = {
+    "Conv": ("always", "a scale always; a shift where it does not pad"),
+    "ConvTranspose": ("always", "a scale"),
+    "Gemm": ("always", "always"),
+    "MatMul": ("a scale; the shift becomes, or joins, an Add behind it", "always; a shift becomes, or joins, an Add behind it"),
+    "Einsum": ("a scale, where it is a matrix product", "as MatMul"),
+}
+
+
+def page() -> str:
+    """The page as Markdown."""
+    return "\n".join([*_head(), *_recognised(), *_held(), *_passed(), *_more(), *_kept()]) + "\n"
+
+
+def _head() -> list[str]:
+    return [
+        "# What is folded, and what is not",
+        "",
+        "An affine node computes s·x + t with constants s and t, per channel. bnfold moves such a map through the graph, backward or",
+        "forward, until linear operators hold all of it; then the node is gone. Every step is exact: the conditions below are proved on",
+        "the graph, in float64, or the node stays, with a reason. This page is made from the tables of rules in `bnfold/folding/`.",
+        "",
+    ]
+
+
+def _table(title: str, text: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    head = list(columns)
+    lines = [f"## {title}", "", text, "", _row(head), _row(["---"] * len(head))]
+    return [*lines, *(_row(row) for row in rows), ""]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _recognised() -> list[str]:
+    text = (
+        "Constants may stand on either side and in any shape that provably does not enlarge x; they may come through Constant nodes,\n"
+        "casts, reshapes, or any small constant subgraph. A decomposed batch norm is a row of these."
+    )
+    return _table("Affine nodes", text, ("operator", "map"), ((f"`{op}`", _MAPS[op]) for op in READERS))
+
+
+def _held() -> list[str]:
+    text = (
+        "Weights must be constants that no caller may override; shared ones are copied on write. A weight behind DequantizeLinear takes\n"
+        "positive factors along its output channels by rescaling its scale. A shift is pushed forward only where the predicted growth of\n"
+        f"rounding stays under {CONDITION_LIMIT:g}."
+    )
+    rows = ((f"`{op}`", *_HOLDS[op]) for op in SEERS)
+    return _table("Linear operators that hold a map", text, ("operator", "from behind", "from in front"), rows)
+
+
+def _passed() -> list[str]:
+    rows = ((f"`{op}`", rule.condition) for op, rule in COMMUTES.items())
+    return _table(
+        "Operators that a map passes", "Both ways, each value on the way being read by nothing else.", ("operator", "condition"), rows
+    )
+
+
+def _more() -> list[str]:
+    return [
+        "## Parallel branches",
+        "",
+        "Convolutions, batch norms, scales, averages and the value itself, all of one value and summed, become one convolution (RepVGG,",
+        "MobileOne, ACNet, FastViT), where strides, dilations, groups and output sizes agree, the union has no more taps than the branches",
+        f"together, and the rounding of its largest tap stays under {ROUNDING_LIMIT:g} of its smallest branch.",
+        "`--no-merge-branches` turns it off.",
+        "",
+        "## Bodies and functions",
+        "",
+        "If, Loop and Scan bodies and model-local functions are folded inside. A function that is called once is folded across its call,",
+        "too.",
+        "",
+    ]
+
+
+def _kept() -> list[str]:
+    text = "Every affine node that stays has one of these codes in the plan, in reports and in `--json`."
+    return _table("Reasons to stay", text, ("code", "meaning"), ((f"`{code}`", words) for code, words in CODES.items()))
+
+
+def main(say: Callable[[str], object]) -> None:
+    """Say the page."""
+    say(page())
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.stdout.write)

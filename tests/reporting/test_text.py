@@ -1,0 +1,95 @@
+"""What people read: 80 columns, no markup obeyed, long lists shortened with a word on how to see all."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bnfold.comparison import Check, Comparison, Divergence, Figures, ProviderResult
+from bnfold.outcome import Census
+from bnfold.record import Folded, Kept, Plan
+from bnfold.reporting import text
+
+FIGURES = Figures("prob", (1, 10), "float", 1.0, 1e-7, 2e-3, 1e-7, 1e-3, 2e4, 2e4, False, reason="noise 2e+04 is over the limit of 4")
+REPORT = Comparison(False, (ProviderResult("cpu", "onnxruntime", (FIGURES,), False, 2e4, 2e-3),), 2e4, 2e-3, "float64", 0,
+                    divergence=Divergence("conv1", "conv1", "net.prototxt:14 conv1 (Convolution)", "bn1", FIGURES))
+
+
+def rendered(*things: Any) -> str:
+    console = Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
+    for thing in things:
+        console.print(thing)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue()
+    assert max(map(len, lines.splitlines()), default=0) <= 80
+    return lines
+
+
+def fold(name: str) -> Folded:
+    return Folded(name, "BatchNormalization", "", (f"conv_{name}",), (name,), (0.5, 2.0), (-1.0, 1.0), 8, dead=3, via=("Relu",))
+
+
+def test_the_table_of_operators() -> None:
+    before = Census((("Conv", 5), ("BatchNormalization", 5)), 12_345, 2_000_000)
+    after = Census((("Conv", 5), ("Add", 1)), 12_000, 1_900_000)
+    lines = {line.split()[0]: line.split() for line in rendered(text.operators(before, after)).splitlines() if line.split()}
+    assert lines["BatchNormalization"] == ["BatchNormalization", "5", "0", "-5"]
+    assert lines["Conv"] == ["Conv", "5", "5"]
+    assert lines["Add"] == ["Add", "0", "1", "+1"]
+    assert lines["parameters"][1:] == ["12,345", "12,000", "-345"]
+    assert lines["file"] == ["file", "size", "2.0", "MB", "1.9", "MB", "-5.0", "%"]
+
+
+def test_reasons_are_shortened_by_code() -> None:
+    kept = tuple(Kept(f"bn{i}", "BatchNormalization", "", "kept.training-mode", "it runs in training mode") for i in range(12))
+    made = Plan((fold("x"),), (*kept, Kept("odd", "Mul", "", "kept.not-finite", "its factor is not finite")))
+    short = rendered(*text.plan(made))
+    assert short.count("it runs in training mode") == text.SHOWN
+    assert "... and 7 more [kept.training-mode] (-v shows all)" in short
+    assert "'odd': its factor is not finite [kept.not-finite]" in short
+    assert "batch norms: 1 folded, 12 kept" in short
+    assert "other affine nodes: 0 folded, 1 kept" in short
+    assert rendered(*text.plan(made, verbose=True)).count("it runs in training mode") == 12
+
+
+def test_every_fold_under_v() -> None:
+    shown = rendered(*text.plan(Plan((fold("x"),)), verbose=True))
+    assert "conv_x via Relu" in shown
+    assert "0.5 .. 2" in shown
+
+
+def test_a_failure_names_the_first_difference() -> None:
+    shown = rendered(*text.comparison(REPORT))
+    assert "first difference: value 'conv1' of node 'conv1' net.prototxt:14 conv1" in shown
+    assert "over the limit" in shown.replace("\n", " ")
+
+
+def test_the_worst_outputs_are_shown_first_and_all_under_v() -> None:
+    many = tuple(replace(FIGURES, value=f"out{i}", noise=float(i), passed=True, reason="") for i in range(9))
+    report = replace(REPORT, divergence=None, providers=(replace(REPORT.providers[0], outputs=(*many, FIGURES)),))
+    short = rendered(*text.comparison(report))
+    assert short.index("prob") < short.index("out8")
+    assert "out3" not in short
+    assert "out0" in rendered(*text.comparison(report, verbose=True))
+
+
+@pytest.mark.parametrize("name", ["[bold]x[/bold]", ":smile:", "a\x1b[31mb", "line\nbreak", "x" * 300])
+def test_names_are_shown_as_they_are(name: str) -> None:
+    shown = rendered(*text.plan(Plan((), (Kept(name, "Mul", "", "kept.requested", "as asked"),))))
+    assert "\x1b" not in shown
+    assert "line\nbreak" not in shown
+    assert name.encode("unicode_escape").decode() in shown.replace("\n", "")
+
+
+def test_the_self_test() -> None:
+    shown = rendered(text.selftested([Check("arithmetic", "ok", "exact"), Check("operators", "fault", "Conv is wrong")]))
+    assert "Conv is wrong" in shown
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_345_678_901, "2.3 GB"), (None, "")])
+def test_bytes(count: int | None, shown: str) -> None:
+    assert text.in_bytes(count) == shown

@@ -1,0 +1,46 @@
+"""Shapes: what is proved, what is not, and what shape tensors say at run time."""
+
+from __future__ import annotations
+
+import pytest
+from onnx import parser
+
+from bnfold.reading.onnx import read
+from bnfold.shapes import Shapes
+
+HEAD = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6, H, 5] x) => (float[A, B, C, D] y)
+<int64[1] minus = {-1}, int64[1] two = {2}, int64 zero = {0}, int64 one = {1}, int64[2] lead = {0, 0}> { %s }"""
+
+CASES = [
+    ("y = Relu (x)", ("N", 6, "H", 5)),
+    ("y = Transpose <perm = [0, 2, 3, 1]> (x)", ("N", "H", 5, 6)),
+    ("y = Flatten (x)", ("N", "?")),
+    ("y = GlobalAveragePool (x)", ("N", 6, 1, 1)),
+    ("s = Shape (x)\n y = Reshape (x, s)", ("N", 6, "H", 5)),
+    ("s = Shape (x)\n n = Gather <axis = 0> (s, zero)\n a = Constant <value_ints = [0]> ()\n u = Unsqueeze (n, a)\n"
+     " t = Concat <axis = 0> (u, minus)\n y = Reshape (x, t)", ("N", "?")),
+    ("s = Shape (x)\n c = Gather <axis = 0> (s, one)\n a = Constant <value_ints = [0]> ()\n u = Unsqueeze (c, a)\n h = Div (u, two)\n"
+     " t = Concat <axis = 0> (minus, two, h)\n y = Reshape (x, t)", ("?", 2, 3)),
+    ("t = Concat <axis = 0> (lead, minus)\n y = Reshape (x, t)", ("N", 6, "?")),
+    ("s = Shape <start = 2> (x)\n y = Expand (two, s)", ("H", 5)),
+    ("s = Shape (x)\n y = ConstantOfShape (s)", ("N", 6, "H", 5)),
+    ("s = NonZero (x)\n r = Shape (s)\n t = Concat <axis = 0> (r, minus)\n y = Reshape (x, t)", (4, "?", "?")),
+    ("y = Einsum <equation = \"nchw->nwc\"> (x)", ("N", 5, 6)),
+]
+
+
+@pytest.mark.parametrize(("body", "wanted"), CASES)
+def test_what_is_known(body: str, wanted: tuple[int | str, ...]) -> None:
+    model = read(parser.parse_model(HEAD % body)).model
+    output = next(v for v in model.graph.outputs)
+    output.shape = None
+    found = Shapes(model).of(output)
+    assert found is not None
+    assert tuple("?" if str(d).startswith("?") else d for d in found) == wanted
+
+
+def test_unknown_sizes_never_equal_one_another() -> None:
+    model = read(parser.parse_model(HEAD % "a = NonZero (x)\n b = NonZero (x)\n y = Add (a, b)")).model
+    shapes = Shapes(model)
+    first, second = (shapes.of(n.outputs[0]) for n in list(model.graph)[:2])
+    assert first is None or second is None or first[1] != second[1]

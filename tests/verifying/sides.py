@@ -1,0 +1,40 @@
+"""Models for the tests of verification: ONNX text with seeded weights, nets in pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, parser
+
+from bnfold.comparison import Comparison, Side, VerifyOptions
+from bnfold.graph import ir
+from bnfold.verifying import compare, specimens
+
+
+def proto(text: str, **weights: np.ndarray) -> onnx.ModelProto:
+    """A model from text. What the text declares without values becomes an initializer: given by name, or seeded (v...: positive)."""
+    model: onnx.ModelProto = parser.parse_model(text)
+    random = np.random.default_rng(0)
+    for value in list(model.graph.value_info):
+        values = random.standard_normal([d.dim_value for d in value.type.tensor_type.shape.dim])
+        values = np.abs(values) + 0.5 if value.name.startswith("v") else values
+        model.graph.initializer.append(numpy_helper.from_array(weights.get(value.name, values.astype(np.float32)), value.name))
+        model.graph.value_info.remove(value)
+    return model
+
+
+def side(model: onnx.ModelProto | str, path: Path | None = None) -> Side:
+    """A side in memory, or as a file."""
+    model = proto(model) if isinstance(model, str) else model
+    if path is not None:
+        onnx.save(model, path)
+    return Side(ir.from_proto(model), path)
+
+
+def verdict(recipe: specimens.Recipe, fault: str | None = None, block: int | None = None, **options: Any) -> Comparison:
+    """The gate on one pair of nets."""
+    reference, candidate = specimens.pair(recipe, fault, block)
+    return compare(side(reference), side(candidate), VerifyOptions(seed=recipe.seed, **options))

@@ -1,0 +1,61 @@
+"""Verdicts that may rest on something else than the fold: rounding of weights, a truth that is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bnfold.comparison import VerifyOptions
+from bnfold.verifying import compare, engines
+from bnfold.verifying.kernels import KERNELS
+from bnfold.verifying.specimens import Recipe, pair
+
+from .sides import side, verdict
+
+
+@pytest.fixture
+def rounding_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter as engine: its sums do not round, so that pooling takes nearly all noise away but that of the weights."""
+    monkeypatch.setattr(engines, "crashes", lambda model: "not today")
+
+
+@pytest.mark.usefixtures("rounding_engine")
+def test_the_rounding_of_weights_is_no_fault() -> None:
+    found = verdict(Recipe(317, 3, size=16, stats="negative scales"))
+    assert found, found.reason
+    assert any("rounding its weights anew" in note for note in found.notes)
+    reference, candidate = pair(Recipe(317, 3, size=16, stats="negative scales"), "one scale off by 1e-3")
+    for node in candidate.graph.node:
+        del node.metadata_props[:]
+    assert not compare(side(reference), side(candidate), VerifyOptions(seed=317))
+
+
+@pytest.fixture
+def wrong_relu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that computes something else than onnxruntime."""
+    honest = KERNELS["Relu"]
+    monkeypatch.setitem(KERNELS, "Relu", lambda call, x: honest(call, x) + 0.05 * np.abs(x))
+
+
+@pytest.mark.usefixtures("wrong_relu")
+def test_where_float64_is_not_the_truth_the_unfolded_model_is_asked() -> None:
+    right = verdict(Recipe(2, 5))
+    assert right, right.reason
+    assert any("unfolded model besides" in note for note in right.notes)
+    reference, candidate = pair(Recipe(2, 5), "one scale off by 1e-3")
+    for node in candidate.graph.node:
+        del node.metadata_props[:]
+    assert not compare(side(reference), side(candidate), VerifyOptions())
+
+
+def test_a_truth_of_another_shape_is_no_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KERNELS, "GlobalAveragePool", lambda call, x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)[:1])
+    found = verdict(Recipe(2, 3))
+    assert found, found.reason
+    assert any("another shape" in note for note in found.notes)
+
+
+def test_far_means_are_noise_of_the_reference_and_no_disagreement() -> None:
+    found = verdict(Recipe(10_046, 50, 2, 12, stats="far means"))
+    assert found, found.reason
+    assert not any("besides" in note for note in found.notes)
