@@ -28,7 +28,7 @@ import numpy as np
 
 from ..comparison import Figures
 from ..graph import ir
-from .numbers import rounding, tiny, widened
+from .numbers import largest, rounding, tiny, widened
 
 FAINT = 2.0 ** -7
 PRIOR = 256.0
@@ -66,7 +66,7 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
     """All figures of one value over all samples, and the verdict. `kind` is the value's storage type."""
     first = triples[0]
     shape, dtype = tuple(first.reference.shape), kind.name.lower()
-    if fault := _fault(triples):
+    if fault := _fault(triples, kind):
         return _failed(name, shape, dtype, fault)
     if not kind.is_floating_point():
         return _exact(name, triples, dtype)
@@ -80,8 +80,8 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
     return figures if not _scores(triples) else _with_agreement(figures, triples)
 
 
-def _fault(triples: Sequence[Triple]) -> str:
-    """What needs no arithmetic to see."""
+def _fault(triples: Sequence[Triple], kind: ir.DataType) -> str:
+    """What needs no arithmetic to see. An infinity where the truth is beyond the type's largest number is no fault of the candidate."""
     for t in triples:
         if t.candidate.shape != t.reference.shape:
             return f"its shape is {t.candidate.shape}, the reference has {t.reference.shape}"
@@ -92,7 +92,8 @@ def _fault(triples: Sequence[Triple]) -> str:
             continue
         if fresh := int((np.isnan(c) & ~np.isnan(r)).sum()):
             return f"{fresh} NaN where the reference has none"
-        if fresh := int((np.isinf(c) & (np.isfinite(r) | (np.isinf(r) & (np.sign(c) != np.sign(r))))).sum()):
+        beyond = np.abs(t.truth) > largest(kind) if kind.is_floating_point() and t.truth.shape == r.shape else np.zeros(r.shape, np.bool_)
+        if fresh := int((np.isinf(c) & ~beyond & (np.isfinite(r) | (np.isinf(r) & (np.sign(c) != np.sign(r))))).sum()):
             return f"{fresh} infinities where the reference has none"
         if t.truth.shape == r.shape and (lost := int((np.isfinite(c) & ~np.isfinite(r) & ~np.isfinite(t.truth)).sum())):
             return f"{lost} numbers where the reference has NaN or infinity"
