@@ -9,8 +9,9 @@ Rule: a feed is a function of (seed, sample, input name, shape), so the printed 
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,13 @@ from ..errors import UsageError
 from ..graph import ir
 from .numbers import numpy_type
 
+MOST_ELEMENTS = 1 << 29  # 2 GB of float32
 Array = np.ndarray
 Feeds = dict[str, Array]
+
+
+class Unfillable(Exception):
+    """An input that no feed can be made for. The text is a clause."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,15 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]
 }
 
 
-def inputs_of(model: ir.Model, freeze: bool = False) -> list[Input]:
-    """The graph inputs that need a feed: those without an initializer."""
-    del freeze  # an overridable initializer keeps its value either way
+def inputs_of(model: ir.Model) -> list[Input]:
+    """The graph inputs that need a feed: those without an initializer, which keeps its value whether a caller may override it or not."""
     graph = model.graph
     found = []
     for value in graph.inputs:
         if value.name in graph.initializers:
             continue
         if value.dtype is None or value.dtype == ir.DataType.STRING or not isinstance(value.type, ir.TensorType):
-            raise UsageError(f"input '{value.name}' is no tensor of numbers", expected="inputs that can be filled with numbers",
-                             way_out="verify on another model, or pass --no-verify")
+            raise Unfillable(f"input '{value.name}' is no tensor of numbers")
         dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
         found.append(Input(value.name or "", value.dtype, dims, _bound(value)))
     return found
@@ -183,7 +187,10 @@ def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) ->
 
 
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
-    """The index-th seeded sample for all inputs."""
+    """The index-th seeded sample for all inputs. Raises Unfillable for one that would not fit into memory."""
+    for name, shape in shapes.items():
+        if math.prod(shape) > MOST_ELEMENTS or min(shape, default=0) < 0:
+            raise Unfillable(f"input '{name}' of shape {shape} cannot be filled: {math.prod(shape):,} elements, {MOST_ELEMENTS:,} at most")
     return {one.name: fill(one, shapes[one.name], seed, index) for one in inputs}
 
 
@@ -213,11 +220,3 @@ def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...]) -
     if one.kind.bitwidth < 8:
         return random.integers(0, 2 ** (one.kind.bitwidth - 1), shape)
     return random.integers(0, 2, shape)
-
-
-def samples(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int) -> Iterator[Feeds]:
-    """Seeded samples without end."""
-    index = 0
-    while True:
-        yield sample(inputs, shapes, seed, index)
-        index += 1

@@ -1,6 +1,7 @@
 """The gate: is the candidate's error of the size of the reference's own?
 
-    error       value - truth, per element, over the magnitude of its channel (of its value where a channel is far smaller: FAINT)
+    error       value - truth, per element, over the magnitude of its channel; a channel far fainter than its value (FAINT, or one over
+                the root of its elements, for few of them say little about a magnitude) is seen as if it were just as faint as that
     rounding    the unit of all errors: unit roundoff of the value's storage type, 2^-24 for float32
     noise       RMS error of the candidate / max(RMS error of the reference, 1 rounding)
 
@@ -32,9 +33,10 @@ PRIOR = 256.0
 class Triple:
     """One value of one sample: what float64 says, what the reference and the candidate computed.
 
-    expected  for half precision: the reference with every result rounded to its storage type and every weight off by up to a rounding.
-              onnxruntime's CPU provider runs such models in float32, so its own error would say nothing about the type that they are
-              made for; and few bits make the rounding of the folded weights, which pooling does not average out, a noise of its own
+    expected  for half precision, and where the interpreter is the engine: the reference with every result rounded to its storage type
+              and every weight off by up to a rounding. onnxruntime's CPU provider runs half precision in float32, so its own error would
+              say nothing about the type that the model is made for; and where sums do not round, or few bits are left, the rounding of
+              the folded weights, which pooling does not average out, is a noise of its own
     spread    how far the reference's own runs lie apart, where a provider is not deterministic
     """
 
@@ -116,7 +118,9 @@ class _Errors:
         usable = np.isfinite(truth) & np.isfinite(reference) & np.isfinite(candidate)
         size = np.where(usable, np.abs(truth), 0.0)
         self.magnitude = float(size.max(initial=0.0))
-        scale = np.maximum(_per_channel(size), max(FAINT * self.magnitude, tiny(kind)))
+        channel = _per_channel(size)
+        faint = max(FAINT, (channel.size / max(size.size, 1)) ** 0.5)
+        scale = np.maximum(channel, max(faint * self.magnitude, tiny(kind)))
         self.unit = rounding(kind)
         with np.errstate(invalid="ignore", over="ignore"):
             self.reference = np.where(usable, (reference - truth) / scale / self.unit, 0.0)

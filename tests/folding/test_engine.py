@@ -95,8 +95,12 @@ def test_new_names_collide_with_none() -> None:
     batch_norm(net, conv(net, net.input("x", X)), "S")
     proto = net.model()
     proto.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "k0/folded"))
-    body = helper.make_graph([helper.make_node("Identity", ["k0/folded"], ["k1/folded"])], "body", [], [
-        helper.make_tensor_value_info("k1/folded", onnx.TensorProto.DOUBLE, [1])])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["k0/folded"], ["k1/folded"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("k1/folded", onnx.TensorProto.DOUBLE, [1])],
+    )
     condition = numpy_helper.from_array(np.array(True), "condition")
     proto.graph.initializer.append(condition)
     proto.graph.node.append(helper.make_node("If", ["condition"], ["z"], then_branch=body, else_branch=body))

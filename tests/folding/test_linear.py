@@ -36,15 +36,27 @@ def test_conv_transpose(seed: int, rank: int, group: int, ins: int, outs: int, b
     net = Net(seed)
     x = net.input("x", (1, group * ins, *(3,) * rank))
     inputs = [x, net.constant(net.normal(group * ins, outs, *(2,) * rank))] + ([net.constant(net.normal(group * outs))] if bias else [])
-    y = net.op("ConvTranspose", inputs, (1, group * outs, *(6 + extra,) * rank), group=group, strides=[2] * rank,
-               output_padding=[int(extra)] * rank)
+    y = net.op(
+        "ConvTranspose",
+        inputs,
+        (1, group * outs, *(6 + extra,) * rank),
+        group=group,
+        strides=[2] * rank,
+        output_padding=[int(extra)] * rank,
+    )
     tail(net, y)
     assert hold(net.model()).count("BatchNormalization") == 0
 
 
 @settings(max_examples=60, deadline=None)
-@given(SEEDS, st.booleans(), st.booleans(), st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0, 0.0]),
-       st.sampled_from([None, (), (1,), (5,), (1, 5), (3, 1), (3, 5)]))
+@given(
+    SEEDS,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1.0, 0.5]),
+    st.sampled_from([1.0, 2.0, 0.0]),
+    st.sampled_from([None, (), (1,), (5,), (1, 5), (3, 1), (3, 5)]),
+)
 def test_gemm(seed: int, trans_a: bool, trans_b: bool, alpha: float, beta: float, c: tuple[int, ...] | None) -> None:
     net = Net(seed)
     x = net.input("x", (4, 3) if trans_a else (3, 4))
@@ -139,8 +151,11 @@ def test_forward_into_conv_transpose_takes_a_scale_only(kind: str) -> None:
 @pytest.mark.parametrize("trans_a", [0, 1])
 def test_forward_into_gemm_and_matmul(trans_a: int) -> None:
     net = Net(0)
-    y = net.op("Mul", [net.input("x", (4, 3) if trans_a else (3, 4)), net.constant(net.normal(*((4, 1) if trans_a else (4,))))],
-               (4, 3) if trans_a else (3, 4))
+    y = net.op(
+        "Mul",
+        [net.input("x", (4, 3) if trans_a else (3, 4)), net.constant(net.normal(*((4, 1) if trans_a else (4,))))],
+        (4, 3) if trans_a else (3, 4),
+    )
     net.op("Gemm", [y, net.constant(net.normal(4, 5))], (3, 5), transA=trans_a, alpha=0.5)
     assert hold(net.model()).count("Mul") == 0
     net = Net(0)
