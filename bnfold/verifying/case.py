@@ -124,11 +124,11 @@ class Case:
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for defaults in feeding.ATTEMPTS:
-            shapes, guessed = feeding.concrete(self.face.inputs, asked, defaults)
+            shapes, chosen = feeding.concrete(self.face.inputs, asked, defaults)
             key = tuple(shapes.values())
             if key not in tried:
                 tried.add(key)
-                yield shapes, f"free dims of the inputs were set to {defaults}; --input-shape sets them" if guessed else ""
+                yield shapes, f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else ""
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
