@@ -214,3 +214,15 @@ def test_the_weight_behind_a_batch_norm_tells_its_rank() -> None:
     proto.graph.input[1].type.tensor_type.ClearField("shape")
     _, plan = fold(read(proto).model)
     assert [f.into for f in plan.folded] == [("Conv_3",)]
+
+
+def test_a_zero_bias_hidden_by_an_exporter_is_a_constant() -> None:
+    """Expand(CastLike(0, b), Shape(w)), where the type of b is declared nowhere."""
+    net = Net(0)
+    b = batch_norm(net, net.input("x", (1, 4, 5, 5)), "S")
+    w = net.constant(net.normal(6, 4, 3, 3))
+    length = net.op("Shape", [w], (1,), end=1)
+    bias = net.op("Expand", [net.op("CastLike", [net.constant(np.array(0.0, np.float32)), b], ()), length], (6,))
+    net.op("Conv", [b, w, bias], (1, 6, 3, 3))
+    held = hold(net.model())
+    assert [n.op_type for n in held.model.graph] == ["Conv"]
