@@ -7,7 +7,7 @@ one another so that equal input positions meet: with B the largest begin padding
 (B - b) / dilation of the union. That is exact where strides, dilations, groups and output sizes agree.
 
 It is done only where it removes work (the union has no more taps than the branches together) and keeps digits: a tap of 1 + w rounds w
-to the digits of 1, so the union is refused where the rounding of its largest tap exceeds ROUNDING_LIMIT (union.py) of its smallest branch.
+to the digits of 1, so the union is refused where its largest tap is more than LARGEST_GROWTH (union.py) times that of its smallest branch.
 """
 
 from __future__ import annotations

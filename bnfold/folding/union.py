@@ -14,18 +14,17 @@ from .affine import Float
 from .branch import Branch, Merge
 from .edit import Editor
 from .linear import Linear
-from .ranges import limits
 from .rewire import rewire
 
-ROUNDING_LIMIT = 2.0**-13  # float32 loses 2**-24 of the largest tap, float16 2**-11
+# How much larger the union's largest tap may be than the largest of its smallest branch, which then keeps all but so many of its digits.
+LARGEST_GROWTH = {16: 2.0**3, 32: 2.0**11, 64: 2.0**24}
 
 
 def keeps_digits(branches: list[Branch], host: Linear) -> bool:
     """Does the rounding of the union's largest tap leave the smallest branch its digits?"""
-    _, _, rounding = limits(host.store)
     peaks = [float(np.abs(_kernel(b, host)).max(initial=0.0)) for b in branches]
     smallest = min((p for p in peaks if p > 0), default=1.0)
-    return rounding * max(peaks, default=0.0) <= ROUNDING_LIMIT * smallest
+    return max(peaks, default=0.0) <= LARGEST_GROWTH[host.store.bitwidth] * smallest
 
 
 def _kernel(branch: Branch, host: Linear) -> Float:

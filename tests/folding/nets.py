@@ -144,7 +144,7 @@ def nhwc(net: Net, x: str) -> str:
 
 
 def concat(net: Net, x: str) -> str:
-    n, c, h, w = net.values[x]
+    n, _, h, w = net.values[x]
     others = [v for v, s in net.values.items() if len(s) == 4 and (s[0], *s[2:]) == (n, h, w)]
     other = net.pick(*others)
     parts = [x, other] if net.rng.random() < 0.5 else [conv1(net, x), conv1(net, other)]

@@ -97,11 +97,20 @@ def test_a_branch_that_something_else_reads_stays() -> None:
 def test_half_precision_keeps_an_identity_branch() -> None:
     net = Net(0)
     x = net.input("x", X)
-    weights = net.constant((net.normal(4, 4, 3, 3) * 0.1).astype(np.float16))
+    weights = net.constant((net.normal(4, 4, 3, 3) * 0.02).astype(np.float16))
     y = net.op("Conv", [x, weights], X, pads=[1] * 4)
     net.op("Add", [y, x], X)
     model, _ = fold(read(net.model()).model)
     assert [n.op_type for n in model.graph] == ["Conv", "Add"]
+
+
+def test_half_precision_merges_branches_of_like_size() -> None:
+    net = Net(0)
+    x = net.input("x", X)
+    parts = [net.op("Conv", [x, net.constant(net.normal(4, 4, k, k).astype(np.float16))], X, pads=[k // 2] * 4) for k in (3, 1)]
+    net.op("Add", parts, X)
+    model, _ = fold(read(net.model()).model)
+    assert [n.op_type for n in model.graph] == ["Conv"]
 
 
 def test_it_can_be_turned_off() -> None:

@@ -112,8 +112,7 @@ def apply_conv(layer: Layer, x: ir.Value, conv: Conv, kernel: Kernel, prefix: st
     """conv -> (batch norm | biases) -> activation; with xnor the input is +1 or -1, and padding stays 0."""
     if conv.xnor:
         x = layer.op("Where", layer.op("Greater", x, layer.scalar(0), dtype=ir.DataType.BOOL), layer.scalar(1), layer.scalar(-1),
-                     what=f"{prefix}sign", dtype=ir.DataType.FLOAT,
-                     shape=dims_of(x))
+                     what=f"{prefix}sign", dtype=ir.DataType.FLOAT, shape=dims_of(x))
     rows, _, height, width = dims_of(x)
     y = layer.op("Conv", x, kernel.weights, None if kernel.norm else kernel.biases, what=f"{prefix}conv",
                  shape=[rows, conv.filters, *conv.out(height, width)],
