@@ -118,8 +118,21 @@ class ProviderResult:
 class Comparison:
     """Truthy when the two models are numerically the same; carries every figure.
 
-    folds  every folded value on its own, computed by the candidate from true inputs in float64: `noise` is its error over what rounding
-           the folded weights can do
+    equivalent   the verdict
+    providers    the figures of each execution provider
+    noise        the largest noise ratio: error of the candidate over error of the reference
+    max_error    the candidate's largest error, relative to the value's own magnitude
+    truth        what errors are measured against: "float64", or "unfolded"
+    seed         of the random inputs
+    inputs       (name, shape) of every input that was fed
+    divergence   the first value that leaves the noise; None where the gate passes
+    reason       why the gate fails; empty where it passes
+    notes        what was chosen or could not be done
+    folds        every folded value on its own, computed by the candidate from true inputs in float64: `noise` is its error over what
+                 rounding the folded weights can do
+    environment  (name, version) of the machine and its libraries
+    seconds      how long all of it took
+    noise_limit  the limit that `noise` was held against
     """
 
     equivalent: bool

@@ -70,12 +70,16 @@ class Census:
 class FoldResult:
     """What a fold came to.
 
-    model    the folded model (the input is never changed)
-    plan     every affine node: folded into what, or kept and why
-    report   what verification measured; None where nothing was verified
-    path     the written file; None where nothing was written
-    detail   what pictures need; None unless it was asked for
+    model      the folded model (the input is never changed)
+    plan       every affine node: folded into what, or kept and why
+    origin     format, files and dialect of the source, and what was noticed in it
+    before     operators, parameters and bytes of the source
+    after      the same of the folded model
+    report     what verification measured; None where nothing was verified
+    path       the written file; None where nothing was written
     unchanged  nothing was folded, and the written file holds the same model
+    detail     what pictures need; None unless it was asked for
+    seconds    (stage, how long it took)
     """
 
     model: ir.Model
