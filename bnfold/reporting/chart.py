@@ -16,6 +16,7 @@ Rows = Sequence[dict[str, Any]]
 MOST_NODES = 2000  # beyond it only what stands around folds is drawn
 WIDTH, HEIGHT, MARGIN = 760.0, 230.0, 56.0
 NAME = 24  # characters of a name that a node shows
+NAMED = 8  # columns that have room for their names
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Dot:
 
 @dataclass(frozen=True)
 class Chart:
-    """Marks over a logarithmic axis: `ticks` are (position, label); `band` the path of the noise band; `labels` name the rows."""
+    """Marks over a logarithmic axis: `ticks` are (position, label); `band` the path of the noise band; `labels` name the rows, or the
+    columns where there are few."""
 
     dots: tuple[Dot, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -122,8 +124,15 @@ def errors(figures: Rows, limit: float) -> Chart | None:
     upper = [f"{x:.1f} {y(_allowed(f, limit)):.1f}" for x, f in zip(at, rows, strict=True)]
     ends = (f"{MARGIN} {HEIGHT - 24}", *upper[:1], *upper, f"{WIDTH} {upper[-1].split()[1]}", f"{WIDTH} {HEIGHT - 24}")
     band = f"M{ends[0]}L{MARGIN} {upper[0].split()[1]}L" + "L".join(upper) + f"L{ends[-2]}L{ends[-1]}Z"
-    ticks = tuple((y(10.0**e), f"1e{e}") for e in range(math.ceil(low), math.floor(high) + 1))
-    return Chart(tuple(dots), ticks, HEIGHT, band)
+    labels = tuple((x, shortened(f["value"], 14)) for x, f in zip(at, rows, strict=True)) if len(rows) <= NAMED else ()
+    return Chart(tuple(dots), tuple((y(value), f"{value:.0e}") for value in _marks(low, high)), HEIGHT, band, labels)
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Round numbers between two powers of ten, given as exponents: the powers between, and 2 and 5 times them where these are few."""
+    powers = range(math.floor(low), math.floor(high) + 1)
+    steps = (1, 2, 5) if high - low < 2 else (1,)
+    return [value for e in powers for step in steps if low <= math.log10(value := step * 10.0**e) <= high]
 
 
 def _allowed(figure: dict[str, Any], limit: float) -> float:
@@ -147,7 +156,7 @@ def ranges(rows: Rows) -> Chart | None:
 
     dots = tuple(Dot(x(r[side][0]), 24.0 + 18 * i, kind, f"{r['node']}: {kind} {r[side][0]:.3g}")
                  for i, r in enumerate(shown) for side, kind in (("before", "unfolded"), ("after", "folded")))
-    ticks = tuple((x(10.0**e), f"1e{e}") for e in range(math.ceil(low), math.floor(high) + 1))
+    ticks = tuple((x(value), f"{value:g}") for value in _marks(low, high))
     labels = tuple((24.0 + 18 * i, shortened(r["node"], 34)) for i, r in enumerate(shown))
     return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels)
 
