@@ -37,6 +37,22 @@ def test_errors_of_nought_and_of_nothing() -> None:
     assert len(made.dots) == 3
 
 
+def test_an_axis_of_less_than_two_decades_has_marks_between_the_powers() -> None:
+    made = chart.errors([figure("a", 2e-7, 3e-7)], limit=4.0)
+    assert made is not None
+    assert [label for _, label in made.ticks] == ["1e-07", "2e-07", "5e-07", "1e-06"]
+    wide = chart.errors([figure("a", 1e-8, 1e-3)], limit=4.0)
+    assert wide is not None
+    assert [label for _, label in wide.ticks] == ["1e-08", "1e-07", "1e-06", "1e-05", "1e-04", "1e-03"]
+
+
+def test_columns_have_names_while_there_is_room() -> None:
+    few, many = (chart.errors([figure(f"v{i}", 1e-7, 1e-7) for i in range(n)], limit=4.0) for n in (chart.NAMED, chart.NAMED + 1))
+    assert few is not None and many is not None
+    assert [label for _, label in few.labels] == [f"v{i}" for i in range(chart.NAMED)]
+    assert many.labels == ()
+
+
 def test_bars_of_negative_scales_hang_down() -> None:
     up, down = chart.bars([1.0, -0.5], width=20, height=10)
     assert up == (0.0, 0.0, 9.6, 5.0)
