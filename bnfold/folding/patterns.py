@@ -12,7 +12,7 @@ from .forward import CONDITION_LIMIT
 from .reasons import CODES
 from .recognise import READERS
 from .see import SEERS
-from .union import ROUNDING_LIMIT
+from .union import LARGEST_GROWTH
 
 _MAPS = {
     "BatchNormalization": "γ·(x - μ)/√(σ² + ε) + β, in inference form, of every opset",
@@ -88,8 +88,8 @@ def _more() -> list[str]:
         "",
         "Convolutions, batch norms, scales, averages and the value itself, all of one value and summed, become one convolution (RepVGG,",
         "MobileOne, ACNet, FastViT), where strides, dilations, groups and output sizes agree, the union has no more taps than the branches",
-        f"together, and the rounding of its largest tap stays under {ROUNDING_LIMIT:g} of its smallest branch.",
-        "`--no-merge-branches` turns it off.",
+        f"together, and its largest tap is at most {LARGEST_GROWTH[32]:g} times (half precision: {LARGEST_GROWTH[16]:g} times) that of its",
+        "smallest branch, whose digits it would round away. `--no-merge-branches` turns it off.",
         "",
         "## Bodies and functions",
         "",
