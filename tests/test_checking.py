@@ -149,5 +149,6 @@ def test_json_and_page_of_a_check(command: Callable[..., tuple[int, str, str]], 
     document = json.loads(out)
     assert code == document["exit_code"] == document["models"][0]["exit_code"] == 1
     assert document["verdict"] == "FAIL"
-    assert document["models"][0]["violations"][0].keys() == {"code", "where", "text"}
+    assert document["models"][0]["violations"][0].keys() == {"code", "where", "text", "subject", "amount", "path", "line", "column", "exit_code",
+                                                              "known"}
     assert "check.foldable" in (tmp_path / "r.html").read_text()
