@@ -13,8 +13,9 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from .decoding import Unfit, decoded
 from .errors import Malformed
@@ -52,7 +53,7 @@ def read(path: Path, schema: str) -> Baseline:
     known: dict[Identity, list[float | None]] = defaultdict(list)
     for model in models:
         try:
-            one: _Model = decoded(_Model, {key: model[key] for key in ("path", "violations") if key in model})
+            one: _Model = decoded(_Model, _without_new(model))
         except Unfit as error:
             raise Malformed(str(error), where=path, expected=_EXPECTED) from error
         for violation in one.violations:
@@ -74,6 +75,16 @@ def _marked(model: Path, violation: Violation, left: dict[Identity, list[float |
         return violation
     figures.pop(hit)
     return replace(violation, known=True)
+
+
+def _without_new(model: dict[str, Any]) -> dict[str, Any]:
+    """Without the fields that a later bnfold may have added."""
+    ours = {f.name for f in fields(Violation)}
+    wanted = {f.name: model[f.name] for f in fields(_Model) if f.name in model}
+    found = wanted.get("violations")
+    if isinstance(found, list):
+        wanted["violations"] = [{k: v for k, v in one.items() if k in ours} if isinstance(one, dict) else one for one in found]
+    return wanted
 
 
 def _severity(amount: float | None) -> float:

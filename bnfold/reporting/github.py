@@ -36,7 +36,7 @@ def commands(checks: Sequence[Checked]) -> Iterator[str]:
 def summary(checks: Sequence[Checked]) -> str:
     """Markdown: a table of models, then every violation at its place."""
     failed = sum(1 for c in checks if c.code)
-    lines = [f"### bnfold check: {f'{failed} of {len(checks)} models failed' if failed else f'{len(checks)} models, all fine'}", "",
+    lines = [f"### bnfold check: {f'{failed} of {len(checks)} models failed' if failed else f'all models fine ({len(checks)})'}", "",
              "| model | verdict | violations |", "| --- | --- | --- |"]
     for one in checks[:ROWS]:
         fresh = sum(1 for v in one.violations if not v.known)
