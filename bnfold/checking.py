@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import certificate, pipeline, source
 from .auditing import audit
-from .errors import BnfoldError, Unreadable, UsageError
+from .errors import BnfoldError, Unreadable, UsageError, one_line
 from .job import Say
 from .outcome import Checked, FoldResult, Violation, origin_of
 from .policy import Policy
@@ -79,7 +79,8 @@ def _applied(code: str, find: Callable[[], Iterable[Violation] | None], network:
 
 def _of_error(code: str, error: BnfoldError, network: Path) -> Violation:
     where = error.where if error.where is not None else network
-    return Violation(code, os.fspath(where) if isinstance(where, os.PathLike) else str(where), str(error), exit_code=error.exit_code)
+    place = os.fspath(where) if isinstance(where, os.PathLike) else str(where)
+    return Violation(code, place, str(error).removeprefix(f"{one_line(place)}: "), exit_code=error.exit_code)
 
 
 def _checked(network: Path, files: Sequence[Path], applied: Sequence[_Applied]) -> Checked:
@@ -151,7 +152,8 @@ def _unverified(case: _File) -> Iterable[Violation] | None:
     if policy.against is not None or not (policy.providers or policy.noise_limit):  # what it is held against is measured, not believed
         return None
     if not path.is_file():
-        return [Violation("check.unverified", str(case.path), "no certificate and no model to hold it against shows that it was verified")]
+        text = f"no certificate and no model to hold it against shows that it passed on {', '.join(policy.providers)}"
+        return [Violation("check.unverified", str(case.path), text)] if policy.providers else None
     return _shortcomings(certificate.read(path), case)
 
 
@@ -159,7 +161,7 @@ def _shortcomings(evidence: certificate.Certificate, case: _File) -> Iterator[Vi
     if evidence.unchanged:
         return
     measured = {_provider(p.provider): p for p in evidence.verification.providers} if evidence.verification is not None else {}
-    for wanted in case.policy.providers or list(measured) or ["any provider"]:
+    for wanted in case.policy.providers or list(measured):
         found, limit = measured.get(_provider(wanted)), case.policy.noise_limit
         if found is None or not found.passed:
             yield Violation("check.unverified", str(case.path), f"its certificate does not show that it passed on {wanted}", wanted)

@@ -42,7 +42,7 @@ class Policy:
     against              a model (and its weights) that this one must be numerically equal to
     max_size             bytes of the model's files together
     providers            execution providers that it must have been verified on, by its certificate or against `against`
-    noise_limit          the largest noise ratio that either may show
+    noise_limit          the largest noise ratio that either may show, where there is one
     require_certificate  a certificate must lie beside the model
     """
 

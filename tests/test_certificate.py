@@ -99,7 +99,7 @@ def test_a_certificate_with_a_right_digest_may_still_be_nonsense(caffe: Certifie
     forged = dataclasses.replace(certificate.read(caffe.certificate), output=tuple(certificate.FileEntry(*e) for e in output))
     path = caffe.certificate.with_name("forged.cert.json")
     path.write_text(certificate.text(dataclasses.replace(forged, digest=certificate.digest(forged))))
-    with pytest.raises(Malformed, match="output is not named|has no path"):
+    with pytest.raises(Malformed, match=r"output is not named|has no path"):
         certificate.read(path)
 
 

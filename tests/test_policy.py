@@ -28,8 +28,8 @@ def test_every_key(tmp_path: Path) -> None:
         noise-limit = 3
         require-certificate = true
     """).of(tmp_path / "net.onnx")
-    assert found == Policy(("kept.training-mode", "kept.*"), 95 * 2**20, tmp_path / "net.cfg", tmp_path / "net.weights", ("cpu", "cuda"), 3.0,
-                           True)
+    against = tmp_path / "net.cfg", tmp_path / "net.weights"
+    assert found == Policy(("kept.training-mode", "kept.*"), 95 * 2**20, *against, ("cpu", "cuda"), 3.0, require_certificate=True)
     assert (found.comparing.providers, found.comparing.noise_limit) == (("cpu", "cuda"), 3.0)
 
 

@@ -16,6 +16,10 @@ SIZE = Violation("check.size", "a.onnx", "too large", amount=100)
 NOISE = Violation("check.not-equivalent", "a.onnx", "differs", amount=10.0)
 
 
+def noise(ratio: float) -> Violation:
+    return Violation("check.not-equivalent", "", "", amount=ratio)
+
+
 def foldable(subject: str, where: str = "a.prototxt:3") -> Violation:
     return Violation("check.foldable", where, "could be folded", subject)
 
@@ -34,10 +38,10 @@ def known(folder: Path, then: list[Violation], now: list[Violation]) -> list[boo
     ([foldable("")], [foldable(""), foldable("")], [True, False]),
     ([SIZE], [Violation("check.size", "", "", amount=100)], [True]),
     ([SIZE], [Violation("check.size", "", "", amount=101)], [False]),
-    ([NOISE], [Violation("check.not-equivalent", "", "", amount=12.0)], [True]),
-    ([NOISE], [Violation("check.not-equivalent", "", "", amount=13.0)], [False]),
-    ([NOISE], [Violation("check.not-equivalent", "", "", amount=float("inf"))], [False]),
-    ([Violation("check.not-equivalent", "", "", amount=float("inf"))], [Violation("check.not-equivalent", "", "", amount=float("nan"))], [True]),
+    ([NOISE], [noise(12.0)], [True]),
+    ([NOISE], [noise(13.0)], [False]),
+    ([NOISE], [noise(float("inf"))], [False]),
+    ([noise(float("inf"))], [noise(float("nan"))], [True]),
     ([], [SIZE], [False]),
 ])
 def test_what_is_known(tmp_path: Path, then: list[Violation], now: list[Violation], marks: list[bool]) -> None:

@@ -26,7 +26,7 @@ def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values:
     Without SOURCE the files that the certificate names are taken, if they are there. Exit code 1 when anything is not as certified.
     """
     view = request.view_of(values)
-    with request.documented("audit", values) as content:
+    with request.documented("audit", values, (certificate, model, *sources)) as content:
         with view.working():
             view.say("auditing")
             checks = auditing.audit(certificate, model, sources)

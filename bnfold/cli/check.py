@@ -41,9 +41,9 @@ def command(files: tuple[Path, ...], policy_path: Path | None, baseline: Path | 
     listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
     """
     view = request.view_of(values)
-    with request.documented("check", values) as content:
+    with request.documented("check", values, (policy_path, baseline, *files)) as content:
         policies = _policies(policy_path, values)
-        known = _baseline(baseline, values)
+        known = ratchet.read(baseline, documents.SCHEMA) if baseline is not None else None
         models = checking.expand(files)
         with view.working():
             checks = [checking.check(network, weights, policies.of(network), view.say) for network, weights in models]
@@ -74,15 +74,6 @@ def _policies(path: Path | None, values: Mapping[str, Any]) -> policy.Policies:
         called["require_certificate"] = True
     path = path or policy.find(Path())
     return policy.read(path, called) if path is not None else policy.Policies(called=called)
-
-
-def _baseline(path: Path | None, values: Mapping[str, Any]) -> ratchet.Baseline | None:
-    if path is None:
-        return None
-    if values["json_path"] not in (None, "-") and Path(values["json_path"]).resolve() == path.resolve():
-        raise UsageError(f"--json would replace the baseline {path}, also when the check fails", expected="another file",
-                         way_out="copy it over the baseline when what it holds is to be known")
-    return ratchet.read(path, documents.SCHEMA)
 
 
 def _deliver(checks: Sequence[Checked], code: int, values: Mapping[str, Any], *, ratcheted: bool) -> None:

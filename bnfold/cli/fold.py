@@ -30,7 +30,7 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificat
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished, verified file.
     """
     view = request.view_of(values)
-    with request.documented("fold", {**values, "certificate_path": certificate_path}) as content:
+    with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
         work = request.make(files, out, values, view)
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)

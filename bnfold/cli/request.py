@@ -78,12 +78,13 @@ def tell_failure(view: screen.Screen, error: NotEquivalent) -> None:
 
 
 @contextmanager
-def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it."""
+def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
+    """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command
+    `reads` no option may write, also when it fails."""
     targets = [(flag, Path(path)) for flag, name in _OUTPUTS.items() if (path := values.get(name)) is not None and str(path) != "-"]
     for flag, path in targets:
         _check_target(flag, path)
-    _check_apart(targets)
+    _check_apart(targets, reads)
     content: dict[str, Any] = {}
     try:
         yield content
@@ -94,11 +95,13 @@ def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, An
     _deliver(documents.document(command, **{"code": 0, **content}), values)
 
 
-def _check_apart(targets: Sequence[tuple[str, Path]]) -> None:
-    """No file is written twice."""
-    met: dict[Path, str] = {}
+def _check_apart(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | None]) -> None:
+    """No file is written twice, and none that is read."""
+    met: dict[Path, str] = {path.resolve(): "" for path in reads if path is not None}
     for flag, path in targets:
         other = met.setdefault(path.resolve(), flag)
+        if not other:
+            raise UsageError(f"{flag} would replace {path}, which is read", expected="another file")
         if other != flag:
             raise UsageError(f"{other} and {flag} both write {path}", expected="a file for each")
 
