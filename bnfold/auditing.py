@@ -20,7 +20,7 @@ import numpy as np
 from . import pipeline
 from .certificate import Certificate, FileEntry, read, sha256
 from .comparison import Check
-from .errors import BnfoldError, UsageError
+from .errors import BnfoldError, Unreadable, UsageError
 from .graph import ir
 from .record import ReadOptions
 from .sameness import difference, same_bytes
@@ -30,8 +30,14 @@ DOUBLE_SLACK = 1e-12  # of the largest value of a weight stored in float64: what
 
 def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
     """Hold a model, and its sources where they are known, against a certificate. Without `sources` the paths in the certificate are tried.
-    Raises UsageError for files too many, Unreadable, Malformed or Mismatch for a certificate that is none."""
+    Raises UsageError for files too many, Unreadable for one that is not there, and what `certificate.read` raises."""
     certificate = read(path)
+    wanted = 2 if certificate.weights_apart else 1
+    if sources and len(sources) != wanted:
+        raise UsageError(f"{len(sources)} source files", expected=f"{wanted}, as when it was folded")
+    for file in (model, *sources):
+        if not file.exists():
+            raise Unreadable("cannot be read (no such file or directory)", where=file)
     found = [Check("certificate", "ok", f"bnfold {certificate.version}, {certificate.made}")]
     found += _output(certificate, model)
     inputs, notes = _sources(certificate, path.parent, sources)
@@ -56,8 +62,6 @@ def _sources(certificate: Certificate, folder: Path, given: Sequence[Path]) -> t
     if network is None:
         return [], [Check("sources", "note", "the certificate names none")]
     apart = 2 if certificate.weights_apart else 1
-    if given and len(given) != apart:
-        raise UsageError(f"{len(given)} source files", expected=f"{apart}, as when it was folded")
     named = certificate.sources[:apart]
     files = list(given) or [folder / entry.path for entry in named]
     absent = [file for file in files if not file.is_file()]

@@ -216,7 +216,8 @@ def _size(case: _Case) -> Iterable[Violation] | None:
 def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
     if case.policy.against is None:
         return None
-    reference = pipeline.load(case.policy.against, case.policy.against_weights, case.policy.read)
+    weights = case.policy.against_weights or _beside(case.policy.against)
+    reference = pipeline.load(case.policy.against, weights, case.policy.read)
     report = pipeline.compare(reference, case.loaded, case.policy.comparing)
     if report.equivalent:
         return []

@@ -15,6 +15,7 @@ Rule 3: what was given on the command line stands before the file.
 from __future__ import annotations
 
 import math
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ from .record import FoldOptions, ReadOptions
 from .small_files import read_text
 
 _LARGEST = 1 << 20  # bytes of a policy file: more is no policy
-_PLACES = ("bnfold.toml", "pyproject.toml")
+PLACES = ("bnfold.toml", "pyproject.toml")
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -84,7 +85,7 @@ class Policies:
 
 def find(folder: Path) -> Path | None:
     """The policy file of a folder: bnfold.toml, or a pyproject.toml with a table [tool.bnfold]."""
-    for name in _PLACES:
+    for name in PLACES:
         path = folder / name
         if path.is_file() and (name != "pyproject.toml" or _table(path, read_text(path, _LARGEST, "a policy in TOML")) is not None):
             return path
@@ -201,8 +202,5 @@ def _matches(model: Path, pattern: str, folder: Path) -> bool:
     """A pattern without a folder matches names, any other the path from the policy's folder."""
     if len(PurePath(pattern).parts) == 1:
         return fnmatchcase(model.name, pattern)
-    try:
-        relative = model.resolve().relative_to(folder.resolve())
-    except ValueError:
-        return fnmatchcase(model.as_posix(), pattern)
-    return fnmatchcase(relative.as_posix(), pattern)
+    absolute, home = Path(os.path.abspath(model)), Path(os.path.abspath(folder))  # noqa: PTH100 - a link counts where it lies
+    return fnmatchcase((absolute.relative_to(home) if absolute.is_relative_to(home) else model).as_posix(), pattern)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 
 from bnfold import auditing, certificate
 from bnfold.auditing import audit
-from bnfold.comparison import Check
-from bnfold.errors import UsageError
+from bnfold.comparison import Check, Comparison
+from bnfold.errors import BnfoldError, Unreadable, UsageError
 from bnfold.tensor import from_array
 
 from .certified import FORMATS, Certified, certify, flip, sample
+from .models import TWO_BLOCKS, saved
 
 
 @pytest.fixture(scope="module", params=FORMATS)
@@ -95,7 +97,10 @@ def test_a_changed_weight_is_named(certified: Certified, tmp_path: Path) -> None
 
 
 def test_a_model_that_is_gone_cut_or_another(certified: Certified, tmp_path: Path) -> None:
-    assert "cannot be read" in faults(audit(certified.certificate, tmp_path / "absent.onnx"))[0]
+    with pytest.raises(Unreadable, match="no such file"):
+        audit(certified.certificate, tmp_path / "absent.onnx")
+    with pytest.raises(Unreadable, match="no such file"):
+        audit(certified.certificate, certified.model, [tmp_path / "absent", *certified.sources[1:]])
     (tmp_path / "cut.onnx").write_bytes(certified.model.read_bytes()[:-1])
     assert "bytes" in faults(audit(certified.certificate, tmp_path / "cut.onnx"))[0]
     (tmp_path / "folder.onnx").mkdir()
@@ -126,6 +131,49 @@ def test_data_files_count_on_both_sides(tmp_path: Path) -> None:
         flip(file, 12345)
         assert faults(audit(done.certificate, done.model))[0] == f"{file}: changed since it was certified (SHA-256 differs)"
         flip(file, 12345)
+    assert all(audit(done.certificate, done.model))
+
+
+_OPTIONS: dict[str, dict[str, list[object]]] = {
+    "read": {
+        "opset": [-1, 0, 10**9, 1 << 62], "heads": ["x", "raw"], "dialect": ["x"], "batch": [0, -1, 1 << 40], "level": [1 << 60],
+        "cut_at": [("",), ("nope",)], "phase": ["XX", "TRAIN"], "random_weights": [-1, 1 << 62], "strict": [True],
+        "input_shapes": [(("", ()),), (("", (-1,)),), (("", (1 << 40, 1 << 40, 1 << 40, 4)),), (("nope", (1,)),)],
+    },
+    "fold": {"keep": [("[",), ("*",)], "withdrawn": [(("x", "y"),)], "merge_branches": [False], "simplify_leftovers": [True]},
+}
+
+
+@pytest.mark.parametrize(("part", "name"), [(part, name) for part, table in _OPTIONS.items() for name in table])
+def test_forged_options_end_in_a_verdict_or_a_sentence(certified: Certified, part: str, name: str) -> None:
+    found = certificate.read(certified.certificate)
+    for value in _OPTIONS[part][name]:
+        forged = dataclasses.replace(found, **{part: dataclasses.replace(getattr(found, part), **{name: value})})
+        path = certified.certificate.with_name("forged.cert.json")
+        path.write_text(certificate.text(dataclasses.replace(forged, digest=certificate.digest(forged))))
+        try:
+            assert audit(path, certified.model)[0].level == "ok"
+        except BnfoldError as error:
+            assert error.exit_code in (2, 3, 4), error
+
+
+def test_what_verification_took_back_is_taken_back_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first verdict blames a fold, so the fold is withdrawn; the audit folds as the pipeline did in the end."""
+    from bnfold import verifying
+
+    verdicts = []
+    compare = verifying.compare
+
+    def suspicious(*arguments: Any) -> Comparison:
+        report = compare(*arguments)
+        verdicts.append(report)
+        blamed = dataclasses.replace(report.folds[0], passed=False, reason="blamed")
+        return report if len(verdicts) > 1 else dataclasses.replace(report, equivalent=False, folds=(blamed, *report.folds[1:]))
+
+    monkeypatch.setattr(verifying, "compare", suspicious)
+    done = certify(tmp_path, (saved(tmp_path, TWO_BLOCKS, "source.onnx"),))
+    found = certificate.read(done.certificate)
+    assert len(verdicts) > 1 and len(found.withdrawn) == 1 and len(found.folded) == 1
     assert all(audit(done.certificate, done.model))
 
 

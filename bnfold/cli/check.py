@@ -28,7 +28,7 @@ from .options import FILE, FOLD, READ, REPORT, VERIFY, options
               help="A reason for which a batch norm may be kept (repeatable, with *; default: any).")
 @click.option("--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a model's files together.")
 @click.option("--against", type=FILE, metavar="MODEL", help="A model that each must be numerically equal to.")
-@click.option("--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against.")
+@click.option("--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it).")
 @click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
 @click.option("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML.")
 @click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
@@ -41,7 +41,7 @@ def command(files: tuple[Path, ...], policy_path: Path | None, baseline: Path | 
     listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
     """
     view = request.view_of(values)
-    with request.documented("check", values, (policy_path, baseline, *files)) as content:
+    with request.documented("check", values, (policy_path, baseline, *map(Path, policy.PLACES), *files)) as content:
         policies = _policies(policy_path, values)
         known = ratchet.read(baseline, documents.SCHEMA) if baseline is not None else None
         models = checking.expand(files)

@@ -16,7 +16,8 @@ from ..rulebook import RULEBOOK
 from .places import file_of
 
 ANNOTATIONS = 10
-ROWS = 500
+ROWS = 200
+CELL = 250  # characters, each of which may become an entity of seven
 
 
 def commands(checks: Sequence[Checked]) -> Iterator[str]:
@@ -75,7 +76,7 @@ def _property(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text in a cell, in which nothing is markup: every character that Markdown may mean something by is an entity."""
-    return "".join(c if c.isalnum() or c in " .,;/'" else f"&#{ord(c)};" for c in one_line(text)[:500])
+    return "".join(c if c.isalnum() or c in " .,;/'" else f"&#{ord(c)};" for c in one_line(text)[:CELL])
 
 
 def _code(text: str) -> str:

@@ -86,7 +86,7 @@ def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
 
 
 def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:
-    """The fields of a self-test."""
+    """The fields of a self-test or an audit."""
     return {"checks": [asdict(c) for c in checks]}
 
 

@@ -10,12 +10,14 @@ from ..outcome import Checked, Violation
 
 
 def file_of(one: Checked, violation: Violation) -> Path:
-    """The file to blame, relative to the current folder where it lies in it, absolute elsewhere."""
+    """The file to blame, relative to the current folder where it lies in it, absolute elsewhere. A link counts where it lies, not where it
+    leads: a repository may link to a cache."""
     path = Path(violation.path or one.path)
-    try:
-        return path.resolve().relative_to(Path.cwd().resolve())
-    except (ValueError, OSError):
-        return Path(os.path.abspath(path)) if "\0" not in str(path) else path  # noqa: PTH100 - links stay as they were named
+    absolute = Path(os.path.abspath(path)) if "\0" not in str(path) else path  # noqa: PTH100 - links stay as they were named
+    for known, folder in ((absolute, Path.cwd()), (absolute.parent.resolve() / absolute.name, Path.cwd().resolve())):
+        if known.is_relative_to(folder):
+            return known.relative_to(folder)
+    return absolute
 
 
 def uri_of(path: Path) -> str:

@@ -60,7 +60,7 @@ def checked(checks: Sequence[Checked]) -> Iterator[Any]:
 
 
 def selftested(checks: Sequence[Check]) -> Table:
-    """What was checked on this machine, and what came out."""
+    """What was checked, on this machine or of a certificate, and what came out."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("check", "", "what was found"):
         table.add_column(name, overflow="fold")

@@ -166,6 +166,7 @@ def test_required_evidence(bnfold: Callable[..., Ran], repository: Path) -> None
     ("check models --junit models/fine.onnx", 2, "has the name of a model"),
     ("check models --sarif absent/a.sarif", 3, "the folder does not exist"),
     ("check models --baseline last.json --json ./last.json", 2, "--json would replace last.json, which is read"),
+    ("check models --sarif pyproject.toml", 2, "--sarif would replace pyproject.toml"),
     ("check models --policy bad.toml --sarif bad.toml", 2, "--sarif would replace bad.toml"),
     ("audit models/fine.cert.json models/fine.onnx --json models/fine.cert.json", 2, "which is read"),
     ("check models --baseline models/fine.cert.json", 3, "the schema is 'bnfold.certificate/1'"),
