@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def test_every_key(tmp_path: Path) -> None:
     against = tmp_path / "net.cfg", tmp_path / "net.weights"
     assert found == Policy(("kept.training-mode", "kept.*"), 95 * 2**20, *against, ("cpu", "cuda"), 3.0, require_certificate=True)
     assert (found.comparing.providers, found.comparing.noise_limit) == (("cpu", "cuda"), 3.0)
+
+
+def test_the_policy_of_the_docs_has_every_key(tmp_path: Path) -> None:
+    text, = re.findall(r"```toml\n(.*?)```", (Path(__file__).resolve().parents[1] / "docs" / "ci.md").read_text(), re.S)
+    found = of(tmp_path, text)
+    assert found.of(tmp_path / "models" / "yolo.onnx").max_size == 300 * 10**6
+    assert all(re.search(rf"^{key} = ", text, re.M) for key in policy.KEYS)
 
 
 def test_an_empty_policy_is_the_default(tmp_path: Path) -> None:

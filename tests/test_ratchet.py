@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bnfold import ratchet
 from bnfold.errors import Malformed, Unreadable
@@ -89,3 +91,26 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(Malformed, match="is not JSON"):
         ratchet.read(tmp_path / "x.json", documents.SCHEMA)
+
+
+_JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([
+                         "path", "violations", "code", "where", "text", "subject", "amount", "known"]), inner, max_size=5), max_leaves=12)
+
+
+_VIOLATION = st.fixed_dictionaries({"code": st.sampled_from(["check.size", "x"]), "where": st.text(max_size=2), "text": _JSON, "amount": _JSON})
+_MODEL = st.fixed_dictionaries({"path": st.text(max_size=3), "violations": st.lists(_VIOLATION, max_size=3)})
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(models=_JSON | st.lists(_MODEL, max_size=2))
+def test_no_document_ends_in_anything_but_a_baseline_or_a_sentence(tmp_path: Path, models: object) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"schema": documents.SCHEMA, "command": "check", "models": models}))
+    try:
+        found = ratchet.read(path, documents.SCHEMA)
+    except Malformed as error:
+        assert str(error).startswith(str(path))
+    else:
+        held, = ratchet.held([Checked(tmp_path / "a.onnx", (SIZE,))], found)
+        assert held.code == 1
