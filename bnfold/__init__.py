@@ -60,6 +60,8 @@ _HOMES = {"FoldResult": "outcome", "Comparison": "comparison"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "caffe":  # a module of its own: bnfold.caffe.layer
+        return import_module(".caffe", __name__)
     if name not in __all__:
         raise AttributeError(f"module 'bnfold' has no attribute '{name}'")
     home = "api" if name in _FUNCTIONS else _HOMES.get(name, "errors")

@@ -27,13 +27,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ROOMS,
     ("pipeline",),
     ("auditing",),
-    ("api", "checking"),
+    ("api", "caffe", "checking"),
     ("__init__",),
     ("cli",),
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-KNOW_THE_ROOMS = ("pipeline", "cli")
+KNOW_THE_ROOMS = ("pipeline", "cli", "caffe")  # caffe: the door by which users teach a reader
 
 
 def module_of(file: Path) -> str:

@@ -98,7 +98,8 @@ _JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow
                          "path", "violations", "code", "where", "text", "subject", "amount", "known"]), inner, max_size=5), max_leaves=12)
 
 
-_VIOLATION = st.fixed_dictionaries({"code": st.sampled_from(["check.size", "x"]), "where": st.text(max_size=2), "text": _JSON, "amount": _JSON})
+_VIOLATION = st.fixed_dictionaries({"code": st.sampled_from(["check.size", "x"]), "where": st.text(max_size=2), "text": _JSON,
+                                    "amount": _JSON})
 _MODEL = st.fixed_dictionaries({"path": st.text(max_size=3), "violations": st.lists(_VIOLATION, max_size=3)})
 
 

@@ -12,7 +12,7 @@ from . import commute
 from .affine import Affine
 from .linear import Linear, check_bias
 from .passing import Choices, Site
-from .push import VALUE_BLIND, Hold, Push, Recast, World, channels_of, with_choices
+from .push import Hold, Push, Recast, World, blind, channels_of, with_choices
 from .ranges import check_range
 from .reasons import Refused
 from .recognise import Reading
@@ -76,7 +76,7 @@ class _Backward:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
         for user, index in value.uses():
-            if (user, index) not in self.edges and not is_op(user, *VALUE_BLIND) and not self._reads_elsewhere(user, index, value):
+            if (user, index) not in self.edges and not blind(user, index) and not self._reads_elsewhere(user, index, value):
                 raise Refused("kept.multiple-consumers", f"'{value.name}' is also read by {user.op_type} '{label(user)}'")
 
     def _reads_elsewhere(self, user: ir.Node, index: int, value: ir.Value) -> bool:

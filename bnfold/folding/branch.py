@@ -11,9 +11,10 @@ from .linear import Linear
 
 @dataclass
 class Branch:
-    """One summand as a kernel over x. `nodes` vanish with it; a Conv has its `linear`, anything else is one value in every tap and
-    channel of its own, then `map`. `sign` is -1 where it is subtracted."""
+    """One summand as a kernel over x. `leaf` is its value in the sum, `nodes` vanish with it; a Conv has its `linear`, anything else is
+    one value in every tap and channel of its own, then `map`. `sign` is -1 where it is subtracted."""
 
+    leaf: ir.Value
     nodes: list[ir.Node]
     taps: tuple[int, ...]
     strides: tuple[int, ...]
@@ -26,7 +27,8 @@ class Branch:
 
 @dataclass
 class Merge:
-    """A sum whose summands are branches of one value, ready to be merged into `host`."""
+    """A sum, some of whose summands are branches of one value, ready to be merged into `host`, which is one of them. `sums` are the nodes
+    of the sum, the root first."""
 
     root: ir.Node
     sums: list[ir.Node]

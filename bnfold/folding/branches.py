@@ -7,7 +7,7 @@ one another so that equal input positions meet: with B the largest begin padding
 (B - b) / dilation of the union. That is exact where strides, dilations, groups and output sizes agree.
 
 It is done only where it removes work (the union has no more taps than the branches together) and keeps digits: a tap of 1 + w rounds w
-to the digits of 1, so the union is refused where the rounding of its largest tap exceeds ROUNDING_LIMIT (union.py) of its smallest branch.
+to the digits of 1, so the union is refused where its largest tap is more than LARGEST_GROWTH (union.py) times that of its smallest branch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .branch import Branch, Merge
 from .linear import Linear
 from .reasons import Refused
 from .recognise import Reading
+from .rewire import can_rewire
 from .union import keeps_digits
 
 _LARGEST_SUM = 16  # summands that are looked at together
@@ -55,25 +56,39 @@ def _sole(value: ir.Value) -> bool:
 
 
 def _merge_of(root: ir.Node, eyes: Eyes) -> Merge | None:
+    """The first group of two or more summands of one value that can become one."""
     sums, leaves = _leaves(root)
-    if len(leaves) > _LARGEST_SUM or any(eyes.shapes.constants.tensor(v) is not None for v, _ in leaves):
+    if len(leaves) > _LARGEST_SUM:
         return None
-    try:
-        seen = [_linear_leaf(v, eyes) for v, _ in leaves]
-    except Refused:
+    hosts = [linear for value, _ in leaves if (linear := _linear_leaf(value, eyes)) is not None]
+    for host in sorted(hosts, key=lambda h: -math.prod(h.view)):
+        merge = _group(root, sums, leaves, host, eyes)
+        if merge is not None:
+            return merge
+    return None
+
+
+def _group(root: ir.Node, sums: list[ir.Node], leaves: list[tuple[ir.Value, float]], host: Linear, eyes: Eyes) -> Merge | None:
+    """The host and every other summand that lies over it, taken in one after the other."""
+    x = host.node.inputs[0]
+    own = _conv_branch(host, x, host.node.outputs[0]) if x is not None else None
+    if x is None or own is None:
         return None
-    hosts = [s for s in seen if s is not None]
-    if not hosts:
-        return None
-    x = hosts[0].node.inputs[0]
-    assert x is not None
-    branches = []
-    for (leaf, sign), linear in zip(leaves, seen, strict=True):
-        branch = _conv_branch(linear, x) if linear is not None else _pointwise(leaf, x, hosts[0], eyes)
+    own = replace(own, sign=next(sign for value, sign in leaves if value is own.leaf))
+    chosen, placed = [own], None
+    for value, sign in leaves:
+        if value is own.leaf or eyes.shapes.constants.tensor(value) is not None:
+            continue
+        linear = _linear_leaf(value, eyes)
+        branch = _conv_branch(linear, x, value) if linear is not None else _pointwise(value, x, host, eyes)
         if branch is None:
-            return None
-        branches.append(replace(branch, sign=sign))
-    return _united(root, sums, branches, hosts, eyes.shapes)
+            continue
+        larger = [*chosen, replace(branch, sign=sign)]
+        if (found := _united(larger, host)) is not None:
+            chosen, placed = larger, found
+    if placed is None or not keeps_digits(chosen, host) or not can_rewire(root, sums, [b.leaf for b in chosen[1:]]):
+        return None
+    return Merge(root, sums, chosen, host, *placed)
 
 
 def _leaves(root: ir.Node) -> tuple[list[ir.Node], list[tuple[ir.Value, float]]]:
@@ -97,13 +112,17 @@ def _signed(node: ir.Node, sign: float) -> list[tuple[ir.Value, float]]:
 
 
 def _linear_leaf(value: ir.Value, eyes: Eyes) -> Linear | None:
+    """A summand that is a Conv of its own, one whose weights may be rewritten."""
     producer = value.producer()
     if not is_op(producer, "Conv") or producer is None or not _sole(value):
         return None
-    return eyes.linear(producer)
+    try:
+        return eyes.linear(producer)
+    except Refused:
+        return None
 
 
-def _conv_branch(linear: Linear, x: ir.Value) -> Branch | None:
+def _conv_branch(linear: Linear, x: ir.Value, leaf: ir.Value) -> Branch | None:
     node = linear.node
     taps = tuple(int(d) for d in linear.tensor.shape.numpy()[2:])
     auto = attribute(node, "auto_pad", "NOTSET")
@@ -112,13 +131,12 @@ def _conv_branch(linear: Linear, x: ir.Value) -> Branch | None:
     pads = tuple(attribute(node, "pads") or ()) if auto == "NOTSET" else ()
     pads = pads or (0,) * (2 * len(taps))
     strides = tuple(attribute(node, "strides") or (1,) * len(taps))
-    return Branch([node], taps, strides, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY)
+    return Branch(leaf, [node], taps, strides, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY)
 
 
 def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch | None:
     """x itself, an average of it, or affine nodes over either: the same kernel for every channel."""
-    nodes: list[ir.Node] = []
-    map_ = IDENTITY
+    leaf, nodes, map_ = value, list[ir.Node](), IDENTITY
     rank = len(host.tensor.shape.numpy())
     while value is not x:
         node = value.producer()
@@ -126,7 +144,7 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
             return None
         if is_op(node, "AveragePool"):
             nodes.append(node)
-            return _average(node, x, nodes, map_, host, eyes)
+            return _average(leaf, x, nodes, map_, host, eyes)
         reading = _per_channel(node, eyes)
         if reading is None:
             return None
@@ -136,7 +154,7 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
         assert before is not None
         value = before
     ones, noughts = (1,) * (rank - 2), (0,) * (rank - 2)
-    return _alike(nodes, x, Branch(nodes, ones, ones, noughts, noughts, None, map_), host, eyes)
+    return _alike(x, Branch(leaf, nodes, ones, ones, noughts, noughts, None, map_), host, eyes)
 
 
 def _per_channel(node: ir.Node, eyes: Eyes) -> Reading | None:
@@ -148,8 +166,9 @@ def _per_channel(node: ir.Node, eyes: Eyes) -> Reading | None:
     return reading if reading is not None and all(axis == 1 for axis in reading.map.varies()) else None
 
 
-def _average(node: ir.Node, x: ir.Value, nodes: list[ir.Node], map_: Affine, host: Linear, eyes: Eyes) -> Branch | None:
-    """A mean over a window that counts what a convolution would count."""
+def _average(leaf: ir.Value, x: ir.Value, nodes: list[ir.Node], map_: Affine, host: Linear, eyes: Eyes) -> Branch | None:
+    """A mean over a window that counts what a convolution would count; it is the last of the nodes."""
+    node = nodes[-1]
     taps = tuple(attribute(node, "kernel_shape"))
     pads = tuple(attribute(node, "pads") or (0,) * (2 * len(taps)))
     plain = attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not attribute(node, "ceil_mode", 0)
@@ -158,10 +177,10 @@ def _average(node: ir.Node, x: ir.Value, nodes: list[ir.Node], map_: Affine, hos
     if node.inputs[0] is not x or not plain or dilated or not counted:
         return None
     strides = tuple(attribute(node, "strides") or (1,) * len(taps))
-    return _alike(nodes, x, Branch(nodes, taps, strides, pads[: len(taps)], pads[len(taps) :], None, map_), host, eyes)
+    return _alike(x, Branch(leaf, nodes, taps, strides, pads[: len(taps)], pads[len(taps) :], None, map_), host, eyes)
 
 
-def _alike(nodes: list[ir.Node], x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | None:
+def _alike(x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | None:
     """A branch that treats every channel alike fits a host with as many outputs as inputs."""
     channels, rank = eyes.shapes.dim(x, 1), len(host.tensor.shape.numpy())
     if channels is None or channels != host.outs or channels != host.ins or len(branch.taps) != rank - 2:
@@ -169,22 +188,19 @@ def _alike(nodes: list[ir.Node], x: ir.Value, branch: Branch, host: Linear, eyes
     return replace(branch, map=branch.map.lifted(rank)) if branch.map.rank == 0 else branch
 
 
-def _united(root: ir.Node, sums: list[ir.Node], branches: list[Branch], hosts: list[Linear], shapes: Shapes) -> Merge | None:
+_Placed = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]
+
+
+def _united(branches: list[Branch], host: Linear) -> _Placed | None:
     """The union of the kernels, or None where they do not lie over one another exactly, or where nothing is gained."""
-    host = max(hosts, key=lambda h: math.prod(h.view))
     rank = len(branches[0].taps)
-    wide = next((h for h in (host, *hosts) if any(k > 1 for k in _taps(h))), host)
+    wide = next((b.linear for b in branches if b.linear is not None and any(k > 1 for k in b.taps)), host)
     dilations = _dilations(wide, rank)
     if not all(_fits(branch, host, dilations) for branch in branches):
         return None
     placed = _placed(branches, dilations)
-    if placed is None:
-        return None
-    offsets, taps, pads = placed
     work = sum(math.prod(b.taps) for b in branches if b.linear is not None)
-    if math.prod(taps) > work or not keeps_digits(branches, host):
-        return None
-    return Merge(root, sums, branches, host, offsets, taps, pads)
+    return placed if placed is not None and math.prod(placed[1]) <= work else None
 
 
 def _fits(branch: Branch, host: Linear, dilations: list[int]) -> bool:
@@ -196,15 +212,11 @@ def _fits(branch: Branch, host: Linear, dilations: list[int]) -> bool:
     return alike and not apart and list(branch.strides) == list(attribute(host.node, "strides") or [1] * rank)
 
 
-def _taps(linear: Linear) -> tuple[int, ...]:
-    return tuple(int(d) for d in linear.tensor.shape.numpy()[2:])
-
-
 def _dilations(linear: Linear, rank: int) -> list[int]:
     return list(attribute(linear.node, "dilations") or [1] * rank)
 
 
-def _placed(branches: list[Branch], dilations: list[int]) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]] | None:
+def _placed(branches: list[Branch], dilations: list[int]) -> _Placed | None:
     """(offset of each kernel in the union, taps of the union, its pads). End paddings must agree once kernels are in place."""
     axes = range(len(dilations))
     begin = [max(b.begins[a] for b in branches) for a in axes]

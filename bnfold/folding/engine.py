@@ -129,9 +129,12 @@ class Engine:
                     continue
                 self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
                 self.kept.pop(node, None)
-            merge.host.held.extend(label(node) for node in merge.sums)
-            self.merged.extend(label(node) for node in merge.sums)
             union.apply(merge, self.editor)
+            for node in merge.sums:
+                if node.graph is None:
+                    self.kept.pop(node, None)
+                    self.merged.append(label(node))
+                    merge.host.held.append(label(node))
             found = True
         return found
 

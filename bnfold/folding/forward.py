@@ -6,12 +6,12 @@ import heapq
 
 import numpy as np
 
-from ..graph import ir, is_op, label, opset
+from ..graph import ir, label, opset
 from . import commute
 from .affine import Affine
 from .linear import Linear, check_bias
 from .passing import Choices, Site
-from .push import VALUE_BLIND, Hold, Push, World, channels_of, with_choices
+from .push import Hold, Push, World, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading
 
@@ -52,8 +52,8 @@ class _Forward:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is a graph output")
         self.maps[value] = map_
-        for user, _ in value.uses():
-            if is_op(user, *VALUE_BLIND):
+        for user, index in value.uses():
+            if blind(user, index):
                 continue
             if user.graph is not self.graph:
                 raise Refused("kept.multiple-consumers", f"'{value.name}' is also read inside a body, by {user.op_type} '{label(user)}'")

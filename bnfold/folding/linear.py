@@ -61,7 +61,8 @@ class Linear:
     joined: Linear | None = None
 
     def __post_init__(self) -> None:
-        self.store = self.tensor.dtype
+        if self.store == ir.DataType.UNDEFINED:  # a copy of a union keeps the type that it is stored in
+            self.store = self.tensor.dtype
 
     @property
     def outs(self) -> int:

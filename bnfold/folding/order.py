@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..graph import GraphLike, bodies, ir
+from ..errors import Malformed
+from ..graph import GraphLike, bodies, ir, label
 
 
 def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
@@ -18,8 +19,9 @@ def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
                 level[node] = 1 + max((level[p] for p in sources), default=0)
             else:
                 blocked.append(node)
-        if len(blocked) == len(waiting):  # a cycle: the checker's business; such nodes are left alone
-            break
+        if len(blocked) == len(waiting):
+            names = ", ".join(f"'{label(node)}'" for node in blocked[:3])
+            raise Malformed(f"the nodes {names} feed each other in a circle")
         waiting = blocked
     ranked = sorted(level, key=lambda n: (level[n], next((v.name or "" for v in n.outputs), "")))
     return {node: place for place, node in enumerate(ranked)}

@@ -12,7 +12,7 @@ from .forward import CONDITION_LIMIT
 from .reasons import CODES
 from .recognise import READERS
 from .see import SEERS
-from .union import ROUNDING_LIMIT
+from .union import LARGEST_GROWTH
 
 _MAPS = {
     "BatchNormalization": "γ·(x - μ)/√(σ² + ε) + β, in inference form, of every opset",
@@ -41,8 +41,8 @@ def _head() -> list[str]:
         "# What is folded, and what is not",
         "",
         "An affine node computes s·x + t with constants s and t, per channel. bnfold moves such a map through the graph, backward or",
-        "forward, until linear operators hold all of it; then the node is gone. Every step is exact: the conditions below are proved on the",
-        "graph, in float64, or the node stays, with a reason. This page is made from the tables of rules in `bnfold/folding/`.",
+        "forward, until linear operators hold all of it; then the node is gone. Every step is exact: the conditions below are proved on",
+        "the graph, in float64, or the node stays, with a reason. This page is made from the tables of rules in `bnfold/folding/`.",
         "",
     ]
 
@@ -59,8 +59,8 @@ def _row(cells: Iterable[str]) -> str:
 
 def _recognised() -> list[str]:
     text = (
-        "Constants may stand on either side and in any shape that provably does not enlarge x; they may come through Constant nodes, casts,\n"
-        "reshapes, or any small constant subgraph. A decomposed batch norm is a row of these."
+        "Constants may stand on either side and in any shape that provably does not enlarge x; they may come through Constant nodes,\n"
+        "casts, reshapes, or any small constant subgraph. A decomposed batch norm is a row of these."
     )
     return _table("Affine nodes", text, ("operator", "map"), ((f"`{op}`", _MAPS[op]) for op in READERS))
 
@@ -88,11 +88,13 @@ def _more() -> list[str]:
         "",
         "Convolutions, batch norms, scales, averages and the value itself, all of one value and summed, become one convolution (RepVGG,",
         "MobileOne, ACNet, FastViT), where strides, dilations, groups and output sizes agree, the union has no more taps than the branches",
-        f"together, and the rounding of its largest tap stays under {ROUNDING_LIMIT:g} of its smallest branch. `--no-merge-branches` turns it off.",
+        f"together, and its largest tap is at most {LARGEST_GROWTH[32]:g} times (half precision: {LARGEST_GROWTH[16]:g} times) that of its",
+        "smallest branch, whose digits it would round away. `--no-merge-branches` turns it off.",
         "",
         "## Bodies and functions",
         "",
-        "If, Loop and Scan bodies and model-local functions are folded inside. A function that is called once is folded across its call, too.",
+        "If, Loop and Scan bodies and model-local functions are folded inside. A function that is called once is folded across its call,",
+        "too.",
         "",
     ]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..graph import ir, label
+from ..graph import ir, is_op, label
 from ..shapes import Shapes
 from .affine import Affine, Float
 from .linear import Linear
@@ -24,7 +24,11 @@ from .reasons import Refused
 from .recognise import Reading
 
 _TRIES = 16  # pushes tried with other choices before giving up
-VALUE_BLIND = ("Shape", "Size")  # they read a value's shape, which no map changes
+
+
+def blind(user: ir.Node, index: int) -> bool:
+    """Does a reader look at the shape or the type of a value alone, which no map changes?"""
+    return is_op(user, "Shape", "Size") or (is_op(user, "CastLike") and index == 1)
 
 
 @dataclass

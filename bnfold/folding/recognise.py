@@ -78,7 +78,7 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
             where=source_text(node) or None,
             expected=f"vectors of {channels} channels" if channels is not None else "four vectors of one length",
         )
-    rank = shapes.rank(x)
+    rank = shapes.rank(x) or _rank_by_reader(node, shapes)
     if rank is None:
         raise Refused("kept.unknown-rank")
     epsilon = float(np.float32(attribute(node, "epsilon", 1e-5)))
@@ -93,6 +93,14 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         float(variance.min()) if variance.size else None,
         along_axis(typical, axis, rank),
     )
+
+
+def _rank_by_reader(node: ir.Node, shapes: Shapes) -> int | None:
+    """The rank that a convolution behind the node gives away by its weight."""
+    for user, index in node.outputs[0].uses():
+        if index == 0 and is_op(user, "Conv", "ConvTranspose") and (rank := shapes.rank(user.inputs[1])) is not None:
+            return rank
+    return None
 
 
 def _check_inference(node: ir.Node, version: int) -> None:

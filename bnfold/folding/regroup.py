@@ -40,21 +40,16 @@ def _middle(before: Shape, after: Shape, start: int, end_b: int, end_a: int) -> 
         return [(range(start, end_b), range(start, end_a))]
     groups, i, j = [], start, start
     while i < end_b or j < end_a:
-        i0, j0 = i, j
-        size_b, size_a = 1, 1
-        while True:
-            if i < end_b and (size_b < size_a or (size_b == size_a and i == i0)):
-                size_b *= int(before[i])
-                i += 1
-            elif j < end_a and (size_a < size_b or j == j0):
-                size_a *= int(after[j])
-                j += 1
-            if size_b == size_a and (i > i0 or j > j0):
+        i0, j0, size_b, size_a = i, j, 1, 1
+        while i == i0 or j == j0 or size_b != size_a:
+            if i < end_b and (i == i0 or size_b < size_a):
+                size_b, i = size_b * int(before[i]), i + 1
+            elif j < end_a and (j == j0 or size_a < size_b):
+                size_a, j = size_a * int(after[j]), j + 1
+            elif size_b == size_a:  # one side is used up, and what is left on the other are ones
                 break
-            if i == end_b and j == end_a:
-                break
-        if i == end_b or j == end_a:  # what is left on one side can only be ones
-            i, j = end_b, end_a
+            else:  # the products never meet: the reshape is wrong, or its shapes are
+                return [(range(start, end_b), range(start, end_a))]
         groups.append((range(i0, i), range(j0, j)))
     return groups
 

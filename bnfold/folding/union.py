@@ -14,17 +14,17 @@ from .affine import Float
 from .branch import Branch, Merge
 from .edit import Editor
 from .linear import Linear
-from .ranges import limits
+from .rewire import rewire
 
-ROUNDING_LIMIT = 2.0**-13  # float32 loses 2**-24 of the largest tap, float16 2**-11
+# How much larger the union's largest tap may be than the largest of its smallest branch, which then keeps all but so many of its digits.
+LARGEST_GROWTH = {16: 2.0**3, 32: 2.0**11, 64: 2.0**24}
 
 
 def keeps_digits(branches: list[Branch], host: Linear) -> bool:
     """Does the rounding of the union's largest tap leave the smallest branch its digits?"""
-    _, _, rounding = limits(host.store)
     peaks = [float(np.abs(_kernel(b, host)).max(initial=0.0)) for b in branches]
     smallest = min((p for p in peaks if p > 0), default=1.0)
-    return rounding * max(peaks, default=0.0) <= ROUNDING_LIMIT * smallest
+    return max(peaks, default=0.0) <= LARGEST_GROWTH[host.store.bitwidth] * smallest
 
 
 def _kernel(branch: Branch, host: Linear) -> Float:
@@ -65,16 +65,16 @@ def apply(merge: Merge, editor: Editor) -> None:
     """Make the host the union and take the other branches and the sums out."""
     host, shapes = merge.host, editor.shapes
     kernels = [(_frozen(b, host), o) for b, o in zip(merge.branches, merge.offsets, strict=True)]
-    shape = (host.outs, host.ins // host.view[0], *merge.taps)
+    shape, sign = (host.outs, host.ins // host.view[0], *merge.taps), merge.branches[0].sign
 
     def arrays() -> Iterator[np.ndarray]:
         union = np.zeros(shape)
         for kernel, offset in kernels:
             values = kernel()
             union[(slice(None), slice(None), *(slice(o, o + k) for o, k in zip(offset, values.shape[2:], strict=True)))] += values
-        yield union
+        yield union * sign  # of the host: where it is subtracted, so is all that it takes in
 
-    bias = sum((_bias(b, host, shapes) for b in merge.branches), np.zeros(host.outs))
+    bias = sum((_bias(b, host, shapes) for b in merge.branches), np.zeros(host.outs)) * merge.branches[0].sign
     _take_over(merge, editor, tensor.Recipe(ir.DataType.DOUBLE, shape, arrays), bias)
 
 
@@ -100,9 +100,7 @@ def _take_over(merge: Merge, editor: Editor, weights: tensor.Recipe, bias: Float
     node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", list(merge.taps))
     node.attributes["pads"] = ir.AttrInt64s("pads", list(merge.pads))
     node.attributes.pop("auto_pad", None)
-    editor.replace_value(merge.root.outputs[0], node.outputs[0])
-    for sum_node in merge.sums:
-        editor.drop(sum_node)
+    rewire(merge, editor)
     for branch in merge.branches:
         if branch.linear is not None and branch.linear is not host:
             branch.linear.joined = host

@@ -26,12 +26,13 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..outcome import Census, Checked, FoldResult, Origin
+from ..record import Plan
 from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
@@ -58,10 +59,15 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         **of_convert(result),
         "dry_run": dry_run,
         "batch_norms": {"folded": folded, "kept": kept},
-        "plan": asdict(plan),
+        "plan": of_plan(plan),
         "verification": of_comparison(result.report),
         **({"detail": asdict(result.detail)} if result.detail is not None else {}),
     }
+
+
+def of_plan(plan: Plan) -> dict[str, Any]:
+    """Every verdict. Not by `asdict`, which copies in depth: a plan may have ten thousands of rows, and its values are plain."""
+    return {name: tuple(dict(vars(row)) if is_dataclass(row) else row for row in rows) for name, rows in vars(plan).items()}
 
 
 def of_convert(result: FoldResult) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
     """The fields of a check: every model with every violation."""
     return {"models": [{
         "path": os.fspath(c.path), "exit_code": c.code, "ran": list(c.ran), "violations": [asdict(v) for v in c.violations],
-        "input": of_origin(c.origin) if c.origin else None, "plan": asdict(c.plan) if c.plan else None,
+        "input": of_origin(c.origin) if c.origin else None, "plan": of_plan(c.plan) if c.plan else None,
     } for c in checks]}
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 from ..constants import Constants
-from ..graph import graphs, ir
+from ..graph import graphs, ir, is_op
 from .asker import Shape
 from .contents import CONTENTS, Content
 from .rules import RULES
@@ -93,6 +93,8 @@ class Shapes:
                 waiting.extend(node.inputs)
             elif node is not None and node.domain == "" and node.op_type in MOVING:
                 waiting.append(node.inputs[0])
+            elif is_op(node, "CastLike") and node is not None:
+                waiting.append(node.inputs[1])
         return None
 
     def put(self, value: ir.Value, shape: Shape | None) -> None:
@@ -177,6 +179,4 @@ def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
     node = value.producer()
     if node is not None and node.op_type == "Cast" and not (to := node.attributes["to"]).is_ref():
         return ir.DataType(to.value)
-    if node is not None and node.op_type == "CastLike" and node.inputs[1] is not None:
-        return node.inputs[1].dtype
     return None

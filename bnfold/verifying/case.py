@@ -21,7 +21,8 @@ from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Va
 from .gate import Demands, Triple
 from .interface import Interface
 from .interpreter import CannotEvaluate
-from .numbers import is_float, rounding, storage_of
+from .jitter import jittered, nudged_feeds
+from .numbers import storage_of
 from .runtime import CannotRun
 from .steps import folded_by_us, judge_steps
 from .unpredictable import random_nodes
@@ -123,11 +124,11 @@ class Case:
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for defaults in feeding.ATTEMPTS:
-            shapes, guessed = feeding.concrete(self.face.inputs, asked, defaults)
+            shapes, chosen = feeding.concrete(self.face.inputs, asked, defaults)
             key = tuple(shapes.values())
             if key not in tried:
                 tried.add(key)
-                yield shapes, f"free dims of the inputs were set to {defaults}; --input-shape sets them" if guessed else ""
+                yield shapes, f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else ""
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
@@ -199,7 +200,7 @@ class Case:
 
     def by_steps(self, runs: Runs) -> None:
         """Every fold of ours on its own, on the first feed; its truth is the truth for that feed."""
-        if not folded_by_us(self.candidate.model) or (runs.truth == "unfolded" and self.options.truth == "auto"):
+        if not folded_by_us(self.candidate.model) or runs.truth == "unfolded":
             return
         feed = runs.feeds[0]
         try:
@@ -217,22 +218,16 @@ class Case:
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half:
+        if self.half or simulated:
             with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
 
     def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
-        """The reference on inputs that are off by one rounding: how much its answer moves is what noise does to it, at least."""
+        """The reference with weights and inputs off by a rounding: how much its answer moves is what noise does to it, at least."""
         random = np.random.default_rng(self.options.seed)
-
-        def nudge(value: np.ndarray) -> np.ndarray:
-            if not is_float(value.dtype):
-                return value
-            unit = rounding(storage_of(value, ir.DataType.from_numpy(value.dtype)))
-            return np.asarray(value.astype(np.float64) * (1 + 2 * unit * random.choice([-1.0, 1.0], value.shape))).astype(value.dtype)
-
-        with runs.engine.open(self.reference) as runner:
-            return [runner.run({name: nudge(value) for name, value in feed.items()}) for feed in feeds]
+        side = Side(jittered(self.reference.model, self.options.seed), None, self.reference.name)
+        with runs.engine.open(side) as runner:
+            return [runner.run(nudged_feeds(feed, random)) for feed in feeds]
 
     def extend(self, runs: Runs, more: int = MORE_SAMPLES) -> None:
         """Further samples, as far as patience lasts."""

@@ -22,13 +22,13 @@ from ..errors import UsageError
 from .accelerators import judged_on
 from .case import CandidateFails, Case, Progress, Runs
 from .environment import environment
+from .feeds import Unfillable
 from .interface import interface
 from .interpreter import CannotEvaluate
 from .localise import common_values, described, first_divergence, judged_values
 from .providers import CPU, required
 from .unpredictable import settled_by_inputs
 from .weigh import figures as figures_of
-from .weigh import second_look
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
@@ -45,7 +45,10 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     if options.truth not in TRUTHS:
         raise UsageError(f"the truth cannot be '{options.truth}'", expected=f"one of {', '.join(TRUTHS)}")
     providers = required(options.providers)
-    face = interface(reference, candidate)
+    try:
+        face = interface(reference, candidate)
+    except Unfillable as error:
+        return Comparison(False, (), math.nan, math.nan, "", options.seed, reason=f"nothing here can verify the reference: {error}")
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
     return replace(_verdict(case, providers), seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
@@ -55,7 +58,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     try:
         runs = case.settled()
         case.complete(runs)
-    except CannotEvaluate as error:
+    except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"nothing here can verify the reference: {error}")
     except CandidateFails as error:
         return _comparison(case, None, (), None, f"the candidate cannot be run where the reference can: {error}")
@@ -81,7 +84,6 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
     """Every output, what reaches an operator that nobody knows, and on demand every value that both models have."""
     names = list(dict.fromkeys([*case.face.outputs, *(name for name in runs.truths[0] if name not in case.face.outputs)]))
     found = [figures_of(case, name, runs) for name in names]
-    found = [f if f.passed else second_look(case, f, runs) for f in found]
     found = [f if f.passed else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
              for f in found]
     if case.options.every_value:

@@ -9,8 +9,9 @@ Rule: a feed is a function of (seed, sample, input name, shape), so the printed 
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +20,23 @@ from ..errors import UsageError
 from ..graph import ir
 from .numbers import numpy_type
 
+MOST_ELEMENTS = 1 << 29  # 2 GB of float32
 Array = np.ndarray
 Feeds = dict[str, Array]
 
 
+class Unfillable(Exception):
+    """An input that no feed can be made for. The text is a clause."""
+
+
 @dataclass(frozen=True)
 class Input:
-    """A graph input that needs a feed. A dim is a number, a symbol or None; `bound` is one past the largest sensible integer."""
+    """A graph input that needs a feed. A dim is a number, a symbol or None; `span` is the sensible range of integers, its end excluded."""
 
     name: str
     kind: ir.DataType
     dims: tuple[int | str | None, ...]
-    bound: int | None = None
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,6 @@ class Defaults:
     channels: int
     side: int
     length: int
-
-    def __str__(self) -> str:
-        return f"batch {self.batch}, channels {self.channels}, sides {self.side}, other dims {self.length}"
 
 
 ATTEMPTS = (Defaults(2, 3, 32, 8), Defaults(1, 3, 32, 8), Defaults(1, 3, 64, 16), Defaults(1, 3, 224, 128), Defaults(1, 1, 28, 1),
@@ -93,48 +96,46 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]
 }
 
 
-def inputs_of(model: ir.Model, freeze: bool = False) -> list[Input]:
-    """The graph inputs that need a feed: those without an initializer."""
-    del freeze  # an overridable initializer keeps its value either way
+def inputs_of(model: ir.Model) -> list[Input]:
+    """The graph inputs that need a feed: those without an initializer, which keeps its value whether a caller may override it or not."""
     graph = model.graph
     found = []
     for value in graph.inputs:
         if value.name in graph.initializers:
             continue
         if value.dtype is None or value.dtype == ir.DataType.STRING or not isinstance(value.type, ir.TensorType):
-            raise UsageError(f"input '{value.name}' is no tensor of numbers", expected="inputs that can be filled with numbers",
-                             way_out="verify on another model, or pass --no-verify")
+            raise Unfillable(f"input '{value.name}' is no tensor of numbers")
         dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
-        found.append(Input(value.name or "", value.dtype, dims, _bound(value)))
+        found.append(Input(value.name or "", value.dtype, dims, _span(value)))
     return found
 
 
 _CARRIES = ("Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Concat", "Slice", "Expand", "Clip", "Tile")
 
 
-def _bound(value: ir.Value, depth: int = 8) -> int | None:
-    """One past the largest integer that may come in, from the tables that it indexes; 2 for masks, 4 where it is a count."""
-    bounds: list[int] = []
+def _span(value: ir.Value, depth: int = 8) -> tuple[int, int] | None:
+    """The integers that may come in: those inside the smallest table that is indexed with them; 1 to 3 where they count something."""
+    spans: list[tuple[int, int]] = []
     for node, place in value.uses():
         if node.op_type in ("Gather", "GatherElements", "GatherND") and place == 1:
             data = node.inputs[0]
             axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
             if data is not None and data.shape is not None and len(data.shape) > 0 and isinstance(data.shape[axis], int):
-                bounds.append(int(data.shape[axis]))  # type: ignore[arg-type]
+                spans.append((0, max(int(data.shape[axis]), 1)))  # type: ignore[arg-type]
         elif node.op_type == "OneHot" and place == 0:
-            bounds.append(2)
+            spans.append((0, 2))
         elif node.op_type in ("Reshape", "Expand", "Tile", "ConstantOfShape", "Range", "Loop") and (place > 0 or node.op_type[0] in "CRL"):
-            bounds.append(4)
+            spans.append((1, 4))
         elif node.op_type in _CARRIES and depth:
-            inner = _bound(node.outputs[0], depth - 1)
-            bounds.extend([inner] if inner is not None else [])
-    return min(bounds) if bounds else None
+            inner = _span(node.outputs[0], depth - 1)
+            spans.extend([inner] if inner is not None else [])
+    return min(spans, key=lambda span: span[1]) if spans else None
 
 
-def concrete(inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults) -> tuple[dict[str, tuple[int, ...]], bool]:
-    """(shapes by input name, whether any default was used). The same symbol becomes the same number everywhere."""
+def concrete(inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """(shapes by input name, the dims that were chosen here, in words). The same symbol becomes the same number everywhere."""
     symbols = _asked_symbols(inputs, asked)
-    guessed = False
+    chosen: dict[str, None] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for one in inputs:
         given = asked.get(one.name, asked.get("") if len(inputs) == 1 else None)
@@ -146,11 +147,13 @@ def concrete(inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults
             if isinstance(dim, int) and dim >= 0:
                 dims.append(dim)
                 continue
-            guessed = True
+            named = isinstance(dim, str) and bool(dim)
             default = _default(axis, len(one.dims), defaults)
-            dims.append(symbols.setdefault(dim, default) if isinstance(dim, str) and dim else default)
+            if not named or dim not in symbols:
+                chosen[f"{dim if named else f'dim {axis}'} of '{one.name}' = {default}"] = None
+            dims.append(symbols.setdefault(str(dim), default) if named else default)
         shapes[one.name] = tuple(dims)
-    return shapes, guessed
+    return shapes, list(chosen)
 
 
 def _default(axis: int, rank: int, defaults: Defaults) -> int:
@@ -183,7 +186,10 @@ def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) ->
 
 
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
-    """The index-th seeded sample for all inputs."""
+    """The index-th seeded sample for all inputs. Raises Unfillable for one that would not fit into memory."""
+    for name, shape in shapes.items():
+        if math.prod(shape) > MOST_ELEMENTS or min(shape, default=0) < 0:
+            raise Unfillable(f"input '{name}' of shape {shape} cannot be filled: {math.prod(shape):,} elements, {MOST_ELEMENTS:,} at most")
     return {one.name: fill(one, shapes[one.name], seed, index) for one in inputs}
 
 
@@ -205,19 +211,11 @@ def fill(one: Input, shape: tuple[int, ...], seed: int, index: int) -> Array:
 
 
 def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...]) -> Array:
-    if one.bound is not None:
-        return random.integers(1 if one.bound == 4 else 0, max(one.bound, 1), shape)
+    if one.span is not None:
+        return random.integers(*one.span, shape)
     if one.kind in (ir.DataType.UINT8, ir.DataType.INT8):
         low = 0 if one.kind == ir.DataType.UINT8 else -128
         return random.integers(low, low + 256, shape)
     if one.kind.bitwidth < 8:
         return random.integers(0, 2 ** (one.kind.bitwidth - 1), shape)
     return random.integers(0, 2, shape)
-
-
-def samples(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int) -> Iterator[Feeds]:
-    """Seeded samples without end."""
-    index = 0
-    while True:
-        yield sample(inputs, shapes, seed, index)
-        index += 1

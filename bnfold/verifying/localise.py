@@ -12,7 +12,6 @@ from ..source import FOLDED_KEY
 from .case import Case, Runs
 from .engines import REFUSALS, Simulated, Truth, Values
 from .gate import Triple, judge
-from .rederive import DERIVED
 from .weigh import figures as figures_of
 
 AT_ONCE = 12
@@ -79,9 +78,7 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
 def described(case: Case, figures: Figures) -> Divergence:
     """Who computes the value in the candidate, where that came from, and what was folded into it."""
     name = case.face.renamed_outputs.get(figures.value, figures.value)
-    weight = name.removesuffix(DERIVED)
-    node = next((n for n in case.candidate.model.graph if any(v.name == name for v in n.outputs)
-                 or any(v is not None and v.name == weight != name for v in n.inputs)), None)
+    node = next((n for n in case.candidate.model.graph for v in n.outputs if v.name == name), None)
     if node is None:
         return Divergence(figures.value, "", "", "", figures)
     return Divergence(figures.value, label(node), source_text(node), node.metadata_props.get(FOLDED_KEY, ""), figures)

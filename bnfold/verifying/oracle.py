@@ -20,6 +20,7 @@ from ..comparison import Comparison, Figures, ProviderResult, Side, VerifyOption
 from ..errors import Unsupported, UsageError
 from .case import Case, Progress, Runs
 from .environment import environment
+from .feeds import Unfillable
 from .gate import Triple, judge
 from .interface import interface
 from .interpreter import CannotEvaluate
@@ -36,11 +37,11 @@ def against_opencv(network: Path, weights: Path | None, model: Side, options: Ve
     """
     started = time.perf_counter()
     net = _load(network, weights)
-    case = Case(model, model, options, interface(model, model), progress or (lambda what, share: None))
     try:
+        case = Case(model, model, options, interface(model, model), progress or (lambda what, share: None))
         runs = case.settled()
         case.truth(runs)
-    except CannotEvaluate as error:
+    except (CannotEvaluate, Unfillable) as error:
         raise Unsupported(f"nothing here can run the converted model: {error}", where=model.name or None) from error
     case.tell("running OpenCV", 0.6)
     before = time.perf_counter()

@@ -19,7 +19,6 @@ from ..source import FOLDED_KEY
 from .interpreter import constant
 from .numbers import numpy_type, rounding, tiny
 
-DERIVED = " (derived again)"  # behind a weight's name, for it is no value of the graph
 SLACK = 1e-6  # of half a unit in the last place
 DOUBLE = 1e-13  # what the order of operations in double may change, relative to the terms of a sum
 
@@ -34,8 +33,8 @@ class Pair:
 
 
 def rederived(reference: ir.Model, candidate: ir.Model) -> list[Figures]:
-    """Figures of every plainly folded weight and bias of 16 bits; `noise` is the distance to the derived value in half units in the
-    last place, 1 at most where all is right."""
+    """Figures of every plainly folded weight and bias of 16 bits, under the name of the value that they compute; `noise` is the distance
+    to the derived value in half units in the last place, 1 at most where all is right."""
     return [figures for pair in pairs(reference, candidate) for figures in _figures(pair)]
 
 
@@ -77,9 +76,10 @@ def _figures(pair: Pair) -> Iterator[Figures]:
         group = pair.linear.attributes["group"].as_int() if "group" in pair.linear.attributes else 1
         per = np.repeat(scale.reshape(group, w.shape[1]), w.shape[0] // group, axis=0)
         spread = per.reshape(*per.shape, *(1,) * (w.ndim - 2))
-    yield _held(held, w * spread, np.zeros(()))
+    name = pair.holder.outputs[0].name or ""
+    yield _held(name, held, w * spread, np.zeros(()))
     if len(pair.holder.inputs) > 2 and (bias := pair.holder.inputs[2]) is not None:
-        yield _held(bias, shift, terms)
+        yield _held(name, bias, shift, terms)
 
 
 def _affine(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,14 +94,13 @@ def _affine(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return scale, (own - mean) * scale + beta, (np.abs(own) + np.abs(mean)) * np.abs(scale) + np.abs(beta)
 
 
-def _held(value: ir.Value, true: np.ndarray, terms: np.ndarray) -> Figures:
+def _held(name: str, value: ir.Value, true: np.ndarray, terms: np.ndarray) -> Figures:
     """What is stored against what was derived, in half units in the last place."""
     assert value.const_value is not None
     kind, stored = value.const_value.dtype, constant(value)
-    name = f"{value.name}{DERIVED}"
     if stored.shape != true.shape:
         return Figures(name, stored.shape, kind.name.lower(), 0.0, 0.0, np.inf, 0.0, np.inf, np.inf, np.inf, False,
-                       f"its shape is {stored.shape}, derived is {true.shape}")
+                       f"the shape of '{value.name}' is {stored.shape}, derived is {true.shape}")
     size = np.maximum(np.abs(true), tiny(kind))
     half = np.exp2(np.frexp(size)[1] - 1) * rounding(kind)
     with np.errstate(all="ignore"):
@@ -111,7 +110,7 @@ def _held(value: ir.Value, true: np.ndarray, terms: np.ndarray) -> Figures:
     off = np.where(np.isnan(off), np.inf, off)
     worst, wrong = float(off.max(initial=0.0)), int((off > 1 + SLACK).sum())
     magnitude = float(np.abs(true).max(initial=0.0))
-    reason = f"{wrong} of {off.size} values are not the nearest to what the fold must give" if wrong else ""
+    reason = f"{wrong} of {off.size} numbers in '{value.name}' are not the nearest to what the fold must give" if wrong else ""
     error = float(np.abs(stored - true).max(initial=0.0)) / (magnitude or 1.0)
     rms = float(np.sqrt(np.mean(off ** 2))) if off.size else 0.0
     return Figures(name, stored.shape, kind.name.lower(), magnitude, 0.0, error, 0.0, rms * rounding(kind), worst, rms, not wrong, reason)

@@ -160,8 +160,3 @@ def crashes(model: ir.Model) -> str:
         if is_op(node, "BatchNormalization") and len(node.outputs) > 1 and not any(v.name for v in node.outputs[1:]):
             return f"onnxruntime crashes on {label(node)}: a BatchNormalization with empty further outputs"
     return ""
-
-
-def heavy_nodes(model: ir.Model) -> list[str]:
-    """Names of the nodes that do the work: what a provider must really have run."""
-    return [node.name or "" for node in nodes(model) if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")]

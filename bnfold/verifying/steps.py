@@ -6,7 +6,7 @@ alone, and that has a known size: with w = fl(w') each product is off by at most
 
     variance of y = sum of w·x    is at most    u²·(sum of w²·x²)            u: unit roundoff of the storage type
 
-which is the same operator on squares. A right fold measures 0.2 to 1 of that deviation, in any depth; a wrong epsilon 20 and more. This
+which is the same operator on squares. A right fold measures 0.2 to 1.1 of that deviation, in any depth; a wrong epsilon 17 and more. This
 sees what an output of a deep, chaotic or partly dead net cannot show. It needs folds that are rounded once, so it judges folds of
 our own (nodes that carry `bnfold.folded`) and leaves other tools' to the gate on outputs.
 

@@ -1,7 +1,7 @@
-"""The gate on one value of a case, and two second looks before a verdict that may rest on something else than the fold.
+"""The gate on one value of a case, over all feeds; where float64 and the engine compute different things, against the unfolded model.
 
-    figures       the value over all feeds; where float64 and the engine compute different things, against the unfolded model
-    second_look   a failed value against what rounding its weights anew does to the reference, which any fold does
+A reference that is far from float64 may be right: means of 1000 cancel, deep nets amplify. Then rounding every node of the interpreter
+leads as far. If it does not, the two compute different things, and a fault of the fold could hide in the difference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from .engines import Simulated, Values
 from .gate import Triple, judge
 from .numbers import rounding
 
-NEAR = 8.0  # times the limit: up to there a second look is worth a run
 UNEXPLAINED = 64.0  # times the error that rounding every node makes: beyond it engine and interpreter do not compute the same
 
 
@@ -52,23 +51,6 @@ def _explained(case: Case, name: str, runs: Runs, triples: list[Triple], found: 
     again = [Triple(t.reference, t.reference, t.candidate, t.reference + (s - t.truth)) for t, s in zip(triples, rounded, strict=True)]
     second = judge(name, again, kind, replace(demands, least=case.least))
     return found if second.passed else second
-
-
-def second_look(case: Case, found: Figures, runs: Runs) -> Figures:
-    """A failed value against what rounding its weights anew does to the reference: any fold does that, and pooling averages the noise
-    of arithmetic out but not the noise of weights. A fold that is ill-conditioned or wrong is far beyond it."""
-    kind = case.kind(found.value, Triple(*(values[0][found.value] for values in (runs.truths, runs.references, runs.candidates))))
-    if runs.truth != "float64" or runs.expected or not kind.is_floating_point() or not found.noise < NEAR * case.options.noise_limit:
-        return found
-    with Simulated(case.options.seed, stand_ins=runs.engine.name != "onnxruntime", weights=True).open(case.reference) as runner:
-        moved = [runner.run(feed)[found.value] for feed in runs.feeds]
-    triples = [Triple(t[found.value], r[found.value], c[found.value], spread=np.abs(m - t[found.value]))
-               for t, r, c, m in zip(runs.truths, runs.references, runs.candidates, moved, strict=True)]
-    again = judge(found.value, triples, kind, case.demands(found.value, runs))
-    if again.passed:
-        case.notes.append(f"'{found.value}' is {found.noise:.3g} times the reference's noise, and {again.noise:.3g} times what rounding "
-                          "its weights anew does to it")
-    return again if again.passed else found
 
 
 def _distrust(case: Case, name: str, runs: Runs, how: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import onnx_wire, tensor, wire
+from ..errors import BnfoldError, Malformed
 from ..graph import ir, uncollected
 from ..onnx_wire import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
 
@@ -47,7 +48,7 @@ def skeleton(model: ir.Model) -> Skeleton:
         return prefix + len(standing).to_bytes(8, "little")
 
     with uncollected(), tensor.standing_in(stand_in):
-        data = ir.to_proto(model).SerializeToString(deterministic=True)
+        data = _serialised(model)
     order, at = [], []
     position = data.find(prefix)
     while position >= 0:
@@ -56,6 +57,18 @@ def skeleton(model: ir.Model) -> Skeleton:
         at.append(position)
         position = data.find(prefix, position + len(prefix))
     return Skeleton(data, tuple(order), tuple(at))
+
+
+def _serialised(model: ir.Model) -> bytes:
+    try:
+        return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    except BnfoldError:
+        raise
+    except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        raise Malformed(f"the model cannot be written as ONNX ({type(root).__name__}: {root})"[:300]) from error
 
 
 def inline(bones: Skeleton) -> list[Piece]:

@@ -41,7 +41,9 @@ def hold(proto: onnx.ModelProto, options: FoldOptions | None = None, tolerance: 
     assert proto.SerializeToString(deterministic=True) == before, "the caller's model was changed"
     onnx.checker.check_model(ir.to_proto(folded), full_check=True)
     rng = np.random.default_rng(seed)
-    feeds = {v.name: rng.normal(size=[d if isinstance(d, int) else 2 for d in v.shape]) for v in original.graph.inputs if not v.is_initializer()}
+    feeds = {
+        v.name: rng.normal(size=[d if isinstance(d, int) else 2 for d in v.shape]) for v in original.graph.inputs if not v.is_initializer()
+    }
     wanted, got = Interpreter(original).run(feeds), Interpreter(folded).run(feeds)
     assert list(wanted) == list(got)
     for name, truth in wanted.items():

@@ -78,7 +78,9 @@ def conv_transpose(net: Net, x: str) -> str:
     if net.rng.random() < 0.5:
         inputs.append(net.constant(net.normal(group * per)))
     extra = net.pick(0, 1)
-    return net.op("ConvTranspose", inputs, (n, group * per, 2 * h + extra, 2 * w + extra), group=group, strides=[2, 2], output_padding=[extra] * 2)
+    return net.op(
+        "ConvTranspose", inputs, (n, group * per, 2 * h + extra, 2 * w + extra), group=group, strides=[2, 2], output_padding=[extra] * 2
+    )
 
 
 def batch_norm(net: Net, x: str) -> str:
@@ -142,7 +144,7 @@ def nhwc(net: Net, x: str) -> str:
 
 
 def concat(net: Net, x: str) -> str:
-    n, c, h, w = net.values[x]
+    n, _, h, w = net.values[x]
     others = [v for v, s in net.values.items() if len(s) == 4 and (s[0], *s[2:]) == (n, h, w)]
     other = net.pick(*others)
     parts = [x, other] if net.rng.random() < 0.5 else [conv1(net, x), conv1(net, other)]
@@ -170,7 +172,7 @@ def take(net: Net, x: str) -> str:
         return net.op("Gather", [x, net.constant(indices)], (n, len(indices), h, w), axis=1)
     step = net.pick(1, 2, -1)
     bounds = (0, c) if step > 0 else (c - 1, -(1 << 40))
-    size = len(range(c)[:: step])
+    size = len(range(c)[::step])
     return net.op("Slice", [x, *(net.constant(np.array([v])) for v in (*bounds, 1, step))], (n, size, h, w))
 
 
@@ -233,8 +235,29 @@ def head(net: Net, x: str) -> str:
     return x
 
 
-STEPS = [conv, conv, conv_transpose, batch_norm, batch_norm, batch_norm, affine, affine, unary, pool, shuffle, nhwc, concat, split, take, pad,
-         resize, blocks, add, branches, head]
+STEPS = [
+    conv,
+    conv,
+    conv_transpose,
+    batch_norm,
+    batch_norm,
+    batch_norm,
+    affine,
+    affine,
+    unary,
+    pool,
+    shuffle,
+    nhwc,
+    concat,
+    split,
+    take,
+    pad,
+    resize,
+    blocks,
+    add,
+    branches,
+    head,
+]
 
 
 def random_net(seed: int, length: int = 12) -> onnx.ModelProto:

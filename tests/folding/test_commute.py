@@ -76,8 +76,12 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
     "Gather": [(op("Gather", SHAPE, ([3, 1, 0, 2],), axis=1), "PNS", "PNS")],
     "Tile": [(op("Tile", (2, 4, 8, 4), ([1, 1, 2, 1],)), "PNS", "PNS")],
     "Expand": [(op("Expand", SHAPE, ([2, 4, 4, 4],)), "PNS", "PNS")],
-    "DepthToSpace": [(there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")],
-    "SpaceToDepth": [(there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")],
+    "DepthToSpace": [
+        (there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")
+    ],
+    "SpaceToDepth": [
+        (there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")
+    ],
     "Relu": [(op("Relu"), "P", "P")],
     "LeakyRelu": [(op("LeakyRelu", alpha=0.1), "P", "P")],
     "PRelu": [(op("PRelu", extra=(np.full((4, 1, 1), 0.3),)), "P", "P")],
@@ -113,8 +117,18 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
     "Mul": [(with_input("Mul", (2, 1, 4, 4)), "PN", "PN"), (with_input("Mul", ()), "PN", "PN")],
     "Div": [(with_input("Div", (2, 1, 4, 4)), "PN", "PN")],
 }
-LOOK_ALIKES: list[Build] = [op("Sigmoid"), op("Tanh"), op("Softplus"), op("Elu"), op("HardSwish"), op("Clip", extra=(np.array(0.0), np.array(6.0))),
-                            op("Softmax", axis=1), op("LRN", size=3), op("Exp"), op("Floor")]
+LOOK_ALIKES: list[Build] = [
+    op("Sigmoid"),
+    op("Tanh"),
+    op("Softplus"),
+    op("Elu"),
+    op("HardSwish"),
+    op("Clip", extra=(np.array(0.0), np.array(6.0))),
+    op("Softmax", axis=1),
+    op("LRN", size=3),
+    op("Exp"),
+    op("Floor"),
+]
 
 
 def test_every_row_has_its_condition_here() -> None:
@@ -125,7 +139,9 @@ def batch_norm(net: Net, x: str, kind: str) -> str:
     channels = net.values[x][1]
     gamma = net.rng.uniform(0.5, 2, channels) * (np.where(np.arange(channels) % 2, -1, 1) if kind == "N" else 1)
     beta, mean = (net.normal(channels) + 1, net.normal(channels)) if kind == "S" else (np.zeros(channels), np.zeros(channels))
-    return net.op("BatchNormalization", [x, *(net.constant(v) for v in (gamma, beta, mean, net.rng.uniform(0.5, 2, channels)))], net.values[x])
+    return net.op(
+        "BatchNormalization", [x, *(net.constant(v) for v in (gamma, beta, mean, net.rng.uniform(0.5, 2, channels)))], net.values[x]
+    )
 
 
 def conv(net: Net, x: str) -> str:

@@ -95,8 +95,12 @@ def test_new_names_collide_with_none() -> None:
     batch_norm(net, conv(net, net.input("x", X)), "S")
     proto = net.model()
     proto.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "k0/folded"))
-    body = helper.make_graph([helper.make_node("Identity", ["k0/folded"], ["k1/folded"])], "body", [], [
-        helper.make_tensor_value_info("k1/folded", onnx.TensorProto.DOUBLE, [1])])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["k0/folded"], ["k1/folded"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("k1/folded", onnx.TensorProto.DOUBLE, [1])],
+    )
     condition = numpy_helper.from_array(np.array(True), "condition")
     proto.graph.initializer.append(condition)
     proto.graph.node.append(helper.make_node("If", ["condition"], ["z"], then_branch=body, else_branch=body))
@@ -147,6 +151,19 @@ def test_another_reader_keeps_it_and_the_price_is_told() -> None:
     assert hold(net.model(), FoldOptions(duplicate_producers=True)).count("BatchNormalization") == 0
 
 
+def test_a_union_may_be_copied_for_a_reader_of_its_own() -> None:
+    """Copying a producer that is a union by now keeps the type that its weights are stored in."""
+    net = Net(0)
+    x = net.op("Relu", [net.input("x", X)], X)
+    parts = [net.op("Conv", [x, net.constant(net.normal(4, 4, k, k).astype(np.float32))], X, pads=[k // 2] * 4) for k in (3, 1)]
+    y = net.op("Add", parts, X)
+    net.op("Sigmoid", [y], X)
+    net.op("Mul", [y, net.constant(np.array(2.0, np.float32))], X)
+    model, plan = fold(read(net.model()).model, FoldOptions(duplicate_producers=True))
+    assert [k.code for k in plan.kept] == []
+    assert {n.inputs[1].const_value.dtype for n in model.graph if n.op_type == "Conv"} == {ir.DataType.FLOAT}
+
+
 def test_a_graph_output_keeps_its_value() -> None:
     net = Net(0)
     y = conv(net, net.input("x", X))
@@ -158,7 +175,8 @@ def test_a_graph_output_keeps_its_value() -> None:
 
 BODIES = """<ir_version: 8, opset_import: ["" : 17]>
 g (bool c, double[1, 2, 3, 3] x) => (double[1, 2, 3, 3] y)
-<double[2, 2, 1, 1] w = {1.0, 2.0, 3.0, 4.0}, double[2] s = {1.5, 2.0}, double[2] b = {1.0, -1.0}, double[2] m = {0.5, 0.25}, double[2] v = {1.0, 2.0}>
+<double[2, 2, 1, 1] w = {1.0, 2.0, 3.0, 4.0}, double[2] s = {1.5, 2.0}, double[2] b = {1.0, -1.0},
+ double[2] m = {0.5, 0.25}, double[2] v = {1.0, 2.0}>
 { y = If (c) <
     then_branch = t () => (double[1, 2, 3, 3] p) { q = Conv (x, w)
       p = BatchNormalization (q, s, b, m, v) },
@@ -173,7 +191,8 @@ def test_bodies_are_folded_inside() -> None:
 
 FUNCTION = """<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
 g (double[1, 2, 3, 3] x) => (double[1, 2, 3, 3] y)
-<double[2, 2, 1, 1] w = {1.0, 2.0, 3.0, 4.0}, double[2] s = {1.5, 2.0}, double[2] b = {1.0, -1.0}, double[2] m = {0.5, 0.25}, double[2] v = {1.0, 2.0}>
+<double[2, 2, 1, 1] w = {1.0, 2.0, 3.0, 4.0}, double[2] s = {1.5, 2.0}, double[2] b = {1.0, -1.0},
+ double[2] m = {0.5, 0.25}, double[2] v = {1.0, 2.0}>
 { q = Conv (x, w)
   %s }
 <domain: "local", opset_import: ["" : 17]> norm (X, S, B, M, V) => (Y) { Y = BatchNormalization (X, S, B, M, V) }"""

@@ -27,16 +27,19 @@ def chain(*steps: tuple[str, np.ndarray | str]) -> Net:
 V = np.arange(1.0, 5.0).reshape(4, 1, 1)
 
 
-@pytest.mark.parametrize(("steps", "left"), [
-    ([("Mul", V), ("Mul", 2 * V)], ["Mul"]),
-    ([("Add", V), ("Sub", 2 * V)], ["Add"]),
-    ([("Mul", V), ("Add", V), ("Mul", V)], ["Mul", "Add"]),
-    ([("BatchNormalization", "S"), ("Mul", V), ("Add", V)], ["BatchNormalization"]),
-    ([("BatchNormalization", "S"), ("BatchNormalization", "N")], ["BatchNormalization"]),
-    ([("Mul", np.array(1.0)), ("Add", np.array(0.0))], []),
-    ([("Mul", V), ("Div", V)], []),
-    ([("BatchNormalization", "S")], ["BatchNormalization"]),
-])
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [
+        ([("Mul", V), ("Mul", 2 * V)], ["Mul"]),
+        ([("Add", V), ("Sub", 2 * V)], ["Add"]),
+        ([("Mul", V), ("Add", V), ("Mul", V)], ["Mul", "Add"]),
+        ([("BatchNormalization", "S"), ("Mul", V), ("Add", V)], ["BatchNormalization"]),
+        ([("BatchNormalization", "S"), ("BatchNormalization", "N")], ["BatchNormalization"]),
+        ([("Mul", np.array(1.0)), ("Add", np.array(0.0))], []),
+        ([("Mul", V), ("Div", V)], []),
+        ([("BatchNormalization", "S")], ["BatchNormalization"]),
+    ],
+)
 def test_rows_become_short(steps: list[tuple[str, np.ndarray | str]], left: list[str]) -> None:
     net = chain(*steps)
     assert [n.op_type for n in hold(net.model()).model.graph] == ["Relu", *(kind for kind, _ in steps), "Relu"]

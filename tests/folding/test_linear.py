@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bnfold.folding import fold
+from bnfold.reading.onnx import read
+
 from .held import hold
 from .nets import Net
 from .test_commute import batch_norm
@@ -36,15 +39,27 @@ def test_conv_transpose(seed: int, rank: int, group: int, ins: int, outs: int, b
     net = Net(seed)
     x = net.input("x", (1, group * ins, *(3,) * rank))
     inputs = [x, net.constant(net.normal(group * ins, outs, *(2,) * rank))] + ([net.constant(net.normal(group * outs))] if bias else [])
-    y = net.op("ConvTranspose", inputs, (1, group * outs, *(6 + extra,) * rank), group=group, strides=[2] * rank,
-               output_padding=[int(extra)] * rank)
+    y = net.op(
+        "ConvTranspose",
+        inputs,
+        (1, group * outs, *(6 + extra,) * rank),
+        group=group,
+        strides=[2] * rank,
+        output_padding=[int(extra)] * rank,
+    )
     tail(net, y)
     assert hold(net.model()).count("BatchNormalization") == 0
 
 
 @settings(max_examples=60, deadline=None)
-@given(SEEDS, st.booleans(), st.booleans(), st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0, 0.0]),
-       st.sampled_from([None, (), (1,), (5,), (1, 5), (3, 1), (3, 5)]))
+@given(
+    SEEDS,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1.0, 0.5]),
+    st.sampled_from([1.0, 2.0, 0.0]),
+    st.sampled_from([None, (), (1,), (5,), (1, 5), (3, 1), (3, 5)]),
+)
 def test_gemm(seed: int, trans_a: bool, trans_b: bool, alpha: float, beta: float, c: tuple[int, ...] | None) -> None:
     net = Net(seed)
     x = net.input("x", (4, 3) if trans_a else (3, 4))
@@ -139,8 +154,11 @@ def test_forward_into_conv_transpose_takes_a_scale_only(kind: str) -> None:
 @pytest.mark.parametrize("trans_a", [0, 1])
 def test_forward_into_gemm_and_matmul(trans_a: int) -> None:
     net = Net(0)
-    y = net.op("Mul", [net.input("x", (4, 3) if trans_a else (3, 4)), net.constant(net.normal(*((4, 1) if trans_a else (4,))))],
-               (4, 3) if trans_a else (3, 4))
+    y = net.op(
+        "Mul",
+        [net.input("x", (4, 3) if trans_a else (3, 4)), net.constant(net.normal(*((4, 1) if trans_a else (4,))))],
+        (4, 3) if trans_a else (3, 4),
+    )
     net.op("Gemm", [y, net.constant(net.normal(4, 5))], (3, 5), transA=trans_a, alpha=0.5)
     assert hold(net.model()).count("Mul") == 0
     net = Net(0)
@@ -165,3 +183,46 @@ def test_a_mean_far_away_is_not_pushed_forward() -> None:
     y = net.op("BatchNormalization", [net.input("x", (3, 4)), *(net.constant(v) for v in vectors)], (3, 4))
     net.op("MatMul", [y, net.constant(net.normal(4, 5))], (3, 5))
     assert hold(net.model()).kept() == {"BatchNormalization_1": "kept.ill-conditioned"}
+
+
+def test_readers_of_shape_or_type_alone_do_not_stand_in_the_way() -> None:
+    """torch's dynamo exporter puts a CastLike and a Shape beside every convolution."""
+    net = Net(0)
+    y = net.op("Conv", [net.input("x", (1, 4, 5, 5)), net.constant(net.normal(4, 4, 1, 1))], (1, 4, 5, 5))
+    zero = net.op("CastLike", [net.constant(np.array(0.0)), y], ())
+    batch_norm(net, net.op("Identity", [y], (1, 4, 5, 5)), "S")
+    net.op("Identity", [zero], ())
+    net.op("Size", [y], ())
+    assert hold_outputs_but_size(net).count("BatchNormalization") == 0
+
+
+def hold_outputs_but_size(net: Net):  # type: ignore[no-untyped-def]
+    """Size gives an integer; the helper declares every output double."""
+    proto = net.model()
+    proto.graph.output[-1].type.tensor_type.elem_type = 7
+    return hold(proto)
+
+
+def test_the_weight_behind_a_batch_norm_tells_its_rank() -> None:
+    net = Net(0)
+    x = net.input("x", (1, 4, 5, 5))
+    y = net.op("Reshape", [x, net.input("shape", (4,))], (1, 4, 5, 5))
+    y = batch_norm(net, y, "S")
+    net.op("Conv", [y, net.constant(net.normal(6, 4, 3, 3))], (1, 6, 3, 3))
+    proto = net.model()
+    proto.graph.input[1].type.tensor_type.elem_type = 7
+    proto.graph.input[1].type.tensor_type.ClearField("shape")
+    _, plan = fold(read(proto).model)
+    assert [f.into for f in plan.folded] == [("Conv_3",)]
+
+
+def test_a_zero_bias_hidden_by_an_exporter_is_a_constant() -> None:
+    """Expand(CastLike(0, b), Shape(w)), where the type of b is declared nowhere."""
+    net = Net(0)
+    b = batch_norm(net, net.input("x", (1, 4, 5, 5)), "S")
+    w = net.constant(net.normal(6, 4, 3, 3))
+    length = net.op("Shape", [w], (1,), end=1)
+    bias = net.op("Expand", [net.op("CastLike", [net.constant(np.array(0.0, np.float32)), b], ()), length], (6,))
+    net.op("Conv", [b, w, bias], (1, 6, 3, 3))
+    held = hold(net.model())
+    assert [n.op_type for n in held.model.graph] == ["Conv"]

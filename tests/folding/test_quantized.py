@@ -14,7 +14,13 @@ X = (1, 3, 5, 5)
 
 
 def quantised(
-    op: str = "Conv", scale: tuple[int, ...] = (4,), axis: int = 0, zero: bool = False, kind: str = "S", group: int = 1, reused: bool = False
+    op: str = "Conv",
+    scale: tuple[int, ...] = (4,),
+    axis: int = 0,
+    zero: bool = False,
+    kind: str = "S",
+    group: int = 1,
+    reused: bool = False,
 ) -> Held:
     net = Net(0)
     x = net.input("x", X if group == 1 else (1, 4, 5, 5))
@@ -33,7 +39,9 @@ def quantised(
 
 
 @pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize(("op", "scale", "axis"), [("Conv", (4,), 0), ("Conv", (), 0), ("ConvTranspose", (4,), 1), ("ConvTranspose", (), 1)])
+@pytest.mark.parametrize(
+    ("op", "scale", "axis"), [("Conv", (4,), 0), ("Conv", (), 0), ("ConvTranspose", (4,), 1), ("ConvTranspose", (), 1)]
+)
 def test_the_scale_takes_it_and_the_weight_stays_quantised(op: str, scale: tuple[int, ...], axis: int, zero: bool) -> None:
     held = quantised(op, scale, axis, zero)
     assert held.count("BatchNormalization") == 0
@@ -43,11 +51,14 @@ def test_the_scale_takes_it_and_the_weight_stays_quantised(op: str, scale: tuple
     assert weights.const_value.dtype == ir.DataType.INT8
 
 
-@pytest.mark.parametrize("case", [
-    {"kind": "N"},  # a scale of a quantised weight has to stay positive
-    {"scale": (3,), "axis": 1},  # it runs along the input channels
-    {"reused": True},
-    {"op": "ConvTranspose", "group": 2, "scale": (), "axis": 1},  # output channels lie on two axes
-])
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"kind": "N"},  # a scale of a quantised weight has to stay positive
+        {"scale": (3,), "axis": 1},  # it runs along the input channels
+        {"reused": True},
+        {"op": "ConvTranspose", "group": 2, "scale": (), "axis": 1},  # output channels lie on two axes
+    ],
+)
 def test_what_the_scale_cannot_take_stays(case: dict[str, object]) -> None:
     assert list(quantised(**case).kept().values()) == ["kept.quantized-weight"]  # type: ignore[arg-type]

@@ -84,27 +84,39 @@ def codes(proto: onnx.ModelProto, options: FoldOptions | None = None) -> list[st
     return [k.code for k in plan.kept]
 
 
-@pytest.mark.parametrize(("proto", "code"), [
-    (batch_norm(17, "y, p, q", "training_mode = 1"), "kept.training-mode"),
-    (batch_norm(17, "y", "training_mode = 1"), "kept.training-mode"),
-    (batch_norm(9, "y, p, q, r, t"), "kept.training-mode"),
-    (batch_norm(6, "y", "is_test = 0"), "kept.training-mode"),
-    (batch_norm(7, "y", "spatial = 0"), "kept.per-activation"),
-    (batch_norm(v=np.array([1, np.nan])), "kept.non-finite"),
-    (batch_norm(s=np.array([1, np.inf])), "kept.non-finite"),
-    (batch_norm(attributes="epsilon = 0.0", v=np.array([1, 0])), "kept.non-finite"),
-    (batch_norm(v=np.array([1, -1])), "kept.non-finite"),
-    (batch_norm(s=np.array([1, 3e38]), v=np.array([1, 1e-10]), w=np.full((2, 3, 1, 1), 10.0)), "kept.overflow"),
-])
+@pytest.mark.parametrize(
+    ("proto", "code"),
+    [
+        (batch_norm(17, "y, p, q", "training_mode = 1"), "kept.training-mode"),
+        (batch_norm(17, "y", "training_mode = 1"), "kept.training-mode"),
+        (batch_norm(9, "y, p, q, r, t"), "kept.training-mode"),
+        (batch_norm(6, "y", "is_test = 0"), "kept.training-mode"),
+        (batch_norm(7, "y", "spatial = 0"), "kept.per-activation"),
+        (batch_norm(v=np.array([1, np.nan])), "kept.non-finite"),
+        (batch_norm(s=np.array([1, np.inf])), "kept.non-finite"),
+        (batch_norm(attributes="epsilon = 0.0", v=np.array([1, 0])), "kept.non-finite"),
+        (batch_norm(v=np.array([1, -1])), "kept.non-finite"),
+        (batch_norm(s=np.array([1, 3e38]), v=np.array([1, 1e-10]), w=np.full((2, 3, 1, 1), 10.0)), "kept.overflow"),
+    ],
+)
 def test_what_must_stay(proto: onnx.ModelProto, code: str) -> None:
     assert codes(proto) == [code]
 
 
-@pytest.mark.parametrize("proto", [
-    batch_norm(14), batch_norm(15), batch_norm(9), batch_norm(7), batch_norm(6, attributes="is_test = 1"),
-    batch_norm(1, attributes="is_test = 1, consumed_inputs = [0, 0, 0, 1, 1]"), batch_norm(v=np.array([1e-42, 1])), batch_norm(v=np.array([1e30, 1])),
-    batch_norm(s=np.array([0, 1])),
-])
+@pytest.mark.parametrize(
+    "proto",
+    [
+        batch_norm(14),
+        batch_norm(15),
+        batch_norm(9),
+        batch_norm(7),
+        batch_norm(6, attributes="is_test = 1"),
+        batch_norm(1, attributes="is_test = 1, consumed_inputs = [0, 0, 0, 1, 1]"),
+        batch_norm(v=np.array([1e-42, 1])),
+        batch_norm(v=np.array([1e30, 1])),
+        batch_norm(s=np.array([0, 1])),
+    ],
+)
 def test_every_generation_and_extreme_statistics_fold(proto: onnx.ModelProto) -> None:
     assert codes(proto) == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,7 +57,15 @@ def test_weights_of_a_file_are_windows(path: Path) -> None:
 
 def test_every_source_gives_the_same_model(path: Path) -> None:
     proto = onnx.load(path)
-    sources = [path, str(path), path.read_bytes(), proto, ir.from_proto(proto), SimpleNamespace(model_proto=proto), SimpleNamespace(model=ir.from_proto(proto))]
+    sources = [
+        path,
+        str(path),
+        path.read_bytes(),
+        proto,
+        ir.from_proto(proto),
+        SimpleNamespace(model_proto=proto),
+        SimpleNamespace(model=ir.from_proto(proto)),
+    ]
     wanted = ir.to_proto(read(path).model).SerializeToString(deterministic=True)
     for source in sources:
         assert ir.to_proto(read(source).model).SerializeToString(deterministic=True) == wanted
@@ -110,13 +117,26 @@ def test_every_type_is_read_as_onnx_reads_it(tmp_path: Path, dtype: str) -> None
 def test_large_constants_in_nodes_bodies_and_functions_are_windows(tmp_path: Path) -> None:
     big = numpy_helper.from_array(np.ones(1000, np.float32), "big")
     constant = helper.make_node("Constant", [], ["c"], value=big)
-    body = helper.make_graph([constant, helper.make_node("Identity", ["c"], ["z"])], "b", [], [helper.make_tensor_value_info("z", 1, [1000])])
+    body = helper.make_graph(
+        [constant, helper.make_node("Identity", ["c"], ["z"])], "b", [], [helper.make_tensor_value_info("z", 1, [1000])]
+    )
     function = helper.make_function("f", "Ones", [], ["c"], [constant], [helper.make_opsetid("", 17)])
     graph = helper.make_graph(
-        [constant, helper.make_node("Constant", [], ["t"], value_int=1), helper.make_node("Cast", ["t"], ["b"], to=TensorProto.BOOL),
-         helper.make_node("If", ["b"], ["y"], then_branch=body, else_branch=body), helper.make_node("Ones", [], ["o"], domain="f")],
-        "g", [], [helper.make_tensor_value_info(n, 1, [1000]) for n in ("y", "o", "c")])
-    onnx.save(helper.make_model(graph, functions=[function], opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]), tmp_path / "m.onnx")
+        [
+            constant,
+            helper.make_node("Constant", [], ["t"], value_int=1),
+            helper.make_node("Cast", ["t"], ["b"], to=TensorProto.BOOL),
+            helper.make_node("If", ["b"], ["y"], then_branch=body, else_branch=body),
+            helper.make_node("Ones", [], ["o"], domain="f"),
+        ],
+        "g",
+        [],
+        [helper.make_tensor_value_info(n, 1, [1000]) for n in ("y", "o", "c")],
+    )
+    onnx.save(
+        helper.make_model(graph, functions=[function], opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]),
+        tmp_path / "m.onnx",
+    )
     found = read(tmp_path / "m.onnx").model
     nodes = [*ir.traversal.RecursiveGraphIterator(found.graph), *(n for f in found.functions.values() for n in f)]
     constants = [n.attributes["value"].value for n in nodes if n.op_type == "Constant" and "value" in n.attributes]
@@ -167,17 +187,20 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "outside").write_bytes(bytes(5000))
     (tmp_path / "in").mkdir()
     path = damaged(tmp_path / "in", location="link")
-    os.symlink(tmp_path / "outside", tmp_path / "in" / "link")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "outside")
     with pytest.raises(Malformed, match="is a link"):
         read(path)
 
 
-@pytest.mark.parametrize(("change", "error", "words"), [
-    ({"length": 12}, Mismatch, "12 bytes; 4,800 bytes for FLOAT"),
-    ({"offset": 100_000}, Malformed, "at offset 100,000"),
-    ({"offset": -8}, Malformed, "offset '-8'"),
-    ({"location": "missing.data"}, Unreadable, "missing.data"),
-])
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"length": 12}, Mismatch, "12 bytes; 4,800 bytes for FLOAT"),
+        ({"offset": 100_000}, Malformed, "at offset 100,000"),
+        ({"offset": -8}, Malformed, "offset '-8'"),
+        ({"location": "missing.data"}, Unreadable, "missing.data"),
+    ],
+)
 def test_external_data_that_does_not_fit(tmp_path: Path, change: dict[str, object], error: type[BnfoldError], words: str) -> None:
     with pytest.raises(error, match="'w'") as caught:
         read(damaged(tmp_path, **change))
@@ -192,7 +215,7 @@ def test_external_data_that_is_too_short(tmp_path: Path) -> None:
 
 
 def test_a_model_in_memory_has_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(Unreadable, match="net.data"):
+    with pytest.raises(Unreadable, match=r"net\.data"):
         read(external(tmp_path).read_bytes())
 
 
@@ -251,3 +274,25 @@ def test_deep_nesting_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "deep.onnx").write_bytes(wire.number_field(1, 8) + wire.bytes_field(7, inner))
     with pytest.raises(Malformed):
         read(tmp_path / "deep.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda g: g.node[0].input.__setitem__(1, "nowhere"), "reads 'nowhere', which nothing makes"),
+        (lambda g: g.output[0].__setattr__("name", "nowhere"), "gives 'nowhere', which nothing makes"),
+        (lambda g: g.node[1].output.__setitem__(0, "h"), "make 'h'"),
+        (lambda g: g.initializer.add().CopyFrom(g.initializer[0]), "make 'w'"),
+    ],
+)
+def test_a_graph_whose_values_do_not_fit_together_is_malformed(change, words: str) -> None:  # type: ignore[no-untyped-def]
+    proto = model()
+    change(proto.graph)
+    with pytest.raises(Malformed, match=words):
+        read(proto)
+
+
+def test_text_that_is_no_utf8_is_malformed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"Mystery", b"Myst\xe9ry"))
+    with pytest.raises(Malformed, match="not UTF-8"):
+        read(path)

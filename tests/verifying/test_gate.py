@@ -101,6 +101,15 @@ def test_an_infinity_of_the_other_sign_fails() -> None:
     assert not judge("y", [Triple(one.truth, reference, candidate)], FLOAT, LIMIT).passed
 
 
+def test_an_infinity_where_the_truth_is_beyond_the_type_passes() -> None:
+    truth = np.linspace(1, 1000, 512).reshape(2, 256)
+    for beyond, passes in ((65600.0, True), (65000.0, False)):
+        truth[0, 0] = beyond
+        reference, candidate = truth.clip(-65504, 65504).astype(np.float16), truth.clip(-65504, 65504).astype(np.float16)
+        candidate[0, 0] = np.inf
+        assert judge("y", [Triple(truth, reference, candidate)], ir.DataType.FLOAT16, LIMIT).passed == passes
+
+
 def test_another_shape_or_type_fails() -> None:
     one = triple()
     assert "shape" in judge("y", [changed(one, one.candidate[:1])], FLOAT, LIMIT).reason

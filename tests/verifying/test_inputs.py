@@ -14,7 +14,7 @@ from bnfold.comparison import VerifyOptions
 from bnfold.errors import InputError, Malformed, Mismatch, Unreadable, UsageError
 from bnfold.graph import ir
 from bnfold.verifying import compare
-from bnfold.verifying.feeds import DISTRIBUTIONS, Input, fill, inputs_of, sample
+from bnfold.verifying.feeds import DISTRIBUTIONS, Input, Unfillable, fill, inputs_of, sample
 from bnfold.verifying.user_inputs import read
 
 from .sides import proto, side
@@ -67,8 +67,19 @@ def test_inputs_with_an_initializer_need_no_feed() -> None:
 
 def test_strings_are_refused() -> None:
     model = proto('<ir_version: 9, opset_import: ["" : 17]> g (string[1] x) => (string[1] y) { y = Identity(x) }')
-    with pytest.raises(UsageError, match="no tensor of numbers"):
+    with pytest.raises(Unfillable, match="no tensor of numbers"):
         inputs_of(ir.from_proto(model))
+    found = compare(side(model), side(model), VerifyOptions())
+    assert not found
+    assert "no tensor of numbers" in found.reason
+
+
+@pytest.mark.parametrize("shape", ["1000000, 1000000", "99999999999"])
+def test_a_shape_that_no_machine_holds_is_not_filled(shape: str) -> None:
+    text = f'<ir_version: 9, opset_import: ["" : 17]> g (float[{shape}] x) => (float[{shape}] y) {{ y = Relu(x) }}'
+    found = compare(side(text), side(text), VerifyOptions())
+    assert not found
+    assert "cannot be filled" in found.reason
 
 
 # -- files

@@ -165,3 +165,14 @@ def test_half_constants_are_widened() -> None:
                               [helper.make_tensor_value_info("y", 16, [2])])
     model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     assert Interpreter(model).run({"x": np.zeros(2, np.float32)})["y"].tolist() == [1.5, -3]
+
+
+M = 10 ** 6
+
+
+@pytest.mark.parametrize(("node", "sizes"), [("y = ConstantOfShape(n)", [M, M]), ("y = Expand(x, n)", [M, M, 2, 2]),
+                                             ("y = Tile(x, n)", [M, M]), ("y = Pad(x, n)", [M] * 4), ("y = Resize(x, , , n)", [M, M])])
+def test_a_size_that_no_machine_holds_is_not_allocated(node: str, sizes: list[int]) -> None:
+    text = f'<ir_version: 9, opset_import: ["" : 17]> g (float[2, 2] x, int64[K] n) => (float[A, B] y) {{ {node} }}'
+    with pytest.raises(CannotEvaluate, match="elements"):
+        run(text, x=np.ones((2, 2), np.float32), n=np.array(sizes, np.int64))

@@ -65,7 +65,8 @@ class Blob:
             for begin in range(0, piece.size, BLOCK):
                 count = min(BLOCK, piece.size - begin)
                 start = piece.start + begin * piece.stride
-                yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(np.float32)
+                with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 is infinite, as in Caffe
+                    yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(np.float32)
 
     def check(self) -> None:
         """Hold what the shape claims against the values that are there. Mismatch or Malformed with the byte offset."""
@@ -84,11 +85,12 @@ class Blob:
 
 
 class Stored(NamedTuple):
-    """One layer of a weights file that holds blobs or not."""
+    """One layer of a weights file. `partial`: blobs that the layer shares with others may be missing, at the end too."""
 
     name: str
     type: str
     blobs: Sequence[Blob]
+    partial: bool = False
 
 
 def shown(shape: Sequence[float]) -> str:

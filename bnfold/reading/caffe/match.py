@@ -101,10 +101,15 @@ class Weights:
         if key not in self.sources:
             self.sources[key] = Source(want.shape, len(self.sources), *self._origin(layer, index, what, want, users))
         source = self.sources[key]
-        if math.prod(source.shape) == math.prod(want.shape):
+        if source.shape == want.shape or (math.prod(source.shape) == math.prod(want.shape) and self._permissive(layer, index)):
             return source
         self._problem(layer, f"blob {index} ({what}) is {shown(want.shape)}, and shares parameter '{name}' of shape {shown(source.shape)}")
         return Source(want.shape, 0)
+
+    @staticmethod
+    def _permissive(layer: Layer, index: int) -> bool:
+        """Does a sharer ask for as many values alone, whatever their shape?"""
+        return bool(layer.node.all("param")[index].get("share_mode") == "PERMISSIVE")
 
     def _hold(self, layer: Layer, index: int, what: str, want: Wanted) -> None:
         """Hold the layer's own stored blob against the shape that the layer expects."""
@@ -129,7 +134,10 @@ class Weights:
             if match and i < len(match[1].blobs) and not match[1].blobs[i].hole:
                 copies.append((match[0], match[1].blobs[i]))
         if copies:
-            return max(copies, key=lambda copy: copy[0])[1], nothing
+            blob = max(copies, key=lambda copy: copy[0])[1]
+            if blob.count != math.prod(shape) and blob is not self.stored(layer, index):  # its own is told by _hold()
+                self._problem(layer, f"blob {index} ({what}) is {shown(shape)}, and the layer that shares it stores {blob.count:,} values")
+            return blob, nothing
         kind = str(filler.get("type")) if filler is not None else "constant"
         if self.seed is not None and not self.given and kind != "bilinear":
             return None, ("random", 0.0)
@@ -137,7 +145,8 @@ class Weights:
             return None, ("bilinear", 0.0)
         value = float(filler.get("value")) if filler is not None else want.default
         if kind != "constant" or value is None:
-            if self.count(layer) is None:  # a wrong count is told by finish()
+            count = self.count(layer)
+            if count is None or index < count:  # a wrong count is told by finish()
                 self._problem(
                     layer, f"blob {index} ({what}) of shape {shown(shape)} " + ("has no weights" if self.given else "needs weights")
                 )
@@ -156,8 +165,10 @@ class Weights:
 
     def finish(self, layer: Layer) -> None:
         """After a layer has asked for its blobs: are there as many in the file, and no more `param` than blobs?"""
-        count = self.count(layer)
-        if count is not None and count != layer.blobs_used:
+        match, count = self.matches.get(layer.index), self.count(layer)
+        told = range(count or 0, layer.blobs_used)
+        shares = match is not None and match[1].partial and bool(told) and all((layer.index, i) in self.shared for i in told)
+        if count is not None and count != layer.blobs_used and not shares:
             self._problem(layer, f"{count} blobs in the weights file, the network wants {layer.blobs_used}")
         if len(layer.node.all("param")) > layer.blobs_used > 0:
             raise layer.malformed(
@@ -171,14 +182,14 @@ class Weights:
         """Raise what has been collected, as one error."""
         if not self.problems:
             return
-        shown_ = " | ".join(self.problems[:SHOWN_PROBLEMS]) + (
-            f" | and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
-        )
         if not self.given:
             raise Mismatch(
-                f"no weights are given: {shown_}", way_out="give the .caffemodel, or --random-weights SEED to try the network alone"
+                f"no weights are given, and {len(self.problems)} blobs need them, first {self.problems[0]}",
+                way_out="give the .caffemodel, or --random-weights SEED to try the network alone",
             )
-        raise Mismatch(shown_, where=self.path, expected="the weights of this network")
+        more = len(self.problems) - SHOWN_PROBLEMS
+        text = " | ".join(self.problems[:SHOWN_PROBLEMS]) + (f" | and {more} more" if more > 0 else "")
+        raise Mismatch(text, where=self.path, expected="the weights of this network")
 
 
 def _constant(shape: Shape, value: float) -> Recipe:

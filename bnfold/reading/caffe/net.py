@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Malformed, Unsupported, UsageError, blamed_on
-from ...graph import ir
+from ...graph import ir, uncollected
 from ...record import Finding, Loaded, ReadOptions
 from ...source import Source
 from ..build import Build
@@ -39,7 +39,8 @@ SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode",
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and verification."""
     _check_options(weights, options)
-    return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
+    with uncollected():
+        return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
 
 
 def _check_options(weights: Path | None, options: ReadOptions) -> None:
@@ -197,11 +198,8 @@ class _Reader:
             self._warn_field(f"layer type '{wired.type}' takes no '{entry.name}'; it is ignored", entry)
         self.weights.finish(layer)
         if wired.deployed:
-            self._note(
-                wired,
-                "caffe.deploy-form",
-                f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is not the loss" if wired.tops else "",
-            )
+            text = f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is not the loss"
+            self._note(wired, "caffe.deploy-form", text)
         self._take(layer, wired, result)
 
     def _take(self, layer: Layer, wired: Wired, result: Any) -> None:
@@ -269,17 +267,10 @@ class _Reader:
             elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:
                 self._note(layer, "caffe.unused-input", "dropped: nothing that is left reads it")
         if self.weights.unmatched:
-            names = ", ".join(f"'{entry.name}'" for entry in self.weights.unmatched[:4]) + (
-                " ..." if len(self.weights.unmatched) > 4 else ""
-            )
-            self.findings.append(
-                Finding(
-                    "note",
-                    "caffe.unmatched-weights",
-                    str(self.weights_path),
-                    f"{len(self.weights.unmatched)} layers of the weights file are not in the network: {names}",
-                )
-            )
+            names = [f"'{entry.name}'" for entry in self.weights.unmatched]
+            shown_names = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+            text = f"{len(names)} layers of the weights file are not in the network: {shown_names}"
+            self.findings.append(Finding("note", "caffe.unmatched-weights", str(self.weights_path), text))
         if self.options.strict and (warning := next((f for f in self.findings if f.level == "warning"), None)):
             raise Malformed(f"{warning.text} (a warning, and --strict is on)", where=warning.where)
 

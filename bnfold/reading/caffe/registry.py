@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ...errors import Malformed, UsageError
@@ -47,11 +48,12 @@ class Kind:
 
     def bottoms(self) -> tuple[int, int | None]:
         """Fewest and most bottoms; None for any number."""
-        if self.function is None or self.role == "source":
+        if self.function is None:
             return 0, None
-        positional = [p for p in inspect.signature(self.function).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD][1:]
+        parameters = _parameters(self.function)
+        positional = [p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD][1:]
         fewest = sum(p.default is p.empty for p in positional)
-        variadic = any(p.kind == p.VAR_POSITIONAL for p in inspect.signature(self.function).parameters.values())
+        variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters)
         return fewest, None if variadic else len(positional)
 
     def options(self) -> list[inspect.Parameter]:
@@ -100,7 +102,12 @@ def lookup(type_: str) -> Kind | None:
 
 def keywords(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """The keyword-only parameters of a function."""
-    return [p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    return [p for p in _parameters(function) if p.kind == p.KEYWORD_ONLY]
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
 
 
 def bind(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> dict[str, Any]:

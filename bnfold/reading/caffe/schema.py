@@ -164,7 +164,7 @@ def real(kind: str, word: str) -> float:
 def enum(value: Scalar, type_: str) -> str:
     """The name of an enum's value, given by name or by number. ValueError says what was expected."""
     names = ENUMS[type_]
-    if value.kind == "name" and value.text in names:
+    if value.kind == "name" and (value.text in names or type_.endswith(".Engine")):  # every fork has engines of its own; none matters here
         return value.text
     if value.kind == "number" and INTEGER.fullmatch(value.text) and len(value.text) < 12:
         number = integer(value.text)

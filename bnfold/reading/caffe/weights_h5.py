@@ -40,7 +40,7 @@ def _layers(group: Any, path: Path, h5py: Any) -> Iterator[Stored]:
         groups = [(f"{name}/{key}" if name else key, item) for key, item in here.items() if isinstance(item, h5py.Group)]
         open_.extend(reversed(groups))
         if name and (blobs or not groups):
-            yield Stored(name, "", [_blob(blobs.get(str(i)), path, name, i) for i in range(_count(blobs, path, name))])
+            yield Stored(name, "", [_blob(blobs.get(str(i)), path, name, i) for i in range(_count(blobs, path, name))], True)
 
 
 def _count(blobs: dict[str, Any], path: Path, name: str) -> int:

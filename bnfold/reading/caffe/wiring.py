@@ -152,6 +152,8 @@ def _check_count(layer: Wired) -> None:
 
 def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Version:
     bottoms = layer.node.all("bottom")
+    if not name:
+        raise layer.error("top", i, "a top without a name", "a name: ONNX takes an empty one for nothing")
     if name in (version.blob for version in layer.tops):
         raise layer.error("top", i, f"top '{name}' is given twice", "names that differ")
     if i < len(bottoms) and bottoms[i] == name:
@@ -210,6 +212,8 @@ def drop_training(layers: Sequence[Wired], data_tops_given: Sequence[str]) -> No
         missing = next((b for b in layer.bottoms if b.absent), None)
         if role == "training":
             layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
+        elif role == "loss" and not layer.tops:
+            layer.drop = "its result has no name"
         elif role == "loss" and missing:
             layer.deployed = bool(layer.kind and layer.kind.deploy) and not layer.bottoms[0].absent
             layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"

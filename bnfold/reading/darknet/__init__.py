@@ -5,6 +5,7 @@
     schema.py       sections and their options: signatures are schemas, one binder reads them
     ignored.py      options that inference has no use for, each with the reason
     dialects.py     the forks, what only one of them has, and the choice between them
+    notes.py        findings; under --strict a warning is an error
     weights.py      header, arrays in file order, exact accounting of bytes
     accounting.py   why a weights file does not fit, and what usually causes it
     activations.py  the table of activations

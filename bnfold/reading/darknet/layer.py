@@ -33,6 +33,7 @@ class Feature:
     """The result of a layer. `channels`, `height`, `width` are 0 where darknet has flat numbers; `size` counts them per row.
 
     value      None where a layer has no result at inference ([cost])
+    why_flat   what to say where a picture is asked for and there is none
     unstrided  (height, width) that darknet believes the layer has, where blurring made it smaller (antialiasing)
     """
 
@@ -42,6 +43,7 @@ class Feature:
     width: int
     size: int
     unstrided: tuple[int, int] | None = None
+    why_flat: str = "the layer before this one gives flat numbers"
     _forms: dict[str, ir.Value] = field(default_factory=dict)
 
     @property
@@ -121,7 +123,7 @@ class Layer:
     def image(self, x: Feature) -> ir.Value:
         """The feature as (rows, channels, height, width). Errors: Malformed for flat numbers."""
         if x.value is None or not x.is_image:
-            raise Malformed("the layer before this one gives flat numbers", expected="a picture (channels, height, width)")
+            raise Malformed(x.why_flat, expected="a picture (channels, height, width)")
         return self._form(x, "image", [0, *x.dims])
 
     def flat(self, x: Feature) -> ir.Value:

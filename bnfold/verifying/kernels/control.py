@@ -21,7 +21,6 @@ def loop(call: Any, trips: Array | None = None, condition: Array | None = None, 
     body = call.get("body")
     limit = None if trips is None else int(np.asarray(trips).reshape(()))
     going = condition is None or bool(np.asarray(condition).reshape(()))
-    types = [call.storage(2 + i) for i in range(len(carried))]
     state, scans, count = list(carried), [], 0
     extra = len(body.outputs) - 1 - len(carried)
     while going and (limit is None or count < limit):
@@ -29,7 +28,6 @@ def loop(call: Any, trips: Array | None = None, condition: Array | None = None, 
         going, state = bool(np.asarray(results[0]).reshape(())), results[1:1 + len(carried)]
         scans.append(results[1 + len(carried):])
         count += 1
-    del types
     stacked = [np.stack([row[i] for row in scans]) if scans else np.zeros((0,)) for i in range(extra)]
     return (*state, *stacked)
 

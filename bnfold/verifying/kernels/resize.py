@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .shape import bounded
 from .windows import Array
 
 _F = np.float32
@@ -149,6 +150,7 @@ def _triangle(distance: float) -> float:
 
 def _apply(x: Array, axes: Sequence[int], sizes: Sequence[int], scales: Sequence[float], rule: Rule,
            roi: Sequence[float] | None = None) -> Array:
+    bounded([*sizes, *(n for axis, n in enumerate(x.shape) if axis not in axes)])
     result, lost = x.astype(np.float64), []
     for place, axis in enumerate(axes):
         region = (roi[place], roi[place + len(axes)]) if roi else (0.0, 1.0)

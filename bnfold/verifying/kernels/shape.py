@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .windows import Array
 
+MOST_ELEMENTS = 1 << 30
 _PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
@@ -17,6 +19,14 @@ def _ints(call: Any, name: str, given: Array | None) -> list[int] | None:
         return [int(i) for i in np.asarray(given).reshape(-1)]
     found = call.get(name)
     return None if found is None else list(found)
+
+
+def bounded(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape that a model asks for; ValueError where no machine could hold it."""
+    dims = tuple(int(d) for d in shape)
+    if math.prod(dims) > MOST_ELEMENTS or min(dims, default=0) < 0:
+        raise ValueError(f"a value of shape {dims} would have {math.prod(dims):,} elements")
+    return dims
 
 
 def reshape(call: Any, x: Array, shape: Array | None = None) -> Array:
@@ -91,11 +101,12 @@ def gather_elements(call: Any, x: Array, indices: Array) -> Array:
 
 def expand(call: Any, x: Array, shape: Array) -> Array:
     """Broadcast both ways."""
-    return np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(d) for d in shape))))
+    return np.array(np.broadcast_to(x, bounded(np.broadcast_shapes(x.shape, tuple(int(d) for d in shape)))))
 
 
 def tile(call: Any, x: Array, repeats: Array) -> Array:
     """Repeated along each axis."""
+    bounded([n * r for n, r in zip(x.shape, repeats.tolist(), strict=True)])
     return np.tile(x, repeats.tolist())
 
 
@@ -108,6 +119,7 @@ def pad(call: Any, x: Array, pads: Array | None = None, value: Array | None = No
         width[axis] = (wanted[place], wanted[place + len(along)])
     cut = x[tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(width, x.shape, strict=True))]
     grown = [(max(b, 0), max(a, 0)) for b, a in width]
+    bounded([n + b + a for n, (b, a) in zip(cut.shape, grown, strict=True)])
     mode = call.get("mode", "constant")
     if mode != "constant":
         return np.pad(cut, grown, mode=_PAD_MODES[mode])  # type: ignore[call-overload,no-any-return]
@@ -141,7 +153,7 @@ def constant_of_shape(call: Any, dims: Array) -> Array:
 
     given = call.get("value")
     fill = np.zeros(1) if given is None else widened(given.numpy())
-    return np.full(tuple(int(d) for d in dims), fill.reshape(-1)[0])
+    return np.full(bounded(dims.tolist()), fill.reshape(-1)[0])
 
 
 def _blocks(x: Array, size: int) -> tuple[int, ...]:
@@ -173,10 +185,16 @@ def dropout(call: Any, x: Array, ratio: Array | None = None, training: Array | N
     return x, np.ones(x.shape, np.bool_)
 
 
+def range_(call: Any, start: Array, limit: Array, delta: Array) -> Array:
+    """Numbers from start to limit in steps."""
+    bounded([max(0, math.ceil((limit.item() - start.item()) / delta.item()))])
+    return np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+
+
 TABLE: dict[str, Callable[..., Any]] = {
     "Identity": lambda call, x: x, "Reshape": reshape, "Transpose": transpose, "Flatten": flatten, "Squeeze": squeeze,
     "Unsqueeze": unsqueeze, "Concat": concat, "Split": split, "Slice": slice_, "Gather": gather, "GatherElements": gather_elements,
     "Expand": expand, "Tile": tile, "Pad": pad, "Shape": shape, "Size": lambda call, x: np.array(x.size, np.int64),
     "Constant": constant, "ConstantOfShape": constant_of_shape, "SpaceToDepth": space_to_depth, "DepthToSpace": depth_to_space,
-    "Dropout": dropout, "Range": lambda call, a, b, c: np.arange(a.item(), b.item(), c.item(), dtype=a.dtype),
+    "Dropout": dropout, "Range": range_,
 }

@@ -69,6 +69,8 @@ def test_prior_box(tmp_path, params, want):
         ("min_size: 4 variance: 1 variance: 2", 91, "one positive number, or four"),
         ("min_size: 4 img_size: 3 img_h: 4", 91, "beside img_h"),
         ("min_size: 4 step: 3 step_h: 4", 91, "beside step_h"),
+        ("min_size: 4 aspect_ratio: inf", 91, "aspect_ratio is (inf)"),
+        ("min_size: 4 aspect_ratio: 0", 91, "aspect_ratio is (0.0)"),
     ],
 )
 def test_prior_boxes_that_do_not_fit(tmp_path, params, column, words):

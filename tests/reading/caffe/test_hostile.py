@@ -131,7 +131,7 @@ def test_what_cannot_be_expressed(tmp_path, type_, params):
 
 
 def test_absurd_sizes_cost_nothing(tmp_path):
-    begin, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     huge = input_layer("x", 1, 16, 8000, 8000)
     for text in (
         huge + layer("PriorBox", ["x", "x2"], params="prior_box_param { min_size: 4 aspect_ratio: 2 }").replace('"x2"', '"x"'),
@@ -144,7 +144,7 @@ def test_absurd_sizes_cost_nothing(tmp_path):
         fine = "DummyData" in text or "PriorBox" in text  # nothing is made before somebody asks for it
         with nullcontext() if fine else pytest.raises(InputError):
             Net(tmp_path, text, {})
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 128 << 10
 
 

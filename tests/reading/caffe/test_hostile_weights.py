@@ -45,12 +45,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_broken_weights_are_one_sentence(tmp_path, what):
-    begin, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError) as caught:
         Net(tmp_path, X + CONV, weights=HOSTILE[what])
     assert "net.caffemodel" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 64 << 10
 
 
@@ -85,3 +85,14 @@ def test_unpacked_values_are_found_at_the_speed_of_memory(tmp_path):
     assert load(path)[0].blobs[0].count == count
     assert time.process_time() - begin < 0.3
     assert blob(np.float32([1, 2]), "unpacked")
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite_stay_so(tmp_path):
+    weights = {"conv": WEIGHTS["conv"], "bn": [np.float32([np.inf, np.nan, 1, 1e38]), np.ones(4), np.float32([1e-30])]}
+    net = Net(tmp_path, X + CONV + layer("BatchNorm", "c", "c", name="bn"), weights=caffemodel(weights, values="double"))
+    mean = next(v for k, v in net.model.graph.initializers.items() if "mean" in k).const_value.numpy()
+    assert list(np.isfinite(mean)) == [False, False, True, False]
+    path = tmp_path / "wide"
+    path.write_bytes(stored_blob(bytes_field(7, bytes_field(1, b"\x01")) + bytes_field(8, np.float64([1e300]).tobytes())))
+    assert load(path)[0].blobs[0].values()[0] == np.inf

@@ -123,6 +123,18 @@ def test_without_a_label_the_network_ends_before_the_loss(tmp_path):
     assert Net(tmp_path, DATA + layer("EuclideanLoss", "ct", ["l"]), weights).outputs == ["c"]
 
 
+def test_losses_without_a_name_and_labels_from_nowhere(tmp_path):
+    weights = {"c": [normal(3, 192), normal(3)]}
+    assert Net(tmp_path, DATA + layer("SoftmaxWithLoss", "ct", []), weights).outputs == ["c"]
+    text = input_layer("x", 2, 3) + layer("InnerProduct", "x", "c", "inner_product_param { num_output: 3 }", name="c")
+    weights = {"c": [normal(3, 3), normal(3)]}
+    assert Net(tmp_path, text + layer("SoftmaxWithLoss", ["c", "label"], ["prob"]), weights).outputs == ["prob"]
+    assert Net(tmp_path, text + layer("Accuracy", ["c", "label"], ["a"]), weights).outputs == ["c"]
+    two = Net(tmp_path, text + input_layer("t", 2) + layer("SoftmaxWithLoss", "ct", ["loss", "prob"]), weights)
+    got = two.run(x=normal(2, 3), t=[0, 2])
+    same(got["loss"], -np.log(picked(got["prob"], np.float32([0, 2]))).mean())
+
+
 def test_a_label_that_is_asked_for_by_shape_is_an_input(tmp_path):
     net = Net(
         tmp_path,

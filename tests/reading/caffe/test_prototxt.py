@@ -147,6 +147,13 @@ def test_unknown_fields_stay_in_the_tree_and_are_told():
     assert isinstance(net.all("layer")[0].unknown[0].value, Message)
 
 
+def test_an_engine_of_some_fork_is_no_error():
+    net = read('layer { type: "Softmax" softmax_param { engine: TPU } relu_param { engine: MKLDNN } }')
+    assert net.all("layer")[0].get("softmax_param").get("engine") == "TPU"
+    with pytest.raises(Malformed, match="without quotes"):
+        read('layer { softmax_param { engine: "TPU" } }')
+
+
 def test_deep_nesting_is_read_without_a_stack():
     depth = 200_000
     source = Text(b"a {" * depth + b"}" * depth, Path("deep"))

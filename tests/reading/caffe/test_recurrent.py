@@ -77,3 +77,15 @@ def test_bottoms_that_do_not_fit(tmp_path, shapes, words):
     with pytest.raises(Malformed) as caught:
         Net(tmp_path, text + layer("LSTM", names, params="recurrent_param { num_output: 2 }"), random_weights=1)
     assert words in str(caught.value)
+
+
+def test_lstm_unit(tmp_path):
+    c, gates, cont = normal(1, N, H), normal(1, N, 4 * H), np.float32([[1, 0, 1]])
+    text = input_layer("c", 1, N, H) + input_layer("g", 1, N, 4 * H) + input_layer("k", 1, N) + layer("LSTMUnit", "cgk", ["y", "h"])
+    got = Net(tmp_path, text).run(c=c, g=gates, k=cont)
+    i, f, o, g = np.split(gates, 4, 2)
+    want = cont[..., None] * logistic(f) * c + logistic(i) * np.tanh(g)
+    same(got["y"], want)
+    same(got["h"], logistic(o) * np.tanh(want))
+    with pytest.raises(Malformed, match=r"\(1, N, H\), \(1, N, 4 H\) and \(1, N\)"):
+        Net(tmp_path, text.replace(f"dim: {4 * H}", f"dim: {3 * H}"))

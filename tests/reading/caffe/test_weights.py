@@ -109,9 +109,8 @@ def test_every_mismatch_is_named_layer_by_layer(tmp_path):
 
 
 def test_missing_weights(tmp_path):
-    with pytest.raises(
-        Mismatch, match=r"no weights are given: .*blob 0 \(weight\) of shape \(4, 3, 2, 2\) needs weights.*--random-weights SEED"
-    ):
+    words = r"no weights are given, and 1 blobs need them, first .*blob 0 \(weight\) of shape \(4, 3, 2, 2\) needs weights.*--random"
+    with pytest.raises(Mismatch, match=words):
         Net(tmp_path, X + CONV)
     with pytest.raises(Mismatch, match=r"conv \(Convolution\): blob 0 \(weight\) of shape \(4, 3, 2, 2\) has no weights"):
         Net(tmp_path, X + CONV, {"other": [B]})
@@ -244,6 +243,43 @@ def test_hdf5(tmp_path, expected):
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(Unreadable, match="cannot be read as HDF5"):
         load(path)
+
+
+def test_hdf5_stores_shared_blobs_once(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs the h5 extra")
+    path = tmp_path / "shared.h5"
+    both = 'param { name: "w" } param { name: "b" }'
+    text = X + shared("a", "p", both) + shared("b", "q", both)
+    with h5py.File(path, "w") as file:
+        file.create_group("data/b")
+        for i, array in enumerate((W, B)):
+            file.create_dataset(f"data/a/{i}", data=array)
+    got = Net(tmp_path, text, weights=path.read_bytes()).run(x=DATA)
+    assert np.array_equal(got["p"], got["q"])
+    with pytest.raises(Mismatch, match=r"b \(Convolution\): 0 blobs in the weights file, the network wants 2"):
+        Net(tmp_path, X + shared("a", "p", both) + shared("b", "q", 'param { name: "w" }'), weights=path.read_bytes())
+
+
+def test_permissive_sharing_compares_counts_alone(tmp_path):
+    text = input_layer("x", 1, 4) + layer(
+        "InnerProduct", "x", "p", 'inner_product_param { num_output: 2 bias_term: false } param { name: "w" }', name="a"
+    )
+    text += layer("Scale", "p", "q", 'scale_param { axis: 0 num_axes: 2 } param { name: "s" }', name="b")
+    other = 'inner_product_param { num_output: 4 bias_term: false } param { name: "w" MODE }'
+    text += layer("Reshape", "q", "r", "reshape_param { shape { dim: 1 dim: 2 } }", name="r") + layer(
+        "InnerProduct", "r", "y", other, name="c"
+    )
+    weights = {"a": [normal(2, 4)], "b": [normal(1, 2)], "c": [normal(4, 2)]}
+    with pytest.raises(Mismatch, match=r"c \(InnerProduct\): blob 0 \(weight\) is \(4, 2\), and shares parameter 'w' of shape \(2, 4\)"):
+        Net(tmp_path, text.replace("MODE", ""), weights)
+    got = Net(tmp_path, text.replace("MODE", "share_mode: PERMISSIVE"), weights).run(x=normal(1, 4))
+    same(got["y"], got["q"] @ normal(4, 2).T)
+
+
+def test_a_copy_of_another_size_is_never_taken_in_silence(tmp_path):
+    text = X + shared("a", "p", 'param { name: "w" }') + shared("gone", "q", 'param { name: "w" }') + layer("Silence", "q", [], name="s")
+    with pytest.raises(Mismatch, match="the layer that shares it stores 3 values"):
+        Net(tmp_path, text, {"a": [W, B], "gone": [normal(3), B]})
 
 
 def test_hdf5_needs_an_extra(tmp_path, monkeypatch):

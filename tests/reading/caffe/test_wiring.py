@@ -129,6 +129,8 @@ BROKEN = [
     (layer("Permute", "x", "x"), "2:", "cannot work in place"),
     (power("x", "y", 2, "l", "include { phase: TEST } exclude { phase: TRAIN }"), "2:", "include and exclude rules"),
     (layer("ReLU", [], "y"), "2:", "0 bottoms"),
+    (layer("Input", "x", "y"), "2:", "1 bottoms"),
+    (layer("ReLU", "x", [""]), "2:", "a top without a name"),
     (layer("Eltwise", "x", "y"), "2:", "1 bottoms; at least 2"),
     (layer("ReLU", "x", "ab"), "2:", "2 tops"),
     ('layer { name: "l" bottom: "x" top: "y" }', "2:", "a layer without a type"),

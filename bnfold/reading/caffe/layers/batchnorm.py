@@ -59,7 +59,8 @@ def _divided(at: Layer, index: int, what: str, channels: int, factor: float) -> 
     scale = 1.0 / factor if factor else 0.0
 
     def divided() -> Iterator[np.ndarray]:
-        yield (array(stored).astype(np.float64) * scale).astype(np.float32)
+        with np.errstate(all="ignore"):  # what is not finite in the file stays so
+            yield (array(stored).astype(np.float64) * scale).astype(np.float32)
 
     return at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
 
@@ -148,7 +149,11 @@ def _check_rates(at: Layer) -> None:
     """Caffe refuses learning rates on the statistics, unless all three blocks are there (then it clears them)."""
     specs = at.node.all("param")
     if len(specs) < 3 and any(spec.get("lr_mult") != 0 for spec in specs):
-        raise at.malformed("a learning rate on the statistics of a BatchNorm", "param { lr_mult: 0 }, three times or not at all")
+        raise at.malformed(
+            "a learning rate on the statistics of a BatchNorm",
+            "param { lr_mult: 0 }, three times or not at all",
+            "NVCaffe allows it: --dialect nvcaffe",
+        )
 
 
 def _unfoldable(at: Layer, x: Value, eps: float, count: int, channels: int) -> Value:

@@ -52,6 +52,8 @@ def prior_box(
         raise at.malformed("step beside step_h or step_w", "one form", at=(PRIOR, "step"))
     size = (img_size or img_h or image_h, img_size or img_w or image_w)
     steps = (step or step_h or size[0] / rows, step or step_w or size[1] / columns)
+    if any(not 0 < ratio < 1e6 for ratio in aspect_ratio):
+        raise at.malformed(f"aspect_ratio is {shown(aspect_ratio)}", "positive numbers", at=(PRIOR, "aspect_ratio"))
     shapes = _shapes(min_size, max_size, _ratios(aspect_ratio, flip))
     variances = np.array(variance if len(variance) == 4 else (variance or (0.1,)) * 4, np.float32)
 
@@ -88,7 +90,7 @@ def _ratios(given: Sequence[float], flip: bool) -> list[float]:
     """Aspect ratios beside 1, without repetitions, each followed by its inverse on demand."""
     ratios = [1.0]
     for ratio in given:
-        if ratio > 0 and all(abs(ratio - known) >= SAME_RATIO for known in ratios):
+        if all(abs(ratio - known) >= SAME_RATIO for known in ratios):
             ratios += [ratio, 1.0 / ratio] if flip else [ratio]
     return [ratio for ratio in ratios if abs(ratio - 1.0) >= SAME_RATIO]
 

@@ -141,3 +141,19 @@ def rnn(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: b
         transB=1,
     )
     return [at.op("Tanh", at.reshape(flat, (steps, batch, size))), *last]
+
+
+@layer("LSTMUnit")
+def lstm_unit(at: Layer, before: Value, gates: Value, cont: Value) -> list[Value]:
+    """One step of an LSTM: the cell (1, N, H) and the hidden state, of the cell before, the gates (1, N, 4 H) and cont (1, N)"""
+    shape = at.rank(before, 3)
+    if dims(gates) != (*shape[:2], 4 * shape[2]) or dims(cont) != shape[:2] or shape[0] != 1:
+        raise at.malformed(
+            f"bottoms of shapes {shown(shape)}, {shown(dims(gates))} and {shown(dims(cont))}", "(1, N, H), (1, N, 4 H) and (1, N)"
+        )
+    sizes = at.constant(np.array([shape[2]] * 4), "gates")
+    parts = at.ops("Split", gates, sizes, shapes=[shape] * 4, axis=2)
+    i, f, o = (at.op("Sigmoid", part) for part in parts[:3])
+    forgotten = at.op("Mul", at.op("Mul", f, at.reshape(cont, (*shape[:2], 1))), before)
+    cell = at.op("Add", forgotten, at.op("Mul", i, at.op("Tanh", parts[3])))
+    return [cell, at.op("Mul", o, at.op("Tanh", cell))]

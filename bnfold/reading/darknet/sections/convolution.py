@@ -57,6 +57,11 @@ class Conv:
         return (_out(height, self.size, self.padding, self.stride_y, self.dilation),
                 _out(width, self.size, self.padding, self.stride_x, self.dilation))
 
+    def pads(self, height: int, width: int) -> list[int]:
+        """ONNX pads: the padding at real distance, and what a window lacks that reaches over the end."""
+        reach = self.padding * self.dilation
+        return [reach, reach, *(reach + max(0, self.size - extent - 2 * self.padding) for extent in (height, width))]
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -68,11 +73,17 @@ class Kernel:
     stored: ir.TensorProtocol
 
 
+def windows(extent: int, padding: int, size: int, stride: int) -> int:
+    """How many windows: (extent + padding - size) / stride + 1 with C's division towards zero, so that one window may reach over
+    the end by less than a stride. `padding` is that of both sides. Errors: Malformed where none fits."""
+    room = extent + padding - size
+    if room <= -stride:
+        raise Malformed(f"a window of {size} over {extent} pixels with {padding} more of padding", expected="a window that fits")
+    return max(room, 0) // stride + 1
+
+
 def _out(extent: int, size: int, padding: int, stride: int, dilation: int) -> int:
-    room = extent + 2 * padding - size
-    if room < 0:
-        raise Malformed(f"a window of {size} over {extent} pixels with padding {padding}", expected="a window that fits")
-    out = room // stride + 1
+    out = windows(extent, 2 * padding, size, stride)
     if dilation > 1 and out != (extent + 2 * padding * dilation - dilation * (size - 1) - 1) // stride + 1:
         raise Unsupported(f"dilation={dilation} with size={size} and padding={padding}: darknet sizes the result without dilation",
                           expected="padding (size - 1) / 2 with an odd size")
@@ -101,12 +112,11 @@ def apply_conv(layer: Layer, x: ir.Value, conv: Conv, kernel: Kernel, prefix: st
     """conv -> (batch norm | biases) -> activation; with xnor the input is +1 or -1, and padding stays 0."""
     if conv.xnor:
         x = layer.op("Where", layer.op("Greater", x, layer.scalar(0), dtype=ir.DataType.BOOL), layer.scalar(1), layer.scalar(-1),
-                     what=f"{prefix}sign", dtype=ir.DataType.FLOAT,
-                     shape=dims_of(x))
+                     what=f"{prefix}sign", dtype=ir.DataType.FLOAT, shape=dims_of(x))
     rows, _, height, width = dims_of(x)
     y = layer.op("Conv", x, kernel.weights, None if kernel.norm else kernel.biases, what=f"{prefix}conv",
                  shape=[rows, conv.filters, *conv.out(height, width)],
-                 kernel_shape=[conv.size] * 2, strides=[conv.stride_y, conv.stride_x], pads=[conv.padding * conv.dilation] * 4,
+                 kernel_shape=[conv.size] * 2, strides=[conv.stride_y, conv.stride_x], pads=conv.pads(height, width),
                  dilations=[conv.dilation] * 2, group=conv.groups)
     if kernel.norm:
         y = batch_norm(layer, y, kernel.norm, kernel.biases, prefix)
@@ -176,7 +186,7 @@ def blurred(layer: Layer, x: Feature, antialiasing: int, stride_x: int, stride_y
     conv = Conv(x.channels, size, stride_x, stride_y, padding, groups=x.channels)
     spot = conv.out(*x.spot)
     y = layer.op("Conv", x.value, layer.weight("blur", repeated(kernel[None, None], x.channels)), what="blurred",
-                 shape=[layer.net.rows, x.channels, *spot], kernel_shape=[size] * 2, strides=[stride_y, stride_x], pads=[padding] * 4,
+                 shape=[layer.net.rows, x.channels, *spot], kernel_shape=[size] * 2, strides=[stride_y, stride_x], pads=conv.pads(*x.spot),
                  group=x.channels)
     out = layer.feature(y, x.channels, *spot)
     out.unstrided = x.spot
@@ -241,7 +251,7 @@ def local(layer: Layer, x: Feature, *, filters: int = 1, size: int = 1, stride: 
     Patches are cut by a convolution with one-hot kernels; then one matrix per location."""
     conv = Conv(filters, size, stride, stride, pad).check(x.channels)
     image, taps = layer.image(x), x.channels * size * size
-    spot = tuple((extent - 1) // stride + 1 if pad else (extent - size) // stride + 1 for extent in x.spot)
+    spot = tuple(windows(extent, 0, 1 if pad else size, stride) for extent in x.spot)
     if spot != conv.out(*x.spot) or pad not in (0, 1):
         raise Unsupported(f"pad={pad} with size={size}: darknet sizes the result as if the size were 3",
                           expected="pad=0, or size=3 with pad=1")
@@ -253,7 +263,7 @@ def local(layer: Layer, x: Feature, *, filters: int = 1, size: int = 1, stride: 
         raise Unsupported(f"size={size} in a [local]", expected=f"at most {LARGEST_LOCAL}")
     cutter = layer.weight("cutter", repeated(np.eye(size * size).reshape(-1, 1, size, size), x.channels))
     patches = layer.op("Conv", image, cutter, what="patches", shape=[layer.net.rows, taps, *spot],
-                       kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4, group=x.channels)
+                       kernel_shape=[size] * 2, strides=[stride] * 2, pads=conv.pads(*x.spot), group=x.channels)
     columns = layer.transpose(layer.reshape(patches, [0, taps, places]), [2, 1, 0])
     products = layer.op("MatMul", weights, columns, shape=[places, filters, layer.net.rows])
     y = layer.reshape(layer.transpose(products, [2, 1, 0]), [0, filters, *spot])

@@ -32,7 +32,10 @@ def route(layer: Layer, x: Feature, *, layers: list[int] | None = None, groups: 
     if groups != 1:
         return _parts(layer, sources, groups, group_id, images)
     if not images:
-        return _join(layer, [layer.flat(s) for s in sources], sum(s.size for s in sources))
+        out = _join(layer, [layer.flat(s) for s in sources], sum(s.size for s in sources))
+        sizes = " and ".join(f"{s.height} x {s.width}" for s in sources[:4])
+        out.why_flat = f"[route] #{layer.index} joins pictures of {sizes} pixels to flat numbers (is the input a multiple of 32?)"
+        return out
     return _join(layer, [layer.image(s) for s in sources], sum(s.channels for s in sources), *sources[0].spot)
 
 

@@ -9,7 +9,7 @@ from ....graph import ir
 from ..dialects import Fork
 from ..layer import Feature, Layer
 from ..schema import AlexeyInt, positive, section
-from .convolution import blurred
+from .convolution import blurred, windows
 
 
 def _geometry(x: Feature, size: int, stride: tuple[int, int], padding: int) -> tuple[tuple[int, int], list[int]]:
@@ -17,11 +17,9 @@ def _geometry(x: Feature, size: int, stride: tuple[int, int], padding: int) -> t
     positive(size=size, stride=min(stride))
     if padding < 0:
         raise Malformed(f"padding={padding}", expected="a padding of at least 0")
-    if min(x.spot) + padding < size:
-        raise Malformed(f"a window of {size} over {min(x.spot)} pixels with padding {padding}", expected="a window that fits")
-    height, width = ((extent + padding - size) // step + 1 for extent, step in zip(x.spot, stride, strict=True))
+    height, width = (windows(extent, padding, size, step) for extent, step in zip(x.spot, stride, strict=True))
     before, after = padding // 2, padding - padding // 2
-    return (height, width), [before, before, after, after]
+    return (height, width), [before, before, *(after + max(0, size - extent - padding) for extent in x.spot)]
 
 
 @section("maxpool", "max")
@@ -38,7 +36,7 @@ def maxpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None = Non
     positive(stride=min(down, across))
     spot, pads = _geometry(x, size, steps, size - 1 if padding is None else padding)
     out = layer.feature(image, x.channels, *spot)
-    if pads[2] >= size:  # onnxruntime takes no window that lies in the padding
+    if max(pads) >= size:  # onnxruntime takes no window that lies in the padding
         image = layer.op("Pad", image, layer.ints([0, 0, *pads[:2], 0, 0, *pads[2:]]), layer.scalar(float(np.finfo(np.float32).min)),
                          shape=[layer.net.rows, x.channels, x.height + pads[0] + pads[2], x.width + pads[1] + pads[3]])
         pads = [0] * 4
@@ -64,7 +62,7 @@ def local_avgpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None
     image, size = layer.image(x), stride if size is None else size
     steps = (stride if stride_y is None else stride_y, stride if stride_x is None else stride_x)
     spot, pads = _geometry(x, size, steps, size - 1 if padding is None else padding)
-    if pads[2] >= size:
+    if max(pads) >= size:
         raise Unsupported(f"padding={sum(pads[::2])} with size={size}: windows without a single pixel",
                           expected="a padding below twice the size")
     out = layer.feature(image, x.channels, *spot)

@@ -1,0 +1,139 @@
+"""The door of the ONNX reader: what must not pass in silence, checked on the parsed message before onnx_ir takes it.
+
+    refused as unsupported   training_info, sparse initializers, sparse attributes: onnx_ir would drop them
+    refused as malformed     text that is not UTF-8, a value that two nodes make or that nothing makes, offsets that are no numbers
+
+Scopes are walked with a list of their own, so that no nesting reaches the interpreter's limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Malformed, Unsupported
+
+if TYPE_CHECKING:
+    import onnx
+
+_NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """One graph, body or function: its message, its nodes, and every name that is known around it."""
+
+    message: Any
+    nodes: Any
+    outer: frozenset[str]
+
+
+def check_door(proto: onnx.ModelProto) -> None:
+    """Raise Unsupported or Malformed for what must not pass."""
+    if not proto.HasField("graph") or not 0 < proto.ir_version <= _NEWEST_IR:
+        raise Malformed(
+            "the file is not an ONNX model (no graph, or no IR version)",
+            expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind",
+        )
+    if proto.training_info:
+        raise Unsupported(f"the model carries training_info ({len(proto.training_info)})", way_out="export it for inference")
+    for text in (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string):
+        _check_text(text, "the model")
+    for scope in _scopes(proto):
+        _check_tensors(scope.message)
+        for node in scope.nodes:
+            for attribute in node.attribute:
+                _check_attribute(node, attribute)
+
+
+def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
+    """Every scope, checked: a name is made once, and what is read is made somewhere."""
+    waiting = [_Scope(proto.graph, proto.graph.node, frozenset())]
+    waiting += [_Scope(function, function.node, frozenset()) for function in proto.functions]
+    while waiting:
+        scope = waiting.pop()
+        for text in (scope.message.name, scope.message.doc_string):
+            _check_text(text, "a graph")
+        yield scope
+        known = scope.outer | _made(scope)
+        for node in scope.nodes:
+            where = f"node '{node.name}' ({node.op_type})"
+            for text in (*node.input, *node.output, node.name, node.op_type, node.domain, node.doc_string):
+                _check_text(text, "a node")
+            missing = next((name for name in node.input if name and name not in known), None)
+            if missing is not None:
+                raise Malformed(f"{where} reads '{missing}', which nothing makes")
+            for attribute in node.attribute:
+                bodies = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+                waiting += [_Scope(body, body.node, known) for body in bodies]
+        lost = next((name for name in _names(scope.message.output) if name and name not in known), None)
+        if lost is not None:
+            raise Malformed(f"the graph gives '{lost}', which nothing makes")
+
+
+def _made(scope: _Scope) -> frozenset[str]:
+    """The names that a scope makes itself, each once; an initializer may be an input as well."""
+    made = set(_names(scope.message.input))
+    stored = [t.name for t in getattr(scope.message, "initializer", ())]
+    stored += [t.values.name for t in getattr(scope.message, "sparse_initializer", ())]
+    for name in (*stored, *made):
+        _check_text(name, "a value")
+    outputs = [name for node in scope.nodes for name in node.output if name]
+    twice = next((name for name in _repeated(stored) if name), None) or next(_repeated([*(made | set(stored)), *outputs]), None)
+    if twice is not None:
+        raise Malformed(f"two nodes or initializers make '{twice}'")
+    return frozenset(made).union(stored, outputs)
+
+
+def _names(values: Iterable[Any]) -> list[str]:
+    """The names of a graph's inputs or outputs; a function lists names alone."""
+    return [value if isinstance(value, (str, bytes)) else value.name for value in values]  # type: ignore[misc]
+
+
+def _repeated(names: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
+
+
+def _check_text(text: str | bytes, what: str) -> None:
+    if isinstance(text, bytes):
+        raise Malformed(f"a text of {what} is not UTF-8 ({text[:40]!r})")
+
+
+def _check_tensors(graph: Any) -> None:
+    if sparse := getattr(graph, "sparse_initializer", ()):
+        names = ", ".join(s.values.name for s in sparse[:3])
+        raise Unsupported(f"sparse initializers ({names}) would be lost on writing", way_out="store them dense")
+    for stored in getattr(graph, "initializer", ()):
+        _check_place(stored)
+
+
+def _check_place(stored: onnx.TensorProto) -> None:
+    """Where external data lies is text in the file; offset and length must be numbers, and not negative."""
+    for entry in stored.external_data:
+        if entry.key in ("offset", "length") and not (entry.value.isascii() and entry.value.isdigit() and len(entry.value) < 20):
+            raise Malformed(
+                f"the external data of tensor '{stored.name}' has the {entry.key} '{entry.value}'", expected="a number of bytes"
+            )
+
+
+# AttributeProto fields by AttributeType, for files older than the type field.
+_FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8, "tensors": 9, "graphs": 10}
+
+
+def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
+    if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+        raise Unsupported(
+            f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
+            where=f"node '{node.name or node.op_type}'",
+            way_out="store it dense",
+        )
+    if attribute.HasField("t"):
+        _check_place(attribute.t)
+    if attribute.type == 0 and not attribute.ref_attr_name:
+        present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
+        attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0  # type: ignore[assignment]
