@@ -126,6 +126,12 @@ def beside(model: Path) -> Path:
     return model.with_suffix(SUFFIX)
 
 
+def found_beside(model: Path) -> Path | None:
+    """The certificate of a model, if there is one. What lies beside net.prototxt is that of the net.onnx that was made of it."""
+    path = beside(model)
+    return path if model.suffix.lower() == ".onnx" and path.is_file() else None
+
+
 def made(job: Job, result: FoldResult, target: Path) -> Certificate:
     """The certificate, for a file `target`, of a fold that is done: reads every file once for its hash.
     Raises UsageError for a SOURCE_DATE_EPOCH that is no time, Unreadable for a file that is gone."""

@@ -139,19 +139,19 @@ def _beside(network: Path) -> Path | None:
 
 
 def _certificate(case: _File) -> Iterable[Violation] | None:
-    path = certificate.beside(case.path)
-    if not path.is_file():
-        missing = Violation("check.certificate", str(case.path), f"no certificate {path.name} beside it")
+    path = certificate.found_beside(case.path)
+    if path is None:
+        missing = Violation("check.certificate", str(case.path), f"no certificate {certificate.beside(case.path).name} beside it")
         return [missing] if case.policy.require_certificate else None
     faults = (one for one in audit(path, case.path) if not one)
     return [Violation("check.certificate", str(case.path), f"not what {path.name} certifies: {one.detail}") for one in faults]
 
 
 def _unverified(case: _File) -> Iterable[Violation] | None:
-    policy, path = case.policy, certificate.beside(case.path)
+    policy, path = case.policy, certificate.found_beside(case.path)
     if policy.against is not None or not (policy.providers or policy.noise_limit):  # what it is held against is measured, not believed
         return None
-    if not path.is_file():
+    if path is None:
         text = f"no certificate and no model to hold it against shows that it passed on {', '.join(policy.providers)}"
         return [Violation("check.unverified", str(case.path), text)] if policy.providers else None
     return _shortcomings(certificate.read(path), case)

@@ -44,6 +44,8 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificat
         if certificate_path is not None:
             request.write_file(certificate_path, certificate.text(certificate.made(work, result, certificate_path)))
     request.tell(view, result.origin)
+    if certificate_path is None and result.path is not None and (old := certificate.found_beside(result.path)) is not None:
+        view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
     if view.shows_results:

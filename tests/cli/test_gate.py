@@ -203,6 +203,20 @@ def test_fold_writes_a_certificate_that_audit_takes(bnfold: Callable[..., Ran], 
     assert bnfold("check", "n.onnx", "--ep", "cpu").code == 1
 
 
+def test_a_certificate_that_is_out_of_date_is_told(bnfold: Callable[..., Ran], repository: Path) -> None:
+    call = ("fold", "caffe/digits.prototxt", "caffe/digits.caffemodel", "models/fine.onnx")
+    assert "warning: " in (err := bnfold(*call).err) and "certifies an earlier fine.onnx" in err
+    assert "warning" not in bnfold(*call, "--certificate", "models/fine.cert.json").err
+
+
+def test_the_certificate_of_a_model_is_not_that_of_its_source(bnfold: Callable[..., Ran], repository: Path) -> None:
+    """net.prototxt, net.onnx and net.cert.json in one folder."""
+    call = ("fold", "caffe/digits.prototxt", "caffe/digits.caffemodel", "caffe/digits.onnx", "--certificate", "caffe/digits.cert.json")
+    assert bnfold(*call).code == 0
+    bnfold("check", "caffe", "--json", "r.json")
+    assert found_in(json.loads(Path("r.json").read_text())) == {"caffe/digits.onnx": [], "caffe/digits.prototxt": ["check.foldable"] * 6}
+
+
 # The ready-made steps, as far as they run without their service.
 
 
