@@ -21,7 +21,7 @@ from . import pipeline
 from .certificate import Certificate, FileEntry, read, sha256
 from .comparison import Check
 from .errors import BnfoldError, Unreadable, UsageError
-from .graph import ir
+from .graph import ir, label, nodes, source_text
 from .record import ReadOptions
 from .sameness import difference, same_bytes
 
@@ -90,7 +90,7 @@ def _hash(what: str, file: Path, entry: FileEntry) -> Check:
 def _derived(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterator[Check]:
     """Every weight, from the sources."""
     mine, theirs = _folded_again(certificate, inputs), pipeline.load(model, None, ReadOptions()).model
-    weights = _Weights()
+    weights = _Weights(_readers(theirs))
     if other := difference(mine, theirs, weights.same):
         yield Check("graph", "fault", f"{model}: what the sources give differs in {other}")
     else:
@@ -114,10 +114,17 @@ def _folded_again(certificate: Certificate, inputs: list[Path]) -> ir.Model:
     return model if plan.changes else loaded.model
 
 
+def _readers(model: ir.Model) -> dict[int, str]:
+    """id of a tensor -> the node that reads it and where that came from, in words."""
+    return {id(value.const_value): f" of node '{label(node)}' ({source_text(node)})"
+            for node in nodes(model) for value in node.inputs if value is not None and value.const_value is not None}
+
+
 class _Weights:
     """Counts tensors as `difference` meets them; a tensor of other numbers is remembered, not called a difference of the graphs."""
 
-    def __init__(self) -> None:
+    def __init__(self, readers: dict[int, str]) -> None:
+        self.readers = readers
         self.count = self.rounded = 0
         self.wrong: list[str] = []
 
@@ -130,7 +137,8 @@ class _Weights:
             return False
         off = beyond_rounding(mine, theirs)
         if off:
-            self.wrong.append(f"{off:,} of {mine.size:,} values of '{theirs.name or mine.name}'")
+            reader = self.readers.get(id(theirs), "")
+            self.wrong.append(f"{off:,} of {mine.size:,} values of '{theirs.name or mine.name}'{reader}")
         else:
             self.rounded += 1
         return True

@@ -144,7 +144,8 @@ def _certificate(case: _File) -> Iterable[Violation] | None:
         missing = Violation("check.certificate", str(case.path), f"no certificate {certificate.beside(case.path).name} beside it")
         return [missing] if case.policy.require_certificate else None
     faults = (one for one in audit(path, case.path) if not one)
-    return [Violation("check.certificate", str(case.path), f"not what {path.name} certifies: {one.detail}") for one in faults]
+    return [Violation("check.certificate", str(case.path), f"not what {path.name} certifies: {one.detail.removeprefix(f'{case.path}: ')}")
+            for one in faults]
 
 
 def _unverified(case: _File) -> Iterable[Violation] | None:
