@@ -3,30 +3,29 @@
     expand(paths)          files, folders and globs -> (network, weights) pairs
     check(model, policy)   -> Checked: the violations of one model
 
-A rule is a row in RULES: a code that CI can rely on, and the function that finds its violations.
+What a rule means stands in rulebook.py; here is what finds its violations: of a file as it lies (FILE_RULES), and of a model that could be
+read (MODEL_RULES). A finder gives None where the policy does not ask, or where there is nothing to look at.
 
-    check.unreadable      it does not load (exit code 3, or 4 for a construct that is not known)
-    check.invalid         the ONNX checker refuses it
-    check.foldable        a batch norm that could be folded is left
-    check.kept            a batch norm is kept for a reason that the policy does not allow
-    check.size            it is larger than the policy allows
-    check.not-equivalent  it is not numerically the model that it is held against
+Rule: an error that a finder meets is a violation of its rule with its own exit code, so that it hides no other.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
-from . import pipeline
-from .comparison import VerifyOptions
-from .errors import NOT_EQUIVALENT, BnfoldError, Unreadable, UsageError
+from . import certificate, pipeline, source
+from .auditing import audit
+from .errors import BnfoldError, Unreadable, UsageError, one_line
 from .job import Say
 from .outcome import Checked, FoldResult, Violation, origin_of
-from .record import FoldOptions, Loaded, ReadOptions
+from .policy import Policy
+from .record import Loaded
 
 _WEIGHTS = {".prototxt": ".caffemodel", ".pbtxt": ".caffemodel", ".cfg": ".weights"}
 _MODELS = (".onnx", *_WEIGHTS)
@@ -34,41 +33,73 @@ BATCH_NORM = "BatchNormalization"
 
 
 @dataclass(frozen=True)
-class Policy:
-    """What a model must be.
-
-    kept     fnmatch patterns of codes for which a batch norm may be kept (`kept.training-mode`); by default any reason will do
-    against  a model (and its weights) that this one must be numerically equal to
-    max_size bytes of the model's files together
-    """
-
-    kept: tuple[str, ...] = ("*",)
-    max_size: int | None = None
-    against: Path | None = None
-    against_weights: Path | None = None
-    read: ReadOptions = ReadOptions()  # noqa: RUF009 - frozen
-    fold: FoldOptions = FoldOptions()  # noqa: RUF009
-    verify: VerifyOptions = VerifyOptions()  # noqa: RUF009
+class _File:
+    path: Path
+    policy: Policy
 
 
 @dataclass(frozen=True)
 class _Case:
+    path: Path
+    policy: Policy
     loaded: Loaded
     planned: FoldResult
-    policy: Policy
 
 
 def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Checked:
     """Hold one model against the policy. What keeps it from loading is a violation like any other; never raises BnfoldError for it."""
     say(f"checking {network}")
+    found = [_applied(code, partial(find, _File(network, policy)), network) for code, find in FILE_RULES.items()]
     try:
         loaded = pipeline.load(network, weights, policy.read)
-        case = _Case(loaded, pipeline.planned(loaded, policy.fold, origin_of(loaded).size), policy)
-        violations = tuple(found for rule in RULES for found in rule(case))
+        planned = pipeline.planned(loaded, policy.fold, origin_of(loaded).size)
     except BnfoldError as error:
-        return Checked(network, (Violation("check.unreadable", str(error.where or network), str(error)),), error.exit_code)
-    code = NOT_EQUIVALENT if violations else 0
-    return Checked(network, violations, code, case.planned.origin, case.planned.before, case.planned.plan)
+        return _checked(network, (network,), [_Applied("check.unreadable", (_of_error("check.unreadable", error, network),)), *found])
+    case = _Case(network, policy, loaded, planned)
+    found += [_applied(code, partial(find, case), network) for code, find in MODEL_RULES.items()]
+    checked = _checked(network, loaded.files, [_Applied("check.unreadable", ()), *found])
+    return replace(checked, origin=planned.origin, census=planned.before, plan=planned.plan)
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """One rule and what it found; None where it was not asked."""
+
+    code: str
+    found: tuple[Violation, ...] | None
+
+
+def _applied(code: str, find: Callable[[], Iterable[Violation] | None], network: Path) -> _Applied:
+    try:
+        found = find()
+        return _Applied(code, None if found is None else tuple(found))
+    except BnfoldError as error:
+        return _Applied(code, (_of_error(code, error, network),))
+
+
+def _of_error(code: str, error: BnfoldError, network: Path) -> Violation:
+    where = error.where if error.where is not None else network
+    place = os.fspath(where) if isinstance(where, os.PathLike) else str(where)
+    return Violation(code, place, str(error).removeprefix(f"{one_line(place)}: "), exit_code=error.exit_code)
+
+
+def _checked(network: Path, files: Sequence[Path], applied: Sequence[_Applied]) -> Checked:
+    violations = tuple(_placed(v, network, files) for rule in applied for v in rule.found or ())
+    return Checked(network, violations, ran=tuple(rule.code for rule in applied if rule.found is not None))
+
+
+def _placed(found: Violation, network: Path, files: Sequence[Path]) -> Violation:
+    """The file and line that a violation's words name.
+
+    A folded model still names lines of its sources: they count where they lie beside it.
+    """
+    place = source.parse(found.where)
+    name = Path(place.file).name
+    near = (*(f for f in (*files, network) if f.name == name), network.parent / name)
+    hit = next((f for f in near if name and os.path.isfile(f)), None)  # noqa: PTH113 - a name that no file can have is no error here
+    if hit is None:
+        return replace(found, path=os.fspath(network))
+    return replace(found, path=os.fspath(hit), line=place.line, column=place.column)
 
 
 def expand(paths: Sequence[Path]) -> list[tuple[Path, Path | None]]:
@@ -104,48 +135,107 @@ def _beside(network: Path) -> Path | None:
     return weights if weights != network and weights.is_file() and weights.suffix else None
 
 
-# The rules.
+# The rules of a file.
 
 
-def _invalid(case: _Case) -> Iterator[Violation]:
-    if case.loaded.format != "onnx":
+def _certificate(case: _File) -> Iterable[Violation] | None:
+    path = certificate.found_beside(case.path)
+    if path is None:
+        missing = Violation("check.certificate", str(case.path), f"no certificate {certificate.beside(case.path).name} beside it")
+        return [missing] if case.policy.require_certificate else None
+    faults = (one for one in audit(path, case.path) if not one)
+    return [Violation("check.certificate", str(case.path), f"not what {path.name} certifies: {one.detail.removeprefix(f'{case.path}: ')}")
+            for one in faults]
+
+
+def _unverified(case: _File) -> Iterable[Violation] | None:
+    policy, path = case.policy, certificate.found_beside(case.path)
+    if policy.against is not None or not (policy.providers or policy.noise_limit):  # what it is held against is measured, not believed
+        return None
+    if path is None:
+        text = f"no certificate and no model to hold it against shows that it passed on {', '.join(policy.providers)}"
+        return [Violation("check.unverified", str(case.path), text)] if policy.providers else None
+    return _shortcomings(certificate.read(path), case)
+
+
+def _shortcomings(evidence: certificate.Certificate, case: _File) -> Iterator[Violation]:
+    if evidence.unchanged:
         return
+    measured = {_provider(p.provider): p for p in evidence.verification.providers} if evidence.verification is not None else {}
+    for wanted in case.policy.providers or list(measured):
+        found, limit = measured.get(_provider(wanted)), case.policy.noise_limit
+        if found is None or not found.passed:
+            yield Violation("check.unverified", str(case.path), f"its certificate does not show that it passed on {wanted}", wanted)
+        elif limit is not None and not found.noise <= limit:
+            text = f"noise ratio {found.noise:.3g} on {wanted}, {limit:g} allowed"
+            yield Violation("check.unverified", str(case.path), text, wanted, found.noise)
+
+
+def _provider(name: str) -> str:
+    """"cuda" and "CUDAExecutionProvider" are one."""
+    return name.lower().removesuffix("executionprovider")
+
+
+# The rules of a model.
+
+
+def _invalid(case: _Case) -> Iterable[Violation] | None:
+    if case.loaded.format != "onnx":
+        return None
     import onnx
 
     try:
         onnx.checker.check_model(str(case.loaded.files[0]))
     except Exception as error:  # the checker raises types of its own, and a few of C++'s
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        yield Violation("check.invalid", str(case.loaded.files[0]), f"the ONNX checker refuses it: {first.strip()[:200]}")
+        return [Violation("check.invalid", str(case.path), f"the ONNX checker refuses it: {first.strip()[:200]}")]
+    return []
 
 
 def _foldable(case: _Case) -> Iterator[Violation]:
     for row in case.planned.plan.folded:
         if row.op == BATCH_NORM:
-            yield Violation("check.foldable", row.source or row.node, f"batch norm '{row.node}' could be folded into {', '.join(row.into)}")
+            text = f"batch norm '{row.node}' could be folded into {', '.join(row.into)}"
+            yield Violation("check.foldable", row.source or row.node, text, row.node)
 
 
-def _kept(case: _Case) -> Iterator[Violation]:
-    for row in case.planned.plan.kept:
-        if row.op == BATCH_NORM and not any(fnmatchcase(row.code, pattern) for pattern in case.policy.kept):
-            yield Violation("check.kept", row.source or row.node, f"batch norm '{row.node}' is kept [{row.code}]: {row.reason}")
+def _kept(case: _Case) -> Iterable[Violation] | None:
+    if "*" in case.policy.kept:
+        return None
+    kept = (row for row in case.planned.plan.kept if row.op == BATCH_NORM)
+    return [Violation("check.kept", row.source or row.node, f"batch norm '{row.node}' is kept [{row.code}]: {row.reason}", row.node)
+            for row in kept if not any(fnmatchcase(row.code, pattern) for pattern in case.policy.kept)]
 
 
-def _size(case: _Case) -> Iterator[Violation]:
+def _size(case: _Case) -> Iterable[Violation] | None:
     size, limit = case.planned.before.size, case.policy.max_size
-    if size is not None and limit is not None and size > limit:
-        yield Violation("check.size", case.loaded.name, f"{size:,} bytes, {limit:,} allowed")
+    if size is None or limit is None:
+        return None
+    return [Violation("check.size", str(case.path), f"{size:,} bytes, {limit:,} allowed", amount=size)] if size > limit else []
 
 
-def _not_equivalent(case: _Case) -> Iterator[Violation]:
+def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
     if case.policy.against is None:
-        return
-    reference = pipeline.load(case.policy.against, case.policy.against_weights, case.policy.read)
-    report = pipeline.compare(reference, case.loaded, case.policy.verify)
-    if not report.equivalent:
-        place = f", first at '{report.divergence.value}'" if report.divergence else ""
-        text = f"not numerically {case.policy.against}: {report.reason or f'noise ratio {report.noise:.3g}'}{place}"
-        yield Violation("check.not-equivalent", case.loaded.name, text)
+        return None
+    weights = case.policy.against_weights or _beside(case.policy.against)
+    reference = pipeline.load(case.policy.against, weights, case.policy.read)
+    report = pipeline.compare(reference, case.loaded, case.policy.comparing)
+    if report.equivalent:
+        return []
+    place = f", first at '{report.divergence.value}'" if report.divergence else ""
+    text = f"not numerically {case.policy.against}: {report.reason or f'noise ratio {report.noise:.3g}'}{place}"
+    where = report.divergence.source if report.divergence and report.divergence.source else str(case.path)
+    return [Violation("check.not-equivalent", where, text, amount=report.noise)]
 
 
-RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (_invalid, _foldable, _kept, _size, _not_equivalent)
+FILE_RULES: dict[str, Callable[[_File], Iterable[Violation] | None]] = {
+    "check.certificate": _certificate,
+    "check.unverified": _unverified,
+}
+MODEL_RULES: dict[str, Callable[[_Case], Iterable[Violation] | None]] = {
+    "check.invalid": _invalid,
+    "check.foldable": _foldable,
+    "check.kept": _kept,
+    "check.size": _size,
+    "check.not-equivalent": _not_equivalent,
+}

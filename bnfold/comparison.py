@@ -159,7 +159,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """The report as JSON text; what is not finite becomes null, as JSON has no NaN."""
-        return json.dumps(_finite(self.as_dict()), indent=2, sort_keys=True)
+        return json.dumps(finite(self.as_dict()), indent=2, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,12 @@ class Check:
         return self.level != "fault"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same value with None for every number that is not finite, and lists for tuples: JSON has no NaN."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value

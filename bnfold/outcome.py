@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .comparison import Comparison
+from .errors import NOT_EQUIVALENT, OK
 from .record import Finding, Loaded, Plan
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class FoldResult:
     unchanged  nothing was folded, and the written file holds the same model
     detail     what pictures need; None unless it was asked for
     seconds    (stage, how long it took)
+    data       the data files that were written beside `path`
     """
 
     model: ir.Model
@@ -92,27 +94,51 @@ class FoldResult:
     unchanged: bool = False
     detail: Detail | None = None
     seconds: tuple[tuple[str, float], ...] = field(default=())
+    data: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One thing that a policy does not allow. `code` is stable, for CI; `where` names the place in the source."""
+    """One thing that a policy does not allow.
+
+    code       stable, for CI
+    where      the place in the source, in words
+    subject    the node that it is about, "" for the whole model: with `code` and the model it tells one violation from another
+    amount     how bad it is, where that is a number (bytes, noise ratio)
+    path       the file that has to change, with the line where it is text
+    exit_code  what this violation alone would end with
+    known      a baseline has it already, so it fails nothing
+    """
 
     code: str
     where: str
     text: str
+    subject: str = ""
+    amount: float | None = None
+    path: str = ""
+    line: int | None = None
+    column: int | None = None
+    exit_code: int = NOT_EQUIVALENT
+    known: bool = False
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One model held against a policy: fine when there are no violations. What could not be loaded has no origin, census or plan."""
+    """One model held against a policy: fine when it has no violation but known ones. What could not be loaded has no origin, census or
+    plan. `ran` are the codes of the rules that were applied; a rule that the policy does not ask for, or that nothing is there for, is not
+    among them."""
 
     path: Path
     violations: tuple[Violation, ...]
-    code: int
     origin: Origin | None = None
     census: Census | None = None
     plan: Plan | None = None
+    ran: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The exit code that this model alone would give: what could not be read stands before what a policy forbids."""
+        return max((v.exit_code for v in self.violations if not v.known), default=OK)
 
 
 def origin_of(loaded: Loaded) -> Origin:

@@ -216,7 +216,8 @@ class _Work:
         origin = origin_of(self.loaded)
         before, after = census(self.loaded.model, _size(self.job, self.loaded)), census(done.model, done.written.size)
         return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
-                          _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps)
+                          _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps,
+                          (done.written.data,) if done.written.data is not None else ())
 
     def keep_failed(self) -> Path:
         """The fold with everything in, unverified, under a name that says so."""

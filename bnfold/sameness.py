@@ -6,15 +6,19 @@ Tensors are compared block by block, so a large model costs one reading of its f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
 from . import tensor
 from .graph import STANDARD, GraphLike, graphs, ir
 
+SameTensor = Callable[[ir.TensorProtocol | None, ir.TensorProtocol | None], bool]
 
-def difference(one: ir.Model, other: ir.Model) -> str:
-    """The first difference in words, or ""."""
+
+def difference(one: ir.Model, other: ir.Model, same: SameTensor | None = None) -> str:
+    """The first difference in words, or "". `same` says when two tensors are; the same bytes by default."""
+    same = same or same_bytes
     if dict(one.opset_imports) != dict(other.opset_imports):
         return f"opsets {dict(one.opset_imports)} and {dict(other.opset_imports)}"
     if one.ir_version != other.ir_version:
@@ -22,12 +26,12 @@ def difference(one: ir.Model, other: ir.Model) -> str:
     for left, right in zip_longest(graphs(one), graphs(other)):
         if left is None or right is None:
             return "a graph or function is missing"
-        if found := _graph_difference(left, right):
+        if found := _graph_difference(left, right, same):
             return found
     return ""
 
 
-def _graph_difference(one: GraphLike, other: GraphLike) -> str:
+def _graph_difference(one: GraphLike, other: GraphLike, same: SameTensor) -> str:
     for what, left, right in (("inputs", one.inputs, other.inputs), ("outputs", one.outputs, other.outputs)):
         if [_face(v) for v in left] != [_face(v) for v in right]:
             return f"{what} {[v.name for v in left]} and {[v.name for v in right]}"
@@ -35,10 +39,10 @@ def _graph_difference(one: GraphLike, other: GraphLike) -> str:
         if set(one.initializers) != set(other.initializers):
             return f"initializers: {sorted(set(one.initializers) ^ set(other.initializers))[:3]} are in one alone"
         for name, value in one.initializers.items():
-            if not _same_tensor(value.const_value, other.initializers[name].const_value):
+            if not same(value.const_value, other.initializers[name].const_value):
                 return f"initializer '{name}'"
     for ours, theirs in zip_longest(one, other):
-        if ours is None or theirs is None or not _same_node(ours, theirs):
+        if ours is None or theirs is None or not _same_node(ours, theirs, same):
             return f"node '{(ours or theirs).name or (ours or theirs).op_type}'"
     return ""
 
@@ -47,40 +51,42 @@ def _face(value: ir.Value) -> tuple[Any, ...]:
     return value.name, value.dtype, str(value.shape)
 
 
-def _same_node(one: ir.Node, other: ir.Node) -> bool:
+def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
     def identity(node: ir.Node) -> tuple[Any, ...]:
         domain = "" if node.domain in STANDARD else node.domain
         return (node.op_type, domain, node.overload, node.name or "", [v.name if v is not None else "" for v in node.inputs],
                 [v.name for v in node.outputs], set(node.attributes))
 
-    return identity(one) == identity(other) and all(_same_attribute(a, other.attributes[name]) for name, a in one.attributes.items())
+    return identity(one) == identity(other) and all(
+        _same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items())
 
 
-def _same_attribute(one: ir.Attr, other: ir.Attr) -> bool:
+def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
     if one.is_ref() or other.is_ref():
         return one.ref_attr_name == other.ref_attr_name
     if one.type != other.type:
         return False
     if one.type == ir.AttributeType.TENSOR:
-        return _same_tensor(one.as_tensor(), other.as_tensor())
+        return same(one.as_tensor(), other.as_tensor())
     if one.type == ir.AttributeType.TENSORS:
-        return all(_same_tensor(a, b) for a, b in zip_longest(one.as_tensors(), other.as_tensors()))
+        return all(same(a, b) for a, b in zip_longest(one.as_tensors(), other.as_tensors()))
     if one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
         return True  # a body is a graph of its own, compared as one
     return bool(one.value == other.value or repr(one.value) == repr(other.value))  # repr: a NaN does not equal itself
 
 
-def _same_tensor(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -> bool:
+def same_bytes(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -> bool:
+    """The same type, shape and bytes."""
     if one is None or other is None:
         return one is other
     if one.dtype != other.dtype or one.shape.numpy() != other.shape.numpy():
         return False
     if one.dtype == ir.DataType.STRING:
         return bool((one.numpy() == other.numpy()).all())
-    return _same_bytes(one, other)
+    return _same_blocks(one, other)
 
 
-def _same_bytes(one: ir.TensorProtocol, other: ir.TensorProtocol) -> bool:
+def _same_blocks(one: ir.TensorProtocol, other: ir.TensorProtocol) -> bool:
     """Block by block: both sides cut alike, unless one of them lies in memory whole."""
     if isinstance(one, tensor.Window) and isinstance(other, tensor.Window):
         return all(a == b for a, b in zip(one.blocks(), other.blocks(), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ import bnfold
 from bnfold import checking
 from bnfold.cli.main import run
 from bnfold.errors import Unreadable, UsageError
+from bnfold.outcome import Violation
+from bnfold.rulebook import RULEBOOK
 
+from .certified import certify, sample
 from .models import CONV_BN_RELU, RELU_BN, TWO_BLOCKS, saved
 
 
@@ -111,6 +115,24 @@ def test_patterns(tmp_path: Path) -> None:
         checking.expand([tmp_path / "empty"])
 
 
+def test_every_rule_has_words_and_stands_in_the_docs() -> None:
+    assert set(RULEBOOK) == {"check.unreadable", *checking.FILE_RULES, *checking.MODEL_RULES}
+    docs = (Path(__file__).resolve().parents[1] / "docs" / "ci.md").read_text()
+    assert re.findall(r"^\| `(check\.[a-z-]+)` \|", docs, re.M) == list(dict.fromkeys(re.findall(r"`(check\.[a-z-]+)`", docs)))
+    assert set(re.findall(r"^\| `(check\.[a-z-]+)` \|", docs, re.M)) == set(RULEBOOK)
+
+
+def test_one_rule_that_cannot_be_applied_hides_no_other(tmp_path: Path) -> None:
+    found = checking.check(saved(tmp_path), None, checking.Policy(against=tmp_path / "absent.onnx", max_size=1), silent)
+    assert [(v.code, v.exit_code) for v in found.violations] == [("check.foldable", 1), ("check.size", 1), ("check.not-equivalent", 3)]
+    assert found.code == 3 and found.violations[-1].text.startswith("cannot be read")
+
+
+def test_the_weights_of_the_reference_may_lie_beside_it(tmp_path: Path) -> None:
+    sources = sample(tmp_path, "darknet")
+    assert codes(certify(tmp_path, sources).model, checking.Policy(against=sources[0])) == []
+
+
 # The command.
 
 
@@ -149,5 +171,5 @@ def test_json_and_page_of_a_check(command: Callable[..., tuple[int, str, str]], 
     document = json.loads(out)
     assert code == document["exit_code"] == document["models"][0]["exit_code"] == 1
     assert document["verdict"] == "FAIL"
-    assert document["models"][0]["violations"][0].keys() == {"code", "where", "text"}
+    assert document["models"][0]["violations"][0].keys() == Violation.__dataclass_fields__.keys()
     assert "check.foldable" in (tmp_path / "r.html").read_text()

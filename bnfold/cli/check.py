@@ -2,44 +2,93 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .. import checking
+from .. import checking, policy, ratchet
+from ..errors import UsageError, WriteError
+from ..outcome import Checked
 from ..reporting import json as documents
 from . import options as rows
-from . import request
+from . import request, screen
 from .ending import Ending, of_checks
 from .options import FILE, FOLD, READ, REPORT, VERIFY, options
 
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL...")
+@click.option("--policy", "policy_path", type=FILE, metavar="FILE",
+              help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).")
+@click.option("--baseline", type=FILE, metavar="FILE", help="What an earlier --json wrote: only what got worse fails.")
 @click.option("--allow-kept", multiple=True, metavar="CODE",
               help="A reason for which a batch norm may be kept (repeatable, with *; default: any).")
 @click.option("--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a model's files together.")
 @click.option("--against", type=FILE, metavar="MODEL", help="A model that each must be numerically equal to.")
-@click.option("--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against.")
+@click.option("--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it).")
+@click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
+@click.option("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML.")
+@click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
 @options(FOLD, READ, VERIFY, REPORT)
-def command(files: tuple[Path, ...], allow_kept: tuple[str, ...], max_size: int | None, against: Path | None,
-            against_weights: Path | None, **values: Any) -> Ending:
-    """Hold each MODEL against a policy: it loads, the ONNX checker takes it, no foldable batch norm is left in it.
+def command(files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any) -> Ending:
+    """Hold each MODEL against a policy: it loads, the ONNX checker takes it, no foldable batch norm is left in it, and it is the model that
+    the certificate beside it (net.cert.json) was made for.
 
     MODEL is a file, a folder or a pattern; weights stand behind their network or beside it under the same name. All violations are
     listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
     """
     view = request.view_of(values)
-    with request.documented("check", values) as content:
-        verify = rows.verify_options(values)
-        assert verify is not None
-        policy = checking.Policy(allow_kept or ("*",), max_size, against, against_weights, rows.read_options(values),
-                                 rows.fold_options(values), verify)
+    with request.documented("check", values, (policy_path, baseline, *map(Path, policy.PLACES), *files)) as content:
+        policies = _policies(policy_path, values)
+        known = ratchet.read(baseline, documents.SCHEMA) if baseline is not None else None
+        models = checking.expand(files)
         with view.working():
-            checks = [checking.check(network, weights, policy, view.say) for network, weights in checking.expand(files)]
+            checks = [checking.check(network, weights, policies.of(network), view.say) for network, weights in models]
+        if known is not None:
+            checks = ratchet.held(checks, known)
         ending = of_checks(checks)
         content.update({"code": ending.code, **documents.of_checks(checks)})
+        _deliver(checks, ending.code, values, ratcheted=known is not None)
+    _show(checks, view)
+    return ending
+
+
+def _policies(path: Path | None, values: Mapping[str, Any]) -> policy.Policies:
+    """What the policy file says, and before it what the command line says."""
+    verify = rows.verify_options(values)
+    assert verify is not None
+    called: dict[str, Any] = {"read": rows.read_options(values), "fold": rows.fold_options(values), "verify": verify}
+    if values["allow_kept"]:
+        called["kept"] = tuple(values["allow_kept"])
+    if values["against"] is not None:
+        called |= {"against": values["against"], "against_weights": values["against_weights"]}
+    elif values["against_weights"] is not None:
+        raise UsageError("--against-weights without --against", expected="both")
+    if values["ep"] is not None:
+        called["providers"] = verify.providers
+    called |= {key: values[key] for key in ("max_size", "noise_limit") if values[key] is not None}
+    if values["require_certificate"]:
+        called["require_certificate"] = True
+    path = path or policy.find(Path())
+    return policy.read(path, called) if path is not None else policy.Policies(called=called)
+
+
+def _deliver(checks: Sequence[Checked], code: int, values: Mapping[str, Any], *, ratcheted: bool) -> None:
+    """The files that CI services read."""
+    if values["junit_path"] is not None:
+        from ..reporting import junit
+
+        request.write_file(values["junit_path"], junit.document(checks))
+    if values["sarif_path"] is not None:
+        from ..reporting import sarif
+
+        request.write_file(values["sarif_path"], sarif.document(checks, code, ratchet=ratcheted))
+
+
+def _show(checks: Sequence[Checked], view: screen.Screen) -> None:
     for one in checks:
         if one.origin is not None:
             request.tell(view, one.origin)
@@ -47,4 +96,21 @@ def command(files: tuple[Path, ...], allow_kept: tuple[str, ...], max_size: int 
         from ..reporting import text
 
         view.show(*text.checked(checks))
-    return ending
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _tell_github(checks, view)
+
+
+def _tell_github(checks: Sequence[Checked], view: screen.Screen) -> None:
+    """Annotations go to stderr, which the service reads too: stdout may be a document."""
+    from ..reporting import github
+
+    if not view.quiet:
+        for line in github.commands(checks):
+            screen.say(line)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(github.summary(checks))
+        except OSError as error:
+            raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=summary) from error

@@ -50,13 +50,15 @@ def of_comparison(report: Comparison) -> Ending:
 def of_checks(checks: Sequence[Checked]) -> Ending:
     """PASS when every model is as the policy wants it. What could not be read gives its own exit code, before a policy's 1."""
     failed = [c for c in checks if c.code]
-    counts = f"models={len(checks)} failed={len(failed)} violations={sum(len(c.violations) for c in checks)}"
+    known = sum(v.known for c in checks for v in c.violations)
+    counts = f"models={len(checks)} failed={len(failed)} violations={sum(len(c.violations) for c in checks) - known}"
+    counts += f" known={known}" if known else ""
     code = max((c.code for c in failed), default=OK)
     return Ending(code, f"{'FAIL' if failed else 'PASS'} {counts}")
 
 
 def of_selftest(checks: Sequence[Check]) -> Ending:
-    """PASS when nothing on this machine makes verdicts worthless."""
+    """PASS when nothing on this machine makes verdicts worthless (self-test), or contradicts a certificate (audit)."""
     levels = [c.level for c in checks]
     counts = f"checks={len(levels)} notes={levels.count('note')} faults={levels.count('fault')}"
     return Ending(NOT_EQUIVALENT, f"FAIL {counts}") if "fault" in levels else Ending(OK, f"PASS {counts}")

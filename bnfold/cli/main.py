@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "Two models: are they numerically the same?",
     "inspect": "What is in a model; what would be folded, what not, and why.",
     "check": "The CI gate: foldable batch norms left, models valid, policy met?",
+    "audit": "Is a model still what its certificate says?",
     "report": "A page to look at, of what --json wrote.",
     "selftest": "Do this machine's libraries compute what they should?",
 }

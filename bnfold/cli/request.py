@@ -20,6 +20,8 @@ from ..reporting import json as documents
 from . import options, screen
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
+_OUTPUTS = {"--json": "json_path", "--report": "report_path", "--junit": "junit_path", "--sarif": "sarif_path",
+            "--certificate": "certificate_path"}
 
 
 def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
@@ -76,11 +78,13 @@ def tell_failure(view: screen.Screen, error: NotEquivalent) -> None:
 
 
 @contextmanager
-def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it."""
-    for flag, path in (("--json", values["json_path"]), ("--report", values["report_path"])):
-        if path is not None and path != "-":
-            _check_target(flag, Path(path))
+def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
+    """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command
+    `reads` no option may write, also when it fails."""
+    targets = [(flag, Path(path)) for flag, name in _OUTPUTS.items() if (path := values.get(name)) is not None and str(path) != "-"]
+    for flag, path in targets:
+        _check_target(flag, path)
+    _check_apart(targets, reads)
     content: dict[str, Any] = {}
     try:
         yield content
@@ -89,6 +93,17 @@ def documented(command: str, values: Mapping[str, Any]) -> Iterator[dict[str, An
         _deliver(documents.document(command, ours.exit_code, **{**content, **documents.of_error(ours)}), values)
         raise
     _deliver(documents.document(command, **{"code": 0, **content}), values)
+
+
+def _check_apart(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | None]) -> None:
+    """No file is written twice, and none that is read."""
+    met: dict[Path, str] = {path.resolve(): "" for path in reads if path is not None}
+    for flag, path in targets:
+        other = met.setdefault(path.resolve(), flag)
+        if not other:
+            raise UsageError(f"{flag} would replace {path}, which is read", expected="another file")
+        if other != flag:
+            raise UsageError(f"{other} and {flag} both write {path}", expected="a file for each")
 
 
 def _check_target(flag: str, path: Path) -> None:
@@ -111,7 +126,7 @@ def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
         write_file(values["report_path"], html.page(documents.plain(document)))
 
 
-def write_file(path: str, text: str) -> None:
+def write_file(path: str | Path, text: str) -> None:
     """A report's file. Raises WriteError."""
     try:
         Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -17,7 +17,7 @@
      "checks": [{"name", "level", "detail", "seconds"}],                                                of selftest alone
      "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
 
-A number that is not finite is null, as JSON has no NaN.
+A number that is not finite is null, as JSON has no NaN. docs/result.schema.json says all of this to machines.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
 def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
     """The fields of a check: every model with every violation."""
     return {"models": [{
-        "path": os.fspath(c.path), "exit_code": c.code, "violations": [asdict(v) for v in c.violations],
+        "path": os.fspath(c.path), "exit_code": c.code, "ran": list(c.ran), "violations": [asdict(v) for v in c.violations],
         "input": of_origin(c.origin) if c.origin else None, "plan": of_plan(c.plan) if c.plan else None,
     } for c in checks]}
 
 
 def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:
-    """The fields of a self-test."""
+    """The fields of a self-test or an audit."""
     return {"checks": [asdict(c) for c in checks]}
 
 

@@ -52,14 +52,15 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
 def checked(checks: Sequence[Checked]) -> Iterator[Any]:
     """Every model with its verdict, and every violation under it."""
     for one in checks:
-        verdict = Text("FAIL ", style="red") if one.violations else Text("ok   ", style="green")
+        verdict = Text("FAIL ", style="red") if one.code else Text("ok   ", style="green")
         yield Text.assemble(verdict, one_line(str(one.path)))
         for found in one.violations:
-            yield Text(one_line(f"     {found.where}: {found.text} [{found.code}]"))
+            known = " (known)" if found.known else ""
+            yield Text(one_line(f"     {found.where}: {found.text} [{found.code}]{known}"))
 
 
 def selftested(checks: Sequence[Check]) -> Table:
-    """What was checked on this machine, and what came out."""
+    """What was checked, on this machine or of a certificate, and what came out."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("check", "", "what was found"):
         table.add_column(name, overflow="fold")

@@ -38,27 +38,28 @@ def window_of(node: ir.Node, rank: int, kernel: Sequence[int]) -> tuple[list[int
     return strides, dilations, pads
 
 
+def listed(s: Known, node: ir.Node, name: str, index: int) -> tuple[bool, list[int] | None]:
+    """(was it given, its numbers) for an argument that was an attribute once and is an input now; None where it is not constant."""
+    given = attribute(node, name)
+    if given is not None:
+        return True, [int(g) for g in given]
+    if len(node.inputs) <= index or node.inputs[index] is None:
+        return False, None
+    found = s.constants.array(node.inputs[index])
+    return True, None if found is None else [int(g) for g in found.reshape(-1)]
+
+
 def axes_of(s: Known, node: ir.Node, rank: int) -> list[int] | None:
     """The axes of Squeeze, Unsqueeze or a reduction, from the attribute or the second input, counted from the front."""
-    axes = attribute(node, "axes")
-    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        found = s.constants.array(node.inputs[1])
-        if found is None:
-            return None
-        axes = found.reshape(-1).tolist()
-    return None if axes is None else sorted(int(a) % rank for a in axes)
+    axes = listed(s, node, "axes", 1)[1]
+    return None if axes is None else sorted(a % rank for a in axes)
 
 
 def split_sizes(s: Known, node: ir.Node, whole: Dim) -> list[int] | None:
     """The sizes of a Split's outputs: an attribute, an input, or equal parts of which the last may be smaller."""
-    given = attribute(node, "split")
-    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        found = s.constants.array(node.inputs[1])
-        if found is None:
-            return None
-        given = found.reshape(-1).tolist()
-    if given is not None:
-        return [int(g) for g in given]
+    was_given, sizes = listed(s, node, "split", 1)
+    if was_given:
+        return sizes
     if not isinstance(whole, int):
         return None
     count = len(node.outputs)
@@ -68,16 +69,10 @@ def split_sizes(s: Known, node: ir.Node, whole: Dim) -> list[int] | None:
 
 def slices_of(s: Known, node: ir.Node, rank: int) -> list[slice] | None:
     """One Python slice an axis, or None where starts, ends, axes or steps are not constant."""
-    parts: list[list[int] | None] = []
-    for k, name in enumerate(("starts", "ends", "axes", "steps"), start=1):
-        given = attribute(node, name)
-        if given is None and len(node.inputs) > k and node.inputs[k] is not None:
-            found = s.constants.array(node.inputs[k])
-            if found is None:
-                return None
-            given = found.reshape(-1).tolist()
-        parts.append(None if given is None else [int(g) for g in given])
-    starts, ends, axes, steps = parts
+    parts = [listed(s, node, name, index) for index, name in enumerate(("starts", "ends", "axes", "steps"), start=1)]
+    if any(was_given and numbers is None for was_given, numbers in parts):
+        return None
+    starts, ends, axes, steps = (numbers for _, numbers in parts)
     if starts is None or ends is None:
         return None
     cuts = [slice(None)] * rank

@@ -200,7 +200,7 @@ class Case:
 
     def by_steps(self, runs: Runs) -> None:
         """Every fold of ours on its own, on the first feed; its truth is the truth for that feed."""
-        if not folded_by_us(self.candidate.model) or runs.truth == "unfolded":
+        if not folded_by_us(self.reference.model, self.candidate.model) or runs.truth == "unfolded":
             return
         feed = runs.feeds[0]
         try:

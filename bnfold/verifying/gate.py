@@ -9,8 +9,8 @@ The figure that counts is the largest noise over three kinds of groups: all elem
 behind its neighbours, nor a sample behind the others. A group of few elements says little about a spread, so both its errors are
 moderated by those of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
 
-Where few elements carry an error, two equal errors differ by chance: that much room is given (`chance`), so that a class score or two of a
-saturated softmax decide nothing, and more samples are asked for elsewhere (compare.py).
+Where few elements carry an error, two equal errors differ by chance. A noise over the limit is divided by the room that this takes
+(`chance`), so that a class score or two of a saturated softmax decide nothing; compare.py asks for more samples besides.
 
 A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below `limit` roundings always passes.
 Measured (benchmarks/confusion.py, 500 right folds of nets of 1 to 150 blocks, 90 planted faults): right folds 0.8 in the median, 3.3 at
@@ -184,7 +184,7 @@ def _noise(errors: Sequence[_Errors], demands: Demands) -> tuple[float, str]:
     worst, where = 0.0, ""
     for words, sums in groups:
         found = ratios(sums, demands.least)
-        found = np.where(found > demands.limit, np.maximum(found / chance(carriers(sums)), demands.limit), found)
+        found = np.where(found > demands.limit, found / chance(carriers(sums)), found)
         at = int(np.argmax(found)) if found.size else 0
         if found.size and found[at] > worst:
             worst, where = float(found[at]), f"{words} {at}" if words else ""

@@ -17,15 +17,15 @@ above, through all others by one random draw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..comparison import Figures
-from ..graph import STANDARD, bodies, ir
-from ..source import FOLDED_KEY
+from ..graph import STANDARD, bodies, ir, source_text
+from ..source import FOLDED_KEY, Source, parse
 from .gate import FAINT, ratios
 from .interface import Interface
 from .interpreter import Interpreter, Step
@@ -49,9 +49,18 @@ class Steps:
     opaque: dict[str, str] = field(default_factory=dict)
 
 
-def folded_by_us(model: ir.Model) -> bool:
-    """Does any node of the main graph say what was folded into it?"""
-    return any(FOLDED_KEY in node.metadata_props for node in model.graph)
+def folded_by_us(reference: ir.Model, candidate: ir.Model) -> bool:
+    """Does any node of the candidate say what was folded into it, and do all that do come from the reference?
+
+    Two models of one network may share names that do not mean the same (before and after an activation that works in place). Where their
+    nodes come from tells them apart; the file's own name does not count, files are renamed."""
+    folded = [node for node in candidate.graph if FOLDED_KEY in node.metadata_props]
+    known = {_origin(node) for node in reference.graph}
+    return bool(folded) and all(_origin(node) in known for node in folded)
+
+
+def _origin(node: ir.Node) -> Source:
+    return replace(parse(source_text(node)), file="")
 
 
 def judge_steps(reference: ir.Model, candidate: ir.Model, face: Interface, feeds: dict[str, np.ndarray], seed: int, limit: float) -> Steps:

@@ -22,6 +22,7 @@ from ...source import Source
 from ...tensor import Deferred
 from ..build import Build
 from .blob import shown
+from .moments import NORMAL, Moments, moments
 from .schema import Node
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Value = ir.Value
 Shape = tuple[int, ...]
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+MOMENTS = "bnfold.moments"  # key in a value's meta, which is never written
 LARGEST = (1 << 31) - 1  # values in one blob: Caffe counts them with an int
 
 
@@ -43,12 +45,14 @@ def dims(value: Value) -> Shape:
 
 
 class Wanted(NamedTuple):
-    """The blob that a layer expects: its shape, other shapes that a file may store it in, and what fills it when it is missing."""
+    """The blob that a layer expects: its shape, other shapes that a file may store it in, what fills it when it is missing, and how the
+    values are distributed that it meets, for random statistics."""
 
     shape: Shape
     forms: Sequence[Shape] = ()
     filler: Node | None = None
     default: float | None = None
+    meets: Moments = NORMAL
 
 
 def along_channels(shape: Shape) -> Shape:
@@ -139,7 +143,7 @@ class Layer:
         self._check(shape)
         name = self.fresh(op_type.lower())
         value: Value = self.build.op(op_type, *inputs, name=name, output=name, shape=shape, dtype=dtype, **attributes)
-        self._keep(value)
+        self._keep(value, op_type, inputs)
         return value
 
     def ops(
@@ -157,13 +161,23 @@ class Layer:
         values: tuple[Value, ...] = self.build.op(
             op_type, *inputs, name=names[0], output=names, shape=list(shapes), dtype=list(dtypes) if dtypes else None, **attributes
         )
-        self._keep(values[0])
+        for value in values:
+            self._keep(value, op_type, inputs)
         return values
 
-    def _keep(self, value: Value) -> None:
+    def _keep(self, value: Value, op_type: str, inputs: Sequence[Value | None]) -> None:
         producer = value.producer()
         assert producer is not None
         self.made.append(producer)
+        if self.weights.seed is not None:
+            known = [self.moments(x) for x in inputs if x is not None and not x.is_initializer()]
+            value.meta[MOMENTS] = moments(op_type, known)
+
+    @staticmethod
+    def moments(x: Value | None) -> Moments:
+        """How a value is distributed, roughly; known for random weights alone."""
+        found = x.meta.get(MOMENTS) if x is not None else None
+        return found if isinstance(found, Moments) else NORMAL
 
     def _check(self, shape: Sequence[int | str]) -> None:
         sizes = [d for d in shape if isinstance(d, int)]
@@ -194,14 +208,16 @@ class Layer:
         default: float | None = None,
         view: Sequence[int] | None = None,
         forms: Sequence[Sequence[int]] = (),
+        meets: Value | None = None,
     ) -> Value:
         """Learned blob `index` of shape `shape`, seen as `view` (of as many values).
 
         `forms` are further shapes that a file may store it in. When the file has none, an explicit constant or bilinear `filler`
-        gives the values, or `default`, where Caffe's own default means something; otherwise the weights are missing.
+        gives the values, or `default`, where Caffe's own default means something; otherwise the weights are missing. `meets` is the
+        value whose statistics the blob holds.
         """
         self.blobs_used = max(self.blobs_used, index + 1)
-        want = Wanted(tuple(shape), [tuple(form) for form in forms], filler, default)
+        want = Wanted(tuple(shape), [tuple(form) for form in forms], filler, default, self.moments(meets))
         return self.weights.value(self, index, what, want, tuple(view if view is not None else shape))
 
     def stored(self, index: int, what: str, shape: Sequence[int], forms: Sequence[Sequence[int]] = ()) -> Deferred:

@@ -22,6 +22,7 @@ from ...graph import ir
 from ...tensor import BLOCK, Deferred, Recipe
 from .blob import Blob, Stored, shown
 from .layer import Layer, Shape, Value, Wanted
+from .moments import GAIN, NORMAL, Moments
 from .schema import Node
 
 SPREAD = {"bias": 0.1, "shift": 0.1, "mean": 0.1}  # standard deviations of random blobs; weights go by their fan-in
@@ -38,6 +39,7 @@ class Source:
     number: int
     stored: Blob | None = None
     filler: tuple[str, float] = ("constant", 0.0)
+    meets: Moments = NORMAL
     views: dict[Shape, Value] = field(default_factory=dict)
 
 
@@ -99,7 +101,7 @@ class Weights:
         name, users = self.shared.get((layer.index, index), ("", []))
         key: object = name or (layer.index, index)
         if key not in self.sources:
-            self.sources[key] = Source(want.shape, len(self.sources), *self._origin(layer, index, what, want, users))
+            self.sources[key] = Source(want.shape, len(self.sources), *self._origin(layer, index, what, want, users), meets=want.meets)
         source = self.sources[key]
         if source.shape == want.shape or (math.prod(source.shape) == math.prod(want.shape) and self._permissive(layer, index)):
             return source
@@ -160,7 +162,7 @@ class Weights:
             return source.stored.tensor(view)
         kind, value = source.filler
         if kind == "random":
-            return random(view, what, self.seed or 0, source.number, source.shape)
+            return random(view, what, self.seed or 0, source)
         return bilinear(source.shape, view) if kind == "bilinear" else _constant(view, value)
 
     def finish(self, layer: Layer) -> None:
@@ -215,20 +217,22 @@ def bilinear(shape: Shape, view: Shape) -> Recipe:
     return Recipe(ir.DataType.FLOAT, view, arrays)
 
 
-def random(view: Shape, what: str, seed: int, number: int, shape: Shape) -> Recipe:
+def random(view: Shape, what: str, seed: int, source: Source) -> Recipe:
     """Seeded values: weights that keep the size of activations, variances and scales around 1, the rest around 0."""
-    spread = SPREAD.get(what, math.sqrt(2.0 / max(1, math.prod(shape[1:]))))
+    spread = SPREAD.get(what, math.sqrt(GAIN / max(1, math.prod(source.shape[1:]))))
+    size = {"variance": source.meets.variance, "mean": math.sqrt(source.meets.variance)}.get(what, 1.0)
+    centre = source.meets.mean if what == "mean" else 0.0
 
     def arrays() -> Iterator[np.ndarray]:
-        generator = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, number]))
+        generator = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, source.number]))
         for begin in range(0, math.prod(view), BLOCK):
             count = min(BLOCK, math.prod(view) - begin)
             if what in ALWAYS:
                 yield np.full(count, ALWAYS[what], np.float32)
             elif what in BETWEEN:
                 low, high = BETWEEN[what]
-                yield generator.random(count, np.float32) * np.float32(high - low) + np.float32(low)
+                yield generator.random(count, np.float32) * np.float32((high - low) * size) + np.float32(low * size)
             else:
-                yield generator.standard_normal(count, np.float32) * np.float32(spread)
+                yield generator.standard_normal(count, np.float32) * np.float32(spread * size) + np.float32(centre)
 
     return Recipe(ir.DataType.FLOAT, view, arrays)

@@ -160,6 +160,18 @@ def test_random_weights_are_seeded_and_healthy(tmp_path):
     assert 1e-2 < one.std() < 1e2
 
 
+def test_random_weights_keep_deep_residual_networks_alive(tmp_path):
+    def block(i):
+        a, b, c = f"x{i}", f"b{i}", f"x{i + 1}"
+        conv = layer("Convolution", [a], [b], "convolution_param { num_output: 16 kernel_size: 3 pad: 1 bias_term: false }", name=f"c{i}")
+        norm = layer("BatchNorm", [b], [b], name=f"n{i}") + layer("Scale", [b], [b], "scale_param { bias_term: true }", name=f"s{i}")
+        return conv + norm + layer("Eltwise", [a, b], [c], name=f"e{i}") + layer("ReLU", [c], [c], name=f"r{i}")
+
+    net = Net(tmp_path, input_layer("x0", 1, 16, 8, 8) + "".join(map(block, range(40))), random_weights=7)
+    got = net.run(x0=normal(1, 16, 8, 8))
+    assert 1 < got["x40"].std() < 50
+
+
 def test_too_many_param_blocks(tmp_path):
     with pytest.raises(Malformed, match="3 param blocks for 2 blobs"):
         Net(tmp_path, X + CONV.replace("convolution_param", "param { } param { } param { } convolution_param"), {"conv": [W, B]})

@@ -51,10 +51,10 @@ def channels_of(at: Layer, x: Value) -> int:
     return dims(x)[1]
 
 
-def _divided(at: Layer, index: int, what: str, channels: int, factor: float) -> Value:
+def _divided(at: Layer, x: Value, index: int, what: str, channels: int, factor: float) -> Value:
     """A stored statistic as a graph value, divided by the third blob."""
     if factor == 1.0:
-        return at.blob(index, what, (channels,))
+        return at.blob(index, what, (channels,), meets=x)
     stored = at.stored(index, what, (channels,))
     scale = 1.0 / factor if factor else 0.0
 
@@ -103,9 +103,9 @@ def batch_norm(
         at.note("caffe.assumed-global-stats", "use_global_stats is false; stored statistics are used as asked", "warning")
     factor = float(array(at.stored(2, "factor", (1,)))[0])
     if dialect == "nvcaffe":
-        mean, variance = (at.blob(i, what, (channels,), forms=_forms(channels)) for i, what in ((0, "mean"), (1, "variance")))
+        mean, variance = (at.blob(i, what, (channels,), forms=_forms(channels), meets=x) for i, what in ((0, "mean"), (1, "variance")))
     else:
-        mean, variance = (_divided(at, i, what, channels, factor) for i, what in ((0, "mean"), (1, "variance")))
+        mean, variance = (_divided(at, x, i, what, channels, factor) for i, what in ((0, "mean"), (1, "variance")))
         if factor == 0 and not at.weights.problems:
             at.note("caffe.factor-zero", "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)", "warning")
     gamma = at.blob(3, "scale", (channels,), forms=_forms(channels)) if count > 3 else filled(at, channels, 1.0, "one")
@@ -209,7 +209,7 @@ def bn(at: Layer, x: Value, *, eps: float = 1e-5, frozen: bool = False, bn_mode:
     if at.phase == "TRAIN" and not frozen:
         raise at.unsupported("batch statistics of the TRAIN phase", "phase TEST")
     four = [
-        at.blob(i, what, (1, channels, 1, 1), forms=[(1, channels), (channels,)], view=(channels,))
+        at.blob(i, what, (1, channels, 1, 1), forms=[(1, channels), (channels,)], view=(channels,), meets=x)
         for i, what in enumerate(("scale", "bias", "mean", "variance"))
     ]
     return at.op("BatchNormalization", x, *four, epsilon=eps)

@@ -1,0 +1,55 @@
+"""A check as JUnit XML, which every CI service shows: one suite a model, one test case a rule.
+
+A rule that the policy does not ask for is skipped; known violations of a baseline are told, and pass.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from ..errors import NOT_EQUIVALENT, one_line
+from ..outcome import Checked, Violation
+from ..rulebook import RULEBOOK
+
+
+def document(checks: Sequence[Checked]) -> str:
+    """The XML of all checks. Names come from files: what XML cannot hold is shown escaped."""
+    suites = [_suite(one) for one in checks]
+    root = Element("testsuites", {"name": "bnfold", **_totals(suites)})
+    root.extend(suites)
+    indent(root)
+    return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(one: Checked) -> Element:
+    name = one_line(os.fspath(one.path))
+    suite = Element("testsuite", {"name": name})
+    for code, rule in RULEBOOK.items():
+        case = SubElement(suite, "testcase", {"classname": name, "name": code, "time": "0"})
+        found = [v for v in one.violations if v.code == code]
+        fresh = [v for v in found if not v.known]
+        if code not in one.ran:
+            SubElement(case, "skipped", {"message": "not asked for, or nothing to look at"})
+        elif fresh:
+            kind = "failure" if all(v.exit_code == NOT_EQUIVALENT for v in fresh) else "error"
+            fault = SubElement(case, kind, {"message": f"{rule.title} ({len(fresh)})", "type": code})
+            fault.text = _told(fresh)
+        elif found:
+            SubElement(case, "system-out").text = f"known from the baseline:\n{_told(found)}"
+    suite.attrib.update(_counts(suite))
+    return suite
+
+
+def _told(found: Sequence[Violation]) -> str:
+    return "\n".join(one_line(f"{v.where}: {v.text}") for v in found)
+
+
+def _counts(suite: Element) -> dict[str, str]:
+    tags = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
+    return {name: str(sum(1 for _ in suite.iter(tag))) for name, tag in tags.items()} | {"time": "0"}
+
+
+def _totals(suites: Sequence[Element]) -> dict[str, str]:
+    return {name: str(sum(int(s.attrib[name]) for s in suites)) for name in ("tests", "failures", "errors", "skipped")} | {"time": "0"}
