@@ -55,6 +55,18 @@ def test_tabs_show_one_graph_at_a_time(page: Any) -> None:
     assert (page.is_visible("#before"), page.is_visible("#after")) == (False, True)
 
 
+def test_it_prints_dark_on_white_in_both_themes(page: Any) -> None:
+    page.emulate_media(media="print")
+    ink, ground = (page.evaluate(f"getComputedStyle(document.body)['{name}']") for name in ("color", "background-color"))
+    assert (ink, ground) == ("rgb(29, 33, 38)", "rgb(255, 255, 255)")
+
+
+def test_a_narrow_window_breaks_no_name_into_letters(page: Any) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.evaluate("Math.min(...[...document.querySelectorAll('td.wide')].map(cell => cell.clientWidth))") >= 140
+
+
 def test_search_goes_from_hit_to_hit(page: Any) -> None:
     page.fill("#search", "conv")
     assert (page.inner_text("#hits"), found(page)) == ("1 of 2", "Conv_c")
