@@ -14,9 +14,9 @@ Where few elements carry an error, two equal errors differ by chance. A noise ov
 
 A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below `limit` roundings always passes.
 Measured (benchmarks/confusion.py, 500 right folds of nets of 1 to 150 blocks, 90 planted faults): right folds 0.8 in the median, 3.3 at
-most. 78 of the faults are over the limit here, from 14 up; 12 hide in nets that amplify rounding without end or are dead behind the
-fault, and show where every fold is judged on its own (steps.py). Of the same right folds rtol 1e-3 / atol 1e-4 refuses 74, 1e-5 / 1e-5
-refuses 171.
+most. 76 of the faults are over the limit here; 14 hide in nets that amplify rounding without end or are dead behind the fault, and show
+where every fold is judged on its own (steps.py). Of the same right folds rtol 1e-3 / atol 1e-4 refuses 74, 1e-4 / 1e-5 refuses 139,
+1e-5 / 1e-5 refuses 171 (docs/verification.md has the table).
 
 What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer that differs.
 """
