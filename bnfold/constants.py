@@ -118,7 +118,7 @@ class Constants:
         node = value.producer()
         if base is None or node is None or any(a.is_ref() for a in node.attributes.values()):
             return None
-        shape = tuple(base.shape.numpy())
+        shape = tensor.dims(base)
         rearranged = _VIEWS[node.op_type](node, shape, self)
         if rearranged is None:
             return None
@@ -172,7 +172,7 @@ class Constants:
         source = node.inputs[0]
         assert source is not None
         stored = self.stored(source)
-        shape = tuple(stored.shape.numpy()) if stored is not None else self._shape_of(source)
+        shape = tensor.dims(stored) if stored is not None else self._shape_of(source)
         if shape is None:
             return None
         if is_op(node, "Shape"):
@@ -197,7 +197,7 @@ def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
 
 
 def _widened(stored: ir.TensorProtocol) -> np.ndarray | None:
-    if math.prod(stored.shape.numpy()) > LIMIT or stored.dtype == ir.DataType.STRING:
+    if math.prod(tensor.dims(stored)) > LIMIT or stored.dtype == ir.DataType.STRING:
         return None
     values = stored.numpy()
     return values.astype(np.float64) if is_float(stored.dtype) else values

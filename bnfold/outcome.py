@@ -155,9 +155,10 @@ def recalled(model: ir.Model) -> Origin:
 def census(model: ir.Model, size: int | None = None) -> Census:
     """Count a model. Reads shapes alone, never a weight."""
     from .graph import STANDARD, nodes
+    from .tensor import dims
 
     counts = Counter(n.op_type if n.domain in STANDARD else f"{n.domain}.{n.op_type}" for n in nodes(model))
-    parameters = sum(math.prod(t.shape.numpy()) for t in _tensors(model))
+    parameters = sum(math.prod(dims(t)) for t in _tensors(model))
     return Census(tuple(sorted(counts.items(), key=lambda row: (-row[1], row[0]))), parameters, size)
 
 

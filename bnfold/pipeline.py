@@ -12,6 +12,7 @@ Rule 3: rooms are imported when they are entered, so that an answer that needs n
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable
@@ -198,6 +199,8 @@ class _Work:
 
     def attempt(self, withdrawn: Withdrawn) -> _Attempt:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
+        if withdrawn:
+            gc.collect()  # a graph is full of cycles: the last attempt's would stay otherwise
         self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
         model, made = self._folded(withdrawn)
         unchanged = not made.changes

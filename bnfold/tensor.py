@@ -173,6 +173,13 @@ def nbytes(dtype: ir.DataType, shape: Sequence[int]) -> int:
     return -(-math.prod(shape) * ir.DataType(dtype).bitwidth // 8)
 
 
+def dims(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """A tensor's dims as plain numbers. onnx_ir makes an object of every dim at each look at a shape; a proto has them as they are."""
+    stored = getattr(tensor, "raw", None)
+    found = getattr(stored, "dims", None)
+    return tuple(found) if found is not None else tuple(int(d) for d in tensor.shape.numpy())
+
+
 def array(tensor: ir.TensorProtocol) -> np.ndarray:
     """A tensor's values."""
     return tensor.numpy()

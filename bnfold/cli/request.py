@@ -77,6 +77,11 @@ def tell_failure(view: screen.Screen, error: NotEquivalent) -> None:
         view.show(*text.comparison(error.report, verbose=view.verbose))
 
 
+def wants_document(values: Mapping[str, Any]) -> bool:
+    """Is there anything to make a document for? A plan of ten thousands of rows is not made for nobody."""
+    return values["json_path"] is not None or values["report_path"] is not None
+
+
 @contextmanager
 def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
     """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command

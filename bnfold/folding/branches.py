@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from ..graph import GraphLike, attribute, ir, is_op
 from ..shapes import Shapes
+from ..tensor import dims
 from .affine import IDENTITY, Affine
 from .branch import Branch, Merge
 from .linear import Linear
@@ -124,7 +125,7 @@ def _linear_leaf(value: ir.Value, eyes: Eyes) -> Linear | None:
 
 def _conv_branch(linear: Linear, x: ir.Value, leaf: ir.Value) -> Branch | None:
     node = linear.node
-    taps = tuple(int(d) for d in linear.tensor.shape.numpy()[2:])
+    taps = dims(linear.tensor)[2:]
     auto = attribute(node, "auto_pad", "NOTSET")
     if node.inputs[0] is not x or linear.quantized is not None or auto.startswith("SAME"):
         return None
@@ -137,7 +138,7 @@ def _conv_branch(linear: Linear, x: ir.Value, leaf: ir.Value) -> Branch | None:
 def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch | None:
     """x itself, an average of it, or affine nodes over either: the same kernel for every channel."""
     leaf, nodes, map_ = value, list[ir.Node](), IDENTITY
-    rank = len(host.tensor.shape.numpy())
+    rank = len(dims(host.tensor))
     while value is not x:
         node = value.producer()
         if node is None or not _sole(value) or node.graph is not host.node.graph:
@@ -182,7 +183,7 @@ def _average(leaf: ir.Value, x: ir.Value, nodes: list[ir.Node], map_: Affine, ho
 
 def _alike(x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | None:
     """A branch that treats every channel alike fits a host with as many outputs as inputs."""
-    channels, rank = eyes.shapes.dim(x, 1), len(host.tensor.shape.numpy())
+    channels, rank = eyes.shapes.dim(x, 1), len(dims(host.tensor))
     if channels is None or channels != host.outs or channels != host.ins or len(branch.taps) != rank - 2:
         return None
     return replace(branch, map=branch.map.lifted(rank)) if branch.map.rank == 0 else branch

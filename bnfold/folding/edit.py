@@ -217,7 +217,7 @@ class Editor:
             value = node.outputs[0]
             value.name, value.shape, value.type = name, shape, ir.TensorType(stored.dtype)
             graph.insert_before(reader, node)
-        self.shapes.put(value, tuple(int(d) for d in stored.shape.numpy()))
+        self.shapes.put(value, tuple(shape.numpy()))
         return value
 
     def weight_dtype(self, push: Push) -> ir.DataType:

@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import Malformed
 from ..graph import ir, label, source_text
 from ..shapes import Shapes
+from ..tensor import dims
 from .affine import IDENTITY, Affine, Float
 from .reasons import Refused
 
@@ -100,7 +101,7 @@ class Linear:
 
     def frozen(self) -> Callable[[], Float]:
         """The folded weights as they are now, computed when called; maps pushed later do not count."""
-        base, view, shape = self.tensor, self.view, self.tensor.shape.numpy()
+        base, view, shape = self.tensor, self.view, dims(self.tensor)
         rows = self.on_rows(np.broadcast_to(self.after.scale, self.outs))
         columns = self.on_columns(np.broadcast_to(self.before.scale, self.ins))
         return lambda: (base.numpy().astype(np.float64).reshape(view) * rows * columns).reshape(shape)
@@ -142,11 +143,6 @@ class Linear:
         return total.reshape(-1)
 
 
-def sizes(tensor: ir.TensorProtocol) -> tuple[int, ...]:
-    """A tensor's dims as plain numbers."""
-    return tuple(int(d) for d in tensor.shape.numpy())
-
-
 def check_bias(linear: Linear, shapes: Shapes) -> None:
     """A bias that is there must be a constant (Refused), and fit the weight (Malformed)."""
     node, index = linear.node, linear.bias
@@ -156,7 +152,7 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
     stored = shapes.constants.tensor(value)
     if stored is None:
         raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
-    shape = sizes(stored)
+    shape = dims(stored)
     fits = (
         shape == (linear.outs,) if node.op_type != "Gemm" else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
     )

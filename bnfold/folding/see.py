@@ -14,7 +14,8 @@ from ..constants import is_float
 from ..errors import Malformed
 from ..graph import attribute, ir, is_op, label, source_text
 from ..shapes import Shapes
-from .linear import Linear, sizes
+from ..tensor import dims
+from .linear import Linear
 from .reasons import Refused
 
 _Seer = Callable[[ir.Node, Shapes], Linear | None]
@@ -71,14 +72,14 @@ def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtoco
 
 def _conv(node: ir.Node, shapes: Shapes) -> Linear:
     tensor, quantized = _weight(node, 1, shapes)
-    w, group = sizes(tensor), _group(node, sizes(tensor)[:1])
+    w, group = dims(tensor), _group(node, dims(tensor)[:1])
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:]), quantized=quantized)
 
 
 def _conv_transpose(node: ir.Node, shapes: Shapes) -> Linear:
     tensor, quantized = _weight(node, 1, shapes)
-    w, group = sizes(tensor), _group(node, sizes(tensor)[:1])
+    w, group = dims(tensor), _group(node, dims(tensor)[:1])
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(node, 0, 1, 2, tensor, view, (0, 2), (0, 1), 1, 1, False, quantized=quantized)
 
@@ -110,7 +111,7 @@ def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
             0,
             2,
             tensor,
-            sizes(tensor),
+            dims(tensor),
             rows,
             columns,
             0,
@@ -123,7 +124,7 @@ def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
     tensor, quantized = _weight(node, 1, shapes)
     rows, columns = ((0,), (1,)) if attribute(node, "transB", 0) else ((1,), (0,))
     return Linear(
-        node, 0, 1, 2, tensor, sizes(tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta, quantized
+        node, 0, 1, 2, tensor, dims(tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta, quantized
     )
 
 
@@ -141,7 +142,7 @@ def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
     first = shapes.constants.tensor(node.inputs[0]) is not None
     index = 0 if first else 1
     tensor, quantized = _weight(node, index, shapes)
-    w = sizes(tensor)
+    w = dims(tensor)
     rank = shapes.rank(node.inputs[1 - index])
     if len(w) < 2 or rank is None or rank < 2:
         raise Refused("kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices")
@@ -174,7 +175,7 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
         index,
         None,
         tensor,
-        sizes(tensor),
+        dims(tensor),
         (weight.index(outs[0]),),
         (weight.index(ins[0]),),
         result.index(outs[0]) - len(result),

@@ -50,7 +50,7 @@ def _settle_weight(linear: Linear, editor: Editor) -> None:
         linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)),
         linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins)),
     )
-    shape = linear.tensor.shape.numpy()
+    shape = tensor.dims(linear.tensor)
     base, view, store = linear.tensor, linear.view, linear.store
 
     def arrays() -> Iterator[np.ndarray]:

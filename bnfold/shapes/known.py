@@ -14,6 +14,7 @@ import math
 
 from ..constants import Constants
 from ..graph import graphs, ir, is_op
+from ..tensor import dims
 from .asker import Shape
 from .contents import CONTENTS, Content
 from .rules import RULES
@@ -56,7 +57,7 @@ class Shapes:
 
     def _stored_content(self, value: ir.Value) -> Content | None:
         stored = self.constants.stored(value)
-        if stored is None or stored.dtype not in (ir.DataType.INT64, ir.DataType.INT32) or math.prod(stored.shape.numpy()) > _SHAPE_LENGTH:
+        if stored is None or stored.dtype not in (ir.DataType.INT64, ir.DataType.INT32) or math.prod(dims(stored)) > _SHAPE_LENGTH:
             return None
         return tuple(int(d) for d in stored.numpy().reshape(-1))
 
@@ -114,7 +115,7 @@ class Shapes:
     def _declared(self, value: ir.Value) -> Shape | None:
         stored = self.constants.stored(value) if value.is_initializer() else None
         if stored is not None:
-            return tuple(int(d) for d in stored.shape.numpy())
+            return dims(stored)
         if value.shape is None:
             return None
         return tuple(d if isinstance(d, int) else str(d.value) if d.value is not None else self.symbol() for d in value.shape)

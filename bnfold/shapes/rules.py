@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..graph import attribute, ir, is_op
+from ..tensor import dims
 from .arguments import axes_of, pads_of, slices_of, split_sizes
 from .asker import Asker, Dim, Given, Shape
 from .products import broadcast, einsum, gemm, matmul
@@ -181,7 +182,7 @@ def _depth_to_space(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _constant(s: Asker, node: ir.Node, inputs: Given) -> Given:
     found = s.constants.stored(node.outputs[0])
-    return [None if found is None else tuple(int(d) for d in found.shape.numpy())]
+    return [None if found is None else dims(found)]
 
 
 def _shape_of(s: Asker, node: ir.Node, inputs: Given) -> Given:
