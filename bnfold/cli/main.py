@@ -10,6 +10,7 @@ Commands are imported when they are called, so that --help and --version answer 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import traceback
@@ -66,6 +67,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line; its last line is on stderr when this returns the exit code."""
     tolerant()
     gc.disable()  # one short run over long-lived objects; where models are made again and again, pipeline.py collects
+    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of, our own errors say in a sentence
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminated)
