@@ -176,12 +176,15 @@ class Engine:
 
     def _requested(self, name: str) -> Refused | None:
         """Did the user, or verification, say that this node stays?"""
-        if any(fnmatchcase(name, pattern) for pattern in self.options.keep):
+        if self._kept_by_user(name):
             return Refused("kept.requested")
         for withdrawn, reason in self.options.withdrawn:
             if withdrawn == name:
                 return Refused("kept.withdrawn", reason or CODES["kept.withdrawn"])
         return None
+
+    def _kept_by_user(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.options.keep)
 
     def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
         if self.options.duplicate_producers:
@@ -265,6 +268,8 @@ class Engine:
                 self.linears[node] = see(node, self.shapes)
             except Refused as refused:
                 self.linears[node] = refused
+            if self.linears[node] is not None and self._kept_by_user(label(node)):
+                self.linears[node] = Refused("kept.requested", f"you asked to keep {node.op_type} '{label(node)}', which would hold it")
         found = self.linears[node]
         if isinstance(found, Refused):
             raise found

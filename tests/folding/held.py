@@ -33,7 +33,7 @@ class Held:
         return {k.node: k.code for k in self.plan.kept}
 
 
-def hold(proto: onnx.ModelProto, options: FoldOptions | None = None, tolerance: float = 1e-10, seed: int = 0) -> Held:
+def hold(proto: onnx.ModelProto, options: FoldOptions | None = None, tolerance: float = 1e-12, seed: int = 0) -> Held:
     """Fold; the result passes the checker, keeps its interface, computes the same, and does not grow."""
     before = proto.SerializeToString(deterministic=True)
     original = read(proto).model

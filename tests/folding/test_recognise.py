@@ -169,3 +169,5 @@ def test_names_that_the_user_keeps_stay() -> None:
     proto = batch_norm()
     proto.graph.node[1].name = "head/bn"
     assert codes(proto, FoldOptions(keep=("head/*",))) == ["kept.requested"]
+    proto.graph.node[0].name = "stem"
+    assert codes(proto, FoldOptions(keep=("stem",))) == ["kept.requested"]
