@@ -10,13 +10,11 @@ The caller's model is never touched: everything happens on a clone. The order is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
-import numpy as np
-
 from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
-from ..record import Folded, FoldOptions, Kept, Plan
+from ..record import FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
 from . import branches, clean, functions, leftovers, recognise, union
@@ -28,6 +26,7 @@ from .order import canonical_order
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
 from .recognise import Reading
+from .records import Record
 from .see import see
 from .weights import settle
 
@@ -56,18 +55,6 @@ def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model,
     return copy, plan
 
 
-@dataclass
-class _Record:
-    """What is known of a folded node until names are final."""
-
-    place: int
-    node: str
-    op: str
-    source: str
-    reading: Reading
-    push: Push
-
-
 class Engine:
     """The fold of one model, which belongs to the engine."""
 
@@ -77,7 +64,7 @@ class Engine:
         self.shapes = Shapes(model, options.freeze_initializers)
         self.editor = Editor(model, self.shapes)
         self.linears: dict[ir.Node, Linear | Refused | None] = {}
-        self.records: list[_Record] = []
+        self.records: list[Record] = []
         self.kept: dict[ir.Node, Kept] = {}
         self.places: dict[ir.Node, int] = {}
         self.merged: list[str] = []
@@ -257,7 +244,7 @@ class Engine:
             self.fresh.append(added)
 
     def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
-        record = _Record(self.places[node], label(node), node.op_type, source_text(node), reading, plan)
+        record = Record(self.places[node], label(node), node.op_type, source_text(node), reading, plan)
         for hold in plan.holds:
             hold.linear.held.append(record.node)
         self.records.append(record)
@@ -279,28 +266,9 @@ class Engine:
         return recognise.read(node, self.shapes, self.model)
 
     def _plan(self) -> Plan:
-        folded = [self._folded(r) for r in sorted(self.records, key=lambda r: r.place)]
+        folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]
         kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
         return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
-
-    def _folded(self, record: _Record) -> Folded:
-        scale, shift = record.reading.map.scale, record.reading.map.shift
-        into = tuple(dict.fromkeys(label(hold.linear.holder.node) for hold in record.push.holds))
-        values = tuple(dict.fromkeys(hold.linear.holder.node.outputs[0].name or "" for hold in record.push.holds))
-        return Folded(
-            record.node,
-            record.op,
-            record.source,
-            into,
-            values,
-            (float(scale.min()), float(scale.max())),
-            (float(shift.min()), float(shift.max())),
-            int(scale.size),
-            int(np.sum(scale == 0)),
-            record.reading.smallest_variance,
-            tuple(record.push.via),
-            record.push.direction,
-        )
 
 
 # A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took its scale.
