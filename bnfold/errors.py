@@ -107,6 +107,13 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def root_cause(error: BaseException) -> str:
+    """What stands at the bottom of a chain of errors, as libraries that wrap their own raise it; at most 200 characters."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"[:200]
+
+
 @contextmanager
 def blamed_on(where: object) -> Iterator[None]:
     """Add the place to an error that does not carry one yet.

@@ -123,6 +123,13 @@ def batch_norm(gamma: ArrayLike, beta: ArrayLike, mean: ArrayLike, variance: Arr
         return Affine(scale, b - scale * m)
 
 
+def trimmed(pattern: Float, rank: int = 1) -> Float:
+    """A pattern without leading axes of one, down to `rank` axes: broadcasting puts them back."""
+    while pattern.ndim > rank and pattern.shape[0] == 1:
+        pattern = pattern[0]
+    return pattern
+
+
 def along_axis(vector: Affine, axis: int, rank: int) -> Affine:
     """Vectors along one axis as a pattern of the given rank."""
     shape = (1,) * axis + (-1,) + (1,) * (rank - axis - 1)

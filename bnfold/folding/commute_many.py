@@ -30,11 +30,25 @@ def concat_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
         return [map_] * len(node.inputs)
     if any(size is None for size in sizes):
         raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
-    ends = np.cumsum([s for s in sizes if s is not None])
+    return _cut(map_, axis, [s for s in sizes if s is not None])
+
+
+def _cut(map_: Affine, axis: int, sizes: list[int]) -> Maps:
+    """A map that varies along an axis, as maps of that axis's parts."""
+    ends = np.cumsum(sizes)
     return [
         map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
         for size, end in zip(sizes, ends, strict=True)
     ]
+
+
+def _laid(maps: list[Affine], axis: int, sizes: list[int]) -> Affine:
+    """Maps of an axis's parts, laid end to end."""
+    shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
+    full = [tuple(s if k == axis else d for k, d in enumerate(shape)) for s in sizes]
+    scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
+    shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
+    return Affine(scale, shift).compact()
 
 
 def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
@@ -45,11 +59,7 @@ def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
         return [maps[0]]
     if any(size is None for size in sizes):
         raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
-    shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
-    full = [tuple(int(s or 0) if k == axis else d for k, d in enumerate(shape)) for s in sizes]
-    scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
-    shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
-    return [Affine(scale, shift).compact()]
+    return [_laid(maps, axis, [s for s in sizes if s is not None])]
 
 
 def _split_parts(node: ir.Node, site: Site) -> tuple[int, list[int]]:
@@ -68,11 +78,7 @@ def split_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     axis, sizes = _split_parts(node, site)
     rank = site.shapes.rank(node.inputs[0]) or 0
     maps = [(m or IDENTITY).lifted(rank) for m in outs]
-    shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
-    full = [tuple(s if k == axis else d for k, d in enumerate(shape)) for s in sizes]
-    scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
-    shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
-    return only_data(node, Affine(scale, shift).compact())
+    return only_data(node, _laid(maps, axis, sizes))
 
 
 def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
@@ -81,11 +87,7 @@ def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     axis, sizes = _split_parts(node, site)
     if map_.rank == 0 or axis not in map_.varies():
         return [map_] * len(node.outputs)
-    ends = np.cumsum(sizes)
-    return [
-        map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
-        for size, end in zip(sizes, ends, strict=True)
-    ]
+    return _cut(map_, axis, sizes)
 
 
 def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import tensor
 from ..graph import GraphLike, Names, folded_name, function_graphs, ir, is_op
 from ..shapes import Shapes
-from .affine import Affine
+from .affine import Affine, trimmed
 from .push import Hold, Push, Recast
 from .recognise import Reading
 
@@ -30,32 +30,29 @@ class Editor:
 
     def apply(self, push: Push, node: ir.Node, reading: Reading) -> None:
         """The node's map is held elsewhere; take it out."""
-        for hold in push.holds:
-            self._hold(hold, push.direction)
-        for recast in push.recasts:
-            self._recast(recast)
+        self._hand_over(push)
         if push.direction == "backward":
             self._absorbed(node, reading, push)
         else:
             self._left_out(node, reading, push)
 
-    def to_add(self, push: Push, node: ir.Node, reading: Reading) -> ir.Node:
+    def to_add(self, push: Push, node: ir.Node, reading: Reading) -> None:
         """The node's scale is held elsewhere; what is left of it is the Add of a constant."""
-        for hold in push.holds:
-            self._hold(hold, push.direction)
-        for recast in push.recasts:
-            self._recast(recast)
+        self._hand_over(push)
         for value in push.changed:
             self.rename(value)
         x, y = node.inputs[reading.data], node.outputs[0]
         assert x is not None
-        shift = reading.map.shift
-        while shift.ndim and shift.shape[0] == 1 and shift.ndim > 1:
-            shift = shift[0]
-        constant = self.constant(node.graph, f"{y.name}/shift", shift, self.shapes.dtype(x) or self.weight_dtype(push), node)
-        add = self._insert_add(x, constant, y, before=node, name=node.name)
+        dtype = self.shapes.dtype(x) or self.weight_dtype(push)
+        constant = self.constant(node.graph, f"{y.name}/shift", trimmed(reading.map.shift), dtype, node)
+        self._insert_add(x, constant, y, before=node, name=node.name)
         self.drop(node)
-        return add
+
+    def _hand_over(self, push: Push) -> None:
+        for hold in push.holds:
+            self._hold(hold, push.direction)
+        for recast in push.recasts:
+            self._recast(recast)
 
     def _hold(self, hold: Hold, direction: str) -> None:
         linear = hold.linear
@@ -185,10 +182,7 @@ class Editor:
         values = self.shapes.constants.array(old)
         stored = self.shapes.constants.tensor(old)
         assert values is not None and stored is not None
-        image = recast.map(values)
-        rank = self.shapes.rank(old) or 0
-        while image.ndim > rank and image.shape[0] == 1:
-            image = image[0]
+        image = trimmed(recast.map(values), self.shapes.rank(old) or 0)
         new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
         recast.node.replace_input_with(recast.index, new)
         self.replaced.append(old)

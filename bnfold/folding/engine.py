@@ -155,10 +155,7 @@ class Engine:
         producer = x.producer() if x is not None else None
         if producer is None or not is_op(node, "Add", "Sub"):
             return False
-        try:
-            linear = self._linear(producer)
-        except Refused:
-            return False
+        linear = self._sound_linear(producer)
         return linear is not None and linear.bias is None
 
     def _requested(self, name: str) -> Refused | None:
@@ -195,11 +192,7 @@ class Engine:
         producer = x.producer() if x is not None else None
         if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
             return refused
-        try:
-            linear = self._linear(producer)
-        except Refused:
-            return refused
-        if linear is None:
+        if (linear := self._sound_linear(producer)) is None:
             return refused
         cost = f"{producer.op_type} '{label(producer)}' would be computed twice, {math.prod(linear.view):,} weights more"
         return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
@@ -261,6 +254,13 @@ class Engine:
         if isinstance(found, Refused):
             raise found
         return found
+
+    def _sound_linear(self, node: ir.Node) -> Linear | None:
+        """The node as a linear operator that can hold maps, or None."""
+        try:
+            return self._linear(node)
+        except Refused:
+            return None
 
     def _reading(self, node: ir.Node) -> Reading | None:
         return recognise.read(node, self.shapes, self.model)

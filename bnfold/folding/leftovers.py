@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import GraphLike, attribute, folded_name, ir, is_op, label
-from .affine import Affine, Float
+from .affine import Affine, Float, trimmed
 from .edit import Editor
 from .reasons import Refused
 from .recognise import Reading
@@ -128,9 +128,8 @@ def _as_one(row: Row, editor: Editor) -> None:
 
 def _step(row: Row, op: str, x: ir.Value, values: Float, editor: Editor) -> ir.Value:
     dtype = editor.shapes.dtype(row.y) or ir.DataType.FLOAT
-    while values.ndim > 1 and values.shape[0] == 1:
-        values = values[0]
-    constant = editor.constant(row.nodes[-1].graph, f"{row.y.name}/{'scale' if op == 'Mul' else 'shift'}", values, dtype, row.nodes[-1])
+    wish = f"{row.y.name}/{'scale' if op == 'Mul' else 'shift'}"
+    constant = editor.constant(row.nodes[-1].graph, wish, trimmed(values), dtype, row.nodes[-1])
     node = ir.node(op, [x, constant], name=editor.names.node(f"{label(row.nodes[-1])}/{op.lower()}"))
     graph = row.nodes[-1].graph
     assert graph is not None

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from .. import tensor
-from ..errors import InputError, Malformed, Mismatch, Unreadable, UsageError, blamed_on
+from ..errors import InputError, Malformed, Mismatch, Unreadable, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
@@ -107,15 +107,9 @@ def _deserialised(proto: onnx.ModelProto, name: str, window: Callable[[ir.Extern
         try:
             model = ir.from_proto(proto)
         except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
-            raise Malformed(f"onnx_ir cannot take the model ({_root(error)})") from error
+            raise Malformed(f"onnx_ir cannot take the model ({root_cause(error)})") from error
         _replace_tensors(model, window)
     return model
-
-
-def _root(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _from_ir(source: ir.Model) -> Loaded:

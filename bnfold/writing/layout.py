@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import onnx_wire, tensor, wire
-from ..errors import BnfoldError, Malformed
+from ..errors import BnfoldError, Malformed, root_cause
 from ..graph import ir, uncollected
 from ..onnx_wire import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
 
@@ -65,10 +65,7 @@ def _serialised(model: ir.Model) -> bytes:
     except BnfoldError:
         raise
     except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        raise Malformed(f"the model cannot be written as ONNX ({type(root).__name__}: {root})"[:300]) from error
+        raise Malformed(f"the model cannot be written as ONNX ({root_cause(error)})") from error
 
 
 def inline(bones: Skeleton) -> list[Piece]:
