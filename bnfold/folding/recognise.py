@@ -68,7 +68,7 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         )
     if shapes.constants.tensor(x) is not None:
         raise Refused("kept.no-linear-neighbour", "its input is a constant")
-    vectors = [_parameter(shapes, v) for v in node.inputs[1:5]]
+    vectors = [_parameter(node, v, shapes) for v in node.inputs[1:5]]
     sizes = {v.size for v in vectors}
     channels = shapes.dim(x, 1)
     if len(sizes) != 1 or any(v.ndim != 1 for v in vectors) or (channels is not None and sizes != {channels}):
@@ -120,11 +120,18 @@ def _check_inference(node: ir.Node, version: int) -> None:
         raise Refused("kept.per-activation")
 
 
-def _parameter(shapes: Shapes, value: ir.Value | None) -> np.ndarray:
+def _parameter(node: ir.Node, value: ir.Value | None, shapes: Shapes) -> np.ndarray:
     found = shapes.constants.array(value)
     if found is None:
         assert value is not None
         raise Refused(*_why_not_constant(value))
+    stored = shapes.constants.tensor(value)
+    if stored is not None and not is_float(stored.dtype):
+        raise Malformed(
+            f"the parameter '{value.name if value else ''}' of a batch norm is {stored.dtype.name}",
+            where=source_text(node) or None,
+            expected="a float type",
+        )
     return found
 
 

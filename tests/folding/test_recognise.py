@@ -127,6 +127,15 @@ def test_parts_that_do_not_fit_are_malformed(wrong: dict[str, np.ndarray]) -> No
         fold(read(batch_norm(**wrong)).model)
 
 
+@pytest.mark.parametrize("name", "sbmv")
+def test_a_parameter_that_is_no_float_is_malformed(name: str) -> None:
+    proto = batch_norm()
+    index = next(i for i, t in enumerate(proto.graph.initializer) if t.name == name)
+    proto.graph.initializer[index].CopyFrom(numpy_helper.from_array(np.ones(2, np.int8), name))
+    with pytest.raises(Malformed, match=f"'{name}' of a batch norm is INT8"):
+        fold(read(proto).model)
+
+
 def test_a_bias_that_does_not_fit_is_malformed() -> None:
     proto = batch_norm()
     proto.graph.node[0].input.append("bias")
