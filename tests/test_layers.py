@@ -19,9 +19,9 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
     ("wire", "tensor", "graph"),
-    ("constants", "detail", "sameness", "small_files", "withdrawal"),
+    ("constants", "detail", "gathering", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
-    ("certificate", "ratchet"),
+    ("certificate", "ratchet", "rollup"),
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,
@@ -29,11 +29,12 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("auditing",),
     ("api", "caffe", "checking"),
     ("__init__",),
+    ("batch",),
     ("cli",),
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-KNOW_THE_ROOMS = ("pipeline", "cli", "caffe")  # caffe: the door by which users teach a reader
+KNOW_THE_ROOMS = ("pipeline", "batch", "cli", "caffe")  # caffe: the door by which users teach a reader
 
 
 def module_of(file: Path) -> str:

@@ -43,7 +43,7 @@ def result() -> dict[str, Any]:
         "tool": _object({"name": {"const": "bnfold"}, "version": _TEXT}),
         "command": {"enum": ["fold", "convert", "verify", "inspect", "check", "audit", "selftest"]},
         "verdict": {"enum": ["PASS", "FAIL", "ERROR"]},
-        "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 70]},
+        "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 6, 70]},
         "dry_run": {"type": "boolean"},
         "input": _origin(part), "candidate": _origin(part),
         "output": _or_null(_object({"path": _TEXT, "size": _or_null(_COUNT)})),
