@@ -2,6 +2,7 @@
 
     expand(paths)          files, folders and globs -> (network, weights) pairs
     check(model, policy)   -> Checked: the violations of one model
+    check_result(result, policy)   the same for a model that was just made
 
 What a rule means stands in rulebook.py; here is what finds its violations: of a file as it lies (FILE_RULES), and of a model that could be
 read (MODEL_RULES). A finder gives None where the policy does not ask, or where there is nothing to look at.
@@ -56,6 +57,20 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     found += [_applied(code, partial(find, case), network) for code, find in MODEL_RULES.items()]
     checked = _checked(network, loaded.files, [_Applied("check.unreadable", ()), *found])
     return replace(checked, origin=planned.origin, census=planned.before, plan=planned.plan)
+
+
+def check_result(result: FoldResult, policy: Policy) -> Checked:
+    """Hold a model that was just folded and written against the policy, by the plan of its own fold: a fold that verification took back
+    counts as kept, with the code of that. Never raises BnfoldError for the model."""
+    path, plan = result.path, result.plan
+    assert path is not None
+    try:
+        loaded = pipeline.load(path)
+    except BnfoldError as error:
+        return _checked(path, (path,), [_Applied("check.unreadable", (_of_error("check.unreadable", error, path),))])
+    now = replace(result, before=result.after, plan=replace(plan, folded=(), merged=(), kept=plan.kept + plan.withdrawn, withdrawn=()))
+    case = _Case(path, policy, loaded, now)
+    return _checked(path, (path,), [_applied(code, partial(find, case), path) for code, find in MODEL_RULES.items()])
 
 
 @dataclass(frozen=True)

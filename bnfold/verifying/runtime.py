@@ -41,6 +41,7 @@ class Session:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         settings.log_severity_level = 4
         settings.use_deterministic_compute = True
+        settings.intra_op_num_threads = int(os.environ.get("BNFOLD_THREADS", "0"))  # 0: as many as there are cores
         for key, value in (options or {}).items():
             settings.add_session_config_entry(key, value)
         if profile is not None:
