@@ -137,9 +137,15 @@ def _kept(value: Any, folder: Path) -> dict[str, Any] | None:
     return {"kept": tuple(value)} if fits else None
 
 
-def _size(value: Any, folder: Path) -> dict[str, Any] | None:
+def in_bytes(value: Any) -> int | None:
+    """A number, or as in "100 MB"; None of what is no size."""
     match = re.fullmatch(r"(\d{1,15}) ?([A-Za-z]*)", str(value)) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-    return {"max_size": int(match[1]) * _UNITS[match[2]]} if match and match[2] in _UNITS else None
+    return int(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else None
+
+
+def _size(value: Any, folder: Path) -> dict[str, Any] | None:
+    size = in_bytes(value)
+    return None if size is None else {"max_size": size}
 
 
 def _against(value: Any, folder: Path) -> dict[str, Any] | None:

@@ -102,12 +102,24 @@ def _work(out: str, settings: Settings) -> Iterator[str | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def prepare(out: str) -> None:
+    """Make the folder of all outputs. Raises WriteError."""
+    if not is_url(out):
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritten(Path(out), error) from error
+
+
 def _beside(out: Path) -> str:
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for old in out.glob(f"{_PREFIX}*"):
             if time.time() - old.stat().st_mtime > _STALE:
                 shutil.rmtree(old, ignore_errors=True)
         return tempfile.mkdtemp(prefix=_PREFIX, dir=out)
     except OSError as error:
-        raise WriteError(f"cannot be written ({one_line(error.strerror or str(error)).lower()})", where=out) from error
+        raise _unwritten(out, error) from error
+
+
+def _unwritten(out: Path, error: OSError) -> WriteError:
+    return WriteError(f"cannot be written ({one_line(error.strerror or str(error)).lower()})", where=out)

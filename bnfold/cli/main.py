@@ -31,6 +31,7 @@ COMMANDS = {
     "convert": "Read and write, without folding: the baseline.",
     "verify": "Two models: are they numerically the same?",
     "inspect": "What is in a model; what would be folded, what not, and why.",
+    "batch": "Many models, on all cores or on a cluster.",
     "check": "The CI gate: foldable batch norms left, models valid, policy met?",
     "audit": "Is a model still what its certificate says?",
     "report": "A page to look at, of what --json wrote.",
@@ -113,7 +114,7 @@ def _failed(error: BaseException) -> Ending:
 
 def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
-        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, "interrupted; nothing was written")
+        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, f"interrupted; {_note(error)}")
     if isinstance(error, click.exceptions.Exit):
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):
@@ -122,6 +123,11 @@ def _unexpected(error: BaseException) -> Ending:
         return _error(BUG, "not enough memory")
     detail = f"{type(error).__name__}: {error}".strip()
     return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
+
+
+def _note(error: BaseException) -> str:
+    """What a command knows of its own interruption."""
+    return next(iter(getattr(error, "__notes__", ())), "nothing was written")
 
 
 def _error(code: int, sentence: str) -> Ending:

@@ -16,10 +16,20 @@ import click
 
 from ..comparison import NOISE_LIMIT, VerifyOptions
 from ..errors import UsageError
+from ..policy import in_bytes
 from ..record import FoldOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+TIMEOUT = 3600  # seconds for one model of many
+
+
+def _size(text: str) -> int:
+    """Bytes: a number, or as in "4 GB"."""
+    size = in_bytes(text)
+    if not size:
+        raise click.BadParameter(f"{text!r} is no size; bytes, or as in '4 GB'")
+    return size
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,20 @@ VERIFY = (
          help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; for huge models)."),
     _row("--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."),
     _row("--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."),
+)
+BATCH = (
+    _row("--jobs", type=click.IntRange(1), metavar="N", help="Models at the same time (default: one for each core)."),
+    _row("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler (tcp://host:8786); its workers need "
+         "this bnfold, and the same files under the same paths, or URLs."),
+    _row("--timeout", type=click.FloatRange(0), metavar="SECONDS",
+         help=f"Longest time for one model (default {TIMEOUT}; 0: any)."),
+    _row("--memory-limit", type=_size, metavar="SIZE", help="Most memory of its own that one model may take, as in '4 GB' (Linux)."),
+    _switch("--force", help="Make every model again, finished or not."),
+    _row("--policy", "policy_path", type=FILE, metavar="FILE", help="Hold every result against a policy, as 'bnfold check' does."),
+    _row("--allow-kept", multiple=True, metavar="CODE",
+         help="A reason for which a batch norm may be kept (repeatable, with *; default: any)."),
+    _row("--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a result's files together."),
+    _row("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML."),
 )
 REPORT = (
     _row("--json", "json_path", metavar="PATH", help="Write the result as JSON ('-': to stdout, and nothing else there)."),
