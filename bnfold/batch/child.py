@@ -1,7 +1,7 @@
 """A process that works off models, one after another: `python -m bnfold.batch.child MEMORY SECONDS`, as `supervisor.py` starts it.
 
 One JSON document on a line, in and out. In: a task and the folder for its unfinished files. Out: {"ready"} once, then for each task
-{"stage"} as often as there is one, and {"run"} or {"ended"} at last.
+{"stage"} as often as there is one, and {"run"} or {"memory"} at last.
 
 Rule 1: when whoever started it is gone (end of input), it removes what is unfinished and goes too, with everything that it started.
 Rule 2: it bounds itself by the system's means, which hold while native code has the interpreter: memory by RLIMIT_DATA (anonymous memory;
@@ -28,6 +28,7 @@ from ..rollup import Run
 from .task import Task
 
 IDLE = 60  # seconds without work after which it goes
+_LONGEST = 300  # of what is said of memory
 _GRACE = 30  # seconds that the supervisor has for ending it before the alarm does
 
 
@@ -56,8 +57,8 @@ def main(memory: int, seconds: float) -> None:
         try:
             tell("looking for what is there")
             _answer(answers, run=_plain(single.run(decoded(Task, asked["task"]), Path(asked["work"]), tell)))
-        except MemoryError:
-            _answer(answers, ended="memory")
+        except MemoryError as error:
+            _answer(answers, memory=str(error)[:_LONGEST])
             return  # what it could not have is not all given back
         _alarm(0)
         gc.collect()

@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import checking, pipeline
 from ..decoding import Unfit, decoded
-from ..errors import NOT_EQUIVALENT, OK, BnfoldError
+from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..gathering import is_url, suffix
 from ..job import Job, Say
 from ..outcome import FoldResult, Violation
@@ -30,7 +30,7 @@ from ..rollup import Fingerprint, Run
 from . import fingerprints
 from .companions import companions
 from .places import joined, redacted, store_of
-from .task import Task
+from .task import OUT_OF_MEMORY, Task
 
 _LONGEST = 400  # of a sentence
 
@@ -42,6 +42,8 @@ def run(task: Task, work: Path, say: Say) -> Run:
     try:
         found = (None if task.force else _finished(task)) or made.run()
     except BnfoldError as error:
+        if isinstance(error, NotEquivalent) and any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise MemoryError(str(error)) from error  # what has no memory is not verified, but that says nothing of the fold
         found = made.failed(error)
     except Exception as error:
         if isinstance(error, MemoryError):

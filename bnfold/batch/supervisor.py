@@ -21,12 +21,11 @@ from threading import Timer
 from typing import IO, Any
 
 from ..errors import Stopped, one_line
-from .task import Limits
+from .task import OUT_OF_MEMORY, Limits
 
 COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "bnfold.batch.child")
 START = 120.0  # seconds that a child may take to be ready
 _THREADS = ("BNFOLD_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")
-_OUT_OF_MEMORY = ("bad_alloc", "MemoryError", "out of memory", "Cannot allocate memory")
 _TAIL = 4000  # bytes of what a child said at last
 
 
@@ -100,7 +99,7 @@ class Child:
                     found: dict[str, Any] = answer["run"]
                     return found
                 if "stage" not in answer:
-                    raise self._ended(stage, self.limits.seconds, answer.get("ended"))
+                    raise self._ended(stage, self.limits.seconds, answer.get("memory"))
                 stage = answer["stage"]
         finally:
             timer.cancel()
@@ -129,15 +128,16 @@ class Child:
         else:
             self._process.kill()
 
-    def _ended(self, stage: str, seconds: float | None, why: str | None = None) -> Ended:
+    def _ended(self, stage: str, seconds: float | None, want: str | None = None) -> Ended:
+        """Why there is no answer; `want` is what a child says of the memory that it could not have."""
         code = self._process.wait()
         last, began, stage = self._last_words(), bool(stage), stage or "starting"
         if self._late:
             return Ended(f"took longer than {seconds:g} s and was ended while {stage}", "timeout", began=began,
                          way_out="--timeout allows more")
-        if why == "memory" or any(sign in last for sign in _OUT_OF_MEMORY):
+        if want is not None or any(sign in last for sign in OUT_OF_MEMORY):
             allowed = f" ({self.limits.memory:,} bytes are allowed)" if self.limits.memory else ""
-            return Ended(f"ran out of memory while {stage}{allowed}", "memory", began=began,
+            return Ended(f"ran out of memory while {stage}{allowed}{f': {want}' if want else ''}", "memory", began=began,
                          way_out="--memory-limit allows more" if self.limits.memory else "")
         said = f": {one_line(last.strip().splitlines()[0])[:200]}" if last.strip() else ""
         hint = "the system ends processes so when it has no memory left" if code == -getattr(signal, "SIGKILL", 9) else ""

@@ -12,6 +12,9 @@ from ..record import FoldOptions, ReadOptions
 from ..version import __version__
 
 
+OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")  # whoever says so
+
+
 @dataclass(frozen=True)
 class Task:
     """One model.

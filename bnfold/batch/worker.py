@@ -9,7 +9,8 @@ import shutil
 import signal
 import tempfile
 import threading
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
 def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Asked again where a child went before it took the model up: one that nobody asked for a while goes by itself."""
+    started = time.perf_counter()
     try:
         try:
             return _child(wanted.limits).ask(task, folder)
@@ -51,7 +53,8 @@ def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, An
     except Ended as error:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
-        return _plain(single.stopped(wanted.task, folder, error, error.outcome))
+        seconds = round(time.perf_counter() - started, 3)
+        return _plain(replace(single.stopped(wanted.task, folder, error, error.outcome), seconds=seconds))
 
 
 def _child(limits: Limits) -> Child:
