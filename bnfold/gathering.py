@@ -20,6 +20,7 @@ from .errors import Unreadable, UsageError
 
 WEIGHTS = {".prototxt": ".caffemodel", ".pbtxt": ".caffemodel", ".cfg": ".weights"}
 MODELS = (".onnx", *WEIGHTS)
+UNFINISHED = ".bnfold-"  # what folders are called in which outputs are being made: no model is in them yet
 _MAGIC = "*?["
 
 
@@ -64,7 +65,11 @@ class _Disk:
         return Path(place).is_dir()
 
     def walk(self, folder: str) -> list[str]:
-        return [os.fspath(path) for path in sorted(Path(folder).rglob("*"))]
+        found: list[str] = []
+        for inner, folders, names in os.walk(folder):  # which lets a folder go that vanishes meanwhile
+            folders[:] = [name for name in folders if not name.startswith(UNFINISHED)]
+            found += [os.path.join(inner, name) for name in names]  # noqa: PTH118
+        return sorted(found, key=lambda place: Path(place).parts)
 
     def matches(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - an absolute pattern is allowed

@@ -6,9 +6,11 @@ Workers need this version of bnfold, and must reach the same files under the sam
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..errors import Mismatch, Unreadable, UsageError, one_line, root_cause
 from ..version import __version__
@@ -17,6 +19,7 @@ from . import worker
 if TYPE_CHECKING:
     from distributed import Client
 
+_SCHEMES = ("tcp", "tls", "ws", "wss")
 PATIENCE = 30  # seconds until a scheduler must have answered
 
 
@@ -38,7 +41,7 @@ def _all(client: Client, requests: Sequence[dict[str, Any]]) -> Generator[tuple[
     futures = {client.submit(worker.work, request, key=f"bnfold-{token}-{index}", pure=False): index
                for index, request in enumerate(requests)}
     try:
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             index = futures.pop(future)
             try:
                 found = future.result()
@@ -57,11 +60,30 @@ def _connected(address: str) -> Client:
         from distributed import Client
     except ImportError as error:
         raise UsageError("--scheduler needs dask.distributed", way_out="pip install 'bnfold[dask]'") from error
+    _knock(address)
     try:
         return Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise Unreadable(f"no Dask scheduler answers ({one_line(root_cause(error))})", where=address,
-                         expected="an address such as tcp://host:8786") from error
+        raise _nobody(address, error) from error
+
+
+def _knock(address: str) -> None:
+    """A client that finds nobody takes its time, and goes with much noise: so see first whether somebody listens."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        known = parts.scheme in _SCHEMES and parts.hostname and parts.port
+    except ValueError:  # a port that is none
+        known = None
+    if not known:
+        raise UsageError(f"--scheduler {address!r} is no address", expected="one such as tcp://host:8786")
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), PATIENCE).close()
+    except OSError as error:
+        raise _nobody(address, error) from error
+
+
+def _nobody(address: str, error: Exception) -> Unreadable:
+    return Unreadable(f"no Dask scheduler answers ({one_line(root_cause(error))})", where=address)
 
 
 def _check(versions: Mapping[str, Any]) -> None:

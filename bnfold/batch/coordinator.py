@@ -20,14 +20,13 @@ from typing import Any
 
 from ..decoding import decoded
 from ..errors import BnfoldError, WriteError, one_line
-from ..gathering import is_url
+from ..gathering import UNFINISHED, is_url
 from ..rollup import Run
 from . import cluster, mirror, pool
 from .places import redacted
 from .task import Limits, Request, Task
 
 Heard = Callable[[Run], None]
-_PREFIX = ".bnfold-"
 _STALE = 2 * 24 * 3600  # seconds after which a folder of unfinished work is nobody's
 
 
@@ -113,10 +112,10 @@ def prepare(out: str) -> None:
 
 def _beside(out: Path) -> str:
     try:
-        for old in out.glob(f"{_PREFIX}*"):
+        for old in out.glob(f"{UNFINISHED}*"):
             if time.time() - old.stat().st_mtime > _STALE:
                 shutil.rmtree(old, ignore_errors=True)
-        return tempfile.mkdtemp(prefix=_PREFIX, dir=out)
+        return tempfile.mkdtemp(prefix=UNFINISHED, dir=out)
     except OSError as error:
         raise _unwritten(out, error) from error
 

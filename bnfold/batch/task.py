@@ -11,7 +11,6 @@ from ..policy import Policy
 from ..record import FoldOptions, ReadOptions
 from ..version import __version__
 
-
 OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")  # whoever says so
 
 
