@@ -9,12 +9,13 @@ A file system that lives in one process (memory://) no worker reaches: what lies
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def runs(tasks: Sequence[Task], settings: Settings, heard: Heard) -> list[Run]:
     with ExitStack() as stack:
         copies = stack.enter_context(mirror.Mirror())
         ready: list[tuple[int, Task]] = []
-        for index, task in enumerate(tasks):
+        token = secrets.token_hex(8)
+        for index, task in enumerate(replace(one, batch=token) for one in tasks):
             try:
                 ready.append((index, copies.copied(task) if mirror.needed(task) else task))
             except BnfoldError as error:

@@ -38,9 +38,10 @@ def record_of(task: Task) -> str:
 
 def taken(task: Task, network: Path) -> Fingerprint:
     """The fingerprint of what is about to be read; `network` is the network on this machine. Raises Unreadable."""
-    beside = {f"{_BESIDE}{name}": _neighbour(task.network, name) for name in companions(network)}
-    named = {**_named(task), **{role: place for role, place in beside.items() if store_of(place).is_file(place)}}
-    return Fingerprint(__version__, _choices(task), tuple((role, store_of(place).identity(place)) for role, place in named.items()))
+    named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
+    beside = [(f"{_BESIDE}{name}", _neighbour(task.network, name)) for name in companions(network)]
+    there = [(role, store_of(place).identity(place)) for role, place in beside if store_of(place).is_file(place)]
+    return Fingerprint(__version__, _choices(task), (*named, *there))
 
 
 def finished(task: Task) -> dict[str, Any] | None:

@@ -61,8 +61,9 @@ def _finished(task: Task) -> Run | None:
     record = fingerprints.finished(task)
     if record is None:
         return None
+    outcome = "passed" if task.batch and record.get("batch") == task.batch else "unchanged"
     with suppress(Unfit, LookupError, TypeError, AttributeError):  # figures that are none: a record that somebody changed is none, either
-        return decoded(Run, documents.plain(asdict(_run_of(task, record, "unchanged", output=True))))  # type: ignore[no-any-return]
+        return decoded(Run, documents.plain(asdict(_run_of(task, record, outcome, output=True))))  # type: ignore[no-any-return]
     return None
 
 
@@ -149,7 +150,7 @@ class _Made:
         document = self._clean(documents.plain(documents.document("fold", code, **content)))
         page = html.page(document)
         if fingerprint is not None:
-            document["fingerprint"] = documents.plain(asdict(fingerprint))
+            document |= {"fingerprint": documents.plain(asdict(fingerprint)), "batch": self.task.batch}
         found = _run_of(self.task, document, outcome, output=fingerprint is not None)
         for text, ending in ((page, ".html"), (documents.text(document) + "\n", fingerprints.SUFFIX)):
             file = self.work / f"told{ending}"

@@ -25,6 +25,7 @@ class Task:
     policy           what the result must be; None where nothing is demanded
     force            make it again, whatever is there
     listed           where a manifest names it: "zoo.toml:12"
+    batch            which run of the command asks: what it made itself, before a worker died, is not an earlier run's
     shown            (local copy, what it is a copy of): reports name the second
     """
 
@@ -39,6 +40,7 @@ class Task:
     policy: Policy | None = None
     force: bool = False
     listed: str = ""
+    batch: str = ""
     shown: tuple[tuple[str, str], ...] = ()
 
 

@@ -127,7 +127,8 @@ def _unexpected(error: BaseException) -> Ending:
 
 def _note(error: BaseException) -> str:
     """What a command knows of its own interruption."""
-    return next(iter(getattr(error, "__notes__", ())), "nothing was written")
+    notes = [note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())]  # click wraps Ctrl-C
+    return notes[0] if notes else "nothing was written"
 
 
 def _error(code: int, sentence: str) -> Ending:

@@ -56,7 +56,7 @@ def result() -> dict[str, Any]:
         "models": _list(_object({"path": _TEXT, "exit_code": {"type": "integer"}, "ran": _list({"enum": list(RULEBOOK)}),
                                  "violations": _list(part(Violation)), "input": _or_null(_origin(part)), "plan": _or_null(part(Plan))})),
         "out": _TEXT, "counts": _object(dict.fromkeys(OUTCOMES, _COUNT), optional=list(OUTCOMES)), "runs": _list(_run(part)),
-        "violations": _list(part(Violation)), "fingerprint": part(Fingerprint), "listed": _TEXT,
+        "violations": _list(part(Violation)), "fingerprint": part(Fingerprint), "listed": _TEXT, "batch": _TEXT,
         "checks": _list(part(Check)),
         "error": _object({"kind": _TEXT, "where": _or_null(_TEXT), "found": _TEXT, "expected": _TEXT, "way_out": _TEXT, "sentence": _TEXT}),
     }

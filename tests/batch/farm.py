@@ -60,7 +60,8 @@ def below(pid: int, word: str) -> list[Any]:
 def records(out: Path) -> dict[str, dict[str, Any]]:
     """What is told of each model, by the name of its outputs."""
     found = {}
-    paths = (Path(folder) / name for folder, _, names in os.walk(out) for name in names if name.endswith(".result.json"))
+    paths = (Path(folder) / name for folder, _, names in os.walk(out) if "/.bnfold-" not in folder
+             for name in names if name.endswith(".result.json"))
     for path in sorted(paths):
         found[path.relative_to(out).as_posix().removesuffix(".result.json")] = json.loads(path.read_text())
     return found

@@ -6,16 +6,16 @@ import signal
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from ..models import CONV_BN_RELU, model
+from ..reading.caffe.files import input_layer, layer
 from . import zoo
 from .farm import assert_right, batch, below, psutil, records, start, until
 
-WORKER, CHILD = "loky", "bnfold.batch.child"
+WORKER, CHILD = "popen_loky", "bnfold.batch.child"
 
 
 def hanging(path: Path) -> Path:
@@ -122,11 +122,13 @@ def test_broken_models_are_told_and_the_rest_is_made(tmp_path: Path) -> None:
     fine = zoo.onnx(tmp_path / "fine.onnx", 1)
     (tmp_path / "cut.onnx").write_bytes(fine.read_bytes()[:900])
     (tmp_path / "empty.onnx").touch()
-    noisy = model(CONV_BN_RELU)
-    weights = next(tensor for tensor in noisy.graph.initializer if tensor.name == "w")
-    weights.CopyFrom(onnx.numpy_helper.from_array(np.full((4, 3, 3, 3), np.nan, np.float32), "w"))
-    (tmp_path / "nan.onnx").write_bytes(noisy.SerializeToString())
-    _, err = batch(tmp_path, "missing.cfg", "--out", tmp_path / "out", code=3)
-    assert "error     cut" in err
-    assert "passed    fine" in err
-    assert err.splitlines()[-1].startswith("bnfold: FAIL models=5 ")
+    (tmp_path / "notes.prototxt").write_text(input_layer("data", 1, 3, 8, 8) + layer("Nonsense", ["data"]))
+    (tmp_path / "notes.caffemodel").touch()
+    _, err = batch(tmp_path, "missing.cfg", "--out", tmp_path / "out", "--jobs", 1, code=4)
+    assert err.splitlines()[-1] == "bnfold: FAIL models=5 passed=1 error=4"
+    found = {name: (record["exit_code"], record.get("error", {}).get("found", "")) for name, record in records(tmp_path / "out").items()}
+    assert found["fine"] == (0, "")
+    assert found["empty"] == (3, "the file is empty")
+    assert found["missing"] == (3, "cannot be read (no such file or directory)")
+    assert found["cut"][0] == 3
+    assert found["notes"][0] == 4
