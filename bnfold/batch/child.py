@@ -38,7 +38,7 @@ def main(memory: int, seconds: float) -> None:
     waiting: queue.Queue[Any] = queue.Queue()
     unfinished: list[Path] = []
     threading.Thread(target=_listen, args=(requests, waiting, unfinished), daemon=True).start()
-    from . import single  # slow: this is what a warm process has done already
+    from . import single
 
     bound(memory)
     gc.disable()  # graphs are full of cycles, but they die together: after each model

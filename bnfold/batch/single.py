@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .. import checking, pipeline
+from .. import pipeline
 from ..decoding import Unfit, decoded
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..gathering import is_url, suffix
@@ -133,6 +133,8 @@ class _Made:
     def _violations(self, result: FoldResult) -> tuple[Violation, ...]:
         if self.task.policy is None:
             return ()
+        from .. import checking
+
         self.say("holding it against the policy")
         return checking.check_result(result, self.task.policy).violations
 

@@ -18,7 +18,6 @@ from ..errors import STOPPED
 from ..reporting.json import plain
 from ..rollup import Run
 from ..version import __version__
-from . import single
 from .places import redacted
 from .supervisor import Child, Ended
 from .task import Limits, Request
@@ -51,6 +50,8 @@ def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, An
                 raise
             return _child(wanted.limits).ask(task, folder)
     except Ended as error:
+        from . import single
+
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         seconds = round(time.perf_counter() - started, 3)
