@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from .errors import Unreadable, UsageError
 
@@ -85,15 +84,19 @@ def is_url(place: str) -> bool:
 
 def suffix(place: str) -> str:
     """What a place ends in, in lower case: `.onnx`. The query of a URL is no part of its name."""
-    return PurePosixPath(urlsplit(place).path).suffix.lower() if is_url(place) else Path(place).suffix.lower()
+    return PurePosixPath(bare(place)).suffix.lower() if is_url(place) else Path(place).suffix.lower()
 
 
 def with_suffix(place: str, new: str) -> str:
     """The file beside it, with another suffix. What stands behind a URL's path is left out."""
     if not is_url(place):
         return os.fspath(Path(place).with_suffix(new))
-    parts = urlsplit(place)
-    return parts._replace(path=str(PurePosixPath(parts.path).with_suffix(new)), query="", fragment="").geturl()
+    return bare(place).removesuffix(PurePosixPath(bare(place)).suffix) + new
+
+
+def bare(url: str) -> str:
+    """A web address without its query; in a store's address every sign is part of a name."""
+    return url.partition("?")[0].partition("#")[0] if url.startswith(("http://", "https://")) else url
 
 
 def gathered(given: Sequence[str], shelf_of: Callable[[str], Shelf] = lambda _: DISK) -> list[Found]:

@@ -114,6 +114,7 @@ def prepare(out: str) -> None:
 
 def _beside(out: Path) -> str:
     try:
+        out.mkdir(exist_ok=True)
         for old in out.glob(f"{UNFINISHED}*"):
             if time.time() - old.stat().st_mtime > _STALE:
                 shutil.rmtree(old, ignore_errors=True)

@@ -13,17 +13,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..decoding import Unfit, decoded
 from ..errors import OK, BnfoldError
-from ..gathering import is_url
 from ..rollup import Fingerprint
 from ..version import __version__
 from .companions import companions
-from .places import joined, store_of
+from .places import folder_of, joined, store_of
 from .task import Task, same_choices
 
 SUFFIX = ".result.json"
@@ -39,7 +37,7 @@ def record_of(task: Task) -> str:
 def taken(task: Task, network: Path) -> Fingerprint:
     """The fingerprint of what is about to be read; `network` is the network on this machine. Raises Unreadable."""
     named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
-    beside = [(f"{_BESIDE}{name}", _neighbour(task.network, name)) for name in companions(network)]
+    beside = [(f"{_BESIDE}{name}", joined(folder_of(task.network), name)) for name in companions(network)]
     there = [(role, store_of(place).identity(place)) for role, place in beside if store_of(place).is_file(place)]
     return Fingerprint(__version__, _choices(task), (*named, *there))
 
@@ -59,9 +57,8 @@ def finished(task: Task) -> dict[str, Any] | None:
     roles, outputs = dict(old.inputs), dict(old.outputs)
     if {role for role in roles if not role.startswith(_BESIDE)} != set(_named(task)):
         return None
-    folder = os.path.dirname(record_of(task))  # noqa: PTH120 - it may be a URL
     places = [(_place(task, role), identity) for role, identity in roles.items()]
-    places += [(joined(folder, name), identity) for name, identity in outputs.items()]
+    places += [(joined(folder_of(record_of(task)), name), identity) for name, identity in outputs.items()]
     return record if all(_is(place, identity) for place, identity in places) else None
 
 
@@ -94,18 +91,8 @@ def _files(place: str) -> Iterator[str]:
 
 
 def _place(task: Task, role: str) -> str:
-    return _neighbour(task.network, role.removeprefix(_BESIDE)) if role.startswith(_BESIDE) else _named(task)[role]
-
-
-def _neighbour(place: str, name: str) -> str:
-    folder = place.rpartition("/")[0] if is_url(place) else os.path.dirname(place)  # noqa: PTH120 - as it was given
-    return joined(folder, name)
+    return joined(folder_of(task.network), role.removeprefix(_BESIDE)) if role.startswith(_BESIDE) else _named(task)[role]
 
 
 def _choices(task: Task) -> str:
     return hashlib.sha256(json.dumps(same_choices(task), sort_keys=True, default=str).encode()).hexdigest()
-
-
-def as_fields(fingerprint: Fingerprint) -> dict[str, Any]:
-    """The field of the record."""
-    return {"fingerprint": asdict(fingerprint)}

@@ -13,7 +13,7 @@ from types import TracebackType
 from ..rollup import Run
 from . import fingerprints
 from .companions import companions
-from .places import joined, scheme_of, store_of
+from .places import folder_of, joined, scheme_of, store_of
 from .task import Task
 
 LOCAL_TO_A_PROCESS = {"memory"}
@@ -56,7 +56,7 @@ class Mirror:
             local = self._taken(task.network, folder)
             ready = replace(ready, network=str(local))
             for name in companions(local):
-                beside = joined(task.network.rpartition("/")[0], name)
+                beside = joined(folder_of(task.network), name)
                 if store_of(beside).is_file(beside):
                     self._taken(beside, folder, name)
         if task.weights is not None and _is_ours(task.weights):

@@ -12,10 +12,10 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..errors import UsageError
-from ..gathering import Found, is_url, suffix
+from ..gathering import Found, bare, is_url, suffix
 from .places import absolute, redacted
 
 
@@ -66,6 +66,6 @@ def _clashes(found: Sequence[str], key: Callable[[str], str] = os.path.normcase)
 def _path(place: str) -> PurePosixPath:
     """The place as an absolute path with forward slashes; of a URL with its host as the first folder."""
     if is_url(place):
-        parts = urlsplit(place)
-        return PurePosixPath("/") / parts.netloc.rpartition("@")[2] / unquote(parts.path).lstrip("/")
+        host, _, path = bare(place).partition("://")[2].partition("/")
+        return PurePosixPath("/") / host.rpartition("@")[2] / unquote(path).lstrip("/")
     return PurePosixPath(absolute(place).replace(os.sep, "/"))

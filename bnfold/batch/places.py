@@ -25,13 +25,13 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, root_cause
-from ..gathering import DISK, Shelf, is_url
+from ..gathering import DISK, Shelf, bare, is_url
 
 _BLOCK = 1 << 20
 _TAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "Digest")  # what stores call their tags of the content
 _PUT_IS_ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"}
 _USER = re.compile(r"(?<=://)[^/\s@'\"]*@")
-_QUERY = re.compile(r"(://[^\s'\"?#]*)\?[^\s'\"]*")
+_QUERY = re.compile(r"(://[^\s'\"?#]*)\?(?!\.\.\.)[^\s'\"]*?(?=[:;,.)]*(?:[\s'\"]|$))")
 
 
 class Store(Shelf, Protocol):
@@ -183,6 +183,11 @@ def plain(place: str) -> str:
 def joined(folder: str, name: str) -> str:
     """A file in a folder; `name` is relative and has forward slashes."""
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.fspath(Path(folder) / name)
+
+
+def folder_of(place: str) -> str:
+    """The folder that a file is in."""
+    return bare(place).rpartition("/")[0] if is_url(place) else os.path.dirname(place)  # noqa: PTH120 - as it was given
 
 
 def absolute(place: str) -> str:

@@ -22,14 +22,14 @@ from typing import Any
 from .. import pipeline
 from ..decoding import Unfit, decoded
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
-from ..gathering import is_url, suffix
+from ..gathering import bare, is_url, suffix
 from ..job import Job, Say
 from ..outcome import FoldResult, Violation
 from ..reporting import json as documents
 from ..rollup import Fingerprint, Run
 from . import fingerprints
 from .companions import companions
-from .places import joined, redacted, store_of
+from .places import folder_of, joined, redacted, store_of
 from .task import OUT_OF_MEMORY, Task
 
 _LONGEST = 400  # of a sentence
@@ -111,7 +111,7 @@ class _Made:
         folder.mkdir()
         network = self._local(self.task.network, folder)
         if is_url(self.task.network):
-            self.names.append((f"{folder}", redacted(self.task.network.rpartition("/")[0])))
+            self.names.append((f"{folder}", redacted(folder_of(self.task.network))))
             for name in companions(network):
                 self._companion(name, folder)
         return network, None if self.task.weights is None else self._local(self.task.weights, folder)
@@ -120,12 +120,12 @@ class _Made:
         if not is_url(place):
             return Path(place)
         self.say("fetching")
-        target = folder / (PurePosixPath(redacted(place).partition("?")[0]).name or f"model{suffix(place)}")
+        target = folder / (PurePosixPath(bare(place)).name or f"model{suffix(place)}")
         store_of(place).fetch(place, target)
         return target
 
     def _companion(self, name: str, folder: Path) -> None:
-        place = joined(self.task.network.rpartition("/")[0], name)
+        place = joined(folder_of(self.task.network), name)
         if store_of(place).is_file(place):  # what is missing the reader says, by the tensor that needs it
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             store_of(place).fetch(place, folder / name)

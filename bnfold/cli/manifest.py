@@ -27,7 +27,7 @@ from typing import Any
 
 import click
 
-from ..batch.places import joined, redacted, store_of
+from ..batch.places import folder_of, joined, redacted, store_of
 from ..errors import BnfoldError, Malformed, Unreadable
 from ..gathering import is_url, suffix
 from . import options
@@ -91,7 +91,7 @@ def read(place: str) -> list[Entry]:
         raise Malformed("is not UTF-8 text", where=f"{shown}:{line}", expected=_EXPECTED) from error
     faults: list[Malformed] = []
     defaults, tables = (_toml if suffix(place) == ".toml" else _csv)(text, shown, faults)
-    folder = place.rpartition("/")[0] if is_url(place) else os.fspath(Path(place).parent)
+    folder = folder_of(place)
     common = _values(defaults, folder, faults, own=False)
     entries = [entry for table in tables if (entry := _entry(table, common, folder, faults)) is not None]
     if faults:
