@@ -95,10 +95,14 @@ def read(place: str) -> list[Entry]:
     common = _values(defaults, folder, faults, own=False)
     entries = [entry for table in tables if (entry := _entry(table, common, folder, faults)) is not None]
     if faults:
-        raise Faults(faults)
+        raise Faults(sorted(faults, key=_line))
     if not entries:
         raise Malformed("names no model", where=shown, expected=_EXPECTED)
     return entries
+
+
+def _line(fault: Malformed) -> int:
+    return int(next(iter(re.findall(r":(\d+)", str(fault.where).rpartition("/")[2])), 0))
 
 
 def _entry(table: _Table, common: Mapping[str, Any], folder: str, faults: list[Malformed]) -> Entry | None:
@@ -150,7 +154,7 @@ def _values(table: _Table, folder: str, faults: list[Malformed], *, own: bool) -
         try:
             found |= _value(KEYS[key], value, folder)
         except (click.BadParameter, BnfoldError) as error:
-            said = error.format_message() if isinstance(error, click.BadParameter) else str(error)
+            said = error.message if isinstance(error, click.BadParameter) else str(error)
             faults.append(Malformed(f"'{key}' is {value!r}"[:200], where=where, expected=said))
     return found
 
@@ -247,7 +251,7 @@ def _toml(text: str, shown: str, faults: list[Malformed]) -> tuple[_Table, list[
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        where = f"{shown}:{place[1]}:{place[2]}" if place else shown
+        where = f"{shown}:{place[1]}:{place[2]}" if place else f"{shown}:{text.count(chr(10)) + 1}"  # else it says: at its end
         faults.append(Malformed(f"is not TOML ({str(error).partition(' (at ')[0]})", where=where, expected=_EXPECTED))
         return _Table(shown), []
     lines = _Lines(text, shown)
