@@ -18,7 +18,7 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 # each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
-    ("wire", "tensor", "graph"),
+    ("wire", "tensor", "graph", "memory"),
     ("constants", "detail", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
     ("certificate", "ratchet"),

@@ -20,7 +20,8 @@ from typing import NoReturn
 
 import click
 
-from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
+from ..errors import BUG, NOT_EQUIVALENT, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, one_line
+from ..memory import SHORT
 from ..version import __version__
 from .ending import Ending
 from .screen import say, tolerant
@@ -119,7 +120,7 @@ def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, SystemExit):
         return Ending(error.code if isinstance(error.code, int) else NOT_EQUIVALENT, "")
     if isinstance(error, MemoryError):
-        return _error(BUG, "not enough memory")
+        return _error(UNSUPPORTED, SHORT)
     detail = f"{type(error).__name__}: {error}".strip()
     return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
 
