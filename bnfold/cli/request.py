@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import pipeline
+from .. import pipeline, replacing
 from ..comparison import Comparison
 from ..errors import BnfoldError, NotEquivalent, UsageError, WriteError
 from ..job import Job
@@ -133,7 +133,4 @@ def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 def write_file(path: str | Path, text: str) -> None:
     """A report's file. Raises WriteError."""
-    try:
-        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=Path(path)) from error
+    replacing.replace(Path(path), text)
