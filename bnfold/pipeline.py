@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Check, Comparison, Side, VerifyOptions
-from .errors import Malformed, NotEquivalent
+from .errors import Malformed, NotEquivalent, WriteError
 from .job import Job, Say, Watch, silent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
@@ -92,8 +92,7 @@ def fold_file(job: Job) -> FoldResult:
         except NotEquivalent as error:
             error.where = job.target if error.where is None else error.where
             if job.keep_failed:
-                kept = work.keep_failed()
-                error.way_out = f"the refused model is in {kept}"
+                error.way_out = work.keep_failed()
             raise
         path = done.written.commit()
         watch.lap("commit")
@@ -222,11 +221,17 @@ class _Work:
                           _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps,
                           (done.written.data,) if done.written.data is not None else ())
 
-    def keep_failed(self) -> Path:
-        """The fold with everything in, unverified, under a name that says so."""
+    def keep_failed(self) -> str:
+        """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
+        from .writing import write
+
         model, _ = self._folded(())
         target = self.job.target
-        return self._write(model).commit(target.with_name(f"{target.stem}.failed{target.suffix}"))
+        try:
+            with write(model, target.with_name(f"{target.stem}.failed{target.suffix}"), external_data=self.job.external_data) as written:
+                return f"the refused model is in {written.commit()}"
+        except WriteError as error:  # that the model is refused is the news
+            return f"the refused model is not kept: {error}"
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
