@@ -5,6 +5,7 @@
         ... fill and sync stage.path() ...
         stage.commit()              rename it to the target
     replace(path, text)             all of it, for reports
+    with scratch() as folder:       files that nobody is to keep, where the system has room for such
 
 Rule 1: the target is its old self or a complete new file at every moment, whatever ends the run.
 Rule 2: what stands beside a file (external data) is in place, and its folder synced, before the file that points to it.
@@ -21,13 +22,14 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from . import naming
-from .errors import WriteError
+from .errors import FULL, WriteError
 
 try:
     import fcntl
@@ -127,6 +129,34 @@ def is_stream(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def replaceable(path: Path) -> None:
+    """Nothing that can be known now keeps `replace` from writing there. Raises WriteError."""
+    with failing(path):
+        if not is_stream(path):
+            place(path)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for a while. What the system refuses inside is a WriteError that says how to choose another place."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="bnfold-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_room(error) from error
+    with folder as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno in FULL:
+                raise _no_room(error) from error
+            raise
+
+
+def _no_room(error: OSError) -> WriteError:
+    return WriteError(f"no temporary file can be written ({(error.strerror or str(error)).lower()})",
+                      where=tempfile.tempdir or os.environ.get("TMPDIR"), way_out="set TMPDIR to a folder with room")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 # each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "naming", "onnx_wire", "version"),
-    ("wire", "tensor", "graph", "replacing"),
+    ("wire", "tensor", "graph", "replacing", "watching"),
     ("constants", "detail", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
     ("certificate", "ratchet"),

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import click
 
-from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
+from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, of_system, one_line
 from ..version import __version__
 from .ending import Ending
 from .screen import say, tolerant
@@ -97,6 +97,8 @@ def _failed(error: BaseException) -> Ending:
         traceback.print_exception(error)
     if isinstance(error, NotEquivalent):
         return Ending(error.exit_code, f"FAIL {error}")
+    if isinstance(error, OSError) and (ours := of_system(error)) is not None:
+        error = ours
     if isinstance(error, BnfoldError):
         return _error(error.exit_code, str(error))
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
