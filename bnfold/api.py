@@ -98,7 +98,8 @@ def _door(function: Callable[P, R]) -> Callable[P, R]:
             raise
         except Exception as error:
             ours = of_system(error) if isinstance(error, OSError) else None
-            raise ours or BnfoldError(f"internal error: {type(error).__name__}: {error}", way_out="please report it with the model") from error
+            raise ours or BnfoldError(f"internal error: {type(error).__name__}: {error}",
+                                      way_out="please report it with the model") from error
 
     return guarded
 

@@ -19,7 +19,7 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "naming", "onnx_wire", "version"),
     ("wire", "tensor", "graph", "replacing", "watching"),
-    ("constants", "detail", "sameness", "small_files", "withdrawal"),
+    ("constants", "detail", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
     ("certificate", "ratchet"),
     ("reading.build",),

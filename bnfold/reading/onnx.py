@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from .. import tensor
+from .. import onnx_file, tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
-from . import onnx_file
 from .onnx_door import check_door
 
 if TYPE_CHECKING:
@@ -86,9 +85,9 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
     import onnx
     from google.protobuf.message import DecodeError
 
-    bones = onnx_file.skeleton(view, secrets.token_hex(16))
+    token = secrets.token_hex(16)
     try:
-        proto = onnx.ModelProto.FromString(bones.data)
+        proto = onnx.ModelProto.FromString(onnx_file.skeleton(view, token))
     except DecodeError as error:
         raise Malformed(
             "the file is not a whole ONNX model (protobuf cannot parse it)",
@@ -96,7 +95,7 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
         ) from error
 
     def window(found: ir.ExternalTensor) -> tensor.Window:
-        return _window(found, view, found.offset or 0) if found.location == bones.token else external(found)
+        return _window(found, view, found.offset or 0) if found.location == token else external(found)
 
     return _deserialised(proto, name, window)
 

@@ -14,7 +14,7 @@ from ..graph import ir
 from .interpreter import CannotEvaluate, Interpreter
 from .numbers import Rounding
 from .opaque import StandIns
-from .runtime import CannotRun, Session, crashes, exposing, on_disk
+from .runtime import CannotRun, Session, crashes, on_disk
 
 Values = dict[str, np.ndarray]
 REFUSALS = (CannotRun, CannotEvaluate)
@@ -50,8 +50,9 @@ class Onnxruntime:
         """A session from the side's file, or from a temporary one."""
         if reason := crashes(side.model):
             raise CannotRun(reason)
-        with on_disk(side) as path, exposing(path, side, watch) as exposed:
-            yield Session(exposed)
+        present = {value.name for value in side.model.graph.outputs}
+        with on_disk(side) as path:
+            yield Session(path, watch=[name for name in watch if name not in present])
 
 
 class Simulated:
