@@ -4,8 +4,10 @@
     extended(path)     a path that Windows takes whatever its length
     identity(path)     equal for two paths to one file, whether it is there yet or not
     portable(stem)     a stem that a model can name its data file by, on every system
+    stored(text)       a name that stands in a model, as this system's calls want it
+    native(path)       a path as libraries want it that know UTF-8 alone
 
-Every function takes the system as an argument, so that the rules of all are tested on each.
+What differs between systems takes the system as an argument, so that the rules of all are tested on each.
 """
 
 from __future__ import annotations
@@ -50,7 +52,10 @@ def extended(path: P, system: str = sys.platform) -> P:
 def identity(path: Path, system: str = sys.platform) -> tuple[object, ...]:
     """Equal for two paths to one file: hard links and links included where the file is there; where it is not, by its folder and its
     name as the system compares names (macOS and Windows: whatever the case, macOS: however accents are written)."""
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except FileNotFoundError:  # a relative path, and the folder that it is relative to is gone
+        return "gone", str(path)
     try:
         found = real.stat()
         return found.st_dev, found.st_ino
@@ -66,6 +71,18 @@ def same_name(name: str, system: str = sys.platform) -> str:
 
 
 def portable(stem: str) -> str:
-    """The stem with `_` for what a model cannot name (bytes that are no text), readers take for a separator, or some system forbids."""
-    clean = "".join("_" if _WINDOWS_FORBIDS.match(c) or not c.isprintable() else c for c in stem)
+    """The stem as text, whatever this system's encoding of names, with `_` for what is none, what readers take for a separator, and what
+    some system forbids."""
+    text = os.fsencode(stem).decode("utf-8", "surrogateescape")
+    clean = "".join("_" if _WINDOWS_FORBIDS.match(c) or not c.isprintable() else c for c in text)
     return clean.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" ") or "model"
+
+
+def stored(text: str) -> str:
+    """The name of a file that a model names. Models are in UTF-8; names of files are bytes, whatever this system's encoding."""
+    return text if sys.platform == "win32" else os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def native(path: Path) -> str:
+    """A path for a library that takes UTF-8. Raises UnicodeDecodeError for one that is no such text."""
+    return str(path) if sys.platform == "win32" else os.fsencode(path).decode()

@@ -93,9 +93,9 @@ def _with_data(bones: layout.Skeleton, stage: replacing.Stage) -> Written:
     digest = hashlib.sha256()
     unnamed = stage.path("data")
     _stream(pieces, unnamed, stage.target, digest)
-    data = unnamed.with_name(f"{naming.portable(stage.target.stem)}.{digest.hexdigest()[:16]}.data")
-    unnamed.rename(data)
-    model = layout.external(bones, data.name, offsets)
+    name = f"{naming.portable(stage.target.stem)}.{digest.hexdigest()[:16]}.data"
+    data = unnamed.rename(stage.path(naming.stored(name)))
+    model = layout.external(bones, name, offsets)
     _stream(model, stage.path(), stage.target)
     return Written(stage, layout.size(model) + layout.size(pieces), data)
 
