@@ -28,7 +28,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from . import naming
+from . import guard, naming
 from .errors import FULL, WriteError
 
 try:
@@ -145,6 +145,7 @@ def scratch() -> Iterator[Path]:
         folder = tempfile.TemporaryDirectory(prefix="bnfold-", ignore_cleanup_errors=True)
     except OSError as error:
         raise _no_room(error) from error
+    guard.remember(folder.name)
     with folder as name:
         try:
             yield Path(name)
@@ -175,6 +176,7 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it; then the next is tried."""
     while True:
         folder = target.parent / f"{_prefix(target)}.{secrets.token_hex(6)}.tmp"
+        guard.remember(str(folder))
         folder.mkdir(mode=0o700)
         try:
             lock = _lock(folder, wait=True)
