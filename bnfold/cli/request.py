@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import pipeline, replacing
 from ..comparison import Comparison
-from ..errors import BnfoldError, NotEquivalent, UsageError
+from ..errors import BnfoldError, NotEquivalent, UsageError, WriteError
 from ..job import Job
 from ..naming import identity
 from ..outcome import Origin
@@ -97,7 +97,10 @@ def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | N
         yield content
     except Exception as error:
         ours = error if isinstance(error, BnfoldError) else BnfoldError(f"internal error: {type(error).__name__}: {error}")
-        _deliver(documents.document(command, ours.exit_code, **{**content, **documents.of_error(ours)}), values)
+        try:
+            _deliver(documents.document(command, **{**content, **documents.of_error(ours), "code": ours.exit_code}), values)
+        except WriteError as second:  # what came first is what the user has to know first
+            screen.say(f"warning: {second}")
         raise
     _deliver(documents.document(command, **{"code": 0, **content}), values)
 
