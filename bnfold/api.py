@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
 
 from . import pipeline
 from .comparison import Comparison, VerifyOptions
-from .errors import BnfoldError, Unsupported, UsageError
+from .errors import BnfoldError, Unsupported, UsageError, of_system
 from .job import Job
 from .memory import SHORT
 from .outcome import ORIGIN_KEY, FoldResult, census, recalled
@@ -101,7 +101,9 @@ def _door(function: Callable[P, R]) -> Callable[P, R]:
         except MemoryError as error:
             raise Unsupported(SHORT) from error
         except Exception as error:
-            raise BnfoldError(f"internal error: {type(error).__name__}: {error}", way_out="please report it with the model") from error
+            ours = of_system(error) if isinstance(error, OSError) else None
+            raise ours or BnfoldError(f"internal error: {type(error).__name__}: {error}",
+                                      way_out="please report it with the model") from error
 
     return guarded
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from .. import onnx_file, tensor
+from .. import naming, onnx_file, tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
@@ -209,7 +209,7 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     parts = PurePosixPath(location.replace("\\", "/"))
     if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
         raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
-    path = folder / parts
+    path = folder / naming.stored(str(parts))
     root = folder.resolve()
     if not path.resolve().is_relative_to(root) or _through_link(path, folder):
         raise Malformed(

@@ -24,6 +24,7 @@ from .. import memory, onnx_file
 from ..comparison import Side
 from ..errors import InputError
 from ..graph import ir, is_op, label, nodes
+from ..naming import native
 from ..tensor import FileMap
 from ..wire import bytes_field
 
@@ -75,13 +76,13 @@ def _opened(path: Path, providers: list[Any], watch: Collection[str], profile: P
     """A session by reference where that helps; what onnxruntime then refuses gets a second chance as a plain file."""
     providers_map = all((one if isinstance(one, str) else one[0]) in _MAPS for one in providers)
     if not watch and (not providers_map or path.stat().st_size < memory.at_most(BY_REFERENCE)):
-        return _session(str(path), _settings(profile), providers)
+        return _session(_readable(path), _settings(profile), providers)
     try:
         referring, settings = _by_reference(path, watch), _settings(profile)
-        settings.add_session_config_entry(_FOLDER_KEY, str(path.resolve().parent))
+        settings.add_session_config_entry(_FOLDER_KEY, native(path.resolve().parent))
         return _session(referring, settings, providers)
-    except (CannotRun, InputError, UnicodeEncodeError):  # e.g. a name that is no text
-        model = path.read_bytes() + more_outputs(watch) if watch else str(path)
+    except (CannotRun, InputError, UnicodeError):  # e.g. a name that is no text
+        model = path.read_bytes() + more_outputs(watch) if watch else _readable(path)
         return _session(model, _settings(profile), providers)
 
 
@@ -94,9 +95,17 @@ def mapped(path: Path, side: Side) -> int:
     return sum(size + 2 * mmap.PAGESIZE for size in sizes)
 
 
+def _readable(path: Path) -> str | bytes:
+    """The path, or where onnxruntime could not open it because its name is no text, what is there."""
+    try:
+        return native(path)
+    except UnicodeDecodeError:
+        return path.read_bytes()
+
+
 def _by_reference(path: Path, watch: Collection[str]) -> bytes:
     path = path.resolve()
-    return onnx_file.skeleton(FileMap(path).view, path.name, _INITIALIZERS, _LARGE) + (more_outputs(watch) if watch else b"")
+    return onnx_file.skeleton(FileMap(path).view, native(Path(path.name)), _INITIALIZERS, _LARGE) + (more_outputs(watch) if watch else b"")
 
 
 def _settings(profile: Path | None) -> Any:
