@@ -60,6 +60,8 @@ def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
 def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
     rank = len(_known(shapes, node.inputs[0]))
     permutation = list(attribute(node, "perm") or range(rank)[::-1])
+    if sorted(permutation) != list(range(rank)):
+        raise unclear(node, "its permutation does not fit its input")
     inverse = np.argsort(permutation)
     return Mover(lambda a: a.transpose(permutation), lambda a, blank: a.transpose(inverse))
 

@@ -1,7 +1,9 @@
 """`python -m tests.fuzz TARGET... --seconds N | --runs N`: fuzz readers for as long as you like.
 
 Workers are started again after a crash of native code until the time is over. The corpus, and one input and one trace for every finding,
-lie in the folder of `--corpus` (by default below the temporary folder); a later run goes on from there. Exit code 1 where there are findings.
+lie in the folder of `--corpus` (by default below the temporary folder); a later run goes on from there.
+
+Exit code 1 where there are findings.
 """
 
 from __future__ import annotations

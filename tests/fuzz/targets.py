@@ -120,8 +120,8 @@ def _onnx_words() -> tuple[bytes, ...]:
     from bnfold.folding.see import SEERS
     from bnfold.verifying.kernels import KERNELS
 
-    attributes = ("axis", "axes", "pads", "group", "epsilon", "perm", "value", "then_branch", "body", "to", "transB", "auto_pad", "location",
-                  "offset", "length", "data_type", "net.onnx", "../net.onnx", "local", "ai.onnx.ml", "com.microsoft")
+    attributes = ("axis", "axes", "pads", "group", "epsilon", "perm", "value", "then_branch", "body", "to", "transB", "auto_pad",
+                  "location", "offset", "length", "data_type", "net.onnx", "../net.onnx", "local", "ai.onnx.ml", "com.microsoft")
     return tuple(word.encode() for word in sorted({*COMMUTES, *READERS, *SEERS, *KERNELS, *attributes}))
 
 

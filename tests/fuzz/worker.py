@@ -3,7 +3,7 @@
     atheris   coverage guides: libFuzzer keeps inputs that reach new code, the target's mutator and libFuzzer's own take turns
     plain     where atheris is not installed: the seeds and mutations of them, in an order that the seed decides
 
-A finding does not stop it: it is written down once (FOLDER/findings/<hash>.bin and .txt) and the search goes on. What ends the process itself,
+A finding does not stop it: it is written down once (FOLDER/findings/<hash>.bin and .txt), the search goes on. What ends the process itself,
 a crash of native code or a hang in it, is for __main__.py, which starts the next one.
 """
 
