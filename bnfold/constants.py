@@ -267,6 +267,8 @@ _Rearranged = tuple[tuple[int, ...], _Move] | None
 
 def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
     permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
+    if sorted(permutation) != list(range(len(shape))):
+        return None
     return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Check, Comparison, Side, VerifyOptions
-from .errors import Malformed, NotEquivalent
+from .errors import Malformed, NotEquivalent, blamed_on
 from .job import Job, Say, Watch, silent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
@@ -75,7 +75,8 @@ def plan(job: Job) -> FoldResult:
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
     """The plan of a loaded model whose files take `size` bytes."""
-    model, made = fold_model(loaded.model, options)
+    with blamed_on(loaded.name):
+        model, made = fold_model(loaded.model, options)
     return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
 
 
@@ -110,7 +111,7 @@ def convert_file(job: Job) -> FoldResult:
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
     job.say("writing")
-    with write(loaded.model, job.target, external_data=job.external_data) as written:
+    with blamed_on(loaded.name), write(loaded.model, job.target, external_data=job.external_data) as written:
         watch.lap("write")
         if job.verify is not None:
             job.say("checking what was written")
@@ -229,7 +230,8 @@ class _Work:
         return self._write(model).commit(target.with_name(f"{target.stem}.failed{target.suffix}"))
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
-        model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
+        with blamed_on(self.loaded.name):
+            model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
         for name in made.merged:
             self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:
@@ -244,7 +246,8 @@ class _Work:
         if self._last is not None:
             self._last.discard()
         self.job.say("writing")
-        self._last = self.stack.enter_context(write(model, self.job.target, external_data=self.job.external_data))
+        with blamed_on(self.loaded.name):
+            self._last = self.stack.enter_context(write(model, self.job.target, external_data=self.job.external_data))
         self.watch.lap("write")
         return self._last
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Malformed, Unsupported
+from .onnx_functions import called, check_call, check_functions, identifier
 from .onnx_schema import check_node
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class _Scope:
     in_function: bool = False
 
 
-def check_door(proto: onnx.ModelProto) -> None:
-    """Raise Unsupported or Malformed for what must not pass."""
+def check_door(proto: onnx.ModelProto) -> bool:
+    """Raise Unsupported or Malformed for what must not pass. True where every node stands behind those that it reads."""
     if not proto.HasField("graph") or not 0 < proto.ir_version <= _NEWEST_IR:
         raise Malformed(
             "the file is not an ONNX model (no graph, or no IR version)",
@@ -47,8 +48,10 @@ def check_door(proto: onnx.ModelProto) -> None:
     _check_texts(proto, "the model")
     for message in (*proto.opset_import, *proto.metadata_props):
         _check_texts(message, "the model")
-    own = {(function.domain, function.name) for function in proto.functions}
+    own = {identifier(function): function for function in proto.functions}
+    ordered = True
     for scope in _scopes(proto):
+        ordered = ordered and _ordered(scope)
         _check_tensors(scope.message)
         for node in scope.nodes:
             for attribute in node.attribute:
@@ -56,8 +59,37 @@ def check_door(proto: onnx.ModelProto) -> None:
                 if attribute.ref_attr_name and not scope.in_function:
                     found = f"attribute '{attribute.name}' of node '{node.name}' refers to '{attribute.ref_attr_name}' of a function"
                     raise Malformed(found, expected="a value: the node is in no function")
-            if (node.domain, node.op_type) not in own:
+            if (function := own.get(called(node))) is not None:
+                check_call(node, function)
+            else:
                 check_node(node, scope.imports)
+    check_functions(own, proto.graph.node)
+    return ordered
+
+
+def _ordered(scope: _Scope) -> bool:
+    """Does every node stand behind the nodes that it, or a body in it, reads?"""
+    coming = {name for node in scope.nodes for name in node.output}
+    for node in scope.nodes:
+        if not coming.isdisjoint(node.input) or any(not coming.isdisjoint(_read_inside(body)) for body in _bodies(node)):
+            return False
+        coming.difference_update(node.output)
+    return True
+
+
+def _read_inside(body: Any) -> Iterator[str]:
+    """Every name that a body reads, or a body in it; a name that it makes itself is among them."""
+    waiting = [body]
+    while waiting:
+        here = waiting.pop()
+        for node in here.node:
+            yield from node.input
+            waiting += _bodies(node)
+
+
+def _bodies(node: Any) -> list[Any]:
+    """The graphs in a node's attributes."""
+    return [body for a in node.attribute for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
 
 
 def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
@@ -78,9 +110,7 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
             missing = next((name for name in node.input if name and name not in known), None)
             if missing is not None:
                 raise Malformed(f"{where} reads '{missing}', which nothing makes")
-            for attribute in node.attribute:
-                bodies = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-                waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in bodies]
+            waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in _bodies(node)]
         lost = next((name for name in _names(scope.message.output) if not name or name not in known), None)
         if lost is not None:
             raise Malformed(f"the graph gives '{lost}', which nothing makes")
@@ -104,8 +134,9 @@ def _made(scope: _Scope) -> frozenset[str]:
 def _imports(message: Any) -> dict[str, int]:
     """Domain -> version of the operators that a model or a function uses."""
     found = {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in message.opset_import}
-    if found.get("", 1) < 1:
-        raise Malformed(f"it imports version {found['']} of the standard operators", expected="1 or more")
+    odd = next(((domain, version) for domain, version in found.items() if not 0 < version < 1 << 31), None)
+    if odd is not None:
+        raise Malformed(f"it imports version {odd[1]} of the operators of domain '{odd[0] or 'ai.onnx'}'", expected="1 or more")
     return found
 
 
@@ -184,3 +215,5 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
     if attribute.type == 0 and not attribute.ref_attr_name:
         present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
         attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0  # type: ignore[assignment]
+    if attribute.type == 0:
+        raise Malformed(f"attribute '{attribute.name}' of node '{node.name}' has no type")

@@ -18,11 +18,13 @@ _UNBOUNDED = (1 << 31) - 1  # how a schema says "any number"
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a schema asks: (fewest, most) inputs and outputs, the inputs that must have a name, attribute name -> type, those required."""
+    """What a schema asks: (fewest, most) inputs and outputs, the inputs that must have a name, how many outputs must (the first ones),
+    attribute name -> type, the attributes that must be there."""
 
     inputs: tuple[int, int]
     outputs: tuple[int, int]
     named: tuple[int, ...]
+    made: int
     types: Mapping[str, int]
     required: tuple[str, ...]
 
@@ -41,6 +43,7 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
         (schema.min_input, _UNBOUNDED if newest else schema.max_input),
         (schema.min_output, _UNBOUNDED if newest else schema.max_output),
         tuple(i for i, formal in enumerate(schema.inputs) if formal.option == optional.Single),
+        sum(formal.option == optional.Single for formal in schema.outputs),
         {name: int(attribute.type.value) for name, attribute in schema.attributes.items()},  # type: ignore[attr-defined]
         tuple(name for name, attribute in schema.attributes.items() if attribute.required),
     )
@@ -60,6 +63,8 @@ def check_node(node: Any, imports: Mapping[str, int]) -> None:
     missing = next((i for i in rules.named if i < len(inputs) and not inputs[i]), None)
     if missing is not None:
         raise Malformed(f"{_name(node)} has no input {missing}", expected="a value")
+    if not all(outputs[:rules.made]):
+        raise Malformed(f"{_name(node)} has an output without a name")
     _check_attributes(node, rules)
 
 
