@@ -200,7 +200,8 @@ def _widened(stored: ir.TensorProtocol) -> np.ndarray | None:
     if math.prod(tensor.dims(stored)) > LIMIT or stored.dtype == ir.DataType.STRING:
         return None
     values = stored.numpy()
-    return values.astype(np.float64) if is_float(stored.dtype) else values
+    with np.errstate(invalid="ignore"):  # a signalling NaN stays a NaN
+        return values.astype(np.float64) if is_float(stored.dtype) else values
 
 
 def _cast(values: np.ndarray, to: ir.DataType) -> np.ndarray | None:
@@ -266,6 +267,8 @@ _Rearranged = tuple[tuple[int, ...], _Move] | None
 
 def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
     permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
+    if sorted(permutation) != list(range(len(shape))):
+        return None
     return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
 
 

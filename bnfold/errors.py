@@ -115,8 +115,13 @@ def of_system(error: OSError) -> BnfoldError | None:
     return Unreadable(f"cannot be used ({words})", where=name) if error.errno in CLOSED else None
 
 
+_LONGEST = 600  # characters of one part of a sentence
+
+
 def one_line(text: str) -> str:
-    """Names come from untrusted files: control characters are shown escaped, so that an error stays one line."""
+    """Names come from untrusted files: control characters are shown escaped and long ones cut, so that an error stays one line."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Check, Comparison, Side, VerifyOptions
-from .errors import Malformed, NotEquivalent, WriteError
+from .errors import Malformed, NotEquivalent, WriteError, blamed_on
 from .job import Job, Say, Watch, silent
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of, recalled
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
@@ -80,7 +80,8 @@ def plan(job: Job) -> FoldResult:
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
     """The plan of a loaded model whose files take `size` bytes."""
-    model, made = fold_model(loaded.model, options)
+    with blamed_on(loaded.name):
+        model, made = fold_model(loaded.model, options)
     return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
 
 
@@ -114,7 +115,7 @@ def convert_file(job: Job) -> FoldResult:
     loaded = _loaded(job)
     watch.lap("read")
     job.say("writing")
-    with (unchanged(recalled(loaded.model).stamps) as check,
+    with (unchanged(recalled(loaded.model).stamps) as check, blamed_on(loaded.name),
           write(loaded.model, job.target, external_data=job.external_data) as written):
         watch.lap("write")
         if job.verify is not None:
@@ -252,7 +253,8 @@ class _Work:
             return f"the refused model is not kept: {error}"
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
-        model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
+        with blamed_on(self.loaded.name):
+            model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
         for name in made.merged:
             self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:
@@ -267,7 +269,8 @@ class _Work:
         if self._last is not None:
             self._last.discard()
         self.job.say("writing")
-        self._last = self.stack.enter_context(write(model, self.job.target, external_data=self.job.external_data))
+        with blamed_on(self.loaded.name):
+            self._last = self.stack.enter_context(write(model, self.job.target, external_data=self.job.external_data))
         self.watch.lap("write")
         return self._last
 

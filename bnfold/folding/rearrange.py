@@ -52,6 +52,12 @@ def _known(shapes: Shapes, value: ir.Value | None) -> Shape:
     return shape
 
 
+def _integers(shapes: Shapes, value: ir.Value | None) -> np.ndarray | None:
+    """The values of a constant that counts or points, None where they are not known."""
+    found = shapes.constants.array(value)
+    return found if found is not None and found.dtype.kind in "iu" else None
+
+
 def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
     if a.shape[axis] != 1:
         raise unclear(node, "the map varies along an axis that it mixes")
@@ -60,6 +66,8 @@ def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
 def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
     rank = len(_known(shapes, node.inputs[0]))
     permutation = list(attribute(node, "perm") or range(rank)[::-1])
+    if sorted(permutation) != list(range(rank)):
+        raise unclear(node, "its permutation does not fit its input")
     inverse = np.argsort(permutation)
     return Mover(lambda a: a.transpose(permutation), lambda a, blank: a.transpose(inverse))
 
@@ -111,7 +119,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
 def _gather(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
     axis = attribute(node, "axis", 0) % len(shape)
-    indices = shapes.constants.array(node.inputs[1])
+    indices = _integers(shapes, node.inputs[1])
     rank = shapes.rank(node.inputs[1])
     if rank is None:
         raise Refused("kept.unknown-rank")
@@ -122,6 +130,8 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
             return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1 :])
         if indices is None:
             raise unclear(node, "its indices are not constant")
+        if np.any((indices < -a.shape[axis]) | (indices >= a.shape[axis])):
+            raise unclear(node, "its indices are outside of its input")
         return np.take(a, indices, axis)
 
     def back(a: Float, blank: float) -> Float:
@@ -149,7 +159,7 @@ def _scattered(flat: Float, indices: np.ndarray, dim: int, axis: int, rest: tupl
 
 def _tile(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
-    repeats = shapes.constants.array(node.inputs[1])
+    repeats = _integers(shapes, node.inputs[1])
 
     def forward(a: Float) -> Float:
         counts = [1 if size == 1 else _count(axis) for axis, size in enumerate(a.shape)]
