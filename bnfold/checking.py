@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from . import certificate, pipeline, source
+from . import certificate, comparing, pipeline, source
 from .auditing import audit
 from .errors import BnfoldError, Unreadable, UsageError, one_line
 from .job import Say
@@ -219,7 +219,7 @@ def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
         return None
     weights = case.policy.against_weights or _beside(case.policy.against)
     reference = pipeline.load(case.policy.against, weights, case.policy.read)
-    report = pipeline.compare(reference, case.loaded, case.policy.comparing)
+    report = comparing.compare(reference, case.loaded, case.policy.comparing)
     if report.equivalent:
         return []
     place = f", first at '{report.divergence.value}'" if report.divergence else ""

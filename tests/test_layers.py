@@ -25,6 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,
+    ("comparing",),
     ("pipeline",),
     ("auditing",),
     ("api", "caffe", "checking"),
@@ -33,7 +34,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-KNOW_THE_ROOMS = ("pipeline", "cli", "caffe")  # caffe: the door by which users teach a reader
+KNOW_THE_ROOMS = ("comparing", "pipeline", "cli", "caffe")  # caffe: the door by which users teach a reader
 
 
 def module_of(file: Path) -> str:
