@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..record import FoldOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | N
         try:
             _deliver(documents.document(command, **{**content, **documents.of_error(ours), "code": ours.exit_code}), values)
         except WriteError as second:  # what came first is what the user has to know first
-            screen.say(f"warning: {second}")
+            view_of(values).warn(str(second))
         raise
     _deliver(documents.document(command, **{"code": 0, **content}), values)
 
