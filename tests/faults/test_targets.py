@@ -75,6 +75,27 @@ def test_a_file_that_another_file_is_mounted_on(tmp_path: Path, disk: Disk) -> N
     assert contents(tmp_path).keys() == {"net.onnx", "out.onnx"}
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["fresh data", "data of the old model"])
+def test_a_target_that_may_be_written_and_not_replaced(tmp_path: Path, there: bool) -> None:
+    """Another user's file in a folder like /tmp: the data is in place when the model's rename fails, and is taken back if it is new."""
+    if os.geteuid():
+        pytest.skip("only root can make another user's file")
+    source, shelf = digits(tmp_path), tmp_path / "shelf"
+    shelf.mkdir()
+    if there:
+        api.fold_file(source, out=shelf / "out.onnx", external_data=True)
+    else:
+        (shelf / "out.onnx").write_bytes(OLD)
+    (shelf / "out.onnx").chmod(0o666)
+    for path, mode in ((shelf / "out.onnx", 0o666), (shelf, 0o1777)):
+        os.chown(path, NOBODY, NOBODY)
+        path.chmod(mode)
+    before = contents(shelf)
+    run = bound("fold", source, "-o", shelf / "out.onnx", "--external-data")
+    assert "out.onnx: cannot be written (operation not permitted)" in sentence(run, 3)
+    assert contents(shelf) == before
+
+
 def pipe(path: Path) -> None:
     os.mkfifo(path)
 
