@@ -21,7 +21,7 @@ from contextlib import suppress
 Clean = Callable[[list[str]], None]
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 _HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
-_WHOLE = "what stands under the output's name is whole"
+WHOLE = "what stands under the output's name is whole"
 _PR_SET_PDEATHSIG = 1
 _PATIENCE = 1.0  # seconds after a signal before the next one means that the user will not wait
 _told_to: list[tuple[int, int]] = []  # in the child: the pipe by which it tells of the folders that it makes, and the parent's number
@@ -99,15 +99,15 @@ def _verdict(number: int, asked: int) -> int:
     """Say what killed the child; the exit code that this means."""
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if asked:
-        code, words = 128 + asked, f"interrupted; {_WHOLE}"
+        code, words = 128 + asked, f"interrupted; {WHOLE}"
     elif name == "SIGBUS":
-        code, words = 3, f"a file changed while it was read: it became shorter, or its disk failed; {_WHOLE}; run again when it is finished"
+        code, words = 3, f"a file changed while it was read: it became shorter, or its disk failed; {WHOLE}; run again when it is finished"
     elif name in _CRASHES:
-        code, words = 4, f"a native library crashed on this model ({name}); {_WHOLE}; --no-verify runs no network"
+        code, words = 4, f"a native library crashed on this model ({name}); {WHOLE}; --no-verify runs no network"
     elif name == "SIGKILL":
-        code, words = 70, f"the system ended the run ({name}), most likely for want of memory; {_WHOLE}"
+        code, words = 70, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
     else:
-        code, words = 128 + number, f"ended by {name}; {_WHOLE}"
+        code, words = 128 + number, f"ended by {name}; {WHOLE}"
     with suppress(OSError):  # where nobody hears, the code tells
         os.write(2, f"bnfold: ERROR code={code} {words}\n".encode())
     return code

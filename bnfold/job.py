@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .comparison import VerifyOptions
-from .errors import UsageError
+from .errors import WouldReplace
 from .naming import identity
 from .record import FoldOptions, Loaded, ReadOptions
 
@@ -59,7 +59,7 @@ class Job:
 
     def check_targets(self, loaded: Loaded, system: str = sys.platform) -> None:
         """No file is written twice, and none that was read (the model's files, and inputs of verification): an ONNX model alone may be
-        replaced by its own folded self, where the system lets go of a file that is read. Raises UsageError."""
+        replaced by its own folded self, where the system lets go of a file that is read. Raises WouldReplace."""
         inputs = [Path(file) for _, file in self.verify.inputs] if self.verify is not None else []
         reads = {identity(file, system): file for file in (*loaded.files, *inputs)}
         may_go = loaded.format == "onnx" and loaded.files and system != "win32"
@@ -68,9 +68,9 @@ class Job:
         for path in (self.target, *([self.refused] if self.keep_failed else []), *self.others):
             key = identity(path, system)
             if key in reads and not (key == itself and path == self.target):
-                raise UsageError(f"{path} would replace {reads[key]}, which is read", expected="another file")
+                raise WouldReplace(f"{path} would replace {reads[key]}, which is read", expected="another file")
             if key in met:
-                raise UsageError(f"{path} and {met[key]} are one file, and both would be written", expected="a file for each")
+                raise WouldReplace(f"{path} and {met[key]} are one file, and both would be written", expected="a file for each")
             met[key] = path
 
 

@@ -21,6 +21,7 @@ from typing import NoReturn
 import click
 
 from ..errors import BUG, NOT_EQUIVALENT, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
+from ..guard import WHOLE
 from ..memory import SHORT
 from ..version import __version__
 from .ending import Ending
@@ -121,7 +122,7 @@ def _failed(error: BaseException) -> Ending:
 
 def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
-        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, "interrupted; nothing was written")
+        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, f"interrupted; {WHOLE}")
     if isinstance(error, click.exceptions.Exit):
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):

@@ -20,7 +20,7 @@ from ..memory import UNITS, size_of
 from ..record import FoldOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
 
 
 @dataclass(frozen=True)
