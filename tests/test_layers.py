@@ -19,6 +19,7 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
     ("wire", "tensor", "graph"),
+    ("bounds",),
     ("constants", "detail", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
     ("certificate", "ratchet"),
