@@ -19,6 +19,7 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "guard", "lazy_sympy", "naming", "onnx_wire", "version"),
     ("wire", "tensor", "graph", "memory", "replacing", "watching"),
+    ("bounds",),
     ("constants", "detail", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
     ("certificate", "ratchet"),

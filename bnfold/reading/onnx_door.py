@@ -100,7 +100,8 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
     while waiting:
         scope = waiting.pop()
         _check_scope_texts(scope.message)
-        known = scope.outer | _made(scope)
+        made = _made(scope)
+        known = scope.outer | made
         for node in scope.nodes:
             where = f"node '{node.name}' ({node.op_type})"
             for text in (*node.input, *node.output, node.name, node.op_type, node.domain, node.doc_string, node.overload):
@@ -111,9 +112,9 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
             if missing is not None:
                 raise Malformed(f"{where} reads '{missing}', which nothing makes")
             waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in _bodies(node)]
-        lost = next((name for name in _names(scope.message.output) if not name or name not in known), None)
+        lost = next((name for name in _names(scope.message.output) if not name or name not in made), None)
         if lost is not None:
-            raise Malformed(f"the graph gives '{lost}', which nothing makes")
+            raise Malformed(f"the graph '{scope.message.name}' gives '{lost}', which nothing makes in it")
         yield scope
 
 
