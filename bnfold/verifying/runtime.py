@@ -115,10 +115,11 @@ def _settings(profile: Path | None) -> Any:
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
     settings.use_deterministic_compute = True
+    settings.intra_op_num_threads = int(os.environ.get("BNFOLD_THREADS", "0"))  # 0: as many as there are cores
     if memory.limit() is not None:  # no pools, no second form of weights, no stacks of many threads
         settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
         settings.add_session_config_entry("session.disable_prepacking", "1")
-        settings.intra_op_num_threads = min(os.cpu_count() or 1, MOST_THREADS)
+        settings.intra_op_num_threads = min(settings.intra_op_num_threads or os.cpu_count() or 1, MOST_THREADS)
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
