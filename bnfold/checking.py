@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from . import certificate, gathering, pipeline, source
+from . import certificate, comparing, gathering, pipeline, source
 from .auditing import audit
 from .errors import BnfoldError, one_line
 from .job import Say
@@ -204,7 +204,7 @@ def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
         return None
     weights = case.policy.against_weights or gathering.beside(os.fspath(case.policy.against))
     reference = pipeline.load(case.policy.against, None if weights is None else Path(weights), case.policy.read)
-    report = pipeline.compare(reference, case.loaded, case.policy.comparing)
+    report = comparing.compare(reference, case.loaded, case.policy.comparing)
     if report.equivalent:
         return []
     place = f", first at '{report.divergence.value}'" if report.divergence else ""

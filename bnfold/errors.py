@@ -2,6 +2,7 @@
 
     BnfoldError
     ├── UsageError            2   the call itself is wrong
+    │   └── WouldReplace          it would write over what it reads, or twice to one file
     ├── InputError            3   whose fault: the file's
     │   ├── Unreadable            it cannot be opened or read at all
     │   ├── Malformed             its bytes contradict its format
@@ -19,11 +20,14 @@ Rule 3: inner functions raise plain facts; `blamed_on` adds the place where it i
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EBUSY)
 OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, STOPPED, BUG = 0, 1, 2, 3, 4, 5, 6, 70
 
 
@@ -55,6 +59,11 @@ class UsageError(BnfoldError):
     """The call is wrong: an option, an argument, a combination of them."""
 
     exit_code = USAGE
+
+
+class WouldReplace(UsageError):
+    """A file that is read, or that something else is to go to, would be written over. Then no file at all is written, nor a report of
+    this error."""
 
 
 class InputError(BnfoldError):
@@ -109,8 +118,23 @@ class Stopped(BnfoldError):
     exit_code = STOPPED
 
 
+def of_system(error: OSError) -> BnfoldError | None:
+    """What an error of the operating system means that no inner function expected: nobody's bug where the disk is full, a folder closed, a
+    limit reached. None for any other."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+    words = (error.strerror or str(error)).lower()
+    if error.errno in FULL:
+        return WriteError(f"cannot be written ({words})", where=name)
+    return Unreadable(f"cannot be used ({words})", where=name) if error.errno in CLOSED else None
+
+
+_LONGEST = 600  # characters of one part of a sentence
+
+
 def one_line(text: str) -> str:
-    """Names come from untrusted files: control characters are shown escaped, so that an error stays one line."""
+    """Names come from untrusted files: control characters are shown escaped and long ones cut, so that an error stays one line."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -17,14 +17,16 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 # A line may import from the lines above it. A name covers everything inside it that has no line of its own; what one name covers may import
 # each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "source", "record", "comparison", "lazy_sympy", "onnx_wire", "version"),
-    ("wire", "tensor", "graph"),
-    ("constants", "detail", "gathering", "sameness", "small_files", "withdrawal"),
+    ("errors", "source", "record", "comparison", "guard", "lazy_sympy", "naming", "onnx_wire", "version"),
+    ("wire", "tensor", "graph", "memory", "replacing", "watching"),
+    ("bounds",),
+    ("constants", "detail", "gathering", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
     ("certificate", "ratchet", "rollup"),
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,
+    ("comparing",),
     ("pipeline",),
     ("auditing",),
     ("api", "caffe", "checking"),
@@ -34,7 +36,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-KNOW_THE_ROOMS = ("pipeline", "batch", "cli", "caffe")  # caffe: the door by which users teach a reader
+KNOW_THE_ROOMS = ("comparing", "pipeline", "batch", "cli", "caffe")  # caffe: the door by which users teach a reader
 
 
 def module_of(file: Path) -> str:

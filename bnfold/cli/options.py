@@ -16,19 +16,19 @@ import click
 
 from ..comparison import NOISE_LIMIT, VerifyOptions
 from ..errors import UsageError
-from ..policy import in_bytes
+from ..memory import UNITS, size_of
 from ..record import FoldOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
 TIMEOUT = 3600  # seconds for one model of many
 
 
 def _size(text: str) -> int:
-    """Bytes: a number, or as in "4 GB"."""
-    size = in_bytes(text)
+    """Bytes: a number, or as in 500MB."""
+    size = size_of(text)
     if not size:
-        raise click.BadParameter(f"{text!r} is no size; bytes, or as in '4 GB'")
+        raise click.BadParameter(f"{text!r} is no size; bytes, or a number of {', '.join(unit for unit in UNITS if unit)}, as in 500MB")
     return size
 
 
@@ -101,6 +101,8 @@ VERIFY = (
     _switch("--every-value", help="Judge every value that both models have, not outputs alone."),
     _row("--truth", type=click.Choice(("auto", "float64", "unfolded")),
          help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; for huge models)."),
+    _row("--max-memory", type=_size, metavar="SIZE",
+         help="Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count."),
     _row("--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."),
     _row("--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."),
 )
@@ -195,6 +197,7 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
         mean=_numbers(values.get("mean"), "--mean"),
         std=_numbers(values.get("std"), "--std"),
         freeze_initializers=bool(values.get("freeze_initializers")),
+        max_memory=values.get("max_memory"),
         **plain,
     )
 

@@ -14,22 +14,21 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from .. import tensor
-from ..errors import InputError, Malformed, Mismatch, Unreadable, UsageError, blamed_on, root_cause
+from .. import naming, onnx_file, tensor
+from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
-from . import onnx_file
 from .onnx_door import check_door
 
 if TYPE_CHECKING:
     import onnx
 
-_NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
+MAX_RANK = 32  # axes that numpy can broadcast; networks have six
 
 
 @uncollected()
@@ -86,9 +85,9 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
     import onnx
     from google.protobuf.message import DecodeError
 
-    bones = onnx_file.skeleton(view, secrets.token_hex(16))
+    token = secrets.token_hex(16)
     try:
-        proto = onnx.ModelProto.FromString(bones.data)
+        proto = onnx.ModelProto.FromString(onnx_file.skeleton(view, token))
     except DecodeError as error:
         raise Malformed(
             "the file is not a whole ONNX model (protobuf cannot parse it)",
@@ -96,20 +95,31 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
         ) from error
 
     def window(found: ir.ExternalTensor) -> tensor.Window:
-        return _window(found, view, found.offset or 0) if found.location == bones.token else external(found)
+        return _window(found, view, found.offset or 0) if found.location == token else external(found)
 
     return _deserialised(proto, name, window)
 
 
 def _deserialised(proto: onnx.ModelProto, name: str, window: Callable[[ir.ExternalTensor], tensor.Window]) -> ir.Model:
     with blamed_on(name):
-        check_door(proto)
+        ordered = check_door(proto)
         try:
             model = ir.from_proto(proto)
         except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
             raise Malformed(f"onnx_ir cannot take the model ({root_cause(error)})") from error
+        if not ordered:
+            _sort(model)
         _replace_tensors(model, window)
     return model
+
+
+def _sort(model: ir.Model) -> None:
+    """Put nodes behind those that they read, as ONNX asks and some tools forget."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        try:
+            graph.sort()
+        except ValueError as error:
+            raise Malformed(f"the nodes of graph '{graph.name or ''}' read each other in a circle") from error
 
 
 def _from_ir(source: ir.Model) -> Loaded:
@@ -148,7 +158,7 @@ def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tens
 
 def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.Window:
     """The tensor's bytes in a buffer; a length that disagrees with type and shape is refused."""
-    _check_shape(found, found.shape)
+    _check_shape(found, tuple(found.shape))
     shape = found.shape.numpy()
     need = tensor.nbytes(found.dtype, shape)
     if found.length is not None and found.length != need:
@@ -158,9 +168,11 @@ def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.W
     return tensor.Window(view, offset, found.dtype, shape, found.name, found.doc_string, dict(found.metadata_props) or None)
 
 
-def _check_shape(found: ir.TensorProtocol, dims: Iterable[Any]) -> None:
+def _check_shape(found: ir.TensorProtocol, dims: Sequence[Any]) -> None:
     if any(not isinstance(d, int) or d < 0 for d in dims):
         raise Malformed(f"tensor '{found.name}' has the shape {list(dims)}", expected="dimensions that are not negative")
+    if len(dims) > MAX_RANK:
+        raise Unsupported(f"tensor '{found.name}' has {len(dims)} dimensions", expected=f"{MAX_RANK} at most")
     if found.dtype == ir.DataType.UNDEFINED:
         raise Malformed(f"tensor '{found.name}' has no data type")
 
@@ -173,7 +185,7 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
     writes those twice."""
     proto: Any = getattr(found, "raw", None)
     if not hasattr(proto, "raw_data"):
-        _check_shape(found, found.shape)
+        _check_shape(found, tuple(found.shape))
         return found
     dims = tuple(proto.dims)  # the IR's shape makes an object of every dim: too slow for ten thousands of small tensors
     _check_shape(found, dims)
@@ -210,7 +222,7 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     parts = PurePosixPath(location.replace("\\", "/"))
     if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
         raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
-    path = folder / parts
+    path = folder / naming.stored(str(parts))
     root = folder.resolve()
     if not path.resolve().is_relative_to(root) or _through_link(path, folder):
         raise Malformed(
