@@ -1,6 +1,6 @@
 """How many models a minute `bnfold batch` folds and verifies, by how many it works on at the same time.
 
-    python benchmarks/batch.py                          150 models, with 1, 2 and 4 processes, three rounds each: some minutes
+    python benchmarks/batch.py                          300 models, with 1, 2 and 4 processes, three rounds each: five minutes
     python benchmarks/batch.py --models 60 --rounds 1
 
 A third are ONNX chains of Conv-BN-ReLU, the others the sample network as darknet and Caffe files. Rounds are interleaved, so that a busy
@@ -45,7 +45,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=150)
+    parser.add_argument("--models", type=int, default=300)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", help="folder for the models and what is written")
