@@ -21,6 +21,7 @@ from typing import NoReturn
 import click
 
 from ..errors import BUG, NOT_EQUIVALENT, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
+from ..guard import WHOLE
 from ..memory import SHORT
 from ..version import __version__
 from .ending import Ending
