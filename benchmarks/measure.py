@@ -29,12 +29,13 @@ class Run:
     failure: str = ""
 
 
-def measured(command: list[str], limit: float, extra_environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end, or to the end of `limit` seconds."""
+def measured(command: list[str], limit: float, extra_environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Run:
+    """Run a command (in a folder) to its end, or to the end of `limit` seconds."""
     own = mapped = 0
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, **(extra_environment or {})})
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=folder,
+                                   env={**os.environ, **(extra_environment or {})})
         while True:
             done, status, usage = os.wait4(process.pid, os.WNOHANG)
             if done or time.perf_counter() - start > limit:

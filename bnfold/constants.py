@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from . import tensor
+from .bounds import elements
 from .graph import attribute, ir, is_op, opset
 
 LIMIT = 1 << 22  # elements of a constant that is evaluated
+ROOM = 4 * LIMIT  # elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number of them
 _DEPTH = 200  # nodes of one constant subgraph
 
 DETERMINISTIC = frozenset(
@@ -52,6 +54,7 @@ class Constants:
         self._overridable = model.ir_version >= 4 and not freeze_initializers
         self._arrays: dict[ir.Value, np.ndarray | None] = {}
         self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
+        self._room = ROOM
         self._shape_of = shapes or (lambda value: None)
         self._dtype_of = dtypes or (lambda value: value.dtype)
 
@@ -144,7 +147,9 @@ class Constants:
             waiting = [v for v in self._needed(node) if v not in self._arrays]
             stack.extend(waiting)
             if not waiting:
-                self._arrays.update(zip(node.outputs, self._computed(node), strict=True))
+                found = self._computed(node)
+                self._room -= sum(a.size for a in found if a is not None)
+                self._arrays.update(zip(node.outputs, found if self._room >= 0 else [None] * len(found), strict=True))
 
     def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
         """Inputs whose values matter: CastLike looks only at the type of its second, Shape only at the shape of its first."""
@@ -200,7 +205,8 @@ def _widened(stored: ir.TensorProtocol) -> np.ndarray | None:
     if math.prod(tensor.dims(stored)) > LIMIT or stored.dtype == ir.DataType.STRING:
         return None
     values = stored.numpy()
-    return values.astype(np.float64) if is_float(stored.dtype) else values
+    with np.errstate(invalid="ignore"):  # a signalling NaN stays a NaN
+        return values.astype(np.float64) if is_float(stored.dtype) else values
 
 
 def _cast(values: np.ndarray, to: ir.DataType) -> np.ndarray | None:
@@ -214,8 +220,7 @@ def _cast(values: np.ndarray, to: ir.DataType) -> np.ndarray | None:
 
 def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[np.ndarray | None] | None:
     """One node through onnx's reference evaluator. What it cannot do is not a constant to us."""
-    largest = max((a.size for a in inputs if a is not None), default=0)
-    if largest > LIMIT or (is_op(node, "Expand", "ConstantOfShape", "Tile", "Range", "OneHot", "Pad") and _grown(node, inputs) > LIMIT):
+    if not elements(node, inputs) <= LIMIT:
         return None
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
@@ -241,23 +246,6 @@ def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[n
     return [np.asarray(r) for r in results]
 
 
-def _grown(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
-    """An upper bound on the elements that a growing operator makes: sizes in a file are not to be trusted."""
-    first, size = inputs[0], inputs[-1] if len(inputs) > 1 else inputs[0]
-    if is_op(node, "Range") and len(inputs) == 3 and all(a is not None for a in inputs):
-        start, stop, step = (float(np.asarray(a).reshape(-1)[0]) for a in inputs if a is not None)
-        return abs((stop - start) / step) if step else math.inf
-    if is_op(node, "OneHot", "Pad"):
-        return (
-            0.0 if first is not None and first.size < 4096 and all(a is None or np.all(np.abs(a) < 4096) for a in inputs[1:2]) else math.inf
-        )
-    if size is None or size.dtype.kind not in "iu" or np.any(size < 0):
-        return math.inf
-    wanted = float(np.prod(size.astype(np.float64)))
-    base = 1 if is_op(node, "ConstantOfShape") or first is None else first.size
-    return wanted * base
-
-
 # Views: how one rearranging operator changes a shape, and how it moves values (None: it does not).
 
 _Move = Callable[[np.ndarray], np.ndarray] | None
@@ -266,6 +254,8 @@ _Rearranged = tuple[tuple[int, ...], _Move] | None
 
 def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
     permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
+    if sorted(permutation) != list(range(len(shape))):
+        return None
     return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
 
 

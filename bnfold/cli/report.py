@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 import jinja2
 
-from ..errors import Malformed, Unreadable
+from ..errors import Malformed
 from ..reporting import html
+from ..small_files import read_json
 from . import request
 from .ending import Ending
 from .options import FILE
 
 _EXPECTED = "what 'bnfold fold --json' wrote"
+_LARGEST = 1 << 28  # bytes
 
 
 @click.command("report")
@@ -26,7 +27,7 @@ def command(result: Path, out: Path | None) -> Ending:
     target = out or result.with_suffix(".html")
     document = _document(result)
     try:
-        text = html.page(document)
+        text = html.page(document, target.absolute().parent)
     except (LookupError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
         raise Malformed(f"does not hold what its schema says ({error})", where=result, expected=_EXPECTED) from error
     request.write_file(str(target), text)
@@ -34,14 +35,4 @@ def command(result: Path, out: Path | None) -> Ending:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
-    except UnicodeDecodeError as error:
-        raise Malformed("is not UTF-8 text", where=path, expected=_EXPECTED) from error
-    try:
-        document: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"is not JSON ({error})", where=path, expected=_EXPECTED) from error
-    return document  # type: ignore[no-any-return]  # html.page checks what it is
+    return read_json(path, _LARGEST, _EXPECTED)  # type: ignore[no-any-return]  # html.page checks what it is

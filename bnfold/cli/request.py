@@ -152,7 +152,7 @@ def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
     if values["report_path"] is not None:
         from ..reporting import html
 
-        write_file(values["report_path"], html.page(documents.plain(document)))
+        write_file(values["report_path"], html.page(documents.plain(document), Path(values["report_path"]).absolute().parent))
 
 
 def write_file(path: str | Path, text: str) -> None:

@@ -11,6 +11,7 @@ from ..shapes import axes_of, split_sizes
 from .affine import IDENTITY, Affine
 from .passing import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
 from .reasons import Refused
+from .regroup import check_room
 
 
 def _concat_axis(node: ir.Node, site: Site) -> tuple[int, list[int | None], int]:
@@ -42,9 +43,10 @@ def _cut(map_: Affine, axis: int, sizes: list[int]) -> Maps:
     ]
 
 
-def _laid(maps: list[Affine], axis: int, sizes: list[int]) -> Affine:
+def _laid(maps: list[Affine], axis: int, sizes: list[int], node: ir.Node) -> Affine:
     """Maps of an axis's parts, laid end to end."""
     shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
+    check_room((*shape, sum(sizes)), node)
     full = [tuple(s if k == axis else d for k, d in enumerate(shape)) for s in sizes]
     scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
     shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
@@ -59,7 +61,7 @@ def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
         return [maps[0]]
     if any(size is None for size in sizes):
         raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
-    return [_laid(maps, axis, [s for s in sizes if s is not None])]
+    return [_laid(maps, axis, [s for s in sizes if s is not None], node)]
 
 
 def _split_parts(node: ir.Node, site: Site) -> tuple[int, list[int]]:
@@ -78,7 +80,7 @@ def split_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     axis, sizes = _split_parts(node, site)
     rank = site.shapes.rank(node.inputs[0]) or 0
     maps = [(m or IDENTITY).lifted(rank) for m in outs]
-    return only_data(node, _laid(maps, axis, sizes))
+    return only_data(node, _laid(maps, axis, sizes, node))
 
 
 def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
@@ -162,7 +164,7 @@ def product_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     for k, m in enumerate(ins):
         if m is not None:
             no_shift(node, m)
-            out = out @ _result(m, node, k, site)
+            out = _composed(out, _result(m, node, k, site), node)
     return [out]
 
 
@@ -198,8 +200,14 @@ def matmul_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
             raise Refused("kept.wrong-axis", f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies")
         if map_.rank:
             map_ = map_.mapped(lambda a: a.reshape((1,) * ((rank or 0) - 2) + a.shape[-2:]))
-        out = out @ map_
+        out = _composed(out, map_, node)
     return [out]
+
+
+def _composed(outer: Affine, inner: Affine, node: ir.Node) -> Affine:
+    """outer @ inner, where there is room for a pattern that varies along the axes of both."""
+    check_room(np.broadcast_shapes(outer.scale.shape, inner.scale.shape), node)
+    return outer @ inner
 
 
 def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:

@@ -13,6 +13,8 @@ import math
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..record import FoldOptions, Kept, Plan
 from ..shapes import Shapes
@@ -37,6 +39,7 @@ _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-n
 
 
 @uncollected()
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is looked for where it matters, and refused there
 def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model, Plan]:
     """A folded clone of the model, and the plan: every affine node with its verdict.
 

@@ -38,7 +38,12 @@ def stopping(model: ir.Model, stopped: Iterable[ir.Node]) -> set[Identifier]:
         producers = {v.producer() for v in node.inputs if v is not None}
         users = {user for v in node.outputs for user, _ in v.uses()}
         found.update(n.op_identifier() for n in producers | users if n is not None and n.op_identifier() in model.functions)
-    return found & once
+    return {identifier for identifier in found & once if _same_operators(model, model.functions[identifier])}
+
+
+def _same_operators(model: ir.Model, function: ir.Function) -> bool:
+    """Do a function's nodes mean in the graph what they mean in the function?"""
+    return all(model.opset_imports.get(domain, version) == version for domain, version in function.opset_imports.items())
 
 
 def inline(model: ir.Model, chosen: set[Identifier]) -> None:

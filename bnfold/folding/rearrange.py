@@ -20,7 +20,7 @@ from ..graph import attribute, ir
 from ..shapes import Shape, Shapes, pads_of, slices_of
 from .affine import Affine, Float
 from .reasons import Refused
-from .regroup import dim_groups, regrouped, unclear
+from .regroup import check_room, dim_groups, regrouped, unclear
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ def _known(shapes: Shapes, value: ir.Value | None) -> Shape:
     return shape
 
 
+def _integers(shapes: Shapes, value: ir.Value | None) -> np.ndarray | None:
+    """The values of a constant that counts or points, None where they are not known."""
+    found = shapes.constants.array(value)
+    return found if found is not None and found.dtype.kind in "iu" else None
+
+
 def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
     if a.shape[axis] != 1:
         raise unclear(node, "the map varies along an axis that it mixes")
@@ -60,6 +66,8 @@ def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
 def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
     rank = len(_known(shapes, node.inputs[0]))
     permutation = list(attribute(node, "perm") or range(rank)[::-1])
+    if sorted(permutation) != list(range(rank)):
+        raise unclear(node, "its permutation does not fit its input")
     inverse = np.argsort(permutation)
     return Mover(lambda a: a.transpose(permutation), lambda a, blank: a.transpose(inverse))
 
@@ -98,6 +106,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
             if cuts is not None and cuts[axis] != slice(None) and (a.shape[axis] != 1 or (others and isinstance(dim, int))):
                 if not isinstance(dim, int):
                     raise unclear(node, "the size of the axis that it cuts is not known")
+                check_room((*a.shape[:axis], dim, *a.shape[axis + 1 :]), node)
                 whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1 :]), blank)
                 whole[(slice(None),) * axis + (cuts[axis],)] = a
                 a = whole
@@ -111,7 +120,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
 def _gather(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
     axis = attribute(node, "axis", 0) % len(shape)
-    indices = shapes.constants.array(node.inputs[1])
+    indices = _integers(shapes, node.inputs[1])
     rank = shapes.rank(node.inputs[1])
     if rank is None:
         raise Refused("kept.unknown-rank")
@@ -122,6 +131,9 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
             return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1 :])
         if indices is None:
             raise unclear(node, "its indices are not constant")
+        if np.any((indices < -a.shape[axis]) | (indices >= a.shape[axis])):
+            raise unclear(node, "its indices are outside of its input")
+        check_room((*a.shape[:axis], indices.size, *a.shape[axis + 1 :]), node)
         return np.take(a, indices, axis)
 
     def back(a: Float, blank: float) -> Float:
@@ -132,6 +144,7 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
         dim = shape[axis]
         if indices is None or not isinstance(dim, int):
             raise unclear(node, "its indices are not constant")
+        check_room((*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), node)
         flat = np.broadcast_to(a, (*a.shape[:axis], *indices.shape, *a.shape[axis + index_rank :]))
         flat = np.moveaxis(flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), axis, 0)
         return _scattered(flat, indices.reshape(-1) % dim, dim, axis, rest, blank, node)
@@ -140,6 +153,7 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
 
 
 def _scattered(flat: Float, indices: np.ndarray, dim: int, axis: int, rest: tuple[int, ...], blank: float, node: ir.Node) -> Float:
+    check_room((dim, *rest), node)
     whole = np.full((dim, *rest), blank)
     whole[indices] = flat
     if not np.array_equal(whole[indices], flat):
@@ -149,10 +163,11 @@ def _scattered(flat: Float, indices: np.ndarray, dim: int, axis: int, rest: tupl
 
 def _tile(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
-    repeats = shapes.constants.array(node.inputs[1])
+    repeats = _integers(shapes, node.inputs[1])
 
     def forward(a: Float) -> Float:
         counts = [1 if size == 1 else _count(axis) for axis, size in enumerate(a.shape)]
+        check_room([size * count for size, count in zip(a.shape, counts, strict=True)], node)
         return np.tile(a, counts)
 
     def back(a: Float, blank: float) -> Float:
@@ -212,6 +227,7 @@ def _depth_to_space(node: ir.Node, shapes: Shapes) -> Mover:
             _agreeing(a, axis, node)
         if a.size == 1:
             return a
+        check_room((a.size, block, block), node)
         return (np.repeat(a.reshape(-1), block * block) if crd else np.tile(a.reshape(-1), block * block)).reshape(1, -1, 1, 1)
 
     return Mover(forward, back)

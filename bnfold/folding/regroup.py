@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +18,12 @@ LARGEST = 1 << 22  # elements of a pattern while it is being moved
 def unclear(node: ir.Node, words: str) -> Refused:
     """The refusal of an operator that a map cannot be traced through."""
     return Refused("kept.wrong-axis", f"{node.op_type} stands in between and {words}")
+
+
+def check_room(shape: Sequence[int], node: ir.Node) -> None:
+    """Refuse a pattern of absurd size before it is made: what a node asks for is a number in a file."""
+    if math.prod(shape) > LARGEST:
+        raise unclear(node, "the map would grow too large behind it")
 
 
 def dim_groups(before: Shape, after: Shape) -> list[tuple[range, range]]:
@@ -71,6 +78,5 @@ def regrouped(a: Float, groups: list[tuple[range, range]], before: Shape, after:
             near[k] = int(before[k])
         for k in there:
             far[k] = int(after[k])
-    if math.prod(near) > LARGEST:
-        raise unclear(node, "the map would grow too large behind it")
+    check_room(near, node)
     return np.broadcast_to(a, near).reshape(far)

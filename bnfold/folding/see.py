@@ -73,6 +73,7 @@ def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtoco
 def _conv(node: ir.Node, shapes: Shapes) -> Linear:
     tensor, quantized = _weight(node, 1, shapes)
     w, group = dims(tensor), _group(node, dims(tensor)[:1])
+    _whole(node, w)
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:]), quantized=quantized)
 
@@ -80,8 +81,19 @@ def _conv(node: ir.Node, shapes: Shapes) -> Linear:
 def _conv_transpose(node: ir.Node, shapes: Shapes) -> Linear:
     tensor, quantized = _weight(node, 1, shapes)
     w, group = dims(tensor), _group(node, dims(tensor)[:1])
+    _whole(node, w)
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(node, 0, 1, 2, tensor, view, (0, 2), (0, 1), 1, 1, False, quantized=quantized)
+
+
+def _whole(node: ir.Node, w: tuple[int, ...]) -> None:
+    """Has a convolution's weight spatial axes, and as many as its strides, dilations and pads speak of?"""
+    axes = len(w) - 2
+    odd = next((name for name, each in (("strides", 1), ("dilations", 1), ("kernel_shape", 1), ("pads", 2))
+                if len(attribute(node, name) or [0] * each * axes) != each * axes), None)
+    if axes < 1 or odd is not None:
+        found = f"{node.op_type} '{label(node)}' has a weight of {list(w)}" + (f" and {odd} of another rank" if odd else "")
+        raise Malformed(found, where=source_text(node) or None)
 
 
 def _group(node: ir.Node, leading: tuple[int, ...]) -> int:

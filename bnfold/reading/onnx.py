@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from .. import naming, onnx_file, tensor
-from ..errors import InputError, Malformed, Mismatch, Unreadable, UsageError, blamed_on, root_cause
+from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
@@ -28,7 +28,7 @@ from .onnx_door import check_door
 if TYPE_CHECKING:
     import onnx
 
-_NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
+MAX_RANK = 32  # axes that numpy can broadcast; networks have six
 
 
 @uncollected()
@@ -102,13 +102,24 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
 
 def _deserialised(proto: onnx.ModelProto, name: str, window: Callable[[ir.ExternalTensor], tensor.Window]) -> ir.Model:
     with blamed_on(name):
-        check_door(proto)
+        ordered = check_door(proto)
         try:
             model = ir.from_proto(proto)
         except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
             raise Malformed(f"onnx_ir cannot take the model ({root_cause(error)})") from error
+        if not ordered:
+            _sort(model)
         _replace_tensors(model, window)
     return model
+
+
+def _sort(model: ir.Model) -> None:
+    """Put nodes behind those that they read, as ONNX asks and some tools forget."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        try:
+            graph.sort()
+        except ValueError as error:
+            raise Malformed(f"the nodes of graph '{graph.name or ''}' read each other in a circle") from error
 
 
 def _from_ir(source: ir.Model) -> Loaded:
@@ -147,7 +158,7 @@ def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tens
 
 def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.Window:
     """The tensor's bytes in a buffer; a length that disagrees with type and shape is refused."""
-    _check_shape(found, found.shape)
+    _check_shape(found, tuple(found.shape))
     shape = found.shape.numpy()
     need = tensor.nbytes(found.dtype, shape)
     if found.length is not None and found.length != need:
@@ -157,9 +168,11 @@ def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.W
     return tensor.Window(view, offset, found.dtype, shape, found.name, found.doc_string, dict(found.metadata_props) or None)
 
 
-def _check_shape(found: ir.TensorProtocol, dims: Iterable[Any]) -> None:
+def _check_shape(found: ir.TensorProtocol, dims: Sequence[Any]) -> None:
     if any(not isinstance(d, int) or d < 0 for d in dims):
         raise Malformed(f"tensor '{found.name}' has the shape {list(dims)}", expected="dimensions that are not negative")
+    if len(dims) > MAX_RANK:
+        raise Unsupported(f"tensor '{found.name}' has {len(dims)} dimensions", expected=f"{MAX_RANK} at most")
     if found.dtype == ir.DataType.UNDEFINED:
         raise Malformed(f"tensor '{found.name}' has no data type")
 
@@ -172,7 +185,7 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
     writes those twice."""
     proto: Any = getattr(found, "raw", None)
     if not hasattr(proto, "raw_data"):
-        _check_shape(found, found.shape)
+        _check_shape(found, tuple(found.shape))
         return found
     dims = tuple(proto.dims)  # the IR's shape makes an object of every dim: too slow for ten thousands of small tensors
     _check_shape(found, dims)

@@ -1,18 +1,21 @@
 """The door of the ONNX reader: what must not pass in silence, checked on the parsed message before onnx_ir takes it.
 
     refused as unsupported   training_info, sparse initializers, sparse attributes: onnx_ir would drop them
-    refused as malformed     text that is not UTF-8, a value that two nodes make or that nothing makes, offsets that are no numbers
+    refused as malformed     text that is not UTF-8, a value that two nodes make or that nothing makes, offsets that are no numbers, a
+                             graph that gives nothing, a node that contradicts its operator (onnx_schema.py)
 
 Scopes are walked with a list of their own, so that no nesting reaches the interpreter's limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Malformed, Unsupported
+from .onnx_functions import called, check_call, check_functions, identifier
+from .onnx_schema import check_node
 
 if TYPE_CHECKING:
     import onnx
@@ -22,15 +25,17 @@ _NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened
 
 @dataclass(frozen=True)
 class _Scope:
-    """One graph, body or function: its message, its nodes, and every name that is known around it."""
+    """One graph, body or function: its message, its nodes, every name that is known around it, domain -> version."""
 
     message: Any
     nodes: Any
     outer: frozenset[str]
+    imports: Mapping[str, int]
+    in_function: bool = False
 
 
-def check_door(proto: onnx.ModelProto) -> None:
-    """Raise Unsupported or Malformed for what must not pass."""
+def check_door(proto: onnx.ModelProto) -> bool:
+    """Raise Unsupported or Malformed for what must not pass. True where every node stands behind those that it reads."""
     if not proto.HasField("graph") or not 0 < proto.ir_version <= _NEWEST_IR:
         raise Malformed(
             "the file is not an ONNX model (no graph, or no IR version)",
@@ -38,38 +43,79 @@ def check_door(proto: onnx.ModelProto) -> None:
         )
     if proto.training_info:
         raise Unsupported(f"the model carries training_info ({len(proto.training_info)})", way_out="export it for inference")
-    for text in (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string):
-        _check_text(text, "the model")
+    if not proto.graph.node and not proto.graph.output:
+        raise Malformed("the graph is empty: it has no nodes and gives nothing")
+    _check_texts(proto, "the model")
+    for message in (*proto.opset_import, *proto.metadata_props):
+        _check_texts(message, "the model")
+    own = {identifier(function): function for function in proto.functions}
+    ordered = True
     for scope in _scopes(proto):
+        ordered = ordered and _ordered(scope)
         _check_tensors(scope.message)
         for node in scope.nodes:
             for attribute in node.attribute:
                 _check_attribute(node, attribute)
+                if attribute.ref_attr_name and not scope.in_function:
+                    found = f"attribute '{attribute.name}' of node '{node.name}' refers to '{attribute.ref_attr_name}' of a function"
+                    raise Malformed(found, expected="a value: the node is in no function")
+            if (function := own.get(called(node))) is not None:
+                check_call(node, function)
+            else:
+                check_node(node, scope.imports)
+    check_functions(own, proto.graph.node)
+    return ordered
+
+
+def _ordered(scope: _Scope) -> bool:
+    """Does every node stand behind the nodes that it, or a body in it, reads?"""
+    coming = {name for node in scope.nodes for name in node.output}
+    for node in scope.nodes:
+        if not coming.isdisjoint(node.input) or any(not coming.isdisjoint(_read_inside(body)) for body in _bodies(node)):
+            return False
+        coming.difference_update(node.output)
+    return True
+
+
+def _read_inside(body: Any) -> Iterator[str]:
+    """Every name that a body reads, or a body in it; a name that it makes itself is among them."""
+    waiting = [body]
+    while waiting:
+        here = waiting.pop()
+        for node in here.node:
+            yield from node.input
+            waiting += _bodies(node)
+
+
+def _bodies(node: Any) -> list[Any]:
+    """The graphs in a node's attributes."""
+    return [body for a in node.attribute for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
 
 
 def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
     """Every scope, checked: a name is made once, and what is read is made somewhere."""
-    waiting = [_Scope(proto.graph, proto.graph.node, frozenset())]
-    waiting += [_Scope(function, function.node, frozenset()) for function in proto.functions]
+    imports = _imports(proto)
+    waiting = [_Scope(proto.graph, proto.graph.node, frozenset(), imports)]
+    waiting += [_Scope(function, function.node, frozenset(), _imports(function) or imports, True) for function in proto.functions]
     while waiting:
         scope = waiting.pop()
-        for text in (scope.message.name, scope.message.doc_string):
-            _check_text(text, "a graph")
-        yield scope
-        known = scope.outer | _made(scope)
+        _check_scope_texts(scope.message)
+        made = _made(scope)
+        known = scope.outer | made
         for node in scope.nodes:
             where = f"node '{node.name}' ({node.op_type})"
-            for text in (*node.input, *node.output, node.name, node.op_type, node.domain, node.doc_string):
+            for text in (*node.input, *node.output, node.name, node.op_type, node.domain, node.doc_string, node.overload):
                 _check_text(text, "a node")
+            for entry in node.metadata_props:
+                _check_texts(entry, "a node")
             missing = next((name for name in node.input if name and name not in known), None)
             if missing is not None:
                 raise Malformed(f"{where} reads '{missing}', which nothing makes")
-            for attribute in node.attribute:
-                bodies = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-                waiting += [_Scope(body, body.node, known) for body in bodies]
-        lost = next((name for name in _names(scope.message.output) if name and name not in known), None)
+            waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in _bodies(node)]
+        lost = next((name for name in _names(scope.message.output) if not name or name not in made), None)
         if lost is not None:
-            raise Malformed(f"the graph gives '{lost}', which nothing makes")
+            raise Malformed(f"the graph '{scope.message.name}' gives '{lost}', which nothing makes in it")
+        yield scope
 
 
 def _made(scope: _Scope) -> frozenset[str]:
@@ -84,6 +130,15 @@ def _made(scope: _Scope) -> frozenset[str]:
     if twice is not None:
         raise Malformed(f"two nodes or initializers make '{twice}'")
     return frozenset(made).union(stored, outputs)
+
+
+def _imports(message: Any) -> dict[str, int]:
+    """Domain -> version of the operators that a model or a function uses."""
+    found = {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in message.opset_import}
+    odd = next(((domain, version) for domain, version in found.items() if not 0 < version < 1 << 31), None)
+    if odd is not None:
+        raise Malformed(f"it imports version {odd[1]} of the operators of domain '{odd[0] or 'ai.onnx'}'", expected="1 or more")
+    return found
 
 
 def _names(values: Iterable[Any]) -> list[str]:
@@ -102,6 +157,28 @@ def _repeated(names: Iterable[str]) -> Iterator[str]:
 def _check_text(text: str | bytes, what: str) -> None:
     if isinstance(text, bytes):
         raise Malformed(f"a text of {what} is not UTF-8 ({text[:40]!r})")
+
+
+def _check_texts(message: Any, what: str) -> None:
+    """Every text field of one message, not of the messages in it."""
+    for descriptor, value in message.ListFields():
+        if descriptor.type == descriptor.TYPE_STRING:
+            for text in value if descriptor.is_repeated else (value,):
+                _check_text(text, what)
+
+
+def _check_scope_texts(scope: Any) -> None:
+    """The texts of a graph or function, of its values and of its tensors."""
+    _check_texts(scope, "a graph")
+    values = () if scope.DESCRIPTOR.name == "FunctionProto" else (*scope.input, *scope.output)
+    entries = getattr(scope, "metadata_props", ())
+    for message in (*values, *scope.value_info, *getattr(scope, "initializer", ()), *entries, *getattr(scope, "opset_import", ())):
+        _check_texts(message, "a value")
+        for inner in getattr(message, "metadata_props", ()):
+            _check_texts(inner, "a value")
+    for value in (*values, *scope.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            _check_texts(dim, "a dim")
 
 
 def _check_tensors(graph: Any) -> None:
@@ -126,6 +203,8 @@ _FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, 
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
+    for text in (attribute.name, attribute.doc_string, attribute.ref_attr_name):
+        _check_text(text, "an attribute")
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
         raise Unsupported(
             f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
@@ -137,3 +216,5 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
     if attribute.type == 0 and not attribute.ref_attr_name:
         present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
         attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0  # type: ignore[assignment]
+    if attribute.type == 0:
+        raise Malformed(f"attribute '{attribute.name}' of node '{node.name}' has no type")

@@ -19,6 +19,7 @@ from .asker import Shape
 from .contents import CONTENTS, Content
 from .rules import RULES
 
+MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
 _SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
 
 
@@ -64,7 +65,7 @@ class Shapes:
     def dims(self, value: ir.Value | None) -> Shape | None:
         """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not even its length is known."""
         found = self.content(value)
-        if found is None and (array := self.constants.array(value)) is not None:
+        if found is None and (array := self.constants.array(value)) is not None and array.size <= MAX_RANK:
             found = tuple(int(d) for d in array.reshape(-1))
         if found is None and (length := self.dim(value, 0)) is not None and length <= _SHAPE_LENGTH:
             found = (None,) * length
@@ -116,7 +117,7 @@ class Shapes:
         stored = self.constants.stored(value) if value.is_initializer() else None
         if stored is not None:
             return dims(stored)
-        if value.shape is None:
+        if value.shape is None or len(value.shape) > MAX_RANK:
             return None
         return tuple(d if isinstance(d, int) else str(d.value) if d.value is not None else self.symbol() for d in value.shape)
 
@@ -133,7 +134,7 @@ class Shapes:
         except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):  # a malformed node has no shape; its own check names it
             found = None
         for value, shape in zip(node.outputs, found or (), strict=False):
-            if shape is not None:
+            if shape is not None and len(shape) <= MAX_RANK:
                 self._known[value] = shape
         if node.domain == "" and node.op_type in CONTENTS and self._holds_sizes(node):
             self._contents[node.outputs[0]] = CONTENTS[node.op_type](self, node)

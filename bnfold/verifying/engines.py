@@ -9,12 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
+from .. import memory
 from ..comparison import Side
 from ..graph import ir
 from .interpreter import CannotEvaluate, Interpreter
 from .numbers import Rounding
 from .opaque import StandIns
-from .runtime import CannotRun, Session, crashes, on_disk
+from .runtime import CannotRun, Session, crashes, mapped, on_disk
 
 Values = dict[str, np.ndarray]
 REFUSALS = (CannotRun, CannotEvaluate)
@@ -51,8 +52,12 @@ class Onnxruntime:
         if reason := crashes(side.model):
             raise CannotRun(reason)
         present = {value.name for value in side.model.graph.outputs}
-        with on_disk(side) as path:
-            yield Session(path, watch=[name for name in watch if name not in present])
+        with on_disk(side) as path, memory.also(mapped(path, side)):
+            session = Session(path, watch=[name for name in watch if name not in present])
+            try:
+                yield session
+            finally:
+                session.close()
 
 
 class Simulated:

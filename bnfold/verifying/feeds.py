@@ -103,7 +103,7 @@ def inputs_of(model: ir.Model) -> list[Input]:
     for value in graph.inputs:
         if value.name in graph.initializers:
             continue
-        if value.dtype is None or value.dtype == ir.DataType.STRING or not isinstance(value.type, ir.TensorType):
+        if value.dtype in (None, ir.DataType.UNDEFINED, ir.DataType.STRING) or not isinstance(value.type, ir.TensorType):
             raise Unfillable(f"input '{value.name}' is no tensor of numbers")
         dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
         found.append(Input(value.name or "", value.dtype, dims, _span(value)))

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..errors import Unsupported
 from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source_text
+from ..memory import SHORT
 from . import opaque, stock, stored
 from .kernels import KERNELS
 from .kernels.linear import TAKES_STORED
@@ -164,6 +165,8 @@ class Interpreter:
                 results = list(self._results(call, arguments, frame))
         except (CannotEvaluate, Unsupported):
             raise
+        except MemoryError as error:
+            raise CannotEvaluate(label(node), SHORT) from error
         except Exception as error:  # a kernel's complaint about values of an untrusted model becomes one sentence
             raise CannotEvaluate(label(node), f"{node.op_type}: {type(error).__name__}: {error}") from error
         kinds = [self._storage(node, value, result, frame) for value, result in zip(node.outputs, results, strict=False)]

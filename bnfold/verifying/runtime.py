@@ -9,6 +9,7 @@ onnxruntime from the file itself:
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import time
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import onnx_file
+from .. import memory, onnx_file
 from ..comparison import Side
 from ..errors import InputError
 from ..graph import ir, is_op, label, nodes
@@ -29,6 +30,7 @@ from ..wire import bytes_field
 
 LARGEST_IN_ONE_FILE = 1_500_000_000
 BY_REFERENCE = 1 << 25  # bytes of a file from which on its weights are mapped; smaller ones are parsed as they are
+MOST_THREADS = 4  # where memory is short
 _LARGE = 1 << 16  # bytes of one tensor
 _INITIALIZERS = {"model": {7: "graph"}, "graph": {5: "tensor"}}
 _MAPS = ("CPUExecutionProvider", "CUDAExecutionProvider")  # others may want the model's own file
@@ -61,6 +63,10 @@ class Session:
             self.seconds += time.perf_counter() - started
         return dict(zip(self.outputs, results, strict=True))
 
+    def close(self) -> None:
+        """Give the model's memory and maps back now."""
+        self._session = None
+
     def end_profiling(self) -> Path:
         """Where the profile was written."""
         return Path(self._session.end_profiling())
@@ -69,7 +75,7 @@ class Session:
 def _opened(path: Path, providers: list[Any], watch: Collection[str], profile: Path | None) -> Any:
     """A session by reference where that helps; what onnxruntime then refuses gets a second chance as a plain file."""
     providers_map = all((one if isinstance(one, str) else one[0]) in _MAPS for one in providers)
-    if not watch and (not providers_map or path.stat().st_size < BY_REFERENCE):
+    if not watch and (not providers_map or path.stat().st_size < memory.at_most(BY_REFERENCE)):
         return _as_it_lies(path, providers, profile)
     try:
         referring, settings = _by_reference(path, watch), _settings(profile)
@@ -77,6 +83,15 @@ def _opened(path: Path, providers: list[Any], watch: Collection[str], profile: P
         return _session(referring, settings, providers)
     except (CannotRun, InputError, UnicodeDecodeError):
         return _from_memory(path, watch, providers, profile) if watch else _as_it_lies(path, providers, profile)
+
+
+def mapped(path: Path, side: Side) -> int:
+    """Bytes of weights that a session of this file maps, each with its last page. Those of a small file are parsed, not mapped."""
+    sizes = [tensor.nbytes for tensor in _tensors(side.model)]
+    inside = path.stat().st_size
+    if inside < memory.at_most(BY_REFERENCE) and sum(sizes) <= inside:
+        return 0
+    return sum(size + 2 * mmap.PAGESIZE for size in sizes)
 
 
 def _as_it_lies(path: Path, providers: list[Any], profile: Path | None) -> Any:
@@ -125,6 +140,11 @@ def _settings(profile: Path | None) -> Any:
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
     settings.use_deterministic_compute = True
+    settings.intra_op_num_threads = int(os.environ.get("BNFOLD_THREADS", "0"))  # 0: as many as there are cores
+    if memory.limit() is not None:  # no pools, no second form of weights, no stacks of many threads
+        settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        settings.intra_op_num_threads = min(settings.intra_op_num_threads or os.cpu_count() or 1, MOST_THREADS)
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
@@ -147,6 +167,8 @@ def more_outputs(names: Collection[str]) -> bytes:
 
 def first_line(error: BaseException) -> str:
     """The first line of what onnxruntime says, without its prefix of codes."""
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
+        return memory.SHORT
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return text.split(" : ", 3)[-1].strip()[:300]
 

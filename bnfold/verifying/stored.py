@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..memory import at_most
 from .numbers import widened
 
 PART_BYTES = 32 << 20  # of one part in float64
@@ -75,7 +76,7 @@ def parts(weight: Weight, axis: int) -> Iterator[slice]:
     if not isinstance(weight, Stored):
         yield slice(0, length)
         return
-    step = max(1, PART_BYTES // max(8 * math.prod(weight.shape) // max(length, 1), 1))
+    step = max(1, at_most(PART_BYTES) // max(8 * math.prod(weight.shape) // max(length, 1), 1))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
 

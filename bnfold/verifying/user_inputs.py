@@ -11,6 +11,10 @@ start again.
 
 from __future__ import annotations
 
+import lzma
+import math
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +27,7 @@ from ..graph import ir
 from .feeds import Feeds, Input
 from .numbers import is_float, numpy_type
 
+UNPACKED, PER_BYTE = 256 << 20, 100  # bytes that an archive may unpack to: so many, and so many for each of its own
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -110,7 +115,7 @@ def _arrays(place: Path, wanted: Wanted) -> list[np.ndarray]:
 
 def _bytes(place: Path) -> bytes:
     try:
-        return place.read_bytes()
+        return _regular(place).read_bytes()
     except OSError as error:
         raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=place) from error
 
@@ -118,7 +123,7 @@ def _bytes(place: Path) -> bytes:
 def _npy(place: Path, wanted: Wanted) -> np.ndarray:
     del wanted
     try:
-        return np.asarray(np.load(place, allow_pickle=False, mmap_mode="r"))
+        return np.asarray(np.load(_regular(place), allow_pickle=False, mmap_mode="r"))
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror or error})", where=place) from error
     except (ValueError, EOFError) as error:
@@ -126,16 +131,39 @@ def _npy(place: Path, wanted: Wanted) -> np.ndarray:
 
 
 def _npz(place: Path) -> dict[str, np.ndarray]:
-    import zipfile
+    """Every array of the archive. What they unpack to is read from their headers first, and held against the size of the file."""
     import zlib
 
     try:
+        with zipfile.ZipFile(_regular(place)) as archive:
+            limit = UNPACKED + PER_BYTE * place.stat().st_size
+            claimed = sum(_claimed(archive, name) for name in archive.namelist())
+            if claimed > limit:
+                raise Malformed(f"it unpacks to {claimed:,} bytes", where=place, expected=f"at most {limit:,} from a file of its size")
         with np.load(place, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror or error})", where=place) from error
-    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise Malformed(f"it is no .npz file ({error})", where=place) from error
+
+
+def _claimed(archive: zipfile.ZipFile, name: str) -> int:
+    """The bytes of an array, as its header in the archive says. Raises ValueError where it is no array."""
+    with archive.open(name) as member:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        version = np.lib.format.read_magic(member)
+        if version not in read:
+            raise ValueError(f"'{name}' is an array of format version {version}")
+        shape, _, dtype = read[version](member)
+    return math.prod(shape) * dtype.itemsize
+
+
+def _regular(place: Path) -> Path:
+    """The path of a regular file: opening a pipe would wait for whoever writes into it."""
+    if place.exists() and not place.is_file():
+        raise Unreadable("is not a regular file", where=place)
+    return place
 
 
 def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
@@ -181,10 +209,11 @@ def _image(place: Path, wanted: Wanted) -> np.ndarray:
         raise UsageError("images need Pillow", way_out="pip install 'bnfold[images]'") from error
     channels, height, width = _layout(wanted)
     try:
-        with Image.open(place) as picture:
+        with warnings.catch_warnings(), Image.open(_regular(place)) as picture:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             values = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(values, np.float64).reshape(height, width, channels)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise Malformed(f"it is no image that can be read ({type(error).__name__})", where=place) from error
     for name, given in (("--mean", wanted.options.mean), ("--std", wanted.options.std)):
         if given and len(given) not in (1, channels):

@@ -88,6 +88,9 @@ class Token(NamedTuple):
     at: int
 
 
+LIMIT = 32 << 20  # bytes; the largest published prototxt has 1 MB
+
+
 class Text:
     """A text with its name. Bytes that are not UTF-8 are kept: a comment may hold them, a string may not."""
 
@@ -98,11 +101,15 @@ class Text:
 
     @classmethod
     def read(cls, path: Path) -> Text:
-        """The text of a file; Unreadable when it cannot be had."""
+        """The text of a file; Unreadable when it cannot be had, Malformed when it is no text that a person has written or could read."""
         try:
-            return cls(path.read_bytes(), path)
+            with path.open("rb") as file:
+                data = file.read(LIMIT + 1)
         except OSError as error:
             raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
+        if len(data) > LIMIT:
+            raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path, expected="a prototxt, which is a text")
+        return cls(data, path)
 
     def position(self, at: int) -> tuple[int, int]:
         """(line, column) of an offset, both from 1."""

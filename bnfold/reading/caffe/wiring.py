@@ -141,7 +141,7 @@ def _meant(name: str, current: Iterable[str], rest: Sequence[Node]) -> str:
 
 
 def _check_count(layer: Wired) -> None:
-    if layer.kind is None or layer.kind.function is None or layer.kind.role in ("loss", "sink"):
+    if layer.kind is None or layer.kind.function is None or layer.kind.role == "sink":
         return
     fewest, most = layer.kind.bottoms()
     have = len(layer.bottoms)

@@ -35,7 +35,11 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
     if path is None:
         raise Unreadable(f"'{file[:200]}' is not there", where=where, expected="the file of the class hierarchy",
                          way_out=f"put it beside {layer.net.file}")
-    data = path.read_bytes()[:LIMIT + 1]
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(LIMIT + 1)
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
     layer.net.files.append(path)
@@ -48,10 +52,20 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
 
 
 def _beside(cfg: Path, file: str) -> Path | None:
-    """The file as darknet finds it from the folder above the cfg's, from the cfg's own, or from where we are; else by its name alone
-    beside the cfg."""
-    places = (cfg.parent / file, cfg.parent.parent / file, Path(file), cfg.parent / Path(file).name)
-    return next((place for place in places if place.is_file()), None)
+    """The file below the cfg's folder, below where we are, or below darknet's own folder if the cfg lies in the folder `cfg` of one; else
+    by its name alone beside the cfg. A cfg comes from anywhere, so no other place is looked at, whatever the path or a link in it says."""
+    home = cfg.parent
+    roots = [home, Path(), *([home.parent] if home.resolve().name == "cfg" else [])]
+    places = [(root, root / file) for root in roots] + [(home, home / Path(file).name)]
+    return next((place for root, place in places if _is_file_below(root, place)), None)
+
+
+def _is_file_below(root: Path, place: Path) -> bool:
+    """Is it a regular file, and really below the folder? A path that no system takes is neither."""
+    try:
+        return place.is_file() and place.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError):  # a name too long, a null byte
+        return False
 
 
 def _parent(line: str, where: str, classes: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...memory import at_most
 from ..stored import Stored, Weight, parts
 from .windows import Array, Windows, index, windows
 
@@ -58,7 +59,7 @@ def _products(result: Array, padded: Array, matrix: Array, seen: Windows) -> Non
     """Weights (group, out/group, in/group·taps) times every window, into `result`."""
     taps = int(np.prod(seen.kernel))
     row = padded.shape[1] * taps * int(np.prod(seen.out[1:])) * 8
-    step = max(1, BLOCK_BYTES // max(row, 1))
+    step = max(1, at_most(BLOCK_BYTES) // max(row, 1))
     for image in range(padded.shape[0]):
         for start in range(0, seen.out[0], step):
             stop = min(start + step, seen.out[0])

@@ -52,6 +52,13 @@ dropped(
 )
 
 
+def _batch(at: Layer, x: Value) -> int:
+    """The size of axis 0, by which losses are averaged."""
+    if not dims(x):
+        raise at.malformed("a bottom without axes", "a batch on axis 0")
+    return dims(x)[0]
+
+
 def _split(at: Layer, x: Value, axis: int) -> tuple[int, int, int]:
     """(outer, classes, inner) of a prediction."""
     shape = dims(x)
@@ -170,7 +177,7 @@ def sigmoid_cross_entropy_loss(
     target = _alike(at, x, target)
     losses = at.op("Sub", at.op("Softplus", x), at.op("Mul", x, target))
     counts = _counted(at, at.cast(target, INT64), ignore_label)
-    return [_averaged(at, losses, counts, _mode(at, "BATCH_SIZE"), math.prod(dims(x)), dims(x)[0])]
+    return [_averaged(at, losses, counts, _mode(at, "BATCH_SIZE"), math.prod(dims(x)), _batch(at, x))]
 
 
 def _alike(at: Layer, x: Value, other: Value) -> Value:
@@ -183,7 +190,7 @@ def _alike(at: Layer, x: Value, other: Value) -> Value:
 @layer("EuclideanLoss", role="loss")
 def euclidean_loss(at: Layer, x: Value, target: Value) -> Value:
     """Half the squared distance, averaged over the batch"""
-    return affine(at, _squares(at, at.op("Sub", x, _alike(at, x, target))), 0.5 / dims(x)[0], 0.0)
+    return affine(at, _squares(at, at.op("Sub", x, _alike(at, x, target))), 0.5 / _batch(at, x), 0.0)
 
 
 def _squares(at: Layer, x: Value) -> Value:
@@ -193,7 +200,7 @@ def _squares(at: Layer, x: Value) -> Value:
 @layer("MultinomialLogisticLoss", role="loss")
 def multinomial_logistic_loss(at: Layer, x: Value, label: Value) -> Value:
     """-log of the label's probability, averaged over the batch"""
-    batch = dims(x)[0]
+    batch = _batch(at, x)
     classes = math.prod(dims(x)[1:])
     picked = _picked(at, x, _labels(at, label, batch, 1), batch, classes, 1)
     return affine(at, _total(at, at.op("Log", at.op("Max", picked, at.scalar(THRESHOLD, "smallest")))), -1.0 / batch, 0.0)
@@ -202,7 +209,7 @@ def multinomial_logistic_loss(at: Layer, x: Value, label: Value) -> Value:
 @layer("HingeLoss", param="hinge_loss_param", role="loss")
 def hinge_loss(at: Layer, x: Value, label: Value, *, norm: str = "L1") -> Value:
     """max(0, 1 + x), with the label's sign turned, summed or squared, averaged over the batch"""
-    batch = dims(x)[0]
+    batch = _batch(at, x)
     classes = math.prod(dims(x)[1:])
     labels = _labels(at, label, batch, 1)
     own = at.op("Equal", labels, at.constant(np.arange(classes)[None, :], "classes"), shape=(batch, classes), dtype=BOOL)

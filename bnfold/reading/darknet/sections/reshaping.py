@@ -53,6 +53,8 @@ def reorg(layer: Layer, x: Feature, *, stride: int = 1, reverse: int = 0, flatte
     elif reverse:
         out.value = layer.op("DepthToSpace", image, shape=layer.shape(out), blocksize=stride, mode="DCR")
     else:
+        if x.channels % stride**2:
+            raise Unsupported(f"{x.channels} channels at a stride of {stride}", expected=f"a multiple of {stride**2}")
         wide = layer.reshape(image, [0, x.channels // stride**2, x.height * stride, x.width * stride], "wide")
         deep = layer.op("SpaceToDepth", wide, shape=layer.shape(x), blocksize=stride)
         out.value = layer.reshape(deep, [0, *dims])

@@ -1,0 +1,88 @@
+"""Does a node fit its operator? How many inputs and outputs it has, which of them must be there, of which type its attributes are.
+
+The rules are ONNX's own schemas, for the version of the operator set that the scope imports. Operators without a schema (other domains,
+functions of the model) are not judged. Every reader behind the door may then take a Conv to have a weight, and `group` to be a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ..errors import Malformed
+
+_UNBOUNDED = (1 << 31) - 1  # how a schema says "any number"
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What a schema asks: (fewest, most) inputs and outputs, the inputs that must have a name, how many outputs must (the first ones),
+    attribute name -> type, the attributes that must be there."""
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    named: tuple[int, ...]
+    made: int
+    types: Mapping[str, int]
+    required: tuple[str, ...]
+
+
+@cache
+def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    newest = version > onnx.defs.onnx_opset_version() and domain == ""  # a later version may have added inputs and outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption
+    return _Rules(
+        (schema.min_input, _UNBOUNDED if newest else schema.max_input),
+        (schema.min_output, _UNBOUNDED if newest else schema.max_output),
+        tuple(i for i, formal in enumerate(schema.inputs) if formal.option == optional.Single),
+        sum(formal.option == optional.Single for formal in schema.outputs),
+        {name: int(attribute.type.value) for name, attribute in schema.attributes.items()},  # type: ignore[attr-defined]
+        tuple(name for name, attribute in schema.attributes.items() if attribute.required),
+    )
+
+
+def check_node(node: Any, imports: Mapping[str, int]) -> None:
+    """Raise Malformed where a node contradicts its operator's schema. `imports`: domain -> version, "" for the standard one."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = imports.get(domain, 0 if domain else 1)  # without an import it is the first version, as in files of IR version 1 and 2
+    if not version or (rules := _rules(node.op_type, domain, version)) is None:
+        return
+    inputs, outputs = node.input, node.output
+    for what, count, (fewest, most) in (("inputs", len(inputs), rules.inputs), ("outputs", len(outputs), rules.outputs)):
+        if not fewest <= count <= most:
+            wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most == _UNBOUNDED else f"{fewest} to {most}"
+            raise Malformed(f"{_name(node)} has {count} {what}", expected=f"{wanted} in opset {version}")
+    missing = next((i for i in rules.named if i < len(inputs) and not inputs[i]), None)
+    if missing is not None:
+        raise Malformed(f"{_name(node)} has no input {missing}", expected="a value")
+    if not all(outputs[:rules.made]):
+        raise Malformed(f"{_name(node)} has an output without a name")
+    _check_attributes(node, rules)
+
+
+def _check_attributes(node: Any, rules: _Rules) -> None:
+    given: set[str] = set()
+    for attribute in node.attribute:
+        wanted = rules.types.get(attribute.name)
+        if attribute.name in given:
+            raise Malformed(f"{_name(node)} has the attribute '{attribute.name}' twice")
+        given.add(attribute.name)
+        if wanted is not None and attribute.type != wanted:
+            kinds = type(attribute).AttributeType
+            found = f"attribute '{attribute.name}' of {_name(node)} is of type {kinds.Name(attribute.type)}"
+            raise Malformed(found, expected=kinds.Name(wanted))
+    missing = next((name for name in rules.required if name not in given), None)
+    if missing is not None:
+        raise Malformed(f"{_name(node)} has no attribute '{missing}'", expected="it, for without it the operator has no meaning")
+
+
+def _name(node: Any) -> str:
+    return f"node '{node.name or next(iter(node.output), '')}' ({node.op_type})"

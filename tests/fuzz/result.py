@@ -1,0 +1,131 @@
+"""Is it a right result? What a reader made is valid ONNX and survives writing; what was folded computes what it computed before.
+
+The checks need models that are small enough to run in no time. Where the float64 interpreter cannot run a model (it is no more valid than
+its file was), nothing is said about its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from bnfold import pipeline
+from bnfold.errors import BnfoldError, blamed_on
+from bnfold.graph import graphs, ir
+from bnfold.job import Job
+from bnfold.reading.onnx import read as read_onnx
+from bnfold.record import FoldOptions, Loaded
+from bnfold.verifying.feeds import Defaults, Unfillable, concrete, inputs_of, sample
+from bnfold.verifying.interpreter import CannotEvaluate, Interpreter
+from bnfold.writing import write
+
+from .contract import Case, Wrong
+
+MOST_NODES, MOST_NUMBERS = 300, 1 << 18
+TOLERANCE = 1e-3  # of the largest value: weights may be float32, and nets amplify; what is wrong is wrong by much more
+
+
+def built(loaded: Loaded, case: Case) -> None:
+    """A model that a reader has made: valid ONNX by the checker of ONNX itself, before and after folding."""
+    if not _small(loaded.model):
+        return
+    _checked(_written(loaded.model, case))
+    model = pipeline.planned(loaded, FoldOptions()).model
+    with blamed_on(loaded.name):
+        _checked(_written(model, case))
+
+
+def folded(path: Path, case: Case) -> None:
+    """A model of a stranger, all the way: if it was valid it still is, and if it runs the fold computes the same."""
+    options = FoldOptions(merge_branches=len(case.data) % 2 == 0, simplify_leftovers=len(case.data) % 3 == 0)
+    done = pipeline.fold_file(Job(path, out=case.target, fold=options, verify=None))
+    again = _taken(case)
+    before = read_onnx(case.data).model
+    if not _small(before) or not _small(done.model):
+        return
+    if _valid(case.data):
+        _checked(again)
+        if done.plan.changes:
+            _same(before, read_onnx(again).model)
+
+
+def _small(model: ir.Model) -> bool:
+    """Few nodes and few numbers, in all its graphs."""
+    nodes = numbers = 0
+    for graph in graphs(model):
+        nodes += len(graph)
+        numbers += sum(math.prod(v.const_value.shape.numpy()) for v in graph.initializers.values() if v.const_value is not None)
+    sizes = [math.prod(d if isinstance(d, int) else 2 for d in v.shape or ()) for v in model.graph.inputs]
+    return nodes <= MOST_NODES and numbers <= MOST_NUMBERS and sum(sizes) <= MOST_NUMBERS
+
+
+def _written(model: ir.Model, case: Case) -> bytes:
+    """The bytes of the model as it is written."""
+    with write(model, case.target) as written:
+        written.commit()
+    return _taken(case)
+
+
+def _taken(case: Case) -> bytes:
+    """The bytes of the target, which is removed; they read as a model again."""
+    data = case.target.read_bytes()
+    case.target.unlink()
+    try:
+        read_onnx(data)
+    except BnfoldError as error:
+        raise Wrong(f"what was written cannot be read: {error}") from error
+    return data
+
+
+def _valid(data: bytes) -> bool:
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except Exception:  # whatever the checker says of a stranger's file
+        return False
+    return True
+
+
+def _checked(data: bytes) -> None:
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise Wrong(f"not valid ONNX: {error}") from error
+    except onnx.shape_inference.InferenceError as error:
+        raise Wrong(f"shapes contradict each other: {error}") from error
+
+
+def _same(before: ir.Model, after: ir.Model) -> None:
+    """Both models in float64 on one seeded sample."""
+    try:
+        wanted = inputs_of(before)
+        shapes, _ = concrete(wanted, {}, Defaults(2, 3, 8, 4))
+        if sum(math.prod(shape) for shape in shapes.values()) > MOST_NUMBERS:
+            return
+        feeds = sample(wanted, shapes, 0, 0)
+        truth = Interpreter(before).run(feeds)
+    except (CannotEvaluate, Unfillable, BnfoldError):
+        return
+    try:
+        got = Interpreter(after).run(feeds)
+    except CannotEvaluate as error:
+        raise Wrong(f"only the unfolded model runs: {error}") from error
+    _compared(truth, got)
+
+
+def _compared(truth: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> None:
+    for name, want in truth.items():
+        have = got[name]
+        if np.shape(have) != np.shape(want):
+            raise Wrong(f"'{name}' has the shape {np.shape(have)}, it had {np.shape(want)}")
+        if not isinstance(want, np.ndarray) or want.dtype.kind != "f":
+            continue
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(want) & (np.abs(want) < 1e30)
+            size = float(np.abs(want[finite]).max(initial=0))
+            off = float(np.abs(have[finite] - want[finite]).max(initial=0))
+        if not off <= TOLERANCE * size + 1e-6:
+            raise Wrong(f"'{name}' differs by {off:.3g}, its largest value is {size:.3g}")
