@@ -13,7 +13,9 @@ Rule: an error that a finder meets is a violation of its rule with its own exit 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -23,9 +25,11 @@ from . import certificate, comparing, gathering, pipeline, source
 from .auditing import audit
 from .errors import BnfoldError, one_line
 from .job import Say
+from .naming import native
 from .outcome import Checked, FoldResult, Violation, origin_of
 from .policy import Policy
 from .record import Loaded
+from .replacing import scratch
 
 BATCH_NORM = "BatchNormalization"
 
@@ -170,11 +174,30 @@ def _invalid(case: _Case) -> Iterable[Violation] | None:
     import onnx
 
     try:
-        onnx.checker.check_model(str(case.loaded.files[0]))
+        with _as_text(case.loaded.files) as path:
+            onnx.checker.check_model(path)
     except Exception as error:  # the checker raises types of its own, and a few of C++'s
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         return [Violation("check.invalid", str(case.path), f"the ONNX checker refuses it: {first.strip()[:200]}")]
     return []
+
+
+@contextmanager
+def _as_text(files: Sequence[Path]) -> Iterator[str]:
+    """The path of a model for the checker, which takes text alone; where the name is none, that of a copy with its data."""
+    try:
+        text = native(files[0])
+    except UnicodeDecodeError:
+        text = ""
+    if text:
+        yield text
+        return
+    with scratch() as folder:
+        for file in files:
+            copy = folder / (file.relative_to(files[0].parent) if file != files[0] else "model.onnx")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        yield str(folder / "model.onnx")
 
 
 def _foldable(case: _Case) -> Iterator[Violation]:

@@ -24,7 +24,7 @@ _HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
 WHOLE = "what stands under the output's name is whole"
 _PR_SET_PDEATHSIG = 1
 _PATIENCE = 1.0  # seconds after a signal before the next one means that the user will not wait
-_told_to: list[tuple[int, int]] = []  # in the child: the pipe by which it tells of the folders that it makes, and the parent's number
+_told_to: list[tuple[int, int, int]] = []  # in the child: the pipe by which it tells of its folders, the parent's number, its own
 
 
 def guarded(work: Callable[[], int], clean: Clean) -> int:
@@ -44,7 +44,7 @@ def guarded(work: Callable[[], int], clean: Clean) -> int:
     if not child:
         os.close(reading)
         os.set_blocking(writing, False)
-        _told_to.append((writing, parent))
+        _told_to.append((writing, parent, os.getpid()))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         return work()
     os.close(writing)
@@ -58,8 +58,9 @@ def guarded(work: Callable[[], int], clean: Clean) -> int:
 def remember(folder: str) -> None:
     """Tell the parent, if there is one, of a folder that must not outlive this run. From here on the child dies with its parent: what
     only reads may end by itself, and needs no ctypes."""
-    for pipe, parent in _told_to:
-        _end_with(parent)
+    for pipe, parent, worker in _told_to:
+        if os.getpid() == worker:  # a process that the work has forked has another parent
+            _end_with(parent)
         with suppress(BlockingIOError):  # full: the next run finds the folder
             os.write(pipe, os.fsencode(folder) + b"\0")
 
@@ -105,7 +106,7 @@ def _verdict(number: int, asked: int) -> int:
     elif name in _CRASHES:
         code, words = 4, f"a native library crashed on this model ({name}); {WHOLE}; --no-verify runs no network"
     elif name == "SIGKILL":
-        code, words = 70, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
+        code, words = 6, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
     else:
         code, words = 128 + number, f"ended by {name}; {WHOLE}"
     with suppress(OSError):  # where nobody hears, the code tells
