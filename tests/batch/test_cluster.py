@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -57,6 +59,31 @@ def test_a_killed_worker_costs_no_model_and_a_second_run_does_nothing(cluster: A
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
     for pid in workers(cluster).values():
         assert not below(pid, "bnfold.batch.child"), "a child stayed behind on the cluster"
+
+
+@pytest.mark.parametrize(("module", "told"), [
+    ("", "the worker cannot say which bnfold it has ("),
+    ("def version():\n    return '0.0.1'\n", "the worker has bnfold 0.0.1; "),
+])
+def test_a_worker_with_another_bnfold_is_refused(module: str, told: str, tmp_path: Path) -> None:
+    package = tmp_path / "other" / "bnfold"
+    (package / "batch").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    if module:
+        (package / "batch" / "__init__.py").touch()
+        (package / "batch" / "worker.py").write_text(module)
+    zoo.onnx(tmp_path / "net.onnx", 0)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=60) as cluster:
+        command = [sys.executable, "-P", "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-dashboard", "--no-nanny"]
+        worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: cluster.scheduler.workers)
+            _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", cluster.scheduler_address, code=3)
+        finally:
+            worker.kill()
+            worker.wait()
+    assert told in err.splitlines()[-1]
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:

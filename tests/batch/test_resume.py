@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +18,11 @@ import numpy as np
 import onnx
 import pytest
 
-from bnfold.batch import fingerprints, single
+from bnfold.batch import fingerprints, single, supervisor, worker
 from bnfold.batch.task import Limits, Request, Task
-from bnfold.cli.progress import duration
+from bnfold.cli.main import run as run_command
+from bnfold.cli.progress import Progress, duration
+from bnfold.cli.screen import Screen
 from bnfold.errors import NotEquivalent
 from bnfold.policy import Policy
 from bnfold.record import FoldOptions, ReadOptions
@@ -245,6 +250,75 @@ def test_outputs_are_no_inputs_of_the_next_run(tmp_path: Path) -> None:
     zoo.zoo(tmp_path, 2)
     for outcome in ("passed", "unchanged"):
         assert batch(tmp_path, "-o", tmp_path / "out", "-q")[1] == f"bnfold: PASS models=2 {outcome}=2\n"
+
+
+def test_a_policy_says_what_each_fold_is_verified_with(tmp_path: Path) -> None:
+    zoo.onnx(tmp_path / "net.onnx", 0)
+    (tmp_path / "strict.toml").write_text('providers = ["cpu"]\nnoise-limit = 3.5\nmax-size = "1 MB"\n')
+    batch(tmp_path / "net.onnx", "-o", tmp_path / "out", "--policy", tmp_path / "strict.toml")
+    assert records(tmp_path / "out")["net"]["verification"]["noise_limit"] == 3.5
+    batch(tmp_path / "net.onnx", "-o", tmp_path / "out", "--policy", tmp_path / "strict.toml", "--noise-limit", "2.5")
+    assert records(tmp_path / "out")["net"]["verification"]["noise_limit"] == 2.5
+
+
+def test_a_worker_that_cannot_write_says_so(task: Task, tmp_path: Path) -> None:
+    found = worker.work(Request(task, Limits(), str(tmp_path / "none")).as_json())
+    assert (found["outcome"], found["exit_code"]) == ("crashed", 6)
+    assert found["sentence"] == f"a worker cannot write to {tmp_path}/none (no such file or directory)"
+
+
+def test_a_worker_of_another_version_declines(task: Task) -> None:
+    found = worker.work({**Request(task, Limits()).as_json(), "version": "0.0.1"})
+    assert found["sentence"].startswith("a worker has bnfold ")
+    assert found["name"] == "deep/net"
+
+
+def test_a_child_that_went_by_itself_is_no_loss(task: Task, tmp_path: Path) -> None:
+    request = Request(task, Limits(threads=1)).as_json()
+    try:
+        assert worker.work(request)["outcome"] == "passed"
+        (child,) = worker._all
+        os.kill(child._process.pid, signal.SIGKILL)  # dead when it is looked at, or a moment later
+        assert worker.work({**request, "task": {**request["task"], "force": True}})["outcome"] == "passed"
+    finally:
+        worker.close()
+    assert not worker._all
+
+
+def test_a_child_that_cannot_start_says_why(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", "import os; os.write(2, b'no room\\n'); os._exit(3)"))
+    found = worker.work(Request(task, Limits(threads=3)).as_json())
+    assert (found["outcome"], found["sentence"]) == ("crashed", "its process ended with code 3 while starting: no room")
+
+
+def test_lines_where_there_is_no_terminal_and_a_bar_where_there_is(capsys: pytest.CaptureFixture[str],
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [Run("a", "a", None, "unchanged", 0), Run("b\x1b", "b", None, "error", 3, "gone", seconds=1.5), Run("c", "c", None, "passed", 0)]
+    for quiet in (False, True):
+        with Progress(3, Screen(quiet=quiet)) as progress:
+            for run in runs:
+                progress.heard(run)
+        assert progress.done == 3
+        lines = capsys.readouterr().err.splitlines()
+        if quiet:
+            assert not lines
+        else:
+            assert lines[0] == "1/3 unchanged a (0.0 s)"
+            assert re.fullmatch(r"2/3 error     b\\x1b \(1\.5 s\): gone, \d+ s left", lines[1])
+            assert lines[2] == "3/3 passed    c (0.0 s)"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress(3, Screen()) as progress:
+        for run in runs:
+            progress.heard(run)
+    assert "error     b\\x1b (1.5 s): gone" in capsys.readouterr().err
+
+
+def test_the_page_can_be_made_later(told: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    out = told[0] / "out"
+    assert run_command(["report", str(out / "r.json"), "-o", str(out / "deep" / "later.html")]) == 0
+    assert '<a href="./../cut.html">cut</a>' in (out / "deep" / "later.html").read_text()
 
 
 def test_durations_read_well() -> None:
