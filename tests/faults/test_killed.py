@@ -18,7 +18,7 @@ from bnfold.replacing import Stage
 
 from .running import bnfold, contents, large, started, whole_pair
 
-EVEN, CLOSE = 6, 8  # runs at even moments, and behind the first sign
+EVEN, CLOSE = 5, 7  # runs at even moments, and behind the first sign
 STEP = 0.012  # seconds between two moments behind the first sign
 Moment = Callable[[subprocess.Popen[bytes], Path], None]
 
