@@ -106,7 +106,7 @@ def _verdict(number: int, asked: int) -> int:
     elif name in _CRASHES:
         code, words = 4, f"a native library crashed on this model ({name}); {WHOLE}; --no-verify runs no network"
     elif name == "SIGKILL":
-        code, words = 70, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
+        code, words = 6, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
     else:
         code, words = 128 + number, f"ended by {name}; {WHOLE}"
     with suppress(OSError):  # where nobody hears, the code tells

@@ -56,7 +56,7 @@ def main(memory: int, seconds: float) -> None:
         _alarm(math.ceil(seconds) + _GRACE if seconds else 0)
         try:
             tell("looking for what is there")
-            _answer(answers, run=_plain(single.run(decoded(Task, asked["task"]), Path(asked["work"]), tell)))
+            _answer(answers, run=_plain(single.run(decoded(Task, asked["task"]), Path(asked["work"]), tell, memory or None)))
         except MemoryError as error:
             _answer(answers, memory=str(error)[:_LONGEST])
             return  # what it could not have is not all given back
@@ -69,7 +69,7 @@ def bound(memory: int) -> None:
     if memory and is_bounded():
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def is_bounded() -> bool:

@@ -37,7 +37,7 @@ def _of_one_pool(requests: Sequence[dict[str, Any]], jobs: int, waiting: deque[i
     """`running` is what is out when the pool breaks."""
     from loky import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(jobs, initializer=worker.deaf)
+    executor = ProcessPoolExecutor(jobs, initializer=worker.settle)
     futures: dict[Any, int] = {}
     try:
         while waiting or futures:

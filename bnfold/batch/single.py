@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import pipeline
 from ..decoding import Unfit, decoded
-from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
+from ..errors import NOT_EQUIVALENT, OK, BnfoldError
 from ..gathering import bare, is_url, suffix
 from ..job import Job, Say
 from ..outcome import FoldResult, Violation
@@ -35,14 +35,15 @@ from .task import OUT_OF_MEMORY, Task
 _LONGEST = 400  # of a sentence
 
 
-def run(task: Task, work: Path, say: Say) -> Run:
-    """Do one model. Raises MemoryError, and nothing else that a model can cause."""
+def run(task: Task, work: Path, say: Say, memory: int | None = None) -> Run:
+    """Do one model; verification knows that there are so many bytes of `memory`. Raises MemoryError, and nothing else that a model can
+    cause."""
     started = time.perf_counter()
-    made = _Made(task, work, say)
+    made = _Made(task, work, say, memory)
     try:
         found = (None if task.force else _finished(task)) or made.run()
     except BnfoldError as error:
-        if isinstance(error, NotEquivalent) and any(sign in str(error) for sign in OUT_OF_MEMORY):
+        if any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise MemoryError(str(error)) from error  # what has no memory is not verified, but that says nothing of the fold
         found = made.failed(error)
     except Exception as error:
@@ -70,8 +71,8 @@ def _finished(task: Task) -> Run | None:
 class _Made:
     """One model being made."""
 
-    def __init__(self, task: Task, work: Path, say: Say) -> None:
-        self.task, self.work, self.say = task, work, say
+    def __init__(self, task: Task, work: Path, say: Say, memory: int | None = None) -> None:
+        self.task, self.work, self.say, self.memory = task, work, say, memory
         self.names = [(f"{work / 'out'}", _folder(task.out, task.name))]
 
     def run(self) -> Run:
@@ -80,8 +81,10 @@ class _Made:
         taken = fingerprints.taken(self.task, network)
         target = self.work / "out" / f"{PurePosixPath(self.task.name).name}.onnx"
         target.parent.mkdir()
-        task = self.task
-        result = pipeline.fold_file(Job(network, weights, target, task.read, task.fold, task.verify, task.external_data, say=self.say,
+        task, verify = self.task, self.task.verify
+        if verify is not None and verify.max_memory is None:
+            verify = replace(verify, max_memory=self.memory)
+        result = pipeline.fold_file(Job(network, weights, target, task.read, task.fold, verify, task.external_data, say=self.say,
                                         detail=True))
         violations = self._violations(result)
         code = max((v.exit_code for v in violations), default=OK)

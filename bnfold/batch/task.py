@@ -7,11 +7,12 @@ from typing import Any
 
 from ..comparison import VerifyOptions, finite
 from ..decoding import decoded
+from ..memory import SHORT
 from ..policy import Policy
 from ..record import FoldOptions, ReadOptions
 from ..version import __version__
 
-OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")  # whoever says so
+OUT_OF_MEMORY = (SHORT, "MemoryError", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")  # whoever says so
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A worker does not touch a model: the child that it keeps does, and may take as m
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -12,7 +13,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import STOPPED
 from ..reporting.json import plain
@@ -22,6 +23,7 @@ from .places import redacted
 from .supervisor import Child, Ended
 from .task import Limits, Request
 
+_LOOK = 1.0  # seconds between looks at who is there
 _mine = threading.local()  # the child of a thread
 _all: list[Child] = []
 _lock = threading.Lock()
@@ -93,9 +95,16 @@ def lost(request: dict[str, Any], why: str) -> dict[str, Any]:
     return _plain(Run(task["name"], redacted(task["network"]), weights, "crashed", STOPPED, why))
 
 
-def deaf() -> None:
-    """Ctrl-C is for the process that coordinates."""
+def settle() -> None:
+    """What a worker of this machine does first: Ctrl-C is for the process that coordinates, and without that one no worker stays."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_go_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _go_with(parent: int) -> NoReturn:
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 def version() -> str:

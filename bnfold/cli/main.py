@@ -136,7 +136,7 @@ def _unexpected(error: BaseException) -> Ending:
 
 def _note(error: BaseException) -> str:
     """What a command knows of its own interruption."""
-    notes = [note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())]  # click wraps Ctrl-C
+    notes: list[str] = [note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())]  # click wraps Ctrl-C
     return notes[0] if notes else WHOLE
 
 

@@ -19,7 +19,7 @@ import io
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +32,7 @@ from ..errors import BnfoldError, Malformed, Unreadable
 from ..gathering import is_url, suffix
 from . import options
 from .options import FOLD, READ, VERIFY, WRITE, Row
+from .toml_lines import Lines
 
 SUFFIXES = (".toml", ".csv")
 KEYS: dict[str, Row] = {row.flag.removeprefix("--"): row for group in (READ, FOLD, VERIFY, WRITE) for row in group
@@ -254,7 +255,7 @@ def _toml(text: str, shown: str, faults: list[Malformed]) -> tuple[_Table, list[
         where = f"{shown}:{place[1]}:{place[2]}" if place else f"{shown}:{text.count(chr(10)) + 1}"  # else it says: at its end
         faults.append(Malformed(f"is not TOML ({str(error).partition(' (at ')[0]})", where=where, expected=_EXPECTED))
         return _Table(shown), []
-    lines = _Lines(text, shown)
+    lines = Lines(text, shown)
     for key in document:
         if key not in ("defaults", "model"):
             faults.append(Malformed(f"unknown key '{key}'", where=lines.top(key), expected="a table [defaults], and [[model]] for each"))
@@ -271,71 +272,3 @@ def _toml(text: str, shown: str, faults: list[Malformed]) -> tuple[_Table, list[
         tables.append(_Table(at.where, {key: (value, at.key(key)) for key, value in one.items()}))
     at = lines.section("defaults")
     return _Table(at.where, {key: (value, at.key(key)) for key, value in defaults.items()}), tables
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A table in the text: the line of its header, and the lines up to the next one."""
-
-    where: str
-    key: Callable[[str], str]
-
-
-class _Lines:
-    """Where things stand in a TOML text."""
-
-    def __init__(self, text: str, shown: str) -> None:
-        self._shown = shown
-        self._lines = list(_outside_of_texts(text))
-        self._headers = [number for number, line in self._lines if line.lstrip().startswith("[")]
-
-    def top(self, key: str) -> str:
-        """The first line that says this key or table."""
-        pattern = re.compile(rf"^\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[]=.]")
-        return next((f"{self._shown}:{number}" for number, line in self._lines if pattern.match(line)), self._shown)
-
-    def section(self, name: str) -> _Section:
-        """A table that is there once."""
-        return self._of(self._named(name), 0, 1) or self._somewhere(name)
-
-    def model(self, index: int, count: int) -> _Section:
-        """One of so many tables [[model]]."""
-        return self._of(self._named("model"), index, count) or self._somewhere("model")
-
-    def _named(self, name: str) -> list[int]:
-        return [number for number, line in self._lines if re.match(rf"\s*\[+\s*[\"']?{name}[\"']?\s*\]+", line)]
-
-    def _of(self, headers: Sequence[int], index: int, count: int) -> _Section | None:
-        if len(headers) != count:  # written in another way: then a count proves nothing
-            return None
-        start = headers[index]
-        end = next((number for number in self._headers if number > start), len(self._lines) + 1)
-
-        def key(name: str) -> str:
-            pattern = re.compile(rf"^\s*[\"']?{re.escape(name)}[\"']?\s*[=.]")
-            found = (number for number, line in self._lines if start < number < end and pattern.match(line))
-            return f"{self._shown}:{next(found, start)}"
-
-        return _Section(f"{self._shown}:{start}", key)
-
-    def _somewhere(self, name: str) -> _Section:
-        where = self.top(name)
-        return _Section(where, lambda _: where)
-
-
-def _outside_of_texts(text: str) -> Iterator[tuple[int, str]]:
-    """(number, line); a line that lies in a text of several lines is empty."""
-    closing = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        yield number, "" if closing else line
-        rest = line
-        while rest:
-            if closing:
-                _, found, rest = rest.partition(closing)
-                closing = "" if found else closing
-            else:
-                opened = re.search(r"#|\"\"\"|'''|\"(?:\\.|[^\"\\])*\"|'[^']*'", rest)
-                if opened is None or opened[0] == "#":
-                    break
-                rest = rest[opened.end():]
-                closing = opened[0] if opened[0] in ('"""', "'''") else ""

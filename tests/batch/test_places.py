@@ -44,7 +44,7 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_data(folder: Path) -> Path:
     """A model with its weights beside it."""
     path = folder / "big.onnx"
-    onnx.save(model(CONV_BN_RELU), path, save_as_external_data=True, location="weights/big.data", size_threshold=0)
+    onnx.save(model(zoo.WIDE), path, save_as_external_data=True, location="weights/big.data", size_threshold=0)
     return path
 
 
@@ -74,6 +74,7 @@ def test_memory_in_and_out_and_a_second_run_does_nothing(memory: Any, models: Pa
     assert (code, err.splitlines()[-1]) == (0, "bnfold: PASS models=3 passed=3")
     names = {path.removeprefix("/made/") for path in memory.find("/made")}
     assert {"big.onnx", "yolo.onnx", "deploy.onnx", "big.html", "big.result.json"} <= names
+    assert [name for name in names if name.endswith(".data")], "weights in a file of their own"
     told = json.loads((tmp_path / "r.json").read_text())
     assert {one["network"] for one in told["runs"]} == {"memory:///zoo/big.onnx", "memory:///zoo/yolo.cfg", "memory:///zoo/deploy.prototxt"}
     assert {one["output"] for one in told["runs"]} == {f"memory://made/{name}.onnx" for name in ("big", "yolo", "deploy")}
@@ -146,7 +147,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_an_s3_store_in_and_out(bucket: Any, models: Path, tmp_path: Path) -> None:
     bucket.put(str(models), "zoo/nets", recursive=True)
-    arguments = ("s3://zoo/nets/*.cfg", "s3://zoo/nets/big.onnx", "--out", "s3://zoo/made", "--jobs", 2)
+    arguments = ("s3://zoo/nets/*.cfg", "s3://zoo/nets/big.onnx", "--out", "s3://zoo/made", "--jobs", 2, "--external-data")
     code, _, err = batch(*arguments)
     assert (code, err.splitlines()[-1]) == (0, "bnfold: PASS models=2 passed=2")
     bucket.get("zoo/made", str(tmp_path / "back"), recursive=True)

@@ -83,7 +83,7 @@ def test_one_that_crashes_stops_no_other(tmp_path: Path) -> None:
     hanging(tmp_path / "a_hang.onnx")
     zoo.onnx(tmp_path / "b_fine.onnx", 1)
     process = start(tmp_path, "--out", tmp_path / "out", "--jobs", 1)
-    until(lambda: list((tmp_path / "out").glob(".bnfold-*/bnfold-*/out/.*.tmp")))  # it is being verified
+    until(lambda: list((tmp_path / "out").glob(".bnfold-*/bnfold-*/out/*")))  # it is being verified
     below(process.pid, CHILD)[0].send_signal(signal.SIGSEGV)
     said = process.communicate(timeout=60)
     assert process.returncode == 6, said
@@ -132,3 +132,14 @@ def test_broken_models_are_told_and_the_rest_is_made(tmp_path: Path) -> None:
     assert found["missing"] == (3, "cannot be read (no such file or directory)")
     assert found["cut"][0] == 3
     assert found["notes"][0] == 4
+
+
+def test_nobody_stays_when_the_one_that_coordinates_is_killed(tmp_path: Path) -> None:
+    hanging(tmp_path / "hang.onnx")
+    process = start(tmp_path, "--out", tmp_path / "out", "--jobs", 1)
+    until(lambda: below(process.pid, CHILD))
+    everyone = below(process.pid, "")
+    for one in [*psutil.Process(process.pid).children(), psutil.Process(process.pid)]:  # it, and who watches over it
+        one.send_signal(signal.SIGKILL)
+    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in everyone), 20)
+    process.communicate()

@@ -11,6 +11,7 @@ from ..reading.caffe.files import caffemodel, input_layer, layer
 from ..reading.darknet.nets import NET, header
 
 CFG = NET + "".join(f"[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize=3\npad=1\nactivation=leaky\n" for filters in (4, 2))
+WIDE = CONV_BN_RELU.replace("float[4", "float[256").replace("[N, 4,", "[N, 256,")  # its weights are worth a file of their own
 FLOATS = 4 * 4 + 4 * 3 * 9 + 4 * 2 + 2 * 4 * 9
 PROTOTXT = input_layer("data", 1, 3, 6, 6) + "".join((
     layer("Convolution", ["data"], ["conv"], "convolution_param { num_output: 4 kernel_size: 3 }", "conv"),
