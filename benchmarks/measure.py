@@ -29,12 +29,13 @@ class Run:
     failure: str = ""
 
 
-def measured(command: list[str], limit: float, extra_environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end, or to the end of `limit` seconds."""
+def measured(command: list[str], limit: float, extra_environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Run:
+    """Run a command (in a folder) to its end, or to the end of `limit` seconds."""
     own = mapped = 0
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, **(extra_environment or {})})
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=folder,
+                                   env={**os.environ, **(extra_environment or {})})
         while True:
             done, status, usage = os.wait4(process.pid, os.WNOHANG)
             if done or time.perf_counter() - start > limit:
@@ -53,14 +54,16 @@ def measured(command: list[str], limit: float, extra_environment: Mapping[str, s
 
 
 def memory_of(pid: int) -> tuple[int, int]:
-    """(anonymous, file-backed) resident bytes now; zeros for a process that has just ended."""
+    """(anonymous, file-backed) resident bytes now, of a process and all that it started; zeros for one that has just ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
         return 0, 0
     fields = dict(line.split(":", 1) for line in lines)
     own, mapped = (int(fields.get(key, "0 kB").split()[0]) * 1024 for key in ("RssAnon", "RssFile"))
-    return own, mapped
+    below = [memory_of(int(child)) for child in children]
+    return own + sum(b[0] for b in below), mapped + sum(b[1] for b in below)
 
 
 def reason(code: int, errors: bytes, ended: bool, limit: float) -> str:

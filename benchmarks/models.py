@@ -37,17 +37,6 @@ class Chain:
         return self.blocks * 4 * (9 * self.channels**2 + 4 * self.channels)
 
 
-SIZES = {
-    "start": Chain(1, 4),
-    "20k-nodes": Chain(6_667, 4),
-    "10MB": Chain(17, 128),
-    "100MB": Chain(42, 256),
-    "400MB": Chain(42, 512),
-    "1.9GB": Chain(50, 1024),
-    "2.3GB-external": Chain(61, 1024, external=True),
-}
-
-
 def make(chain: Chain, path: Path) -> list[Path]:
     """Write a model; the files it consists of."""
     skeleton = model_without_weights(chain)

@@ -1,58 +1,90 @@
-"""How long folding takes and how much memory, beside copying the file and beside other tools.
+"""How long folding takes and how much memory, beside copying the file and beside other tools, and which goals that meets.
 
-    python benchmarks/speed.py                                  everything, a quarter of an hour
-    python benchmarks/speed.py --sizes 100MB --rounds 5
-    python benchmarks/speed.py --peers /path/to/venv/bin/python    where onnxsim, onnxslim, onnxoptimizer, onnxscript are installed
+    python benchmarks/speed.py --peers /path/to/venv/bin/python     everything, most of an hour; peers: onnxsim, onnxslim, ...
+    python benchmarks/speed.py --rows "100 MB" --rounds 5
+    python benchmarks/speed.py ... --page docs/benchmarks.md        the tables as a page
 
-Every tool runs in a process of its own, in turn, so that a busy moment of the machine meets all of them; figures are medians. `cp + fsync`
-is the floor: the file is read and written once and is on the disk. bnfold syncs its output too; the others do not.
-What a tool takes for a model of a few bytes is its start-up; the third column is what the model itself costs. How many batch norms are left
-in its output stands in the last.
+Every tool runs in a process of its own, in turn, so that a busy moment of the machine meets all of them; figures are medians. A tool that
+takes longer than --patience is run once. `cp + fsync` is the floor: the file is read and written once and is on the disk. bnfold syncs its
+output too; the others do not. What a tool takes for a model of a few bytes is its start-up. How many batch norms are left stands in the
+last column: a tool that leaves them has done another job.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
+import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
+from goals import COPY, OURS, VERIFIED, failed, held, held_help, middle
 from measure import MB, Run, measured
-from models import SIZES, make
+from rows import ROWS, START, Row
 from tools import TOOLS, command
 
 MODULES = {"onnxsim": "onnxsim", "onnxslim": "onnxslim", "onnxoptimizer": "onnxoptimizer", "onnxscript": "onnxscript"}
-NAMES = ["cp + fsync", "bnfold", *(name for name in TOOLS if name != "bnfold")]
+PACKAGES = ("numpy", "onnx", "onnx_ir", "onnxruntime", *MODULES.values())
+NAMES = [COPY, OURS, VERIFIED, *(name for name in TOOLS if name != OURS)]
+OWN_TOOLS = (COPY, OURS, VERIFIED)
+INTRODUCTION = """# Speed and memory
+
+Made by `python benchmarks/speed.py --page docs/benchmarks.md`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every tool
+in a process of its own, in turn; medians. `cp + fsync` is the floor; bnfold syncs what it writes, the other tools do not. `bnfold` is
+`bnfold fold --no-verify`, `bnfold, verified` what `bnfold fold` does when nothing is said. Own memory is anonymous memory; mapped memory
+are pages of files, which the kernel may drop at any time. The [goals](#goals) stand at the end.
+"""
+HEAD = "| tool | wall s | times cp | beyond start-up, times cp | CPU s | own MB | mapped MB | batch norms left |\n|---|" + "---:|" * 7
 
 
 def main() -> None:
     options = parsed()
+    page = list(introduction(options))
+    print("\n".join(page), flush=True)
+    goals = []
     tools = [name for name in options.tools if installed(name, options.peers)]
     start_up: dict[str, float] = {}
-    for size in ["start", *(size for size in options.sizes if size != "start")]:
-        with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-            source = Path(folder) / "model.onnx"
-            files = make(SIZES[size], source)
-            total = sum(file.stat().st_size for file in files)
-            runs, left = compared(tools, source, options)
-        if size == "start":
-            start_up = {name: middle(found, "wall") for name, found in runs.items()}
-        print(f"\n### {size}: {total / MB:,.1f} MB, {3 * SIZES[size].blocks:,} nodes, {options.rounds} rounds\n")
-        print("\n".join(table(runs, left, start_up)), flush=True)
+    for name in [START, *(name for name in options.rows if name != START)]:
+        size, runs, left = measured_row(ROWS[name], tools, options)
+        if name == START:
+            start_up = {tool: middle(found, "wall") for tool, found in runs.items() if not failed(found)}
+            goals += helped(options.rounds)
+        section = ["", f"## {name} ({size / MB:,.1f} MB)", "", HEAD, *table(runs, left, start_up)]
+        goals += held(name, size, runs, start_up.get(OURS, 0.0))
+        print("\n".join(section), flush=True)
+        page += section
+    section = ["", "## Goals", "", "| model | goal | | figures |", "|---|---|---|---|", *goals]
+    print("\n".join(section))
+    if options.page:
+        options.page.write_text("\n".join([*page, *section, ""]))
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--tools", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--patience", type=float, default=20, help="seconds beyond which a tool is run once")
+    parser.add_argument("--limit", type=float, default=120, help="seconds after which a run is given up")
     parser.add_argument("--peers", default=sys.executable, help="the Python of the environment where the peers are installed")
     parser.add_argument("--dir", help="folder for the models and what is written; on the disk to be measured")
-    parser.add_argument("--limit", type=float, default=120, help="seconds after which a run is given up")
+    parser.add_argument("--page", type=Path, help="write everything as a page of Markdown, too")
     return parser.parse_args()
+
+
+def introduction(options: argparse.Namespace) -> Iterator[str]:
+    """What the page says before its tables."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    asked = "import importlib.metadata as m, sys\nfor name in sys.argv[1:]:\n try: print(name, m.version(name))\n except Exception: pass"
+    versions = subprocess.run([options.peers, "-c", asked, *PACKAGES], capture_output=True, text=True, check=False).stdout.splitlines()
+    yield from INTRODUCTION.splitlines()
+    machine = f"{os.cpu_count()} processors, {memory / 1e9:.0f} GB of memory, {platform.system()} {platform.release()}"
+    yield f"{date.today()}, {machine}, Python {platform.python_version()}; {', '.join(versions)}."
+    yield f"{options.rounds} rounds, one where a run takes over {options.patience:.0f} s; given up after {options.limit:.0f} s."
 
 
 def installed(name: str, python: str) -> bool:
@@ -67,21 +99,33 @@ def installed(name: str, python: str) -> bool:
     return found
 
 
-def compared(tools: list[str], source: Path, options: argparse.Namespace) -> tuple[dict[str, list[Run]], dict[str, str]]:
-    """Runs of every tool, round after round, and how many batch norms each left."""
+def measured_row(row: Row, tools: list[str], options: argparse.Namespace) -> tuple[int, dict[str, list[Run]], dict[str, str]]:
+    """Bytes of the model, runs of every tool that can read it, and how many batch norms each left."""
+    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        files = row.make(Path(folder))
+        size = sum(file.stat().st_size for file in files)
+        os.sync()
+        runs, left = compared([tool for tool in tools if row.peers or tool in OWN_TOOLS], files, row.arguments, options)
+    return size, runs, left
+
+
+def compared(tools: list[str], files: list[Path], arguments: int, options: argparse.Namespace) -> tuple[dict[str, list[Run]],
+                                                                                                        dict[str, str]]:
+    """Runs of every tool, round after round, each onto a fresh target."""
     runs: dict[str, list[Run]] = {name: [] for name in tools}
     left: dict[str, str] = {}
+    out = files[0].parent / "out"
+    out.mkdir()
     for _ in range(options.rounds):
         for name in tools:
-            if any(run.failure for run in runs[name]):
+            if any(run.failure or run.wall > options.patience for run in runs[name]):
                 continue
-            target = source.parent / "out" / "model.onnx"
-            target.parent.mkdir(exist_ok=True)
-            run = measured(command(name, source, target, options.peers), options.limit)
+            target = out / "model.onnx"
+            run = measured(command(name, files, arguments, target, options.peers), options.limit, folder=out)
             runs[name].append(run)
             if not run.failure and name not in left:
-                left[name] = str(batch_norms(target))
-            for file in target.parent.iterdir():
+                left[name] = str(batch_norms(target)) if target.exists() else ""
+            for file in out.iterdir():
                 file.unlink()
     return runs, left
 
@@ -92,22 +136,22 @@ def batch_norms(path: Path) -> int:
     return sum(node.op_type == "BatchNormalization" for node in onnx.load(path, load_external_data=False).graph.node)
 
 
+def helped(rounds: int) -> list[str]:
+    """How long the answers take that need no model."""
+    commands = {option: [sys.executable, "-m", "bnfold", option] for option in ("--help", "--version")}
+    return [held_help(f"`{option}`", [measured(words, 10) for _ in range(max(rounds, 3))]) for option, words in commands.items()]
+
+
 def table(runs: dict[str, list[Run]], left: dict[str, str], start_up: dict[str, float]) -> Iterator[str]:
-    """A markdown table, the floor first."""
-    floor = middle(runs["cp + fsync"], "wall") if runs.get("cp + fsync") else 0.0
-    yield "| tool | wall s | times cp | beyond start-up, times cp | CPU s | own MB | mapped MB | batch norms left |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    """A line for each tool, the floor first."""
+    floor = middle(runs[COPY], "wall") if runs.get(COPY) else 0.0
     for name, found in runs.items():
-        if failure := next((run.failure for run in found if run.failure), ""):
-            yield f"| {name} | {failure} | | | | {max(run.own for run in found) / MB:,.0f} | | |"
+        if failure := failed(found):
+            yield f"| {name} | {failure.replace('|', '/')} | | | | {max(run.own for run in found) / MB:,.0f} | | |"
             continue
         wall, cpu, own, mapped = (middle(found, what) for what in ("wall", "cpu", "own", "mapped"))
-        ratios = (f"{seconds / floor:.1f}" if floor else "" for seconds in (wall, max(wall - start_up[name], 0.0)))
+        ratios = (f"{seconds / floor:.1f}" if floor else "" for seconds in (wall, max(wall - start_up.get(name, 0.0), 0.0)))
         yield f"| {name} | {wall:.2f} | {' | '.join(ratios)} | {cpu:.2f} | {own / MB:,.0f} | {mapped / MB:,.0f} | {left[name]} |"
-
-
-def middle(runs: list[Run], what: str) -> float:
-    return statistics.median(getattr(run, what) for run in runs)
 
 
 if __name__ == "__main__":

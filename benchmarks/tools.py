@@ -18,7 +18,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 Run = Callable[[str, str], None]
 TOOLS: dict[str, Run] = {}
-COPY = 'for file in "$1" "$1.data"; do [ ! -e "$file" ] || cp "$file" "$2${file#"$1"}"; done; sync "$2"*'
+COPY = 'for file; do cp "$file" .; done; sync *'
 
 
 def tool(name: str) -> Callable[[Run], Run]:
@@ -29,13 +29,14 @@ def tool(name: str) -> Callable[[Run], Run]:
     return register
 
 
-def command(name: str, source: Path, target: Path, python: str) -> list[str]:
-    """The process that runs a tool once. `python` is that of the environment where the peers are installed."""
+def command(name: str, files: list[Path], arguments: int, target: Path, python: str) -> list[str]:
+    """The process that runs a tool once, in the target's folder. `python` is that of the environment where the peers are installed."""
     if name == "cp + fsync":
-        return ["sh", "-c", COPY, "sh", str(source), str(target)]
-    if name == "bnfold":
-        return [sys.executable, "-m", "bnfold", "fold", str(source), "-o", str(target), "--no-verify", "-q"]
-    return [python, str(HERE / "tools.py"), name, str(source), str(target)]
+        return ["sh", "-c", COPY, "sh", *map(str, files)]
+    if name.startswith("bnfold"):
+        unverified = ["--no-verify"] if name == "bnfold" else []
+        return [sys.executable, "-m", "bnfold", "fold", *map(str, files[:arguments]), "-o", str(target), "-q", *unverified]
+    return [python, str(HERE / "tools.py"), name, str(files[0]), str(target)]
 
 
 def external(source: str) -> bool:

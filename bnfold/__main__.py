@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import sys
 
+from .guard import guarded
+
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    sys.exit(guarded(_work, _clean))
+
+
+def _work() -> int:
     from .cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+    return run(sys.argv[1:])
+
+
+def _clean(folders: list[str]) -> None:
+    import shutil
+
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

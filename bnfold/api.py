@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
 
 from . import pipeline
 from .comparison import Comparison, VerifyOptions
-from .errors import BnfoldError, UsageError
+from .errors import BnfoldError, Unsupported, UsageError, of_system
 from .job import Job
+from .memory import SHORT
 from .outcome import ORIGIN_KEY, FoldResult, census, recalled
 from .record import FoldOptions, Loaded, ReadOptions
 
@@ -53,7 +54,7 @@ class ReadKeywords(TypedDict, total=False):
 
 class VerifyKeywords(TypedDict, total=False):
     """How to verify: providers ("cpu", "cuda"), input_shapes, inputs (name -> .npy, .npz or image file), samples, seed, noise_limit,
-    rtol and atol (output name -> value, or one value for all)."""
+    rtol and atol (output name -> value, or one value for all), max_memory (bytes that this process may take of its own meanwhile)."""
 
     providers: Sequence[str]
     input_shapes: Shapes
@@ -69,6 +70,7 @@ class VerifyKeywords(TypedDict, total=False):
     std: Sequence[float]
     layout: str
     freeze_initializers: bool
+    max_memory: int | None
 
 
 class FoldKeywords(TypedDict, total=False):
@@ -96,8 +98,12 @@ def _door(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except BnfoldError:
             raise
+        except MemoryError as error:
+            raise Unsupported(SHORT) from error
         except Exception as error:
-            raise BnfoldError(f"internal error: {type(error).__name__}: {error}", way_out="please report it with the model") from error
+            ours = of_system(error) if isinstance(error, OSError) else None
+            raise ours or BnfoldError(f"internal error: {type(error).__name__}: {error}",
+                                      way_out="please report it with the model") from error
 
     return guarded
 

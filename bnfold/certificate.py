@@ -34,6 +34,7 @@ from .outcome import FoldResult
 from .record import Folded, FoldOptions, Kept, ReadOptions
 from .small_files import read_json
 from .version import __version__
+from .watching import unchanged
 
 SCHEMA = "bnfold.certificate/1"
 SUFFIX = ".cert.json"
@@ -129,12 +130,19 @@ def beside(model: Path) -> Path:
 def found_beside(model: Path) -> Path | None:
     """The certificate of a model, if there is one. What lies beside net.prototxt is that of the net.onnx that was made of it."""
     path = beside(model)
-    return path if model.suffix.lower() == ".onnx" and path.is_file() else None
+    return path if model.suffix.lower() == ".onnx" and os.path.isfile(path) else None  # noqa: PTH113 - a name too long is not there
 
 
 def made(job: Job, result: FoldResult, target: Path) -> Certificate:
     """The certificate, for a file `target`, of a fold that is done: reads every file once for its hash.
-    Raises UsageError for a SOURCE_DATE_EPOCH that is no time, Unreadable for a file that is gone."""
+    Raises UsageError for a SOURCE_DATE_EPOCH that is no time, Unreadable for a file that is gone or not what was folded."""
+    with unchanged(result.origin.stamps) as check:
+        certificate = _made(job, result, target)
+        check()
+    return certificate
+
+
+def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
     assert result.path is not None
     plan, folder = result.plan, target.parent
     epsilon = {b.node: b.epsilon for b in result.detail.batch_norms} if result.detail is not None else {}

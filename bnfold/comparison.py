@@ -42,6 +42,7 @@ class VerifyOptions:
     truth         "float64" (the interpreter), "unfolded" (the reference in its own type; a weaker gate), "auto"
     rtol, atol    additional fixed tolerances, output name -> value, "" for all outputs
     every_value   judge every value that both models have, not outputs alone
+    max_memory    bytes of its own that this process may take while verifying, mapped files not counted; None: as it needs
     """
 
     providers: tuple[str, ...] = ("cpu",)
@@ -58,6 +59,7 @@ class VerifyOptions:
     std: tuple[float, ...] = ()
     layout: str = "NCHW"
     freeze_initializers: bool = False
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)

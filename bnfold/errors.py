@@ -18,11 +18,14 @@ Rule 3: inner functions raise plain facts; `blamed_on` adds the place where it i
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EBUSY)
 OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, BUG = 0, 1, 2, 3, 4, 5, 70
 
 
@@ -100,6 +103,16 @@ class WriteError(BnfoldError):
     """The target cannot be written."""
 
     exit_code = INPUT
+
+
+def of_system(error: OSError) -> BnfoldError | None:
+    """What an error of the operating system means that no inner function expected: nobody's bug where the disk is full, a folder closed, a
+    limit reached. None for any other."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+    words = (error.strerror or str(error)).lower()
+    if error.errno in FULL:
+        return WriteError(f"cannot be written ({words})", where=name)
+    return Unreadable(f"cannot be used ({words})", where=name) if error.errno in CLOSED else None
 
 
 _LONGEST = 600  # characters of one part of a sentence

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .comparison import VerifyOptions
-from .record import FoldOptions, ReadOptions
+from .errors import UsageError
+from .naming import identity
+from .record import FoldOptions, Loaded, ReadOptions
 
 Say = Callable[[str], None]
 
@@ -26,7 +29,7 @@ def silent(_: str) -> None:
 @dataclass(frozen=True)
 class Job:
     """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say` hears what is being done.
-    `detail` looks closely, for pictures."""
+    `detail` looks closely, for pictures. `others` are files that the run is to write besides."""
 
     source: Any
     weights: Path | None = None
@@ -38,6 +41,7 @@ class Job:
     keep_failed: bool = False
     say: Say = silent
     detail: bool = False
+    others: tuple[Path, ...] = ()
 
     @property
     def target(self) -> Path:
@@ -47,6 +51,27 @@ class Job:
         if isinstance(self.source, (str, os.PathLike)):
             return default_target(Path(self.source))
         return Path("model.folded.onnx")
+
+    @property
+    def refused(self) -> Path:
+        """Where a model goes that verification refused and the user wants to keep."""
+        return self.target.with_name(f"{self.target.stem}.failed{self.target.suffix}")
+
+    def check_targets(self, loaded: Loaded, system: str = sys.platform) -> None:
+        """No file is written twice, and none that was read (the model's files, and inputs of verification): an ONNX model alone may be
+        replaced by its own folded self, where the system lets go of a file that is read. Raises UsageError."""
+        inputs = [Path(file) for _, file in self.verify.inputs] if self.verify is not None else []
+        reads = {identity(file, system): file for file in (*loaded.files, *inputs)}
+        may_go = loaded.format == "onnx" and loaded.files and system != "win32"
+        itself = identity(loaded.files[0], system) if may_go else None
+        met: dict[tuple[object, ...], Path] = {}
+        for path in (self.target, *([self.refused] if self.keep_failed else []), *self.others):
+            key = identity(path, system)
+            if key in reads and not (key == itself and path == self.target):
+                raise UsageError(f"{path} would replace {reads[key]}, which is read", expected="another file")
+            if key in met:
+                raise UsageError(f"{path} and {met[key]} are one file, and both would be written", expected="a file for each")
+            met[key] = path
 
 
 def default_target(model: Path) -> Path:

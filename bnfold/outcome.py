@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from .comparison import Comparison
 from .errors import NOT_EQUIVALENT, OK
 from .record import Finding, Loaded, Plan
+from .watching import Stamp
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,7 +31,8 @@ WITHDRAWN = "kept.withdrawn"
 
 @dataclass(frozen=True)
 class Origin:
-    """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`)."""
+    """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`). `stamps` tell what its files were
+    when they were read."""
 
     format: str = "onnx"
     name: str = "model"
@@ -38,6 +40,7 @@ class Origin:
     findings: tuple[Finding, ...] = ()
     dialect: str = ""
     dialect_reason: str = ""
+    stamps: tuple[Stamp, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int | None:
@@ -143,7 +146,8 @@ class Checked:
 
 def origin_of(loaded: Loaded) -> Origin:
     """Where a loaded model came from."""
-    return Origin(loaded.format, loaded.name, loaded.files, loaded.findings, loaded.dialect, loaded.dialect_reason)
+    stamps = recalled(loaded.model).stamps
+    return Origin(loaded.format, loaded.name, loaded.files, loaded.findings, loaded.dialect, loaded.dialect_reason, stamps)
 
 
 def recalled(model: ir.Model) -> Origin:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,10 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Check, Comparison, Side, VerifyOptions
-from .errors import Malformed, NotEquivalent, blamed_on
+from .errors import Malformed, NotEquivalent, WriteError, blamed_on
 from .job import Job, Say, Watch, silent
-from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of
+from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of, recalled
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
+from .replacing import place, scratch
+from .watching import stamped, unchanged
 from .withdrawal import ROUNDS, Withdrawn, settle
 
 if TYPE_CHECKING:
@@ -40,11 +41,15 @@ def load(source: Any, weights: Path | None = None, options: ReadOptions | None =
     from .reading import kind
 
     options = options or ReadOptions()
-    loaded = kind.read(source, weights, options)
+    given = stamped(Path(p) for p in (source, weights) if isinstance(p, (str, os.PathLike)))
+    with unchanged(given) as check:
+        loaded = kind.read(source, weights, options)
+        check()
     warning = next((f for f in loaded.findings if f.level == "warning"), None)
     if options.strict and warning is not None:
         raise Malformed(warning.text, where=warning.where or None, way_out="without --strict this is a warning")
-    loaded.model.meta[ORIGIN_KEY] = origin_of(loaded)
+    found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
+    loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
     return loaded
 
 
@@ -83,19 +88,19 @@ def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> Fo
 def fold_file(job: Job) -> FoldResult:
     """Read, fold, write, verify, put in place. Raises NotEquivalent where no way of folding passes; then nothing is written."""
     watch = Watch()
-    job.say("reading")
-    loaded = load(job.source, job.weights, job.read)
+    loaded = _loaded(job)
     watch.lap("read")
-    with ExitStack() as stack:
+    with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
         work = _Work(job, loaded, watch, stack)
         try:
             done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
+            check()
             error.where = job.target if error.where is None else error.where
             if job.keep_failed:
-                kept = work.keep_failed()
-                error.way_out = f"the refused model is in {kept}"
+                error.way_out = work.keep_failed()
             raise
+        check()
         path = done.written.commit()
         watch.lap("commit")
         return work.result(done, path)
@@ -107,11 +112,11 @@ def convert_file(job: Job) -> FoldResult:
     from .writing import write
 
     watch = Watch()
-    job.say("reading")
-    loaded = load(job.source, job.weights, job.read)
+    loaded = _loaded(job)
     watch.lap("read")
     job.say("writing")
-    with blamed_on(loaded.name), write(loaded.model, job.target, external_data=job.external_data) as written:
+    with (unchanged(recalled(loaded.model).stamps) as check, blamed_on(loaded.name),
+          write(loaded.model, job.target, external_data=job.external_data) as written):
         watch.lap("write")
         if job.verify is not None:
             job.say("checking what was written")
@@ -119,6 +124,7 @@ def convert_file(job: Job) -> FoldResult:
             watch.lap("check")
         origin = origin_of(loaded)
         before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
+        check()
         path = written.commit()
     return FoldResult(loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps)
 
@@ -127,7 +133,8 @@ def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> 
     """Write a model as it is; nothing is verified."""
     from .writing import write
 
-    with write(model, path, external_data=external_data) as written:
+    with unchanged(recalled(model).stamps, in_place=True) as check, write(model, path, external_data=external_data) as written:
+        check()
         return written.commit()
 
 
@@ -142,18 +149,21 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
     """Are two models numerically the same?"""
     from .verifying import compare as compared
 
-    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
-        left = _side(reference, Path(folder) / "reference.onnx", stack)
-        right = _side(candidate, Path(folder) / "candidate.onnx", stack)
-        return compared(left, right, options, _heard(say))
+    stamps = recalled(reference.model).stamps + recalled(candidate.model).stamps
+    with unchanged(stamps, in_place=True) as check, scratch() as folder, ExitStack() as stack:
+        left = _side(reference, folder / "reference.onnx", stack)
+        right = _side(candidate, folder / "candidate.onnx", stack)
+        report = compared(left, right, options, _heard(say))
+        check()
+    return report
 
 
 def compare_with_opencv(network: Path, weights: Path | None, loaded: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
     """Does the model that was read compute what OpenCV computes from the same files?"""
     from .verifying import against_opencv
 
-    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder, ExitStack() as stack:
-        return against_opencv(network, weights, _side(loaded, Path(folder) / "converted.onnx", stack), options, _heard(say))
+    with scratch() as folder, ExitStack() as stack:
+        return against_opencv(network, weights, _side(loaded, folder / "converted.onnx", stack), options, _heard(say))
 
 
 def selftest(say: Say = silent) -> list[Check]:
@@ -161,6 +171,15 @@ def selftest(say: Say = silent) -> list[Check]:
     from .verifying import selftest as tested
 
     return tested(_heard(say))
+
+
+def _loaded(job: Job) -> Loaded:
+    """The job's model, when it is certain that writing the result takes nothing away."""
+    place(job.target)
+    job.say("reading")
+    loaded = load(job.source, job.weights, job.read)
+    job.check_targets(loaded)
+    return loaded
 
 
 def _heard(say: Say) -> Callable[[str, float], None]:
@@ -223,11 +242,15 @@ class _Work:
                           _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps,
                           (done.written.data,) if done.written.data is not None else ())
 
-    def keep_failed(self) -> Path:
-        """The fold with everything in, unverified, under a name that says so."""
-        model, _ = self._folded(())
-        target = self.job.target
-        return self._write(model).commit(target.with_name(f"{target.stem}.failed{target.suffix}"))
+    def keep_failed(self) -> str:
+        """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
+        from .writing import write
+
+        try:
+            with write(self._folded(())[0], self.job.refused, external_data=self.job.external_data) as written:
+                return f"the refused model is in {written.commit()}"
+        except WriteError as error:  # that the model is refused is the news
+            return f"the refused model is not kept: {error}"
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         with blamed_on(self.loaded.name):

@@ -27,12 +27,12 @@ from typing import Any
 
 from .comparison import VerifyOptions
 from .errors import Malformed
+from .memory import size_of
 from .record import FoldOptions, ReadOptions
 from .small_files import read_text
 
 _LARGEST = 1 << 20  # bytes of a policy file: more is no policy
 PLACES = ("bnfold.toml", "pyproject.toml")
-_UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def _kept(value: Any, folder: Path) -> dict[str, Any] | None:
 
 
 def _size(value: Any, folder: Path) -> dict[str, Any] | None:
-    match = re.fullmatch(r"(\d{1,15}) ?([A-Za-z]*)", str(value)) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-    return {"max_size": int(match[1]) * _UNITS[match[2]]} if match and match[2] in _UNITS else None
+    size = size_of(str(value)) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+    return {"max_size": size} if size is not None else None
 
 
 def _against(value: Any, folder: Path) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificat
     """
     view = request.view_of(values)
     with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
-        work = request.make(files, out, values, view)
+        work = request.make(files, out, {**values, "certificate_path": certificate_path}, view)
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)
         try:

@@ -20,12 +20,14 @@ from typing import NoReturn
 
 import click
 
-from ..errors import BUG, NOT_EQUIVALENT, USAGE, BnfoldError, NotEquivalent, one_line
+from ..errors import BUG, NOT_EQUIVALENT, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
+from ..memory import SHORT
 from ..version import __version__
 from .ending import Ending
 from .screen import say, tolerant
 
 INTERRUPTED = 130
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 COMMANDS = {
     "fold": "Read, fold, verify, write: the main job.",
     "convert": "Read and write, without folding: the baseline.",
@@ -68,9 +70,11 @@ def run(arguments: list[str]) -> int:
     tolerant()
     gc.disable()  # one short run over long-lived objects; where models are made again and again, pipeline.py collects
     logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of, our own errors say in a sentence
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminated)
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminated)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # see guard.py
     try:
         ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
     except BaseException as error:
@@ -87,7 +91,9 @@ class _Terminated(BaseException):
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """A polite signal ends as Ctrl-C does: everything unfinished is removed."""
+    """A polite signal ends the run: everything unfinished is removed, and no second one may come between."""
+    for one in _ENDING:
+        signal.signal(one, signal.SIG_IGN)
     raise _Terminated(number)
 
 
@@ -97,6 +103,8 @@ def _failed(error: BaseException) -> Ending:
         traceback.print_exception(error)
     if isinstance(error, NotEquivalent):
         return Ending(error.exit_code, f"FAIL {error}")
+    if isinstance(error, OSError) and (ours := of_system(error)) is not None:
+        error = ours
     if isinstance(error, BnfoldError):
         return _error(error.exit_code, str(error))
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -119,7 +127,7 @@ def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, SystemExit):
         return Ending(error.code if isinstance(error.code, int) else NOT_EQUIVALENT, "")
     if isinstance(error, MemoryError):
-        return _error(BUG, "not enough memory")
+        return _error(UNSUPPORTED, SHORT)
     detail = f"{type(error).__name__}: {error}".strip()
     return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
 

@@ -16,6 +16,7 @@ import click
 
 from ..comparison import NOISE_LIMIT, VerifyOptions
 from ..errors import UsageError
+from ..memory import UNITS, size_of
 from ..record import FoldOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,6 +92,8 @@ VERIFY = (
     _switch("--every-value", help="Judge every value that both models have, not outputs alone."),
     _row("--truth", type=click.Choice(("auto", "float64", "unfolded")),
          help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; for huge models)."),
+    _row("--max-memory", metavar="SIZE",
+         help="Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count."),
     _row("--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."),
     _row("--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."),
 )
@@ -171,6 +174,7 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
         mean=_numbers(values.get("mean"), "--mean"),
         std=_numbers(values.get("std"), "--std"),
         freeze_initializers=bool(values.get("freeze_initializers")),
+        max_memory=_size(values.get("max_memory"), "--max-memory"),
         **plain,
     )
 
@@ -213,6 +217,15 @@ def _numbers(text: str | None, flag: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise UsageError(f"{flag} {text!r} are no numbers", expected="one for each channel, as in 123.7,116.8,103.9") from None
+
+
+def _size(text: str | None, flag: str) -> int | None:
+    if text is None:
+        return None
+    size = size_of(text)
+    if not size:
+        raise UsageError(f"{flag} {text!r} is no size", expected=f"a number of {', '.join(unit for unit in UNITS if unit)}, as in 500MB")
+    return size
 
 
 def _providers(text: str | None) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import pipeline
+from .. import pipeline, replacing
 from ..comparison import Comparison
 from ..errors import BnfoldError, NotEquivalent, UsageError, WriteError
 from ..job import Job
+from ..naming import identity
 from ..outcome import Origin
 from ..reporting import json as documents
 from . import options, screen
@@ -34,7 +35,8 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
         view.warn(f"{flag} has no effect with --no-verify")
     return Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
                         options.verify_options(values), bool(values.get("external_data")), bool(values.get("keep_failed")), view.say,
-                        detail=bool(values["report_path"] or values["json_path"]))
+                        detail=bool(values["report_path"] or values["json_path"]),
+                        others=tuple(path for _, path in _targets(values) if not replacing.is_stream(path)))
 
 
 def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:
@@ -86,7 +88,7 @@ def wants_document(values: Mapping[str, Any]) -> bool:
 def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
     """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command
     `reads` no option may write, also when it fails."""
-    targets = [(flag, Path(path)) for flag, name in _OUTPUTS.items() if (path := values.get(name)) is not None and str(path) != "-"]
+    targets = _targets(values)
     for flag, path in targets:
         _check_target(flag, path)
     _check_apart(targets, reads)
@@ -95,16 +97,24 @@ def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | N
         yield content
     except Exception as error:
         ours = error if isinstance(error, BnfoldError) else BnfoldError(f"internal error: {type(error).__name__}: {error}")
-        _deliver(documents.document(command, ours.exit_code, **{**content, **documents.of_error(ours)}), values)
+        try:
+            _deliver(documents.document(command, **{**content, **documents.of_error(ours), "code": ours.exit_code}), values)
+        except WriteError as second:  # what came first is what the user has to know first
+            screen.say(f"warning: {second}")
         raise
     _deliver(documents.document(command, **{"code": 0, **content}), values)
 
 
+def _targets(values: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """The options that name a file to write, with the file."""
+    return [(flag, Path(path)) for flag, name in _OUTPUTS.items() if (path := values.get(name)) is not None and str(path) != "-"]
+
+
 def _check_apart(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | None]) -> None:
     """No file is written twice, and none that is read."""
-    met: dict[Path, str] = {path.resolve(): "" for path in reads if path is not None}
+    met = {identity(path): "" for path in reads if path is not None}
     for flag, path in targets:
-        other = met.setdefault(path.resolve(), flag)
+        other = met.setdefault(identity(path), flag)
         if not other:
             raise UsageError(f"{flag} would replace {path}, which is read", expected="another file")
         if other != flag:
@@ -115,8 +125,7 @@ def _check_target(flag: str, path: Path) -> None:
     """Found now, not after the work: a folder that is not there, a report that would replace a model."""
     if path.suffix.lower() in _MODELS:
         raise UsageError(f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html")
-    if not path.parent.is_dir():
-        raise WriteError("the folder does not exist", where=path.parent, way_out="make it first")
+    replacing.replaceable(path)
 
 
 def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -133,7 +142,4 @@ def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 def write_file(path: str | Path, text: str) -> None:
     """A report's file. Raises WriteError."""
-    try:
-        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=Path(path)) from error
+    replacing.replace(Path(path), text)

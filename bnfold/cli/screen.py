@@ -92,12 +92,19 @@ class _Sheet(io.StringIO):
 
 
 def say(line: str) -> None:
-    """One line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """One line on stderr. Where nobody can hear, nothing is said, and the exit code tells."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _mute(sys.stderr)
 
 
 def tolerant() -> None:
-    """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has closed nothing."""
+    """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has closed nothing. The numbers of
+    closed streams are taken, so that no file of ours is what a library believes to be its stderr."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -112,9 +119,14 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must go somewhere at exit
+        _mute(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where="standard output") from error
+
+
+def _mute(stream: TextIO) -> None:
+    """What is still buffered must go somewhere at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _console(stream: TextIO) -> Any:

@@ -18,12 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from .. import tensor
+from .. import naming, onnx_file, tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
-from . import onnx_file
 from .onnx_door import check_door
 
 if TYPE_CHECKING:
@@ -86,9 +85,9 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
     import onnx
     from google.protobuf.message import DecodeError
 
-    bones = onnx_file.skeleton(view, secrets.token_hex(16))
+    token = secrets.token_hex(16)
     try:
-        proto = onnx.ModelProto.FromString(bones.data)
+        proto = onnx.ModelProto.FromString(onnx_file.skeleton(view, token))
     except DecodeError as error:
         raise Malformed(
             "the file is not a whole ONNX model (protobuf cannot parse it)",
@@ -96,7 +95,7 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
         ) from error
 
     def window(found: ir.ExternalTensor) -> tensor.Window:
-        return _window(found, view, found.offset or 0) if found.location == bones.token else external(found)
+        return _window(found, view, found.offset or 0) if found.location == token else external(found)
 
     return _deserialised(proto, name, window)
 
@@ -178,7 +177,12 @@ def _check_shape(found: ir.TensorProtocol, dims: Sequence[Any]) -> None:
         raise Malformed(f"tensor '{found.name}' has no data type")
 
 
-_TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+# The field in which ONNX stores a type without raw_data; every type that is not here is in int32_data.
+_TYPED_FIELDS = {
+    ir.DataType.FLOAT: "float_data", ir.DataType.COMPLEX64: "float_data", ir.DataType.DOUBLE: "double_data",
+    ir.DataType.COMPLEX128: "double_data", ir.DataType.INT64: "int64_data", ir.DataType.UINT32: "uint64_data",
+    ir.DataType.UINT64: "uint64_data", ir.DataType.STRING: "string_data",
+}
 
 
 def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -187,13 +191,16 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
     proto: Any = getattr(found, "raw", None)
     if not hasattr(proto, "raw_data"):
         _check_shape(found, tuple(found.shape))
+        if isinstance(found, ir.StringTensor) and len(proto) != math.prod(found.shape.numpy()):
+            raise Mismatch(f"tensor '{found.name}' holds {len(proto):,} texts", expected=f"as many as its shape {found.shape} says")
         return found
     dims = tuple(proto.dims)  # the IR's shape makes an object of every dim: too slow for ten thousands of small tensors
     _check_shape(found, dims)
     if proto.HasField("raw_data"):
         have, need, unit = len(proto.raw_data), tensor.nbytes(found.dtype, dims), "bytes"
     else:
-        have, need, unit = max(len(getattr(proto, f)) for f in _TYPED_FIELDS), _typed_size(found.dtype, math.prod(dims)), "values"
+        field = _TYPED_FIELDS.get(found.dtype, "int32_data")
+        have, need, unit = len(getattr(proto, field)), _typed_size(found.dtype, math.prod(dims)), "values"
     if have != need:
         raise Mismatch(f"tensor '{found.name}' holds {have:,} {unit}", expected=f"{need:,} {unit} for {found.dtype.name}{list(dims)}")
     if not proto.metadata_props:
@@ -223,7 +230,7 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     parts = PurePosixPath(location.replace("\\", "/"))
     if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
         raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
-    path = folder / parts
+    path = folder / naming.stored(str(parts))
     root = folder.resolve()
     if not path.resolve().is_relative_to(root) or _through_link(path, folder):
         raise Malformed(

@@ -207,8 +207,7 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
         _check_text(text, "an attribute")
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
         raise Unsupported(
-            f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
-            where=f"node '{node.name or node.op_type}'",
+            f"attribute '{attribute.name}' of node '{node.name or node.op_type}' is a sparse tensor, which would be lost on writing",
             way_out="store it dense",
         )
     if attribute.HasField("t"):

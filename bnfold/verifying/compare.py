@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from ..comparison import Comparison, Divergence, Figures, ProviderResult, Side, VerifyOptions
 from ..errors import UsageError
+from ..memory import SHORT, bounded
 from .accelerators import judged_on
 from .case import CandidateFails, Case, Progress, Runs
 from .environment import environment
@@ -50,7 +51,12 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     except Unfillable as error:
         return Comparison(False, (), math.nan, math.nan, "", options.seed, reason=f"nothing here can verify the reference: {error}")
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
-    return replace(_verdict(case, providers), seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
+    with bounded(options.max_memory):
+        try:
+            found = _verdict(case, providers)
+        except MemoryError:
+            found = _comparison(case, None, (), None, f"nothing here can verify the reference: {SHORT}")
+    return replace(found, seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:

@@ -9,12 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
+from .. import memory
 from ..comparison import Side
 from ..graph import ir
 from .interpreter import CannotEvaluate, Interpreter
 from .numbers import Rounding
 from .opaque import StandIns
-from .runtime import CannotRun, Session, crashes, exposing, on_disk
+from .runtime import CannotRun, Session, crashes, mapped, on_disk
 
 Values = dict[str, np.ndarray]
 REFUSALS = (CannotRun, CannotEvaluate)
@@ -50,8 +51,13 @@ class Onnxruntime:
         """A session from the side's file, or from a temporary one."""
         if reason := crashes(side.model):
             raise CannotRun(reason)
-        with on_disk(side) as path, exposing(path, side, watch) as exposed:
-            yield Session(exposed)
+        present = {value.name for value in side.model.graph.outputs}
+        with on_disk(side) as path, memory.also(mapped(path, side)):
+            session = Session(path, watch=[name for name in watch if name not in present])
+            try:
+                yield session
+            finally:
+                session.close()
 
 
 class Simulated:

@@ -8,6 +8,8 @@ Nodes run in topological order; a value is freed after its last reader. Heavy op
 or wrong, have kernels of our own (kernels/, one table); everything else goes through onnx's reference implementation (stock.py).
 Bodies (If, Loop, Scan) and model-local functions run in the same way; a body sees the values around it because a value is its own key.
 
+A large weight of a linear operator stays as it is stored and is widened part by part (stored.py).
+
 Rule 1: floats are widened on entry (feeds, initializers, constants) and stay float64; a cast to an integer or bool is real.
 Rule 2: an operator that nobody knows is opaque: both models get the same seeded stand-in for its outputs, and what it was given is
         recorded, so that the parts around it can be judged.
@@ -23,9 +25,12 @@ import numpy as np
 
 from ..errors import Unsupported
 from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source_text
-from . import opaque, stock
+from ..memory import SHORT
+from . import opaque, stock, stored
 from .kernels import KERNELS
-from .numbers import Rounding, storage_of, widened
+from .kernels.linear import TAKES_STORED
+from .numbers import Rounding, is_float, storage_of, widened
+from .stored import Stored, Weight, changed
 from .unpredictable import RANDOM, WORK
 
 
@@ -160,6 +165,8 @@ class Interpreter:
                 results = list(self._results(call, arguments, frame))
         except (CannotEvaluate, Unsupported):
             raise
+        except MemoryError as error:
+            raise CannotEvaluate(label(node), SHORT) from error
         except Exception as error:  # a kernel's complaint about values of an untrusted model becomes one sentence
             raise CannotEvaluate(label(node), f"{node.op_type}: {type(error).__name__}: {error}") from error
         kinds = [self._storage(node, value, result, frame) for value, result in zip(node.outputs, results, strict=False)]
@@ -205,11 +212,23 @@ class Interpreter:
             return frame.values[value]
         raise CannotEvaluate(value.name or "", "nothing computes this value")
 
-    def _weight(self, value: ir.Value) -> np.ndarray:
-        found = constant(value)
-        if self.rounding is None or not any(place and is_op(node, *WORK) for node, place in value.uses()):
+    def _weight(self, value: ir.Value) -> Weight:
+        found = self._large(value) or constant(value)
+        rounding = self.rounding
+        if rounding is None or not any(place and is_op(node, *WORK) for node, place in value.uses()):
             return found
-        return self.rounding.jittered(found, value.const_value.dtype)  # type: ignore[union-attr]
+        kind = value.const_value.dtype  # type: ignore[union-attr]
+        return changed(found, lambda part: rounding.jittered(part, kind))  # type: ignore[no-any-return]
+
+    def _large(self, value: ir.Value) -> Stored | None:
+        """A large weight as it is stored, where kernels that can take it so are its only readers."""
+        tensor, functions = value.const_value, self.model.functions
+        if tensor is None or tensor.nbytes < stored.LEAST_BYTES or value.is_graph_output():
+            return None
+        if not all(place == 1 and is_op(node, *TAKES_STORED) and node.op_identifier() not in functions for node, place in value.uses()):
+            return None
+        array = tensor.numpy()
+        return Stored(array) if is_float(array.dtype) and array.dtype != np.float64 else None
 
     def _storage(self, node: ir.Node, value: ir.Value, result: Any, frame: Frame) -> ir.DataType:
         """The type that a value has in the model: as declared, else as its operator says, else as the first float that it reads."""

@@ -1,14 +1,16 @@
 """onnxruntime as users run it, but with every graph optimisation off: what is compared is the model, not what an optimiser makes of it.
 
-A session is made from a file. More values than the graph's outputs are exposed by a copy of that file with a few bytes behind it:
-protobuf merges a message that stands there twice, so `ModelProto{graph{output...}}` appended to a model adds outputs to it, and no
-weight is parsed. External data is linked beside the copy.
+A session is made from a file as it lies. Two things need its skeleton instead (onnx_file.py), loaded from memory, its weights read by
+onnxruntime from the file itself:
+
+    large files     weights inside the file are mapped and not parsed: no second and third copy of them in memory
+    more outputs    protobuf merges a message that stands there twice, so `ModelProto{graph{output...}}` behind a skeleton adds outputs
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,12 +20,21 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory, onnx_file
 from ..comparison import Side
+from ..errors import InputError
 from ..graph import ir, is_op, label, nodes
+from ..naming import native
 from ..tensor import FileMap
-from ..wire import BYTES, bytes_field, fields
+from ..wire import bytes_field
 
 LARGEST_IN_ONE_FILE = 1_500_000_000
+BY_REFERENCE = 1 << 25  # bytes of a file from which on its weights are mapped; smaller ones are parsed as they are
+MOST_THREADS = 4  # where memory is short
+_LARGE = 1 << 16  # bytes of one tensor
+_INITIALIZERS = {"model": {7: "graph"}, "graph": {5: "tensor"}}
+_MAPS = ("CPUExecutionProvider", "CUDAExecutionProvider")  # others may want the model's own file
+_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
 class CannotRun(Exception):
@@ -31,26 +42,12 @@ class CannotRun(Exception):
 
 
 class Session:
-    """One model on one execution provider. `seconds` adds up the time of all runs."""
+    """One model on one execution provider, `watch` among its outputs. `seconds` adds up the time of all runs. Raises CannotRun."""
 
-    def __init__(self, path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",), options: Mapping[str, str] | None = None,
+    def __init__(self, path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",), *, watch: Collection[str] = (),
                  profile: Path | None = None) -> None:
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        settings.log_severity_level = 4
-        settings.use_deterministic_compute = True
-        for key, value in (options or {}).items():
-            settings.add_session_config_entry(key, value)
-        if profile is not None:
-            settings.enable_profiling = True
-            settings.profile_file_prefix = str(profile)
         self.seconds = 0.0
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), settings, providers=list(providers))
-        except Exception as error:  # onnxruntime's own classes share no base below Exception
-            raise CannotRun(first_line(error)) from error
+        self._session = _opened(path, list(providers), watch, profile)
         self.providers: list[str] = self._session.get_providers()
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
 
@@ -66,13 +63,86 @@ class Session:
             self.seconds += time.perf_counter() - started
         return dict(zip(self.outputs, results, strict=True))
 
+    def close(self) -> None:
+        """Give the model's memory and maps back now."""
+        self._session = None
+
     def end_profiling(self) -> Path:
         """Where the profile was written."""
         return Path(self._session.end_profiling())
 
 
+def _opened(path: Path, providers: list[Any], watch: Collection[str], profile: Path | None) -> Any:
+    """A session by reference where that helps; what onnxruntime then refuses gets a second chance as a plain file."""
+    providers_map = all((one if isinstance(one, str) else one[0]) in _MAPS for one in providers)
+    if not watch and (not providers_map or path.stat().st_size < memory.at_most(BY_REFERENCE)):
+        return _session(_readable(path), _settings(profile), providers)
+    try:
+        referring, settings = _by_reference(path, watch), _settings(profile)
+        settings.add_session_config_entry(_FOLDER_KEY, native(path.resolve().parent))
+        return _session(referring, settings, providers)
+    except (CannotRun, InputError, UnicodeError):  # e.g. a name that is no text
+        model = path.read_bytes() + more_outputs(watch) if watch else _readable(path)
+        return _session(model, _settings(profile), providers)
+
+
+def mapped(path: Path, side: Side) -> int:
+    """Bytes of weights that a session of this file maps, each with its last page. Those of a small file are parsed, not mapped."""
+    sizes = [tensor.nbytes for tensor in _tensors(side.model)]
+    inside = path.stat().st_size
+    if inside < memory.at_most(BY_REFERENCE) and sum(sizes) <= inside:
+        return 0
+    return sum(size + 2 * mmap.PAGESIZE for size in sizes)
+
+
+def _readable(path: Path) -> str | bytes:
+    """The path, or where onnxruntime could not open it because its name is no text, what is there."""
+    try:
+        return native(path)
+    except UnicodeDecodeError:
+        return path.read_bytes()
+
+
+def _by_reference(path: Path, watch: Collection[str]) -> bytes:
+    path = path.resolve()
+    return onnx_file.skeleton(FileMap(path).view, native(Path(path.name)), _INITIALIZERS, _LARGE) + (more_outputs(watch) if watch else b"")
+
+
+def _settings(profile: Path | None) -> Any:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.log_severity_level = 4
+    settings.use_deterministic_compute = True
+    if memory.limit() is not None:  # no pools, no second form of weights, no stacks of many threads
+        settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        settings.intra_op_num_threads = min(os.cpu_count() or 1, MOST_THREADS)
+    if profile is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(profile)
+    return settings
+
+
+def _session(model: str | bytes, settings: Any, providers: list[Any]) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(model, settings, providers=providers)
+    except Exception as error:  # onnxruntime's own classes share no base below Exception
+        raise CannotRun(first_line(error)) from error
+
+
+def more_outputs(names: Collection[str]) -> bytes:
+    """ModelProto{graph: {output: {name} ...}}: fields 7, 12 and 1."""
+    return bytes_field(7, b"".join(bytes_field(12, bytes_field(1, name.encode())) for name in names))
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what onnxruntime says, without its prefix of codes."""
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
+        return memory.SHORT
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return text.split(" : ", 3)[-1].strip()[:300]
 
@@ -94,61 +164,6 @@ def _tensors(model: ir.Model) -> Iterator[Any]:
     for value in model.graph.initializers.values():
         if value.const_value is not None:
             yield value.const_value
-
-
-@contextmanager
-def exposing(path: Path, side: Side, values: Collection[str]) -> Iterator[Path]:
-    """A copy of a model's file whose graph gives more values as outputs."""
-    graph = side.model.graph
-    present = {value.name for value in graph.outputs}
-    added = [name for name in values if name not in present]
-    if not added:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
-        copy = Path(folder) / "model.onnx"
-        shutil.copyfile(path, copy)
-        with copy.open("ab") as file:
-            file.write(more_outputs(added))
-        for name in external_files(path):
-            _link(path.parent / name, Path(folder) / name)
-        yield copy
-
-
-def more_outputs(names: Collection[str]) -> bytes:
-    """ModelProto{graph: {output: {name} ...}}: fields 7, 12 and 1."""
-    return bytes_field(7, b"".join(bytes_field(12, bytes_field(1, name.encode())) for name in names))
-
-
-def external_files(path: Path) -> set[str]:
-    """Files beside the model that hold its tensors: field 13 (key 1, value 2) of every tensor, found on the wire."""
-    view = FileMap(path).view
-    found: set[str] = set()
-    for place in _inside(view, (7, 5)), _inside(view, (7, 1, 5, 5)):
-        for start, end in place:
-            for entry_start, entry_end in _inside(view, (13,), start, end):
-                entry = {f.number: bytes(view[f.start:f.end]).decode() for f in fields(view, entry_start, entry_end)}
-                if entry.get(1) == "location":
-                    found.add(entry.get(2, ""))
-    return found
-
-
-def _inside(view: memoryview, numbers: tuple[int, ...], start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """Every message that is reached from a message by a path of field numbers."""
-    for one in fields(view, start, end):
-        if one.number == numbers[0] and one.type == BYTES:
-            if len(numbers) == 1:
-                yield one.start, one.end
-            else:
-                yield from _inside(view, numbers[1:], one.start, one.end)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def crashes(model: ir.Model) -> str:

@@ -33,6 +33,7 @@ from .kernels import KERNELS
 from .numbers import rounding, tiny
 from .opaque import StandIns
 from .rederive import rederived
+from .stored import Stored, Weight, changed
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FACTORS = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "BatchNormalization")  # constants of these are weights that a fold may have rounded
@@ -140,21 +141,21 @@ class _Judge:
                 return np.asarray(np.sqrt(_linear(step, spreads)))
             if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
                 return np.asarray(np.abs(step.results[index]) * unit)
-            moved = [a if s is None else a + s * self.random.uniform(-1.7, 1.7, s.shape)
+            moved = [a + s * self.random.uniform(-1.7, 1.7, s.shape) if isinstance(s, np.ndarray) else a
                      for a, s in zip(step.arguments, spreads, strict=False)]
             again = KERNELS[step.node.op_type](step.call, *moved)
         return np.asarray(np.abs((again if isinstance(again, tuple) else (again,))[index] - step.results[index]))
 
-    def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> np.ndarray | None:
+    def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> Weight | None:
         """How far an input of a candidate's node may be off: a constant by its rounding, a value of its own by what it carries."""
-        if value is None or not isinstance(argument, np.ndarray) or argument.dtype != np.float64:
+        if value is None or not isinstance(argument, (np.ndarray, Stored)) or argument.dtype != np.float64:
             return None
         if value in self.deviations:
             return self.deviations[value]
         if step.node.op_type not in (*LINEAR, *FACTORS):
             return None
         is_constant = value in self.constants or (value.producer() is None and value.const_value is not None)
-        return np.abs(argument) * unit if is_constant else None
+        return changed(argument, lambda part: np.abs(part) * unit) if is_constant else None
 
     def _figures(self, value: ir.Value, kind: ir.DataType, result: np.ndarray, true: np.ndarray, deviation: np.ndarray) -> Figures:
         usable = np.isfinite(true) & np.isfinite(result)
@@ -186,18 +187,18 @@ def _failed(name: str, true: np.ndarray, kind: ir.DataType, reason: str) -> Figu
     return Figures(name, tuple(true.shape), kind.name.lower(), float("nan"), 0.0, inf, 0.0, inf, inf, inf, False, reason)
 
 
-def _linear(step: Step, spreads: list[np.ndarray | None]) -> np.ndarray:
+def _linear(step: Step, spreads: list[Weight | None]) -> np.ndarray:
     """Variance of a linear operator's result: the operator on squares, once per uncertain input."""
     attributes = {"alpha": step.call.get("alpha", 1.0) ** 2, "beta": step.call.get("beta", 1.0) ** 2}
     call = SimpleNamespace(get=lambda key, default=None: attributes.get(key) if key in attributes else step.call.get(key, default))
-    squares = [None if a is None else a ** 2 for a in step.arguments]
+    squares = [None if a is None else changed(a, np.square) for a in step.arguments]
     kernel = KERNELS[step.node.op_type]
     total = np.zeros(())
     for place, spread in enumerate(spreads):
         if spread is None:
             continue
         inputs = list(squares)
-        inputs[place] = spread ** 2
+        inputs[place] = changed(spread, np.square)
         if place < 2:
             inputs = inputs[:2]
             total = total + kernel(call, *inputs)

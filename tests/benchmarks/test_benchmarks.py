@@ -89,14 +89,44 @@ def test_a_worker_survives_what_it_runs():
 
 def test_speed_compares_bnfold_with_a_copy(tmp_path, capsys, monkeypatch):
     speed = import_module("speed")
-    arguments = ["--sizes", "start", "--rounds", "1", "--tools", "cp + fsync", "bnfold", "--dir", str(tmp_path)]
+    arguments = ["--rows", "start-up", "--rounds", "1", "--tools", "cp + fsync", "bnfold", "--dir", str(tmp_path), "--page",
+                 str(tmp_path / "page.md")]
     monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     speed.main()
-    rows = {cells[1].strip(): cells for cells in (line.split("|") for line in capsys.readouterr().out.splitlines()) if len(cells) > 5}
+    shown = capsys.readouterr().out
+    rows = {cells[1].strip(): cells for cells in (line.split("|") for line in shown.splitlines()) if len(cells) > 5}
     assert rows["cp + fsync"][8].strip() == "1"
     assert rows["bnfold"][8].strip() == "0"
-    assert not list(tmp_path.iterdir())
+    assert {"`--help`", "`--version`", "start-up"} <= set(rows)
+    assert (tmp_path / "page.md").read_text().strip() == shown.strip()
+    assert [file.name for file in tmp_path.iterdir()] == ["page.md"]
+
+
+def test_goals_can_be_missed():
+    goals, run = import_module("goals"), import_module("measure").Run
+    runs = {"cp + fsync": [run(1.0, 0, 0, 0)], "bnfold": [run(2.2, 0, 40e6, 0)], "quick": [run(2.1, 0, 50e6, 0)],
+            "broken": [run(0.1, 0, 0, 0, "exit 1: no")]}
+    marks = [line.split("|")[2:4] for line in goals.held("1 GB", 10**9, runs, 0.3)]
+    assert [(goal.strip(), mark.strip()) for goal, mark in marks] == [("time", "met"), ("memory", "met"), ("peers", "**missed**"),
+                                                                       ("peers", "met")]
+    runs["bnfold"] = [run(2.4, 0, 151e6, 0)]
+    assert [line.split("|")[3].strip() for line in goals.held("1 GB", 10**9, runs, 0.3)] == ["**missed**"] * 4
+    runs["bnfold"] = [run(0, 0, 0, 0, "no end in 1 s")]
+    assert "no end in 1 s" in next(goals.held("1 GB", 10**9, runs, 0.3))
+    assert "missed" in goals.held_help("`--help`", [run(0.2, 0, 0, 0)])
+
+
+def test_foreign_models_are_read(tmp_path, monkeypatch):
+    import bnfold
+
+    foreign = import_module("foreign")
+    for name, small in {"WIDTHS": (4, 0, 4, 0), "DENSE": ((8, 4 * 56 * 56),), "CHAIN": 2, "CHANNELS": 4}.items():
+        monkeypatch.setattr(foreign, name, small)
+    for make in (foreign.caffe, foreign.darknet):
+        result = bnfold.fold(bnfold.load(*make(tmp_path)))
+        assert len(result.plan.folded) >= 2
+        assert not result.plan.kept
 
 
 def test_cases_are_judged_against_the_truth(models, tmp_path):

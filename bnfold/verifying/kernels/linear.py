@@ -1,7 +1,7 @@
 """Conv, ConvTranspose, Gemm, MatMul, Einsum in float64: im2col and BLAS in blocks of bounded memory.
 
 Weights are seen as (group, out/group, in/group·taps); one batched matrix product does all groups. Depthwise convolutions, where such a
-product degenerates, add up one tap after the other.
+product degenerates, add up one tap after the other. Large weights come as they are stored (stored.py) and are widened part by part.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ...memory import at_most
+from ..stored import Stored, Weight, parts
 from .windows import Array, Windows, index, windows
 
 BLOCK_BYTES = 64 << 20  # columns of one im2col block
 
 
-def conv(call: Any, x: Array, w: Array, b: Array | None = None) -> Array:
+def conv(call: Any, x: Array, w: Weight, b: Array | None = None) -> Array:
     """x (N, C, *in), w (M, C/group, *k) -> (N, M, *out)."""
     group = call.get("group", 1)
     if x.shape[1] != w.shape[1] * group or w.shape[0] % group:
@@ -32,7 +34,7 @@ def _add_channels(y: Array, b: Array) -> Array:
     return y
 
 
-def _by_taps(padded: Array, w: Array, seen: Windows, group: int) -> Array:
+def _by_taps(padded: Array, w: Weight, seen: Windows, group: int) -> Array:
     """One input channel per group: y[n, g, m] = sum over taps of w[g, m, tap]·x[n, g] there."""
     per, ones = w.shape[0] // group, (1,) * len(seen.out)
     result = np.zeros((padded.shape[0], group, per, *seen.out))
@@ -42,20 +44,29 @@ def _by_taps(padded: Array, w: Array, seen: Windows, group: int) -> Array:
     return result.reshape(padded.shape[0], w.shape[0], *seen.out)
 
 
-def _by_columns(padded: Array, w: Array, seen: Windows, group: int) -> Array:
-    taps = int(np.prod(seen.kernel))
-    matrix = np.ascontiguousarray(w.reshape(group, w.shape[0] // group, -1))
+def _by_columns(padded: Array, w: Weight, seen: Windows, group: int) -> Array:
     result = np.empty((padded.shape[0], w.shape[0], *seen.out))
+    if group > 1:
+        _products(result, padded, np.ascontiguousarray(w[:].reshape(group, w.shape[0] // group, -1)), seen)
+        return result
+    for rows in parts(w, 0):
+        part = w[rows]
+        _products(result[:, rows], padded, np.ascontiguousarray(part.reshape(1, part.shape[0], -1)), seen)
+    return result
+
+
+def _products(result: Array, padded: Array, matrix: Array, seen: Windows) -> None:
+    """Weights (group, out/group, in/group·taps) times every window, into `result`."""
+    taps = int(np.prod(seen.kernel))
     row = padded.shape[1] * taps * int(np.prod(seen.out[1:])) * 8
-    step = max(1, BLOCK_BYTES // max(row, 1))
+    step = max(1, at_most(BLOCK_BYTES) // max(row, 1))
     for image in range(padded.shape[0]):
         for start in range(0, seen.out[0], step):
             stop = min(start + step, seen.out[0])
             part = padded[image:image + 1, :, start * seen.strides[0]:]
-            columns = _columns(part, seen.rows(start, stop), group)
-            block = np.matmul(matrix, columns).reshape(w.shape[0], stop - start, *seen.out[1:])
+            columns = _columns(part, seen.rows(start, stop), len(matrix))
+            block = np.matmul(matrix, columns).reshape(result.shape[1], stop - start, *seen.out[1:])
             result[image, :, start:stop] = block
-    return result
 
 
 def _columns(padded: Array, seen: Windows, group: int) -> Array:
@@ -69,7 +80,7 @@ def _columns(padded: Array, seen: Windows, group: int) -> Array:
     return columns.reshape(group, channels // group * taps, -1)
 
 
-def conv_transpose(call: Any, x: Array, w: Array, b: Array | None = None) -> Array:
+def conv_transpose(call: Any, x: Array, w: Weight, b: Array | None = None) -> Array:
     """x (N, C, *in), w (C, M/group, *k) -> (N, M, *out): every input value spreads the kernel over the output."""
     group, size, kernel = call.get("group", 1), x.shape[2:], w.shape[2:]
     if x.shape[1] != w.shape[0] or w.shape[0] % group:
@@ -82,10 +93,10 @@ def conv_transpose(call: Any, x: Array, w: Array, b: Array | None = None) -> Arr
              for i, s, k, d, b_, o in zip(size, strides, kernel, dilations, before, out, strict=True)]
     result = np.zeros((images, group * per, *whole))
     flat = x.reshape(images, group, channels // group, -1)
-    weights = w.reshape(group, channels // group, per, *kernel)
     seen = Windows(tuple(whole), kernel, strides, dilations, before, before, tuple(size))
     for tap in seen.taps():
-        part = np.matmul(weights[index(slice(None), slice(None), slice(None), *tap)].transpose(0, 2, 1), flat)
+        weights = w[index(slice(None), slice(None), *tap)].reshape(group, channels // group, per)
+        part = np.matmul(weights.transpose(0, 2, 1), flat)
         seen.at(result, tap)[...] += part.reshape(images, group * per, *size)
     result = np.ascontiguousarray(result[index(..., *(slice(p, p + o) for p, o in zip(before, out, strict=True)))])
     return result if b is None else _add_channels(result, b)
@@ -106,11 +117,18 @@ def _transposed_sizes(call: Any, size: tuple[int, ...], kernel: tuple[int, ...],
     return pads[:n], tuple(f - a - b for f, a, b in zip(full, pads[:n], pads[n:], strict=True))
 
 
-def gemm(call: Any, a: Array, b: Array, c: Array | None = None) -> Array:
+def matmul(call: Any, a: Array, b: Weight) -> Array:
+    """numpy's rules; a large second factor is a matrix or a stack of them, taken by columns."""
+    if not isinstance(b, Stored) or b.ndim < 2:
+        return np.asarray(np.matmul(a, b[:] if isinstance(b, Stored) else b))
+    return np.concatenate([np.matmul(a, b[..., columns]) for columns in parts(b, -1)], axis=-1)
+
+
+def gemm(call: Any, a: Array, b: Weight, c: Array | None = None) -> Array:
     """alpha·A'·B' + beta·C; before opset 7 `broadcast` is implied by the shapes."""
     left = a.T if call.get("transA", 0) else a
     right = b.T if call.get("transB", 0) else b
-    product = np.matmul(left, right)
+    product = matmul(call, left, right)
     if a.dtype == np.float64:
         product = product * call.get("alpha", 1.0)
         return np.asarray(product if c is None else product + c * call.get("beta", 1.0))
@@ -122,10 +140,11 @@ def einsum(call: Any, *operands: Array) -> Array:
     return np.asarray(np.einsum(call.get("equation").replace(" ", ""), *operands, optimize=True))
 
 
+TAKES_STORED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # as their second input
 TABLE: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,
-    "MatMul": lambda call, a, b: np.asarray(np.matmul(a, b)),
+    "MatMul": matmul,
     "Einsum": einsum,
 }

@@ -51,7 +51,8 @@ def _examine(layer: Layer, scales: ir.TensorProtocol | None, variance: ir.Tensor
     """Note what the smallest variances do to the choice of epsilon, and variances that are none."""
     if not isinstance(variance, Window) or scales is None:
         return
-    values = variance.numpy().astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        values = variance.numpy().astype(np.float64)
     if not np.isfinite(values).all() or values.min() < -EPSILON:
         layer.warn("variance", f"running variances from {values.min():.3g} to {values.max():.3g}: do cfg and weights belong together?")
         return

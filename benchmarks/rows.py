@@ -1,0 +1,42 @@
+"""What is measured: a row is a model, how it is made, what a tool is given, and which tools can read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import foreign
+from models import Chain, make
+
+LARGE = 90e6  # bytes from which on a file counts as large: there start-up no longer decides
+
+
+@dataclass(frozen=True)
+class Row:
+    """`make` writes the files into a folder; the first `arguments` of them are what a tool is called with."""
+
+    make: Callable[[Path], list[Path]]
+    arguments: int = 1
+    peers: bool = True
+
+
+def chain(blocks: int, channels: int, *, external: bool = False) -> Row:
+    """An ONNX model: so many Conv-BN-ReLU."""
+    return Row(lambda folder: make(Chain(blocks, channels, external), folder / "model.onnx"))
+
+
+START = "start-up"
+ROWS = {
+    START: chain(1, 4),
+    "10 MB": chain(17, 128),
+    "100 MB": chain(42, 256),
+    "400 MB": chain(42, 512),
+    "1.9 GB": chain(50, 1024),
+    "2.3 GB, external data": chain(61, 1024, external=True),
+    "5 GB, external data": chain(133, 1024, external=True),
+    "20,000 nodes": chain(6_667, 4),
+    "100,000 nodes": chain(33_334, 4),
+    "Caffe, 550 MB": Row(foreign.caffe, 2, peers=False),
+    "darknet, 250 MB": Row(foreign.darknet, 2, peers=False),
+}

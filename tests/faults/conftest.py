@@ -1,0 +1,5 @@
+"""Fixtures of the fault tests."""
+
+from .running import disk
+
+__all__ = ["disk"]
