@@ -183,6 +183,7 @@ _TYPED_FIELDS = {
     ir.DataType.COMPLEX128: "double_data", ir.DataType.INT64: "int64_data", ir.DataType.UINT32: "uint64_data",
     ir.DataType.UINT64: "uint64_data", ir.DataType.STRING: "string_data",
 }
+_ALL_TYPED_FIELDS = ("int32_data", *sorted(set(_TYPED_FIELDS.values())))
 
 
 def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -200,6 +201,8 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
         have, need, unit = len(proto.raw_data), tensor.nbytes(found.dtype, dims), "bytes"
     else:
         field = _TYPED_FIELDS.get(found.dtype, "int32_data")
+        if odd := next((other for other in _ALL_TYPED_FIELDS if other != field and getattr(proto, other)), None):
+            raise Malformed(f"tensor '{found.name}' of type {found.dtype.name} has its values in {odd}", expected=field)
         have, need, unit = len(getattr(proto, field)), _typed_size(found.dtype, math.prod(dims)), "values"
     if have != need:
         raise Mismatch(f"tensor '{found.name}' holds {have:,} {unit}", expected=f"{need:,} {unit} for {found.dtype.name}{list(dims)}")
@@ -231,8 +234,7 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
         raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
     path = folder / naming.stored(str(parts))
-    root = folder.resolve()
-    if not path.resolve().is_relative_to(root) or _through_link(path, folder):
+    if not _inside(path, folder):
         raise Malformed(
             f"the external data of tensor '{found.name}' at '{location}' is a link, or leads out of the model's folder",
             expected="a regular file inside it",
@@ -247,6 +249,10 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     return _window(found, maps[path].view, found.offset or 0)
 
 
-def _through_link(path: Path, folder: Path) -> bool:
-    """Is any step from the folder to the file a symbolic link?"""
-    return any(step.is_symlink() for step in (path, *path.parents) if step != folder and folder in step.parents)
+def _inside(path: Path, folder: Path) -> bool:
+    """Does the path stay in the folder, through no symbolic link on the way? One that no system takes does not."""
+    try:
+        linked = any(step.is_symlink() for step in (path, *path.parents) if step != folder and folder in step.parents)
+        return not linked and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a name too long, links in a circle
+        return False
