@@ -157,8 +157,8 @@ def test_nodes_without_an_operator_cost_nothing(tmp_path):
 
 
 def test_thousands_of_readers_of_one_value(tmp_path):
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), *(norm("c", f"n{i}", f"bn{i}") for i in range(5000))]
-    nodes.append(helper.make_node("Sum", [f"n{i}" for i in range(5000)], ["y"]))
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), *(norm("c", f"n{i}", f"bn{i}") for i in range(6000))]
+    nodes.append(helper.make_node("Sum", [f"n{i}" for i in range(6000)], ["y"]))
     assert folded(tmp_path, model(nodes, [WEIGHT, *PARAMETERS])).result
 
 
