@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         Unreadable,
         Unsupported,
         UsageError,
-        WouldReplace,
         WriteError,
     )
     from .outcome import FoldResult
@@ -48,7 +47,6 @@ __all__ = [
     "Unreadable",
     "Unsupported",
     "UsageError",
-    "WouldReplace",
     "WriteError",
     "convert_file",
     "fold",
