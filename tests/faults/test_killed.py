@@ -127,7 +127,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, source: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([*COMMAND, "fold", source, "-o", tmp_path / "out.onnx", "--no-verify"], env=environment({"TERM": "dumb"}),
                                stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # noqa: PLW1509 - no threads here
     os.close(theirs)
     while not any(map(is_stage, tmp_path.iterdir())):
         time.sleep(0.001)
