@@ -5,6 +5,7 @@ The moments lie evenly over the run's length, and closely behind the first sign 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
@@ -114,7 +115,7 @@ def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
 def test_asked_twice(tmp_path: Path, source: Path) -> None:
     """As `timeout` does, which sends to the process and to its group: the second signal does not cut the cleaning short."""
     process = started("fold", source, "-o", tmp_path / "out.onnx", "--no-verify", start_new_session=True)
-    behind_the_first_sign(0.01)(process, tmp_path)
+    behind_the_first_sign(0)(process, tmp_path)
     for _ in range(3):
         process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
@@ -210,6 +211,21 @@ def test_the_stage_of_a_live_run_is_left_alone(tmp_path: Path) -> None:
         assert one.folder.is_dir()
         assert two.folder.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network drives: nobody can tell a dead run from a live one."""
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    left = Stage(tmp_path / "out.onnx")
+    (left.folder / "out.onnx").write_bytes(b"half")
+    with Stage(tmp_path / "out.onnx") as stage:
+        stage.path().write_bytes(b"whole")
+        stage.commit()
+    assert contents(tmp_path) == {"out.onnx": b"whole", left.folder.name: b"", f"{left.folder.name}/out.onnx": b"half"}
+    left.close()
 
 
 def test_what_only_looks_like_a_stage_is_left_alone(tmp_path: Path) -> None:
