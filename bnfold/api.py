@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
 
-from . import pipeline
+from . import comparing, pipeline
 from .comparison import Comparison, VerifyOptions
 from .errors import BnfoldError, Unsupported, UsageError, of_system
 from .job import Job
@@ -151,7 +151,7 @@ def verify(reference: Any, candidate: Any, **options: Unpack[VerifyKeywords]) ->
     (the noise ratio) is the gate: about 1 for a right fold, at most `noise_limit` (4) to pass.
     `reference` and `candidate` are what `load` returns or takes. Raises what `load` raises, ProviderUnavailable, UsageError.
     """
-    return pipeline.compare(_in_memory(reference), _in_memory(candidate), _verify_options(options))
+    return comparing.compare(_in_memory(reference), _in_memory(candidate), _verify_options(options))
 
 
 @_door

@@ -2,6 +2,7 @@
 
     expand(paths)          files, folders and globs -> (network, weights) pairs
     check(model, policy)   -> Checked: the violations of one model
+    check_result(result, policy)   the same for a model that was just made
 
 What a rule means stands in rulebook.py; here is what finds its violations: of a file as it lies (FILE_RULES), and of a model that could be
 read (MODEL_RULES). A finder gives None where the policy does not ask, or where there is nothing to look at.
@@ -11,24 +12,25 @@ Rule: an error that a finder meets is a violation of its rule with its own exit 
 
 from __future__ import annotations
 
-import glob
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from . import certificate, pipeline, source
+from . import certificate, comparing, gathering, pipeline, source
 from .auditing import audit
-from .errors import BnfoldError, Unreadable, UsageError, one_line
+from .errors import BnfoldError, one_line
 from .job import Say
+from .naming import native
 from .outcome import Checked, FoldResult, Violation, origin_of
 from .policy import Policy
 from .record import Loaded
+from .replacing import scratch
 
-_WEIGHTS = {".prototxt": ".caffemodel", ".pbtxt": ".caffemodel", ".cfg": ".weights"}
-_MODELS = (".onnx", *_WEIGHTS)
 BATCH_NORM = "BatchNormalization"
 
 
@@ -59,6 +61,20 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     found += [_applied(code, partial(find, case), network) for code, find in MODEL_RULES.items()]
     checked = _checked(network, loaded.files, [_Applied("check.unreadable", ()), *found])
     return replace(checked, origin=planned.origin, census=planned.before, plan=planned.plan)
+
+
+def check_result(result: FoldResult, policy: Policy) -> Checked:
+    """Hold a model that was just folded and written against the policy, by the plan of its own fold: a fold that verification took back
+    counts as kept, with the code of that. Never raises BnfoldError for the model."""
+    path, plan = result.path, result.plan
+    assert path is not None
+    try:
+        loaded = pipeline.load(path)
+    except BnfoldError as error:
+        return _checked(path, (path,), [_Applied("check.unreadable", (_of_error("check.unreadable", error, path),))])
+    now = replace(result, before=result.after, plan=replace(plan, folded=(), merged=(), kept=plan.kept + plan.withdrawn, withdrawn=()))
+    case = _Case(path, policy, loaded, now)
+    return _checked(path, (path,), [_applied(code, partial(find, case), path) for code, find in MODEL_RULES.items()])
 
 
 @dataclass(frozen=True)
@@ -103,36 +119,9 @@ def _placed(found: Violation, network: Path, files: Sequence[Path]) -> Violation
 
 
 def expand(paths: Sequence[Path]) -> list[tuple[Path, Path | None]]:
-    """Networks with their weights. A folder gives every model in it; weights named after their network, or right behind it on the
-    command line, go with it. Raises UsageError for a pattern without a match, and for weights without a network."""
-    found: list[tuple[Path, Path | None]] = []
-    for path in (hit for given in paths for hit in _hits(given)):
-        if path.suffix.lower() in _WEIGHTS.values():
-            if not found or _WEIGHTS.get(found[-1][0].suffix.lower()) != path.suffix.lower():
-                raise UsageError(f"the weights {path} follow no network", expected="NETWORK WEIGHTS, in this order")
-            found[-1] = (found[-1][0], path)
-        else:
-            found.append((path, _beside(path)))
-    return list(dict.fromkeys(found))
-
-
-def _hits(given: Path) -> list[Path]:
-    if given.is_dir():
-        models = sorted(p for p in given.rglob("*") if p.suffix.lower() in _MODELS and (p.suffix.lower() == ".onnx" or _beside(p)))
-        if not models:
-            raise Unreadable("holds no model", where=given, expected=".onnx files, or networks with weights of the same name")
-        return models
-    if given.exists() or not glob.has_magic(str(given)):
-        return [given]
-    hits = [Path(hit) for hit in sorted(glob.glob(str(given), recursive=True))]  # noqa: PTH207 - an absolute pattern is allowed
-    if not hits:
-        raise UsageError(f"nothing matches {given}")
-    return hits
-
-
-def _beside(network: Path) -> Path | None:
-    weights = network.with_suffix(_WEIGHTS.get(network.suffix.lower(), ""))
-    return weights if weights != network and weights.is_file() and weights.suffix else None
+    """Networks with their weights, as `gathering` finds them. Raises UsageError, Unreadable."""
+    found = gathering.gathered([os.fspath(path) for path in paths])
+    return [(Path(one.network), None if one.weights is None else Path(one.weights)) for one in found]
 
 
 # The rules of a file.
@@ -185,11 +174,30 @@ def _invalid(case: _Case) -> Iterable[Violation] | None:
     import onnx
 
     try:
-        onnx.checker.check_model(str(case.loaded.files[0]))
+        with _as_text(case.loaded.files) as path:
+            onnx.checker.check_model(path)
     except Exception as error:  # the checker raises types of its own, and a few of C++'s
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         return [Violation("check.invalid", str(case.path), f"the ONNX checker refuses it: {first.strip()[:200]}")]
     return []
+
+
+@contextmanager
+def _as_text(files: Sequence[Path]) -> Iterator[str]:
+    """The path of a model for the checker, which takes text alone; where the name is none, that of a copy with its data."""
+    try:
+        text = native(files[0])
+    except UnicodeDecodeError:
+        text = ""
+    if text:
+        yield text
+        return
+    with scratch() as folder:
+        for file in files:
+            copy = folder / (file.relative_to(files[0].parent) if file != files[0] else "model.onnx")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        yield str(folder / "model.onnx")
 
 
 def _foldable(case: _Case) -> Iterator[Violation]:
@@ -217,9 +225,9 @@ def _size(case: _Case) -> Iterable[Violation] | None:
 def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
     if case.policy.against is None:
         return None
-    weights = case.policy.against_weights or _beside(case.policy.against)
-    reference = pipeline.load(case.policy.against, weights, case.policy.read)
-    report = pipeline.compare(reference, case.loaded, case.policy.comparing)
+    weights = case.policy.against_weights or gathering.beside(os.fspath(case.policy.against))
+    reference = pipeline.load(case.policy.against, None if weights is None else Path(weights), case.policy.read)
+    report = comparing.compare(reference, case.loaded, case.policy.comparing)
     if report.equivalent:
         return []
     place = f", first at '{report.divergence.value}'" if report.divergence else ""

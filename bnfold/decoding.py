@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -19,7 +20,7 @@ class Unfit(Exception):
 
 
 def decoded(hint: Any, value: Any, at: str = "the document") -> Any:
-    """The value as the hint wants it: a dataclass, str, int, float, bool, X | None, tuple[X, ...], tuple[X, Y]. Raises Unfit."""
+    """The value as the hint wants it: a dataclass, str, int, float, bool, Path, X | None, tuple[X, ...], tuple[X, Y]. Raises Unfit."""
     if is_dataclass(hint):
         return _dataclass(hint, value, at)
     if get_origin(hint) is UnionType:
@@ -78,7 +79,11 @@ def _number(value: Any, at: str) -> float:
     return float(_integer(value, at))
 
 
-_PLAIN: dict[Any, Callable[[Any, str], Any]] = {str: _text, int: _integer, bool: _boolean, float: _number}
+def _path(value: Any, at: str) -> Path:
+    return Path(_text(value, at))
+
+
+_PLAIN: dict[Any, Callable[[Any, str], Any]] = {str: _text, int: _integer, bool: _boolean, float: _number, Path: _path}
 
 
 @cache

@@ -9,7 +9,8 @@
     ├── Unsupported           4   a construct that we do not know, or that ONNX cannot express
     ├── ProviderUnavailable   5   a requested execution provider is not there
     ├── NotEquivalent         1   verification failed, so nothing was written
-    └── WriteError            3   the target cannot be written
+    ├── WriteError            3   the target cannot be written
+    └── Stopped               6   a model's own process ended before its work: out of time or memory, or it crashed
 
 Rule 1: an error is built from fields (where, found, expected, way out); its sentence is made here and nowhere else.
 Rule 2: the class says whose fault it is, the exit code follows from the class.
@@ -26,7 +27,7 @@ from typing import ClassVar
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EBUSY)
-OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, BUG = 0, 1, 2, 3, 4, 5, 70
+OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, STOPPED, BUG = 0, 1, 2, 3, 4, 5, 6, 70
 
 
 class BnfoldError(Exception):
@@ -103,6 +104,12 @@ class WriteError(BnfoldError):
     """The target cannot be written."""
 
     exit_code = INPUT
+
+
+class Stopped(BnfoldError):
+    """The process that worked on a model ended before the work did: it took too long or too much memory, or it crashed."""
+
+    exit_code = STOPPED
 
 
 def of_system(error: OSError) -> BnfoldError | None:

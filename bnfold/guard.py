@@ -21,10 +21,10 @@ from contextlib import suppress
 Clean = Callable[[list[str]], None]
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 _HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
-_WHOLE = "what stands under the output's name is whole"
+WHOLE = "what stands under the output's name is whole"
 _PR_SET_PDEATHSIG = 1
 _PATIENCE = 1.0  # seconds after a signal before the next one means that the user will not wait
-_told_to: list[tuple[int, int]] = []  # in the child: the pipe by which it tells of the folders that it makes, and the parent's number
+_told_to: list[tuple[int, int, int]] = []  # in the child: the pipe by which it tells of its folders, the parent's number, its own
 
 
 def guarded(work: Callable[[], int], clean: Clean) -> int:
@@ -44,7 +44,7 @@ def guarded(work: Callable[[], int], clean: Clean) -> int:
     if not child:
         os.close(reading)
         os.set_blocking(writing, False)
-        _told_to.append((writing, parent))
+        _told_to.append((writing, parent, os.getpid()))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         return work()
     os.close(writing)
@@ -58,8 +58,9 @@ def guarded(work: Callable[[], int], clean: Clean) -> int:
 def remember(folder: str) -> None:
     """Tell the parent, if there is one, of a folder that must not outlive this run. From here on the child dies with its parent: what
     only reads may end by itself, and needs no ctypes."""
-    for pipe, parent in _told_to:
-        _end_with(parent)
+    for pipe, parent, worker in _told_to:
+        if os.getpid() == worker:  # a process that the work has forked has another parent
+            _end_with(parent)
         with suppress(BlockingIOError):  # full: the next run finds the folder
             os.write(pipe, os.fsencode(folder) + b"\0")
 
@@ -99,15 +100,15 @@ def _verdict(number: int, asked: int) -> int:
     """Say what killed the child; the exit code that this means."""
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if asked:
-        code, words = 128 + asked, f"interrupted; {_WHOLE}"
+        code, words = 128 + asked, f"interrupted; {WHOLE}"
     elif name == "SIGBUS":
-        code, words = 3, f"a file changed while it was read: it became shorter, or its disk failed; {_WHOLE}; run again when it is finished"
+        code, words = 3, f"a file changed while it was read: it became shorter, or its disk failed; {WHOLE}; run again when it is finished"
     elif name in _CRASHES:
-        code, words = 4, f"a native library crashed on this model ({name}); {_WHOLE}; --no-verify runs no network"
+        code, words = 4, f"a native library crashed on this model ({name}); {WHOLE}; --no-verify runs no network"
     elif name == "SIGKILL":
-        code, words = 70, f"the system ended the run ({name}), most likely for want of memory; {_WHOLE}"
+        code, words = 6, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
     else:
-        code, words = 128 + number, f"ended by {name}; {_WHOLE}"
+        code, words = 128 + number, f"ended by {name}; {WHOLE}"
     with suppress(OSError):  # where nobody hears, the code tells
         os.write(2, f"bnfold: ERROR code={code} {words}\n".encode())
     return code

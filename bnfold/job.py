@@ -22,6 +22,11 @@ from .record import FoldOptions, Loaded, ReadOptions
 Say = Callable[[str], None]
 
 
+class WouldReplace(UsageError):
+    """A file that is read, or that something else is to go to, would be written over. Then no file at all is written, nor a report of
+    this error."""
+
+
 def silent(_: str) -> None:
     """Nobody wants to hear what is being done."""
 
@@ -59,7 +64,7 @@ class Job:
 
     def check_targets(self, loaded: Loaded, system: str = sys.platform) -> None:
         """No file is written twice, and none that was read (the model's files, and inputs of verification): an ONNX model alone may be
-        replaced by its own folded self, where the system lets go of a file that is read. Raises UsageError."""
+        replaced by its own folded self, where the system lets go of a file that is read. Raises WouldReplace."""
         inputs = [Path(file) for _, file in self.verify.inputs] if self.verify is not None else []
         reads = {identity(file, system): file for file in (*loaded.files, *inputs)}
         may_go = loaded.format == "onnx" and loaded.files and system != "win32"
@@ -68,9 +73,9 @@ class Job:
         for path in (self.target, *([self.refused] if self.keep_failed else []), *self.others):
             key = identity(path, system)
             if key in reads and not (key == itself and path == self.target):
-                raise UsageError(f"{path} would replace {reads[key]}, which is read", expected="another file")
+                raise WouldReplace(f"{path} would replace {reads[key]}, which is read", expected="another file")
             if key in met:
-                raise UsageError(f"{path} and {met[key]} are one file, and both would be written", expected="a file for each")
+                raise WouldReplace(f"{path} and {met[key]} are one file, and both would be written", expected="a file for each")
             met[key] = path
 
 

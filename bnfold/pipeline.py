@@ -1,9 +1,9 @@
-"""The way through the rooms: load, fold, write, verify, withdraw what fails, put in place. The only file that knows them all.
+"""The way through the rooms: load, fold, write, verify, withdraw what fails, put in place. With comparing.py the only file that knows
+them all.
 
     fold_file     Job -> FoldResult     what `bnfold fold` does
     convert_file  Job -> FoldResult     read and write, no folding
     plan          Job -> FoldResult     what would be folded; nothing is written
-    compare       two models -> Comparison
 
 Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays behind.
 Rule 2: a fold that the gate refuses is taken back (withdrawal.py) and the rest is verified again; under `strict` it is an error.
@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparison import Check, Comparison, Side, VerifyOptions
+from .comparing import heard, side_of
+from .comparison import Comparison, Side
 from .errors import Malformed, NotEquivalent, WriteError, blamed_on
-from .job import Job, Say, Watch, silent
+from .job import Job, Watch
 from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of, recalled
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
-from .replacing import place, scratch
+from .replacing import place
 from .watching import stamped, unchanged
 from .withdrawal import ROUNDS, Withdrawn, settle
 
@@ -145,34 +145,6 @@ def to_onnx(model: ir.Model) -> onnx.ModelProto:
     return to_proto(model)
 
 
-def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
-    """Are two models numerically the same?"""
-    from .verifying import compare as compared
-
-    stamps = recalled(reference.model).stamps + recalled(candidate.model).stamps
-    with unchanged(stamps, in_place=True) as check, scratch() as folder, ExitStack() as stack:
-        left = _side(reference, folder / "reference.onnx", stack)
-        right = _side(candidate, folder / "candidate.onnx", stack)
-        report = compared(left, right, options, _heard(say))
-        check()
-    return report
-
-
-def compare_with_opencv(network: Path, weights: Path | None, loaded: Loaded, options: VerifyOptions, say: Say = silent) -> Comparison:
-    """Does the model that was read compute what OpenCV computes from the same files?"""
-    from .verifying import against_opencv
-
-    with scratch() as folder, ExitStack() as stack:
-        return against_opencv(network, weights, _side(loaded, folder / "converted.onnx", stack), options, _heard(say))
-
-
-def selftest(say: Say = silent) -> list[Check]:
-    """Do this machine's libraries compute what they should?"""
-    from .verifying import selftest as tested
-
-    return tested(_heard(say))
-
-
 def _loaded(job: Job) -> Loaded:
     """The job's model, when it is certain that writing the result takes nothing away."""
     place(job.target)
@@ -180,20 +152,6 @@ def _loaded(job: Job) -> Loaded:
     loaded = load(job.source, job.weights, job.read)
     job.check_targets(loaded)
     return loaded
-
-
-def _heard(say: Say) -> Callable[[str, float], None]:
-    """Verification tells what it does and how far it is."""
-    return lambda what, share: say(f"{what} ({share:.0%})" if share else what)
-
-
-def _side(loaded: Loaded, target: Path, stack: ExitStack) -> Side:
-    """A model as verification wants it: an ONNX file as it lies, anything else written under a temporary name."""
-    from .writing import write
-
-    if loaded.format == "onnx" and loaded.files:
-        return Side(loaded.model, loaded.files[0], loaded.name)
-    return Side(loaded.model, stack.enter_context(write(loaded.model, target)).path, loaded.name)
 
 
 @dataclass(frozen=True)
@@ -279,13 +237,13 @@ class _Work:
 
         assert self.job.verify is not None
         self.job.say("verifying")
-        report = compared(self._reference_side(), Side(model, written.path, self.job.target.name), self.job.verify, _heard(self.job.say))
+        report = compared(self._reference_side(), Side(model, written.path, self.job.target.name), self.job.verify, heard(self.job.say))
         self.watch.lap("verify")
         return report
 
     def _reference_side(self) -> Side:
         if self._reference is None:
-            self._reference = _side(self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack)
+            self._reference = side_of(self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack)
         return self._reference
 
     def _check_unchanged(self, written: Written) -> None:

@@ -35,6 +35,7 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
+_ROOM = "set TMPDIR to a folder with room"
 _CAN_LOCK = fcntl is not None
 
 _TOKEN = re.compile(r"\.[0-9a-f]{12}\.tmp")
@@ -149,6 +150,9 @@ def scratch() -> Iterator[Path]:
     with folder as name:
         try:
             yield Path(name)
+        except WriteError as error:
+            error.way_out = error.way_out or _ROOM
+            raise
         except OSError as error:
             if error.errno in FULL:
                 raise _no_room(error) from error
@@ -157,7 +161,7 @@ def scratch() -> Iterator[Path]:
 
 def _no_room(error: OSError) -> WriteError:
     return WriteError(f"no temporary file can be written ({(error.strerror or str(error)).lower()})",
-                      where=tempfile.tempdir or os.environ.get("TMPDIR"), way_out="set TMPDIR to a folder with room")
+                      where=tempfile.tempdir or os.environ.get("TMPDIR"), way_out=_ROOM)
 
 
 @contextmanager

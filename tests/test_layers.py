@@ -20,21 +20,23 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "guard", "lazy_sympy", "naming", "onnx_wire", "version"),
     ("wire", "tensor", "graph", "memory", "replacing", "watching"),
     ("bounds",),
-    ("constants", "detail", "onnx_file", "sameness", "small_files", "withdrawal"),
+    ("constants", "detail", "gathering", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),
-    ("certificate", "ratchet"),
+    ("certificate", "ratchet", "rollup"),
     ("reading.build",),
     ("reading.caffe", "reading.darknet"),
     ROOMS,
+    ("comparing",),
     ("pipeline",),
     ("auditing",),
     ("api", "caffe", "checking"),
     ("__init__",),
+    ("batch",),
     ("cli",),
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-KNOW_THE_ROOMS = ("pipeline", "cli", "caffe")  # caffe: the door by which users teach a reader
+KNOW_THE_ROOMS = ("comparing", "pipeline", "batch", "cli", "caffe")  # caffe: the door by which users teach a reader
 
 
 def module_of(file: Path) -> str:

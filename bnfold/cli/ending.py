@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK
 from ..outcome import Checked, FoldResult
+from ..rollup import Run, code_of, counts
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ def of_checks(checks: Sequence[Checked]) -> Ending:
     counts += f" known={known}" if known else ""
     code = max((c.code for c in failed), default=OK)
     return Ending(code, f"{'FAIL' if failed else 'PASS'} {counts}")
+
+
+def of_batch(runs: Sequence[Run]) -> Ending:
+    """PASS when every model is fine; how many there are of each outcome."""
+    code = code_of(runs)
+    figures = " ".join(f"{outcome}={count}" for outcome, count in counts(runs).items())
+    return Ending(code, f"{'FAIL' if code else 'PASS'} models={len(runs)} {figures}")
 
 
 def of_selftest(checks: Sequence[Check]) -> Ending:

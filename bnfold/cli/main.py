@@ -21,6 +21,7 @@ from typing import NoReturn
 import click
 
 from ..errors import BUG, NOT_EQUIVALENT, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
+from ..guard import WHOLE
 from ..memory import SHORT
 from ..version import __version__
 from .ending import Ending
@@ -33,6 +34,7 @@ COMMANDS = {
     "convert": "Read and write, without folding: the baseline.",
     "verify": "Two models: are they numerically the same?",
     "inspect": "What is in a model; what would be folded, what not, and why.",
+    "batch": "Many models, on all cores or on a cluster.",
     "check": "The CI gate: foldable batch norms left, models valid, policy met?",
     "audit": "Is a model still what its certificate says?",
     "report": "A page to look at, of what --json wrote.",
@@ -121,7 +123,7 @@ def _failed(error: BaseException) -> Ending:
 
 def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
-        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, "interrupted; nothing was written")
+        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, f"interrupted; {_note(error)}")
     if isinstance(error, click.exceptions.Exit):
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):
@@ -130,6 +132,12 @@ def _unexpected(error: BaseException) -> Ending:
         return _error(UNSUPPORTED, SHORT)
     detail = f"{type(error).__name__}: {error}".strip()
     return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
+
+
+def _note(error: BaseException) -> str:
+    """What a command knows of its own interruption."""
+    notes: list[str] = [note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())]  # click wraps Ctrl-C
+    return notes[0] if notes else WHOLE
 
 
 def _error(code: int, sentence: str) -> Ending:

@@ -20,7 +20,16 @@ from ..memory import UNITS, size_of
 from ..record import FoldOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
+TIMEOUT = 3600  # seconds for one model of many
+
+
+def _size(text: str) -> int:
+    """Bytes: a number, or as in 500MB."""
+    size = size_of(text)
+    if not size:
+        raise click.BadParameter(f"{text!r} is no size; bytes, or a number of {', '.join(unit for unit in UNITS if unit)}, as in 500MB")
+    return size
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,24 @@ VERIFY = (
     _switch("--every-value", help="Judge every value that both models have, not outputs alone."),
     _row("--truth", type=click.Choice(("auto", "float64", "unfolded")),
          help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; for huge models)."),
-    _row("--max-memory", metavar="SIZE",
+    _row("--max-memory", type=_size, metavar="SIZE",
          help="Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count."),
     _row("--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."),
     _row("--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."),
+)
+BATCH = (
+    _row("--jobs", type=click.IntRange(1), metavar="N", help="Models at the same time (default: one for each core)."),
+    _row("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler (tcp://host:8786); its workers need "
+         "this bnfold, and the same files under the same paths, or URLs."),
+    _row("--timeout", type=click.FloatRange(0), metavar="SECONDS",
+         help=f"Longest time for one model (default {TIMEOUT}; 0: any)."),
+    _row("--memory-limit", type=_size, metavar="SIZE", help="Most memory of its own that one model may take, as in '4 GB' (Linux)."),
+    _switch("--force", help="Make every model again, finished or not."),
+    _row("--policy", "policy_path", type=FILE, metavar="FILE", help="Hold every result against a policy, as 'bnfold check' does."),
+    _row("--allow-kept", multiple=True, metavar="CODE",
+         help="A reason for which a batch norm may be kept (repeatable, with *; default: any)."),
+    _row("--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a result's files together."),
+    _row("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML."),
 )
 REPORT = (
     _row("--json", "json_path", metavar="PATH", help="Write the result as JSON ('-': to stdout, and nothing else there)."),
@@ -174,7 +197,7 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
         mean=_numbers(values.get("mean"), "--mean"),
         std=_numbers(values.get("std"), "--std"),
         freeze_initializers=bool(values.get("freeze_initializers")),
-        max_memory=_size(values.get("max_memory"), "--max-memory"),
+        max_memory=values.get("max_memory"),
         **plain,
     )
 
@@ -217,15 +240,6 @@ def _numbers(text: str | None, flag: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise UsageError(f"{flag} {text!r} are no numbers", expected="one for each channel, as in 123.7,116.8,103.9") from None
-
-
-def _size(text: str | None, flag: str) -> int | None:
-    if text is None:
-        return None
-    size = size_of(text)
-    if not size:
-        raise UsageError(f"{flag} {text!r} is no size", expected=f"a number of {', '.join(unit for unit in UNITS if unit)}, as in 500MB")
-    return size
 
 
 def _providers(text: str | None) -> tuple[str, ...]:

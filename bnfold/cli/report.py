@@ -27,7 +27,7 @@ def command(result: Path, out: Path | None) -> Ending:
     target = out or result.with_suffix(".html")
     document = _document(result)
     try:
-        text = html.page(document)
+        text = html.page(document, target.absolute().parent)
     except (LookupError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
         raise Malformed(f"does not hold what its schema says ({error})", where=result, expected=_EXPECTED) from error
     request.write_file(str(target), text)

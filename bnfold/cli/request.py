@@ -14,13 +14,14 @@ from typing import Any
 from .. import pipeline, replacing
 from ..comparison import Comparison
 from ..errors import BnfoldError, NotEquivalent, UsageError, WriteError
-from ..job import Job
+from ..job import Job, WouldReplace
 from ..naming import identity
 from ..outcome import Origin
 from ..reporting import json as documents
 from . import options, screen
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
 _OUTPUTS = {"--json": "json_path", "--report": "report_path", "--junit": "junit_path", "--sarif": "sarif_path",
             "--certificate": "certificate_path"}
 
@@ -98,9 +99,10 @@ def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | N
     except Exception as error:
         ours = error if isinstance(error, BnfoldError) else BnfoldError(f"internal error: {type(error).__name__}: {error}")
         try:
-            _deliver(documents.document(command, **{**content, **documents.of_error(ours), "code": ours.exit_code}), values)
+            _deliver(documents.document(command, **{**content, **documents.of_error(ours), "code": ours.exit_code}),
+                     values if not isinstance(error, WouldReplace) else _on_stdout_alone(values))
         except WriteError as second:  # what came first is what the user has to know first
-            screen.say(f"warning: {second}")
+            view_of(values).warn(str(second))
         raise
     _deliver(documents.document(command, **{"code": 0, **content}), values)
 
@@ -126,6 +128,19 @@ def _check_target(flag: str, path: Path) -> None:
     if path.suffix.lower() in _MODELS:
         raise UsageError(f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html")
     replacing.replaceable(path)
+    if path.is_file() and not _is_text(path):
+        raise UsageError(f"{flag} {path} would replace a file that is no text", expected="a name such as result.json or net.html",
+                         way_out="remove it first if it is of no use")
+
+
+def _is_text(path: Path) -> bool:
+    """Does it begin as reports do? A model's data that is met under such a name may be one that the reader would not come to name."""
+    with replacing.failing(path), path.open("rb") as file:
+        return _CONTROLS.isdisjoint(file.read(4096))
+
+
+def _on_stdout_alone(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"json_path": "-" if values["json_path"] == "-" else None, "report_path": None}
 
 
 def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -137,7 +152,7 @@ def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
     if values["report_path"] is not None:
         from ..reporting import html
 
-        write_file(values["report_path"], html.page(documents.plain(document)))
+        write_file(values["report_path"], html.page(documents.plain(document), Path(values["report_path"]).absolute().parent))
 
 
 def write_file(path: str | Path, text: str) -> None:

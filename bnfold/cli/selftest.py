@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .. import pipeline
+from .. import comparing
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
@@ -20,7 +20,7 @@ def command(**values: Any) -> Ending:
     view = request.view_of(values)
     with request.documented("selftest", values) as content:
         with view.working():
-            checks = pipeline.selftest(view.say)
+            checks = comparing.selftest(view.say)
         ending = of_selftest(checks)
         content.update({"code": ending.code, **documents.of_selftest(checks)})
     if view.shows_results:

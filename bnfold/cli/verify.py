@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .. import pipeline
+from .. import comparing, pipeline
 from ..errors import UsageError
 from ..outcome import origin_of
 from ..record import ReadOptions
@@ -38,10 +38,10 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
             view.say("reading")
             sides = [pipeline.load(network, weights, rows.read_options(values))]
             if candidate is None:
-                report = pipeline.compare_with_opencv(network, weights, sides[0], wanted, view.say)
+                report = comparing.compare_with_opencv(network, weights, sides[0], wanted, view.say)
             else:
                 sides.append(pipeline.load(candidate, None, ReadOptions(freeze_initializers=wanted.freeze_initializers)))
-                report = pipeline.compare(sides[0], sides[1], wanted, view.say)
+                report = comparing.compare(sides[0], sides[1], wanted, view.say)
         origins = [origin_of(loaded) for loaded in sides]
         ending = of_comparison(report)
         content.update({"code": ending.code, "verification": documents.of_comparison(report),

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+from functools import partial
 from importlib import resources
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from ..comparison import NOISE_LIMIT
 from ..errors import Malformed, one_line
@@ -19,13 +23,14 @@ from .json import SCHEMA
 from .text import in_bytes
 
 
-def page(document: dict[str, Any]) -> str:
-    """The page of one document. Raises Malformed for a document of another schema."""
+def page(document: dict[str, Any], at: Path | None = None) -> str:
+    """The page of one document. `at` is the folder that it will lie in: links to other pages lead from there. Raises Malformed for a
+    document of another schema."""
     check(document)
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line)
+    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=partial(_link, at=at))
     environment.globals.update(bars=chart.bars, hurts=chart.hurts)
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -70,6 +75,18 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
 
 def _part(name: str) -> str:
     return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _link(place: str, at: Path | None) -> str:
+    """From this page to another one: relative where that is possible, so that both can be moved together."""
+    if "://" in place:
+        return quote(place, safe=":/%~") if place.startswith(("http://", "https://")) else ""
+    if at is not None:
+        try:
+            return "./" + quote(PurePath(os.path.relpath(place, at)).as_posix())
+        except ValueError:  # another drive of Windows
+            pass
+    return Path(place).absolute().as_uri()
 
 
 def _num(value: float | None, digits: int = 3) -> str:

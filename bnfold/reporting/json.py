@@ -14,6 +14,8 @@
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]}, "batch_norms", "ranges"},
      "seconds": {stage: seconds},
      "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
+     "out", "counts": {outcome: n}, "runs": [{"name", "network", "outcome", "exit_code", ...}],         of batch alone
+     "fingerprint": {"version", "options", "inputs", "outputs"},                                        of a model of a batch
      "checks": [{"name", "level", "detail", "seconds"}],                                                of selftest alone
      "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
 
@@ -33,6 +35,7 @@ from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..outcome import Census, Checked, FoldResult, Origin
 from ..record import Plan
+from ..rollup import Run, counts
 from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
@@ -89,6 +92,11 @@ def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
         "path": os.fspath(c.path), "exit_code": c.code, "ran": list(c.ran), "violations": [asdict(v) for v in c.violations],
         "input": of_origin(c.origin) if c.origin else None, "plan": of_plan(c.plan) if c.plan else None,
     } for c in checks]}
+
+
+def of_batch(runs: Sequence[Run], out: str) -> dict[str, Any]:
+    """The fields of a batch: the folder of all outputs, and every model on a line."""
+    return {"out": out, "counts": counts(runs), "runs": [asdict(run) for run in runs]}
 
 
 def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:

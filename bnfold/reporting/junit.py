@@ -1,4 +1,5 @@
-"""A check as JUnit XML, which every CI service shows: one suite a model, one test case a rule.
+"""A check or a batch as JUnit XML, which every CI service shows: of a check one suite a model, one test case a rule; of a batch one test
+case a model.
 
 A rule that the policy does not ask for is skipped; known violations of a baseline are told, and pass.
 """
@@ -11,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from ..errors import NOT_EQUIVALENT, one_line
 from ..outcome import Checked, Violation
+from ..rollup import OUTCOMES, Run
 from ..rulebook import RULEBOOK
 
 
@@ -19,6 +21,24 @@ def document(checks: Sequence[Checked]) -> str:
     suites = [_suite(one) for one in checks]
     root = Element("testsuites", {"name": "bnfold", **_totals(suites)})
     root.extend(suites)
+    indent(root)
+    return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def of_runs(runs: Sequence[Run]) -> str:
+    """The XML of a batch: one suite, one test case a model."""
+    suite = Element("testsuite", {"name": "bnfold batch"})
+    for run in runs:
+        case = SubElement(suite, "testcase", {"classname": "bnfold batch", "name": one_line(run.name), "time": f"{run.seconds:.3f}"})
+        if not run.fine:
+            kind = "failure" if run.exit_code == NOT_EQUIVALENT else "error"
+            fault = SubElement(case, kind, {"message": one_line(run.sentence), "type": run.outcome})
+            fault.text = _told(run.violations) or one_line(f"{run.network}: {run.sentence}")
+        elif run.outcome == "unchanged":
+            SubElement(case, "system-out").text = OUTCOMES[run.outcome]
+    suite.attrib.update({**_counts(suite), "time": f"{sum(run.seconds for run in runs):.3f}"})
+    root = Element("testsuites", {"name": "bnfold", **_totals([suite]), "time": suite.attrib["time"]})
+    root.append(suite)
     indent(root)
     return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -20,6 +20,7 @@ from ..comparison import Check, Comparison
 from ..detail import Detail
 from ..outcome import Violation
 from ..record import Finding, Plan
+from ..rollup import OUTCOMES, Fingerprint, Run
 from ..rulebook import RULEBOOK
 from .json import SCHEMA
 
@@ -41,9 +42,9 @@ def result() -> dict[str, Any]:
     properties = {
         "schema": {"const": SCHEMA},
         "tool": _object({"name": {"const": "bnfold"}, "version": _TEXT}),
-        "command": {"enum": ["fold", "convert", "verify", "inspect", "check", "audit", "selftest"]},
+        "command": {"enum": ["fold", "convert", "verify", "inspect", "batch", "check", "audit", "selftest"]},
         "verdict": {"enum": ["PASS", "FAIL", "ERROR"]},
-        "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 70]},
+        "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 6, 70]},
         "dry_run": {"type": "boolean"},
         "input": _origin(part), "candidate": _origin(part),
         "output": _or_null(_object({"path": _TEXT, "size": _or_null(_COUNT)})),
@@ -54,6 +55,8 @@ def result() -> dict[str, Any]:
         "seconds": {"type": "object", "additionalProperties": _SECONDS},
         "models": _list(_object({"path": _TEXT, "exit_code": {"type": "integer"}, "ran": _list({"enum": list(RULEBOOK)}),
                                  "violations": _list(part(Violation)), "input": _or_null(_origin(part)), "plan": _or_null(part(Plan))})),
+        "out": _TEXT, "counts": _object(dict.fromkeys(OUTCOMES, _COUNT), optional=list(OUTCOMES)), "runs": _list(_run(part)),
+        "violations": _list(part(Violation)), "fingerprint": part(Fingerprint), "listed": _TEXT, "batch": _TEXT,
         "checks": _list(part(Check)),
         "error": _object({"kind": _TEXT, "where": _or_null(_TEXT), "found": _TEXT, "expected": _TEXT, "way_out": _TEXT, "sentence": _TEXT}),
     }
@@ -89,6 +92,12 @@ def of(hint: Any, definitions: dict[str, Any], *, closed: bool) -> dict[str, Any
         return {"type": "array", "prefixItems": [of(h, definitions, closed=closed) for h in arguments], "items": False,
                 "minItems": len(arguments)}
     return dict(_PLAIN[hint])
+
+
+def _run(part: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """A Run, whose outcome is one of a few words."""
+    whole = part(Run)
+    return {**whole, "properties": {"outcome": {"enum": list(OUTCOMES)}}}
 
 
 def _origin(part: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..comparison import Check, Comparison
 from ..errors import one_line
 from ..outcome import Census, Checked, FoldResult, Origin
 from ..record import Folded, Kept, Plan
+from ..rollup import Run
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -68,6 +69,25 @@ def selftested(checks: Sequence[Check]) -> Table:
         style = {"ok": "green", "note": "yellow"}.get(one.level, "red")
         table.add_row(one.name, Text(one.level, style=style), Text(one_line(one.detail)))
     return table
+
+
+def batched(runs: Sequence[Run]) -> Iterator[Any]:
+    """Every model on a line; under the table, why some are not fine."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    table.add_column("", overflow="fold")
+    for name in ("folded", "kept", "noise", "size", "seconds"):
+        table.add_column(name, justify="right", overflow="fold")
+    for run in runs:
+        table.add_row(Text(one_line(run.name)), Text(run.outcome, style="green" if run.fine else "red"), _figure(run.folded, "{:,}"),
+                      _figure(run.kept, "{:,}"), _figure(run.noise, "{:.2f}"), in_bytes(run.after), f"{run.seconds:.1f}")
+    yield table
+    for run in (run for run in runs if not run.fine):
+        yield Text.assemble((f"{run.outcome} ", "red"), one_line(f"{run.name}: {run.sentence}"))
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
 
 
 def interface(model: ir.Model) -> Table:

@@ -76,14 +76,13 @@ def _opened(path: Path, providers: list[Any], watch: Collection[str], profile: P
     """A session by reference where that helps; what onnxruntime then refuses gets a second chance as a plain file."""
     providers_map = all((one if isinstance(one, str) else one[0]) in _MAPS for one in providers)
     if not watch and (not providers_map or path.stat().st_size < memory.at_most(BY_REFERENCE)):
-        return _session(_readable(path), _settings(profile), providers)
+        return _as_it_lies(path, providers, profile)
     try:
         referring, settings = _by_reference(path, watch), _settings(profile)
         settings.add_session_config_entry(_FOLDER_KEY, native(path.resolve().parent))
         return _session(referring, settings, providers)
-    except (CannotRun, InputError, UnicodeError):  # e.g. a name that is no text
-        model = path.read_bytes() + more_outputs(watch) if watch else _readable(path)
-        return _session(model, _settings(profile), providers)
+    except (CannotRun, InputError, UnicodeDecodeError):
+        return _from_memory(path, watch, providers, profile) if watch else _as_it_lies(path, providers, profile)
 
 
 def mapped(path: Path, side: Side) -> int:
@@ -95,12 +94,38 @@ def mapped(path: Path, side: Side) -> int:
     return sum(size + 2 * mmap.PAGESIZE for size in sizes)
 
 
-def _readable(path: Path) -> str | bytes:
-    """The path, or where onnxruntime could not open it because its name is no text, what is there."""
+def _as_it_lies(path: Path, providers: list[Any], profile: Path | None) -> Any:
+    """The file by its name, if that is text: onnxruntime takes no other."""
     try:
-        return native(path)
+        name = native(path)
     except UnicodeDecodeError:
-        return path.read_bytes()
+        return _from_memory(path, (), providers, profile)
+    return _session(name, _settings(profile), providers)
+
+
+def _from_memory(path: Path, watch: Collection[str], providers: list[Any], profile: Path | None) -> Any:
+    """What the file holds, with its folder for external data."""
+    settings = _settings(profile)
+    with _folder_of(path) as folder:
+        settings.add_session_config_entry(_FOLDER_KEY, folder)
+        return _session(path.read_bytes() + (more_outputs(watch) if watch else b""), settings, providers)
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[str]:
+    """A path of the file's folder that is text: where its name is none, that of an open descriptor."""
+    folder = path.resolve().parent
+    descriptor = None
+    try:
+        text = native(folder)
+    except UnicodeDecodeError:
+        descriptor = os.open(folder, os.O_RDONLY)
+        text = f"/proc/self/fd/{descriptor}"
+    try:
+        yield text
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _by_reference(path: Path, watch: Collection[str]) -> bytes:
@@ -115,10 +140,11 @@ def _settings(profile: Path | None) -> Any:
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
     settings.use_deterministic_compute = True
+    settings.intra_op_num_threads = int(os.environ.get("BNFOLD_THREADS", "0"))  # 0: as many as there are cores
     if memory.limit() is not None:  # no pools, no second form of weights, no stacks of many threads
         settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
         settings.add_session_config_entry("session.disable_prepacking", "1")
-        settings.intra_op_num_threads = min(os.cpu_count() or 1, MOST_THREADS)
+        settings.intra_op_num_threads = min(settings.intra_op_num_threads or os.cpu_count() or 1, MOST_THREADS)
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)

@@ -20,7 +20,7 @@ GIVEN: dict[str, Any] = {
     "phase": "TRAIN", "stages": ("deploy",), "level": 2, "cut_at": ("fc",), "assume_global_stats": True, "heads": "raw", "batch": 4,
     "allow_partial": True, "ep": "cpu,cuda", "inputs": ("data:x.npy",), "samples": 7, "seed": 9, "noise_limit": 2.5, "rtol": ("y:1e-3",),
     "atol": ("1e-4",), "every_value": True, "truth": "unfolded", "mean": "1,2,3", "std": "4,5,6", "layout": "NHWC",
-    "max_memory": "2GiB",
+    "max_memory": 2 << 30,
 }
 
 

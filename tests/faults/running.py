@@ -91,8 +91,8 @@ def digits(folder: Path, name: str = "net.onnx") -> Path:
 
 
 def large(path: Path, megabytes: float = 24, seed: int = 0, *, external: bool = False) -> Path:
-    """Convolutions with batch norms, of about this size: large enough that writing it takes a while."""
-    rng, channels = np.random.default_rng(seed), 512
+    """Convolutions with batch norms, of about this size: from a few megabytes on, writing it takes a while."""
+    rng, channels = np.random.default_rng(seed), 512 if megabytes > 4 else 128
     nodes, tensors, last = [], [], "x"
     for index in range(max(1, round(megabytes * 1e6 / (channels * channels * 9 * 4)))):
         weight = rng.random((channels, channels, 3, 3), np.float32) * np.float32(0.02)
@@ -103,27 +103,28 @@ def large(path: Path, megabytes: float = 24, seed: int = 0, *, external: bool = 
                                       name=f"bn{index}"))
         last = f"n{index}"
     graph = helper.make_graph(nodes, "large", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, 4, 4])],
-                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, None)], tensors)
+                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, channels, 4, 4])], tensors)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(proto, path, save_as_external_data=external, all_tensors_to_one_file=True, location=f"{path.stem}.data")
     return path
 
 
-def data_of(model: Path) -> Path | None:
-    """The data file that a model names."""
-    tensors = onnx.load(model, load_external_data=False).graph.initializer
+def data_of(model: bytes) -> str | None:
+    """The name of the data file that a model names."""
+    tensors = onnx.load_from_string(model).graph.initializer
     names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     assert len(names) <= 1
-    return model.parent / names.pop() if names else None
+    return names.pop() if names else None
 
 
 def whole_pair(model: Path) -> tuple[bytes, bytes]:
     """The bytes of a model and of its data, which is what its name says."""
-    data = data_of(model)
-    assert data is not None
-    held = data.read_bytes()
-    assert hashlib.sha256(held).hexdigest()[:16] in data.name
-    return model.read_bytes(), held
+    read = model.read_bytes()
+    name = data_of(read)
+    assert name is not None
+    held = (model.parent / name).read_bytes()
+    assert hashlib.sha256(held).hexdigest()[:16] in name
+    return read, held
 
 
 class Disk:

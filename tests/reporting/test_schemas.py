@@ -38,6 +38,7 @@ def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         "fold": "net.onnx out.onnx", "fold dry": "net.onnx --dry-run", "fold unverified": "net.onnx out.onnx --no-verify",
         "fold nothing": "kept.onnx out.onnx", "fold absent": "absent.onnx", "convert": "net.onnx -o out.onnx",
         "verify": "net.onnx folded.onnx", "verify wrong": "net.onnx kept.onnx", "inspect": "net.onnx",
+        "batch": "net.onnx absent.onnx -o many --jobs 1",
         "check": "net.onnx folded.onnx absent.onnx", "audit": "folded.cert.json folded.onnx",
         "audit wrong": "folded.cert.json net.onnx", "selftest": "",
     }

@@ -1,0 +1,119 @@
+"""A process that works off models, one after another: `python -m bnfold.batch.child MEMORY SECONDS`, as `supervisor.py` starts it.
+
+One JSON document on a line, in and out. In: a task and the folder for its unfinished files. Out: {"ready"} once, then for each task
+{"stage"} as often as there is one, and {"run"} or {"memory"} at last.
+
+Rule 1: when whoever started it is gone (end of input), it removes what is unfinished and goes too, with everything that it started.
+Rule 2: it bounds itself by the system's means, which hold while native code has the interpreter: memory by RLIMIT_DATA (anonymous memory;
+        mapped files do not count), and, should nobody be left to end it, time by an alarm.
+Rule 3: nothing but answers is on its standard output: what libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from ..decoding import decoded
+from ..rollup import Run
+from .task import Task
+
+IDLE = 60  # seconds without work after which it goes
+_LONGEST = 300  # of what is said of memory
+_GRACE = 30  # seconds that the supervisor has for ending it before the alarm does
+
+
+def main(memory: int, seconds: float) -> None:
+    """Work until nobody asks any more; 0 is no limit."""
+    requests, answers = _apart()
+    waiting: queue.Queue[Any] = queue.Queue()
+    unfinished: list[Path] = []
+    threading.Thread(target=_listen, args=(requests, waiting, unfinished), daemon=True).start()
+    from . import single
+
+    bound(memory)
+    gc.disable()  # graphs are full of cycles, but they die together: after each model
+    _answer(answers, ready=True)
+
+    def tell(stage: str) -> None:
+        _answer(answers, stage=stage)
+
+    while True:
+        try:
+            asked = waiting.get(timeout=IDLE)
+        except queue.Empty:
+            return
+        unfinished[:] = [Path(asked["work"])]
+        _alarm(math.ceil(seconds) + _GRACE if seconds else 0)
+        try:
+            tell("looking for what is there")
+            _answer(answers, run=_plain(single.run(decoded(Task, asked["task"]), Path(asked["work"]), tell, memory or None)))
+        except MemoryError as error:
+            _answer(answers, memory=str(error)[:_LONGEST])
+            return  # what it could not have is not all given back
+        _alarm(0)
+        gc.collect()
+
+
+def bound(memory: int) -> None:
+    """Hold this process to so many bytes of its own, where the system can (Linux)."""
+    if memory and is_bounded():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def is_bounded() -> bool:
+    """Can this system bound a process's own memory?"""
+    return sys.platform == "linux"
+
+
+def _apart() -> tuple[IO[bytes], IO[bytes]]:
+    """The two pipes, and in their place what libraries may read and print to."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    return requests, answers
+
+
+def _listen(requests: IO[bytes], waiting: queue.Queue[Any], unfinished: list[Path]) -> NoReturn:
+    for line in requests:
+        waiting.put(json.loads(line))
+    for folder in unfinished:
+        shutil.rmtree(folder, ignore_errors=True)
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def _answer(answers: IO[bytes], **content: Any) -> None:
+    answers.write(json.dumps(content).encode() + b"\n")
+    answers.flush()
+
+
+def _plain(run: Run) -> Any:
+    from dataclasses import asdict
+
+    from ..reporting.json import plain
+
+    return plain(asdict(run))
+
+
+def _alarm(seconds: int) -> None:
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,63 @@
+"""Files that a model needs beside it, found without reading a weight: external data of an ONNX file, trees of a darknet cfg.
+
+Names come from untrusted files: only what lies inside the model's own folder counts; the reader refuses the rest with a sentence.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from .. import wire
+from ..errors import Malformed
+from ..onnx_wire import EXTERNAL_DATA, KEY, MAX_DEPTH, PATH_TO_TENSORS, VALUE
+
+_TEXTS = {".cfg": re.compile(rb"^[ \t]*tree[ \t]*=[ \t]*([^\r\n#;]+)", re.M)}
+_LARGEST_TEXT = 1 << 24
+_TENSOR = "tensor"
+
+
+def companions(network: Path) -> list[str]:
+    """Their names, relative to the folder of the network, each once; whether they are there is not asked."""
+    pattern = _TEXTS.get(network.suffix.lower())
+    if pattern is not None:
+        with network.open("rb") as file:
+            found = [match.strip().decode("utf-8", "replace") for match in pattern.findall(file.read(_LARGEST_TEXT))]
+    elif network.suffix.lower() in (".onnx", ".pb", ".ort", ""):
+        found = _external(network)
+    else:
+        found = []
+    return [name for name in dict.fromkeys(found) if _inside(name)]
+
+
+def _external(network: Path) -> list[str]:
+    if not network.stat().st_size:
+        return []
+    with network.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+        try:
+            return [bytes(view[start:end]).decode("utf-8", "replace") for start, end in _locations(view, 0, len(view), "model", 0)]
+        except Malformed:
+            return []  # the reader says what is wrong with it
+
+
+def _locations(view: memoryview, start: int, end: int, message: str, depth: int) -> Iterator[tuple[int, int]]:
+    """Where the locations of external data stand: TensorProto{external_data{key: "location", value}}."""
+    if depth > MAX_DEPTH:
+        return
+    for one in wire.fields(view, start, end):
+        if one.type != wire.BYTES:
+            continue
+        if message == _TENSOR:
+            if one.number == EXTERNAL_DATA:
+                entry = {part.number: (part.start, part.end) for part in wire.fields(view, one.start, one.end)}
+                if KEY in entry and VALUE in entry and bytes(view[slice(*entry[KEY])]) == b"location":
+                    yield entry[VALUE]
+        elif one.number in PATH_TO_TENSORS[message]:
+            yield from _locations(view, one.start, one.end, PATH_TO_TENSORS[message][one.number], depth + 1)
+
+
+def _inside(name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    return bool(name) and "\0" not in name and not parts.is_absolute() and not PureWindowsPath(name).drive and ".." not in parts.parts

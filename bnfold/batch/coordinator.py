@@ -1,0 +1,127 @@
+"""Tasks in, runs out: through the pool or the cluster, whatever dies on the way.
+
+    runs(tasks, settings, heard)    -> one Run for each task, in the order of the tasks; `heard` hears each as it comes
+
+What is unfinished lies in one hidden folder, which goes when this ends, however it ends; only a machine that goes down leaves one behind.
+A file system that lives in one process (memory://) no worker reaches: what lies there is copied out for them, and what they made back in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..decoding import decoded
+from ..errors import BnfoldError, WriteError, one_line
+from ..gathering import UNFINISHED, is_url
+from ..rollup import Run
+from . import cluster, mirror, pool
+from .places import redacted
+from .task import Limits, Request, Task
+
+Heard = Callable[[Run], None]
+_STALE = 2 * 24 * 3600  # seconds after which a folder of unfinished work is nobody's
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it is done: so many at the same time (None: one for each core), or on the cluster at `scheduler`; what each may take."""
+
+    jobs: int | None = None
+    scheduler: str | None = None
+    seconds: float | None = None
+    memory: int | None = None
+
+
+def runs(tasks: Sequence[Task], settings: Settings, heard: Heard) -> list[Run]:
+    """Every task's run; all tasks write to one folder. Raises what makes all of them impossible: WriteError, UsageError, Unreadable,
+    Mismatch."""
+    found: dict[int, Run] = {}
+    with ExitStack() as stack:
+        copies = stack.enter_context(mirror.Mirror())
+        ready: list[tuple[int, Task]] = []
+        token = secrets.token_hex(8)
+        for index, task in enumerate(replace(one, batch=token) for one in tasks):
+            try:
+                ready.append((index, copies.copied(task) if mirror.needed(task) else task))
+            except BnfoldError as error:
+                found[index] = _unread(task, error)
+                heard(found[index])
+        limits = Limits(settings.seconds, settings.memory, _threads(settings, len(ready)))
+        work = stack.enter_context(_work(copies.out(tasks[0].out), settings))
+        requests = [Request(task, limits, work).as_json() for _, task in ready]
+        for at, values in stack.enter_context(closing(_engine(requests, settings))):
+            index, task = ready[at]
+            found[index] = copies.returned(tasks[index], task, decoded(Run, values))
+            heard(found[index])
+    return [found[index] for index in range(len(tasks))]
+
+
+def jobs_of(settings: Settings) -> int:
+    """How many models at the same time on this machine."""
+    return settings.jobs or _cores()
+
+
+def _engine(requests: Sequence[dict[str, Any]], settings: Settings) -> Generator[tuple[int, dict[str, Any]]]:
+    if settings.scheduler is not None:
+        return cluster.results(requests, settings.scheduler)
+    return pool.results(requests, jobs_of(settings))
+
+
+def _threads(settings: Settings, models: int) -> int:
+    """Cores are shared out; a task of Dask's is one thread's work."""
+    return 1 if settings.scheduler is not None else max(1, _cores() // max(1, min(jobs_of(settings), models)))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _unread(task: Task, error: BnfoldError) -> Run:
+    """A model that could not even be copied for the workers."""
+    return Run(task.name, redacted(task.network), task.weights and redacted(task.weights), "error", error.exit_code, str(error))
+
+
+@contextmanager
+def _work(out: str, settings: Settings) -> Iterator[str | None]:
+    """The folder for what is unfinished: beside the outputs, so that a rename puts them in place. None: each worker's own."""
+    if is_url(out) and settings.scheduler is not None:
+        yield None
+        return
+    folder = tempfile.mkdtemp(prefix="bnfold-") if is_url(out) else _beside(Path(out))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare(out: str) -> None:
+    """Make the folder of all outputs. Raises WriteError."""
+    if not is_url(out):
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritten(Path(out), error) from error
+
+
+def _beside(out: Path) -> str:
+    try:
+        out.mkdir(exist_ok=True)
+        for old in out.glob(f"{UNFINISHED}*"):
+            if time.time() - old.stat().st_mtime > _STALE:
+                shutil.rmtree(old, ignore_errors=True)
+        return tempfile.mkdtemp(prefix=UNFINISHED, dir=out)
+    except OSError as error:
+        raise _unwritten(out, error) from error
+
+
+def _unwritten(out: Path, error: OSError) -> WriteError:
+    return WriteError(f"cannot be written ({one_line(error.strerror or str(error)).lower()})", where=out)

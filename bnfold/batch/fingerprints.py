@@ -1,0 +1,98 @@
+"""Is a result still what would come out? Then it need not be made again.
+
+The record beside an output (`net.result.json`) holds a Fingerprint: bnfold's version, a hash of everything that was chosen, and the
+identity of every input and output. A result is finished when it passed and all of that still holds; nothing is believed that was not
+looked at.
+
+Inputs are named by their role, not by where they lie: a folder of models may be moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..decoding import Unfit, decoded
+from ..errors import OK, BnfoldError
+from ..rollup import Fingerprint
+from ..version import __version__
+from .companions import companions
+from .places import folder_of, joined, store_of
+from .task import Task, same_choices
+
+SUFFIX = ".result.json"
+_LARGEST = 1 << 28  # bytes of a record
+_BESIDE = "beside:"
+
+
+def record_of(task: Task) -> str:
+    """Where the record of a model is."""
+    return joined(task.out, task.name + SUFFIX)
+
+
+def taken(task: Task, network: Path) -> Fingerprint:
+    """The fingerprint of what is about to be read; `network` is the network on this machine. Raises Unreadable."""
+    named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
+    beside = [(f"{_BESIDE}{name}", joined(folder_of(task.network), name)) for name in companions(network)]
+    there = [(role, store_of(place).identity(place)) for role, place in beside if store_of(place).is_file(place)]
+    return Fingerprint(__version__, _choices(task), (*named, *there))
+
+
+def finished(task: Task) -> dict[str, Any] | None:
+    """The record of a model that need not be made again."""
+    data = store_of(record_of(task)).read(record_of(task), _LARGEST)
+    if data is None:
+        return None
+    try:
+        record = json.loads(data)
+        old: Fingerprint = decoded(Fingerprint, record["fingerprint"])
+    except (ValueError, LookupError, TypeError, RecursionError, Unfit):
+        return None  # not a record of ours, or of another version: then it proves nothing
+    if record.get("exit_code") != OK or (old.version, old.options) != (__version__, _choices(task)) or not old.outputs:
+        return None
+    roles, outputs = dict(old.inputs), dict(old.outputs)
+    if {role for role in roles if not role.startswith(_BESIDE)} != set(_named(task)):
+        return None
+    places = [(_place(task, role), identity) for role, identity in roles.items()]
+    places += [(joined(folder_of(record_of(task)), name), identity) for name, identity in outputs.items()]
+    return record if all(_is(place, identity) for place, identity in places) else None
+
+
+def _is(place: str, identity: str) -> bool:
+    try:
+        return store_of(place).identity(place) == identity
+    except BnfoldError:
+        return False  # gone, or out of reach: whoever makes the model again will say so
+
+
+def _named(task: Task) -> dict[str, str]:
+    """Every file that the task names, by its role."""
+    policy = task.policy
+    named = {"network": task.network, "weights": task.weights}
+    if policy is not None:
+        named |= {"against": _text(policy.against), "against-weights": _text(policy.against_weights)}
+    for name, file in task.verify.inputs if task.verify is not None else ():
+        named |= {f"inputs:{name}:{inner}": inner for inner in _files(file)}
+    return {role: place for role, place in named.items() if place is not None}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def _files(place: str) -> Iterator[str]:
+    """A file, or every file of a folder of images."""
+    path = Path(place)
+    yield from (os.fspath(one) for one in (sorted(path.rglob("*")) if path.is_dir() else [path]) if not one.is_dir())
+
+
+def _place(task: Task, role: str) -> str:
+    return joined(folder_of(task.network), role.removeprefix(_BESIDE)) if role.startswith(_BESIDE) else _named(task)[role]
+
+
+def _choices(task: Task) -> str:
+    return hashlib.sha256(json.dumps(same_choices(task), sort_keys=True, default=str).encode()).hexdigest()

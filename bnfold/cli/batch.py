@@ -1,0 +1,227 @@
+"""`bnfold batch`: many models, on all cores or on a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import policy
+from ..batch import coordinator, naming
+from ..batch.child import is_bounded
+from ..batch.fingerprints import SUFFIX
+from ..batch.places import absolute, joined, plain, redacted, store_of
+from ..batch.task import Task
+from ..comparison import VerifyOptions
+from ..errors import BnfoldError, Malformed, UsageError
+from ..gathering import Found, gathered, is_url, suffix, with_suffix
+from ..reporting import json as documents
+from ..rollup import Run
+from . import manifest, request, screen
+from . import options as rows
+from .ending import Ending, of_batch
+from .options import BATCH, FOLD, READ, REPORT, VERIFY, WRITE, options
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A model that was asked for, with the name and the options that a manifest gives it."""
+
+    found: Found
+    name: str
+    values: Mapping[str, Any]
+    where: str = ""
+
+
+@click.command("batch")
+@click.argument("models", nargs=-1, required=True, metavar="MODELS...")
+@click.option("-o", "--out", required=True, metavar="FOLDER", help="The folder for all outputs: a path, or a URL.")
+@options(BATCH, FOLD, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
+def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
+    """Fold, verify and report many MODELS: files, folders, patterns, URLs, and manifests (.toml, .csv) that list models with their options.
+
+    Each model runs in a process of its own: one that is broken, hangs or crashes stops no other. What an earlier run finished, and nothing
+    has changed of, is skipped. Options of one format reach the models of that format.
+
+    Exit code 0 when every model passed, 1 when any was not equivalent or not as the policy wants it, otherwise the highest of all codes.
+    """
+    view = request.view_of(values)
+    out = absolute(plain(out))
+    coordinator.prepare(out)  # first of all: reports may go there, too
+    read = [Path(place) for place in models if not is_url(place)]
+    with request.documented("batch", values, [values["policy_path"], *read]) as content:
+        tasks = _tasks(_wanted([plain(place) for place in models], out), out, values, view)
+        with Progress(len(tasks), view) as progress:
+            try:
+                runs = coordinator.runs(tasks, _settings(values, view), progress.heard)
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    error.add_note(f"{progress.done} of {len(tasks)} models are finished; the same command goes on from there")
+                raise
+        ending = of_batch(runs)
+        content.update({"code": ending.code, **documents.of_batch(runs, redacted(out))})
+        if values["junit_path"] is not None:
+            from ..reporting import junit
+
+            request.write_file(values["junit_path"], junit.of_runs(runs))
+    _show(runs, view)
+    return ending
+
+
+def _show(runs: Sequence[Run], view: screen.Screen) -> None:
+    if view.shows_results:
+        from ..reporting import text
+
+        view.show(*text.batched(runs))
+
+
+def _settings(values: Mapping[str, Any], view: screen.Screen) -> coordinator.Settings:
+    if values["memory_limit"] is not None and not is_bounded():
+        view.warn("--memory-limit has no effect on this system")
+    if values["scheduler"] is not None and values["jobs"] is not None:
+        raise UsageError("--jobs with --scheduler", expected="one of them: a cluster has as many workers as it has")
+    timeout = values["timeout"]
+    return coordinator.Settings(values["jobs"], values["scheduler"], rows.TIMEOUT if timeout is None else timeout or None,
+                                values["memory_limit"])
+
+
+# Which models.
+
+
+def _wanted(given: Sequence[str], out: str) -> list[_Wanted]:
+    """Every model that is meant. Raises UsageError, Unreadable, Malformed (after saying every fault of a manifest)."""
+    found: list[_Wanted] = []
+    plainly: list[str] = []
+    for place in given:
+        if manifest.is_manifest(place):
+            found += [_Wanted(one, "", {}) for one in _gathered(plainly)]
+            plainly = []
+            found += _listed(place)
+        else:
+            plainly.append(place)
+    found += [_Wanted(one, "", {}) for one in _gathered(plainly)]
+    ours = [one for one in found if not (one.found.root and _is_output(one.found.network))]
+    if not ours:
+        raise UsageError("no model is left", expected=f"models beside those that are outputs of {redacted(out)} themselves")
+    return ours
+
+
+def _gathered(places: Sequence[str]) -> list[Found]:
+    return gathered(places, store_of)
+
+
+def _is_output(network: str) -> bool:
+    """A model with a record beside it was made by an earlier run."""
+    record = with_suffix(network, SUFFIX)
+    return suffix(network) == ".onnx" and store_of(record).is_file(record)
+
+
+def _listed(place: str) -> Iterator[_Wanted]:
+    try:
+        entries = manifest.read(place)
+        faults: list[Malformed] = []
+        found = [one for entry in entries for one in _of_entry(entry, faults)]
+        if faults:
+            raise manifest.Faults(faults)
+    except manifest.Faults as error:
+        for fault in error.all if len(error.all) > 1 else ():
+            screen.say(f"error: {fault}")
+        raise
+    yield from found
+
+
+def _of_entry(entry: manifest.Entry, faults: list[Malformed]) -> list[_Wanted]:
+    try:
+        found = gathered([plain(entry.model)], store_of)
+    except BnfoldError as error:
+        faults.append(Malformed(f"{error.found}: {redacted(entry.model)}" if error.where is not None else error.found, where=entry.where,
+                                expected=error.expected))
+        return []
+    if len(found) > 1 and (entry.weights or entry.name):
+        key = "weights" if entry.weights else "name"
+        faults.append(Malformed(f"'{key}' for the {len(found)} models that '{redacted(entry.model)}' matches", where=entry.where,
+                                expected="one model"))
+    if entry.weights:
+        found = [replace(one, weights=plain(entry.weights)) for one in found]
+    return [_Wanted(one, entry.name, entry.values, entry.where) for one in found]
+
+
+# What to do with them.
+
+
+def _tasks(wanted: Sequence[_Wanted], out: str, values: Mapping[str, Any], view: screen.Screen) -> list[Task]:
+    names = naming.names([one.found for one in wanted], [one.name for one in wanted])
+    called = {row.name: values[row.name] for row in rows.given(values)}
+    _say_useless(wanted, values, view)
+    policies = _policies(values)
+    tasks = [_task(one, name, out, {**_blank(values), **one.values, **called}, policies) for one, name in zip(wanted, names, strict=True)]
+    _check_apart(tasks)
+    return tasks
+
+
+def _blank(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing given, of every option."""
+    return {name: () if isinstance(value, tuple) else None for name, value in values.items()}
+
+
+def _task(one: _Wanted, name: str, out: str, values: Mapping[str, Any], policies: policy.Policies | None) -> Task:
+    verify = rows.verify_options(values)
+    if verify is not None:
+        verify = replace(verify, inputs=tuple((to, absolute(file)) for to, file in verify.inputs))
+    demanded = policies.of(Path(one.found.network)) if policies is not None else None
+    if demanded is not None and verify is not None:
+        providers = verify.providers if values.get("ep") else demanded.providers or verify.providers
+        limit = demanded.noise_limit if demanded.noise_limit is not None and not values.get("noise_limit") else verify.noise_limit
+        verify = replace(verify, providers=providers, noise_limit=limit)
+    if demanded is not None:
+        demanded = _for_results(demanded, verify)
+    weights = one.found.weights
+    return Task(name, absolute(one.found.network), None if weights is None else absolute(weights), out, rows.read_options(values),
+                rows.fold_options(values), verify, bool(values.get("external_data")), demanded, bool(values.get("force")), one.where)
+
+
+def _policies(values: Mapping[str, Any]) -> policy.Policies | None:
+    """What the policy file says, and before it what the command line says; None where neither is given."""
+    called: dict[str, Any] = {}
+    if values["allow_kept"]:
+        called["kept"] = tuple(values["allow_kept"])
+    if values["max_size"] is not None:
+        called["max_size"] = values["max_size"]
+    if values["policy_path"] is not None:
+        return policy.read(values["policy_path"], called)
+    return policy.Policies(called=called) if called else None
+
+
+def _for_results(demanded: policy.Policy, verify: VerifyOptions | None) -> policy.Policy:
+    """Providers and noise limit are what each fold is verified with; the rest is asked of the result."""
+    if demanded.require_certificate:
+        raise UsageError("the policy requires certificates, which a batch does not make", way_out="bnfold fold --certificate")
+    return replace(demanded, providers=(), noise_limit=None, against=_absolute(demanded.against),
+                   against_weights=_absolute(demanded.against_weights), verify=verify or demanded.verify)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else Path(absolute(os.fspath(path)))
+
+
+def _check_apart(tasks: Sequence[Task]) -> None:
+    """No output may replace what is read."""
+    read = {os.path.realpath(place) for task in tasks for place in (task.network, task.weights) if place is not None and not is_url(place)}
+    for task in tasks:
+        target = joined(task.out, f"{task.name}.onnx")
+        if os.path.realpath(target) in read or target in {other.network for other in tasks}:
+            raise UsageError(f"the output {redacted(target)} would replace a model that is read", expected="another --out")
+
+
+def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: screen.Screen) -> None:
+    for flag in rows.useless(values):
+        view.warn(f"{flag} has no effect with --no-verify")
+    formats = {manifest.FORMATS.get(suffix(one.found.network), "") for one in wanted}
+    for row in rows.given(values):
+        if row.format and "" not in formats and not formats & set(row.format.split(", ")):
+            view.warn(f"{row.flag} is for {row.format.replace(', ', ' and ')} models, and none is among these")

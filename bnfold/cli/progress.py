@@ -1,0 +1,77 @@
+"""How far a batch is: a bar with the time that is left on a terminal, a line for each model elsewhere, nothing under -q. On stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from ..errors import one_line
+from ..rollup import Run
+from . import screen
+
+
+class Progress:
+    """Hears each run as it comes."""
+
+    def __init__(self, total: int, view: screen.Screen) -> None:
+        self._total, self._view = total, view
+        self._done = self._worked = 0
+        self._start = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self._bar, self._task = _bar(self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def done(self) -> int:
+        """How many have been heard."""
+        return self._done
+
+    def heard(self, run: Run) -> None:
+        """One more."""
+        self._done += 1
+        self._worked += run.outcome != "unchanged"
+        line = one_line(f"{run.outcome:<9} {run.name} ({run.seconds:.1f} s){': ' + run.sentence if run.sentence else ''}")
+        if self._bar is not None:
+            if not run.fine:
+                self._bar.console.print(line, markup=False, highlight=False)
+            self._bar.update(self._task, advance=1)
+        elif not self._view.quiet:
+            width = len(str(self._total))
+            screen.say(f"{self._done:>{width}}/{self._total} {line}{self._left()}")
+
+    def _left(self) -> str:
+        """What is left takes as long, one by one, as what had to be made so far; what was there already says nothing."""
+        if not self._worked or self._done == self._total:
+            return ""
+        return f", {duration((time.monotonic() - self._start) / self._worked * (self._total - self._done))} left"
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`, `2:03` or `3 s`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours}:{minutes:02}:{whole % 60:02}"
+    return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
+
+
+def _bar(total: int) -> tuple[Any, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    return bar, bar.add_task("", total=total)

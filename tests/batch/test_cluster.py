@@ -1,0 +1,67 @@
+"""A Dask cluster of worker processes on this machine: 200 models, one worker killed on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from . import zoo
+from .farm import assert_right, batch, below, records, until
+
+distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with distributed.LocalCluster(n_workers=4, processes=True, threads_per_worker=1, dashboard_address=None, silence_logs=60) as started:
+        yield started
+
+
+def workers(cluster: Any) -> dict[str, int]:
+    with distributed.Client(cluster, set_as_default=False) as client:
+        found: dict[str, int] = client.run(os.getpid)
+    return found
+
+
+def test_a_killed_worker_costs_no_model_and_a_second_run_does_nothing(cluster: Any, tmp_path: Path) -> None:
+    models = zoo.zoo(tmp_path / "zoo", 200)
+    out = tmp_path / "out"
+    pids = workers(cluster)
+    assert len(pids) == 4
+    victim = next(iter(pids.values()))
+    met: list[int] = []
+
+    def kill() -> None:
+        met.append(until(lambda: len(records(out)) if len(records(out)) >= 30 else 0))
+        until(lambda: below(victim, "bnfold.batch.child"))
+        os.kill(victim, signal.SIGKILL)
+
+    killer = Thread(target=kill)
+    killer.start()
+    _, err = batch(tmp_path / "zoo", "--out", out, "--scheduler", cluster.scheduler_address)
+    killer.join()
+    assert err.splitlines()[-1] == "bnfold: PASS models=200 passed=200"
+    assert met[0] < 200, "the worker was killed when everything was over"
+    assert victim not in workers(cluster).values()
+    assert_right(models, tmp_path / "zoo", out)
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    _, err = batch(tmp_path / "zoo", "--out", out, "--scheduler", cluster.scheduler_address, "-q")
+    assert err.splitlines() == ["bnfold: PASS models=200 unchanged=200"]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    for pid in workers(cluster).values():
+        assert not below(pid, "bnfold.batch.child"), "a child stayed behind on the cluster"
+
+
+def test_nobody_there_is_said(tmp_path: Path) -> None:
+    zoo.onnx(tmp_path / "net.onnx", 0)
+    _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9", code=3)
+    assert err.splitlines()[-1].startswith("bnfold: ERROR code=3 tcp://127.0.0.1:9: no Dask scheduler answers (")
+    _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", "nonsense://here", code=2)
+    assert err.splitlines()[-1] == "bnfold: ERROR code=2 --scheduler 'nonsense://here' is no address; one such as tcp://host:8786"
