@@ -62,6 +62,8 @@ def main(memory: int, seconds: float) -> None:
             return  # what it could not have is not all given back
         _alarm(0)
         gc.collect()
+        if not gc.get_freeze_count():
+            gc.freeze()  # what the first model has brought in (modules, tables) stays, so that nobody looks through it again
 
 
 def bound(memory: int) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from .. import pipeline, replacing
 from ..comparison import Comparison
-from ..errors import BnfoldError, NotEquivalent, UsageError, WriteError
-from ..job import Job, WouldReplace
+from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
+from ..job import Job
 from ..naming import identity
 from ..outcome import Origin
 from ..reporting import json as documents

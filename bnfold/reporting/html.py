@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from functools import partial
+from functools import cache
 from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
@@ -27,16 +27,22 @@ def page(document: dict[str, Any], at: Path | None = None) -> str:
     """The page of one document. `at` is the folder that it will lie in: links to other pages lead from there. Raises Malformed for a
     document of another schema."""
     check(document)
+    script = _part("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = {"style": _part("style.css"), "script": script, "digest": digest}
+    page: str = _template().render(document=document, at=at, **parts, **_pictures(document), **_rows(document))
+    return page
+
+
+@cache
+def _template() -> Any:
+    """Compiled once: that takes longer than a small page."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=partial(_link, at=at))
+    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link)
     environment.globals.update(bars=chart.bars, hurts=chart.hurts)
-    script = _part("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = environment.from_string(_part("report.html.j2"))
-    parts = {"style": _part("style.css"), "script": script, "digest": digest}
-    return template.render(document=document, **parts, **_pictures(document), **_rows(document))
+    return environment.from_string(_part("report.html.j2"))
 
 
 def check(document: object) -> None:

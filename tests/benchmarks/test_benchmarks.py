@@ -149,3 +149,15 @@ def test_cases_are_judged_against_the_truth(models, tmp_path):
     wrong.graph.node[0].input[0] = "absent"
     onnx.save(wrong, tmp_path / "invalid.onnx")
     assert cases.judged(case, tmp_path, str(tmp_path / "invalid.onnx")) == "INVALID"
+
+
+def test_a_batch_is_timed(tmp_path):
+    batch = import_module("batch")
+    batch.fill(tmp_path / "zoo", 3)
+    assert sorted(path.name for path in (tmp_path / "zoo").iterdir()) == [
+        "net0.onnx", "net1.cfg", "net1.weights", "net2.caffemodel", "net2.prototxt"]
+    first, second = (batch.timed(tmp_path / "zoo", tmp_path / "out", 2) for _ in range(2))
+    assert len(list((tmp_path / "out").glob("*.onnx"))) == 3
+    rows = batch.table(3, {1: [2 * first], 2: [first]}, {1: [second], 2: [second]})
+    assert rows[3].startswith("| 2 | ")
+    assert " | 2.00 | " in rows[3]

@@ -18,7 +18,7 @@ from bnfold.replacing import Stage
 
 from .running import bnfold, contents, large, started, whole_pair
 
-EVEN, CLOSE = 6, 8  # runs at even moments, and behind the first sign
+EVEN, CLOSE = 5, 7  # runs at even moments, and behind the first sign
 STEP = 0.012  # seconds between two moments behind the first sign
 Moment = Callable[[subprocess.Popen[bytes], Path], None]
 
@@ -149,17 +149,24 @@ def test_the_stage_of_a_live_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_only_looks_like_a_stage_is_left_alone(tmp_path: Path) -> None:
-    dead = tmp_path / ".out.onnx.0123456789ab.tmp"
+    with Stage(tmp_path / "out.onnx") as stage:
+        name = stage.folder.name
+    here = name[: -len("01234567.tmp")]
+
+    def made(token: str, start: str = here) -> Path:
+        return tmp_path / f"{start}{token}.tmp"
+
+    dead = made("00000000")
     dead.mkdir()
     (dead / "out.onnx").write_bytes(b"half")
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").write_bytes(b"mine")
-    (tmp_path / ".out.onnx.000000000000.tmp").symlink_to(tmp_path / "precious")
-    nested = tmp_path / ".out.onnx.111111111111.tmp"
-    (nested / "folder").mkdir(parents=True)
-    for name in (".out.onnx.0123456789a.tmp", ".other.onnx.0123456789ab.tmp", "out.onnx.0123456789ab.tmp"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".out.onnx.222222222222.tmp").write_bytes(b"a file")
+    made("11111111").symlink_to(tmp_path / "precious")
+    (made("22222222") / "folder").mkdir(parents=True)
+    made("33333333").write_bytes(b"a file")
+    made("4444444").mkdir()
+    made("55555555", here.replace("out", "other")).mkdir()
+    made("66666666", ".out.onnx.fedcba98").mkdir()  # another machine's, whose locks are not seen here
     before = contents(tmp_path).keys()
     Stage(tmp_path / "out.onnx").close()
     assert before - contents(tmp_path).keys() == {dead.name, f"{dead.name}/out.onnx"}
