@@ -2,6 +2,7 @@
 
     BnfoldError
     ├── UsageError            2   the call itself is wrong
+    │   └── WouldReplace          it would write over what it reads, or twice to one file
     ├── InputError            3   whose fault: the file's
     │   ├── Unreadable            it cannot be opened or read at all
     │   ├── Malformed             its bytes contradict its format
@@ -58,6 +59,11 @@ class UsageError(BnfoldError):
     """The call is wrong: an option, an argument, a combination of them."""
 
     exit_code = USAGE
+
+
+class WouldReplace(UsageError):
+    """A file that is read, or that something else is to go to, would be written over. Then no file at all is written, nor a report of
+    this error."""
 
 
 class InputError(BnfoldError):

@@ -15,16 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from .comparison import VerifyOptions
-from .errors import UsageError
+from .errors import WouldReplace
 from .naming import identity
 from .record import FoldOptions, Loaded, ReadOptions
 
 Say = Callable[[str], None]
-
-
-class WouldReplace(UsageError):
-    """A file that is read, or that something else is to go to, would be written over. Then no file at all is written, nor a report of
-    this error."""
 
 
 def silent(_: str) -> None:

@@ -5,12 +5,12 @@
         ... fill and sync stage.path() ...
         stage.commit()              rename it to the target
     replace(path, text)             all of it, for reports
-    with scratch() as folder:       files that nobody is to keep, where the system has room for such
 
 Rule 1: the target is its old self or a complete new file at every moment, whatever ends the run.
 Rule 2: what stands beside a file (external data) is in place, and its folder synced, before the file that points to it.
 Rule 3: a stage is locked as long as its run lives. A run that finds one of its target unlocked knows that nobody will finish it, and
-        removes it. Where the system has no such lock, stages are left alone.
+        removes it. Locks do not reach other machines, so its name tells where it was made, and those of others are left alone, as are
+        all where the system has no such lock.
 Rule 4: a link is written through; permissions, and where the system allows it the owner, of a file that is replaced are kept. A file that
         may not be written is not replaced either.
 """
@@ -18,31 +18,30 @@ Rule 4: a link is written through; permissions, and where the system allows it t
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 from . import guard, naming
-from .errors import FULL, WriteError
+from .errors import WriteError
 
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
-_ROOM = "set TMPDIR to a folder with room"
 _CAN_LOCK = fcntl is not None
-
-_TOKEN = re.compile(r"\.[0-9a-f]{12}\.tmp")
 
 
 class Stage:
-    """A hidden folder `.<name>.<12 hex digits>.tmp` beside the target, for files that are not finished. `target` is what `place` gave."""
+    """A hidden folder `.<name>.<16 hex digits>.tmp` beside the target, for files that are not finished. `target` is what `place` gave."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -140,31 +139,6 @@ def replaceable(path: Path) -> None:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for a while. What the system refuses inside is a WriteError that says how to choose another place."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="bnfold-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise _no_room(error) from error
-    guard.remember(folder.name)
-    with folder as name:
-        try:
-            yield Path(name)
-        except WriteError as error:
-            error.way_out = error.way_out or _ROOM
-            raise
-        except OSError as error:
-            if error.errno in FULL:
-                raise _no_room(error) from error
-            raise
-
-
-def _no_room(error: OSError) -> WriteError:
-    return WriteError(f"no temporary file can be written ({(error.strerror or str(error)).lower()})",
-                      where=tempfile.tempdir or os.environ.get("TMPDIR"), way_out=_ROOM)
-
-
-@contextmanager
 def failing(where: object) -> Iterator[None]:
     """What the system refuses is a WriteError with its reason."""
     try:
@@ -179,9 +153,9 @@ def failing(where: object) -> Iterator[None]:
 def _locked_folder(target: Path) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it; then the next is tried."""
     while True:
-        folder = target.parent / f"{_prefix(target)}.{secrets.token_hex(6)}.tmp"
-        guard.remember(str(folder))
+        folder = target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.tmp"
         folder.mkdir(mode=0o700)
+        guard.remember(str(folder))
         try:
             lock = _lock(folder, wait=True)
         except FileNotFoundError:
@@ -196,7 +170,7 @@ def _sweep(target: Path) -> None:
     prefix = _prefix(target)
     with suppress(OSError), os.scandir(target.parent) as entries:  # a folder may be one to write in, and not to read
         for entry in entries:
-            if entry.name.startswith(prefix) and _TOKEN.fullmatch(entry.name[len(prefix):]):
+            if entry.name.startswith(prefix) and re.fullmatch(r"[0-9a-f]{8}\.tmp", entry.name[len(prefix):]):
                 _remove_if_dead(target.parent / entry.name)
 
 
@@ -242,8 +216,19 @@ def _remove(folder: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    """What the names of all stages of a target begin with: short, and readable for every library whatever the target's name holds."""
-    return "." + re.sub(r"[^A-Za-z0-9_+=@.-]", "_", target.name)[:80]
+    """What the names of all stages of a target begin with that this machine makes: short, and readable for every library whatever the
+    target's name holds."""
+    return "." + re.sub(r"[^A-Za-z0-9_+=@.-]", "_", target.name)[:80] + "." + _here()
+
+
+@cache
+def _here() -> str:
+    """8 hex digits for the kernel that runs now, which all containers on it share as they share its locks."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        name = platform.node().encode("utf-8", "surrogateescape")
+    return hashlib.sha256(name).hexdigest()[:8]
 
 
 # The moment of truth.

@@ -43,7 +43,7 @@ class FileMap:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            if self.path.exists() and not self.path.is_file():  # opening a pipe would wait for somebody to write into it
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):  # a pipe would wait for a writer
                 raise Unreadable("is not a regular file", where=self.path)
             with self.path.open("rb") as file:
                 if not os.fstat(file.fileno()).st_size:

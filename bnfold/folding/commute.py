@@ -34,6 +34,8 @@ from .passing import Commute, Maps, Site, data_map, no_negative, no_shift, only_
 from .rearrange import mover, read_in_parts
 from .reasons import Refused
 
+MOST_SIDES = 256  # inputs or outputs of a node that maps pass
+
 
 def back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     """Maps for the inputs, so that the outputs carry `outs`."""
@@ -45,7 +47,14 @@ def forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     return _rule(node).forward(node, ins, site)
 
 
+def check_sides(node: ir.Node) -> None:
+    """Refuse a node of absurdly many inputs or outputs: where each of them is looked at for each, time is their square."""
+    if max(len(node.inputs), len(node.outputs)) > MOST_SIDES:
+        raise Refused("kept.non-linear", f"{node.op_type} stands in between and has more than {MOST_SIDES} inputs or outputs")
+
+
 def _rule(node: ir.Node) -> Commute:
+    check_sides(node)
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused("kept.non-linear", f"{node.op_type} stands in between, with attributes set by its function's caller")
     rule = COMMUTES.get(node.op_type) if node.domain == "" else None

@@ -62,6 +62,7 @@ class _Forward:
                 heapq.heappush(self.heap, (self.world.order[user], len(self.queued), user))
 
     def _take(self, user: ir.Node) -> None:
+        commute.check_sides(user)
         ins = [self.maps.get(v) if v is not None else None for v in user.inputs]
         linear = self.world.linear(user)
         if linear is not None:

@@ -29,7 +29,8 @@ Identifier = tuple[str, str, str]
 def stopping(model: ir.Model, stopped: Iterable[ir.Node]) -> set[Identifier]:
     """Functions called exactly once at whose boundary one of these nodes may have been stopped: it is in the body, or beside the call."""
     calls = [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
-    once = {identifier for identifier, count in Counter(c.op_identifier() for c in calls).items() if count == 1}
+    count = Counter(c.op_identifier() for c in calls)
+    once = {call.op_identifier() for call in calls if count[call.op_identifier()] == 1 and _inlinable(model, call)}
     body_of = {function.graph: identifier for identifier, function in model.functions.items()}
     found: set[Identifier] = set()
     for node in stopped:
@@ -38,12 +39,17 @@ def stopping(model: ir.Model, stopped: Iterable[ir.Node]) -> set[Identifier]:
         producers = {v.producer() for v in node.inputs if v is not None}
         users = {user for v in node.outputs for user, _ in v.uses()}
         found.update(n.op_identifier() for n in producers | users if n is not None and n.op_identifier() in model.functions)
-    return {identifier for identifier in found & once if _same_operators(model, model.functions[identifier])}
+    return found & once
 
 
-def _same_operators(model: ir.Model, function: ir.Function) -> bool:
-    """Do a function's nodes mean in the graph what they mean in the function?"""
-    return all(model.opset_imports.get(domain, version) == version for domain, version in function.opset_imports.items())
+def _inlinable(model: ir.Model, call: ir.Node) -> bool:
+    """Would the body mean in the graph what it means in the function, and does the call take all of its outputs and give it no graphs?"""
+    function = model.functions[call.op_identifier()]
+    imports = [model.opset_imports, *(f.opset_imports for f in model.functions.values())]
+    same = all(other.get(domain, version) == version for domain, version in function.opset_imports.items() for other in imports)
+    given = [*call.attributes.values(), *(a for a in function.attributes.values() if a.value is not None)]
+    graphs_given = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in given)
+    return same and not graphs_given and len(call.outputs) == len(function.outputs)
 
 
 def inline(model: ir.Model, chosen: set[Identifier]) -> None:

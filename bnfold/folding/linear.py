@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..constants import is_float
 from ..errors import Malformed
 from ..graph import ir, label, source_text
 from ..shapes import Shapes
@@ -152,6 +153,8 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
     stored = shapes.constants.tensor(value)
     if stored is None:
         raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
+    if not is_float(stored.dtype):
+        raise Refused("kept.type", f"the bias of {node.op_type} '{label(node)}' is {stored.dtype.name}")
     shape = dims(stored)
     fits = (
         shape == (linear.outs,) if node.op_type != "Gemm" else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)

@@ -75,17 +75,20 @@ def with_choices(attempt: Callable[[Choices], Push]) -> Push:
     """Try the first choices, then others; the first refusal is the one that is reported."""
     taken: tuple[int, ...] = ()
     first: Refused | None = None
-    for _ in range(_TRIES):
-        choices = Choices(taken)
-        try:
-            return attempt(choices)
-        except Refused as refused:
-            first = first or refused
-            following = _next(taken, choices.asked)
-            if following is None:
-                raise first from None
-            taken = following
-    raise first or Refused("kept.no-linear-neighbour")
+    try:
+        for _ in range(_TRIES):
+            choices = Choices(taken)
+            try:
+                return attempt(choices)
+            except Refused as refused:
+                first = first or refused
+                following = _next(taken, choices.asked)
+                if following is None:
+                    raise first from None
+                taken = following
+        raise first or Refused("kept.no-linear-neighbour")
+    finally:
+        first = None  # an error knows this frame, and this frame the error: a circle that would keep every refusal's frames alive
 
 
 def _next(taken: tuple[int, ...], asked: int) -> tuple[int, ...] | None:

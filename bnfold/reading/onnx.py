@@ -177,7 +177,13 @@ def _check_shape(found: ir.TensorProtocol, dims: Sequence[Any]) -> None:
         raise Malformed(f"tensor '{found.name}' has no data type")
 
 
-_TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+# The field in which ONNX stores a type without raw_data; every type that is not here is in int32_data.
+_TYPED_FIELDS = {
+    ir.DataType.FLOAT: "float_data", ir.DataType.COMPLEX64: "float_data", ir.DataType.DOUBLE: "double_data",
+    ir.DataType.COMPLEX128: "double_data", ir.DataType.INT64: "int64_data", ir.DataType.UINT32: "uint64_data",
+    ir.DataType.UINT64: "uint64_data", ir.DataType.STRING: "string_data",
+}
+_ALL_TYPED_FIELDS = ("int32_data", *sorted(set(_TYPED_FIELDS.values())))
 
 
 def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -186,13 +192,18 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
     proto: Any = getattr(found, "raw", None)
     if not hasattr(proto, "raw_data"):
         _check_shape(found, tuple(found.shape))
+        if isinstance(found, ir.StringTensor) and len(proto) != math.prod(found.shape.numpy()):
+            raise Mismatch(f"tensor '{found.name}' holds {len(proto):,} texts", expected=f"as many as its shape {found.shape} says")
         return found
     dims = tuple(proto.dims)  # the IR's shape makes an object of every dim: too slow for ten thousands of small tensors
     _check_shape(found, dims)
     if proto.HasField("raw_data"):
         have, need, unit = len(proto.raw_data), tensor.nbytes(found.dtype, dims), "bytes"
     else:
-        have, need, unit = max(len(getattr(proto, f)) for f in _TYPED_FIELDS), _typed_size(found.dtype, math.prod(dims)), "values"
+        field = _TYPED_FIELDS.get(found.dtype, "int32_data")
+        if odd := next((other for other in _ALL_TYPED_FIELDS if other != field and getattr(proto, other)), None):
+            raise Malformed(f"tensor '{found.name}' of type {found.dtype.name} has its values in {odd}", expected=field)
+        have, need, unit = len(getattr(proto, field)), _typed_size(found.dtype, math.prod(dims)), "values"
     if have != need:
         raise Mismatch(f"tensor '{found.name}' holds {have:,} {unit}", expected=f"{need:,} {unit} for {found.dtype.name}{list(dims)}")
     if not proto.metadata_props:
@@ -223,8 +234,7 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
         raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
     path = folder / naming.stored(str(parts))
-    root = folder.resolve()
-    if not path.resolve().is_relative_to(root) or _through_link(path, folder):
+    if not _inside(path, folder):
         raise Malformed(
             f"the external data of tensor '{found.name}' at '{location}' is a link, or leads out of the model's folder",
             expected="a regular file inside it",
@@ -239,6 +249,10 @@ def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.Fi
     return _window(found, maps[path].view, found.offset or 0)
 
 
-def _through_link(path: Path, folder: Path) -> bool:
-    """Is any step from the folder to the file a symbolic link?"""
-    return any(step.is_symlink() for step in (path, *path.parents) if step != folder and folder in step.parents)
+def _inside(path: Path, folder: Path) -> bool:
+    """Does the path stay in the folder, through no symbolic link on the way? One that no system takes does not."""
+    try:
+        linked = any(step.is_symlink() for step in (path, *path.parents) if step != folder and folder in step.parents)
+        return not linked and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a name too long, links in a circle
+        return False

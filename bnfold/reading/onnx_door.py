@@ -29,7 +29,7 @@ class _Scope:
 
     message: Any
     nodes: Any
-    outer: frozenset[str]
+    outer: tuple[frozenset[str], ...]
     imports: Mapping[str, int]
     in_function: bool = False
 
@@ -95,20 +95,22 @@ def _bodies(node: Any) -> list[Any]:
 def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
     """Every scope, checked: a name is made once, and what is read is made somewhere."""
     imports = _imports(proto)
-    waiting = [_Scope(proto.graph, proto.graph.node, frozenset(), imports)]
-    waiting += [_Scope(function, function.node, frozenset(), _imports(function) or imports, True) for function in proto.functions]
+    waiting = [_Scope(proto.graph, proto.graph.node, (), imports)]
+    waiting += [_Scope(function, function.node, (), _imports(function) or imports, True) for function in proto.functions]
     while waiting:
         scope = waiting.pop()
         _check_scope_texts(scope.message)
         made = _made(scope)
-        known = scope.outer | made
+        known = (made, *scope.outer)  # not one set: thousands of bodies would each copy the names around them
         for node in scope.nodes:
             where = f"node '{node.name}' ({node.op_type})"
             for text in (*node.input, *node.output, node.name, node.op_type, node.domain, node.doc_string, node.overload):
                 _check_text(text, "a node")
             for entry in node.metadata_props:
                 _check_texts(entry, "a node")
-            missing = next((name for name in node.input if name and name not in known), None)
+            if not node.op_type:
+                raise Malformed(f"node '{node.name}' has no operator")
+            missing = next((name for name in node.input if name and not any(name in names for names in known)), None)
             if missing is not None:
                 raise Malformed(f"{where} reads '{missing}', which nothing makes")
             waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in _bodies(node)]
@@ -207,8 +209,7 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
         _check_text(text, "an attribute")
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
         raise Unsupported(
-            f"attribute '{attribute.name}' is a sparse tensor, which would be lost on writing",
-            where=f"node '{node.name or node.op_type}'",
+            f"attribute '{attribute.name}' of node '{node.name or node.op_type}' is a sparse tensor, which would be lost on writing",
             way_out="store it dense",
         )
     if attribute.HasField("t"):

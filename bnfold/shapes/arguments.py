@@ -96,6 +96,8 @@ def pads_of(s: Known, node: ir.Node, rank: int) -> list[tuple[int, int]] | None:
         if chosen is None:
             return None
         axes = [int(a) % rank for a in chosen.reshape(-1)]
+    if len(given) != 2 * len(axes):
+        return None
     pads = [(0, 0)] * rank
     for k, axis in enumerate(axes):
         pads[axis] = (int(given[k]), int(given[k + len(axes)]))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from ..comparison import Side
 from ..errors import InputError
 from ..graph import ir, is_op, label, nodes
 from ..naming import native
+from ..scratch import scratch
 from ..tensor import FileMap
 from ..wire import bytes_field
 
@@ -181,8 +181,8 @@ def on_disk(side: Side) -> Iterator[Path]:
     if side.path is not None:
         yield side.path
         return
-    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch() as folder:
+        path = folder / "model.onnx"
         weight = sum(t.nbytes for t in _tensors(side.model))
         ir.save(side.model, path, external_data="model.data" if weight > LARGEST_IN_ONE_FILE else None)
         yield path

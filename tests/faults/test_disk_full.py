@@ -22,8 +22,7 @@ def limited(*arguments: object, size: int = 4096, **settings: object) -> Ended:
     return bnfold(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)), **settings)
 
 
-@pytest.mark.parametrize("more", [(), ("--external-data",), ("--no-verify",)], ids=str)
-@pytest.mark.parametrize("command", ["fold", "convert"])
+@pytest.mark.parametrize(("command", "more"), [("fold", ()), ("fold", ("--external-data",)), ("convert", ())])
 def test_the_model_does_not_fit(tmp_path: Path, disk: Disk, command: str, more: tuple[str, ...]) -> None:
     source = digits(tmp_path)
     (disk.before / "out.onnx").write_bytes(OLD)

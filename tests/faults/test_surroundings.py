@@ -18,9 +18,8 @@ ASCII: dict[str, str | None] = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCEC
 # The temporary folder. Folding needs none; comparing models that are no ONNX does.
 
 
-@pytest.mark.parametrize("place", ["/nonexistent", "/dev/null", "/proc"])
-def test_folding_needs_no_temporary_folder(tmp_path: Path, place: str) -> None:
-    assert "noise=" in sentence(bnfold("fold", *CAFFE, "-o", tmp_path / "out.onnx", env={"TMPDIR": place}), 0)
+def test_folding_needs_no_temporary_folder(tmp_path: Path) -> None:
+    assert "noise=" in sentence(bnfold("fold", *CAFFE, "-o", tmp_path / "out.onnx", env={"TMPDIR": "/nonexistent"}), 0)
 
 
 def test_a_temporary_folder_that_is_full(tmp_path: Path, disk: Disk) -> None:
@@ -45,7 +44,7 @@ def test_no_temporary_folder_at_all(tmp_path: Path) -> None:
     assert "set TMPDIR to a folder with room" in said
 
 
-@pytest.mark.parametrize("home", [None, "/nonexistent", "/dev/null"], ids=str)
+@pytest.mark.parametrize("home", [None, "/nonexistent"], ids=str)
 def test_home(tmp_path: Path, home: str | None) -> None:
     assert "noise=" in sentence(bnfold("fold", digits(tmp_path), env={"HOME": home, "XDG_CACHE_HOME": None}), 0)
 

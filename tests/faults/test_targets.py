@@ -54,11 +54,10 @@ def test_a_file_that_is_read_only(tmp_path: Path, flag: str) -> None:
 @pytest.mark.parametrize("flag", ["-o", "--json"])
 def test_a_file_system_that_is_read_only(tmp_path: Path, disk: Disk, flag: str) -> None:
     (disk.before / "old.json").write_bytes(OLD)
-    for name in ("old.json", "new.json"):
-        run = disk.bnfold("fold", digits(tmp_path), flag, disk.place / name, *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]),
-                          mode="ro")
-        assert "read-only" in sentence(run, 3)
-        assert contents(disk.after) == {"old.json": OLD}
+    target = disk.place / ("new.json" if flag == "-o" else "old.json")
+    run = disk.bnfold("fold", digits(tmp_path), flag, target, *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]), mode="ro")
+    assert "read-only" in sentence(run, 3)
+    assert contents(disk.after) == {"old.json": OLD}
 
 
 def test_a_file_that_another_file_is_mounted_on(tmp_path: Path, disk: Disk) -> None:
@@ -142,9 +141,8 @@ def test_the_command_line_finds_it_before_the_work(tmp_path: Path, flag: str) ->
     """The source is no model: a run that came to read it would say so."""
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "net.onnx").write_bytes(b"\x08\x09 no model")
-    for target, words in ((tmp_path / "folder.json", "folder.json: is a folder"), (tmp_path / "none" / "x.json", "does not exist")):
-        run = bnfold("fold", tmp_path / "net.onnx", flag, target, *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]))
-        assert words in sentence(run, 3)
+    run = bnfold("fold", tmp_path / "net.onnx", flag, tmp_path / "folder.json", *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]))
+    assert "folder.json: is a folder" in sentence(run, 3)
     assert contents(tmp_path).keys() == {"net.onnx", "folder.json"}
 
 

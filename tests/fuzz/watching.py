@@ -40,7 +40,8 @@ class _Watch:
         if event == "open":
             self._opened(*arguments)
         elif event in CHANGING:
-            self.breaches += [f"{event} of {path}" for path in arguments[:2] if isinstance(path, (str, bytes)) and not self._inside(path)]
+            places = arguments[1:2] if event == "os.symlink" else arguments[:2]  # where a link leads is not touched
+            self.breaches += [f"{event} of {path}" for path in places if isinstance(path, (str, bytes)) and not self._inside(path)]
         elif event.startswith(FORBIDDEN):
             self.breaches.append(f"{event}{arguments[:1]}")
         elif event == "exec" and not str(arguments[0].co_filename).startswith((*LIBRARIES, "<frozen", "<string>")):
@@ -54,7 +55,8 @@ class _Watch:
             self.breaches.append(f"opens {os.fsdecode(path)} to {'write' if writes else 'read'}")
 
     def _inside(self, path: str | bytes) -> bool:
-        place = os.path.realpath(os.fsdecode(path)) if "\0" not in os.fsdecode(path) else ""
+        name = os.fsdecode(path)
+        place = os.path.realpath(Path(name).parent) + os.sep + Path(name).name if "\0" not in name else ""
         return self.folder is not None and (place == self.folder or place.startswith(self.folder + os.sep))
 
 

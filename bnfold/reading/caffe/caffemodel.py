@@ -109,11 +109,21 @@ def _values(view: memoryview, part: wire.Field, end: int) -> tuple[Piece, int]:
     if part.type != (wire.FIXED32 if size == 4 else wire.FIXED64):
         raise Malformed(f"values of wire type {part.type} at byte {part.key:,}", expected="floating-point values")
     stride = part.end - part.key
-    records = (end - part.key) // stride
-    tags = np.ndarray((records,), np.uint8, view, part.key, (stride,))
-    others = np.flatnonzero(tags != tags[0])
-    count = int(others[0]) if others.size else records
+    count = _run(view, part.key, stride, (end - part.key) // stride)
     return Piece(part.start, count, kind, stride), part.key + count * stride
+
+
+def _run(view: memoryview, at: int, stride: int, records: int) -> int:
+    """How many of the records from here begin with the same byte. Looks ahead in steps that grow, so that many short runs cost no more than
+    one long one."""
+    first, seen, step = view[at], 1, 64
+    while seen < records:
+        tags = np.ndarray((min(step, records - seen),), np.uint8, view, at + seen * stride, (stride,))
+        others = np.flatnonzero(tags != first)
+        if others.size:
+            return seen + int(others[0])
+        seen, step = seen + tags.size, step * 4
+    return seen
 
 
 def _dims(view: memoryview, entry: wire.Field) -> Dims:

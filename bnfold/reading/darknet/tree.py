@@ -64,7 +64,7 @@ def _is_file_below(root: Path, place: Path) -> bool:
     """Is it a regular file, and really below the folder? A path that no system takes is neither."""
     try:
         return place.is_file() and place.resolve().is_relative_to(root.resolve())
-    except (OSError, ValueError):  # a name too long, a null byte
+    except (OSError, ValueError, RuntimeError):  # a name too long, a null byte, links in a circle
         return False
 
 
