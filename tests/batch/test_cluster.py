@@ -21,7 +21,7 @@ distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(n_workers=4, processes=True, threads_per_worker=1, dashboard_address=None, silence_logs=60) as started:
+    with distributed.LocalCluster(n_workers=4, processes=True, threads_per_worker=1, dashboard_address=":0", silence_logs=60) as started:
         yield started
 
 
@@ -73,7 +73,7 @@ def test_a_worker_with_another_bnfold_is_refused(module: str, told: str, tmp_pat
         (package / "batch" / "__init__.py").touch()
         (package / "batch" / "worker.py").write_text(module)
     zoo.onnx(tmp_path / "net.onnx", 0)
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=60) as cluster:
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=60) as cluster:
         command = [sys.executable, "-P", "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-dashboard", "--no-nanny"]
         worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
