@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from . import zoo
-from .farm import assert_right, batch, below, records, until
+from .farm import assert_right, batch, below, records, start, until
+from .test_pool import hanging
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'")
 
@@ -59,6 +60,33 @@ def test_a_killed_worker_costs_no_model_and_a_second_run_does_nothing(cluster: A
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
     for pid in workers(cluster).values():
         assert not below(pid, "bnfold.batch.child"), "a child stayed behind on the cluster"
+
+
+def test_ctrl_c_ends_what_runs_on_the_cluster(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    zoo.onnx(tmp_path / "zoo" / "fine.onnx", 1)
+    hanging(tmp_path / "zoo" / "hang.onnx")
+    out = tmp_path / "out"
+    process = start(tmp_path / "zoo", "--out", out, "--scheduler", cluster.scheduler_address)
+    until(lambda: len(records(out)) == 1)
+    until(lambda: list(out.glob(".bnfold-*/bnfold-*/out")))  # the other one is being folded
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "of 2 models are finished" in err.splitlines()[-1]
+    until(lambda: not any(below(pid, "bnfold.batch.child") for pid in workers(cluster).values()))
+    assert not list(out.glob(".*"))
+
+
+def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
+    hanging(tmp_path / "hang.onnx")
+    with distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=":0", silence_logs=60) as cluster:
+        process = start(tmp_path / "hang.onnx", "--out", tmp_path / "out", "--scheduler", cluster.scheduler_address)
+        until(lambda: list((tmp_path / "out").glob(".bnfold-*/bnfold-*/out")))
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 6
+    assert "the cluster gave it up (" in err
+    assert err.splitlines()[-1] == "bnfold: FAIL models=1 crashed=1"
 
 
 @pytest.mark.parametrize(("module", "told"), [
