@@ -5,6 +5,7 @@ Workers need this version of bnfold, and must reach the same files under the sam
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 from collections.abc import Generator, Mapping, Sequence
@@ -60,6 +61,8 @@ def _connected(address: str) -> Client:
         from distributed import Client
     except ImportError as error:
         raise UsageError("--scheduler needs dask.distributed", way_out="pip install 'bnfold[dask]'") from error
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it logs with tracebacks, the runs say in a sentence
     _knock(address)
     try:
         return Client(address, timeout=PATIENCE, set_as_default=False)

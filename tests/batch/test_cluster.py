@@ -85,6 +85,7 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
         until(lambda: list((tmp_path / "out").glob(".bnfold-*/bnfold-*/out")))
     _, err = process.communicate(timeout=90)
     assert process.returncode == 6
+    assert len(err.splitlines()) == 2
     assert "the cluster gave it up (" in err
     assert err.splitlines()[-1] == "bnfold: FAIL models=1 crashed=1"
 
