@@ -31,7 +31,7 @@ from .memory import size_of
 from .record import FoldOptions, ReadOptions
 from .small_files import read_text
 
-_LARGEST = 1 << 20  # bytes of a policy file: more is no policy
+_LARGEST = 1 << 17  # bytes of a policy file: more is no policy, and TOML takes time that grows with the square of a key
 PLACES = ("bnfold.toml", "pyproject.toml")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import jinja2
 
-from ..errors import Malformed
+from ..errors import Malformed, blamed_on
 from ..reporting import html
 from ..small_files import read_json
 from . import request
@@ -28,7 +28,8 @@ def command(result: Path, out: Path | None) -> Ending:
     request.check_targets([("-o", target)], [result])
     document = _document(result)
     try:
-        text = html.page(document, target.absolute().parent)
+        with blamed_on(result):
+            text = html.page(document, target.absolute().parent)
     except (LookupError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
         raise Malformed(f"does not hold what its schema says ({error})", where=result, expected=_EXPECTED) from error
     request.write_file(str(target), text)

@@ -211,12 +211,16 @@ def _depth_to_space(node: ir.Node, shapes: Shapes) -> Mover:
     """DCR: input channel = (block row, block column, channel); CRD: (channel, block row, block column)."""
     block = int(attribute(node, "blocksize"))
     crd = attribute(node, "mode", "DCR") == "CRD"
+    if len(_known(shapes, node.inputs[0])) != 4 or block < 1:
+        raise unclear(node, "its input is no picture")
 
     def forward(a: Float) -> Float:
         for axis in (0, 2, 3):
             _agreeing(a, axis, node)
         if a.size == 1:
             return a
+        if a.size % (block * block):
+            raise unclear(node, "its blocks do not fit its channels")
         parts = a.reshape(-1, block * block) if crd else a.reshape(block * block, -1).T
         if not np.array_equal(parts, np.broadcast_to(parts[:, :1], parts.shape)):
             raise Refused("kept.ambiguous-maps", "DepthToSpace puts channels with different maps into one")

@@ -140,7 +140,9 @@ def _settings(profile: Path | None) -> Any:
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
     settings.use_deterministic_compute = True
-    settings.intra_op_num_threads = int(os.environ.get("BNFOLD_THREADS", "0"))  # 0: as many as there are cores
+    if threads := os.environ.get("BNFOLD_THREADS"):  # cores are shared with others: a thread that waits gives its core back
+        settings.intra_op_num_threads = int(threads)
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if memory.limit() is not None:  # no pools, no second form of weights, no stacks of many threads
         settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
         settings.add_session_config_entry("session.disable_prepacking", "1")
