@@ -29,7 +29,7 @@ from .naming import native
 from .outcome import Checked, FoldResult, Violation, origin_of
 from .policy import Policy
 from .record import Loaded
-from .replacing import scratch
+from .scratch import scratch
 
 BATCH_NORM = "BatchNormalization"
 

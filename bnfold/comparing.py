@@ -16,7 +16,7 @@ from .comparison import Check, Comparison, Side, VerifyOptions
 from .job import Say, silent
 from .outcome import recalled
 from .record import Loaded
-from .replacing import scratch
+from .scratch import scratch
 from .watching import unchanged
 
 

@@ -5,7 +5,6 @@
         ... fill and sync stage.path() ...
         stage.commit()              rename it to the target
     replace(path, text)             all of it, for reports
-    with scratch() as folder:       files that nobody is to keep, where the system has room for such
 
 Rule 1: the target is its old self or a complete new file at every moment, whatever ends the run.
 Rule 2: what stands beside a file (external data) is in place, and its folder synced, before the file that points to it.
@@ -25,7 +24,6 @@ import platform
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -33,15 +31,13 @@ from pathlib import Path
 from types import TracebackType
 
 from . import guard, naming
-from .errors import FULL, WriteError
+from .errors import WriteError
 
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
-_ROOM = "set TMPDIR to a folder with room"
 _CAN_LOCK = fcntl is not None
-
 
 
 class Stage:
@@ -143,31 +139,6 @@ def replaceable(path: Path) -> None:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for a while. What the system refuses inside is a WriteError that says how to choose another place."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="bnfold-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise _no_room(error) from error
-    guard.remember(folder.name)
-    with folder as name:
-        try:
-            yield Path(name)
-        except WriteError as error:
-            error.way_out = error.way_out or _ROOM
-            raise
-        except OSError as error:
-            if error.errno in FULL:
-                raise _no_room(error) from error
-            raise
-
-
-def _no_room(error: OSError) -> WriteError:
-    return WriteError(f"no temporary file can be written ({(error.strerror or str(error)).lower()})",
-                      where=tempfile.tempdir or os.environ.get("TMPDIR"), way_out=_ROOM)
-
-
-@contextmanager
 def failing(where: object) -> Iterator[None]:
     """What the system refuses is a WriteError with its reason."""
     try:
@@ -183,8 +154,8 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it; then the next is tried."""
     while True:
         folder = target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.tmp"
-        guard.remember(str(folder))
         folder.mkdir(mode=0o700)
+        guard.remember(str(folder))
         try:
             lock = _lock(folder, wait=True)
         except FileNotFoundError:

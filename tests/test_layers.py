@@ -18,7 +18,7 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 # each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "source", "record", "comparison", "guard", "lazy_sympy", "naming", "onnx_wire", "version"),
-    ("wire", "tensor", "graph", "memory", "replacing", "watching"),
+    ("wire", "tensor", "graph", "memory", "replacing", "scratch", "watching"),
     ("bounds",),
     ("constants", "detail", "gathering", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),

@@ -27,7 +27,7 @@ def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
     The written file is read back and compared with the model, node by node and byte by byte.
     """
     view = request.view_of(values)
-    with request.documented("convert", values) as content:
+    with request.documented("convert", values, files) as content:
         work = request.make(files, out, values, view)
         if work.out is None:
             raise UsageError("no output is named", expected="-o OUT.onnx")

@@ -22,7 +22,7 @@ from .options import FILE, FOLD, READ, REPORT, options
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
     """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes nothing."""
     view = request.view_of(values)
-    with request.documented("inspect", values) as content:
+    with request.documented("inspect", values, files) as content:
         model, weights = request.network(files, values)
         work = Job(model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say)
         with view.working():

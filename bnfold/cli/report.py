@@ -25,6 +25,7 @@ _LARGEST = 1 << 28  # bytes
 def command(result: Path, out: Path | None) -> Ending:
     """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""
     target = out or result.with_suffix(".html")
+    request.check_targets([("-o", target)], [result])
     document = _document(result)
     try:
         with blamed_on(result):

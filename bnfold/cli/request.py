@@ -89,10 +89,7 @@ def wants_document(values: Mapping[str, Any]) -> bool:
 def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
     """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command
     `reads` no option may write, also when it fails."""
-    targets = _targets(values)
-    for flag, path in targets:
-        _check_target(flag, path)
-    _check_apart(targets, reads)
+    check_targets(_targets(values), reads)
     content: dict[str, Any] = {}
     try:
         yield content
@@ -112,8 +109,10 @@ def _targets(values: Mapping[str, Any]) -> list[tuple[str, Path]]:
     return [(flag, Path(path)) for flag, name in _OUTPUTS.items() if (path := values.get(name)) is not None and str(path) != "-"]
 
 
-def _check_apart(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | None]) -> None:
-    """No file is written twice, and none that is read."""
+def check_targets(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | None]) -> None:
+    """Every (option, file) can be written, no file is written twice, and none that is read. Raises UsageError, WriteError."""
+    for flag, path in targets:
+        _check_target(flag, path)
     met = {identity(path): "" for path in reads if path is not None}
     for flag, path in targets:
         other = met.setdefault(identity(path), flag)

@@ -29,7 +29,7 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
     They are the same when the error of CANDIDATE is within the noise of REFERENCE's own arithmetic.
     """
     view = request.view_of(values)
-    with request.documented("verify", values) as content:
+    with request.documented("verify", values, files) as content:
         network, weights, candidate = _roles(files, oracle)
         rows.check_format(pipeline.kind_of(network), values)
         wanted = rows.verify_options(values)

@@ -17,7 +17,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 
 from ..comparison import Side
 from ..errors import ProviderUnavailable, UsageError
+from ..scratch import scratch
 from .engines import Values
 from .runtime import on_disk
 
@@ -109,8 +109,7 @@ def _child(provider: str, model: Path, feeds: list[Values], repeats: int, *, tf3
     environment = {**os.environ, "NVIDIA_TF32_OVERRIDE": "1" if tf32 else "0", "PYTHONPATH": _path()}
     if tf32:
         environment.pop("NVIDIA_TF32_OVERRIDE")
-    with tempfile.TemporaryDirectory(prefix="bnfold-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         for index, feed in enumerate(feeds):
             np.savez(folder / f"feed{index}.npz", **feed)  # type: ignore[arg-type]
         request = {"model": str(model.resolve()), "provider": provider, "options": options, "feeds": len(feeds), "repeats": repeats}

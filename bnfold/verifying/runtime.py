@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from ..comparison import Side
 from ..errors import InputError
 from ..graph import ir, is_op, label, nodes
 from ..naming import native
+from ..scratch import scratch
 from ..tensor import FileMap
 from ..wire import bytes_field
 
@@ -140,7 +140,9 @@ def _settings(profile: Path | None) -> Any:
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
     settings.use_deterministic_compute = True
-    settings.intra_op_num_threads = int(os.environ.get("BNFOLD_THREADS", "0"))  # 0: as many as there are cores
+    if threads := os.environ.get("BNFOLD_THREADS"):  # cores are shared with others: a thread that waits gives its core back
+        settings.intra_op_num_threads = int(threads)
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if memory.limit() is not None:  # no pools, no second form of weights, no stacks of many threads
         settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
         settings.add_session_config_entry("session.disable_prepacking", "1")
@@ -179,8 +181,8 @@ def on_disk(side: Side) -> Iterator[Path]:
     if side.path is not None:
         yield side.path
         return
-    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch() as folder:
+        path = folder / "model.onnx"
         weight = sum(t.nbytes for t in _tensors(side.model))
         ir.save(side.model, path, external_data="model.data" if weight > LARGEST_IN_ONE_FILE else None)
         yield path

@@ -5,10 +5,17 @@ The moments lie evenly over the run's length, and closely behind the first sign 
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import pty
 import signal
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +23,7 @@ import pytest
 from bnfold.guard import WHOLE
 from bnfold.replacing import Stage
 
-from .running import bnfold, contents, large, started, whole_pair
+from .running import COMMAND, bnfold, contents, environment, large, started, whole_pair
 
 EVEN, CLOSE = 5, 7  # runs at even moments, and behind the first sign
 STEP = 0.012  # seconds between two moments behind the first sign
@@ -86,12 +93,12 @@ def test_killed(tmp_path: Path, source: Path, options: tuple[str, ...]) -> None:
     assert not [file for file in tmp_path.iterdir() if is_stage(file)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
     """Nothing is left behind at once, and the last line says what was; a run that is done by then is done."""
     (tmp_path / "out.onnx").write_bytes(b"old")
     met = set()
-    for close in range(5):
+    for close in range(3):
         code, last = interrupted(source, tmp_path, ("--external-data",), behind_the_first_sign(STEP * close), number)
         met.add(code)
         if code:
@@ -108,12 +115,70 @@ def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
 def test_asked_twice(tmp_path: Path, source: Path) -> None:
     """As `timeout` does, which sends to the process and to its group: the second signal does not cut the cleaning short."""
     process = started("fold", source, "-o", tmp_path / "out.onnx", "--no-verify", start_new_session=True)
-    behind_the_first_sign(0.01)(process, tmp_path)
+    behind_the_first_sign(0)(process, tmp_path)
     for _ in range(3):
         process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, err
     assert contents(tmp_path) == {}
+
+
+def test_ctrl_c_on_a_terminal(tmp_path: Path, source: Path) -> None:
+    """The terminal sends to both processes itself; the worker gets the signal once."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, "fold", source, "-o", tmp_path / "out.onnx", "--no-verify"], env=environment({"TERM": "dumb"}),
+                               stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # noqa: PLW1509 - no threads here
+    os.close(theirs)
+    while not any(map(is_stage, tmp_path.iterdir())):
+        time.sleep(0.001)
+    os.write(ours, b"\x03")
+    said = b""
+    with suppress(OSError):  # EIO: the other side is closed
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    assert process.wait(60) == 128 + signal.SIGINT, said
+    assert said.splitlines()[-1].endswith(f"bnfold: ERROR code=130 interrupted; {WHOLE}".encode())
+    assert contents(tmp_path) == {}
+
+
+# A worker that makes a folder, says so, and does not listen.
+DEAF = """
+import os, signal, sys, time
+from bnfold.__main__ import _clean
+from bnfold.guard import guarded, remember
+def work():
+    os.mkdir(sys.argv[1])
+    remember(sys.argv[1])
+    print("there", flush=True)
+    time.sleep(60)
+sys.exit(guarded(work, _clean))
+"""
+
+
+def test_a_run_that_does_not_listen_is_ended_by_the_second_signal(tmp_path: Path) -> None:
+    process = started(tmp_path / "stage", command=(sys.executable, "-c", DEAF))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"there\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.decode() == f"bnfold: ERROR code=143 interrupted; {WHOLE}\n"
+    assert contents(tmp_path) == {}
+
+
+def test_a_worker_dies_with_the_process_that_the_user_started(tmp_path: Path) -> None:
+    process = started(tmp_path / "stage", command=(sys.executable, "-c", DEAF))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.kill()
+    begun = time.monotonic()
+    process.communicate(timeout=10)  # until nobody holds the pipe any more
+    assert time.monotonic() - begun < 5
 
 
 def test_a_run_without_a_terminal_goes_on(tmp_path: Path, source: Path) -> None:
@@ -146,6 +211,21 @@ def test_the_stage_of_a_live_run_is_left_alone(tmp_path: Path) -> None:
         assert one.folder.is_dir()
         assert two.folder.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network drives: nobody can tell a dead run from a live one."""
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    left = Stage(tmp_path / "out.onnx")
+    (left.folder / "out.onnx").write_bytes(b"half")
+    with Stage(tmp_path / "out.onnx") as stage:
+        stage.path().write_bytes(b"whole")
+        stage.commit()
+    assert contents(tmp_path) == {"out.onnx": b"whole", left.folder.name: b"", f"{left.folder.name}/out.onnx": b"half"}
+    left.close()
 
 
 def test_what_only_looks_like_a_stage_is_left_alone(tmp_path: Path) -> None:

@@ -134,6 +134,27 @@ def named_as_reports(folder: Path) -> Path:
     return folder / "model.json"
 
 
+@pytest.mark.parametrize("command", ["fold", "convert", "inspect", "verify", "check"])
+def test_a_network_is_text_and_read(tmp_path: Path, command: str) -> None:
+    """Its content says what it is, whatever its name."""
+    network = Path(shutil.copy(SAMPLES / "digits.prototxt", tmp_path / "net.txt"))
+    before = contents(tmp_path)
+    more = {"convert": ("-o", tmp_path / "out.onnx"), "verify": (SAMPLES / "digits.onnx",)}.get(command, ())
+    run = bnfold(command, network, SAMPLES / "digits.caffemodel", *more, "--json", network)
+    assert "--json would replace" in sentence(run, 2)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["r.json", "net.onnx", "weights.bin"])
+def test_the_page_of_a_result_replaces_no_other_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "r.json").write_text("{}")
+    shutil.copy(digits(tmp_path), tmp_path / "weights.bin")
+    before = contents(tmp_path)
+    said = sentence(bnfold("report", tmp_path / "r.json", "-o", tmp_path / name), 2)
+    assert "would replace" in said or "has the name of a model" in said
+    assert contents(tmp_path) == before
+
+
 def test_two_reports_are_two_files(tmp_path: Path) -> None:
     source = digits(tmp_path)
     (tmp_path / "a.json").write_bytes(b"old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def test_a_run_that_gives_up_takes_nothing_from_one_that_goes_on(tmp_path: Path)
     with writing.write(model, out, external_data=True), writing.write(model, out, external_data=True) as second:
         second.commit()
     whole_pair(tmp_path / "out.onnx")
+
+
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on FAT: data is put in place by a rename, also over the same data of an earlier run."""
+    def no_links(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    model = api.load(large(tmp_path / "net.onnx", 1))
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    for _ in range(2):
+        api.save(model, tmp_path / "out.onnx", external_data=True)
+        whole_pair(tmp_path / "out.onnx")
+    assert len(contents(tmp_path)) == 3
 
 
 def test_threads(tmp_path: Path) -> None:
