@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Unreadable,
         Unsupported,
         UsageError,
+        WouldReplace,
         WriteError,
     )
     from .outcome import FoldResult
@@ -47,6 +48,7 @@ __all__ = [
     "Unreadable",
     "Unsupported",
     "UsageError",
+    "WouldReplace",
     "WriteError",
     "convert_file",
     "fold",

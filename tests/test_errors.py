@@ -10,7 +10,7 @@ from bnfold.source import Source
 
 CODES = {
     "BnfoldError": 70, "UsageError": 2, "InputError": 3, "Unreadable": 3, "Malformed": 3, "Mismatch": 3, "Unsupported": 4,
-    "ProviderUnavailable": 5, "NotEquivalent": 1, "WriteError": 3, "Stopped": 6,
+    "ProviderUnavailable": 5, "NotEquivalent": 1, "WriteError": 3, "Stopped": 6, "WouldReplace": 2,
 }
 
 
