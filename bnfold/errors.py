@@ -138,11 +138,17 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def root_cause(error: BaseException) -> str:
-    """What stands at the bottom of a chain of errors, as libraries that wrap their own raise it; at most 200 characters."""
+def root_of(error: BaseException) -> BaseException:
+    """What stands at the bottom of a chain of errors, as libraries that wrap their own raise it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {error}"[:200]
+    return error
+
+
+def root_cause(error: BaseException) -> str:
+    """The root of a chain of errors in at most 200 characters."""
+    root = root_of(error)
+    return f"{type(root).__name__}: {root}"[:200]
 
 
 @contextmanager

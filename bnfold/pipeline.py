@@ -80,9 +80,14 @@ def plan(job: Job) -> FoldResult:
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
     """The plan of a loaded model whose files take `size` bytes."""
-    with blamed_on(loaded.name):
+    with blamed_on(_place(loaded)):
         model, made = fold_model(loaded.model, options)
     return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
+
+
+def _place(loaded: Loaded) -> str | Path:
+    """What an error names that no line of a file is to blame for."""
+    return loaded.files[0] if loaded.files else loaded.name
 
 
 def fold_file(job: Job) -> FoldResult:
@@ -115,7 +120,7 @@ def convert_file(job: Job) -> FoldResult:
     loaded = _loaded(job)
     watch.lap("read")
     job.say("writing")
-    with (unchanged(recalled(loaded.model).stamps) as check, blamed_on(loaded.name),
+    with (unchanged(recalled(loaded.model).stamps) as check, blamed_on(_place(loaded)),
           write(loaded.model, job.target, external_data=job.external_data) as written):
         watch.lap("write")
         if job.verify is not None:
@@ -211,7 +216,7 @@ class _Work:
             return f"the refused model is not kept: {error}"
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
-        with blamed_on(self.loaded.name):
+        with blamed_on(_place(self.loaded)):
             model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
         for name in made.merged:
             self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
@@ -227,7 +232,7 @@ class _Work:
         if self._last is not None:
             self._last.discard()
         self.job.say("writing")
-        with blamed_on(self.loaded.name):
+        with blamed_on(_place(self.loaded)):
             self._last = self.stack.enter_context(write(model, self.job.target, external_data=self.job.external_data))
         self.watch.lap("write")
         return self._last

@@ -39,6 +39,10 @@ class Affine:
     def __call__(self, x: ArrayLike) -> Float:  # noqa: D102
         return np.asarray(self.scale * np.asarray(x, np.float64) + self.shift)
 
+    def meets(self, x: Float) -> bool:
+        """Does the pattern broadcast with values?"""
+        return all(m == n or 1 in (m, n) for m, n in zip(self.scale.shape[::-1], x.shape[::-1], strict=False))
+
     @property
     def rank(self) -> int:
         """Rank of the pattern; 0 for a map that is the same everywhere."""

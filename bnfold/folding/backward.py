@@ -133,10 +133,13 @@ class _Backward:
 
     def _recast(self, node: ir.Node, index: int, map_: Affine) -> None:
         value = node.inputs[index]
-        if self.world.shapes.constants.array(value) is None:
+        values = self.world.shapes.constants.array(value)
+        if values is None:
             raise Refused(
                 "kept.no-linear-neighbour", f"the constant '{value.name if value else ''}' before it is too large to be rewritten"
             )
+        if not map_.meets(values):
+            raise Refused("kept.wrong-axis", f"the constant '{value.name if value else ''}' before it has other axes than its map")
         self.push.recasts.append(Recast(node, index, map_))
 
 

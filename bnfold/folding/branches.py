@@ -207,6 +207,8 @@ def _united(branches: list[Branch], host: Linear) -> _Placed | None:
 def _fits(branch: Branch, host: Linear, dilations: list[int]) -> bool:
     """Does it step like the host, with the same groups, and with its taps as far apart?"""
     rank = len(branch.taps)
+    if rank != len(dilations):  # weights of two ranks on one value: one of them contradicts it
+        return False
     own = _dilations(branch.linear, rank) if branch.linear is not None else [1] * rank
     alike = branch.linear is None or (branch.linear.view[0] == host.view[0] and branch.linear.outs == host.outs)
     apart = any(k > 1 and d != e for k, d, e in zip(branch.taps, own, dilations, strict=True))

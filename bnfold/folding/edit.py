@@ -72,10 +72,11 @@ class Editor:
         axis_from_end = -linear.y_axis
         pattern = hold.add.reshape((-1,) + (1,) * (axis_from_end - 1))
         if len(uses) == 1 and not y.is_graph_output() and is_op(uses[0].node, "Add", "Sub"):
-            other = uses[0].node.inputs[1 - uses[0].idx]
-            if self.shapes.constants.array(other) is not None:
-                subtracted = is_op(uses[0].node, "Sub") and uses[0].idx == 0
-                self._recast(Recast(uses[0].node, 1 - uses[0].idx, Affine(np.ones_like(pattern), -pattern if subtracted else pattern)))
+            values = self.shapes.constants.array(uses[0].node.inputs[1 - uses[0].idx])
+            subtracted = is_op(uses[0].node, "Sub") and uses[0].idx == 0
+            map_ = Affine(np.ones_like(pattern), -pattern if subtracted else pattern)
+            if values is not None and map_.meets(values):
+                self._recast(Recast(uses[0].node, 1 - uses[0].idx, map_))
                 self.rename(y)
                 return
         constant = self.constant(linear.node.graph, f"{y.name}/shift", pattern, linear.store, linear.node)

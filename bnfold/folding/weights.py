@@ -74,8 +74,8 @@ def scaled_blocks(
     for lead in np.ndindex(*(len(r) for r in outer)):
         for at in range(0, view[axis], step):
             cut = (*lead, slice(at, at + step))
-            part = weights[cut].astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so; what becomes so is refused below
+                part = weights[cut].astype(np.float64)
                 for factor in factors:
                     before = (0 if factor.shape[k] == 1 else i for k, i in enumerate(lead))
                     part *= factor[(*before, slice(None) if factor.shape[axis] == 1 else cut[-1])]
@@ -99,7 +99,7 @@ def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:
         rounded = None
     if rounded is None or (dtype.itemsize == 2 and np.any(np.isinf(rounded) & np.isfinite(part))):
         raise Unsupported(
-            f"a folded weight overflows {dtype.name}", where=where, way_out=f"keep the nodes folded into it: --keep '{where}'"
+            f"a folded weight of '{where}' overflows {dtype.name}", way_out=f"keep the nodes folded into it: --keep '{where}'"
         )
     return rounded
 

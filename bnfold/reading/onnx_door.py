@@ -89,7 +89,8 @@ def _read_inside(body: Any) -> Iterator[str]:
 
 def _bodies(node: Any) -> list[Any]:
     """The graphs in a node's attributes."""
-    return [body for a in node.attribute for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+    holding = [a for a in node.attribute if a.type in _MAY_HOLD_GRAPHS]
+    return [body for a in holding for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
 
 
 def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
@@ -202,11 +203,15 @@ def _check_place(stored: onnx.TensorProto) -> None:
 
 # AttributeProto fields by AttributeType, for files older than the type field.
 _FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8, "tensors": 9, "graphs": 10}
+_PLAIN = frozenset((1, 2, 3, 6, 7, 8))  # numbers and texts: whatever else such an attribute carries, onnx_ir reads these alone
+_MAY_HOLD_GRAPHS = frozenset((0, 5, 10))
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
     for text in (attribute.name, attribute.doc_string, attribute.ref_attr_name):
         _check_text(text, "an attribute")
+    if attribute.type in _PLAIN:
+        return
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
         raise Unsupported(
             f"attribute '{attribute.name}' of node '{node.name or node.op_type}' is a sparse tensor, which would be lost on writing",

@@ -35,6 +35,8 @@ def check_call(node: Any, function: Any) -> None:
 
 def check_functions(functions: Mapping[Identifier, Any], main: Any) -> None:
     """Raise Malformed for a function that comes to call itself, Unsupported where calls come to more than MOST_NODES nodes."""
+    if not functions:
+        return
     calls = {name: [called(node) for node in _nodes(function.node)] for name, function in functions.items()}
     sizes: dict[Identifier, int] = {}
     open_: set[Identifier] = set()
@@ -53,7 +55,7 @@ def check_functions(functions: Mapping[Identifier, Any], main: Any) -> None:
             sizes.setdefault(name, len(calls[name]) + sum(sizes[call] for call in inner))
             waiting.pop()
     total = sum(sizes.get(called(node), 1) for node in _nodes(main))
-    if functions and total > MOST_NODES:
+    if total > MOST_NODES:
         raise Unsupported(f"calls of functions come to {total:.3g} nodes", expected=f"{MOST_NODES:,} at most")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import onnx_wire, tensor, wire
-from ..errors import BnfoldError, Malformed, root_cause
+from ..errors import BnfoldError, Malformed, root_cause, root_of
 from ..graph import ir, uncollected
 from ..onnx_wire import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
 
@@ -62,9 +62,9 @@ def skeleton(model: ir.Model) -> Skeleton:
 def _serialised(model: ir.Model) -> bytes:
     try:
         return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-    except BnfoldError:
-        raise
     except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
+        if isinstance(root := root_of(error), BnfoldError):
+            raise root from None
         raise Malformed(f"the model cannot be written as ONNX ({root_cause(error)})") from error
 
 

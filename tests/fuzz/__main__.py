@@ -26,10 +26,11 @@ def main() -> int:
     """Fuzz the targets one after the other."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", choices=[*NAMES, []], metavar="TARGET", help=f"any of {', '.join(NAMES)}; all by default")
-    parser.add_argument("--seconds", type=int, default=0, help="time for each target")
-    parser.add_argument("--runs", type=int, default=0, help="inputs for each target")
+    parser.add_argument("-s", "--seconds", type=int, default=0, help="time for each target")
+    parser.add_argument("-n", "--runs", type=int, default=0, help="inputs for each target")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--corpus", type=Path, default=Path(tempfile.gettempdir()) / "bnfold-fuzz", help="folder of corpora and findings")
+    folder = Path(tempfile.gettempdir()) / "bnfold-fuzz"
+    parser.add_argument("-c", "--corpus", type=Path, default=folder, help="folder of corpora and findings")
     parser.add_argument("--engine", choices=("atheris", "plain"), default="atheris" if has_atheris() else "plain")
     given = parser.parse_args()
     if not given.seconds and not given.runs:

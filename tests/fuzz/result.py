@@ -33,10 +33,9 @@ def built(loaded: Loaded, case: Case) -> None:
     """A model that a reader has made: valid ONNX by the checker of ONNX itself, before and after folding."""
     if not _small(loaded.model):
         return
-    _checked(_written(loaded.model, case))
-    model = pipeline.planned(loaded, FoldOptions()).model
-    with blamed_on(loaded.name):
-        _checked(_written(model, case))
+    with blamed_on(loaded.files[0]):
+        _checked(_written(loaded.model, case))
+        _checked(_written(pipeline.planned(loaded, FoldOptions()).model, case))
 
 
 def folded(path: Path, case: Case) -> None:
