@@ -156,7 +156,7 @@ def _of_entry(entry: manifest.Entry, faults: list[Malformed]) -> list[_Wanted]:
 
 def _tasks(wanted: Sequence[_Wanted], out: str, values: Mapping[str, Any], view: screen.Screen) -> list[Task]:
     names = naming.names([one.found for one in wanted], [one.name for one in wanted])
-    called = {row.name: values[row.name] for row in rows.given(values)}
+    called = {**{row.name: values[row.name] for row in rows.given(values)}, "force": values["force"]}
     _say_useless(wanted, values, view)
     policies = _policies(values)
     tasks = [_task(one, name, out, {**_blank(values), **one.values, **called}, policies) for one, name in zip(wanted, names, strict=True)]

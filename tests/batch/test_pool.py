@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
+from bnfold.batch import pool
+from bnfold.batch.task import Limits, Request, Task
 
 from ..models import CONV_BN_RELU, model
 from ..reading.caffe.files import input_layer, layer
@@ -144,3 +150,19 @@ def test_nobody_stays_when_the_one_that_coordinates_is_killed(tmp_path: Path) ->
         one.send_signal(signal.SIGKILL)
     until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in everyone), 20)
     process.communicate()
+
+
+def deadly(request: dict[str, Any]) -> dict[str, Any]:
+    """A worker that dies of one model, and does the others."""
+    if request["task"]["name"] == "deadly":
+        time.sleep(0.5)  # so that the others are done
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"name": request["task"]["name"]}
+
+
+def test_a_model_of_which_workers_die_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool.worker, "work", deadly)
+    requests = [Request(Task(name, f"{name}.onnx", None, "out"), Limits()).as_json() for name in ("a", "deadly", "b", "c")]
+    found = dict(pool.results(requests, 2))
+    assert [found[at]["name"] for at in (0, 2, 3)] == ["a", "b", "c"]
+    assert (found[1]["outcome"], found[1]["sentence"]) == ("crashed", "3 workers died while they had this model")

@@ -184,8 +184,8 @@ def test_options_for_nobody_are_said(tmp_path: Path) -> None:
 
 def test_outputs_are_no_inputs_of_the_next_run(tmp_path: Path) -> None:
     zoo.zoo(tmp_path, 2)
-    for outcome in ("passed", "unchanged"):
-        assert batch(tmp_path, "-o", tmp_path / "out", "-q")[1] == f"bnfold: PASS models=2 {outcome}=2\n"
+    for outcome, more in (("passed", []), ("unchanged", []), ("passed", ["--force"])):
+        assert batch(tmp_path, "-o", tmp_path / "out", "-q", *more)[1] == f"bnfold: PASS models=2 {outcome}=2\n"
 
 
 def test_a_policy_says_what_each_fold_is_verified_with(tmp_path: Path) -> None:
