@@ -19,6 +19,7 @@ import queue
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -53,6 +54,7 @@ def main(memory: int, seconds: float) -> None:
         except queue.Empty:
             return
         unfinished[:] = [Path(asked["work"])]
+        tempfile.tempdir = asked["work"]  # goes with it, however this ends
         _alarm(math.ceil(seconds) + _GRACE if seconds else 0)
         try:
             tell("looking for what is there")

@@ -77,7 +77,9 @@ def test_one_that_hangs_stops_no_other(tmp_path: Path) -> None:
     hanging(tmp_path / "a_hang.onnx")
     zoo.onnx(tmp_path / "b_fine.onnx", 1)
     out = tmp_path / "out"
-    _, err = batch(tmp_path, "--out", out, "--jobs", 1, "--timeout", 6, code=6)
+    (tmp_path / "temporary").mkdir()
+    _, err = batch(tmp_path, "--out", out, "--jobs", 1, "--timeout", 6, code=6, TMPDIR=str(tmp_path / "temporary"))
+    assert not list((tmp_path / "temporary").glob("bnfold-*"))
     assert err.splitlines()[-1] == "bnfold: FAIL models=2 passed=1 timeout=1"
     found = records(out)
     assert found["b_fine"]["verdict"] == "PASS"
