@@ -89,6 +89,7 @@ def _nobody(address: str, error: Exception) -> Unreadable:
 def _check(versions: Mapping[str, Any]) -> None:
     for address, found in versions.items():
         if isinstance(found, BaseException):
-            raise Mismatch(f"the worker has no bnfold ({one_line(root_cause(found))})", where=address, expected=f"bnfold {__version__}")
+            raise Mismatch(f"the worker cannot say which bnfold it has ({one_line(root_cause(found))})", where=address,
+                           expected=f"bnfold {__version__}")
         if found != __version__:
             raise Mismatch(f"the worker has bnfold {found}", where=address, expected=f"{__version__}, as here")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .. import guard
 from ..decoding import decoded
 from ..errors import BnfoldError, WriteError, one_line
 from ..gathering import UNFINISHED, is_url
@@ -97,6 +98,7 @@ def _work(out: str, settings: Settings) -> Iterator[str | None]:
         yield None
         return
     folder = tempfile.mkdtemp(prefix="bnfold-") if is_url(out) else _beside(Path(out))
+    guard.remember(folder)
     try:
         yield folder
     finally:

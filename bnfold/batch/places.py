@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,6 +173,12 @@ def store_of(place: str) -> Store:
 def scheme_of(place: str) -> str:
     """`s3` of `s3://bucket/net.onnx`."""
     return place.partition("://")[0].rpartition("::")[2] if is_url(place) else ""
+
+
+def check_drivers(places: Iterable[str]) -> None:
+    """Is there a driver for each URL? Found before the work, and once. Raises UsageError."""
+    for url in {scheme_of(place): place for place in places if is_url(place)}.values():
+        _file_system(url)
 
 
 def plain(place: str) -> str:

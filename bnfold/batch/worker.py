@@ -34,7 +34,10 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     if request["version"] != __version__:
         return lost(request, f"a worker has bnfold {__version__}, the batch was started with {request['version']}")
     wanted = Request.of(request)
-    folder = Path(tempfile.mkdtemp(prefix="bnfold-", dir=wanted.work))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="bnfold-", dir=wanted.work))
+    except OSError as error:
+        return lost(request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({(error.strerror or str(error)).lower()})")
     try:
         return _worked(wanted, request["task"], folder)
     finally:

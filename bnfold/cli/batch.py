@@ -14,7 +14,7 @@ from .. import policy
 from ..batch import coordinator, naming
 from ..batch.child import is_bounded
 from ..batch.fingerprints import SUFFIX
-from ..batch.places import absolute, joined, plain, redacted, store_of
+from ..batch.places import absolute, check_drivers, joined, plain, redacted, store_of
 from ..batch.task import Task
 from ..comparison import VerifyOptions
 from ..errors import BnfoldError, Malformed, UsageError
@@ -161,6 +161,7 @@ def _tasks(wanted: Sequence[_Wanted], out: str, values: Mapping[str, Any], view:
     policies = _policies(values)
     tasks = [_task(one, name, out, {**_blank(values), **one.values, **called}, policies) for one, name in zip(wanted, names, strict=True)]
     _check_apart(tasks)
+    check_drivers([out, *(place for task in tasks for place in (task.network, task.weights) if place is not None)])
     return tasks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -90,6 +91,16 @@ def test_memory_in_and_out_and_a_second_run_does_nothing(memory: Any, models: Pa
     assert third[2].splitlines()[-1] == "bnfold: PASS models=3 passed=1 unchanged=2"
 
 
+def test_a_manifest_behind_a_url_names_what_lies_beside_it(memory: Any, models: Path, tmp_path: Path) -> None:
+    memory.put(f"{models}/", "/zoo", recursive=True)
+    memory.pipe_file("/zoo/list.csv", b"model,name\nyolo.cfg,detection/yolo\n*.prototxt,\n")
+    code, _, err = batch("memory://zoo/list.csv", "--out", tmp_path / "out", "-q")
+    assert (code, err) == (0, "bnfold: PASS models=2 passed=2\n")
+    assert (tmp_path / "out" / "detection" / "yolo.onnx").is_file()
+    memory.pipe_file("/zoo/list.csv", b"model,nam\nyolo.cfg,x\n")
+    assert "memory://zoo/list.csv:2: unknown key 'nam'" in batch("memory://zoo/list.csv", "--out", tmp_path / "out")[2]
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
@@ -167,11 +178,24 @@ def test_credentials_are_not_told(text: str, shown: str) -> None:
     assert places.redacted(text) == shown
 
 
-def test_a_missing_driver_is_wrong_usage() -> None:
+def test_a_missing_driver_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UsageError, match="needs a driver that is not installed"):
         places.store_of("gs://x/y").exists("gs://x/y")
     with pytest.raises(UsageError, match="a URL that fsspec knows"):
         places.store_of("nonsense://x").exists("nonsense://x")
+
+
+@pytest.mark.parametrize("arguments", [("gs://x/y.onnx", "--out", "made"), ("net.onnx", "--out", "gs://x/y")])
+def test_without_its_driver_nothing_begins(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    zoo.onnx(tmp_path / "net.onnx", 0)
+    code, _, err = batch(*arguments)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "needs a driver that is not installed (" in err
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    assert "needs fsspec; pip install 'bnfold[remote]'" in batch(*arguments)[2]
 
 
 def test_a_file_url_is_a_path(models: Path, tmp_path: Path) -> None:

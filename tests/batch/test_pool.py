@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -49,20 +50,20 @@ def extended(path: Path, nodes: list[onnx.NodeProto], constants: list[onnx.Tenso
 
 
 def test_a_killed_worker_costs_no_model(tmp_path: Path) -> None:
-    models = zoo.zoo(tmp_path / "zoo", 40)
+    models = zoo.zoo(tmp_path / "zoo", 200)
     out = tmp_path / "out"
     process = start(tmp_path / "zoo", "--out", out, "--jobs", 4)
-    until(lambda: len(records(out)) >= 8)
+    until(lambda: len(records(out)) >= 40)
     victim = below(process.pid, WORKER)[0]
     orphans = until(lambda: below(victim.pid, CHILD))
     victim.send_signal(signal.SIGKILL)
     said = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    assert said[1].splitlines()[-1] == "bnfold: PASS models=40 passed=40"
+    assert said[1].splitlines()[-1] == "bnfold: PASS models=200 passed=200"
     until(lambda: not any(orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE for orphan in orphans), 10)
     assert_right(models, tmp_path / "zoo", out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    assert batch(tmp_path / "zoo", "--out", out)[1].splitlines()[-1] == "bnfold: PASS models=40 unchanged=40"
+    assert batch(tmp_path / "zoo", "--out", out)[1].splitlines()[-1] == "bnfold: PASS models=200 unchanged=200"
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
 
 
@@ -110,8 +111,8 @@ def test_ctrl_c_ends_everything_and_leaves_no_half_file(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    last = "interrupted; 6 of 7 models are finished; the same command goes on from there"
-    assert err.splitlines()[-1] == f"bnfold: ERROR code=130 {last}"
+    last = r"bnfold: ERROR code=130 interrupted; [56] of 7 models are finished; the same command goes on from there"
+    assert re.fullmatch(last, err.splitlines()[-1])  # the last record may be there a moment before it is told
     until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in everyone), 10)
     assert not list(out.glob(".*"))
     (tmp_path / "zoo" / "hang.onnx").unlink()

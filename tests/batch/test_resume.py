@@ -1,36 +1,31 @@
-"""What is finished is not made again; everything else is. And what a batch tells, in every form."""
+"""What is finished is not made again; everything else is. And what workers do."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import onnx
 import pytest
 
-from bnfold.batch import fingerprints, single
+from bnfold.batch import coordinator, fingerprints, single, supervisor, worker
 from bnfold.batch.task import Limits, Request, Task
-from bnfold.cli.progress import duration
 from bnfold.errors import NotEquivalent
 from bnfold.policy import Policy
 from bnfold.record import FoldOptions, ReadOptions
-from bnfold.reporting import schemas
 from bnfold.rollup import Run, code_of
 
-from ..models import CONV_BN_RELU, RELU_BN, model, saved
-from ..reporting.ci_schemas import check_junit
+from ..models import model
 from . import zoo
 from .farm import batch, records
-
-jsonschema = pytest.importorskip("jsonschema", reason="needs the extra 'dev' (jsonschema)")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def made(task: Task, folder: Path) -> Run:
@@ -159,60 +154,6 @@ def test_two_batches_on_one_folder(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob(".*"))
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A batch of a manifest with four models, two of them in trouble."""
-    folder = tmp_path_factory.mktemp("told")
-    saved(folder, CONV_BN_RELU, "a & b<i>.onnx")
-    saved(folder, RELU_BN, "kept.onnx")
-    (folder / "cut.onnx").write_bytes((folder / "kept.onnx").read_bytes()[:100])
-    zoo.darknet(folder / "yolo.cfg", 3)
-    (folder / "zoo.toml").write_text("[defaults]\nsamples = 1\n" + "".join(
-        f"[[model]]\nmodel = '{name}'\n{more}" for name, more in (
-            ("a & b<i>.onnx", ""), ("kept.onnx", "name = 'deep/kept'\n"), ("cut.onnx", ""), ("yolo.cfg", "batch = 2\n"))))
-    out = folder / "out"
-    said = batch(folder / "zoo.toml", "--out", out, "--allow-kept", "kept.training-mode", "--json", out / "r.json",
-                 "--junit", out / "j.xml", "--report", out / "index.html", code=1)
-    return folder, *said
-
-
-def test_the_last_line_and_the_table(told: tuple[Path, str, str]) -> None:
-    folder, shown, err = told
-    assert err.splitlines()[-1] == "bnfold: FAIL models=4 passed=2 failed=1 error=1"
-    assert f"error cut: {folder}/zoo.toml:8: " in shown.replace("\n", "")
-    assert "[check.kept]" in shown
-
-
-def test_the_document_is_what_the_schema_says(told: tuple[Path, str, str]) -> None:
-    folder = told[0]
-    document = json.loads((folder / "out" / "r.json").read_text())
-    jsonschema.validate(document, schemas.result())
-    assert [(one["name"], one["outcome"], one["exit_code"]) for one in document["runs"]] == [
-        ("a & b<i>", "passed", 0), ("deep/kept", "failed", 1), ("cut", "error", 3), ("yolo", "passed", 0)]
-    assert document["counts"] == {"passed": 2, "failed": 1, "error": 1}
-    assert (document["verdict"], document["exit_code"]) == ("FAIL", 1)
-    for name, record in records(folder / "out").items():
-        jsonschema.validate(record, schemas.result())
-        assert ("fingerprint" in record) == (name in ("a & b<i>", "yolo"))
-    assert records(folder / "out")["yolo"]["verification"]["inputs"][0][1].startswith("2x")
-
-
-def test_the_page_has_a_line_and_a_link_for_each(told: tuple[Path, str, str]) -> None:
-    page = (told[0] / "out" / "index.html").read_text()
-    assert '<a href="./a%20%26%20b%3Ci%3E.html">a &amp; b&lt;i&gt;</a>' in page
-    assert '<a href="./deep/kept.html">deep/kept</a>' in page
-    assert page.index("cut.html") < page.index("deep/kept.html") < page.index("yolo.html"), "the worst first"
-    assert "default-src 'none'" in page
-    assert (told[0] / "out" / "deep" / "kept.html").is_file()
-
-
-def test_junit_has_a_case_for_each(told: tuple[Path, str, str]) -> None:
-    root = ElementTree.parse(told[0] / "out" / "j.xml").getroot()
-    check_junit(root)
-    cases = {case.attrib["name"]: [child.tag for child in case] for case in root.iter("testcase")}
-    assert cases == {"a & b<i>": [], "deep/kept": ["failure"], "cut": ["error"], "yolo": []}
-
-
 @pytest.mark.parametrize(("arguments", "code", "last"), [
     (["zoo", "--scheduler", "tcp://x:1", "--jobs", "2"], 2, "--jobs with --scheduler; one of them: "),
     (["zoo", "--memory-limit", "lots"], 2, "'lots' is no size; bytes, or "),
@@ -247,5 +188,48 @@ def test_outputs_are_no_inputs_of_the_next_run(tmp_path: Path) -> None:
         assert batch(tmp_path, "-o", tmp_path / "out", "-q")[1] == f"bnfold: PASS models=2 {outcome}=2\n"
 
 
-def test_durations_read_well() -> None:
-    assert [duration(seconds) for seconds in (0.4, 59, 61, 3725)] == ["0 s", "59 s", "1:01", "1:02:05"]
+def test_a_policy_says_what_each_fold_is_verified_with(tmp_path: Path) -> None:
+    zoo.onnx(tmp_path / "net.onnx", 0)
+    (tmp_path / "strict.toml").write_text('providers = ["cpu"]\nnoise-limit = 3.5\nmax-size = "1 MB"\n')
+    batch(tmp_path / "net.onnx", "-o", tmp_path / "out", "--policy", tmp_path / "strict.toml")
+    assert records(tmp_path / "out")["net"]["verification"]["noise_limit"] == 3.5
+    batch(tmp_path / "net.onnx", "-o", tmp_path / "out", "--policy", tmp_path / "strict.toml", "--noise-limit", "2.5")
+    assert records(tmp_path / "out")["net"]["verification"]["noise_limit"] == 2.5
+
+
+def test_a_worker_that_cannot_write_says_so(task: Task, tmp_path: Path) -> None:
+    found = worker.work(Request(task, Limits(), str(tmp_path / "none")).as_json())
+    assert (found["outcome"], found["exit_code"]) == ("crashed", 6)
+    assert found["sentence"] == f"a worker cannot write to {tmp_path}/none (no such file or directory)"
+
+
+def test_threads_are_those_that_were_given() -> None:
+    given = supervisor.environment(3)
+    assert {given[name] for name in ("BNFOLD_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"3"}
+    assert coordinator._threads(coordinator.Settings(jobs=1), 9) == coordinator._cores()
+    assert coordinator._threads(coordinator.Settings(jobs=64), 100) == 1
+    assert coordinator._threads(coordinator.Settings(scheduler="tcp://x:1"), 100) == 1
+
+
+def test_a_worker_of_another_version_declines(task: Task) -> None:
+    found = worker.work({**Request(task, Limits()).as_json(), "version": "0.0.1"})
+    assert found["sentence"].startswith("a worker has bnfold ")
+    assert found["name"] == "deep/net"
+
+
+def test_a_child_that_went_by_itself_is_no_loss(task: Task, tmp_path: Path) -> None:
+    request = Request(task, Limits(threads=1)).as_json()
+    try:
+        assert worker.work(request)["outcome"] == "passed"
+        (child,) = worker._all
+        os.kill(child._process.pid, signal.SIGKILL)  # dead when it is looked at, or a moment later
+        assert worker.work({**request, "task": {**request["task"], "force": True}})["outcome"] == "passed"
+    finally:
+        worker.close()
+    assert not worker._all
+
+
+def test_a_child_that_cannot_start_says_why(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", "import os; os.write(2, b'no room\\n'); os._exit(3)"))
+    found = worker.work(Request(task, Limits(threads=3)).as_json())
+    assert (found["outcome"], found["sentence"]) == ("crashed", "its process ended with code 3 while starting: no room")
