@@ -179,6 +179,9 @@ def _check_scope_texts(scope: Any) -> None:
         _check_texts(message, "a value")
         for inner in getattr(message, "metadata_props", ()):
             _check_texts(inner, "a value")
+    untyped = next((v for v in values if v.type.tensor_type.HasField("shape") and not v.type.tensor_type.elem_type), None)
+    if untyped is not None:
+        raise Malformed(f"'{untyped.name}' has a shape and no element type")
     for value in (*values, *scope.value_info):
         for dim in value.type.tensor_type.shape.dim:
             _check_texts(dim, "a dim")

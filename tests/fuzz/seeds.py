@@ -5,6 +5,7 @@ Mutation then begins where the readers branch, and an input stays short enough t
 
 from __future__ import annotations
 
+import ast
 import io
 import struct
 from pathlib import Path
@@ -15,7 +16,8 @@ from ..folding import nets
 from ..models import CONV_BN_RELU, RELU_BN, TWO_BLOCKS, model
 from ..reading.caffe.files import caffemodel, layer, normal
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+TESTS = Path(__file__).resolve().parents[1]
+SAMPLES = TESTS.parent / "samples"
 INPUT = 'input: "x" input_shape { dim: 1 dim: 4 dim: 6 dim: 6 }\n'
 CONVOLUTION = 'layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }\n'
 NORMS = ('layer { name: "n" type: "BatchNorm" bottom: "c" top: "c" }\n'
@@ -128,21 +130,49 @@ Block (x, w) => (y) { c = Conv (x, w) y = Relu (c) }
 """
 
 
+QUANTIZED = """<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[1, 4, 3, 3] x) => (float[1, 4, 3, 3] y)
+<float[4] g, float[4] b, float[4] m, float[4] v, int8[4, 4, 1, 1] q, float[4] s, int8[4] z>
+{ w = DequantizeLinear <axis = 0> (q, s, z)  c = Conv (x, w)  y = BatchNormalization (c, g, b, m, v) }
+"""
+ATTENTION = """<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[2, 3, 4] x) => (float[2, 3, 4] y)
+<float[4, 4] a, float[4, 4] k, float[4] s, float[4] t, float r, int64[4] heads, int64[3] flat>
+{ n = Mul (x, s)  p = Add (n, t)  u = MatMul (p, a)  w = MatMul (p, k)  h = Transpose <perm = [0, 2, 1]> (w)  z = MatMul (u, h)
+  f = Softmax (z)  e = Div (f, r)  o = MatMul (e, u)  y = Add (o, t) }
+"""
+MOST_BYTES = 6000
+
+
 def onnx_models() -> list[bytes]:
     """The nets of the tests of folding (random ones, short), bodies, functions, and what the other tests fold."""
-    protos = [model(text) for text in (CONV_BN_RELU, RELU_BN, TWO_BLOCKS)] + [nets.random_net(seed, 4) for seed in range(24)]
+    protos = [model(text) for text in (CONV_BN_RELU, RELU_BN, TWO_BLOCKS)]
+    protos += [nets.random_net(seed, length) for length in (2, 4) for seed in range(30)]
     found = [proto.SerializeToString() for proto in protos]
-    return found + [_filled(text) for text in (BODIES, FUNCTION)]
+    found += [_filled(text) for text in (BODIES, FUNCTION, QUANTIZED, ATTENTION, *_texts_of_tests())]
+    return [data for data in dict.fromkeys(found) if data and len(data) <= MOST_BYTES]
+
+
+def _texts_of_tests() -> list[str]:
+    """Every model that stands as ONNX text in the tests of folding and reading: attention, quantised weights, branches, odd operators."""
+    files = [file for folder in ("folding", "reading") for file in sorted((TESTS / folder).glob("*.py"))]
+    texts = [node.value for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+    return [text for text in texts if isinstance(text, str) and text.lstrip().startswith("<ir_version")]
 
 
 def _filled(text: str) -> bytes:
-    """A model of ONNX text whose value infos become initializers; unlike tests.models it may hold bodies and functions."""
-    from onnx import numpy_helper, parser
+    """A model of ONNX text whose value infos become initializers; unlike tests.models it may hold bodies and functions. Nothing where the
+    text is a template."""
+    from onnx import helper, numpy_helper, parser
 
-    proto = parser.parse_model(text)
+    try:
+        proto = parser.parse_model(text)
+    except parser.ParseError:
+        return b""
     random = np.random.default_rng(0)
     for value in proto.graph.value_info:
-        shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-        proto.graph.initializer.append(numpy_helper.from_array(random.uniform(0.5, 1.5, shape), value.name))
+        kind = value.type.tensor_type
+        values = random.uniform(0.5, 1.5, [d.dim_value for d in kind.shape.dim])
+        proto.graph.initializer.append(numpy_helper.from_array(values.astype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), value.name))
     del proto.graph.value_info[:]
     return bytes(proto.SerializeToString())
