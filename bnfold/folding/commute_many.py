@@ -56,6 +56,8 @@ def _laid(maps: list[Affine], axis: int, sizes: list[int], node: ir.Node) -> Aff
 def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     """The parts' maps, laid end to end."""
     axis, sizes, rank = _concat_axis(node, site)
+    if any(m is not None and m.rank not in (0, rank) for m in ins):
+        raise Refused("kept.unknown-rank", "Concat stands in between and its parts are of different ranks")
     maps = [(m or IDENTITY).lifted(rank) for m in ins]
     if all(m.equals(maps[0]) and axis not in m.varies() for m in maps):
         return [maps[0]]
