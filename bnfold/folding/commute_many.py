@@ -27,7 +27,7 @@ def concat_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     """Each part gets its slice of the map."""
     map_ = data_map(outs, node)
     axis, sizes, rank = _concat_axis(node, site)
-    if axis not in map_.lifted(rank).varies():
+    if axis not in _lifted(map_, rank, node).varies():
         return [map_] * len(node.inputs)
     if any(size is None for size in sizes):
         raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
@@ -43,6 +43,13 @@ def _cut(map_: Affine, axis: int, sizes: list[int]) -> Maps:
     ]
 
 
+def _lifted(map_: Affine, rank: int, node: ir.Node) -> Affine:
+    """The map as a pattern of this rank. Refuses the values of another rank that a contradictory model brings together."""
+    if map_.rank not in (0, rank):
+        raise Refused("kept.unknown-rank", f"{node.op_type} stands in between and brings values of different ranks together")
+    return map_.lifted(rank)
+
+
 def _laid(maps: list[Affine], axis: int, sizes: list[int], node: ir.Node) -> Affine:
     """Maps of an axis's parts, laid end to end."""
     shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
@@ -56,7 +63,7 @@ def _laid(maps: list[Affine], axis: int, sizes: list[int], node: ir.Node) -> Aff
 def concat_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     """The parts' maps, laid end to end."""
     axis, sizes, rank = _concat_axis(node, site)
-    maps = [(m or IDENTITY).lifted(rank) for m in ins]
+    maps = [_lifted(m or IDENTITY, rank, node) for m in ins]
     if all(m.equals(maps[0]) and axis not in m.varies() for m in maps):
         return [maps[0]]
     if any(size is None for size in sizes):
@@ -79,7 +86,7 @@ def split_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     """The outputs' maps, laid end to end; an output that carries none keeps its values."""
     axis, sizes = _split_parts(node, site)
     rank = site.shapes.rank(node.inputs[0]) or 0
-    maps = [(m or IDENTITY).lifted(rank) for m in outs]
+    maps = [_lifted(m or IDENTITY, rank, node) for m in outs]
     return only_data(node, _laid(maps, axis, sizes, node))
 
 
