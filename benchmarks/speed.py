@@ -81,7 +81,7 @@ def introduction(options: argparse.Namespace) -> Iterator[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     asked = "import importlib.metadata as m, sys\nfor name in sys.argv[1:]:\n try: print(name, m.version(name))\n except Exception: pass"
     versions = subprocess.run([options.peers, "-c", asked, *PACKAGES], capture_output=True, text=True, check=False).stdout.splitlines()
-    yield from INTRODUCTION.splitlines()
+    yield from (*INTRODUCTION.splitlines(), "")
     machine = f"{os.cpu_count()} processors, {memory / 1e9:.0f} GB of memory, {platform.system()} {platform.release()}"
     yield f"{date.today()}, {machine}, Python {platform.python_version()}; {', '.join(versions)}."
     yield f"{options.rounds} rounds, one where a run takes over {options.patience:.0f} s; given up after {options.limit:.0f} s."
