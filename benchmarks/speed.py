@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -125,8 +126,8 @@ def compared(tools: list[str], files: list[Path], arguments: int, options: argpa
             runs[name].append(run)
             if not run.failure and name not in left:
                 left[name] = str(batch_norms(target)) if target.exists() else ""
-            for file in out.iterdir():
-                file.unlink()
+            shutil.rmtree(out)  # a tool that was given up may leave anything
+            out.mkdir()
     return runs, left
 
 

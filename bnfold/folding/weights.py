@@ -46,15 +46,16 @@ def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, e
 def _settle_weight(linear: Linear, editor: Editor) -> None:
     old = linear.node.inputs[linear.weight]
     assert old is not None
-    factor = (
+    both = (
         linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)),
         linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins)),
     )
+    factors = tuple(factor for factor in both if np.any(factor != 1))  # each is a pass over all weights
     shape = tensor.dims(linear.tensor)
     base, view, store = linear.tensor, linear.view, linear.store
 
     def arrays() -> Iterator[np.ndarray]:
-        return scaled_blocks(base, view, factor, np.dtype(store.numpy()), label(linear.node))
+        return scaled_blocks(base, view, factors, np.dtype(store.numpy()), label(linear.node))
 
     _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), folded_name(old.name), editor)
 
@@ -62,7 +63,7 @@ def _settle_weight(linear: Linear, editor: Editor) -> None:
 def scaled_blocks(
     base: ir.TensorProtocol,
     view: tuple[int, ...],
-    factors: tuple[Float, Float],
+    factors: tuple[Float, ...],
     dtype: np.dtype,
     where: str,
 ) -> Iterator[np.ndarray]:
