@@ -34,7 +34,7 @@ NAMES = [COPY, OURS, VERIFIED, *(name for name in TOOLS if name != OURS)]
 OWN_TOOLS = (COPY, OURS, VERIFIED)
 INTRODUCTION = """# Speed and memory
 
-Made by `python benchmarks/speed.py --page docs/benchmarks.md`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every tool
+Made by `python benchmarks/speed.py`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every tool
 in a process of its own, in turn; medians. `cp + fsync` is the floor; bnfold syncs what it writes, the other tools do not. `bnfold` is
 `bnfold fold --no-verify`, `bnfold, verified` what `bnfold fold` does when nothing is said. Own memory is anonymous memory; mapped memory
 are pages of files, which the kernel may drop at any time. The [goals](#goals) stand at the end.

@@ -93,7 +93,8 @@ def test_the_page_runs(page: Path, folder: Path) -> None:
 def test_every_option_and_command_exists(page: Path) -> None:
     said = page.read_text(encoding="utf-8")
     of_others = {"--model-check", "--overwrite-input-shape", "--test-input-shape"}
-    options = {flag for command in COMMANDS for flag in re.findall(r"--[a-z][a-z-]+", help_of(command))}
+    pages = [help_of(), *map(help_of, COMMANDS)]
+    options = {flag for shown in pages for flag in re.findall(r"--[a-z][a-z-]+", shown)}
     text = re.sub(r"^.*\b(mkdocs|pip|venv)\b.*$", "", said, flags=re.M)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options | of_others
     assert set(re.findall(r"(?:^ {4}|`)bnfold ([a-z]\w*)", said, re.M)) <= set(COMMANDS)
