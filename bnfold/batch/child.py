@@ -44,6 +44,7 @@ def main(memory: int, seconds: float) -> None:
     bound(memory)
     gc.disable()  # graphs are full of cycles, but they die together: after each model
     _answer(answers, ready=True)
+    frozen = False
 
     def tell(stage: str) -> None:
         _answer(answers, stage=stage)
@@ -64,8 +65,9 @@ def main(memory: int, seconds: float) -> None:
             return  # what it could not have is not all given back
         _alarm(0)
         gc.collect()
-        if not gc.get_freeze_count():
+        if not frozen:
             gc.freeze()  # what the first model has brought in (modules, tables) stays, so that nobody looks through it again
+            frozen = True  # the collector would count them all to tell
 
 
 def bound(memory: int) -> None:
