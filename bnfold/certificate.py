@@ -23,7 +23,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 from .comparison import Comparison, Figures, finite
@@ -218,6 +217,8 @@ def _evidence(job: Job, report: Comparison | None, folder: Path) -> Evidence | N
 
 
 def _libraries() -> tuple[tuple[str, str], ...]:
+    from importlib import metadata  # brings a parser of mails, which every run would wait for
+
     found = [("python", platform.python_version())]
     for package in _PACKAGES:
         try:

@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, root_cause
 from ..gathering import DISK, Shelf, bare, is_url
@@ -183,7 +182,11 @@ def check_drivers(places: Iterable[str]) -> None:
 
 def plain(place: str) -> str:
     """A file:// URL as the path that it is; anything else as it stands."""
-    return url2pathname(unquote(urlsplit(place).path)) if place.startswith("file://") else place
+    if not place.startswith("file://"):
+        return place
+    from urllib.request import url2pathname  # brings an HTTP client, which every worker would wait for
+
+    return url2pathname(unquote(urlsplit(place).path))
 
 
 def joined(folder: str, name: str) -> str:

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from ..comparison import NOISE_LIMIT
 from ..errors import Malformed, one_line
 from . import chart
+from .amounts import in_bytes
 from .json import SCHEMA
-from .text import in_bytes
 
 
 def page(document: dict[str, Any], at: Path | None = None) -> str:

@@ -18,6 +18,7 @@ from ..errors import one_line
 from ..outcome import Census, Checked, FoldResult, Origin
 from ..record import Folded, Kept, Plan
 from ..rollup import Run
+from .amounts import in_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -204,16 +205,6 @@ def _reasons(word: str, rows: tuple[Kept, ...], verbose: bool) -> Iterator[Text]
 
 def _line(name: str, value: str) -> Text:
     return Text.assemble((f"{name}: ", "bold"), one_line(value))
-
-
-def in_bytes(count: int | None) -> str:
-    """1.2 MB, in powers of 1,000."""
-    if count is None:
-        return ""
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def _percent(before: int, after: int) -> str:

@@ -45,13 +45,17 @@ def _token(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -
 
 def _piece(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -> None:
     """A run of tokens is dropped, or comes again elsewhere."""
-    i = chance.randrange(len(tokens))
-    run = tokens[i:i + chance.choice((1, 2, 4, 8))]
+    _run(tokens, chance, (1, 2, 4, 8))
+
+
+def _run(items: list[bytes], chance: random.Random, lengths: Sequence[int]) -> None:
+    i = chance.randrange(len(items))
+    run = items[i:i + chance.choice(lengths)]
     if chance.random() < 0.5:
-        del tokens[i:i + len(run)]
+        del items[i:i + len(run)]
     else:
-        at = chance.randint(0, len(tokens))
-        tokens[at:at] = run
+        at = chance.randint(0, len(items))
+        items[at:at] = run
 
 
 def _block(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -> None:
@@ -122,13 +126,7 @@ def _line_value(lines: list[bytes], chance: random.Random, words: Sequence[bytes
 
 def _lines(lines: list[bytes], chance: random.Random, words: Sequence[bytes]) -> None:
     """A run of lines is dropped, or comes again elsewhere."""
-    i = chance.randrange(len(lines))
-    run = lines[i:i + chance.choice((1, 1, 3, 8))]
-    if chance.random() < 0.5:
-        del lines[i:i + len(run)]
-    else:
-        at = chance.randint(0, len(lines))
-        lines[at:at] = run
+    _run(lines, chance, (1, 1, 3, 8))
 
 
 def _section(lines: list[bytes], chance: random.Random, words: Sequence[bytes]) -> None:

@@ -88,8 +88,3 @@ def test_names_are_shown_as_they_are(name: str) -> None:
 def test_the_self_test() -> None:
     shown = rendered(text.selftested([Check("arithmetic", "ok", "exact"), Check("operators", "fault", "Conv is wrong")]))
     assert "Conv is wrong" in shown
-
-
-@pytest.mark.parametrize(("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_345_678_901, "2.3 GB"), (None, "")])
-def test_bytes(count: int | None, shown: str) -> None:
-    assert text.in_bytes(count) == shown
