@@ -44,3 +44,28 @@ def test_unknown_sizes_never_equal_one_another() -> None:
     shapes = Shapes(model)
     first, second = (shapes.of(n.outputs[0]) for n in list(model.graph)[:2])
     assert first is None or second is None or first[1] != second[1]
+
+
+def test_a_declared_size_below_zero_is_unknown() -> None:
+    proto = parser.parse_model(HEAD % "y = Relu (x)")
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    found = Shapes(model := read(proto).model).of(model.graph.outputs[0])
+    assert found is not None
+    assert str(found[0]).startswith("?")
+
+
+@pytest.mark.parametrize(
+    ("body", "contradicts"),
+    [
+        ("y = Slice (x, two, two, one1)", False),
+        ("y = Slice (x, lead, two)", True),
+        ("y, z = Split <axis = 1> (x, three3)", False),
+        ("y, z = Split <axis = 1> (x, lead)", True),
+        ("y = Transpose <perm = [0, 1, 2, 4]> (x)", True),
+        ("y = Pad (x, narrow)", True),
+    ],
+)
+def test_a_node_whose_arguments_do_not_fit_is_known(body: str, contradicts: bool) -> None:
+    extra = "int64[1] one1 = {1}, int64[2] three3 = {2, 4}, int64[8] narrow = {0, -4, 0, 0, 0, -4, 0, 0}, int64[1] minus"
+    model = read(parser.parse_model((HEAD % body).replace("int64[1] minus", extra))).model
+    assert Shapes(model).contradicts(next(iter(model.graph))) is contradicts

@@ -39,12 +39,12 @@ MOST_SIDES = 256  # inputs or outputs of a node that maps pass
 
 def back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     """Maps for the inputs, so that the outputs carry `outs`."""
-    return _rule(node).back(node, outs, site)
+    return _rule(node, site).back(node, outs, site)
 
 
 def forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     """Maps that the outputs carry where the inputs carry `ins`."""
-    return _rule(node).forward(node, ins, site)
+    return _rule(node, site).forward(node, ins, site)
 
 
 def check_sides(node: ir.Node) -> None:
@@ -53,8 +53,10 @@ def check_sides(node: ir.Node) -> None:
         raise Refused("kept.non-linear", f"{node.op_type} stands in between and has more than {MOST_SIDES} inputs or outputs")
 
 
-def _rule(node: ir.Node) -> Commute:
+def _rule(node: ir.Node, site: Site) -> Commute:
     check_sides(node)
+    if site.shapes.contradicts(node):
+        raise Refused("kept.non-linear", f"{node.op_type} stands in between, and its arguments do not fit its inputs")
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused("kept.non-linear", f"{node.op_type} stands in between, with attributes set by its function's caller")
     rule = COMMUTES.get(node.op_type) if node.domain == "" else None

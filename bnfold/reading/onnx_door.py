@@ -1,8 +1,9 @@
 """The door of the ONNX reader: what must not pass in silence, checked on the parsed message before onnx_ir takes it.
 
     refused as unsupported   training_info, sparse initializers, sparse attributes: onnx_ir would drop them
-    refused as malformed     text that is not UTF-8, a value that two nodes make or that nothing makes, offsets that are no numbers, a
-                             graph that gives nothing, a node that contradicts its operator (onnx_schema.py)
+    refused as malformed     text that is not UTF-8, a value that two nodes make or that nothing makes, offsets that are no numbers, an
+                             element type that there is not, a graph that gives nothing, a node that contradicts its operator
+                             (onnx_schema.py)
 
 Scopes are walked with a list of their own, so that no nesting reaches the interpreter's limit.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Malformed, Unsupported
 from .onnx_functions import called, check_call, check_functions, identifier
-from .onnx_schema import check_node
+from .onnx_schema import check_node, check_type
 
 if TYPE_CHECKING:
     import onnx
@@ -192,11 +193,12 @@ def _check_tensors(graph: Any) -> None:
         names = ", ".join(s.values.name for s in sparse[:3])
         raise Unsupported(f"sparse initializers ({names}) would be lost on writing", way_out="store them dense")
     for stored in getattr(graph, "initializer", ()):
-        _check_place(stored)
+        _check_tensor(stored)
 
 
-def _check_place(stored: onnx.TensorProto) -> None:
-    """Where external data lies is text in the file; offset and length must be numbers, and not negative."""
+def _check_tensor(stored: onnx.TensorProto) -> None:
+    """Its type is one of ONNX's. Where external data lies is text in the file; offset and length must be numbers, and not negative."""
+    check_type(stored.data_type, f"tensor '{stored.name}'")
     for entry in stored.external_data:
         if entry.key in ("offset", "length") and not (entry.value.isascii() and entry.value.isdigit() and len(entry.value) < 20):
             raise Malformed(
@@ -220,8 +222,8 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
             f"attribute '{attribute.name}' of node '{node.name or node.op_type}' is a sparse tensor, which would be lost on writing",
             way_out="store it dense",
         )
-    if attribute.HasField("t"):
-        _check_place(attribute.t)
+    for stored in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
+        _check_tensor(stored)
     if attribute.type == 0 and not attribute.ref_attr_name:
         present = {field.name for field, _ in attribute.ListFields()} & set(_FIELD_TYPES)
         attribute.type = _FIELD_TYPES[present.pop()] if len(present) == 1 else 0  # type: ignore[assignment]

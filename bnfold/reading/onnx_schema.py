@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import Malformed
 
 _UNBOUNDED = (1 << 31) - 1  # how a schema says "any number"
+_TYPE_NUMBERS = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")  # attributes whose number is an element type
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,19 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
     )
 
 
+def check_type(number: int, where: str) -> None:
+    """Raise Malformed where a number means no element type. 0 is left to who knows whether one must be given."""
+    if number not in _types():
+        raise Malformed(f"{where} has the element type {number}", expected=f"one that ONNX numbers, up to {max(_types())}")
+
+
+@cache
+def _types() -> frozenset[int]:
+    import onnx
+
+    return frozenset(onnx.TensorProto.DataType.values())
+
+
 def check_node(node: Any, imports: Mapping[str, int]) -> None:
     """Raise Malformed where a node contradicts its operator's schema. `imports`: domain -> version, "" for the standard one."""
     domain = "" if node.domain == "ai.onnx" else node.domain
@@ -75,6 +89,8 @@ def _check_attributes(node: Any, rules: _Rules) -> None:
         if attribute.name in given:
             raise Malformed(f"{_name(node)} has the attribute '{attribute.name}' twice")
         given.add(attribute.name)
+        if attribute.name in _TYPE_NUMBERS and wanted == attribute.type == type(attribute).INT:
+            check_type(attribute.i, f"attribute '{attribute.name}' of {_name(node)}")
         if wanted is not None and attribute.type != wanted:
             kinds = type(attribute).AttributeType
             found = f"attribute '{attribute.name}' of {_name(node)} is of type {kinds.Name(attribute.type)}"

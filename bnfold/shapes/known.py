@@ -6,6 +6,7 @@ None instead of a tuple: not even the rank is known.
 
 Shapes are derived from what an operator does to its inputs (rules.py, one row an operator); what a file declares about an
 inner value is believed only where no row knows better, because a fold must not rest on a claim. One pass in graph order, no recursion.
+A declared size below zero is unknown: some exporters write -1 for that. A node whose arguments contradict its inputs is remembered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 from ..constants import Constants
 from ..graph import graphs, ir, is_op
 from ..tensor import dims
-from .asker import Shape
+from .asker import Dim, Shape
 from .contents import CONTENTS, Content
 from .rules import RULES
 
@@ -32,16 +33,20 @@ class Shapes:
         self._contents: dict[ir.Value, Content | None] = {}
         self._symbols = 0
         self._derived = False
+        self._contradictory: set[ir.Node] = set()
         self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
 
     def of(self, value: ir.Value | None) -> Shape | None:
         """The shape of a value, or None where not even its rank is known."""
         if value is None:
             return None
-        if not self._derived:
-            self._derived = True
-            self._derive()
+        self._derive_once()
         return self._so_far(value)
+
+    def contradicts(self, node: ir.Node) -> bool:
+        """Do the arguments of a node not fit its inputs, so that no run can get past it?"""
+        self._derive_once()
+        return node in self._contradictory
 
     def rank(self, value: ir.Value | None) -> int | None:
         """The rank of a value, or None."""
@@ -119,9 +124,17 @@ class Shapes:
             return dims(stored)
         if value.shape is None or len(value.shape) > MAX_RANK:
             return None
-        return tuple(d if isinstance(d, int) else str(d.value) if d.value is not None else self.symbol() for d in value.shape)
+        return tuple(self._size(d if isinstance(d, int) else d.value) for d in value.shape)
 
-    def _derive(self) -> None:
+    def _size(self, declared: int | str | None) -> Dim:
+        if isinstance(declared, int) and declared >= 0:
+            return declared
+        return declared if isinstance(declared, str) else self.symbol()
+
+    def _derive_once(self) -> None:
+        if self._derived:
+            return
+        self._derived = True
         for graph in graphs(self._model):
             for node in graph:
                 self._visit(node)
@@ -131,10 +144,13 @@ class Shapes:
         inputs = [None if v is None else self._so_far(v) for v in node.inputs]
         try:
             found = rule(self, node, inputs) if rule is not None else None
-        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):  # a malformed node has no shape; its own check names it
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
             found = None
+            self._contradictory.add(node)
         for value, shape in zip(node.outputs, found or (), strict=False):
-            if shape is not None and len(shape) <= MAX_RANK:
+            if shape is not None and any(isinstance(d, int) and d < 0 for d in shape):
+                self._contradictory.add(node)
+            elif shape is not None and len(shape) <= MAX_RANK:
                 self._known[value] = shape
         if node.domain == "" and node.op_type in CONTENTS and self._holds_sizes(node):
             self._contents[node.outputs[0]] = CONTENTS[node.op_type](self, node)
@@ -179,6 +195,6 @@ def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
     if stored is not None:
         return stored.dtype
     node = value.producer()
-    if node is not None and node.op_type == "Cast" and not (to := node.attributes["to"]).is_ref():
+    if is_op(node, "Cast") and node is not None and not (to := node.attributes["to"]).is_ref():
         return ir.DataType(to.value)
     return None

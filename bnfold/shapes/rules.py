@@ -115,6 +115,8 @@ def _split(s: Asker, node: ir.Node, inputs: Given) -> Given:
         return [None]
     axis = attribute(node, "axis", 0) % len(x)
     sizes: Sequence[int | None] | None = split_sizes(s, node, x[axis])
+    if sizes is not None and (len(sizes) != len(node.outputs) or (isinstance(x[axis], int) and sum(d or 0 for d in sizes) != x[axis])):
+        raise ValueError(f"parts of {sizes} do not make {x[axis]}")
     return [(*x[:axis], size if size is not None else s.symbol(), *x[axis + 1 :]) for size in sizes or [None] * len(node.outputs)]
 
 

@@ -283,6 +283,8 @@ def test_deep_nesting_is_bounded(tmp_path: Path) -> None:
         (lambda g: g.output[0].__setattr__("name", "nowhere"), "gives 'nowhere', which nothing makes"),
         (lambda g: g.node[1].output.__setitem__(0, "h"), "make 'h'"),
         (lambda g: g.initializer.add().CopyFrom(g.initializer[0]), "make 'w'"),
+        (lambda g: g.initializer[0].__setattr__("data_type", 524295), "tensor 'w' has the element type 524295; one that ONNX numbers"),
+        (lambda g: g.node.append(onnx.helper.make_node("Cast", ["h"], ["cast"], to=99)), "attribute 'to' of .*element type 99"),
     ],
 )
 def test_a_graph_whose_values_do_not_fit_together_is_malformed(change, words: str) -> None:  # type: ignore[no-untyped-def]
