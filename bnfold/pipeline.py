@@ -23,7 +23,7 @@ from .comparing import heard, side_of
 from .comparison import Comparison, Side
 from .errors import Malformed, NotEquivalent, WriteError, blamed_on
 from .job import Job, Watch
-from .outcome import ORIGIN_KEY, WITHDRAWN, FoldResult, census, origin_of, recalled
+from .outcome import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
 from .record import FoldOptions, Kept, Loaded, Plan, ReadOptions
 from .replacing import place
 from .watching import stamped, unchanged
@@ -60,11 +60,11 @@ def kind_of(path: Path) -> str:
     return kind.kind_of(path)
 
 
-def fold_model(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
-    """Fold in memory; the plan remembers what was withdrawn."""
+def fold_model(model: ir.Model, options: FoldOptions, in_place: bool = False) -> tuple[ir.Model, Plan]:
+    """Fold in memory; the plan remembers what was withdrawn. `in_place`: the model itself may be folded, nobody needs it any more."""
     from .folding import fold
 
-    return fold(model, options)
+    return fold(model, options, in_place)
 
 
 def plan(job: Job) -> FoldResult:
@@ -96,7 +96,7 @@ def fold_file(job: Job) -> FoldResult:
     loaded = _loaded(job)
     watch.lap("read")
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
-        work = _Work(job, loaded, watch, stack)
+        work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
         try:
             done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
@@ -170,12 +170,14 @@ class _Attempt:
 
 @dataclass
 class _Work:
-    """One fold in progress: its attempts, and the unfolded model as a file for them to be held against."""
+    """One fold in progress: its attempts, and the unfolded model as a file for them to be held against. Where nothing is verified or
+    looked at closely, there is one attempt, and nobody needs the unfolded model but for its census."""
 
     job: Job
     loaded: Loaded
     watch: Watch
     stack: ExitStack
+    before: Census
     _reference: Side | None = None
     _taken_back: dict[str, Kept] = field(default_factory=dict)
     _last: Written | None = None
@@ -199,9 +201,8 @@ class _Work:
 
     def result(self, done: _Attempt, path: Path) -> FoldResult:
         """What the last attempt came to."""
-        origin = origin_of(self.loaded)
-        before, after = census(self.loaded.model, _size(self.job, self.loaded)), census(done.model, done.written.size)
-        return FoldResult(done.model, done.plan, origin, before, after, done.report, path, done.unchanged,
+        origin, after = origin_of(self.loaded), census(done.model, done.written.size)
+        return FoldResult(done.model, done.plan, origin, self.before, after, done.report, path, done.unchanged,
                           _detail(self.job, self.loaded, done.model, done.plan), self.watch.laps,
                           (done.written.data,) if done.written.data is not None else ())
 
@@ -217,7 +218,8 @@ class _Work:
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         with blamed_on(_place(self.loaded)):
-            model, made = fold_model(self.loaded.model, replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn))
+            options = replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn)
+            model, made = fold_model(self.loaded.model, options, in_place=self.job.verify is None and not self.job.detail)
         for name in made.merged:
             self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:

@@ -21,11 +21,11 @@ HONEST = folding.fold
 Spoil = Callable[[ir.Model], None]
 
 
-def spoiled(spoil: Spoil, when: Callable[[Plan], bool]) -> Callable[[ir.Model, FoldOptions], tuple[ir.Model, Plan]]:
+def spoiled(spoil: Spoil, when: Callable[[Plan], bool]) -> Callable[..., tuple[ir.Model, Plan]]:
     """A fold engine with a fault that shows while `when(plan)`."""
 
-    def fold(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
-        folded, plan = HONEST(model, options)
+    def fold(model: ir.Model, options: FoldOptions, in_place: bool) -> tuple[ir.Model, Plan]:
+        folded, plan = HONEST(model, options, in_place)
         if when(plan):
             spoil(folded)
         return folded, plan
@@ -81,6 +81,17 @@ def test_a_wrong_fold_is_taken_back_and_the_rest_is_written(tmp_path: Path, monk
     assert result.report
     assert result.path is not None
     assert [n.op_type for n in onnx.load(result.path).graph.node] == ["Conv", "BatchNormalization", "Relu", "Conv"]
+
+
+@pytest.mark.parametrize("keep", [(), ("*",)])
+def test_without_verification_the_same_bytes_and_figures_come_out(tmp_path: Path, keep: tuple[str, ...]) -> None:
+    """Then the model is folded where it lies, with no second graph; with every node kept it is written as it was read."""
+    path = saved(tmp_path, TWO_BLOCKS)
+    proved = bnfold.fold_file(path, out=tmp_path / "proved.onnx", keep=keep)
+    quick = bnfold.fold_file(path, out=tmp_path / "quick.onnx", keep=keep, verify=False)
+    assert (tmp_path / "quick.onnx").read_bytes() == (tmp_path / "proved.onnx").read_bytes()
+    assert (quick.plan, quick.before, quick.after, quick.unchanged) == (proved.plan, proved.before, proved.after, proved.unchanged)
+    assert quick.before != quick.after or keep
 
 
 @pytest.mark.parametrize("keep_failed", [False, True])

@@ -40,12 +40,13 @@ _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-n
 
 @uncollected()
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is looked for where it matters, and refused there
-def fold(model: ir.Model, options: FoldOptions | None = None) -> tuple[ir.Model, Plan]:
-    """A folded clone of the model, and the plan: every affine node with its verdict.
+def fold(model: ir.Model, options: FoldOptions | None = None, in_place: bool = False) -> tuple[ir.Model, Plan]:
+    """A folded clone of the model, and the plan: every affine node with its verdict. With `in_place`, who calls has no more need of the
+    model: it may be the one that is folded, which saves the time and memory of a second graph.
 
     Raises Malformed where a batch norm contradicts its input (exit 3)."""
     options = options or FoldOptions()
-    copy = model.clone()
+    copy = model if in_place and not model.functions else model.clone()  # functions may be put in place, and all begins anew
     engine = Engine(copy, options)
     plan = engine.run()
     chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()

@@ -165,8 +165,8 @@ def test_a_refused_fold_shows_its_figures(bnfold: Callable[..., Ran], tmp_path: 
     """Under --strict nothing is taken back: exit 1, no file, the table of errors and the first difference on the screen."""
     honest = folding.fold
 
-    def wrong(model: ir.Model, options: FoldOptions) -> tuple[ir.Model, Plan]:
-        folded, plan = honest(model, options)
+    def wrong(model: ir.Model, options: FoldOptions, in_place: bool) -> tuple[ir.Model, Plan]:
+        folded, plan = honest(model, options, in_place)
         weight = next(n for n in folded.graph if n.name == "Conv_c").inputs[1]
         assert weight is not None and weight.const_value is not None
         weight.const_value = tensor.from_array(weight.const_value.numpy() * np.float32(1.001), weight.name)
