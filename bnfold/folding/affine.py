@@ -28,7 +28,9 @@ class Affine:
     shift: Float
 
     def __post_init__(self) -> None:
-        scale, shift = np.broadcast_arrays(np.asarray(self.scale, np.float64), np.asarray(self.shift, np.float64))
+        scale, shift = np.asarray(self.scale, np.float64), np.asarray(self.shift, np.float64)
+        if scale.shape != shift.shape:  # most have one shape, and networks have thousands of maps
+            scale, shift = np.broadcast_arrays(scale, shift)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "shift", shift)
 

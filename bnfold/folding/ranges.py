@@ -7,6 +7,9 @@ the writer, which refuses to round a finite value to infinity.
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 
 from ..graph import ir, label
@@ -23,7 +26,7 @@ def check_range(linear: Linear, after: Affine) -> None:
     dtype = linear.store
     size = np.abs(after.scale[after.scale != 0])
     wide = dtype != ir.DataType.FLOAT16 and (not size.size or (size.max() <= _ORDINARY and size.min() >= 1 / _ORDINARY))
-    if wide and np.prod(linear.view) > _SMALL and np.abs(after.shift).max(initial=0.0) <= 1e30:
+    if wide and math.prod(linear.view) > _SMALL and np.abs(after.shift).max(initial=0.0) <= 1e30:
         return
     largest, smallest, rounding = limits(dtype)
     peak = row_peaks(linear)
@@ -32,7 +35,7 @@ def check_range(linear: Linear, after: Affine) -> None:
     if np.any(folded > largest) or np.any(np.abs(after.shift) > largest):
         worst = max(folded.max(), np.abs(after.shift).max())
         raise Refused("kept.overflow", f"a folded weight of {where} would be {worst:.3g}, its type ends at {largest:.3g}")
-    reach = folded * np.prod(linear.view) / max(linear.outs, 1)
+    reach = folded * math.prod(linear.view) / max(linear.outs, 1)
     lost = (folded > 0) & (folded < smallest) & (reach > rounding * np.abs(after.shift))
     if np.any(lost):
         raise Refused(
@@ -50,6 +53,7 @@ def row_peaks(linear: Linear) -> Float:
     return np.where(np.isneginf(peaks), 0.0, peaks)
 
 
+@cache
 def limits(dtype: ir.DataType) -> tuple[float, float, float]:
     """(largest finite value, smallest normal value, half a unit of rounding) of a float type."""
     import ml_dtypes

@@ -146,13 +146,12 @@ def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tens
 
     for graph in graphs(model):
         for value in graph.initializers.values():
-            if value.const_value is not None:
-                value.const_value = sound(value.const_value)
+            if (given := value.const_value) is not None and (replaced := sound(given)) is not given:
+                value.const_value = replaced
         for node in graph:
             for name, attribute in list(node.attributes.items()):
                 if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
-                    replaced = sound(attribute.value)
-                    if replaced is not attribute.value:
+                    if (replaced := sound(attribute.value)) is not attribute.value:
                         node.attributes[name] = ir.Attr(name, ir.AttributeType.TENSOR, replaced, doc_string=attribute.doc_string)
 
 
