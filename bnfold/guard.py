@@ -4,7 +4,7 @@ A file that shrinks while it is mapped (SIGBUS), a crash in a native library, a 
 the process that meets them. So the command line works in a child, forked before anything is imported; the parent waits, hands signals on,
 and ends as the child ends.
 
-Rule 1: what ends the parent ends a child that has begun to write; a second signal ends it at once.
+Rule 1: what ends the parent ends a child that has begun to write; a second signal ends it at once. So does the end of its time.
 Rule 2: where there is no such process to be had (other systems than Linux, a limit reached), or none is wanted (BNFOLD_DEBUG), the work is
         done in this one.
 """
@@ -22,6 +22,7 @@ Clean = Callable[[list[str]], None]
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 _HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
 WHOLE = "what stands under the output's name is whole"
+LATE = "the run took longer than --timeout allows"
 _PR_SET_PDEATHSIG = 1
 _PATIENCE = 1.0  # seconds after a signal before the next one means that the user will not wait
 _told_to: list[tuple[int, int, int]] = []  # in the child: the pipe by which it tells of its folders, the parent's number, its own
@@ -65,6 +66,16 @@ def remember(folder: str) -> None:
             os.write(pipe, os.fsencode(folder) + b"\0")
 
 
+def end_after(seconds: float) -> bool:
+    """Have the system end this process when the time is over, whatever native code does then; the parent finds the words. False where
+    there is no parent."""
+    if not any(os.getpid() == worker for _, _, worker in _told_to):
+        return False
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return True
+
+
 def _end_with(parent: int) -> None:
     import ctypes
 
@@ -105,6 +116,8 @@ def _verdict(number: int, asked: int) -> int:
         code, words = 3, f"a file changed while it was read: it became shorter, or its disk failed; {WHOLE}; run again when it is finished"
     elif name in _CRASHES:
         code, words = 4, f"a native library crashed on this model ({name}); {WHOLE}; --no-verify runs no network"
+    elif name == "SIGALRM":
+        code, words = 6, f"{LATE}; {WHOLE}"
     elif name == "SIGKILL":
         code, words = 6, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
     else:

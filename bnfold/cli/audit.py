@@ -11,14 +11,14 @@ from .. import auditing
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
-from .options import FILE, REPORT, options
+from .options import FILE, LIMIT, REPORT, options
 
 
 @click.command("audit")
 @click.argument("certificate", type=FILE, metavar="CERTIFICATE")
 @click.argument("model", type=FILE, metavar="MODEL.onnx")
 @click.argument("sources", nargs=-1, type=FILE, metavar="[SOURCE [WEIGHTS]]")
-@options(REPORT)
+@options(LIMIT, REPORT)
 def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values: Any) -> Ending:
     """Hold MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made: every bit of it, and, with the sources, every folded
     weight, derived again in float64. No network is run.

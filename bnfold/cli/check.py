@@ -16,7 +16,7 @@ from ..reporting import json as documents
 from . import options as rows
 from . import request, screen
 from .ending import Ending, of_checks
-from .options import FILE, FOLD, READ, REPORT, VERIFY, options
+from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, options
 
 
 @click.command("check")
@@ -32,7 +32,7 @@ from .options import FILE, FOLD, READ, REPORT, VERIFY, options
 @click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
 @click.option("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML.")
 @click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
-@options(FOLD, READ, VERIFY, REPORT)
+@options(FOLD, READ, VERIFY, LIMIT, REPORT)
 def command(files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any) -> Ending:
     """Hold each MODEL against a policy: it loads, the ONNX checker takes it, no foldable batch norm is left in it, and it is the model that
     the certificate beside it (net.cert.json) was made for.

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_convert
-from .options import FILE, READ, REPORT, options
+from .options import FILE, LIMIT, READ, REPORT, options
 
 
 @click.command("convert")
@@ -20,7 +20,7 @@ from .options import FILE, READ, REPORT, options
 @click.option("-o", "--out", type=FILE, metavar="OUT", help="The model to write.")
 @click.option("--external-data", is_flag=True, help="Weights go to one file beside the model (always so above 2 GB).")
 @click.option("--no-verify", is_flag=True, help="Do not read the written file back.")
-@options(READ, REPORT)
+@options(READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
     """Write MODEL as ONNX without folding anything: the baseline that a folded model is held against.
 

@@ -14,7 +14,7 @@ from ..job import Job
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_fold
-from .options import FILE, FOLD, READ, REPORT, VERIFY, WRITE, options
+from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
 
 
 @click.command("fold")
@@ -23,7 +23,7 @@ from .options import FILE, FOLD, READ, REPORT, VERIFY, WRITE, options
 @click.option("--certificate", "certificate_path", type=FILE, metavar="PATH",
               help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of OUT>.cert.json beside OUT).")
 @click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
-@options(FOLD, WRITE, READ, VERIFY, REPORT)
+@options(FOLD, WRITE, READ, VERIFY, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any) -> Ending:
     """Fold the batch norms of MODEL, verify the result, and write it as ONNX.
 

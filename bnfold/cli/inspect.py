@@ -13,12 +13,12 @@ from ..reporting import json as documents
 from . import options as rows
 from . import request
 from .ending import Ending, of_fold
-from .options import FILE, FOLD, READ, REPORT, options
+from .options import FILE, FOLD, LIMIT, READ, REPORT, options
 
 
 @click.command("inspect")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS]")
-@options(FOLD, READ, REPORT)
+@options(FOLD, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
     """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes nothing."""
     view = request.view_of(values)

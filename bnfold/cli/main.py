@@ -20,11 +20,12 @@ from typing import NoReturn
 
 import click
 
-from ..errors import BUG, NOT_EQUIVALENT, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
+from ..errors import BUG, NOT_EQUIVALENT, STOPPED, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
 from ..guard import WHOLE
 from ..memory import SHORT
 from ..version import __version__
 from .ending import Ending
+from .limit import Late
 from .screen import say, tolerant
 
 INTERRUPTED = 130
@@ -124,6 +125,8 @@ def _failed(error: BaseException) -> Ending:
 def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
         return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, f"interrupted; {_note(error)}")
+    if isinstance(error, Late):
+        return _error(STOPPED, f"{error}; {_note(error)}")
     if isinstance(error, click.exceptions.Exit):
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):

@@ -18,6 +18,7 @@ from ..comparison import NOISE_LIMIT, VerifyOptions
 from ..errors import UsageError
 from ..memory import UNITS, size_of
 from ..record import FoldOptions, ReadOptions
+from .limit import limit_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
@@ -125,6 +126,10 @@ REPORT = (
     _row("--report", "report_path", metavar="PATH", help="Write the result as a page to look at (HTML, one file)."),
     _switch("-q", "--quiet", "quiet", help="The last line alone."),
     _switch("-v", "--verbose", "verbose", help="Every node of the plan, and the time of each stage."),
+)
+LIMIT = (
+    _row("--timeout", type=click.FloatRange(0, 1e9, min_open=True), metavar="SECONDS", expose_value=False, is_eager=True,
+         callback=limit_time, help="Longest time for the whole run; then it is ended, exit code 6, nothing is written (default: any)."),
 )
 _ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, REPORT) for row in group}
 

@@ -15,14 +15,14 @@ from ..reporting import json as documents
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
-from .options import FILE, READ, REPORT, VERIFY, options
+from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
 
 
 @click.command("verify")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="REFERENCE [WEIGHTS] CANDIDATE")
 @click.option("--oracle", type=click.Choice(("opencv",)),
               help="Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.")
-@options(VERIFY, READ, REPORT)
+@options(VERIFY, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
     """Run REFERENCE and CANDIDATE on the same inputs and hold both against a float64 run of REFERENCE.
 

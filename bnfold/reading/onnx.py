@@ -150,9 +150,9 @@ def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tens
                 value.const_value = replaced
         for node in graph:
             for name, attribute in list(node.attributes.items()):
-                if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
-                    if (replaced := sound(attribute.value)) is not attribute.value:
-                        node.attributes[name] = ir.Attr(name, ir.AttributeType.TENSOR, replaced, doc_string=attribute.doc_string)
+                holds = not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR
+                if holds and (replaced := sound(attribute.value)) is not attribute.value:
+                    node.attributes[name] = ir.Attr(name, ir.AttributeType.TENSOR, replaced, doc_string=attribute.doc_string)
 
 
 def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.Window:

@@ -23,7 +23,7 @@ import pytest
 from bnfold.guard import WHOLE
 from bnfold.replacing import Stage
 
-from .running import COMMAND, bnfold, contents, environment, large, started, whole_pair
+from .running import COMMAND, bnfold, contents, digits, environment, large, started, whole_pair
 
 EVEN, CLOSE = 5, 7  # runs at even moments, and behind the first sign
 STEP = 0.012  # seconds between two moments behind the first sign
@@ -260,3 +260,20 @@ def test_what_only_looks_like_a_stage_is_left_alone(tmp_path: Path) -> None:
     Stage(tmp_path / "out.onnx").close()
     assert before - contents(tmp_path).keys() == {dead.name, f"{dead.name}/out.onnx"}
     assert (tmp_path / "precious" / "file").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("debug", [None, "1"])
+def test_a_run_that_takes_too_long_is_ended_and_leaves_nothing(tmp_path: Path, debug: str | None) -> None:
+    """By the system under a parent that watches; by Python where there is none (its traceback is what BNFOLD_DEBUG is for)."""
+    source, target = large(tmp_path / "net.onnx", 48), tmp_path / "out.onnx"
+    target.write_bytes(b"older")
+    done = bnfold("fold", source, "-o", target, "--samples", 500, "--timeout", 2, env={"BNFOLD_DEBUG": debug})
+    assert done.code == 6
+    assert "took longer than --timeout allows" in done.last
+    assert contents(tmp_path).keys() == {"net.onnx", "out.onnx"}
+    assert target.read_bytes() == b"older"
+
+
+def test_a_run_that_ends_in_time_is_not_touched(tmp_path: Path) -> None:
+    assert bnfold("fold", digits(tmp_path), "--timeout", 100).code == 0
+    assert bnfold("fold", digits(tmp_path), "--timeout", "0").code == 2
