@@ -123,7 +123,7 @@ def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
             0,
             2,
             tensor,
-            dims(tensor),
+            _matrix(node, tensor),
             rows,
             columns,
             0,
@@ -136,8 +136,16 @@ def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
     tensor, quantized = _weight(node, 1, shapes)
     rows, columns = ((0,), (1,)) if attribute(node, "transB", 0) else ((1,), (0,))
     return Linear(
-        node, 0, 1, 2, tensor, dims(tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta, quantized
+        node, 0, 1, 2, tensor, _matrix(node, tensor), rows, columns, 1, 0 if attribute(node, "transA", 0) else 1, True, alpha, beta,
+        quantized,
     )
+
+
+def _matrix(node: ir.Node, weight: ir.TensorProtocol) -> tuple[int, ...]:
+    if len(shape := dims(weight)) != 2:
+        raise Malformed(f"{node.op_type} '{label(node)}' has a weight of {list(shape)}", where=source_text(node) or None,
+                        expected="a matrix")
+    return shape
 
 
 def _of_constants(value: ir.Value | None, shapes: Shapes) -> bool:
@@ -170,7 +178,7 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
     one over what is summed."""
     terms, _, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
     operands = terms.split(",")
-    if len(operands) != 2 or not result or "." in terms:
+    if not len(operands) == len(node.inputs) == 2 or not result or "." in terms:
         raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a product of two operands with a named result")
     index = 0 if shapes.constants.tensor(node.inputs[0]) is not None else 1
     tensor, quantized = _weight(node, index, shapes)
@@ -187,7 +195,7 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
         index,
         None,
         tensor,
-        dims(tensor),
+        _matrix(node, tensor),
         (weight.index(outs[0]),),
         (weight.index(ins[0]),),
         result.index(outs[0]) - len(result),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import parser
 
+from bnfold.errors import Malformed
 from bnfold.folding import fold
 from bnfold.reading.onnx import read
 
@@ -226,3 +228,13 @@ def test_a_zero_bias_hidden_by_an_exporter_is_a_constant() -> None:
     net.op("Conv", [b, w, bias], (1, 6, 3, 3))
     held = hold(net.model())
     assert [n.op_type for n in held.model.graph] == ["Conv"]
+
+
+@pytest.mark.parametrize("operator", ["Gemm", 'Einsum <equation = "ij,jk->ik">'])
+def test_a_weight_that_is_no_matrix_is_malformed(operator: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 2] x) => (float[N, 2] y)
+    <float[2, 2, 1] w = {{1, 2, 3, 4}}, float[2] g = {{1, 2}}, float[2] b = {{0, 1}}, float[2] m = {{0, 1}}, float[2] v = {{1, 2}}>
+    {{ c = {operator} (x, w)
+      y = BatchNormalization (c, g, b, m, v) }}"""
+    with pytest.raises(Malformed, match=r"has a weight of \[2, 2, 1\]; a matrix"):
+        fold(read(parser.parse_model(text)).model)
