@@ -24,7 +24,7 @@ from datetime import date
 from pathlib import Path
 
 from goals import COPY, OURS, VERIFIED, failed, held, held_help, middle
-from measure import MB, Run, measured
+from measure import MB, Run, compile_package, measured
 from rows import ROWS, START, Row
 from tools import TOOLS, command
 
@@ -44,6 +44,7 @@ HEAD = "| tool | wall s | times cp | beyond start-up, times cp | CPU s | own MB 
 
 def main() -> None:
     options = parsed()
+    compile_package()
     page = list(introduction(options))
     print("\n".join(page), flush=True)
     goals = []
