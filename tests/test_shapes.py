@@ -63,6 +63,7 @@ def test_a_declared_size_below_zero_is_unknown() -> None:
         ("y, z = Split <axis = 1> (x, lead)", True),
         ("y = Transpose <perm = [0, 1, 2, 4]> (x)", True),
         ("y = Pad (x, narrow)", True),
+        ("y = Slice (lead, zero, zero, minus, lead)", True),
     ],
 )
 def test_a_node_whose_arguments_do_not_fit_is_known(body: str, contradicts: bool) -> None:

@@ -12,6 +12,8 @@ A declared size below zero is unknown: some exporters write -1 for that. A node 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..constants import Constants
 from ..graph import graphs, ir, is_op
@@ -20,6 +22,7 @@ from .asker import Dim, Shape
 from .contents import CONTENTS, Content
 from .rules import RULES
 
+T = TypeVar("T")
 MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
 _SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
 
@@ -142,18 +145,22 @@ class Shapes:
     def _visit(self, node: ir.Node) -> None:
         rule = RULES.get(node.op_type) if node.domain == "" and not any(a.is_ref() for a in node.attributes.values()) else None
         inputs = [None if v is None else self._so_far(v) for v in node.inputs]
-        try:
-            found = rule(self, node, inputs) if rule is not None else None
-        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
-            found = None
-            self._contradictory.add(node)
+        found = self._answered(node, lambda: rule(self, node, inputs)) if rule is not None else None
         for value, shape in zip(node.outputs, found or (), strict=False):
             if shape is not None and any(isinstance(d, int) and d < 0 for d in shape):
                 self._contradictory.add(node)
             elif shape is not None and len(shape) <= MAX_RANK:
                 self._known[value] = shape
         if node.domain == "" and node.op_type in CONTENTS and self._holds_sizes(node):
-            self._contents[node.outputs[0]] = CONTENTS[node.op_type](self, node)
+            self._contents[node.outputs[0]] = self._answered(node, lambda: CONTENTS[node.op_type](self, node))
+
+    def _answered(self, node: ir.Node, rule: Callable[[], T]) -> T | None:
+        """What a rule says; None where the node's arguments contradict its inputs, so that the rule runs into them."""
+        try:
+            return rule()
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
+            self._contradictory.add(node)
+            return None
 
     def _holds_sizes(self, node: ir.Node) -> bool:
         """May its output be a shape on its way? Shape begins one; the others go on with what holds one."""
