@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, root_cause
+from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, reason, root_cause
 from ..gathering import DISK, Shelf, bare, is_url
 
 _BLOCK = 1 << 20
@@ -243,7 +243,7 @@ def _blamed(place: str, kind: Callable[..., BnfoldError], done: str) -> Iterator
     except (BnfoldError, MemoryError):
         raise
     except OSError as error:
-        reason = (error.strerror or str(error) or type(error).__name__).lower() if not is_url(place) else root_cause(error)
-        raise kind(f"cannot be {done} ({redacted(one_line(reason))})", where=redacted(place)) from error
+        said = root_cause(error) if is_url(place) else reason(error)
+        raise kind(f"cannot be {done} ({redacted(one_line(said))})", where=redacted(place)) from error
     except Exception as error:  # drivers raise classes of their own, which share no base
         raise kind(f"cannot be {done} ({redacted(one_line(root_cause(error)))})", where=redacted(place)) from error
