@@ -140,7 +140,7 @@ def one_line(text: str) -> str:
     """Names come from untrusted files: control characters are shown escaped and long ones cut, so that an error stays one line."""
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def root_of(error: BaseException) -> BaseException:
