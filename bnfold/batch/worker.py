@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,4 +116,4 @@ def version() -> str:
 
 
 def _plain(run: Run) -> dict[str, Any]:
-    return plain(asdict(run))  # type: ignore[no-any-return]
+    return plain(run)  # type: ignore[no-any-return]
