@@ -145,8 +145,12 @@ class _Made:
         self.say("delivering")
         assert result.path is not None
         folder = _folder(self.task.out, self.task.name)
-        outputs = tuple((path.name, store_of(folder).deliver(path, joined(folder, path.name))) for path in (*result.data, result.path))
-        return self._told(content, OK, "passed", replace(taken, outputs=outputs))
+        store, outputs = store_of(folder), []
+        for path in (*result.data, result.path):
+            place = joined(folder, path.name)
+            store.deliver(path, place)
+            outputs.append((path.name, store.identity(place)))
+        return self._told(content, OK, "passed", replace(taken, outputs=tuple(outputs)))
 
     def _told(self, content: dict[str, Any], code: int, outcome: str, fingerprint: Fingerprint | None = None) -> Run:
         """The page, and then the record."""
