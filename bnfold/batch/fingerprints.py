@@ -34,6 +34,11 @@ def record_of(task: Task) -> str:
     return joined(task.out, task.name + SUFFIX)
 
 
+def recorded(task: Task) -> bytes | None:
+    """What stands in the record of a model; None where there is none."""
+    return store_of(record_of(task)).read(record_of(task), _LARGEST)
+
+
 def taken(task: Task, network: Path) -> Fingerprint:
     """The fingerprint of what is about to be read; `network` is the network on this machine. Raises Unreadable."""
     named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
@@ -44,7 +49,7 @@ def taken(task: Task, network: Path) -> Fingerprint:
 
 def finished(task: Task) -> dict[str, Any] | None:
     """The record of a model that need not be made again."""
-    data = store_of(record_of(task)).read(record_of(task), _LARGEST)
+    data = recorded(task)
     if data is None:
         return None
     try:
