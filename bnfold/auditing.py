@@ -20,7 +20,7 @@ import numpy as np
 from . import pipeline
 from .certificate import Certificate, FileEntry, read, sha256
 from .comparison import Check
-from .errors import BnfoldError, Unreadable, UsageError
+from .errors import BnfoldError, Unreadable, UsageError, reason
 from .graph import ir, label, nodes, source_text
 from .record import ReadOptions
 from .sameness import difference, same_bytes
@@ -81,7 +81,7 @@ def _hash(what: str, file: Path, entry: FileEntry) -> Check:
             return Check(what, "fault", f"{file}: {size:,} bytes, {entry.size:,} were certified")
         same = sha256(file) == entry.sha256
     except OSError as error:
-        return Check(what, "fault", f"{file}: cannot be read ({(error.strerror or str(error)).lower()})")
+        return Check(what, "fault", f"{file}: cannot be read ({reason(error)})")
     except BnfoldError as error:
         return Check(what, "fault", str(error))
     return Check(what, "ok" if same else "fault", f"{file}" if same else f"{file}: changed since it was certified (SHA-256 differs)")

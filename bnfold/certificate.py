@@ -27,18 +27,17 @@ from pathlib import Path
 
 from .comparison import Comparison, Figures, finite
 from .decoding import Unfit, decoded
-from .errors import Malformed, Mismatch, Unreadable, UsageError
+from .errors import Malformed, Mismatch, UsageError
 from .job import Job
 from .outcome import FoldResult
 from .record import Folded, FoldOptions, Kept, ReadOptions
-from .small_files import read_json
+from .small_files import opened, read_json
 from .version import __version__
 from .watching import unchanged
 
 SCHEMA = "bnfold.certificate/1"
 SUFFIX = ".cert.json"
 _LARGEST = 1 << 26  # bytes of a certificate file
-_BLOCK = 1 << 20
 _EXPECTED = "what 'bnfold fold --certificate' wrote"
 _PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
 
@@ -190,16 +189,8 @@ def entry(file: Path, folder: Path) -> FileEntry:
 
 def sha256(file: Path) -> str:
     """Of a regular file, block by block. Raises Unreadable."""
-    try:
-        if not file.is_file():
-            raise Unreadable("is not a regular file" if file.exists() else "cannot be read (no such file or directory)", where=file)
-        found = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                found.update(block)
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"cannot be read ({getattr(error, 'strerror', None) or error})".lower(), where=file) from error
-    return found.hexdigest()
+    with opened(file) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _condition(fold: Folded) -> str:

@@ -118,11 +118,16 @@ class Stopped(BnfoldError):
     exit_code = STOPPED
 
 
+def reason(error: Exception) -> str:
+    """Why the operating system refused, in its own words; those of the error itself where the system did not even try (ValueError)."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
 def of_system(error: OSError) -> BnfoldError | None:
     """What an error of the operating system means that no inner function expected: nobody's bug where the disk is full, a folder closed, a
     limit reached. None for any other."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
-    words = (error.strerror or str(error)).lower()
+    words = reason(error)
     if error.errno in FULL:
         return WriteError(f"cannot be written ({words})", where=name)
     return Unreadable(f"cannot be used ({words})", where=name) if error.errno in CLOSED else None
@@ -135,7 +140,7 @@ def one_line(text: str) -> str:
     """Names come from untrusted files: control characters are shown escaped and long ones cut, so that an error stays one line."""
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def root_of(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@
     extended(path)     a path that Windows takes whatever its length
     identity(path)     equal for two paths to one file, whether it is there yet or not
     portable(stem)     a stem that a model can name its data file by, on every system
+    inside(text)       does a name that a model gives stay in the folder that it is relative to?
     stored(text)       a name that stands in a model, as this system's calls want it
     native(path)       a path as libraries want it that know UTF-8 alone
 
@@ -16,7 +17,7 @@ import os
 import re
 import sys
 import unicodedata
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 P = TypeVar("P", bound=PurePath)
@@ -76,6 +77,12 @@ def portable(stem: str) -> str:
     text = os.fsencode(stem).decode("utf-8", "surrogateescape")
     clean = "".join("_" if _WINDOWS_FORBIDS.match(c) or not c.isprintable() else c for c in text)
     return clean.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" ") or "model"
+
+
+def inside(text: str) -> bool:
+    """Does a name that a model gives stay in the folder that it is relative to, on every system? Links are not followed here."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    return bool(text) and "\0" not in text and not path.is_absolute() and not PureWindowsPath(text).drive and ".." not in path.parts
 
 
 def stored(text: str) -> str:

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 
 from . import guard, naming
-from .errors import WriteError
+from .errors import WriteError, reason
 
 try:
     import fcntl
@@ -144,7 +144,7 @@ def failing(where: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=where) from error
+        raise WriteError(f"cannot be written ({reason(error)})", where=where) from error
 
 
 # Stages: made and locked, found again and removed.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import guard
-from .errors import FULL, WriteError
+from .errors import FULL, WriteError, reason
 
 _ROOM = "set TMPDIR to a folder with room"
 
@@ -36,5 +36,5 @@ def scratch() -> Iterator[Path]:
 
 
 def _no_room(error: OSError) -> WriteError:
-    return WriteError(f"no temporary file can be written ({(error.strerror or str(error)).lower()})",
+    return WriteError(f"no temporary file can be written ({reason(error)})",
                       where=tempfile.tempdir or os.environ.get("TMPDIR"), way_out=_ROOM)

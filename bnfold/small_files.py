@@ -4,21 +4,31 @@ from a regular file, for a pipe would never end."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from .errors import Malformed, Unreadable
+from .errors import Malformed, Unreadable, reason
 
 
-def read_text(path: Path, limit: int, expected: str) -> str:
-    """UTF-8 text of at most `limit` bytes. `expected` says in errors what should be there. Raises Unreadable, Malformed."""
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A regular file while it is read. Raises Unreadable, also for what the system refuses while it is open."""
     try:
         if not path.is_file():
             raise Unreadable("is not a regular file" if path.exists() else "cannot be read (no such file or directory)", where=path)
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            yield file
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise Unreadable(f"cannot be read ({getattr(error, 'strerror', None) or error})".lower(), where=path) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
+
+
+def read_text(path: Path, limit: int, expected: str) -> str:
+    """UTF-8 text of at most `limit` bytes. `expected` says in errors what should be there. Raises Unreadable, Malformed."""
+    with opened(path) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise Malformed(f"has more than {limit:,} bytes", where=path, expected=expected)
     try:

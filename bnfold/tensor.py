@@ -30,7 +30,7 @@ from . import lazy_sympy  # noqa: F401  (before onnx_ir: halves its import time)
 
 import onnx_ir as ir  # isort: skip
 
-from .errors import Malformed, Unreadable
+from .errors import Malformed, Unreadable, reason
 
 BLOCK = 1 << 16  # elements in one block: as float64 it fits a core's second-level cache
 _StandIn = Callable[["Deferred"], bytes | None]
@@ -50,8 +50,7 @@ class FileMap:
                     raise Unreadable("the file is empty", where=self.path)
                 self.view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise Unreadable(f"cannot be read ({reason.lower()})", where=self.path) from error
+            raise Unreadable(f"cannot be read ({reason(error)})", where=self.path) from error
 
     def __len__(self) -> int:
         return len(self.view)

@@ -8,5 +8,6 @@
     single        one model: skip, fetch, fold, check, deliver
     fingerprints  is a result still what would come out?
     places        paths and URLs      companions  files that a model needs beside it      naming  what the outputs are called
+    mirror        copies of what lies where no worker comes (memory://)
     task          what is asked for, as frozen values that travel as JSON
 """

@@ -8,9 +8,9 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
-from .. import wire
+from .. import naming, wire
 from ..errors import Malformed
 from ..onnx_wire import EXTERNAL_DATA, KEY, MAX_DEPTH, PATH_TO_TENSORS, VALUE
 
@@ -29,7 +29,7 @@ def companions(network: Path) -> list[str]:
         found = _external(network)
     else:
         found = []
-    return [name for name in dict.fromkeys(found) if _inside(name)]
+    return [name for name in dict.fromkeys(found) if naming.inside(name)]
 
 
 def _external(network: Path) -> list[str]:
@@ -56,8 +56,3 @@ def _locations(view: memoryview, start: int, end: int, message: str, depth: int)
                     yield entry[VALUE]
         elif one.number in PATH_TO_TENSORS[message]:
             yield from _locations(view, one.start, one.end, PATH_TO_TENSORS[message][one.number], depth + 1)
-
-
-def _inside(name: str) -> bool:
-    parts = PurePosixPath(name.replace("\\", "/"))
-    return bool(name) and "\0" not in name and not parts.is_absolute() and not PureWindowsPath(name).drive and ".." not in parts.parts

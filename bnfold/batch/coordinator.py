@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import guard
+from .. import guard, replacing
 from ..decoding import decoded
-from ..errors import BnfoldError, WriteError, one_line
+from ..errors import BnfoldError
 from ..gathering import UNFINISHED, is_url
 from ..rollup import Run
 from . import cluster, mirror, pool
@@ -108,22 +108,14 @@ def _work(out: str, settings: Settings) -> Iterator[str | None]:
 def prepare(out: str) -> None:
     """Make the folder of all outputs. Raises WriteError."""
     if not is_url(out):
-        try:
+        with replacing.failing(out):
             Path(out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritten(Path(out), error) from error
 
 
 def _beside(out: Path) -> str:
-    try:
+    with replacing.failing(out):
         out.mkdir(exist_ok=True)
         for old in out.glob(f"{UNFINISHED}*"):
             if time.time() - old.stat().st_mtime > _STALE:
                 shutil.rmtree(old, ignore_errors=True)
         return tempfile.mkdtemp(prefix=UNFINISHED, dir=out)
-    except OSError as error:
-        raise _unwritten(out, error) from error
-
-
-def _unwritten(out: Path, error: OSError) -> WriteError:
-    return WriteError(f"cannot be written ({one_line(error.strerror or str(error)).lower()})", where=out)

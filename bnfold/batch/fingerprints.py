@@ -34,6 +34,11 @@ def record_of(task: Task) -> str:
     return joined(task.out, task.name + SUFFIX)
 
 
+def recorded(task: Task) -> bytes | None:
+    """What stands in the record of a model; None where there is none."""
+    return store_of(record_of(task)).read(record_of(task), _LARGEST)
+
+
 def taken(task: Task, network: Path) -> Fingerprint:
     """The fingerprint of what is about to be read; `network` is the network on this machine. Raises Unreadable."""
     named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
@@ -44,7 +49,7 @@ def taken(task: Task, network: Path) -> Fingerprint:
 
 def finished(task: Task) -> dict[str, Any] | None:
     """The record of a model that need not be made again."""
-    data = store_of(record_of(task)).read(record_of(task), _LARGEST)
+    data = recorded(task)
     if data is None:
         return None
     try:
@@ -54,11 +59,11 @@ def finished(task: Task) -> dict[str, Any] | None:
         return None  # not a record of ours, or of another version: then it proves nothing
     if record.get("exit_code") != OK or (old.version, old.options) != (__version__, _choices(task)) or not old.outputs:
         return None
-    roles, outputs = dict(old.inputs), dict(old.outputs)
-    if {role for role in roles if not role.startswith(_BESIDE)} != set(_named(task)):
+    named = _named(task)
+    if {role for role, _ in old.inputs if not role.startswith(_BESIDE)} != set(named):
         return None
-    places = [(_place(task, role), identity) for role, identity in roles.items()]
-    places += [(joined(folder_of(record_of(task)), name), identity) for name, identity in outputs.items()]
+    places = [(named.get(role) or joined(folder_of(task.network), role.removeprefix(_BESIDE)), identity) for role, identity in old.inputs]
+    places += [(joined(folder_of(record_of(task)), name), identity) for name, identity in old.outputs]
     return record if all(_is(place, identity) for place, identity in places) else None
 
 
@@ -88,10 +93,6 @@ def _files(place: str) -> Iterator[str]:
     """A file, or every file of a folder of images."""
     path = Path(place)
     yield from (os.fspath(one) for one in (sorted(path.rglob("*")) if path.is_dir() else [path]) if not one.is_dir())
-
-
-def _place(task: Task, role: str) -> str:
-    return joined(folder_of(task.network), role.removeprefix(_BESIDE)) if role.startswith(_BESIDE) else _named(task)[role]
 
 
 def _choices(task: Task) -> str:

@@ -17,7 +17,6 @@ from .places import folder_of, joined, scheme_of, store_of
 from .task import Task
 
 LOCAL_TO_A_PROCESS = {"memory"}
-_LARGEST = 1 << 28  # bytes of a record
 
 
 def needed(task: Task) -> bool:
@@ -71,9 +70,8 @@ class Mirror:
     def returned(self, task: Task, ready: Task, run: Run) -> Run:
         """Deliver what a run made to where it was asked for. Raises WriteError."""
         if ready.out != task.out and run.outcome != "unchanged":
-            record = fingerprints.record_of(ready)
-            names = [*_outputs(store_of(record).read(record, _LARGEST)), *(f"{PurePosixPath(task.name).name}{end}"
-                                                                          for end in (".html", fingerprints.SUFFIX))]
+            own = PurePosixPath(task.name).name
+            names = (*_outputs(fingerprints.recorded(ready)), f"{own}.html", f"{own}{fingerprints.SUFFIX}")
             for name in names:
                 source, place = (joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (ready, task))
                 if Path(source).is_file():
@@ -82,7 +80,7 @@ class Mirror:
 
     def _recall(self, task: Task, ready: Task) -> None:
         """What an earlier run made, so that it can be seen to be finished."""
-        data = store_of(fingerprints.record_of(task)).read(fingerprints.record_of(task), _LARGEST)
+        data = fingerprints.recorded(task)
         for name in (*_outputs(data), f"{PurePosixPath(task.name).name}{fingerprints.SUFFIX}") if data is not None else ():
             place, target = (joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (task, ready))
             if store_of(place).is_file(place):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, root_cause
+from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, reason, root_cause
 from ..gathering import DISK, Shelf, bare, is_url
 
 _BLOCK = 1 << 20
@@ -45,8 +45,8 @@ class Store(Shelf, Protocol):
     def fetch(self, place: str, target: Path) -> None:
         """Copy to this machine. Raises Unreadable."""
 
-    def deliver(self, source: Path, place: str) -> str:
-        """Move a finished local file to its place; its identity there. Raises WriteError."""
+    def deliver(self, source: Path, place: str) -> None:
+        """Move a finished local file to its place. Raises WriteError."""
 
 
 class _Disk:
@@ -70,8 +70,7 @@ class _Disk:
         with _reading(place):
             shutil.copyfile(place, target)
 
-    def deliver(self, source: Path, place: str) -> str:
-        identity = self.identity(os.fspath(source))
+    def deliver(self, source: Path, place: str) -> None:
         with _writing(place):
             target = Path(place)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +84,6 @@ class _Disk:
                 except BaseException:
                     beside.unlink(missing_ok=True)
                     raise
-        return identity
 
 
 class _Remote:
@@ -147,7 +145,7 @@ class _Remote:
             with fs.open(path, "rb") as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK)
 
-    def deliver(self, source: Path, place: str) -> str:
+    def deliver(self, source: Path, place: str) -> None:
         with _writing(place):
             fs, path = _file_system(place)
             folder, _, name = path.rpartition("/")
@@ -158,7 +156,6 @@ class _Remote:
             if goal != path:
                 fs.mv(goal, path)
             source.unlink()
-        return self.identity(place)
 
 
 _DISK = _Disk()
@@ -243,7 +240,7 @@ def _blamed(place: str, kind: Callable[..., BnfoldError], done: str) -> Iterator
     except (BnfoldError, MemoryError):
         raise
     except OSError as error:
-        reason = (error.strerror or str(error) or type(error).__name__).lower() if not is_url(place) else root_cause(error)
-        raise kind(f"cannot be {done} ({redacted(one_line(reason))})", where=redacted(place)) from error
+        said = root_cause(error) if is_url(place) else reason(error)
+        raise kind(f"cannot be {done} ({redacted(one_line(said))})", where=redacted(place)) from error
     except Exception as error:  # drivers raise classes of their own, which share no base
         raise kind(f"cannot be {done} ({redacted(one_line(root_cause(error)))})", where=redacted(place)) from error

@@ -11,11 +11,10 @@ Rule: only what passed is delivered, and the record comes last; a result without
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,7 +63,7 @@ def _finished(task: Task) -> Run | None:
         return None
     outcome = "passed" if task.batch and record.get("batch") == task.batch else "unchanged"
     with suppress(Unfit, LookupError, TypeError, AttributeError):  # figures that are none: a record that somebody changed is none, either
-        return decoded(Run, documents.plain(asdict(_run_of(task, record, outcome, output=True))))  # type: ignore[no-any-return]
+        return decoded(Run, documents.plain(_run_of(task, record, outcome, output=True)))  # type: ignore[no-any-return]
     return None
 
 
@@ -90,7 +89,7 @@ class _Made:
         code = max((v.exit_code for v in violations), default=OK)
         content = documents.of_fold(result)
         if violations:
-            content |= {"output": None, "violations": [asdict(v) for v in violations]}
+            content |= {"output": None, "violations": violations}
             return replace(self._told(content, code, "failed" if code == NOT_EQUIVALENT else "error"),
                            sentence=self._clean(_summary(violations)), violations=tuple(map(self._renamed, violations)))
         return self._delivered(result, content, taken)
@@ -106,7 +105,8 @@ class _Made:
             return replace(self._told(content, error.exit_code, outcome), sentence=sentence)
         except BnfoldError as second:
             both = f"{sentence}; {self._clean(str(second))}" if self._clean(str(second)) not in sentence else sentence
-            return replace(_run_of(self.task, {"exit_code": error.exit_code, **content}, outcome), sentence=both, result=None, page=None)
+            found = _run_of(self.task, documents.document("fold", error.exit_code, **content), outcome)
+            return replace(found, sentence=both, result=None, page=None)
 
     def _fetched(self) -> tuple[Path, Path | None]:
         """Network and weights on this machine."""
@@ -145,17 +145,21 @@ class _Made:
         self.say("delivering")
         assert result.path is not None
         folder = _folder(self.task.out, self.task.name)
-        outputs = tuple((path.name, store_of(folder).deliver(path, joined(folder, path.name))) for path in (*result.data, result.path))
-        return self._told(content, OK, "passed", replace(taken, outputs=outputs))
+        store, outputs = store_of(folder), []
+        for path in (*result.data, result.path):
+            place = joined(folder, path.name)
+            store.deliver(path, place)
+            outputs.append((path.name, store.identity(place)))
+        return self._told(content, OK, "passed", replace(taken, outputs=tuple(outputs)))
 
     def _told(self, content: dict[str, Any], code: int, outcome: str, fingerprint: Fingerprint | None = None) -> Run:
         """The page, and then the record."""
         from ..reporting import html
 
-        document = self._clean(documents.plain(documents.document("fold", code, **content)))
+        document = self._clean(documents.document("fold", code, **content))
         page = html.page(document)
         if fingerprint is not None:
-            document |= {"fingerprint": documents.plain(asdict(fingerprint)), "batch": self.task.batch}
+            document |= {"fingerprint": documents.plain(fingerprint), "batch": self.task.batch}
         found = _run_of(self.task, document, outcome, output=fingerprint is not None)
         for text, ending in ((page, ".html"), (documents.text(document) + "\n", fingerprints.SUFFIX)):
             file = self.work / f"told{ending}"
@@ -182,17 +186,12 @@ def _run_of(task: Task, document: dict[str, Any], outcome: str, *, output: bool 
     """The line of a model, from its document."""
     shown = dict(task.shown)
     report, plan, size = document.get("verification") or {}, document.get("batch_norms") or {}, document.get("size") or {}
-    noise, error = report.get("noise"), report.get("max_error")
     return Run(
         task.name, redacted(shown.get(task.network, task.network)),
         None if task.weights is None else redacted(shown.get(task.weights, task.weights)), outcome, document["exit_code"],
-        folded=plan.get("folded"), kept=plan.get("kept"), noise=_number(noise), max_error=_number(error),
+        folded=plan.get("folded"), kept=plan.get("kept"), noise=report.get("noise"), max_error=report.get("max_error"),
         before=size.get("before"), after=size.get("after"), output=_place(task, ".onnx") if output else None,
         result=_place(task, fingerprints.SUFFIX), page=_place(task, ".html"))
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _place(task: Task, ending: str) -> str:

@@ -67,7 +67,7 @@ class Request:
         """Plain values."""
         from ..reporting.json import plain
 
-        return plain(asdict(self))  # type: ignore[no-any-return]
+        return plain(self)  # type: ignore[no-any-return]
 
     @staticmethod
     def of(values: Any) -> Request:

@@ -11,11 +11,11 @@ import signal
 import tempfile
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import STOPPED
+from ..errors import STOPPED, reason
 from ..reporting.json import plain
 from ..rollup import Run
 from ..version import __version__
@@ -37,7 +37,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     try:
         folder = Path(tempfile.mkdtemp(prefix="bnfold-", dir=wanted.work))
     except OSError as error:
-        return lost(request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({(error.strerror or str(error)).lower()})")
+        return lost(request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({reason(error)})")
     try:
         return _worked(wanted, request["task"], folder)
     finally:
@@ -116,4 +116,4 @@ def version() -> str:
 
 
 def _plain(run: Run) -> dict[str, Any]:
-    return plain(asdict(run))  # type: ignore[no-any-return]
+    return plain(run)  # type: ignore[no-any-return]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -96,23 +97,17 @@ def _settings(values: Mapping[str, Any], view: screen.Screen) -> coordinator.Set
 def _wanted(given: Sequence[str], out: str) -> list[_Wanted]:
     """Every model that is meant. Raises UsageError, Unreadable, Malformed (after saying every fault of a manifest)."""
     found: list[_Wanted] = []
-    plainly: list[str] = []
-    for place in given:
-        if manifest.is_manifest(place):
-            found += [_Wanted(one, "", {}) for one in _gathered(plainly)]
-            plainly = []
-            found += _listed(place)
-        else:
-            plainly.append(place)
-    found += [_Wanted(one, "", {}) for one in _gathered(plainly)]
+    for listed, group in groupby(given, manifest.is_manifest):
+        places = list(group)
+        found += chain.from_iterable(map(_listed, places)) if listed else _plainly(places)
     ours = [one for one in found if not (one.found.root and _is_output(one.found.network))]
     if not ours:
         raise UsageError("no model is left", expected=f"models beside those that are outputs of {redacted(out)} themselves")
     return ours
 
 
-def _gathered(places: Sequence[str]) -> list[Found]:
-    return gathered(places, store_of)
+def _plainly(places: Sequence[str]) -> list[_Wanted]:
+    return [_Wanted(one, "", {}) for one in gathered(places, store_of)]
 
 
 def _is_output(network: str) -> bool:
@@ -121,18 +116,18 @@ def _is_output(network: str) -> bool:
     return suffix(network) == ".onnx" and store_of(record).is_file(record)
 
 
-def _listed(place: str) -> Iterator[_Wanted]:
+def _listed(place: str) -> list[_Wanted]:
     try:
         entries = manifest.read(place)
         faults: list[Malformed] = []
         found = [one for entry in entries for one in _of_entry(entry, faults)]
         if faults:
             raise manifest.Faults(faults)
+        return found
     except manifest.Faults as error:
         for fault in error.all if len(error.all) > 1 else ():
             screen.say(f"error: {fault}")
         raise
-    yield from found
 
 
 def _of_entry(entry: manifest.Entry, faults: list[Malformed]) -> list[_Wanted]:
@@ -224,5 +219,5 @@ def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: scr
         view.warn(f"{flag} has no effect with --no-verify")
     formats = {manifest.FORMATS.get(suffix(one.found.network), "") for one in wanted}
     for row in rows.given(values):
-        if row.format and "" not in formats and not formats & set(row.format.split(", ")):
-            view.warn(f"{row.flag} is for {row.format.replace(', ', ' and ')} models, and none is among these")
+        if not any(row.fits(format) for format in formats):
+            view.warn(f"{row.flag} is for {row.models}, and none is among these")

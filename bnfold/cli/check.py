@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from .. import checking, policy, ratchet
-from ..errors import UsageError, WriteError
+from .. import checking, policy, ratchet, replacing
+from ..errors import UsageError
 from ..outcome import Checked
 from ..reporting import json as documents
 from . import options as rows
@@ -109,8 +109,5 @@ def _tell_github(checks: Sequence[Checked], view: screen.Screen) -> None:
             screen.say(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        try:
-            with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(github.summary(checks))
-        except OSError as error:
-            raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where=summary) from error
+        with replacing.failing(summary), Path(summary).open("a", encoding="utf-8") as file:
+            file.write(github.summary(checks))

@@ -40,8 +40,7 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificat
         except NotEquivalent as error:
             request.tell_failure(view, error)
             raise
-        if request.wants_document(values):
-            content.update(documents.of_fold(result, dry_run=dry_run))
+        content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
             request.write_file(certificate_path, certificate.text(certificate.made(work, result, certificate_path)))
     request.tell(view, result.origin)

@@ -114,9 +114,9 @@ def _entry(table: _Table, common: Mapping[str, Any], folder: str, faults: list[M
     if "model" not in table.keys:
         faults.append(Malformed("names no model", where=table.where, expected="a key 'model' with a path, a pattern or a URL"))
     for key in table.keys:
-        row, kind = KEYS.get(key), FORMATS.get(suffix(model))
-        if row is not None and row.format and kind is not None and kind not in row.format.split(", "):
-            faults.append(Malformed(f"'{key}' is for {row.format.replace(', ', ' and ')} models, and this one is {kind}",
+        row, kind = KEYS.get(key), FORMATS.get(suffix(model), "")
+        if row is not None and not row.fits(kind):
+            faults.append(Malformed(f"'{key}' is for {row.models}, and this one is {kind}",
                                     where=table.keys[key][1], way_out="leave it out"))
     if len(faults) > before:
         return None

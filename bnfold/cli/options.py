@@ -35,12 +35,12 @@ def _size(text: str) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One option: its flags, click's settings, and the one format that it is for ("" for all)."""
+    """One option: its flags, click's settings, and the formats that it is for (none: for all)."""
 
     flags: tuple[str, ...]
     help: str
     settings: dict[str, Any]
-    format: str = ""
+    formats: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,13 +52,26 @@ class Row:
         """The flag that messages name."""
         return max((f for f in self.flags if f.startswith("-")), key=len)
 
+    @property
+    def models(self) -> str:
+        """Which models it is for, in words."""
+        return f"{' and '.join(self.formats)} models"
+
+    def fits(self, format: str) -> bool:
+        """Has this format a use for it? One that is not known ("") may have."""
+        return not self.formats or not format or format in self.formats
+
 
 def _row(*flags: str, help: str, format: str = "", **settings: Any) -> Row:
-    return Row(flags, help, settings, format)
+    return Row(flags, help, settings, _formats(format))
 
 
 def _switch(*flags: str, help: str, format: str = "") -> Row:
-    return Row(flags, help, {"is_flag": True}, format)
+    return Row(flags, help, {"is_flag": True}, _formats(format))
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    return tuple(text.split(", ")) if text else ()
 
 
 READ = (
@@ -139,7 +152,7 @@ def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable
 
     def decorate(command: F) -> F:
         for row in reversed([row for group in groups for row in group if row.name not in without]):
-            said = f"[{row.format}] {row.help}" if row.format else row.help
+            said = f"[{', '.join(row.formats)}] {row.help}" if row.formats else row.help
             command = click.option(*row.flags, help=said, **row.settings)(command)
         return command
 
@@ -158,8 +171,8 @@ def _is_given(value: Any) -> bool:
 def check_format(format: str, values: Mapping[str, Any]) -> None:
     """Refuse an option that this format has no use for."""
     for row in given(values):
-        if row.format and format not in row.format.split(", "):
-            raise UsageError(f"{row.flag} is for {row.format.replace(', ', ' and ')} models; this one is {format}", way_out="leave it out")
+        if not row.fits(format):
+            raise UsageError(f"{row.flag} is for {row.models}; this one is {format}", way_out="leave it out")
 
 
 def useless(values: Mapping[str, Any]) -> list[str]:

@@ -80,11 +80,6 @@ def tell_failure(view: screen.Screen, error: NotEquivalent) -> None:
         view.show(*text.comparison(error.report, verbose=view.verbose))
 
 
-def wants_document(values: Mapping[str, Any]) -> bool:
-    """Is there anything to make a document for? A plan of ten thousands of rows is not made for nobody."""
-    return values["json_path"] is not None or values["report_path"] is not None
-
-
 @contextmanager
 def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
     """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command
@@ -96,12 +91,12 @@ def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | N
     except Exception as error:
         ours = error if isinstance(error, BnfoldError) else BnfoldError(f"internal error: {type(error).__name__}: {error}")
         try:
-            _deliver(documents.document(command, **{**content, **documents.of_error(ours), "code": ours.exit_code}),
+            _deliver(command, {**content, **documents.of_error(ours), "code": ours.exit_code},
                      values if not isinstance(error, WouldReplace) else _on_stdout_alone(values))
         except WriteError as second:  # what came first is what the user has to know first
             view_of(values).warn(str(second))
         raise
-    _deliver(documents.document(command, **{"code": 0, **content}), values)
+    _deliver(command, {"code": 0, **content}, values)
 
 
 def _targets(values: Mapping[str, Any]) -> list[tuple[str, Path]]:
@@ -142,8 +137,11 @@ def _on_stdout_alone(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"json_path": "-" if values["json_path"] == "-" else None, "report_path": None}
 
 
-def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """The document as JSON and as a page, as far as they were asked for."""
+def _deliver(command: str, content: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """The document as JSON and as a page, as far as they were asked for: one of ten thousands of rows is not made for nobody."""
+    if values["json_path"] is None and values["report_path"] is None:
+        return
+    document = documents.document(command, **content)
     if values["json_path"] == "-":
         screen.write(documents.text(document) + "\n")
     elif values["json_path"] is not None:
@@ -151,7 +149,7 @@ def _deliver(document: dict[str, Any], values: Mapping[str, Any]) -> None:
     if values["report_path"] is not None:
         from ..reporting import html
 
-        write_file(values["report_path"], html.page(documents.plain(document), Path(values["report_path"]).absolute().parent))
+        write_file(values["report_path"], html.page(document, Path(values["report_path"]).absolute().parent))
 
 
 def write_file(path: str | Path, text: str) -> None:

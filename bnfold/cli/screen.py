@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any, TextIO
 
-from ..errors import WriteError, one_line
+from ..errors import WriteError, one_line, reason
 
 WIDTH = 80
 PATIENCE = 0.7  # seconds without a sign of life
@@ -121,7 +121,7 @@ def write(text: str) -> None:
     except OSError as error:
         _mute(sys.stdout)
         if not isinstance(error, BrokenPipeError):
-            raise WriteError(f"cannot be written ({(error.strerror or str(error)).lower()})", where="standard output") from error
+            raise WriteError(f"cannot be written ({reason(error)})", where="standard output") from error
 
 
 def _mute(stream: TextIO) -> None:

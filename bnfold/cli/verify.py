@@ -44,7 +44,7 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
                 report = comparing.compare(sides[0], sides[1], wanted, view.say)
         origins = [origin_of(loaded) for loaded in sides]
         ending = of_comparison(report)
-        content.update({"code": ending.code, "verification": documents.of_comparison(report),
+        content.update({"code": ending.code, "verification": report,
                         **{role: documents.of_origin(o) for role, o in zip(("input", "candidate"), origins, strict=False)}})
     for origin in origins:
         request.tell(view, origin)

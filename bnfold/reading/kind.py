@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import Unreadable, UsageError
+from ..errors import Unreadable, UsageError, reason
 from ..record import Loaded, ReadOptions
 
 HEAD = 1 << 16  # bytes looked at: long licence comments stand before the first word of some text files
@@ -116,8 +116,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise Unreadable(f"cannot be read ({reason})", where=path) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
     if not head:
         raise Unreadable("the file is empty", where=path)
     return head

@@ -15,7 +15,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import naming, onnx_file, tensor
@@ -229,10 +229,9 @@ def _refuse_external(found: ir.ExternalTensor) -> tensor.Window:
 def _external(found: ir.ExternalTensor, folder: Path, maps: dict[Path, tensor.FileMap]) -> tensor.Window:
     """A window on external data, which must be a regular file inside the model's folder."""
     location = os.fspath(found.location)
-    parts = PurePosixPath(location.replace("\\", "/"))
-    if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive or ".." in parts.parts:
+    if not naming.inside(location):
         raise Malformed(f"the external data of tensor '{found.name}' is at '{location}'", expected="a path inside the model's folder")
-    path = folder / naming.stored(str(parts))
+    path = folder / naming.stored(location.replace("\\", "/"))
     if not _inside(path, folder):
         raise Malformed(
             f"the external data of tensor '{found.name}' at '{location}' is a link, or leads out of the model's folder",

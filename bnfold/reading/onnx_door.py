@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Malformed, Unsupported
-from .onnx_functions import called, check_call, check_functions, identifier
+from .onnx_functions import bodies, called, check_call, check_functions, identifier
 from .onnx_schema import check_node, check_type
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _ordered(scope: _Scope) -> bool:
     """Does every node stand behind the nodes that it, or a body in it, reads?"""
     coming = {name for node in scope.nodes for name in node.output}
     for node in scope.nodes:
-        if not coming.isdisjoint(node.input) or any(not coming.isdisjoint(_read_inside(body)) for body in _bodies(node)):
+        if not coming.isdisjoint(node.input) or any(not coming.isdisjoint(_read_inside(body)) for body in bodies(node)):
             return False
         coming.difference_update(node.output)
     return True
@@ -85,13 +85,7 @@ def _read_inside(body: Any) -> Iterator[str]:
         here = waiting.pop()
         for node in here.node:
             yield from node.input
-            waiting += _bodies(node)
-
-
-def _bodies(node: Any) -> list[Any]:
-    """The graphs in a node's attributes."""
-    holding = [a for a in node.attribute if a.type in _MAY_HOLD_GRAPHS]
-    return [body for a in holding for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+            waiting += bodies(node)
 
 
 def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
@@ -105,7 +99,6 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
         made = _made(scope)
         known = (made, *scope.outer)  # not one set: thousands of bodies would each copy the names around them
         for node in scope.nodes:
-            where = f"node '{node.name}' ({node.op_type})"
             for text in (*node.input, *node.output, node.name, node.op_type, node.domain, node.doc_string, node.overload):
                 _check_text(text, "a node")
             for entry in node.metadata_props:
@@ -114,8 +107,8 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
                 raise Malformed(f"node '{node.name}' has no operator")
             missing = next((name for name in node.input if name and not any(name in names for names in known)), None)
             if missing is not None:
-                raise Malformed(f"{where} reads '{missing}', which nothing makes")
-            waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in _bodies(node)]
+                raise Malformed(f"node '{node.name}' ({node.op_type}) reads '{missing}', which nothing makes")
+            waiting += [_Scope(body, body.node, known, scope.imports, scope.in_function) for body in bodies(node)]
         lost = next((name for name in _names(scope.message.output) if not name or name not in made), None)
         if lost is not None:
             raise Malformed(f"the graph '{scope.message.name}' gives '{lost}', which nothing makes in it")
@@ -209,7 +202,6 @@ def _check_tensor(stored: onnx.TensorProto) -> None:
 # AttributeProto fields by AttributeType, for files older than the type field.
 _FIELD_TYPES = {"f": 1, "i": 2, "s": 3, "t": 4, "g": 5, "floats": 6, "ints": 7, "strings": 8, "tensors": 9, "graphs": 10}
 _PLAIN = frozenset((1, 2, 3, 6, 7, 8))  # numbers and texts: whatever else such an attribute carries, onnx_ir reads these alone
-_MAY_HOLD_GRAPHS = frozenset((0, 5, 10))
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import Malformed, Unsupported
 
 MOST_NODES = 10_000_000  # that calls may come to
+_MAY_HOLD_GRAPHS = frozenset((0, 5, 10))  # types of attributes: of a graph, of graphs, and none, as in old files
 Identifier = tuple[str, str, str]
 
 
@@ -23,6 +24,12 @@ def identifier(function: Any) -> Identifier:
 def called(node: Any) -> Identifier:
     """What a node would call, if the model has such a function."""
     return node.domain, node.op_type, node.overload
+
+
+def bodies(node: Any) -> list[Any]:
+    """The graphs in a node's attributes."""
+    holding = [a for a in node.attribute if a.type in _MAY_HOLD_GRAPHS]
+    return [body for a in holding for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
 
 
 def check_call(node: Any, function: Any) -> None:
@@ -65,4 +72,4 @@ def _nodes(nodes: Iterable[Any]) -> Iterator[Any]:
     while waiting:
         for node in waiting.pop():
             yield node
-            waiting += [body.node for a in node.attribute for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+            waiting += [body.node for body in bodies(node)]

@@ -171,6 +171,11 @@ def bars(values: Sequence[float | None], width: float = 128.0, height: float = 2
     return [(i * step, middle if below else middle - h, max(step - 0.4, 0.4), max(h, 0.3)) for i, (h, below) in enumerate(heights)]
 
 
+def outline(shapes: Sequence[tuple[float, float, float, float]]) -> str:
+    """Bars as one path: a page of a large network has ten thousands of them."""
+    return "".join(f"M{x:.1f} {y:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z" for x, y, width, height in shapes)
+
+
 def hurts(row: dict[str, Any]) -> list[str]:
     """What folding did to one layer's weights that deployment in few bits will feel, in plain words."""
     said = []

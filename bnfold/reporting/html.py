@@ -41,7 +41,7 @@ def _template() -> Any:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link)
-    environment.globals.update(bars=chart.bars, hurts=chart.hurts)
+    environment.globals.update(bars=chart.bars, outline=chart.outline, hurts=chart.hurts)
     return environment.from_string(_part("report.html.j2"))
 
 

@@ -28,13 +28,12 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..outcome import Census, Checked, FoldResult, Origin
-from ..record import Plan
 from ..rollup import Run, counts
 from ..version import __version__
 
@@ -43,15 +42,15 @@ _VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
 
 
 def document(command: str, code: int, **content: Any) -> dict[str, Any]:
-    """The document of one run of one command."""
+    """The document of one run of one command, in plain values."""
     head = {"schema": SCHEMA, "tool": {"name": "bnfold", "version": __version__}, "command": command,
             "verdict": _VERDICTS.get(code, "ERROR"), "exit_code": code}
-    return {**head, **content}
+    return plain({**head, **content})  # type: ignore[no-any-return]
 
 
 def text(document: dict[str, Any]) -> str:
     """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can), nothing that JSON lacks."""
-    return json.dumps(plain(document), indent=2, allow_nan=False)
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
@@ -62,15 +61,10 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         **of_convert(result),
         "dry_run": dry_run,
         "batch_norms": {"folded": folded, "kept": kept},
-        "plan": of_plan(plan),
-        "verification": of_comparison(result.report),
-        **({"detail": asdict(result.detail)} if result.detail is not None else {}),
+        "plan": plan,
+        "verification": result.report,
+        **({"detail": result.detail} if result.detail is not None else {}),
     }
-
-
-def of_plan(plan: Plan) -> dict[str, Any]:
-    """Every verdict. Not by `asdict`, which copies in depth: a plan may have ten thousands of rows, and its values are plain."""
-    return {name: tuple(dict(vars(row)) if is_dataclass(row) else row for row in rows) for name, rows in vars(plan).items()}
 
 
 def of_convert(result: FoldResult) -> dict[str, Any]:
@@ -89,30 +83,25 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
 def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
     """The fields of a check: every model with every violation."""
     return {"models": [{
-        "path": os.fspath(c.path), "exit_code": c.code, "ran": list(c.ran), "violations": [asdict(v) for v in c.violations],
-        "input": of_origin(c.origin) if c.origin else None, "plan": of_plan(c.plan) if c.plan else None,
+        "path": os.fspath(c.path), "exit_code": c.code, "ran": list(c.ran), "violations": c.violations,
+        "input": of_origin(c.origin) if c.origin else None, "plan": c.plan,
     } for c in checks]}
 
 
 def of_batch(runs: Sequence[Run], out: str) -> dict[str, Any]:
     """The fields of a batch: the folder of all outputs, and every model on a line."""
-    return {"out": out, "counts": counts(runs), "runs": [asdict(run) for run in runs]}
+    return {"out": out, "counts": counts(runs), "runs": runs}
 
 
 def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:
     """The fields of a self-test or an audit."""
-    return {"checks": [asdict(c) for c in checks]}
+    return {"checks": checks}
 
 
 def of_origin(origin: Origin) -> dict[str, Any]:
     """Where a model came from and what its reader noticed."""
     return {"format": origin.format, "name": origin.name, "files": [os.fspath(f) for f in origin.files], "size": origin.size,
-            "dialect": origin.dialect, "dialect_reason": origin.dialect_reason, "findings": [asdict(f) for f in origin.findings]}
-
-
-def of_comparison(report: Comparison | None) -> dict[str, Any] | None:
-    """What verification measured."""
-    return report.as_dict() if report is not None else None
+            "dialect": origin.dialect, "dialect_reason": origin.dialect_reason, "findings": origin.findings}
 
 
 def of_error(error: BnfoldError) -> dict[str, Any]:
@@ -122,7 +111,7 @@ def of_error(error: BnfoldError) -> dict[str, Any]:
         "expected": error.expected, "way_out": error.way_out, "sentence": str(error),
     }}
     if isinstance(error, NotEquivalent) and isinstance(error.report, Comparison):
-        content["verification"] = of_comparison(error.report)
+        content["verification"] = error.report
     return content
 
 
@@ -133,14 +122,16 @@ def operators(before: Census, after: Census) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Lists, dicts, texts and numbers alone; what is not finite is None."""
+    """Lists, dicts (dataclasses become such), texts and numbers alone; what is not finite is None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else _number(value)
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    return {field.name: plain(getattr(value, field.name)) for field in fields(value)} if is_dataclass(value) else _number(value)
 
 
 def _number(value: Any) -> Any:

@@ -57,7 +57,7 @@ class Session:
         started = time.perf_counter()
         try:
             results = self._session.run(None, {name: value for name, value in feeds.items() if name in wanted})
-        except Exception as error:  # see above
+        except Exception as error:  # see _session
             raise CannotRun(first_line(error)) from error
         finally:
             self.seconds += time.perf_counter() - started

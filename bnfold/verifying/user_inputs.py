@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ..comparison import VerifyOptions
-from ..errors import Malformed, Mismatch, Unreadable, UsageError
+from ..errors import Malformed, Mismatch, Unreadable, UsageError, reason
 from ..graph import ir
 from .feeds import Feeds, Input
 from .numbers import is_float, numpy_type
@@ -117,7 +117,7 @@ def _bytes(place: Path) -> bytes:
     try:
         return _regular(place).read_bytes()
     except OSError as error:
-        raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=place) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
 
 
 def _npy(place: Path, wanted: Wanted) -> np.ndarray:
@@ -125,7 +125,7 @@ def _npy(place: Path, wanted: Wanted) -> np.ndarray:
     try:
         return np.asarray(np.load(_regular(place), allow_pickle=False, mmap_mode="r"))
     except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror or error})", where=place) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
     except (ValueError, EOFError) as error:
         raise Malformed(f"it is no .npy file ({error})", where=place) from error
 
@@ -143,7 +143,7 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
         with np.load(place, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror or error})", where=place) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
     except (ValueError, EOFError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise Malformed(f"it is no .npz file ({error})", where=place) from error
 

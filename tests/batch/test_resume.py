@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import numpy as np
 import onnx
 import pytest
 
-from bnfold.batch import coordinator, fingerprints, single, supervisor, worker
+from bnfold.batch import coordinator, fingerprints, places, single, supervisor, worker
 from bnfold.batch.task import Limits, Request, Task
+from bnfold.comparison import VerifyOptions
 from bnfold.errors import NotEquivalent
 from bnfold.policy import Policy
 from bnfold.record import FoldOptions, ReadOptions
+from bnfold.reporting.json import plain
 from bnfold.rollup import Run, code_of
 
 from ..models import model
@@ -95,6 +98,28 @@ def test_whatever_changes_it_is_made_again(what: str, task: Task, tmp_path: Path
         monkeypatch.setattr(fingerprints, "__version__", "0.0.0")
     assert made(task, tmp_path).outcome == "passed"
     assert made(task, tmp_path).outcome == "unchanged"
+
+
+def test_a_folder_of_inputs_is_listed_once(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in "abc":
+        (folder / f"{name}.png").write_bytes(name.encode())
+    task = changed(task, verify=VerifyOptions(inputs=(("", os.fspath(folder)),)))
+    taken = fingerprints.taken(task, Path(task.network))
+    record = Path(fingerprints.record_of(task))
+    record.parent.mkdir(parents=True)
+    output = record.with_name("net.onnx")
+    output.write_bytes(b"a result")
+    outputs = (output.name, places.store_of(os.fspath(output)).identity(os.fspath(output))),
+    record.write_text(json.dumps({"exit_code": 0, "fingerprint": plain(replace(taken, outputs=outputs))}))
+    listed: list[Path] = []
+    real = Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda self, pattern: listed.append(self) or real(self, pattern))
+    assert fingerprints.finished(task) is not None
+    assert listed == [folder]
+    (folder / "d.png").write_bytes(b"d")
+    assert fingerprints.finished(task) is None
 
 
 def test_what_failed_is_tried_again(task: Task, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_bars_of_negative_scales_hang_down() -> None:
     up, down = chart.bars([1.0, -0.5], width=20, height=10)
     assert up == (0.0, 0.0, 9.6, 5.0)
     assert down == (10.0, 5.0, 9.6, 2.5)
+    assert chart.outline([up, down]) == "M0.0 0.0h9.6v5.0h-9.6zM10.0 5.0h9.6v2.5h-9.6z"
 
 
 @pytest.mark.parametrize(("before", "after", "tiny", "said"), [

@@ -84,6 +84,6 @@ def test_an_error_has_its_parts() -> None:
 
 
 def test_what_json_does_not_know_is_null_or_a_plain_number() -> None:
-    document = {"a": float("nan"), "b": [float("inf"), np.float32(0.5), np.int64(3)], "c": Path("p"), "d": "\udcff"}
+    document = documents.plain({"a": float("nan"), "b": [float("inf"), np.float32(0.5), np.int64(3)], "c": Path("p"), "d": "\udcff"})
     assert reread(document) == {"a": None, "b": [None, 0.5, 3], "c": "p", "d": "\udcff"}
     assert documents.text(document).isascii()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import Malformed, Unreadable
+from ...errors import Malformed, Unreadable, reason
 from ...source import Source
 
 TOKEN = re.compile(
@@ -106,7 +106,7 @@ class Text:
             with path.open("rb") as file:
                 data = file.read(LIMIT + 1)
         except OSError as error:
-            raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
+            raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
         if len(data) > LIMIT:
             raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path, expected="a prototxt, which is a text")
         return cls(data, path)

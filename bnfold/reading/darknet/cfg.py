@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ...errors import Malformed, Unreadable
+from ...errors import Malformed, Unreadable, reason
 from ...source import Source
 from .notes import Notes
 
@@ -55,7 +55,7 @@ def read(path: Path, notes: Notes) -> list[Section]:
         with path.open("rb") as file:
             data = b"".join(islice(iter(lambda: file.read(CHUNK), b""), LIMIT // CHUNK + 1))
     except OSError as error:
-        raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path, expected="a darknet cfg, which is a short text")
     return parse(data, path.name, notes)

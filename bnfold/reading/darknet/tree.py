@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on
+from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on, reason
 from ...graph import ir
 from .cfg import atoi
 from .layer import Layer, dims_of
@@ -39,7 +39,7 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
         with path.open("rb") as opened:
             data = opened.read(LIMIT + 1)
     except OSError as error:
-        raise Unreadable(f"cannot be read ({(error.strerror or str(error)).lower()})", where=path) from error
+        raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
     layer.net.files.append(path)
