@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .reasons import Refused
+
 Float = NDArray[np.float64]
 
 
@@ -35,7 +37,8 @@ class Affine:
         object.__setattr__(self, "shift", shift)
 
     def __matmul__(self, inner: Affine) -> Affine:
-        """self after inner."""
+        """self after inner. Raises Refused where their patterns do not broadcast."""
+        common_shape(self.scale.shape, inner.scale.shape)
         return Affine(self.scale * inner.scale, self.scale * inner.shift + self.shift)
 
     def __call__(self, x: ArrayLike) -> Float:  # noqa: D102
@@ -116,6 +119,15 @@ class Affine:
             return None
         scale, shift = self.scale.reshape(-1), self.shift.reshape(-1)
         return Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size)) if scale.size in (1, size) else None
+
+
+def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """What patterns of these shapes broadcast to. Refuses different sizes along one axis: a model that brings them together cannot run."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        found = " and ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
+        raise Refused("kept.contradictory", f"maps of the sizes {found} come together") from error
 
 
 IDENTITY = Affine(np.asarray(1.0), np.asarray(0.0))

@@ -147,7 +147,7 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
             nodes.append(node)
             return _average(leaf, x, nodes, map_, host, eyes)
         reading = _per_channel(node, eyes)
-        if reading is None:
+        if reading is None or not map_.meets(reading.map.scale):
             return None
         map_ = map_ @ reading.map
         nodes.append(node)

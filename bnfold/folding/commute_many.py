@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph import attribute, ir, is_op, label
 from ..shapes import axes_of, split_sizes
-from .affine import IDENTITY, Affine
+from .affine import IDENTITY, Affine, common_shape
 from .passing import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
 from .reasons import Refused
 from .regroup import check_room
@@ -52,7 +52,7 @@ def _lifted(map_: Affine, rank: int, node: ir.Node) -> Affine:
 
 def _laid(maps: list[Affine], axis: int, sizes: list[int], node: ir.Node) -> Affine:
     """Maps of an axis's parts, laid end to end."""
-    shape = tuple(np.broadcast_shapes(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps)))
+    shape = common_shape(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps))
     check_room((*shape, sum(sizes)), node)
     full = [tuple(s if k == axis else d for k, d in enumerate(shape)) for s in sizes]
     scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
@@ -142,6 +142,7 @@ def sum_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     """Equal scales pass a sum, and its shifts add up."""
     signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
     maps = [_result(m, node, k, site) if m is not None else IDENTITY for k, m in enumerate(ins)]
+    common_shape(*(m.scale.shape for m in maps))
     if any(not np.all(m.scale == maps[0].scale) for m in maps[1:]):
         raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' adds values whose scales differ")
     rank = max(m.rank for m in maps)
@@ -213,7 +214,7 @@ def matmul_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
 
 def _composed(outer: Affine, inner: Affine, node: ir.Node) -> Affine:
     """outer @ inner, where there is room for a pattern that varies along the axes of both."""
-    check_room(np.broadcast_shapes(outer.scale.shape, inner.scale.shape), node)
+    check_room(common_shape(outer.scale.shape, inner.scale.shape), node)
     return outer @ inner
 
 

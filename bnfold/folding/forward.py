@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph import ir, label, opset
 from . import commute
-from .affine import Affine
+from .affine import Affine, common_shape
 from .linear import Linear, check_bias
 from .passing import Choices, Site
 from .push import Hold, Push, World, blind, channels_of, with_choices
@@ -116,6 +116,7 @@ def _past(reading: Reading, map_: Affine | None) -> Affine:
     """K(m(x)) = m'(K(x)) for K = a·x + b: m' = (s, a·t + b - s·b)."""
     assert map_ is not None
     k = reading.map
+    common_shape(k.scale.shape, map_.scale.shape)
     return Affine(map_.scale, k.scale * map_.shift + k.shift - map_.scale * k.shift)
 
 

@@ -72,7 +72,7 @@ def _row_from(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays
     while _sole(row.y):
         following, index = next(iter(row.y.uses()))
         found = _read(following, reading, stays) if following.graph is node.graph else None
-        if found is None or found.data != index:
+        if found is None or found.data != index or not found.map.meets(row.map.scale):
             break
         row.nodes.append(following)
         row.readings.append(found)
