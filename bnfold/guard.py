@@ -29,8 +29,8 @@ _told_to: list[tuple[int, int, int]] = []  # in the child: the pipe by which it 
 
 
 def guarded(work: Callable[[], int], clean: Clean) -> int:
-    """The exit code of `work`, which is done in a child. `clean` removes folders that a killed child left behind. The signals that ask
-    a run to end are blocked while `work` begins: it unblocks them when it is ready for them."""
+    """The exit code of `work`, which is done in a child. `clean` removes folders that a child left behind which was killed or asked to
+    end. The signals that ask for it are blocked while `work` begins: it unblocks them when it is ready for them."""
     if sys.platform != "linux" or os.environ.get("BNFOLD_DEBUG"):
         return work()
     reading, writing = os.pipe()
@@ -50,10 +50,9 @@ def guarded(work: Callable[[], int], clean: Clean) -> int:
         return work()
     os.close(writing)
     status, asked = _wait(child, waited)
-    if status < 0:
+    if status < 0 or asked:  # a signal may come between the making of a folder and whoever would remove it
         clean(_told(reading))
-        return _verdict(-status, asked)
-    return status
+    return _verdict(-status, asked) if status < 0 else status
 
 
 def remember(folder: str) -> None:

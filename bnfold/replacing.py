@@ -154,8 +154,8 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it; then the next is tried."""
     while True:
         folder = target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.tmp"
+        guard.remember(str(folder))  # first, for it takes a while, in which a signal would leave the folder behind
         folder.mkdir(mode=0o700)
-        guard.remember(str(folder))
         try:
             lock = _lock(folder, wait=True)
         except FileNotFoundError:

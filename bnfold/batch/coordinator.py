@@ -98,8 +98,8 @@ def _work(out: str, settings: Settings) -> Iterator[str | None]:
         yield None
         return
     folder = tempfile.mkdtemp(prefix="bnfold-") if is_url(out) else _beside(Path(out))
-    guard.remember(folder)
     try:
+        guard.remember(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
