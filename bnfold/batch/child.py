@@ -109,11 +109,9 @@ def _answer(answers: IO[bytes], **content: Any) -> None:
 
 
 def _plain(run: Run) -> Any:
-    from dataclasses import asdict
-
     from ..reporting.json import plain
 
-    return plain(asdict(run))
+    return plain(run)
 
 
 def _alarm(seconds: int) -> None:
