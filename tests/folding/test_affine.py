@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-from bnfold.folding.affine import IDENTITY, Affine, along_axis, batch_norm
+from bnfold.folding.affine import IDENTITY, Affine, along_axis, batch_norm, common_shape
+from bnfold.folding.reasons import Refused
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False, width=64)
 vectors = arrays(np.float64, 5, elements=numbers)
@@ -68,3 +70,11 @@ def test_vectors_lie_along_one_axis_or_not_at_all() -> None:
     assert np.array_equal(found.scale, v)
     assert pattern.along(2, 4) is None
     assert pattern.along(1, 5) is None
+
+
+def test_maps_of_different_sizes_along_one_axis_do_not_come_together() -> None:
+    three, four = (Affine(np.ones((1, size)), np.zeros((1, size))) for size in (3, 4))
+    with pytest.raises(Refused, match=r"sizes \[1, 3\] and \[1, 4\] come together") as refusal:
+        _ = three @ four
+    assert refusal.value.code == "kept.contradictory"
+    assert common_shape((1, 3), (5, 1)) == (5, 3)
