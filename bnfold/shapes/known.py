@@ -158,7 +158,7 @@ class Shapes:
         """What a rule says; None where the node's arguments contradict its inputs, so that the rule runs into them."""
         try:
             return rule()
-        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
             self._contradictory.add(node)
             return None
 

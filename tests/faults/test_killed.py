@@ -93,15 +93,6 @@ def test_killed(tmp_path: Path, source: Path, options: tuple[str, ...]) -> None:
     assert not [file for file in tmp_path.iterdir() if is_stage(file)]
 
 
-@pytest.fixture
-def hears_hangups() -> Iterator[None]:
-    """Tests that are run under nohup ignore SIGHUP, and so would what they start."""
-    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, usual)
-
-
-@pytest.mark.usefixtures("hears_hangups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
     """Nothing is left behind at once, and the last line says what was; a run that is done by then is done."""
