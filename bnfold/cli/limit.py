@@ -22,7 +22,7 @@ class Late(BaseException):
 
 def limit_time(context: click.Context, option: click.Parameter, seconds: float | None) -> None:
     """Set the clock, if there is to be one. Raises UsageError where the system has none."""
-    if seconds is None or context.resilient_parsing or end_after(seconds):
+    if not seconds or context.resilient_parsing or end_after(seconds):
         return
     if not hasattr(signal, "setitimer"):
         raise UsageError("this system has no timer for --timeout", way_out="'bnfold batch --timeout' ends models on every system")

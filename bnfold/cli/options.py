@@ -23,6 +23,7 @@ from .limit import limit_time
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
 TIMEOUT = 3600  # seconds for one model of many
+_LONGEST = 10**9  # seconds
 
 
 def _size(text: str) -> int:
@@ -31,6 +32,17 @@ def _size(text: str) -> int:
     if not size:
         raise click.BadParameter(f"{text!r} is no size; bytes, or a number of {', '.join(unit for unit in UNITS if unit)}, as in 500MB")
     return size
+
+
+def _seconds(text: str) -> float:
+    """A time; 0 for any."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST:  # not a number is out of every range, which click's own ranges let pass
+        raise click.BadParameter(f"{text!r} is no time; seconds, at most {_LONGEST:,}, or 0 for any")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ BATCH = (
     _row("--jobs", type=click.IntRange(1), metavar="N", help="Models at the same time (default: one for each core)."),
     _row("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler (tcp://host:8786); its workers need "
          "this bnfold, and the same files under the same paths, or URLs."),
-    _row("--timeout", type=click.FloatRange(0), metavar="SECONDS",
+    _row("--timeout", type=_seconds, metavar="SECONDS",
          help=f"Longest time for one model (default {TIMEOUT}; 0: any)."),
     _row("--memory-limit", type=_size, metavar="SIZE", help="Most memory of its own that one model may take, as in '4 GB' (Linux)."),
     _switch("--force", help="Make every model again, finished or not."),
@@ -141,8 +153,8 @@ REPORT = (
     _switch("-v", "--verbose", "verbose", help="Every node of the plan, and the time of each stage."),
 )
 LIMIT = (
-    _row("--timeout", type=click.FloatRange(0, 1e9, min_open=True), metavar="SECONDS", expose_value=False, is_eager=True,
-         callback=limit_time, help="Longest time for the whole run; then it is ended, exit code 6, nothing is written (default: any)."),
+    _row("--timeout", type=_seconds, metavar="SECONDS", expose_value=False, is_eager=True,
+         callback=limit_time, help="Longest time for the whole run; then it is ended, exit code 6, nothing is written (default 0: any)."),
 )
 _ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, REPORT) for row in group}
 

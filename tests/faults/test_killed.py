@@ -267,4 +267,12 @@ def test_a_run_that_takes_too_long_is_ended_and_leaves_nothing(tmp_path: Path, d
 
 def test_a_run_that_ends_in_time_is_not_touched(tmp_path: Path) -> None:
     assert bnfold("fold", digits(tmp_path), "--timeout", 100).code == 0
-    assert bnfold("fold", digits(tmp_path), "--timeout", "0").code == 2
+    assert bnfold("fold", digits(tmp_path), "--timeout", "0").code == 0
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "inf", "soon"])
+@pytest.mark.parametrize("command", ["fold", "batch"])
+def test_a_time_that_is_none_is_said(tmp_path: Path, command: str, text: str) -> None:
+    done = bnfold(command, digits(tmp_path), "--out", tmp_path / "out", "--timeout", text)
+    assert done.code == 2
+    assert f"'{text}' is no time" in done.last
