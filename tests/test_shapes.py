@@ -64,9 +64,39 @@ def test_a_declared_size_below_zero_is_unknown() -> None:
         ("y = Transpose <perm = [0, 1, 2, 4]> (x)", True),
         ("y = Pad (x, narrow)", True),
         ("y = Slice (lead, zero, zero, minus, lead)", True),
+        ("y = Add (x, three3)", True),
+        ("y = Add (x, minus)", False),
+        ("y = Concat <axis = 0> (narrow, lead)", False),
+        ("y = Concat <axis = 2> (x, x)", False),
+        ("y = Concat <axis = 4> (x, x)", True),
+        ("y = MatMul (x, three3)", True),
+        ("y = MatMul (x, five)", False),
+        ("y = Einsum <equation = \"nchw,w->nch\"> (x, three3)", True),
+        ("y = Conv (x, kernel)", False),
+        ("y = Conv <group = 2> (x, kernel)", True),
+        ("y = Conv (x, narrow)", True),
+        ("y = ConvTranspose (x, kernel)", True),
+        ("y = Flatten <axis = 4> (x)", False),
+        ("y = Flatten <axis = 9> (x)", True),
+        ("y = Reshape (lead, three3)", True),
+        ("y = Squeeze (x, two)", False),
+        ("y = Squeeze (x, one1)", True),
+        ("y = SpaceToDepth <blocksize = 4> (x)", True),
     ],
 )
 def test_a_node_whose_arguments_do_not_fit_is_known(body: str, contradicts: bool) -> None:
-    extra = "int64[1] one1 = {1}, int64[2] three3 = {2, 4}, int64[8] narrow = {0, -4, 0, 0, 0, -4, 0, 0}, int64[1] minus"
+    extra = "int64[1] one1 = {1}, int64[2] three3 = {2, 4}, int64[8] narrow = {0, -4, 0, 0, 0, -4, 0, 0}, int64[5] five = {1, 2, 3, 4, 5}, "
+    extra += "float[1, 6, 1, 1] kernel = {1, 2, 3, 4, 5, 6}, int64[1] minus"
     model = read(parser.parse_model((HEAD % body).replace("int64[1] minus", extra))).model
     assert Shapes(model).contradicts(next(iter(model.graph))) is contradicts
+
+
+def test_an_old_broadcast_never_enlarges_the_first_operand() -> None:
+    text = """<ir_version: 3, opset_import: ["" : 6]> g (float[N, 6, H, 5] x, float[6] c) => (float[A, B, C, D] y)
+    { y = Add <broadcast = 1, axis = 1> (x, c) }"""
+    model = read(parser.parse_model(text)).model
+    node = next(iter(model.graph))
+    node.outputs[0].shape = None
+    shapes = Shapes(model)
+    assert shapes.of(node.outputs[0]) == ("N", 6, "H", 5)
+    assert not shapes.contradicts(node)

@@ -56,7 +56,7 @@ def check_sides(node: ir.Node) -> None:
 def _rule(node: ir.Node, site: Site) -> Commute:
     check_sides(node)
     if site.shapes.contradicts(node):
-        raise Refused("kept.non-linear", f"{node.op_type} stands in between, and its arguments do not fit its inputs")
+        raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its arguments do not fit its inputs")
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused("kept.non-linear", f"{node.op_type} stands in between, with attributes set by its function's caller")
     rule = COMMUTES.get(node.op_type) if node.domain == "" else None

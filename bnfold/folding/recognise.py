@@ -46,6 +46,8 @@ def read(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     reader = READERS.get(node.op_type) if is_op(node, *READERS) else None
     if reader is None:
         return None
+    if shapes.contradicts(node):
+        raise Refused("kept.contradictory", "its operands do not fit each other")
     reading = reader(node, shapes, model)
     if reading is not None and not reading.map.finite:
         raise Refused("kept.non-finite", _non_finite(reading))
@@ -155,7 +157,8 @@ def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, n
     for data, other in ((0, b), (1, a)):
         x = node.inputs[data]
         assert x is not None and other is not None
-        if not is_float(shapes.dtype(x) or shapes.dtype(other)) or _size(shapes, other) > LARGEST_PATTERN:
+        types = {shapes.dtype(x), shapes.dtype(other)} - {None}  # declared ones may be stale, as of models brought to half precision
+        if not types or not all(map(is_float, types)) or _size(shapes, other) > LARGEST_PATTERN:
             continue
         constant = shapes.constants.array(other)
         if constant is None or shapes.constants.array(x) is not None:

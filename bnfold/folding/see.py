@@ -29,6 +29,8 @@ def see(node: ir.Node, shapes: Shapes) -> Linear | None:
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused("kept.weight-not-constant", f"an attribute of {node.op_type} '{label(node)}' is set by the function's caller")
     linear = seer(node, shapes)
+    if shapes.contradicts(node):
+        raise Refused("kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input")
     if linear is not None and linear.quantized is not None:
         linear.quantized_scale = _dequantizing_scale(linear, shapes)
     return linear

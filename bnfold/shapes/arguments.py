@@ -49,10 +49,17 @@ def listed(s: Known, node: ir.Node, name: str, index: int) -> tuple[bool, list[i
     return True, None if found is None else [int(g) for g in found.reshape(-1)]
 
 
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from the front. ValueError where there is no such axis."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} of {rank}")
+    return axis % rank
+
+
 def axes_of(s: Known, node: ir.Node, rank: int) -> list[int] | None:
     """The axes of Squeeze, Unsqueeze or a reduction, from the attribute or the second input, counted from the front."""
     axes = listed(s, node, "axes", 1)[1]
-    return None if axes is None else sorted(a % rank for a in axes)
+    return None if axes is None else sorted(axis_of(a, rank) for a in axes)
 
 
 def split_sizes(s: Known, node: ir.Node, whole: Dim) -> list[int] | None:
@@ -78,7 +85,7 @@ def slices_of(s: Known, node: ir.Node, rank: int) -> list[slice] | None:
     cuts = [slice(None)] * rank
     for start, end, axis, step in zip(starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True):
         floor = step < 0 and end < -(1 << 31)
-        cuts[axis % rank] = slice(start, None if floor else end, step)
+        cuts[axis_of(axis, rank)] = slice(start, None if floor else end, step)
     return cuts
 
 
@@ -95,7 +102,7 @@ def pads_of(s: Known, node: ir.Node, rank: int) -> list[tuple[int, int]] | None:
         chosen = s.constants.array(node.inputs[3])
         if chosen is None:
             return None
-        axes = [int(a) % rank for a in chosen.reshape(-1)]
+        axes = [axis_of(int(a), rank) for a in chosen.reshape(-1)]
     if len(given) != 2 * len(axes):
         return None
     pads = [(0, 0)] * rank

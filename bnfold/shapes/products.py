@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..graph import attribute, ir
-from .asker import Asker, Dim, Given
+from .asker import Asker, Dim, Given, Shape
 
 
 def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    """numpy's rule, right-aligned. A symbol against a number other than one is that number, or the model is wrong."""
+    """numpy's rule, right-aligned. A symbol against a number other than one is that number, or the model is wrong.
+
+    Before opset 7 the second operand is laid over the first when `broadcast` says so, and never enlarges it."""
+    if attribute(node, "broadcast", 0):
+        return inputs[:1]
     if any(i is None for i in inputs):
         return [None]
     shapes = [i for i in inputs if i is not None]
@@ -19,9 +23,11 @@ def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 
 def joined(s: Asker, column: Sequence[Dim]) -> Dim:
-    """One size for dims that broadcast together."""
+    """One size for dims that broadcast together. ValueError for two numbers that do not."""
     wide = {d for d in column if d != 1}
     numbers = [d for d in wide if isinstance(d, int)]
+    if len(numbers) > 1:
+        raise ValueError(f"sizes {sorted(numbers)} along one axis")
     if numbers:
         return numbers[0]
     return wide.pop() if len(wide) == 1 else s.symbol() if wide else 1
@@ -30,9 +36,23 @@ def joined(s: Asker, column: Sequence[Dim]) -> Dim:
 def gemm(s: Asker, node: ir.Node, inputs: Given) -> Given:
     """Rows of the first, columns of the second."""
     a, b = inputs[0], inputs[1]
-    rows: Dim = a[1 if attribute(node, "transA", 0) else 0] if a is not None else s.symbol()
-    columns: Dim = b[0 if attribute(node, "transB", 0) else 1] if b is not None else s.symbol()
+    (rows, inner), (outer, columns) = (
+        _matrix(s, matrix, attribute(node, transposed, 0)) for matrix, transposed in ((a, "transA"), (b, "transB"))
+    )
+    meeting(inner, outer)
     return [(rows, columns)]
+
+
+def _matrix(s: Asker, shape: Shape | None, transposed: int) -> tuple[Dim, Dim]:
+    """Rows and columns; unknown ones for what is no matrix, because the product is one all the same (and see.py says what is wrong)."""
+    rows, columns = shape if shape is not None and len(shape) == 2 else (s.symbol(), s.symbol())
+    return (columns, rows) if transposed else (rows, columns)
+
+
+def meeting(*sizes: Dim | None) -> None:
+    """ValueError where sizes that have to be one and the same are different numbers."""
+    if len(numbers := {d for d in sizes if isinstance(d, int)}) > 1:
+        raise ValueError(f"sizes {sorted(numbers)} have to be the same")
 
 
 def matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -40,6 +60,7 @@ def matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
     a, b = inputs[0], inputs[1]
     if a is None or b is None:
         return [None]
+    meeting(a[-1], b[-2 if len(b) > 1 else 0])
     if len(a) == 1 or len(b) == 1:
         return [(*a[:-2], *a[-2:-1], *b[-1:]) if len(a) > 1 else (*b[:-2], b[-1])] if len(a) + len(b) > 2 and len(b) > 1 else [a[:-1]]
     batch = broadcast(s, node, [a[:-2], b[:-2]])[0] or ()
@@ -51,8 +72,9 @@ def einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
     terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
     if not arrow or "." in terms:
         return [None]
-    sizes: dict[str, Dim] = {}
+    sizes: dict[str, list[Dim]] = {}
     for term, shape in zip(terms.split(","), inputs, strict=True):
-        if shape is not None and len(shape) == len(term):
-            sizes.update({c: d for c, d in zip(term, shape, strict=True) if not isinstance(sizes.get(c), int)})
-    return [tuple(sizes[c] if c in sizes else s.symbol() for c in result)]
+        for letter, dim in zip(term, shape, strict=True) if shape is not None and len(shape) == len(term) else ():
+            sizes.setdefault(letter, []).append(dim)
+    found = {letter: joined(s, column) for letter, column in sizes.items()}
+    return [tuple(found[c] if c in found else s.symbol() for c in result)]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from ..graph import attribute, ir, is_op
 from ..tensor import dims
-from .arguments import axes_of, pads_of, slices_of, split_sizes
+from .arguments import axes_of, axis_of, pads_of, slices_of, split_sizes
 from .asker import Asker, Dim, Given, Shape
-from .products import broadcast, einsum, gemm, matmul
+from .products import broadcast, einsum, gemm, matmul, meeting
 from .windowed import conv, conv_transpose, global_pool, pool, resize
 
 Rule = Callable[[Asker, ir.Node, Given], Sequence[Shape | None] | None]
@@ -31,7 +31,10 @@ def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     if x is None:
         return [None]
-    return [tuple(x[p] for p in attribute(node, "perm") or range(len(x))[::-1])]
+    permutation = list(attribute(node, "perm") or range(len(x))[::-1])
+    if sorted(permutation) != list(range(len(x))):
+        raise ValueError(f"{permutation} does not permute {len(x)} axes")
+    return [tuple(x[p] for p in permutation)]
 
 
 def _reshape(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -46,6 +49,8 @@ def _reshape(s: Asker, node: ir.Node, inputs: Given) -> Given:
         dims.append((x[k] if x is not None else s.symbol()) if copied else d)
     if -1 in dims:
         dims[dims.index(-1)] = _inferred(s, x, dims)
+    elif x is not None and all(isinstance(d, int) for d in (*x, *dims)):
+        meeting(math.prod(d for d in x if isinstance(d, int)), math.prod(d for d in dims if isinstance(d, int)))
     return [tuple(dims)]
 
 
@@ -62,8 +67,15 @@ def _inferred(s: Asker, x: Shape | None, dims: list[Dim]) -> Dim:
     symbols = [d for d in over if isinstance(d, str)]
     top, bottom = math.prod(d for d in over if isinstance(d, int)), math.prod(d for d in under if isinstance(d, int))
     if not symbols:
-        return top // bottom
+        return _divided(top, bottom)
     return symbols[0] if len(symbols) == 1 and top == bottom else s.symbol()
+
+
+def _divided(whole: int, parts: int) -> int:
+    """ValueError where something is left over."""
+    if whole % parts:
+        raise ValueError(f"{whole} is no multiple of {parts}")
+    return whole // parts
 
 
 def _flatten(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -71,6 +83,8 @@ def _flatten(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if x is None:
         return [(s.symbol(), s.symbol())]
     axis = attribute(node, "axis", 1)
+    if not -len(x) <= axis <= len(x):
+        raise ValueError(f"axis {axis} of {len(x)}")
     return [tuple(_inferred(s, part, [-1]) for part in (x[:axis], x[axis:]))]
 
 
@@ -83,6 +97,7 @@ def _squeeze(s: Asker, node: ir.Node, inputs: Given) -> Given:
         if any(not isinstance(d, int) for d in x) or (len(node.inputs) > 1 and node.inputs[1] is not None):
             return [None]
         axes = [k for k, d in enumerate(x) if d == 1]
+    meeting(1, *(x[k] for k in axes))
     return [tuple(d for k, d in enumerate(x) if k not in axes)]
 
 
@@ -103,17 +118,24 @@ def _concat(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if not known:
         return [None]
     rank = len(known[0])
-    axis = attribute(node, "axis", 1) % rank
+    axis = axis_of(attribute(node, "axis", 1), rank)
     parts = [i[axis] if i is not None else None for i in inputs]
     total: Dim = sum(p for p in parts if isinstance(p, int)) if all(isinstance(p, int) for p in parts) else s.symbol()
-    return [tuple(total if k == axis else next((i[k] for i in known if isinstance(i[k], int)), known[0][k]) for k in range(rank))]
+    columns = list(zip(*known, strict=True))
+    return [tuple(total if k == axis else _met(column) for k, column in enumerate(columns))]
+
+
+def _met(column: Sequence[Dim]) -> Dim:
+    """The one size that all of these have to be: a number where one is known."""
+    meeting(*column)
+    return next((d for d in column if isinstance(d, int)), column[0])
 
 
 def _split(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     if x is None:
         return [None]
-    axis = attribute(node, "axis", 0) % len(x)
+    axis = axis_of(attribute(node, "axis", 0), len(x))
     sizes: Sequence[int | None] | None = split_sizes(s, node, x[axis])
     if sizes is not None and (len(sizes) != len(node.outputs) or (isinstance(x[axis], int) and sum(d or 0 for d in sizes) != x[axis])):
         raise ValueError(f"parts of {sizes} do not make {x[axis]}")
@@ -134,7 +156,7 @@ def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x, indices = inputs[0], inputs[1]
     if x is None or indices is None:
         return [None]
-    axis = attribute(node, "axis", 0) % len(x)
+    axis = axis_of(attribute(node, "axis", 0), len(x))
     return [(*x[:axis], *indices, *x[axis + 1 :])]
 
 
@@ -178,8 +200,8 @@ def _depth_to_space(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if x is None or not isinstance(x[1], int):
         return [None if x is None else (x[0], *(s.symbol() for _ in x[1:]))]
     if is_op(node, "DepthToSpace"):
-        return [(x[0], x[1] // (block * block), *(d * block if isinstance(d, int) else s.symbol() for d in x[2:]))]
-    return [(x[0], x[1] * block * block, *(d // block if isinstance(d, int) else s.symbol() for d in x[2:]))]
+        return [(x[0], _divided(x[1], block * block), *(d * block if isinstance(d, int) else s.symbol() for d in x[2:]))]
+    return [(x[0], x[1] * block * block, *(_divided(d, block) if isinstance(d, int) else s.symbol() for d in x[2:]))]
 
 
 def _constant(s: Asker, node: ir.Node, inputs: Given) -> Given:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..graph import attribute, ir, is_op
 from .arguments import spatial_out, window_of
 from .asker import Asker, Dim, Given, Shape
+from .products import meeting
 
 
 def _windowed(s: Asker, node: ir.Node, x: Shape, channels: Dim, kernel: Sequence[int]) -> Shape:
@@ -33,10 +34,18 @@ def conv(s: Asker, node: ir.Node, inputs: Given) -> Given:
         return [None]
     if x is None:
         return [tuple(s.symbol() if k != 1 else w[0] for k in range(len(w)))]
+    _meets(node, x, w, w[1] * attribute(node, "group", 1) if isinstance(w[1], int) else None)
     kernel = [d for d in w[2:] if isinstance(d, int)]
-    if len(kernel) != len(w) - 2 or len(x) != len(w):
+    if len(kernel) != len(w) - 2:
         return [(x[0], w[0], *(s.symbol() for _ in w[2:]))]
     return [_windowed(s, node, x, w[0], kernel)]
+
+
+def _meets(node: ir.Node, x: Shape, w: Shape, channels: Dim | None) -> None:
+    """ValueError where a weight is not one for this input."""
+    if len(x) != len(w) or len(w) < 3:
+        raise ValueError(f"{node.op_type} has an input of {len(x)} axes and a weight of {len(w)}")
+    meeting(x[1], channels)
 
 
 def conv_transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -44,6 +53,8 @@ def conv_transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x, w = inputs[0], inputs[1]
     if w is None:
         return [None]
+    if x is not None:
+        _meets(node, x, w, w[0])
     group = attribute(node, "group", 1)
     channels: Dim = w[1] * group if isinstance(w[1], int) else w[1] if group == 1 else s.symbol()
     batch: Dim = x[0] if x is not None else s.symbol()
@@ -52,7 +63,7 @@ def conv_transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _grown(s: Asker, node: ir.Node, x: Shape | None, w: Shape, k: int) -> Dim:
     rank = len(w) - 2
-    size, kernel = (x[k + 2] if x is not None and len(x) == len(w) else s.symbol()), w[k + 2]
+    size, kernel = (x[k + 2] if x is not None else s.symbol()), w[k + 2]
     wanted = attribute(node, "output_shape")
     if wanted:
         return int(wanted[k - rank])

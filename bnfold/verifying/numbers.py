@@ -34,7 +34,8 @@ def widened(value: Any) -> Any:
     if array.dtype == np.float64:
         return array
     if is_float(array.dtype):
-        return array.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+            return array.astype(np.float64)
     if array.dtype.kind == "V" and array.dtype.type.__module__.startswith("ml_dtypes"):
         return array.astype(np.uint8 if array.dtype.name.startswith("u") else np.int8)
     return array
