@@ -1,7 +1,7 @@
 """Does a node fit its operator? How many inputs and outputs it has, which of them must be there, of which type its attributes are.
 
-The rules are ONNX's own schemas, for the version of the operator set that the scope imports. Operators without a schema (other domains,
-functions of the model) are not judged. Every reader behind the door may then take a Conv to have a weight, and `group` to be a number.
+The rules are ONNX's own schemas, for the version of the operator set that the scope imports; an operator that came only later is taken for
+what it was then, as some exporters write it. Operators without a schema (other domains, functions of the model) are not judged. Every reader behind the door may then take a Conv to have a weight, and `group` to be a number.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class _Rules:
 def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
     import onnx
 
-    try:
-        schema = onnx.defs.get_schema(op_type, version, domain)
-    except onnx.defs.SchemaError:
+    last = max(version, onnx.defs.onnx_opset_version()) if domain == "" else version
+    known = next((v for v in range(version, last + 1) if onnx.defs.has(op_type, v, domain)), None)
+    if known is None:
         return None
+    schema = onnx.defs.get_schema(op_type, known, domain)
     newest = version > onnx.defs.onnx_opset_version() and domain == ""  # a later version may have added inputs and outputs
     optional = onnx.defs.OpSchema.FormalParameterOption
     return _Rules(

@@ -298,3 +298,10 @@ def test_text_that_is_no_utf8_is_malformed(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Mystery", b"Myst\xe9ry"))
     with pytest.raises(Malformed, match="not UTF-8"):
         read(path)
+
+
+def test_an_operator_of_a_later_version_is_held_against_what_it_became() -> None:
+    text = """<ir_version: 8, opset_import: ["" : %d]> g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y) { y = LayerNormalization (%s) }"""
+    assert read(parser.parse_model(text % (11, "x, x"))).model.opset_imports[""] == 11
+    with pytest.raises(Malformed, match=r"LayerNormalization.* has 0 inputs; 2 to 3"):
+        read(parser.parse_model(text % (11, "")))
