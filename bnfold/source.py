@@ -45,7 +45,7 @@ class Source:
         return f"{name} ({self.type})" if self.type else name
 
 
-_DARKNET = re.compile(r"(?P<file>.*?):(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))? \[(?P<type>[^\]]*)\] #(?P<index>\d{1,9})", re.S)
+_DARKNET = re.compile(r"(?P<file>.*?):(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))? \[(?P<type>[^\[\]]*)\] #(?P<index>\d{1,9})", re.S)
 _ONNX = re.compile(r"(?P<file>.*?)#(?P<index>\d{1,9})(?: (?P<name>.*?))??(?: \((?P<type>[^()]*)\))?", re.S)
 _CAFFE = re.compile(r"(?P<file>.*?):(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?(?: (?P<name>.*?))??(?: \((?P<type>[^()]*)\))?", re.S)
 

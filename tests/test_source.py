@@ -64,5 +64,10 @@ def test_a_number_that_no_file_has_is_text():
     assert parse(text) == Source(text)
 
 
+def test_a_long_text_of_others_is_read_in_one_go():
+    found = parse("a:1 [" * 200_000)
+    assert (found.file, found.line) == ("a", 1)
+
+
 def test_a_file_name_that_no_encoding_knows_becomes_text() -> None:
     assert str(Source("a\udcff.onnx", index=1, name="c", type="Conv")) == "a\\udcff.onnx#1 c (Conv)"

@@ -1,7 +1,7 @@
 """Does a node fit its operator? How many inputs and outputs it has, which of them must be there, of which type its attributes are.
 
 The rules are ONNX's own schemas, for the version of the operator set that the scope imports; an operator that came only later is taken for
-what it was then, as some exporters write it. Operators without a schema (other domains, functions of the model) are not judged. Every reader
+what it was then, as some exporters write it. Operators without a schema (other domains, functions of the model) are not judged. Any reader
 behind the door may then take a Conv to have a weight, and `group` to be a number.
 """
 

@@ -22,7 +22,7 @@ from ...errors import Malformed, Unreadable, reason
 from ...source import Source
 
 TOKEN = re.compile(
-    r"(?P<space>(?:\s+|\#[^\n]*)+)"
+    r"(?P<space>(?:\s|\#[^\n]*+)++)"
     r"|(?P<name>[A-Za-z_]\w*)"
     r"|(?P<number>(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?)(?![\w.]))"
     r"|(?P<string>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')"
@@ -44,7 +44,7 @@ ESCAPES = {
     b"?": b"?",
 }
 CLOSING = {"{": "}", "<": ">"}
-OPENING = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*(?:\n|$))*([A-Za-z_]\w*)\s*[:{<]")
+OPENING = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*+)*+([A-Za-z_]\w*+)\s*+[:{<]")  # possessive: every byte is looked at once
 FIRST_FIELDS = frozenset(
     b"name input input_dim input_shape layer layers state force_backward debug_info engine default_forward_type mem_param".split()
 )

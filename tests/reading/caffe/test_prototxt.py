@@ -188,6 +188,7 @@ def test_ten_thousand_lines_in_half_a_second():
         (b"# only words", False),
         (b"\x08\x07\x12\x04", False),
         (b"name = 3", False),
+        (b"\n\n#\n" * 1000 + b"@", False),  # every way of reading many empty lines was tried
     ],
 )
 def test_sniff(head, is_one):
