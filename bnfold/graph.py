@@ -65,7 +65,7 @@ def graphs(model: ir.Model) -> Iterator[GraphLike]:
 def bodies(node: ir.Node) -> list[ir.Graph]:
     """The graphs in a node's attributes."""
     found: list[ir.Graph] = []
-    for attribute in node.attributes.values():
+    for attribute in node.attributes.data.values():  # the dict inside: half the time of going through its wrapper
         if attribute.is_ref():
             continue
         if attribute.type == ir.AttributeType.GRAPH:
@@ -88,7 +88,7 @@ def is_op(node: ir.Node | None, *types: str) -> bool:
 
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     """An attribute's value as Python sees it, or the default. A reference to a function's attribute is not a value: LookupError."""
-    found = node.attributes.get(name)
+    found = node.attributes.data.get(name)
     if found is None:
         return default
     if found.is_ref():
