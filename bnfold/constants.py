@@ -18,7 +18,7 @@ import numpy as np
 
 from . import tensor
 from .bounds import elements
-from .graph import attribute, ir, is_op, opset
+from .graph import attribute, ir, is_op, named_type, opset
 
 LIMIT = 1 << 22  # elements of a constant that is evaluated
 ROOM = 4 * LIMIT  # elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number of them
@@ -169,8 +169,8 @@ class Constants:
             like = node.inputs[1]
             dtype = None if like is None else self._dtype_of(like)
             return nothing if dtype is None or inputs[0] is None else [_cast(inputs[0], dtype)]
-        if is_op(node, "Cast") and inputs[0] is not None:
-            return [_cast(inputs[0], ir.DataType(attribute(node, "to")))]
+        if is_op(node, "Cast") and inputs[0] is not None and (to := named_type(node)) is not None:
+            return [_cast(inputs[0], to)]
         return _run(node, inputs, opset(self._model, node.graph)) or nothing
 
     def _shape(self, node: ir.Node) -> list[np.ndarray | None] | None:

@@ -96,6 +96,14 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     return found.value
 
 
+def named_type(node: ir.Node, name: str = "to") -> ir.DataType | None:
+    """The element type that an attribute names, by its number, in Cast before opset 6 in words; None where a function's caller names it."""
+    found = node.attributes.data.get(name)
+    if found is None or found.is_ref():
+        return None
+    return ir.DataType[found.value.upper()] if isinstance(found.value, str) else ir.DataType(found.value)
+
+
 def opset(model: ir.Model, graph: GraphLike | None = None) -> int:
     """The version of the standard domain that a graph's nodes follow (a function has imports of its own)."""
     imports = (graph.opset_imports if graph is not None else None) or model.opset_imports

@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 
-from ..graph import GraphLike, function_graphs, ir, is_op, label
+from ..graph import GraphLike, function_graphs, ir, is_op, label, opset
 from ..shapes import Shapes
 from . import commute
 from .affine import Affine
@@ -15,7 +15,7 @@ from .passing import Choices, Site
 from .push import Hold, Push, Recast, World, blind, channels_of, with_choices
 from .ranges import check_range
 from .reasons import Refused
-from .recognise import Reading
+from .recognise import Reading, placed
 
 
 def backward(world: World, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
@@ -138,9 +138,11 @@ class _Backward:
             raise Refused(
                 "kept.no-linear-neighbour", f"the constant '{value.name if value else ''}' before it is too large to be rewritten"
             )
-        if not map_.meets(values):
+        old = opset(self.world.model, node.graph) < 7
+        seen = placed(node, values, 1 - index, self.world.shapes.rank(node.outputs[0])) if old else values
+        if not map_.meets(seen) or (old and map_(seen).shape != seen.shape):
             raise Refused("kept.wrong-axis", f"the constant '{value.name if value else ''}' before it has other axes than its map")
-        self.push.recasts.append(Recast(node, index, map_))
+        self.push.recasts.append(Recast(node, index, map_, seen.shape))
 
 
 def _is_linear_output(world: World, value: ir.Value) -> bool:

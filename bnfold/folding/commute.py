@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..constants import is_float
-from ..graph import attribute, ir, is_op, opset
+from ..graph import attribute, ir, is_op, named_type, opset
 from .affine import Affine
 from .commute_many import (
     anything,
@@ -158,7 +158,7 @@ def _casting(node: ir.Node, map_: Affine, site: Site) -> None:
     """Between equal types, or to a wider float type: everything that the narrow type holds survives."""
     x = node.inputs[0]
     like = node.inputs[1] if is_op(node, "CastLike") else None
-    to = ir.DataType(attribute(node, "to")) if like is None else site.shapes.dtype(like)
+    to = named_type(node) if like is None else site.shapes.dtype(like)
     source = site.shapes.dtype(x)
     if source is None or to is None or not (is_float(source) and is_float(to)) or (source != to and _BITS[to] <= _BITS[source]):
         raise Refused("kept.type", f"{node.op_type} stands in between and does not widen a float type")

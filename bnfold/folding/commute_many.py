@@ -99,6 +99,12 @@ def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     return _cut(map_, axis, sizes)
 
 
+def _first_axis(node: ir.Node, index: int, rank: int, whole: int) -> int:
+    """Where the axes of an operand begin among the output's: they end with them, unless an old broadcast says `axis`."""
+    axis = attribute(node, "axis") if index == 1 and attribute(node, "broadcast", 0) else None
+    return whole - rank if axis is None else axis % whole
+
+
 def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     """A map of a broadcasting operator's output as a map of one operand: it must not vary where the operand is stretched."""
     if map_.rank == 0:
@@ -106,11 +112,11 @@ def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     shape, out = site.shapes.of(node.inputs[index]), site.shapes.of(node.outputs[0])
     if shape is None or out is None or len(out) != map_.rank:
         raise Refused("kept.unknown-rank")
-    lead = map_.rank - len(shape)
+    lead = _first_axis(node, index, len(shape), map_.rank)
     for axis in map_.varies():
-        if axis < lead or shape[axis - lead] != out[axis]:
+        if not lead <= axis < lead + len(shape) or shape[axis - lead] != out[axis]:
             raise Refused("kept.wrong-axis", f"{node.op_type} stretches an operand along an axis along which the map varies")
-    return map_.mapped(lambda a: a.reshape(a.shape[lead:]))
+    return map_.mapped(lambda a: a.reshape(a.shape[lead : lead + len(shape)]))
 
 
 def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
@@ -120,9 +126,9 @@ def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     rank = site.shapes.rank(node.outputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    return Affine(
-        map_.scale.reshape((1,) * (rank - map_.rank) + map_.scale.shape), map_.shift.reshape((1,) * (rank - map_.rank) + map_.shift.shape)
-    )
+    lead = _first_axis(node, index, map_.rank, rank)
+    shape = (1,) * lead + map_.scale.shape + (1,) * (rank - lead - map_.rank)
+    return Affine(map_.scale.reshape(shape), map_.shift.reshape(shape))
 
 
 def sum_back(node: ir.Node, outs: Maps, site: Site) -> Maps:

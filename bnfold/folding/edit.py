@@ -76,7 +76,7 @@ class Editor:
             subtracted = is_op(uses[0].node, "Sub") and uses[0].idx == 0
             map_ = Affine(np.ones_like(pattern), -pattern if subtracted else pattern)
             if values is not None and map_.meets(values):
-                self._recast(Recast(uses[0].node, 1 - uses[0].idx, map_))
+                self._recast(Recast(uses[0].node, 1 - uses[0].idx, map_, values.shape))
                 self.rename(y)
                 return
         constant = self.constant(linear.node.graph, f"{y.name}/shift", pattern, linear.store, linear.node)
@@ -183,7 +183,8 @@ class Editor:
         values = self.shapes.constants.array(old)
         stored = self.shapes.constants.tensor(old)
         assert values is not None and stored is not None
-        image = trimmed(recast.map(values), self.shapes.rank(old) or 0)
+        image = recast.map(values.reshape(recast.seen))
+        image = image.reshape(values.shape) if image.shape == recast.seen else trimmed(image, self.shapes.rank(old) or 0)
         new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
         recast.node.replace_input_with(recast.index, new)
         self.replaced.append(old)

@@ -42,11 +42,12 @@ class Hold:
 
 @dataclass
 class Recast:
-    """A constant, or an affine node on the way, will have this map applied to its constant."""
+    """A constant, or an affine node on the way, will have this map applied to its constant. `seen`: the shape in which they meet."""
 
     node: ir.Node
     index: int
     map: Affine
+    seen: tuple[int, ...]
 
 
 @dataclass

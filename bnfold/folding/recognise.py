@@ -164,13 +164,13 @@ def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, n
         if constant is None or shapes.constants.array(x) is not None:
             continue
         if opset(model, node.graph) < 7:
-            constant = _placed(node, constant, data, shapes.rank(x))
+            constant = placed(node, constant, data, shapes.rank(x))
         return data, _pattern(constant, shapes, x)
     return None
 
 
-def _placed(node: ir.Node, constant: np.ndarray, data: int, rank: int | None) -> np.ndarray:
-    """Before opset 7 only the second operand broadcasts, when told so, and `axis` says where it begins."""
+def placed(node: ir.Node, constant: np.ndarray, data: int, rank: int | None) -> np.ndarray:
+    """A constant operand as it meets its data before opset 7: only the second broadcasts, when told so, and `axis` says where it begins."""
     axis = attribute(node, "axis")
     if not attribute(node, "broadcast", 0) or axis is None:
         return constant

@@ -58,6 +58,15 @@ def check_type(number: int, where: str) -> None:
         raise Malformed(f"{where} has the element type {number}", expected=f"one that ONNX numbers, up to {max(_types())}")
 
 
+def _check_type_name(name: bytes, where: str) -> None:
+    """Before opset 6, Cast names its type in words."""
+    import onnx
+
+    given = name.decode(errors="replace")
+    if given.upper() not in set(onnx.TensorProto.DataType.keys()) - {"UNDEFINED"}:
+        raise Malformed(f"{where} is '{given}'", expected="the name of an element type, such as FLOAT")
+
+
 @cache
 def _types() -> frozenset[int]:
     import onnx
@@ -93,6 +102,8 @@ def _check_attributes(node: Any, rules: _Rules) -> None:
         given.add(attribute.name)
         if attribute.name in _TYPE_NUMBERS and wanted == attribute.type == type(attribute).INT:
             check_type(attribute.i, f"attribute '{attribute.name}' of {_name(node)}")
+        if attribute.name in _TYPE_NUMBERS and wanted == attribute.type == type(attribute).STRING:
+            _check_type_name(attribute.s, f"attribute '{attribute.name}' of {_name(node)}")
         if wanted is not None and attribute.type != wanted:
             kinds = type(attribute).AttributeType
             found = f"attribute '{attribute.name}' of {_name(node)} is of type {kinds.Name(attribute.type)}"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..constants import Constants
-from ..graph import graphs, ir, is_op
+from ..graph import graphs, ir, is_op, named_type
 from ..tensor import dims
 from .asker import Dim, Shape
 from .contents import CONTENTS, Content
@@ -202,6 +202,6 @@ def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
     if stored is not None:
         return stored.dtype
     node = value.producer()
-    if is_op(node, "Cast") and node is not None and not (to := node.attributes["to"]).is_ref():
-        return ir.DataType(to.value)
+    if is_op(node, "Cast") and node is not None:
+        return named_type(node)
     return None

@@ -190,7 +190,7 @@ def _expand(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _tile(s: Asker, node: ir.Node, inputs: Given) -> Given:
     x, repeats = inputs[0], s.constants.array(node.inputs[1])
-    if x is None or repeats is None:
+    if x is None or repeats is None or len(node.inputs) > 2:  # the third is the axis, in opset 1
         return [None if x is None else tuple(s.symbol() for _ in x)]
     return [tuple(d if r == 1 else d * int(r) if isinstance(d, int) else s.symbol() for d, r in zip(x, repeats, strict=True))]
 

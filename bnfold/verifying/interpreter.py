@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Unsupported
-from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, opset, source_text
+from ..graph import STANDARD, GraphLike, bodies, ir, is_op, label, named_type, opset, source_text
 from ..memory import SHORT
 from . import opaque, stock, stored
 from .kernels import KERNELS
@@ -236,8 +236,8 @@ class Interpreter:
             return value.dtype
         if not isinstance(result, np.ndarray) or result.dtype != np.float64:
             return storage_of(result, None)
-        if (to := node.attributes.get("to") or node.attributes.get("dtype")) is not None and not to.is_ref():
-            return ir.DataType(to.value)
+        if (named := named_type(node) or named_type(node, "dtype")) is not None:
+            return named
         if (constant := node.attributes.get("value")) is not None and constant.type == ir.AttributeType.TENSOR:
             return ir.DataType(constant.value.dtype)
         read = (frame.types[v] for v in node.inputs if v is not None and v in frame.types)

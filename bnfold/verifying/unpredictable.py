@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..comparison import Figures
-from ..graph import ir, is_op, nodes
+from ..graph import ir, is_op, named_type, nodes
 
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
 JUMPS = ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal", "Round",
@@ -28,8 +28,7 @@ def jumps(node: ir.Node) -> bool:
     """May this node turn a difference in the last bit into a whole step?"""
     if is_op(node, *JUMPS):
         return True
-    to = node.attributes.get("to")
-    return is_op(node, "Cast") and to is not None and not to.is_ref() and not ir.DataType(to.value).is_floating_point()
+    return is_op(node, "Cast") and (to := named_type(node)) is not None and not to.is_floating_point()
 
 
 def deciding(model: ir.Model, output: str) -> list[str]:

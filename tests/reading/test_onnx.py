@@ -305,3 +305,10 @@ def test_an_operator_of_a_later_version_is_held_against_what_it_became() -> None
     assert read(parser.parse_model(text % (11, "x, x"))).model.opset_imports[""] == 11
     with pytest.raises(Malformed, match=r"LayerNormalization.* has 0 inputs; 2 to 3"):
         read(parser.parse_model(text % (11, "")))
+
+
+def test_a_cast_to_a_type_that_there_is_not_is_malformed() -> None:
+    text = """<ir_version: 3, opset_import: ["" : 5]> g (float[2] x) => (float[2] y) { y = Cast <to = "%s"> (x) }"""
+    assert len(read(parser.parse_model(text % "FLOAT")).model.graph) == 1
+    with pytest.raises(Malformed, match=r"'to' of node.* is 'REAL'; the name of an element type"):
+        read(parser.parse_model(text % "REAL"))

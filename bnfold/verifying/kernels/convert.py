@@ -42,9 +42,9 @@ def _small_float(x: Array, kind: ir.DataType, *, saturate: bool) -> Array:
 
 
 def cast(call: Any, x: Array) -> Array:
-    """To the type named by `to`; a string in opset 1."""
+    """To the type named by `to`; a word before opset 6."""
     to = call.get("to")
-    kind = ir.DataType[to] if isinstance(to, str) else ir.DataType(to)
+    kind = ir.DataType[to.upper()] if isinstance(to, str) else ir.DataType(to)
     return to_type(x, kind, saturate=bool(call.get("saturate", 1)))
 
 

@@ -104,8 +104,10 @@ def expand(call: Any, x: Array, shape: Array) -> Array:
     return np.array(np.broadcast_to(x, bounded(np.broadcast_shapes(x.shape, tuple(int(d) for d in shape)))))
 
 
-def tile(call: Any, x: Array, repeats: Array) -> Array:
-    """Repeated along each axis."""
+def tile(call: Any, x: Array, repeats: Array, axis: Array | None = None) -> Array:
+    """Repeated along each axis; in opset 1, along one."""
+    if axis is not None:
+        repeats = np.where(np.arange(x.ndim) == int(axis.item()) % x.ndim, repeats.item(), 1).astype(np.int64)
     bounded([n * r for n, r in zip(x.shape, repeats.tolist(), strict=True)])
     return np.tile(x, repeats.tolist())
 
