@@ -82,6 +82,8 @@ def test_a_declared_size_below_zero_is_unknown() -> None:
         ("y = Squeeze (x, two)", False),
         ("y = Squeeze (x, one1)", True),
         ("y = SpaceToDepth <blocksize = 4> (x)", True),
+        ("y = Unsqueeze (x, three3)", False),
+        ("y = Unsqueeze (x, lead)", True),
     ],
 )
 def test_a_node_whose_arguments_do_not_fit_is_known(body: str, contradicts: bool) -> None:

@@ -109,6 +109,7 @@ def _unsqueeze(s: Asker, node: ir.Node, inputs: Given) -> Given:
     axes = axes_of(s, node, len(x) + count)
     if axes is None:
         return [None]
+    meeting(count, len(set(axes)))
     rest = iter(x)
     return [tuple(1 if k in axes else next(rest) for k in range(len(x) + count))]
 
