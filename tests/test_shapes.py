@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 from onnx import parser
 
 from bnfold.reading.onnx import read
 from bnfold.shapes import Shapes
+from bnfold.shapes.known import MOVING, TYPE_KEEPING
 
 HEAD = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6, H, 5] x) => (float[A, B, C, D] y)
 <int64[1] minus = {-1}, int64[1] two = {2}, int64 zero = {0}, int64 one = {1}, int64[2] lead = {0, 0}> { %s }"""
@@ -102,3 +104,19 @@ def test_an_old_broadcast_never_enlarges_the_first_operand() -> None:
     shapes = Shapes(model)
     assert shapes.of(node.outputs[0]) == ("N", 6, "H", 5)
     assert not shapes.contradicts(node)
+
+
+def test_types_are_those_of_the_schemas() -> None:
+    """Whatever an operator's version: the output has the type of the first input, and of all inputs where several are asked."""
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain or schema.deprecated or schema.name not in MOVING | TYPE_KEEPING or not schema.inputs:
+            continue
+        asked = schema.inputs[:1] if schema.name in MOVING else schema.inputs
+        assert {i.type_str for i in asked} == {schema.outputs[0].type_str}, f"{schema.name} of opset {schema.since_version}"
+
+
+def test_axes_say_nothing_of_a_type() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]> g (float[2, 2] x) => (float[2] y) <int64[1] axes = {1}>
+    { a = com.example.Mystery (x)\n b = ReduceSum <keepdims = 0> (a, axes)\n y = Identity (b) }"""
+    model = read(parser.parse_model(text)).model
+    assert Shapes(model).dtype(list(model.graph)[1].outputs[0]) is None

@@ -73,8 +73,8 @@ class Editor:
         pattern = hold.add.reshape((-1,) + (1,) * (axis_from_end - 1))
         if len(uses) == 1 and not y.is_graph_output() and is_op(uses[0].node, "Add", "Sub"):
             values = self.shapes.constants.array(uses[0].node.inputs[1 - uses[0].idx])
-            subtracted = is_op(uses[0].node, "Sub") and uses[0].idx == 0
-            map_ = Affine(np.ones_like(pattern), -pattern if subtracted else pattern)
+            taken = is_op(uses[0].node, "Sub")  # (y + a) - c = y - (c - a), and c - (y + a) = (c - a) - y
+            map_ = Affine(np.ones_like(pattern), -pattern if taken else pattern)
             if values is not None and map_.meets(values):
                 self._recast(Recast(uses[0].node, 1 - uses[0].idx, map_, values.shape))
                 self.rename(y)

@@ -188,6 +188,7 @@ def _settle_quantized(linear: Linear, editor: Editor) -> None:
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
+    editor.rename(node.outputs[0])
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if zero is not None and (point := editor.shapes.constants.tensor(zero)) is not None and point.numpy().size != linear.outs:
         spread = np.broadcast_to(point.numpy().reshape(-1), linear.outs)

@@ -172,7 +172,12 @@ class Shapes:
 
 
 # Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's type but for OTHER.
-MOVING = frozenset({"Reshape", "Expand", "Tile", "Gather", "Slice", "Squeeze", "Unsqueeze", "Split", "Pad", "Resize", "Upsample", "Pow"})
+_REDUCING = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare"}
+MOVING = frozenset(
+    {"Reshape", "Expand", "Tile", "Gather", "Slice", "Squeeze", "Unsqueeze", "Split", "Pad", "Resize", "Upsample", "Pow"}
+    | {"Dropout", "CumSum", "BatchNormalization"}
+    | _REDUCING
+)
 OTHER = frozenset(
     {
         "Cast",

@@ -16,6 +16,7 @@ from bnfold.reading.onnx import read
 from bnfold.record import FoldOptions
 from bnfold.source import FOLDED_KEY, SOURCE_KEY
 
+from .cubes import random_cube
 from .held import hold
 from .nets import Net, random_net
 from .test_commute import batch_norm, conv
@@ -31,6 +32,23 @@ def test_random_nets(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(60, 80))
 def test_random_nets_with_every_option(seed: int) -> None:
     hold(random_net(seed), FoldOptions(duplicate_producers=True, simplify_leftovers=True), tolerance=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_nets_whose_axes_all_have_one_size(seed: int) -> None:
+    options = FoldOptions(duplicate_producers=seed % 5 == 0, simplify_leftovers=seed % 3 == 0)
+    hold(random_cube(seed, 8), options, tolerance=1e-8)
+
+
+@pytest.mark.parametrize(("kind", "reverse"), [("Add", False), ("Add", True), ("Sub", False), ("Sub", True)])
+def test_a_constant_behind_a_matmul_takes_the_shift_with_its_sign(kind: str, reverse: bool) -> None:
+    net = Net(3)
+    y = batch_norm(net, net.input("x", (2, 4, 4)), "S")
+    y = net.op("MatMul", [net.constant(net.normal(4, 4)), y], (2, 4, 4))
+    operands = [y, net.constant(net.normal(4, 1))]
+    net.op(kind, operands[::-1] if reverse else operands, (2, 4, 4))
+    held = hold(net.model())
+    assert [node.op_type for node in held.model.graph] == ["MatMul", kind]
 
 
 @pytest.mark.parametrize("seed", range(80, 110))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..folding import nets
+from ..folding import cubes, nets
 from ..models import CONV_BN_RELU, RELU_BN, TWO_BLOCKS, model
 from ..reading.caffe.files import caffemodel, layer, normal
 
@@ -147,7 +147,7 @@ MOST_BYTES = 6000
 def onnx_models() -> list[bytes]:
     """The nets of the tests of folding (random ones, short), bodies, functions, and what the other tests fold."""
     protos = [model(text) for text in (CONV_BN_RELU, RELU_BN, TWO_BLOCKS)]
-    protos += [nets.random_net(seed, length) for length in (2, 4) for seed in range(30)]
+    protos += [make(seed, length) for make in (nets.random_net, cubes.random_cube) for length in (2, 4) for seed in range(30)]
     found = [proto.SerializeToString() for proto in protos]
     found += [_filled(text) for text in (BODIES, FUNCTION, QUANTIZED, ATTENTION, *_texts_of_tests())]
     return [data for data in dict.fromkeys(found) if data and len(data) <= MOST_BYTES]
