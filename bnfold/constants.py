@@ -112,6 +112,13 @@ class Constants:
             self._evaluate(value)
         return self._arrays[value]
 
+    def integers(self, value: ir.Value | None) -> list[int] | None:
+        """What a constant that counts or points says, in a row; None where it is not known. ValueError where it is no integer."""
+        found = self.array(value)
+        if found is not None and found.dtype.kind not in "iu":
+            raise ValueError(f"numbers of the type {found.dtype} cannot count")
+        return None if found is None else [int(n) for n in found.reshape(-1)]
+
     def remember(self, value: ir.Value, values: np.ndarray) -> None:
         """A value that was made while folding, more exactly than its stored type holds it."""
         self._arrays[value] = values

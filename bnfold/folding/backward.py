@@ -134,14 +134,15 @@ class _Backward:
     def _recast(self, node: ir.Node, index: int, map_: Affine) -> None:
         value = node.inputs[index]
         values = self.world.shapes.constants.array(value)
+        name = value.name if value else ""
         if values is None:
-            raise Refused(
-                "kept.no-linear-neighbour", f"the constant '{value.name if value else ''}' before it is too large to be rewritten"
-            )
+            raise Refused("kept.no-linear-neighbour", f"the constant '{name}' before it is too large to be rewritten")
+        if values.dtype != np.float64:
+            raise Refused("kept.type", f"the constant '{name}' before it is {values.dtype}")
         old = opset(self.world.model, node.graph) < 7
         seen = placed(node, values, 1 - index, self.world.shapes.rank(node.outputs[0])) if old else values
         if not map_.meets(seen) or (old and map_(seen).shape != seen.shape):
-            raise Refused("kept.wrong-axis", f"the constant '{value.name if value else ''}' before it has other axes than its map")
+            raise Refused("kept.wrong-axis", f"the constant '{name}' before it has other axes than its map")
         self.push.recasts.append(Recast(node, index, map_, seen.shape))
 
 

@@ -171,7 +171,7 @@ def _pad_condition(node: ir.Node, map_: Affine, site: Site) -> None:
     value = attribute(node, "value", 0.0)
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         found = site.shapes.constants.array(node.inputs[2])
-        value = None if found is None else float(found.reshape(-1)[0])
+        value = float(found.reshape(-1)[0]) if found is not None and found.size and found.dtype == np.float64 else None
     if value is None or not np.all(map_(value) == value):
         raise Refused("kept.shift-does-not-pass", "Pad stands in between and pads with a constant that the map would change")
 

@@ -75,7 +75,7 @@ class Editor:
             values = self.shapes.constants.array(uses[0].node.inputs[1 - uses[0].idx])
             taken = is_op(uses[0].node, "Sub")  # (y + a) - c = y - (c - a), and c - (y + a) = (c - a) - y
             map_ = Affine(np.ones_like(pattern), -pattern if taken else pattern)
-            if values is not None and map_.meets(values):
+            if values is not None and values.dtype == np.float64 and map_.meets(values):
                 self._recast(Recast(uses[0].node, 1 - uses[0].idx, map_, values.shape))
                 self.rename(y)
                 return

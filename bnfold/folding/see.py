@@ -41,7 +41,7 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     dequantize = linear.quantized
     assert dequantize is not None
     scale = shapes.constants.array(dequantize.inputs[1])
-    if scale is None or attribute(dequantize, "block_size", 0):
+    if scale is None or scale.dtype != np.float64 or attribute(dequantize, "block_size", 0):
         return None
     rank = len(linear.tensor.shape)
     fits = scale.size == 1 or (scale.ndim == 1 and attribute(dequantize, "axis", 1) % rank == linear.stored_axis)

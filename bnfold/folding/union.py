@@ -13,7 +13,8 @@ from ..shapes import Shapes
 from .affine import Float
 from .branch import Branch, Merge
 from .edit import Editor
-from .linear import Linear
+from .linear import Linear, check_bias
+from .reasons import Refused
 from .rewire import rewire
 
 # How much larger the union's largest tap may be than the largest of its smallest branch, which then keeps all but so many of its digits.
@@ -52,10 +53,13 @@ def _bias(branch: Branch, host: Linear, shapes: Shapes) -> Float:
 
 
 def mergeable(merge: Merge, shapes: Shapes) -> bool:
-    """All biases are constants that can be read now."""
-    for branch in merge.branches:
-        node = branch.linear.node if branch.linear is not None else None
-        value = node.inputs[2] if node is not None and len(node.inputs) > 2 else None
+    """All biases are constants that fit and can be read now."""
+    for linear in (branch.linear for branch in merge.branches if branch.linear is not None):
+        value = linear.node.inputs[2] if len(linear.node.inputs) > 2 else None
+        try:
+            check_bias(linear, shapes)
+        except Refused:
+            return False
         if value is not None and shapes.constants.array(value) is None:
             return False
     return True

@@ -45,8 +45,7 @@ def listed(s: Known, node: ir.Node, name: str, index: int) -> tuple[bool, list[i
         return True, [int(g) for g in given]
     if len(node.inputs) <= index or node.inputs[index] is None:
         return False, None
-    found = s.constants.array(node.inputs[index])
-    return True, None if found is None else [int(g) for g in found.reshape(-1)]
+    return True, s.constants.integers(node.inputs[index])
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -93,16 +92,15 @@ def pads_of(s: Known, node: ir.Node, rank: int) -> list[tuple[int, int]] | None:
     """(before, after) for every axis of a Pad, or None where they are not constant."""
     given = attribute(node, "pads") or attribute(node, "paddings")
     if given is None and len(node.inputs) > 1:
-        found = s.constants.array(node.inputs[1])
-        given = None if found is None else found.reshape(-1).tolist()
+        given = s.constants.integers(node.inputs[1])
     if given is None:
         return None
     axes = list(range(rank))
     if len(node.inputs) > 3 and node.inputs[3] is not None:
-        chosen = s.constants.array(node.inputs[3])
+        chosen = s.constants.integers(node.inputs[3])
         if chosen is None:
             return None
-        axes = [axis_of(int(a), rank) for a in chosen.reshape(-1)]
+        axes = [axis_of(a, rank) for a in chosen]
     if len(given) != 2 * len(axes):
         return None
     pads = [(0, 0)] * rank

@@ -39,10 +39,10 @@ def _same(s: Reader, node: ir.Node) -> Content | None:
 
 
 def _gather(s: Reader, node: ir.Node) -> Content | None:
-    found, indices = s.content(node.inputs[0]), s.constants.array(node.inputs[1])
+    found, indices = s.content(node.inputs[0]), s.constants.integers(node.inputs[1])
     if found is None or indices is None or attribute(node, "axis", 0) not in (0, -1):
         return None
-    return tuple(found[int(i)] for i in indices.reshape(-1))
+    return tuple(found[i] for i in indices)
 
 
 def _slice(s: Reader, node: ir.Node) -> Content | None:

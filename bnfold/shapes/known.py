@@ -73,8 +73,8 @@ class Shapes:
     def dims(self, value: ir.Value | None) -> Shape | None:
         """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not even its length is known."""
         found = self.content(value)
-        if found is None and (array := self.constants.array(value)) is not None and array.size <= MAX_RANK:
-            found = tuple(int(d) for d in array.reshape(-1))
+        if found is None and (stored := self.constants.integers(value)) is not None and len(stored) <= MAX_RANK:
+            found = tuple(stored)
         if found is None and (length := self.dim(value, 0)) is not None and length <= _SHAPE_LENGTH:
             found = (None,) * length
         return None if found is None else tuple(self.symbol() if d is None else d for d in found)

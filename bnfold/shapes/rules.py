@@ -190,10 +190,11 @@ def _expand(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 
 def _tile(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    x, repeats = inputs[0], s.constants.array(node.inputs[1])
-    if x is None or repeats is None or len(node.inputs) > 2:  # the third is the axis, in opset 1
+    x = inputs[0]
+    repeats = s.constants.integers(node.inputs[1]) if len(node.inputs) == 2 else None  # in opset 1 there is a third, the axis
+    if x is None or repeats is None:
         return [None if x is None else tuple(s.symbol() for _ in x)]
-    return [tuple(d if r == 1 else d * int(r) if isinstance(d, int) else s.symbol() for d, r in zip(x, repeats, strict=True))]
+    return [tuple(d if r == 1 else d * r if isinstance(d, int) else s.symbol() for d, r in zip(x, repeats, strict=True))]
 
 
 def _depth_to_space(s: Asker, node: ir.Node, inputs: Given) -> Given:

@@ -103,7 +103,7 @@ def resize(s: Asker, node: ir.Node, inputs: Given) -> Given:
         scales = None if found is None or not found.size else found.reshape(-1).tolist()
     if scales is not None and len(scales) == len(x) and attribute(node, "axes") is None:
         return [tuple(d if f == 1 else math.floor(d * f) if isinstance(d, int) else s.symbol() for d, f in zip(x, scales, strict=True))]
-    sizes = s.constants.array(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else None
-    if sizes is not None and sizes.size == len(x) and attribute(node, "keep_aspect_ratio_policy", "stretch") == "stretch":
-        return [tuple(int(d) for d in sizes)]
+    sizes = s.constants.integers(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else None
+    if sizes is not None and len(sizes) == len(x) and attribute(node, "keep_aspect_ratio_policy", "stretch") == "stretch":
+        return [tuple(sizes)]
     return [tuple(s.symbol() for _ in x)]
