@@ -18,6 +18,7 @@ class Branch:
     nodes: list[ir.Node]
     taps: tuple[int, ...]
     strides: tuple[int, ...]
+    dilations: tuple[int, ...]
     begins: tuple[int, ...]
     ends: tuple[int, ...]
     linear: Linear | None
@@ -37,3 +38,4 @@ class Merge:
     offsets: list[tuple[int, ...]]
     taps: tuple[int, ...]
     pads: tuple[int, ...]
+    dilations: tuple[int, ...]

@@ -131,8 +131,8 @@ def _conv_branch(linear: Linear, x: ir.Value, leaf: ir.Value) -> Branch | None:
         return None
     pads = tuple(attribute(node, "pads") or ()) if auto == "NOTSET" else ()
     pads = pads or (0,) * (2 * len(taps))
-    strides = tuple(attribute(node, "strides") or (1,) * len(taps))
-    return Branch(leaf, [node], taps, strides, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY)
+    strides, dilations = (tuple(attribute(node, name) or (1,) * len(taps)) for name in ("strides", "dilations"))
+    return Branch(leaf, [node], taps, strides, dilations, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY)
 
 
 def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch | None:
@@ -155,7 +155,7 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch
         assert before is not None
         value = before
     ones, noughts = (1,) * (rank - 2), (0,) * (rank - 2)
-    return _alike(x, Branch(leaf, nodes, ones, ones, noughts, noughts, None, map_), host, eyes)
+    return _alike(x, Branch(leaf, nodes, ones, ones, ones, noughts, noughts, None, map_), host, eyes)
 
 
 def _per_channel(node: ir.Node, eyes: Eyes) -> Reading | None:
@@ -178,7 +178,8 @@ def _average(leaf: ir.Value, x: ir.Value, nodes: list[ir.Node], map_: Affine, ho
     if node.inputs[0] is not x or not plain or dilated or not counted:
         return None
     strides = tuple(attribute(node, "strides") or (1,) * len(taps))
-    return _alike(x, Branch(leaf, nodes, taps, strides, pads[: len(taps)], pads[len(taps) :], None, map_), host, eyes)
+    ones = (1,) * len(taps)
+    return _alike(x, Branch(leaf, nodes, taps, strides, ones, pads[: len(taps)], pads[len(taps) :], None, map_), host, eyes)
 
 
 def _alike(x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | None:
@@ -189,37 +190,30 @@ def _alike(x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | No
     return replace(branch, map=branch.map.lifted(rank)) if branch.map.rank == 0 else branch
 
 
-_Placed = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...]]
+_Placed = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 def _united(branches: list[Branch], host: Linear) -> _Placed | None:
     """The union of the kernels, or None where they do not lie over one another exactly, or where nothing is gained."""
     rank = len(branches[0].taps)
-    wide = next((b.linear for b in branches if b.linear is not None and any(k > 1 for k in b.taps)), host)
-    dilations = _dilations(wide, rank)
-    if not all(_fits(branch, host, dilations) for branch in branches):
+    if any(len(b.taps) != rank for b in branches):  # weights of two ranks on one value: one of them contradicts it
+        return None
+    dilations = tuple(next((b.dilations[a] for b in branches if b.taps[a] > 1), 1) for a in range(rank))
+    if not all(_fits(branch, branches[0], host, dilations) for branch in branches):
         return None
     placed = _placed(branches, dilations)
     work = sum(math.prod(b.taps) for b in branches if b.linear is not None)
     return placed if placed is not None and math.prod(placed[1]) <= work else None
 
 
-def _fits(branch: Branch, host: Linear, dilations: list[int]) -> bool:
-    """Does it step like the host, with the same groups, and with its taps as far apart?"""
-    rank = len(branch.taps)
-    if rank != len(dilations):  # weights of two ranks on one value: one of them contradicts it
-        return False
-    own = _dilations(branch.linear, rank) if branch.linear is not None else [1] * rank
+def _fits(branch: Branch, first: Branch, host: Linear, dilations: tuple[int, ...]) -> bool:
+    """Does it step like the first, which is the host's, with the same groups, and with its taps as far apart where it has several?"""
     alike = branch.linear is None or (branch.linear.view[0] == host.view[0] and branch.linear.outs == host.outs)
-    apart = any(k > 1 and d != e for k, d, e in zip(branch.taps, own, dilations, strict=True))
-    return alike and not apart and list(branch.strides) == list(attribute(host.node, "strides") or [1] * rank)
+    apart = any(k > 1 and d != e for k, d, e in zip(branch.taps, branch.dilations, dilations, strict=True))
+    return alike and not apart and branch.strides == first.strides
 
 
-def _dilations(linear: Linear, rank: int) -> list[int]:
-    return list(attribute(linear.node, "dilations") or [1] * rank)
-
-
-def _placed(branches: list[Branch], dilations: list[int]) -> _Placed | None:
+def _placed(branches: list[Branch], dilations: tuple[int, ...]) -> _Placed | None:
     """(offset of each kernel in the union, taps of the union, its pads). End paddings must agree once kernels are in place."""
     axes = range(len(dilations))
     begin = [max(b.begins[a] for b in branches) for a in axes]
@@ -230,4 +224,4 @@ def _placed(branches: list[Branch], dilations: list[int]) -> _Placed | None:
     ends = [{b.ends[a] + dilations[a] * (taps[a] - o[a] - b.taps[a]) for o, b in zip(offsets, branches, strict=True)} for a in axes]
     if any(len(e) != 1 for e in ends):
         return None
-    return offsets, taps, (*begin, *(e.pop() for e in ends))
+    return offsets, taps, (*begin, *(e.pop() for e in ends)), dilations

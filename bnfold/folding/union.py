@@ -103,6 +103,8 @@ def _take_over(merge: Merge, editor: Editor, weights: tensor.Recipe, bias: Float
     host.become(weights, merge.taps)
     node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", list(merge.taps))
     node.attributes["pads"] = ir.AttrInt64s("pads", list(merge.pads))
+    if "dilations" in node.attributes or any(d != 1 for d in merge.dilations):
+        node.attributes["dilations"] = ir.AttrInt64s("dilations", list(merge.dilations))
     node.attributes.pop("auto_pad", None)
     rewire(merge, editor)
     for branch in merge.branches:

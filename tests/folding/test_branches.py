@@ -15,6 +15,7 @@ from bnfold.verifying.interpreter import Interpreter
 
 from .held import Held, hold
 from .nets import Net
+from .parallel import random_sum
 from .test_commute import batch_norm
 
 X = (1, 4, 6, 6)
@@ -183,3 +184,20 @@ def names_hold(proto: onnx.ModelProto, held: Held) -> None:
     wanted, got = (Interpreter(m).run(feeds, watch=common) for m in (original, held.model))
     for name in common:
         assert np.allclose(wanted[name], got[name], rtol=1e-9, atol=1e-9), name
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_sums_of_branches(seed: int) -> None:
+    hold(random_sum(seed), tolerance=1e-9)
+
+
+def test_a_single_tap_takes_the_dilation_of_the_branch_that_it_joins() -> None:
+    net = Net(1)
+    x = net.input("x", (1, 4, 7, 7))
+    one = net.op("Conv", [x, net.constant(net.normal(4, 4, 1, 1))], (1, 4, 7, 7), dilations=[1, 2])
+    wide = net.op("Conv", [x, net.constant(net.normal(4, 4, 3, 3))], (1, 4, 7, 7), dilations=[2, 1], pads=[2, 1, 2, 1])
+    net.op("Sub", [one, wide], (1, 4, 7, 7))
+    held = hold(net.model())
+    assert held.count("Conv") == 1
+    conv = next(node for node in held.model.graph if node.op_type == "Conv")
+    assert list(conv.attributes["dilations"].value) == [2, 1]
