@@ -18,25 +18,35 @@ def _normalised(net: Net, x: str) -> str:
     return net.op("BatchNormalization", [x, *(net.constant(v) for v in vectors)], net.values[x])
 
 
-def _conv(net: Net, x: str, stride: int, wanted: Shape) -> str | None:
+def _conv(net: Net, x: str, stride: int, wanted: Shape) -> str:
     space = net.values[x][2:]
     taps, dilations, group = [net.pick(1, 3, 3, 5, 2) for _ in space], [net.pick(1, 1, 2) for _ in space], net.pick(1, 1, 2, 4)
     reach = [d * (k - 1) for k, d in zip(taps, dilations, strict=True)]
     before = [r // 2 if net.rng.random() < 0.7 else int(net.rng.integers(r + 1)) for r in reach]
     pads = [*before, *(r - b for r, b in zip(reach, before, strict=True))]
     if tuple((d - 1) // stride + 1 for d in space) != wanted[2:]:
-        return None
+        raise ValueError(f"{space} with a stride of {stride} is not {wanted[2:]}")
     inputs = [x, net.constant(net.normal(CHANNELS, CHANNELS // group, *taps))]
     inputs += [net.constant(net.normal(CHANNELS))] if net.rng.random() < 0.5 else []
     more = {"auto_pad": "SAME_UPPER"} if stride == 1 and net.rng.random() < 0.15 else {"pads": pads}
     return net.op("Conv", inputs, wanted, group=group, dilations=dilations, strides=[stride] * len(space), **more)
 
 
+def _average(net: Net, x: str, stride: int, wanted: Shape) -> str:
+    """A mean over a window, as a branch of MobileOne's kin has it; it may count its padding or not."""
+    taps = [net.pick(1, 3, 5) for _ in wanted[2:]]
+    pads = [k // 2 for k in taps] * 2
+    return net.op("AveragePool", [x], wanted, kernel_shape=taps, pads=pads, strides=[stride] * len(taps), count_include_pad=net.pick(0, 1))
+
+
 def _branch(net: Net, x: str, stride: int, wanted: Shape) -> str:
-    kind = "conv" if stride > 1 else net.pick(*["conv"] * 4, "norm", "scale", "itself")
+    kind = net.pick(*["conv"] * 4, "mean", *(["norm", "scale", "itself"] if stride == 1 else []))
     y = x
     if kind == "conv":
-        y = _conv(net, x, stride, wanted) or x
+        y = _conv(net, x, stride, wanted)
+        y = _normalised(net, y) if net.rng.random() < 0.5 else y
+    elif kind == "mean":
+        y = _average(net, x, stride, wanted)
         y = _normalised(net, y) if net.rng.random() < 0.5 else y
     elif kind == "norm":
         y = _normalised(net, x)
