@@ -72,7 +72,7 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         raise Refused("kept.no-linear-neighbour", "its input is a constant")
     vectors = [_parameter(node, v, shapes) for v in node.inputs[1:5]]
     sizes = {v.size for v in vectors}
-    channels = shapes.dim(x, 1)
+    channels = 1 if shapes.rank(x) == 1 else shapes.dim(x, 1)  # a vector is a batch of one channel
     if len(sizes) != 1 or any(v.ndim != 1 for v in vectors) or (channels is not None and sizes != {channels}):
         given = ", ".join(f"{name} {list(v.shape)}" for name, v in zip(("scale", "B", "mean", "var"), vectors, strict=True))
         raise Malformed(

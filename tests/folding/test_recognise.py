@@ -180,3 +180,16 @@ def test_names_that_the_user_keeps_stay() -> None:
     assert codes(proto, FoldOptions(keep=("head/*",))) == ["kept.requested"]
     proto.graph.node[0].name = "stem"
     assert codes(proto, FoldOptions(keep=("stem",))) == ["kept.requested"]
+
+
+@pytest.mark.parametrize(("channels", "fits"), [(1, True), (4, False)])
+def test_a_vector_is_a_batch_of_one_channel(channels: int, fits: bool) -> None:
+    vector = ", ".join(["1"] * channels)
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[4] x) => (float[4] y) <float[{channels}] p = {{{vector}}}>
+    {{ y = BatchNormalization (x, p, p, p, p) }}"""
+    model = read(parser.parse_model(text)).model
+    if fits:
+        assert fold(model)[1].kept[0].code == "kept.graph-input"
+        return
+    with pytest.raises(Malformed, match="vectors of 1 channels"):
+        fold(model)
