@@ -92,5 +92,6 @@ class Rounding:
         if not isinstance(value, np.ndarray) or value.dtype != np.float64 or not kind.is_floating_point():
             return value
         if kind != ir.DataType.DOUBLE:
-            return value.astype(numpy_type(kind)).astype(np.float64)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, as it does in its type
+                return value.astype(numpy_type(kind)).astype(np.float64)
         return value * (1 + rounding(kind) * self._random.uniform(-1, 1, value.shape))
