@@ -97,8 +97,9 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
 
 
 def named_type(node: ir.Node, name: str = "to") -> ir.DataType | None:
-    """The element type that an attribute names, by its number, in Cast before opset 6 in words; None where a function's caller names it."""
-    found = node.attributes.data.get(name)
+    """The element type that an ONNX operator's attribute names, by its number, in Cast before opset 6 in words; None where a function's
+    caller names it."""
+    found = node.attributes.data.get(name) if node.domain in STANDARD else None
     if found is None or found.is_ref():
         return None
     return ir.DataType[found.value.upper()] if isinstance(found.value, str) else ir.DataType(found.value)
