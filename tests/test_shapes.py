@@ -85,6 +85,9 @@ def test_a_declared_size_below_zero_is_unknown() -> None:
         ("y = Squeeze (x, one1)", True),
         ("y = SpaceToDepth <blocksize = 4> (x)", True),
         ("y = Unsqueeze (x, three3)", False),
+        ("y = Gather <axis = 1> (x, minus)", False),
+        ("y = Gather <axis = 1> (x, five)", False),
+        ("y = Gather <axis = 3> (x, five)", True),
         ("y = Unsqueeze (x, lead)", True),
     ],
 )

@@ -49,6 +49,8 @@ def read(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     if shapes.contradicts(node):
         raise Refused("kept.contradictory", "its operands do not fit each other")
     reading = reader(node, shapes, model)
+    if reading is not None and not reading.map.scale.size:
+        raise Refused("kept.no-linear-neighbour", "it works on nothing: its map has no entries")
     if reading is not None and not reading.map.finite:
         raise Refused("kept.non-finite", _non_finite(reading))
     return reading

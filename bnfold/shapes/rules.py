@@ -158,6 +158,9 @@ def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if x is None or indices is None:
         return [None]
     axis = axis_of(attribute(node, "axis", 0), len(x))
+    size, taken = x[axis], s.constants.array(node.inputs[1])
+    if isinstance(size, int) and taken is not None and taken.size and not (-size <= taken.min() and taken.max() < size):
+        raise ValueError(f"an index outside of {size} entries")
     return [(*x[:axis], *indices, *x[axis + 1 :])]
 
 
