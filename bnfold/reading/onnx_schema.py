@@ -20,12 +20,13 @@ _TYPE_NUMBERS = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a schema asks: (fewest, most) inputs and outputs, the inputs that must have a name, how many outputs must (the first ones),
-    attribute name -> type, the attributes that must be there."""
+    """What a schema asks: (fewest, most) inputs and outputs, the inputs that must have a name (`named`, and all from `listed` on: the
+    operands of a Concat or Sum), how many outputs must (the first ones), attribute name -> type, the attributes that must be there."""
 
     inputs: tuple[int, int]
     outputs: tuple[int, int]
     named: tuple[int, ...]
+    listed: int
     made: int
     types: Mapping[str, int]
     required: tuple[str, ...]
@@ -46,6 +47,7 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
         (schema.min_input, _UNBOUNDED if newest else schema.max_input),
         (schema.min_output, _UNBOUNDED if newest else schema.max_output),
         tuple(i for i, formal in enumerate(schema.inputs) if formal.option == optional.Single),
+        next((i for i, formal in enumerate(schema.inputs) if formal.option == optional.Variadic), _UNBOUNDED),
         sum(formal.option == optional.Single for formal in schema.outputs),
         {name: int(attribute.type.value) for name, attribute in schema.attributes.items()},  # type: ignore[attr-defined]
         tuple(name for name, attribute in schema.attributes.items() if attribute.required),
@@ -85,7 +87,7 @@ def check_node(node: Any, imports: Mapping[str, int]) -> None:
         if not fewest <= count <= most:
             wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most == _UNBOUNDED else f"{fewest} to {most}"
             raise Malformed(f"{_name(node)} has {count} {what}", expected=f"{wanted} in opset {version}")
-    missing = next((i for i in rules.named if i < len(inputs) and not inputs[i]), None)
+    missing = next((i for i, name in enumerate(inputs) if not name and (i in rules.named or i >= rules.listed)), None)
     if missing is not None:
         raise Malformed(f"{_name(node)} has no input {missing}", expected="a value")
     if not all(outputs[:rules.made]):

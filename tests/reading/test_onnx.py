@@ -312,3 +312,11 @@ def test_a_cast_to_a_type_that_there_is_not_is_malformed() -> None:
     assert len(read(parser.parse_model(text % "FLOAT")).model.graph) == 1
     with pytest.raises(Malformed, match=r"'to' of node.* is 'REAL'; the name of an element type"):
         read(parser.parse_model(text % "REAL"))
+
+
+def test_an_operand_of_a_list_must_have_a_name() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[4] y) { y = Concat <axis = 0> (x, x) }"""
+    proto = parser.parse_model(text)
+    proto.graph.node[0].input[0] = ""
+    with pytest.raises(Malformed, match=r"Concat.* has no input 0"):
+        read(proto)
