@@ -298,25 +298,3 @@ def test_text_that_is_no_utf8_is_malformed(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Mystery", b"Myst\xe9ry"))
     with pytest.raises(Malformed, match="not UTF-8"):
         read(path)
-
-
-def test_an_operator_of_a_later_version_is_held_against_what_it_became() -> None:
-    text = """<ir_version: 8, opset_import: ["" : %d]> g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y) { y = LayerNormalization (%s) }"""
-    assert read(parser.parse_model(text % (11, "x, x"))).model.opset_imports[""] == 11
-    with pytest.raises(Malformed, match=r"LayerNormalization.* has 0 inputs; 2 to 3"):
-        read(parser.parse_model(text % (11, "")))
-
-
-def test_a_cast_to_a_type_that_there_is_not_is_malformed() -> None:
-    text = """<ir_version: 3, opset_import: ["" : 5]> g (float[2] x) => (float[2] y) { y = Cast <to = "%s"> (x) }"""
-    assert len(read(parser.parse_model(text % "FLOAT")).model.graph) == 1
-    with pytest.raises(Malformed, match=r"'to' of node.* is 'REAL'; the name of an element type"):
-        read(parser.parse_model(text % "REAL"))
-
-
-def test_an_operand_of_a_list_must_have_a_name() -> None:
-    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[4] y) { y = Concat <axis = 0> (x, x) }"""
-    proto = parser.parse_model(text)
-    proto.graph.node[0].input[0] = ""
-    with pytest.raises(Malformed, match=r"Concat.* has no input 0"):
-        read(proto)
