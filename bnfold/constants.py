@@ -23,6 +23,7 @@ from .graph import attribute, ir, is_op, named_type, opset
 LIMIT = 1 << 22  # elements of a constant that is evaluated
 ROOM = 4 * LIMIT  # elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number of them
 _DEPTH = 200  # nodes of one constant subgraph
+_LONGEST = 1 << 16  # numbers in an argument that counts or points
 
 DETERMINISTIC = frozenset(
     """
@@ -113,11 +114,12 @@ class Constants:
         return self._arrays[value]
 
     def integers(self, value: ir.Value | None) -> list[int] | None:
-        """What a constant that counts or points says, in a row; None where it is not known. ValueError where it is no integer."""
+        """What a constant that counts or points says, in a row; None where it is not known, or longer than any argument.
+        Raises ValueError where it is no integer."""
         found = self.array(value)
         if found is not None and found.dtype.kind not in "iu":
             raise ValueError(f"numbers of the type {found.dtype} cannot count")
-        return None if found is None else [int(n) for n in found.reshape(-1)]
+        return None if found is None or found.size > _LONGEST else [int(n) for n in found.reshape(-1)]
 
     def remember(self, value: ir.Value, values: np.ndarray) -> None:
         """A value that was made while folding, more exactly than its stored type holds it."""

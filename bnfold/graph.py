@@ -102,7 +102,12 @@ def named_type(node: ir.Node, name: str = "to") -> ir.DataType | None:
     found = node.attributes.data.get(name) if node.domain in STANDARD else None
     if found is None or found.is_ref():
         return None
-    return ir.DataType[found.value.upper()] if isinstance(found.value, str) else ir.DataType(found.value)
+    return element_type(found.value)
+
+
+def element_type(said: int | str) -> ir.DataType:
+    """The type that a number means, or a word as in `Cast` before opset 6."""
+    return ir.DataType[said.upper()] if isinstance(said, str) else ir.DataType(said)
 
 
 def opset(model: ir.Model, graph: GraphLike | None = None) -> int:

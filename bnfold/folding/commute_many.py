@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..graph import attribute, ir, is_op, label
-from ..shapes import axes_of, split_sizes
+from ..shapes import axes_of, first_axis, split_sizes
 from .affine import IDENTITY, Affine, common_shape
 from .passing import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
 from .reasons import Refused
@@ -99,12 +99,6 @@ def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     return _cut(map_, axis, sizes)
 
 
-def _first_axis(node: ir.Node, index: int, rank: int, whole: int) -> int:
-    """Where the axes of an operand begin among the output's: they end with them, unless an old broadcast says `axis`."""
-    axis = attribute(node, "axis") if index == 1 and attribute(node, "broadcast", 0) else None
-    return whole - rank if axis is None else axis % whole
-
-
 def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     """A map of a broadcasting operator's output as a map of one operand: it must not vary where the operand is stretched."""
     if map_.rank == 0:
@@ -112,7 +106,7 @@ def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     shape, out = site.shapes.of(node.inputs[index]), site.shapes.of(node.outputs[0])
     if shape is None or out is None or len(out) != map_.rank:
         raise Refused("kept.unknown-rank")
-    lead = _first_axis(node, index, len(shape), map_.rank)
+    lead = first_axis(node, index, len(shape), map_.rank)
     for axis in map_.varies():
         if not lead <= axis < lead + len(shape) or shape[axis - lead] != out[axis]:
             raise Refused("kept.wrong-axis", f"{node.op_type} stretches an operand along an axis along which the map varies")
@@ -126,7 +120,7 @@ def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     rank = site.shapes.rank(node.outputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    lead = _first_axis(node, index, map_.rank, rank)
+    lead = first_axis(node, index, map_.rank, rank)
     shape = (1,) * lead + map_.scale.shape + (1,) * (rank - lead - map_.rank)
     return Affine(map_.scale.reshape(shape), map_.shift.reshape(shape))
 

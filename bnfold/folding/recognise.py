@@ -18,7 +18,7 @@ import numpy as np
 from ..constants import is_float
 from ..errors import Malformed
 from ..graph import attribute, ir, is_op, label, opset, source_text
-from ..shapes import Shapes
+from ..shapes import Shapes, first_axis
 from .affine import Affine, along_axis, batch_norm
 from .reasons import Refused
 
@@ -173,12 +173,11 @@ def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, n
 
 def placed(node: ir.Node, constant: np.ndarray, data: int, rank: int | None) -> np.ndarray:
     """A constant operand as it meets its data before opset 7: only the second broadcasts, when told so, and `axis` says where it begins."""
-    axis = attribute(node, "axis")
-    if not attribute(node, "broadcast", 0) or axis is None:
+    if not attribute(node, "broadcast", 0) or attribute(node, "axis") is None:
         return constant
     if data != 0 or rank is None:
         raise Refused("kept.unknown-rank")
-    return constant.reshape(constant.shape + (1,) * (rank - axis % rank - constant.ndim))
+    return constant.reshape(constant.shape + (1,) * (rank - first_axis(node, 1, constant.ndim, rank) - constant.ndim))
 
 
 def _size(shapes: Shapes, value: ir.Value) -> int:

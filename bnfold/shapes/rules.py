@@ -83,8 +83,8 @@ def _flatten(s: Asker, node: ir.Node, inputs: Given) -> Given:
     if x is None:
         return [(s.symbol(), s.symbol())]
     axis = attribute(node, "axis", 1)
-    if not -len(x) <= axis <= len(x):
-        raise ValueError(f"axis {axis} of {len(x)}")
+    if axis != len(x):  # behind the last one is a place, too
+        axis = axis_of(axis, len(x))
     return [tuple(_inferred(s, part, [-1]) for part in (x[:axis], x[axis:]))]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import ir
+from ...graph import element_type, ir
 from ..numbers import largest as largest_of
 from ..numbers import numpy_type, widened
 from .windows import Array
@@ -43,9 +43,7 @@ def _small_float(x: Array, kind: ir.DataType, *, saturate: bool) -> Array:
 
 def cast(call: Any, x: Array) -> Array:
     """To the type named by `to`; a word before opset 6."""
-    to = call.get("to")
-    kind = ir.DataType[to.upper()] if isinstance(to, str) else ir.DataType(to)
-    return to_type(x, kind, saturate=bool(call.get("saturate", 1)))
+    return to_type(x, element_type(call.get("to")), saturate=bool(call.get("saturate", 1)))
 
 
 def cast_like(call: Any, x: Array, like: Array) -> Array:
