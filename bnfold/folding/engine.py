@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
+from ..onnx_types import cloned
 from ..record import FoldOptions, Kept, Plan
 from ..shapes import Shapes
 from ..source import FOLDED_KEY, SOURCE_KEY
@@ -46,12 +47,12 @@ def fold(model: ir.Model, options: FoldOptions | None = None, in_place: bool = F
 
     Raises Malformed where a batch norm contradicts its input (exit 3)."""
     options = options or FoldOptions()
-    copy = model if in_place and not model.functions else model.clone()  # functions may be put in place, and all begins anew
+    copy = model if in_place and not model.functions else cloned(model)  # functions may be put in place, and all begins anew
     engine = Engine(copy, options)
     plan = engine.run()
     chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
     if chosen:
-        inlined = model.clone()
+        inlined = cloned(model)
         functions.inline(inlined, chosen)
         again = Engine(inlined, options).run()
         if len(again.kept) < len(plan.kept):

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from .. import naming, onnx_file, tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on, root_cause
 from ..graph import graphs, ir, uncollected
+from ..onnx_types import TYPES_KEY, cloned, without_foreign_types
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
 from .onnx_door import check_door
+from .onnx_functions import bodies
 
 if TYPE_CHECKING:
     import onnx
@@ -42,7 +44,7 @@ def read(source: Any, options: ReadOptions | None = None) -> Loaded:
     elif isinstance(source, ir.Model):
         loaded = _from_ir(source)
     elif (proto := _proto_of(source)) is not None:
-        loaded = Loaded(_deserialised(proto, "model", _refuse_external), "onnx", "model")
+        loaded = Loaded(_deserialised(_own(proto), "model", _refuse_external), "onnx", "model")
     elif isinstance(inner := getattr(source, "model", None), ir.Model):
         loaded = _from_ir(inner)
     else:
@@ -62,6 +64,19 @@ def _proto_of(source: Any) -> onnx.ModelProto | None:
         if isinstance(candidate, onnx.ModelProto):
             return candidate
     return None
+
+
+def _own(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The caller's message, or a copy of it where the door will write types into attributes that have none."""
+    waiting = [proto.graph, *proto.functions]
+    while waiting:
+        for node in waiting.pop().node:
+            if any(attribute.type == 0 and not attribute.ref_attr_name for attribute in node.attribute):
+                copy = type(proto)()
+                copy.CopyFrom(proto)
+                return copy
+            waiting += bodies(node)
+    return proto
 
 
 def _from_path(path: Path) -> Loaded:
@@ -103,13 +118,16 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
 def _deserialised(proto: onnx.ModelProto, name: str, window: Callable[[ir.ExternalTensor], tensor.Window]) -> ir.Model:
     with blamed_on(name):
         ordered = check_door(proto)
+        plain, types = without_foreign_types(proto)
         try:
-            model = ir.from_proto(proto)
+            model = ir.from_proto(plain)
         except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
             raise Malformed(f"onnx_ir cannot take the model ({root_cause(error)})") from error
         if not ordered:
             _sort(model)
         _replace_tensors(model, window)
+        if types:
+            model.meta[TYPES_KEY] = types
     return model
 
 
@@ -125,7 +143,7 @@ def _sort(model: ir.Model) -> None:
 def _from_ir(source: ir.Model) -> Loaded:
     """A clone, with the caller's external tensors as windows on one map a file."""
     maps: dict[Path, tensor.FileMap] = {}
-    model = source.clone()
+    model = cloned(source)
     _replace_tensors(model, lambda t: _external(t, Path(t.base_dir), maps))
     return Loaded(model, "onnx", source.graph.name or "model", files=tuple(maps))
 

@@ -4,6 +4,7 @@
     refused as malformed     text that is not UTF-8, a value that two nodes make or that nothing makes, offsets that are no numbers, an
                              element type that there is not, a graph that gives nothing, a node that contradicts its operator
                              (onnx_schema.py)
+    set aside                types that onnx_ir has none for (onnx_types.py)
 
 Scopes are walked with a list of their own, so that no nesting reaches the interpreter's limit.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Malformed, Unsupported
+from ..onnx_types import is_foreign
 from .onnx_functions import bodies, called, check_call, check_functions, identifier
 from .onnx_schema import check_node, check_type
 
@@ -54,6 +56,7 @@ def check_door(proto: onnx.ModelProto) -> bool:
     for scope in _scopes(proto):
         ordered = ordered and _ordered(scope)
         _check_tensors(scope.message)
+        _check_types(scope)
         for node in scope.nodes:
             for attribute in node.attribute:
                 _check_attribute(node, attribute)
@@ -179,6 +182,16 @@ def _check_scope_texts(scope: Any) -> None:
     for value in (*values, *scope.value_info):
         for dim in value.type.tensor_type.shape.dim:
             _check_texts(dim, "a dim")
+
+
+def _check_types(scope: _Scope) -> None:
+    """Maps and opaque types are kept by name (onnx_types.py), and a name is only of one value in the main graph."""
+    if not scope.outer and not scope.in_function:
+        return
+    inner = (*getattr(scope.message, "value_info", ()), *(() if scope.in_function else (*scope.message.input, *scope.message.output)))
+    found = next((value.name for value in inner if is_foreign(value)), None)
+    if found is not None:
+        raise Unsupported(f"'{found}' in '{scope.message.name}' is a map or of an opaque type, which would be lost on writing")
 
 
 def _check_tensors(graph: Any) -> None:

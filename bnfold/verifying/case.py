@@ -23,6 +23,7 @@ from .interface import Interface
 from .interpreter import CannotEvaluate
 from .jitter import jittered, nudged_feeds
 from .numbers import storage_of
+from .parts import whole
 from .runtime import CannotRun
 from .steps import folded_by_us, judge_steps
 from .unpredictable import random_nodes
@@ -54,10 +55,12 @@ class Runs:
     opaque: dict[str, str] = field(default_factory=dict)
     folds: list[Figures] = field(default_factory=list)
 
-    def only(self, index: int) -> Runs:
-        """The same, of one feed."""
-        part = slice(index, index + 1)
-        return Runs(self.engine, self.feeds[part], self.references[part], self.truths[part], self.expected[part], self.candidates[part],
+    def only(self, *indices: int) -> Runs:
+        """The same, of some feeds."""
+        def part(values: list[Values]) -> list[Values]:
+            return [values[i] for i in indices if i < len(values)]
+
+        return Runs(self.engine, part(self.feeds), part(self.references), part(self.truths), part(self.expected), part(self.candidates),
                     truth=self.truth)
 
 
@@ -241,8 +244,16 @@ class Case:
 
     def kind(self, name: str, triple: Triple) -> ir.DataType:
         """The storage type of a value: the output's own, else that of the array."""
-        known = self.face.kinds.get(name)
+        known = self.face.kinds.get(name, self.face.kinds.get(whole(name)))
         return known if known is not None else storage_of(triple.reference, None)
+
+    def is_output(self, name: str) -> bool:
+        """Is it an output, or a part of one that is no tensor (parts.py)?"""
+        return name in self.face.outputs or whole(name) in self.face.outputs
+
+    def outputs(self, *sides: list[Values]) -> list[str]:
+        """The outputs as they were computed, part by part, by either of two models."""
+        return [name for name in dict.fromkeys(name for side in sides for values in side for name in values) if self.is_output(name)]
 
     def demands(self, name: str, runs: Runs) -> Demands:
         """What the options ask of one value."""

@@ -1,7 +1,7 @@
 """One model on one execution provider, in a process of its own: `python -m bnfold.verifying.child FOLDER`.
 
-Reads request.json and feedN.npz in FOLDER; writes outR_N.npz for each repeat and feed, and answer.json: {"outputs", "seconds",
-"versions"}, or {"error"} where the provider is not the one that did the work.
+Reads request.json and feedN.npz in FOLDER; writes outR_N.npz for each repeat and feed, and answer.json: {"outputs" (names by file),
+"seconds", "versions"}, or {"error"} where the provider is not the one that did the work.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     session = Session(Path(request["model"]), [(provider, request["options"]), "CPUExecutionProvider"], profile=folder / "profile")
     if provider not in session.providers:
         return {"error": f"onnxruntime dropped it and would have used {', '.join(session.providers)}"}
-    names = session.outputs
+    names: dict[str, list[str]] = {}
     for repeat in range(request["repeats"]):
         for index in range(request["feeds"]):
             with np.load(folder / f"feed{index}.npz") as feed:
                 values = session.run({name: feed[name] for name in feed.files})
-            np.savez(folder / f"out{repeat}_{index}.npz", **{f"v{i}": values[name] for i, name in enumerate(names)})  # type: ignore[arg-type]
+            np.savez(folder / f"out{repeat}_{index}.npz", *values.values())
+            names[f"out{repeat}_{index}.npz"] = list(values)
     if elsewhere := misplaced(json.loads(session.end_profiling().read_text(encoding="utf-8")), provider):
         return {"error": elsewhere}
     return {"outputs": names, "seconds": session.seconds, "versions": versions()}

@@ -88,7 +88,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
 
 def _judged(case: Case, runs: Runs) -> list[Figures]:
     """Every output, what reaches an operator that nobody knows, and on demand every value that both models have."""
-    names = list(dict.fromkeys([*case.face.outputs, *(name for name in runs.truths[0] if name not in case.face.outputs)]))
+    names = case.outputs(runs.references, runs.candidates) + [name for name in runs.truths[0] if not case.is_output(name)]
     found = [figures_of(case, name, runs) for name in names]
     found = [f if f.passed else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
              for f in found]

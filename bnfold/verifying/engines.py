@@ -15,6 +15,7 @@ from ..graph import ir
 from .interpreter import CannotEvaluate, Interpreter
 from .numbers import Rounding
 from .opaque import StandIns
+from .parts import parts
 from .runtime import CannotRun, Session, crashes, mapped, on_disk
 
 Values = dict[str, np.ndarray]
@@ -27,7 +28,7 @@ class Runner(Protocol):
     seconds: float
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Values:
-        """Outputs and watched values by name. Raises one of REFUSALS."""
+        """Outputs and watched values by name, what is no tensor in parts. Raises one of REFUSALS."""
         ...
 
 
@@ -99,7 +100,7 @@ class _Interpreted:
         stand_ins = StandIns(self.stand_ins.seed) if self.stand_ins is not None else None
         interpreter = Interpreter(self.model, self.rounding, stand_ins)
         try:
-            values = interpreter.run(feeds, self.watch)
+            values = parts(interpreter.run(feeds, self.watch))
         finally:
             self.seconds += time.perf_counter() - started
         if stand_ins is None:

@@ -70,11 +70,11 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
     first = triples[0]
     shape, dtype = tuple(first.reference.shape), kind.name.lower()
     if fault := _fault(triples, kind):
-        return _failed(name, shape, dtype, fault)
+        return failed(name, shape, dtype, fault)
     if not kind.is_floating_point():
         return _exact(name, triples, dtype)
     if any(t.truth.shape != t.reference.shape for t in triples):
-        return _failed(name, shape, dtype, f"float64 gives a shape of {first.truth.shape}, the reference {shape}")
+        return failed(name, shape, dtype, f"float64 gives a shape of {first.truth.shape}, the reference {shape}")
     errors = [_Errors(t, kind) for t in triples]
     noise, where = _noise(errors, demands)
     reason = "" if noise <= demands.limit else f"noise {noise:.3g} is over the limit of {demands.limit:g} {where}"
@@ -116,7 +116,8 @@ def _overflows(t: Triple, kind: ir.DataType) -> np.ndarray:
     return np.asarray((np.abs(t.truth) + noise > largest(kind)) | lost)
 
 
-def _failed(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> Figures:
+def failed(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> Figures:
+    """Figures of what needs no arithmetic to be wrong."""
     return Figures(name, shape, dtype, math.nan, math.nan, math.inf, math.nan, math.inf, math.inf, math.inf, False, reason)
 
 

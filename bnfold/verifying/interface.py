@@ -10,6 +10,7 @@ from ..comparison import Side
 from ..errors import UsageError
 from ..graph import ir
 from .feeds import Input, inputs_of
+from .parts import renamed
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Interface:
     def in_reference_names(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The candidate's values under the reference's names."""
         back = {theirs: ours for ours, theirs in self.renamed_outputs.items()}
-        return {back.get(name, name): value for name, value in values.items()}
+        return {renamed(name, back): value for name, value in values.items()}
 
 
 def interface(reference: Side, candidate: Side) -> Interface:

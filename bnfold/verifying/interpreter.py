@@ -116,7 +116,7 @@ class Interpreter:
         self.model = model
         self.rounding = rounding
         self.stand_ins = stand_ins
-        self.outputs: dict[str, np.ndarray] = {}
+        self.outputs: dict[str, Any] = {}
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
         self._stock = stock.Cache()
 

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..graph import ir, is_op
+from ..onnx_types import cloned
 from .numbers import is_float, numpy_type, rounding
 from .unpredictable import WORK
 
 
 def jittered(model: ir.Model, seed: int) -> ir.Model:
     """A copy of the model; what its linear operators and batch norms hold is off by up to one rounding."""
-    copy = model.clone()
+    copy = cloned(model)
     for index, value in enumerate(copy.graph.initializers.values()):
         tensor = value.const_value
         if tensor is None or not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:

@@ -25,14 +25,15 @@ def first_divergence(case: Case, runs: Runs, figures: list[Figures]) -> Divergen
     low, high = 0, len(names)
     while low < high:
         probes = list(range(low, high, max(1, -(-(high - low) // AT_ONCE))))
-        verdicts = judged_values(case, runs, worst, [names[i] for i in probes])
-        if verdicts is None:
+        judged = judged_values(case, runs, worst, [names[i] for i in probes])
+        if judged is None:
             break
-        bad = next((k for k, figure in enumerate(verdicts) if not figure.passed), None)
+        verdicts = {figure.value: figure for figure in judged}  # none for what is no tensor
+        bad = next((k for k, i in enumerate(probes) if names[i] in verdicts and not verdicts[names[i]].passed), None)
         if bad is None:
             low = probes[-1] + 1
         else:
-            found, high = verdicts[bad], probes[bad]
+            found, high = verdicts[names[probes[bad]]], probes[bad]
             low = probes[bad - 1] + 1 if bad else low
     return described(case, found or next(f for f in figures if not f.passed))
 
@@ -71,7 +72,8 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
     except REFUSALS as error:
         case.notes.append(f"values inside the models could not be looked at: {error}")
         return None
-    triples = [(n, Triple(truth[n], reference[n], candidate[n], expected.get(n))) for n in names if n in reference and n in candidate]
+    shown = [name for name in names if name in reference and name in candidate and name in truth]
+    triples = [(n, Triple(truth[n], reference[n], candidate[n], expected.get(n))) for n in shown]
     return [judge(name, [t], case.kind(name, t), case.demands(name, runs)) for name, t in triples]
 
 

@@ -135,10 +135,10 @@ def _answer(provider: str, folder: Path, done: subprocess.CompletedProcess[str],
     if "error" in answer:
         raise ProviderUnavailable(f"{provider}: {answer['error']}", expected="every heavy node on the requested provider",
                                   way_out=WAY_OUT.get(provider, ""))
-    values = [[_load(folder / f"out{r}_{i}.npz", answer["outputs"]) for i in range(feeds)] for r in range(repeats)]
+    values = [[_load(folder, f"out{r}_{i}.npz", answer["outputs"]) for i in range(feeds)] for r in range(repeats)]
     return _Answer(values, answer["seconds"], answer["versions"])
 
 
-def _load(path: Path, names: list[str]) -> Values:
-    with np.load(path) as arrays:
-        return {name: arrays[f"v{index}"] for index, name in enumerate(names)}
+def _load(folder: Path, file: str, names: dict[str, list[str]]) -> Values:
+    with np.load(folder / file) as arrays:
+        return {name: arrays[f"arr_{index}"] for index, name in enumerate(names[file])}

@@ -27,6 +27,7 @@ from ..naming import native
 from ..scratch import scratch
 from ..tensor import FileMap
 from ..wire import bytes_field
+from .parts import parts
 
 LARGEST_IN_ONE_FILE = 1_500_000_000
 BY_REFERENCE = 1 << 25  # bytes of a file from which on its weights are mapped; smaller ones are parsed as they are
@@ -52,7 +53,7 @@ class Session:
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs by name. Feeds that the model has no input for are left out."""
+        """All outputs by name, what is no tensor in parts (parts.py). Feeds that the model has no input for are left out."""
         wanted = {value.name for value in self._session.get_inputs()}
         started = time.perf_counter()
         try:
@@ -61,7 +62,7 @@ class Session:
             raise CannotRun(first_line(error)) from error
         finally:
             self.seconds += time.perf_counter() - started
-        return dict(zip(self.outputs, results, strict=True))
+        return parts(dict(zip(self.outputs, results, strict=True)))
 
     def close(self) -> None:
         """Give the model's memory and maps back now."""

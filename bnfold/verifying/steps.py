@@ -32,6 +32,7 @@ from .interpreter import Interpreter, Step
 from .kernels import KERNELS
 from .numbers import rounding, tiny
 from .opaque import StandIns
+from .parts import parts
 from .rederive import rederived
 from .stored import Stored, Weight, changed
 
@@ -80,7 +81,7 @@ def judge_steps(reference: ir.Model, candidate: ir.Model, face: Interface, feeds
                 step.results[index] = true
     truth.finish()
     found.figures += rederived(reference, candidate)
-    found.outputs, found.given, found.opaque = truth.interpreter.outputs, stand_ins.given, stand_ins.nodes
+    found.outputs, found.given, found.opaque = parts(truth.interpreter.outputs), stand_ins.given, stand_ins.nodes
     return found
 
 

@@ -12,25 +12,28 @@ from dataclasses import replace
 import numpy as np
 
 from ..comparison import Figures
-from ..errors import UsageError
 from .case import Case, Runs
-from .engines import Simulated, Values
-from .gate import Triple, judge
+from .engines import Simulated
+from .gate import Triple, failed, judge
 from .numbers import rounding
 
+_NOTHING = np.empty(0)  # where float64 took another way, and a list came out shorter
 UNEXPLAINED = 64.0  # times the error that rounding every node makes: beyond it engine and interpreter do not compute the same
 
 
 def figures(case: Case, name: str, runs: Runs) -> Figures:
     """The figures of one value over all feeds; against the unfolded model besides, where float64 and the engine disagree."""
+    runs = runs.only(*(i for i, (r, c) in enumerate(zip(runs.references, runs.candidates, strict=True)) if name in r or name in c))
+    if any((name in r) != (name in c) for r, c in zip(runs.references, runs.candidates, strict=True)):
+        return failed(name, (), "", "only one of the two models gives it")
     expected = runs.expected or [{}] * len(runs.truths)
-    triples = [Triple(_value(t, name, "truth"), _value(r, name, "reference"), _value(c, name, "candidate"), e.get(name))
+    triples = [Triple(t.get(name, _NOTHING), r[name], c[name], e.get(name))
                for t, r, c, e in zip(runs.truths, runs.references, runs.candidates, expected, strict=True)]
     kind, demands = case.kind(name, triples[0]), case.demands(name, runs)
     if any(t.truth.shape != t.reference.shape for t in triples):
         _distrust(case, name, runs, "has another shape in float64 than in")
         nudged = case.nudged(runs, runs.feeds)
-        again = [Triple(t.reference, t.reference, t.candidate, n[name]) for t, n in zip(triples, nudged, strict=True)]
+        again = [Triple(t.reference, t.reference, t.candidate, n.get(name)) for t, n in zip(triples, nudged, strict=True)]
         return judge(name, again, kind, replace(demands, least=case.least))
     found = judge(name, triples, kind, demands)
     comparable = runs.truth == "float64" and runs.engine.name == "onnxruntime" and not case.half and kind.is_floating_point()
@@ -42,7 +45,7 @@ def figures(case: Case, name: str, runs: Runs) -> Figures:
 def _explained(case: Case, name: str, runs: Runs, triples: list[Triple], found: Figures) -> Figures:
     """A reference far from float64: if rounding every node explains that, it is its noise; if not, float64 is not its truth here."""
     with Simulated(case.options.seed, stand_ins=False).open(case.reference) as runner:
-        rounded = [runner.run(feed)[name] for feed in runs.feeds]
+        rounded = [runner.run(feed).get(name, _NOTHING) for feed in runs.feeds]
     kind, demands = case.kind(name, triples[0]), case.demands(name, runs)
     own = judge(name, [Triple(t.truth, t.reference, t.reference, s) for t, s in zip(triples, rounded, strict=True)], kind, demands)
     if own.noise <= UNEXPLAINED:
@@ -55,9 +58,3 @@ def _explained(case: Case, name: str, runs: Runs, triples: list[Triple], found: 
 
 def _distrust(case: Case, name: str, runs: Runs, how: str) -> None:
     case.notes.append(f"the reference's own '{name}' {how} {runs.engine.name}; it was judged against the unfolded model besides")
-
-
-def _value(values: Values, name: str, who: str) -> np.ndarray:
-    if name not in values:
-        raise UsageError(f"the {who} has no value '{name}'")
-    return values[name]

@@ -11,11 +11,16 @@ import bisect
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import onnx_wire, tensor, wire
 from ..errors import BnfoldError, Malformed, root_cause, root_of
 from ..graph import ir, uncollected
+from ..onnx_types import TYPES_KEY, put_back
 from ..onnx_wire import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
+
+if TYPE_CHECKING:
+    import onnx
 
 Piece = bytes | tensor.Deferred
 LIMIT = (1 << 31) - 1  # protobuf's limit on one message
@@ -61,11 +66,19 @@ def skeleton(model: ir.Model) -> Skeleton:
 
 def _serialised(model: ir.Model) -> bytes:
     try:
-        return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+        return bytes(message(model).SerializeToString(deterministic=True))
     except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
         if isinstance(root := root_of(error), BnfoldError):
             raise root from None
         raise Malformed(f"the model cannot be written as ONNX ({root_cause(error)})") from error
+
+
+def message(model: ir.Model) -> onnx.ModelProto:
+    """The model as onnx_ir makes a message of it, and the types that it has none for."""
+    proto = ir.to_proto(model)
+    if types := model.meta.get(TYPES_KEY):
+        put_back(proto.graph, types)
+    return proto
 
 
 def inline(bones: Skeleton) -> list[Piece]:

@@ -84,7 +84,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
             f"the model takes {len(bones.data) + bones.payload:,} bytes, a ModelProto holds at most {layout.LIMIT:,}",
             way_out="save it to a file: large weights then go beside it",
         )
-    return ir.to_proto(model)
+    return layout.message(model)
 
 
 def _with_data(bones: layout.Skeleton, stage: replacing.Stage) -> Written:

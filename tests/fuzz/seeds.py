@@ -141,6 +141,12 @@ agraph (float[2, 3, 4] x) => (float[2, 3, 4] y)
 { n = Mul (x, s)  p = Add (n, t)  u = MatMul (p, a)  w = MatMul (p, k)  h = Transpose <perm = [0, 2, 1]> (w)  z = MatMul (u, h)
   f = Softmax (z)  e = Div (f, r)  o = MatMul (e, u)  y = Add (o, t) }
 """
+SEQUENCES = """<ir_version: 8, opset_import: ["" : 17]>
+agraph (seq(float[1, 4, 3, 3]) xs, optional(float[1, 4, 3, 3]) o, int64 i) => (seq(float[1, 4, 3, 3]) ys, bool has, float[1, 4, 3, 3] z)
+<float[4] g, float[4] b, float[4] m, float[4] v, float[4, 4, 1, 1] w>
+{ x = SequenceAt (xs, i)  c = Conv (x, w)  y = BatchNormalization (c, g, b, m, v)  s = SequenceInsert (xs, y)  ys = Identity (s)
+  has = OptionalHasElement (o)  e = OptionalGetElement (o)  n = BatchNormalization (e, g, b, m, v)  z = Conv (n, w) }
+"""
 MOST_BYTES = 6000
 
 
@@ -149,7 +155,7 @@ def onnx_models() -> list[bytes]:
     protos = [model(text) for text in (CONV_BN_RELU, RELU_BN, TWO_BLOCKS)]
     protos += [make(seed, length) for make in (nets.random_net, cubes.random_cube) for length in (2, 4) for seed in range(30)]
     found = [proto.SerializeToString() for proto in protos]
-    found += [_filled(text) for text in (BODIES, FUNCTION, QUANTIZED, ATTENTION, *_texts_of_tests())]
+    found += [_filled(text) for text in (BODIES, FUNCTION, QUANTIZED, ATTENTION, SEQUENCES, *_texts_of_tests())]
     return [data for data in dict.fromkeys(found) if data and len(data) <= MOST_BYTES]
 
 

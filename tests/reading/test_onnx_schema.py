@@ -29,3 +29,17 @@ def test_an_operand_of_a_list_must_have_a_name() -> None:
     proto.graph.node[0].input[0] = ""
     with pytest.raises(Malformed, match=r"Concat.* has no input 0"):
         read(proto)
+
+
+def test_attributes_without_a_type_get_one_in_a_copy() -> None:
+    text = """<ir_version: 3, opset_import: ["" : 11]> g (bool c, float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y) {
+        y = If (c) <then_branch = t () => (float[1, 2, 4, 4] z) { z = LRN <size = 3> (x) },
+                    else_branch = e () => (float[1, 2, 4, 4] z) { z = LRN <size = 5> (x) }>
+    }"""
+    proto = parser.parse_model(text)
+    inner = proto.graph.node[0].attribute[0].g.node[0].attribute[0]
+    inner.ClearField("type")
+    before = proto.SerializeToString()
+    node = read(proto).model.graph[0].attributes["then_branch"].as_graph()[0]
+    assert node.attributes["size"].as_int() == 3
+    assert proto.SerializeToString() == before

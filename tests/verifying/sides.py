@@ -11,6 +11,7 @@ from onnx import numpy_helper, parser
 
 from bnfold.comparison import Comparison, Side, VerifyOptions
 from bnfold.graph import ir
+from bnfold.onnx_types import without_foreign_types
 from bnfold.verifying import compare, specimens
 
 
@@ -31,7 +32,7 @@ def side(model: onnx.ModelProto | str, path: Path | None = None) -> Side:
     model = proto(model) if isinstance(model, str) else model
     if path is not None:
         onnx.save(model, path)
-    return Side(ir.from_proto(model), path)
+    return Side(ir.from_proto(without_foreign_types(model)[0]), path)
 
 
 def verdict(recipe: specimens.Recipe, fault: str | None = None, block: int | None = None, **options: Any) -> Comparison:

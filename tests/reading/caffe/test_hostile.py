@@ -34,6 +34,7 @@ REJECTED = [
     ("Pooling", "", "'kernel_size' is missing"),
     ("Pooling", "pooling_param { kernel_size: 0 }", "positive numbers"),
     ("Pooling", "pooling_param { kernel_size: 90 }", "a window of (90, 90)"),
+    ("LRN", "lrn_param { local_size: 2147483647 }", "local_size is 2147483647"),
     ("LRN", "lrn_param { local_size: 4 }", "local_size is 4"),
     ("Softmax", "softmax_param { axis: 4 }", "axis 4 of a blob with 4 axes"),
     ("Concat", "concat_param { axis: 1 concat_dim: 1 }", "'axis' beside 'concat_dim'"),

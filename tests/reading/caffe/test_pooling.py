@@ -120,6 +120,13 @@ def test_lrn(tmp_path, region):
         same(got, X * (1 + 0.7 * caffe_pool(squares, "AVE", (3, 3), (1, 1), (1, 1))[0]) ** -0.6)
 
 
+@pytest.mark.parametrize("region", ["ACROSS_CHANNELS", "WITHIN_CHANNEL"])
+def test_an_lrn_window_may_be_wider_than_the_blob(tmp_path, region):
+    x = normal(1, 1, 1, 1)
+    got = one(tmp_path, "LRN", f"lrn_param {{ local_size: 7 norm_region: {region} }}", x=x)
+    same(got, x * (1 + x.astype(np.float64) ** 2 / (7 if region == "ACROSS_CHANNELS" else 49)) ** -0.75)
+
+
 def test_spp(tmp_path):
     x = normal(2, 3, 7, 9)
     got = one(tmp_path, "SPP", "spp_param { pyramid_height: 3 pool: AVE }", x=x)

@@ -10,6 +10,7 @@ from ..registry import ENGINE, layer
 from ..schema import Node
 from .pooling import plane, pooled
 
+SPARE = 255  # how much further than the blob an LRN window may reach: real ones are small and meet small blobs
 
 @layer("Normalize", param="norm_param", inplace=True, origin="ssd")
 def normalize(
@@ -60,8 +61,9 @@ def lrn(
 ) -> Value:
     """Local response normalisation, across channels or within one; within, alpha is divided by local_size squared and k is 1."""
     shape = at.rank(x, 4)
-    if local_size % 2 == 0 or local_size > math.prod(shape) * 2 + 1:
-        raise at.malformed(f"local_size is {local_size}", "an odd number", at=("lrn_param", "local_size"))
+    widest = 2 * math.prod(shape) + SPARE
+    if local_size % 2 == 0 or local_size > widest:
+        raise at.malformed(f"local_size is {local_size}", f"an odd number up to {widest}", at=("lrn_param", "local_size"))
     if norm_region == "ACROSS_CHANNELS":
         return at.op("LRN", x, size=local_size, alpha=alpha, beta=beta, bias=k)
     half = (local_size - 1) // 2
