@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .errors import Malformed
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
@@ -27,10 +29,14 @@ def is_foreign(value: onnx.ValueInfoProto) -> bool:
 
 
 def without_foreign_types(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, bytes]]:
-    """The model as onnx_ir can take it, and the types that its main graph has besides. The message given is not changed."""
+    """The model as onnx_ir can take it, and the types that its main graph has besides. The message given is not changed. Raises Malformed
+    for a value that is declared to be a map here and something else there."""
     types = {value.name: value.type.SerializeToString() for value in _declared(proto.graph) if is_foreign(value)}
     if not types:
         return proto, types
+    torn = next((v.name for v in _declared(proto.graph) if types.get(v.name) not in (None, v.type.SerializeToString())), None)
+    if torn is not None:
+        raise Malformed(f"'{torn}' is declared with two types", expected="one")
     plain = type(proto)()
     plain.CopyFrom(proto)
     for value in _declared(plain.graph):

@@ -55,10 +55,18 @@ def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
     def identity(node: ir.Node) -> tuple[Any, ...]:
         domain = "" if node.domain in STANDARD else node.domain
         return (node.op_type, domain, node.overload, node.name or "", [v.name if v is not None else "" for v in node.inputs],
-                [v.name for v in node.outputs], set(node.attributes))
+                _made(node), set(node.attributes))
 
     return identity(one) == identity(other) and all(
         _same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items())
+
+
+def _made(node: ir.Node) -> list[str | None]:
+    """The names of what a node gives; without a name at the end an output is left out, written or not."""
+    names = [value.name for value in node.outputs]
+    while names and not names[-1]:
+        names.pop()
+    return names
 
 
 def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:

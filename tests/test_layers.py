@@ -17,8 +17,8 @@ ROOMS = ("reading", "folding", "writing", "verifying", "reporting")
 # A line may import from the lines above it. A name covers everything inside it that has no line of its own; what one name covers may import
 # each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "source", "record", "comparison", "guard", "lazy_sympy", "naming", "onnx_types", "onnx_wire", "version"),
-    ("wire", "tensor", "graph", "memory", "replacing", "scratch", "watching"),
+    ("errors", "source", "record", "comparison", "guard", "lazy_sympy", "naming", "onnx_wire", "version"),
+    ("onnx_types", "wire", "tensor", "graph", "memory", "replacing", "scratch", "watching"),
     ("bounds",),
     ("constants", "detail", "gathering", "onnx_file", "sameness", "small_files", "withdrawal"),
     ("job", "outcome", "shapes", "policy", "decoding", "rulebook"),

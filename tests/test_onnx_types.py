@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, TypeProto, helper
 
 import bnfold
-from bnfold.errors import Unsupported
+from bnfold.errors import Malformed, Unsupported
 
 from .models import TWO_BLOCKS, model
 
@@ -66,6 +66,13 @@ def test_the_type_of_a_value_that_is_gone_is_forgotten() -> None:
     made = with_type(MAP)
     made.graph.value_info.append(helper.make_value_info("gone", MAP))
     assert "gone" not in [value.name for value in bnfold.to_onnx(bnfold.fold(made).model).graph.value_info]
+
+
+def test_a_value_of_two_types_is_malformed() -> None:
+    made = with_type(MAP)
+    made.graph.output.append(helper.make_tensor_value_info("labels", TensorProto.FLOAT, [1]))
+    with pytest.raises(Malformed, match="'labels' is declared with two types"):
+        bnfold.fold(made)
 
 
 def test_in_a_body_they_are_refused() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import naming, onnx_file, tensor
 from ..errors import InputError, Malformed, Mismatch, Unreadable, Unsupported, UsageError, blamed_on, root_cause
-from ..graph import graphs, ir, uncollected
+from ..graph import Names, graphs, ir, is_op, label, nodes, uncollected
 from ..onnx_types import TYPES_KEY, cloned, without_foreign_types
 from ..record import Loaded, ReadOptions
 from ..source import SOURCE_KEY, Source
@@ -30,6 +30,7 @@ from .onnx_functions import bodies
 if TYPE_CHECKING:
     import onnx
 
+_LISTS = ("Split", "If", "Loop", "Scan")  # operators that give as many values as they are asked for
 MAX_RANK = 32  # axes that numpy can broadcast; networks have six
 
 
@@ -125,6 +126,7 @@ def _deserialised(proto: onnx.ModelProto, name: str, window: Callable[[ir.Extern
             raise Malformed(f"onnx_ir cannot take the model ({root_cause(error)})") from error
         if not ordered:
             _sort(model)
+        _name_outputs(model)
         _replace_tensors(model, window)
         if types:
             model.meta[TYPES_KEY] = types
@@ -138,6 +140,16 @@ def _sort(model: ir.Model) -> None:
             graph.sort()
         except ValueError as error:
             raise Malformed(f"the nodes of graph '{graph.name or ''}' read each other in a circle") from error
+
+
+def _name_outputs(model: ir.Model) -> None:
+    """A name for every output of a list: onnx_ir leaves nameless ones at the end out, and a Split into fewer parts is another one."""
+    nameless = [node for node in nodes(model) if is_op(node, *_LISTS) and not all(value.name for value in node.outputs)]
+    names = Names(model) if nameless else None
+    for node in nameless:
+        for index, value in enumerate(node.outputs):
+            if not value.name and names is not None:
+                value.name = names.value(f"{label(node)}/unused{index}")
 
 
 def _from_ir(source: ir.Model) -> Loaded:

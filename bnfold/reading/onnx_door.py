@@ -23,6 +23,7 @@ from .onnx_schema import check_node, check_type
 if TYPE_CHECKING:
     import onnx
 
+_DEVICES_IR = 11  # the first with device_configurations; onnx_ir leaves them out of older files
 _NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
 
 
@@ -106,6 +107,9 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
                 _check_text(text, "a node")
             for entry in node.metadata_props:
                 _check_texts(entry, "a node")
+            if node.device_configurations and proto.ir_version < _DEVICES_IR:
+                raise Unsupported(f"node '{node.name}' says on which devices it runs, which IR version {proto.ir_version} cannot hold",
+                                  expected=f"IR version {_DEVICES_IR}")
             if not node.op_type:
                 raise Malformed(f"node '{node.name}' has no operator")
             missing = next((name for name in node.input if name and not any(name in names for names in known)), None)
@@ -126,7 +130,9 @@ def _made(scope: _Scope) -> frozenset[str]:
     for name in (*stored, *made):
         _check_text(name, "a value")
     outputs = [name for node in scope.nodes for name in node.output if name]
-    twice = next((name for name in _repeated(stored) if name), None) or next(_repeated([*(made | set(stored)), *outputs]), None)
+    if not all(stored):
+        raise Malformed("an initializer has no name, so nothing can read it")
+    twice = next(_repeated(stored), None) or next(_repeated([*(made | set(stored)), *outputs]), None)
     if twice is not None:
         raise Malformed(f"two nodes or initializers make '{twice}'")
     return frozenset(made).union(stored, outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from onnx import parser
 
-from bnfold.errors import Malformed
+from bnfold.errors import Malformed, Unsupported
 from bnfold.reading.onnx import read
 
 
@@ -29,6 +29,33 @@ def test_an_operand_of_a_list_must_have_a_name() -> None:
     proto.graph.node[0].input[0] = ""
     with pytest.raises(Malformed, match=r"Concat.* has no input 0"):
         read(proto)
+
+
+@pytest.mark.parametrize("outputs", [["y", ""], ["", "y"], ["y", "", ""]])
+def test_a_split_keeps_the_parts_that_nobody_reads(outputs: list[str]) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[6] x) => (float[n] y) { y = Split (x) }"""
+    proto = parser.parse_model(text)
+    proto.graph.node[0].output[:] = outputs
+    node = read(proto).model.graph[0]
+    names = [value.name for value in node.outputs]
+    assert len(set(names)) == len(outputs) and all(names)
+    assert [name for name in names if name == "y"] == ["y"]
+
+
+def test_an_initializer_must_have_a_name() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]> g (float[6] x) => (float[6] y) { y = Relu (x) }""")
+    proto.graph.initializer.add(data_type=1, dims=[1], float_data=[1.0])
+    with pytest.raises(Malformed, match="an initializer has no name"):
+        read(proto)
+
+
+def test_devices_of_nodes_need_a_file_that_can_hold_them() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]> g (float[6] x) => (float[6] y) { y = Relu (x) }""")
+    proto.graph.node[0].device_configurations.add(configuration_id="all")
+    with pytest.raises(Unsupported, match="on which devices"):
+        read(proto)
+    proto.ir_version = 11
+    assert len(read(proto).model.graph) == 1
 
 
 def test_attributes_without_a_type_get_one_in_a_copy() -> None:
