@@ -19,12 +19,29 @@ def convolution(net, name, x):
         return
     group = net.pick(*(g for g in range(1, channels + 1) if channels % g == 0))
     outputs = group * net.whole(1, 3 if group < 4 else 1)
-    weight, bias = net.numbers(outputs, channels // group, *kernel, scale=0.4), net.numbers(outputs)
-    y = convolved(x.reshape(-1, *x.shape[first:]), weight, stride, pad, dilation, group)
-    y = y.reshape(*x.shape[:first], *y.shape[1:])
-    has_bias = net.chance()
-    net.add("Convolution", [name], [y + along(bias, y, first) if has_bias else y],
-            windows(kernel, stride, pad, dilation, outputs, group, has_bias, first), [weight, bias][: 1 + has_bias])
+    param, weight = shared(net, (outputs, channels // group, *kernel))
+    bias, has_bias = net.numbers(outputs), net.chance()
+    names = [name] + [other for other, value in net.values.items() if value.shape == x.shape and other != name and net.chance(0.15)]
+    tops = []
+    for value in (net.values[bottom] for bottom in names):
+        y = convolved(value.reshape(-1, *x.shape[first:]), weight, stride, pad, dilation, group)
+        y = y.reshape(*x.shape[:first], *y.shape[1:])
+        tops.append(y + along(bias, y, first) if has_bias else y)
+    net.add("Convolution", names, tops, param + windows(kernel, stride, pad, dilation, outputs, group, has_bias, first),
+            [weight, bias][: 1 + has_bias])
+
+
+def shared(net, shape):
+    """A weight, and what says whose it is: a new one without a name, a new one with one, or one that has been used before."""
+    known = [name for name, value in net.shared.items() if value.shape == shape]
+    if known and net.chance(0.7):
+        name = net.pick(*known)
+    elif net.chance(0.3):
+        name = f"w{len(net.shared)}"
+        net.shared[name] = net.numbers(*shape, scale=0.4)
+    else:
+        return "", net.numbers(*shape, scale=0.4)
+    return f'param {{ name: "{name}" }} ', net.shared[name]
 
 
 def deconvolution(net, name, x):

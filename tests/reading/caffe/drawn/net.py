@@ -26,6 +26,7 @@ class Drawn:
     values: dict = field(default_factory=dict)
     read: set = field(default_factory=set)
     aliased: set = field(default_factory=set)
+    shared: dict = field(default_factory=dict)
     count: int = 0
 
     def pick(self, *choices):
