@@ -36,7 +36,8 @@ def _figures(case: Case, runs: Runs, found: ProviderRuns, name: str) -> Figures:
         if not all(name in values for values in lists):
             return failed(name, (), "", "not all runs give it")
         reference, candidate, true, *repeats = (values[name] for values in lists)
-        apart = [np.abs(widened(repeat) - widened(reference)) for repeat in repeats] if reference.dtype.kind != "U" else []
+        base = widened(reference)
+        apart = [np.abs(widened(repeat) - base) for repeat in repeats] if base.dtype.kind == "f" else []
         triples.append(Triple(true, reference, candidate, spread=np.max(apart, axis=0) if apart else None))
     return judge(name, triples, case.kind(name, triples[0]), case.demands(name, runs))
 

@@ -23,9 +23,10 @@ UNEXPLAINED = 64.0  # times the error that rounding every node makes: beyond it 
 
 def figures(case: Case, name: str, runs: Runs) -> Figures:
     """The figures of one value over all feeds; against the unfolded model besides, where float64 and the engine disagree."""
-    runs = runs.only(*(i for i, (r, c) in enumerate(zip(runs.references, runs.candidates, strict=True)) if name in r or name in c))
-    if any((name in r) != (name in c) for r, c in zip(runs.references, runs.candidates, strict=True)):
-        return failed(name, (), "", "only one of the two models gives it")
+    given = [(name in r, name in c) for r, c in zip(runs.references, runs.candidates, strict=True)]
+    if any(one != other for one, other in given) or max(given) == (False, False):
+        return failed(name, (), "", "the models do not both give it")
+    runs = runs.only(*(i for i, both in enumerate(given) if all(both)))
     expected = runs.expected or [{}] * len(runs.truths)
     triples = [Triple(t.get(name, _NOTHING), r[name], c[name], e.get(name))
                for t, r, c, e in zip(runs.truths, runs.references, runs.candidates, expected, strict=True)]

@@ -97,7 +97,7 @@ def test_a_fault_in_a_part_is_found(model: onnx.ModelProto, tmp_path: Any) -> No
 def test_a_sequence_of_another_length_is_a_difference(ending: str) -> None:
     found = compare(side(sequence()), side(sequence(ending)), VerifyOptions())
     assert not found
-    assert "only one of the two models gives it" in found.reason
+    assert "the models do not both give it" in found.reason
 
 
 def test_parts_are_compared_where_outputs_have_other_names() -> None:
@@ -106,6 +106,17 @@ def test_parts_are_compared_where_outputs_have_other_names() -> None:
     found = compare(side(sequence()), side(other), VerifyOptions())
     assert found, found.reason
     assert [figure.value for figure in found.providers[0].outputs] == ["h", "q [0]", "q [1]"]
+
+
+def test_what_is_no_float_comes_back_from_another_process() -> None:
+    model = net("t = Greater(h, f) a = ArgMax(h)", "float[N,3] h, bool[N,3] t, int64[1,3] a")
+    reference, candidate = side(model), side(model)
+    case = Case(reference, candidate, VerifyOptions(), interface(reference, candidate), lambda what, share: None)
+    runs = case.settled()
+    case.complete(runs)
+    found = judged_on(case, runs, CPU)
+    assert found.passed
+    assert {figure.value: figure.dtype for figure in found.outputs} == {"h": "float", "t": "bool", "a": "int64"}
 
 
 @pytest.mark.parametrize(("change", "passed"), [("", True), ("b", False)])

@@ -12,6 +12,7 @@ from .pooling import plane, pooled
 
 SPARE = 255  # how much further than the blob an LRN window may reach: real ones are small and meet small blobs
 
+
 @layer("Normalize", param="norm_param", inplace=True, origin="ssd")
 def normalize(
     at: Layer, x: Value, *, across_spatial: bool = True, scale_filler: Node | None = None, channel_shared: bool = True, eps: float = 1e-10
