@@ -115,10 +115,12 @@ class Constants:
 
     def integers(self, value: ir.Value | None) -> list[int] | None:
         """What a constant that counts or points says, in a row; None where it is not known, or longer than any argument.
-        Raises ValueError where it is no integer."""
+        Raises ValueError where it is no integer, or no row."""
         found = self.array(value)
         if found is not None and found.dtype.kind not in "iu":
             raise ValueError(f"numbers of the type {found.dtype} cannot count")
+        if found is not None and found.ndim > 1:
+            raise ValueError(f"{found.ndim} axes are no row")
         return None if found is None or found.size > _LONGEST else [int(n) for n in found.reshape(-1)]
 
     def remember(self, value: ir.Value, values: np.ndarray) -> None:
@@ -270,7 +272,7 @@ def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _
 
 def _reshape(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
     wanted = constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
-    if wanted is None or attribute(node, "allowzero", 0):
+    if wanted is None or wanted.dtype.kind not in "iu" or wanted.ndim != 1 or attribute(node, "allowzero", 0):
         return None
     dims = [shape[k] if d == 0 and k < len(shape) else int(d) for k, d in enumerate(wanted.tolist())]
     known = math.prod(d for d in dims if d != -1)

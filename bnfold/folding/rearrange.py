@@ -55,7 +55,7 @@ def _known(shapes: Shapes, value: ir.Value | None) -> Shape:
 def _integers(shapes: Shapes, value: ir.Value | None) -> np.ndarray | None:
     """The values of a constant that counts or points, None where they are not known."""
     found = shapes.constants.array(value)
-    return found if found is not None and found.dtype.kind in "iu" else None
+    return found.astype(np.int64) if found is not None and found.dtype.kind in "iu" else None
 
 
 def _agreeing(a: Float, axis: int, node: ir.Node) -> None:

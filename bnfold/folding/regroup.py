@@ -22,7 +22,7 @@ def unclear(node: ir.Node, words: str) -> Refused:
 
 def check_room(shape: Sequence[int], node: ir.Node) -> None:
     """Refuse a pattern of absurd size before it is made: what a node asks for is a number in a file."""
-    if math.prod(shape) > LARGEST:
+    if math.prod(max(size, 1) for size in shape) > LARGEST:  # numpy counts like this, too: a size of zero makes room for nothing
         raise unclear(node, "the map would grow too large behind it")
 
 

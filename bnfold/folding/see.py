@@ -44,8 +44,10 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     if scale is None or scale.dtype != np.float64 or attribute(dequantize, "block_size", 0):
         return None
     rank = len(linear.tensor.shape)
-    fits = scale.size == 1 or (scale.ndim == 1 and attribute(dequantize, "axis", 1) % rank == linear.stored_axis)
-    return scale if fits else None
+    along = scale.ndim == 1 and scale.size == linear.outs and attribute(dequantize, "axis", 1) % rank == linear.stored_axis
+    zero = shapes.constants.tensor(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
+    point = zero is None or zero.size in (1, scale.size)
+    return scale if (scale.size == 1 or along) and point else None
 
 
 def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:

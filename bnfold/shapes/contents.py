@@ -39,6 +39,8 @@ def _same(s: Reader, node: ir.Node) -> Content | None:
 
 
 def _gather(s: Reader, node: ir.Node) -> Content | None:
+    if len(s.of(node.inputs[1]) or ()) > 1:  # what comes out is no row
+        return None
     found, indices = s.content(node.inputs[0]), s.constants.integers(node.inputs[1])
     if found is None or indices is None or attribute(node, "axis", 0) not in (0, -1):
         return None

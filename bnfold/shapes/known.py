@@ -25,6 +25,7 @@ from .rules import RULES
 T = TypeVar("T")
 MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
 _SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
+_NO_SIZE = 1 << 63  # sizes are int64: what is this large is none
 
 
 class Shapes:
@@ -147,7 +148,7 @@ class Shapes:
         inputs = [None if v is None else self._so_far(v) for v in node.inputs]
         found = self._answered(node, lambda: rule(self, node, inputs)) if rule is not None else None
         for value, shape in zip(node.outputs, found or (), strict=False):
-            if shape is not None and any(isinstance(d, int) and d < 0 for d in shape):
+            if shape is not None and any(isinstance(d, int) and not 0 <= d < _NO_SIZE for d in shape):
                 self._contradictory.add(node)
             elif shape is not None and len(shape) <= MAX_RANK:
                 self._known[value] = shape
