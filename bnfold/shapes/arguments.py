@@ -62,9 +62,15 @@ def first_axis(node: ir.Node, index: int, rank: int, whole: int) -> int:
 
 
 def axes_of(s: Known, node: ir.Node, rank: int) -> list[int] | None:
-    """The axes of Squeeze, Unsqueeze or a reduction, from the attribute or the second input, counted from the front."""
+    """The axes of Squeeze, Unsqueeze or a reduction, from the attribute or the second input, counted from the front. ValueError for one
+    that is not there, or there twice."""
     axes = listed(s, node, "axes", 1)[1]
-    return None if axes is None else sorted(axis_of(a, rank) for a in axes)
+    if axes is None:
+        return None
+    found = sorted(axis_of(a, rank) for a in axes)
+    if len(set(found)) < len(found):
+        raise ValueError(f"axes {found}")
+    return found
 
 
 def split_sizes(s: Known, node: ir.Node, whole: Dim) -> list[int] | None:

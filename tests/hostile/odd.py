@@ -2,8 +2,8 @@
 
 odd_model(seed)     an onnx.ModelProto; the same for the same seed
 
-Blind fuzzing seldom finds a size that fits nowhere, or an operand of the wrong rank, in a file that is otherwise in order; here every change
-is one of these. What comes out is read, folded and written, or refused: never an internal error.
+Blind fuzzing seldom finds a size that fits nowhere, or an operand of the wrong rank, in a file that is otherwise in order; here every
+change is one of these. What comes out is read, folded and written, or refused: never an internal error.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from ..fuzz import seeds
 
 SIZES = (0, 0, 1, 1, 2, 3, 5, 6, 7, 16, 64, 1 << 20, (1 << 31) - 1, 1 << 31, 1 << 32, 1 << 44, 1 << 62, (1 << 63) - 1, -1, -2, -(1 << 63))
 SMALL = (0, 1, 2, 3, 5, 8)
-OPERATORS = ("Add", "Mul", "Sub", "Div", "Relu", "Neg", "Identity", "Conv", "ConvTranspose", "Gemm", "MatMul", "Concat", "Reshape", "Transpose",
-             "Flatten", "Squeeze", "Unsqueeze", "Gather", "Slice", "Split", "Pad", "Tile", "Expand", "AveragePool", "MaxPool", "Sum", "Where",
-             "BatchNormalization", "GlobalAveragePool", "ReduceMean", "ReduceSum", "DepthToSpace", "SpaceToDepth", "Resize", "Einsum", "Cast",
-             "Constant", "Shape", "DequantizeLinear", "QuantizeLinear", "InstanceNormalization", "PRelu", "Clip", "Softmax")
+OPERATORS = (
+    "Add", "Mul", "Sub", "Div", "Relu", "Neg", "Identity", "Conv", "ConvTranspose", "Gemm", "MatMul", "Concat", "Reshape", "Transpose",
+    "Flatten", "Squeeze", "Unsqueeze", "Gather", "Slice", "Split", "Pad", "Tile", "Expand", "AveragePool", "MaxPool", "Sum", "Where",
+    "BatchNormalization", "GlobalAveragePool", "ReduceMean", "ReduceSum", "DepthToSpace", "SpaceToDepth", "Resize", "Einsum", "Cast",
+    "Constant", "Shape", "DequantizeLinear", "QuantizeLinear", "InstanceNormalization", "PRelu", "Clip", "Softmax",
+)
 
 
 def odd_model(seed: int) -> onnx.ModelProto:

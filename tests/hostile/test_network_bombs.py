@@ -12,6 +12,8 @@ from ..reading.caffe.files import caffemodel, normal
 from .judged import folded
 
 INPUT = 'input: "x" input_shape { dim: 1 dim: 4 dim: 8 dim: 8 }\n'
+VECTOR = 'input: "x" input_shape { dim: 1 dim: 2147483647 }\n'
+LONG = 'input: "x" input_shape { dim: 2147483647 dim: 1 }\n'
 CFG = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 
 
@@ -42,6 +44,15 @@ PROTOTXTS = {
     "a window of billions": INPUT + layer("Pooling", "x", "y", "pooling_param { kernel_size: 2000000000 stride: 1 pad: 1999999999 }"),
     "interp": INPUT + layer("Interp", "x", "y", "interp_param { height: 2000000000 width: 2000000000 }"),
     "priors": INPUT + layer("PriorBox", "x", "y", "prior_box_param { " + "min_size: 1 " * 20_000 + "aspect_ratio: 2 " * 2_000 + "}"),
+    "channels": VECTOR + layer("BatchNorm", "x", "y"),
+    "classes": VECTOR + 'input: "l" input_shape { dim: 1 }\n' + layer("HingeLoss", 'x" bottom: "l', "y"),
+    "predictions": LONG + 'input: "l" input_shape { dim: 2147483647 }\n' + layer("MultinomialLogisticLoss", 'x" bottom: "l', "y"),
+    "a bilinear filler": INPUT + layer("Deconvolution", "x", "y", "convolution_param { num_output: 1 kernel_size: 20001 bias_term: false "
+                                       'pad: 9999 stride: 1 weight_filler { type: "bilinear" } }'),
+    "columns": INPUT.replace("dim: 4 dim: 8", "dim: 400000 dim: 1000").replace("dim: 8", "dim: 4") + layer(
+        "Im2col", "x", "y", "convolution_param { kernel_h: 1000 kernel_w: 4 }"),
+    "a mean over a plane": INPUT.replace("dim: 4 dim: 8 dim: 8", "dim: 1 dim: 46000 dim: 46000") + layer(
+        "Pooling", "x", "y", "pooling_param { pool: AVE kernel_size: 2 stride: 1 pad: 1 }"),
     "padding of V0": 'name: "v0" input: "x" input_dim: 1 input_dim: 4 input_dim: 8 input_dim: 8\n' + "".join(
         f'layers {{ layer {{ name: "p{i}" type: "padding" pad: 1 }} bottom: "{f"p{i - 1}" if i else "x"}" top: "p{i}" }}\n'
         for i in range(2000)),

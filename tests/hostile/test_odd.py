@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import bnfold
-from bnfold.errors import EXIT_BUG, BnfoldError
+from bnfold.errors import BnfoldError
 
 from .odd import odd_model
 

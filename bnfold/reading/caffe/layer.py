@@ -33,6 +33,7 @@ Value = ir.Value
 Shape = tuple[int, ...]
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 MOMENTS = "bnfold.moments"  # key in a value's meta, which is never written
+MOST_MADE = 1 << 24  # numbers of a constant that a layer makes in memory
 LARGEST = (1 << 31) - 1  # values in one blob: Caffe counts them with an int
 
 
@@ -185,6 +186,11 @@ class Layer:
             raise self.malformed(f"an output of shape {shown(sizes)}", "at least one value in every dimension")
         if math.prod(sizes) > LARGEST:
             raise self.malformed(f"an output of shape {shown(sizes)}", f"at most {LARGEST:,} values, as Caffe counts them")
+
+    def room(self, *sizes: int) -> None:
+        """Refuse a layer that would need a constant of its own of absurd size, before it is made: sizes are numbers in a text."""
+        if math.prod(sizes) > MOST_MADE:
+            raise self.unsupported(f"it needs a constant of {shown(sizes)} numbers", f"at most {MOST_MADE:,}")
 
     def constant(self, values: Any, what: str, dtype: Any = None) -> Value:
         """A few values of the graph's own: float32 for floats, int64 for integers."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, Mismatch
+from ...errors import InputError, Mismatch, Unsupported
 from ...graph import ir
 from ...tensor import BLOCK, Deferred, Recipe
 from .blob import Blob, Stored, shown
@@ -28,6 +28,7 @@ from .schema import Node
 SPREAD = {"bias": 0.1, "shift": 0.1, "mean": 0.1}  # standard deviations of random blobs; weights go by their fan-in
 BETWEEN = {"variance": (0.5, 1.5), "scale": (0.5, 1.5)}
 ALWAYS = {"factor": 1.0, "slope": 0.25}
+LARGEST_BILINEAR = 4096  # real ones upsample by 32 at most: 64 by 64
 SHOWN_PROBLEMS = 8
 
 
@@ -205,6 +206,8 @@ def _constant(shape: Shape, value: float) -> Recipe:
 def bilinear(shape: Shape, view: Shape) -> Recipe:
     """Caffe's bilinear filler for square kernels: every (out, in) pair gets the same upsampling kernel."""
     size = shape[-1]
+    if size > LARGEST_BILINEAR:
+        raise Unsupported(f"a bilinear filler of {size:,} by {size:,}", expected=f"at most {LARGEST_BILINEAR:,}")
     factor = math.ceil(size / 2)
     centre = (size - 1) / (2.0 * factor)
     line = 1 - np.abs(np.arange(size) / factor - centre)

@@ -74,6 +74,7 @@ def _labels(at: Layer, label: Value, outer: int, inner: int) -> Value:
 
 def _picked(at: Layer, x: Value, labels: Value, outer: int, classes: int, inner: int) -> Value:
     """x[item, label, position], (outer, inner)."""
+    at.room(outer, inner)
     base = np.arange(outer)[:, None] * classes * inner + np.arange(inner)[None, :]
     at_label = at.op("Mul", labels, at.constant(np.int64(inner), "inner", np.int64)) if inner > 1 else labels
     index = at.op("Add", at_label, at.constant(base, "base"))
@@ -212,6 +213,7 @@ def hinge_loss(at: Layer, x: Value, label: Value, *, norm: str = "L1") -> Value:
     batch = _batch(at, x)
     classes = math.prod(dims(x)[1:])
     labels = _labels(at, label, batch, 1)
+    at.room(classes)
     own = at.op("Equal", labels, at.constant(np.arange(classes)[None, :], "classes"), shape=(batch, classes), dtype=BOOL)
     scores = at.reshape(x, (batch, classes))
     margins = at.op(

@@ -64,6 +64,8 @@ def psroi_pooling(at: Layer, x: Value, rois: Value, *, spatial_scale: float, out
 
 def _masks(at: Layer, rois: Value, corners: tuple[int, int], size: int, bins: int, scale: float, count: int) -> tuple[Value, Value]:
     """Along one axis: (R, bins, size), 1 inside of each bin; and (R, bins), how many pixels it has."""
+    at.room(bins)
+    at.room(size)
     first, last = (
         at.op("Mul", at.op("Add", _rounded(at, at.cut(rois, 1, i, i + 1)), at.scalar(float(end), "end")), at.scalar(scale, "scale"))
         for end, i in enumerate(corners)
