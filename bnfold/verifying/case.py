@@ -71,7 +71,8 @@ class Case:
         self.reference, self.candidate, self.options, self.face, self.tell = reference, candidate, options, face, tell
         self.notes: list[str] = list(face.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
-        self.half = stores_half(reference.model)
+        self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
+        self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
         self.given = user_inputs.read(face.inputs, options)
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
@@ -221,7 +222,7 @@ class Case:
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half or simulated:
+        if self.half or self.double or simulated:
             with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
 
@@ -262,8 +263,8 @@ class Case:
         return Demands(self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least)
 
 
-def stores_half(model: ir.Model) -> bool:
-    """Does a model hold weights of 16 bits or fewer?"""
+def stores(model: ir.Model, which: Callable[[ir.DataType], bool]) -> bool:
+    """Does a model hold weights of such a float type?"""
     kinds = {value.const_value.dtype for graph in graphs(model) if isinstance(graph, ir.Graph) for value in graph.initializers.values()
              if value.const_value is not None}
-    return any(kind.is_floating_point() and kind.bitwidth <= 16 for kind in kinds)
+    return any(kind.is_floating_point() and which(kind) for kind in kinds)

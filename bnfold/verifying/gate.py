@@ -31,7 +31,7 @@ import numpy as np
 
 from ..comparison import NOISE_LIMIT, Figures
 from ..graph import ir
-from .numbers import largest, rounding, tiny, widened
+from .numbers import is_float, largest, rounding, tiny, widened
 
 FAINT = 2.0 ** -7
 PRIOR = 256.0
@@ -41,10 +41,11 @@ PRIOR = 256.0
 class Triple:
     """One value of one sample: what float64 says, what the reference and the candidate computed.
 
-    expected  for half precision, and where the interpreter is the engine: the reference with every result rounded to its storage type
-              and every weight off by up to a rounding. onnxruntime's CPU provider runs half precision in float32, so its own error would
-              say nothing about the type that the model is made for; and where sums do not round, or few bits are left, the rounding of
-              the folded weights, which pooling does not average out, is a noise of its own
+    expected  for half and double precision, and where the interpreter is the engine: the reference with every result rounded to its
+              storage type and every weight off by up to a rounding. onnxruntime's CPU provider runs half precision in float32, so its own
+              error would say nothing about the type that the model is made for, and double precision is as wide as the truth, which
+              then shares the reference's error; and where sums do not round, or few bits are left, the rounding of the folded weights,
+              which pooling does not average out, is a noise of its own
     spread    how far the reference's own runs lie apart, where a provider is not deterministic
     """
 
@@ -71,8 +72,8 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
     shape, dtype = tuple(first.reference.shape), kind.name.lower()
     if fault := _fault(triples, kind):
         return failed(name, shape, dtype, fault)
-    if not kind.is_floating_point():
-        return _exact(name, triples, dtype)
+    if not kind.is_floating_point() or not all(is_float(v.dtype) for t in triples for v in (t.truth, t.reference)):
+        return _exact(name, triples, dtype)  # also where a model declares a float and computes none
     if any(t.truth.shape != t.reference.shape for t in triples):
         return failed(name, shape, dtype, f"float64 gives a shape of {first.truth.shape}, the reference {shape}")
     errors = [_Errors(t, kind) for t in triples]

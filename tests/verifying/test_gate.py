@@ -175,3 +175,9 @@ def test_figures_of_a_failure_are_not_numbers_that_mislead() -> None:
     found = judge("y", [changed(one, one.candidate[:1])], FLOAT, LIMIT)
     assert math.isinf(found.noise)
     assert math.isinf(found.candidate_error)
+
+
+def test_what_is_no_float_is_judged_exactly_whatever_was_declared() -> None:
+    flags = np.array([True, False])
+    assert judge("y", [Triple(flags, flags, flags)], FLOAT, LIMIT).passed
+    assert not judge("y", [Triple(flags, flags, ~flags)], FLOAT, LIMIT).passed

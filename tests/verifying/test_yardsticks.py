@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import bnfold
 from bnfold.comparison import VerifyOptions
+from bnfold.graph import ir
 from bnfold.verifying import compare, engines
 from bnfold.verifying.kernels import KERNELS
 from bnfold.verifying.specimens import Recipe, pair
 
-from .sides import side, verdict
+from .sides import proto, side, verdict
 
 
 @pytest.fixture
@@ -62,3 +64,21 @@ def test_far_means_are_noise_of_the_reference_and_no_disagreement() -> None:
     found = verdict(Recipe(10_046, 50, 2, 12, stats="far means"))
     assert found, found.reason
     assert not any("besides" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_double_precision_is_as_wide_as_its_truth(seed: int) -> None:
+    """The truth sums in the reference's order and shares its errors; the candidate may not be held against what is left."""
+    random = np.random.default_rng(seed)
+    ins = int(random.integers(50, 300))
+    model = proto(f"""<ir_version: 8, opset_import: ["": 17]> net (double[2,{ins}] x) => (double[2,5] y)
+        <double[5,{ins}] w, double[5] s, double[5] b, double[5] m, double[5] v>
+        {{ c = Gemm<transB=1>(x, w) y = BatchNormalization(c, s, b, m, v) }}""",
+        w=random.standard_normal((5, ins)) * 0.5, v=random.random(5) + 0.5, **{name: random.standard_normal(5) for name in "sbm"})
+    folded = bnfold.fold(model).model
+    found = bnfold.verify(model, folded, seed=seed)
+    assert found, found.reason
+    assert found.providers[0].engine == "onnxruntime"
+    weight = folded.graph.initializers["w/folded"]
+    weight.const_value = ir.tensor(weight.const_value.numpy() * (1 + 1e-12), name="w/folded")
+    assert not bnfold.verify(model, folded, seed=seed)
