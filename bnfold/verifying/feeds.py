@@ -188,8 +188,9 @@ def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) ->
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
     """The index-th seeded sample for all inputs. Raises Unfillable for one that would not fit into memory."""
     for name, shape in shapes.items():
-        if math.prod(shape) > MOST_ELEMENTS or min(shape, default=0) < 0:
-            raise Unfillable(f"input '{name}' of shape {shape} cannot be filled: {math.prod(shape):,} elements, {MOST_ELEMENTS:,} at most")
+        count = math.prod(max(size, 1) for size in shape)  # sizes of zero count as one: kernels go through the other axes all the same
+        if count > MOST_ELEMENTS or min(shape, default=0) < 0:
+            raise Unfillable(f"input '{name}' of shape {shape} cannot be filled: {count:,} elements, {MOST_ELEMENTS:,} at most")
     return {one.name: fill(one, shapes[one.name], seed, index) for one in inputs}
 
 
