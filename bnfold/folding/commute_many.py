@@ -11,7 +11,7 @@ from ..shapes import axes_of, first_axis, split_sizes
 from .affine import IDENTITY, Affine, common_shape
 from .passing import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
 from .reasons import Refused
-from .regroup import check_room
+from .regroup import axis_of, check_room
 
 
 def _concat_axis(node: ir.Node, site: Site) -> tuple[int, list[int | None], int]:
@@ -19,7 +19,7 @@ def _concat_axis(node: ir.Node, site: Site) -> tuple[int, list[int | None], int]
     rank = site.shapes.rank(node.outputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    axis = attribute(node, "axis", 1) % rank
+    axis = axis_of(node, 1, rank)
     return axis, [site.shapes.dim(v, axis) for v in node.inputs], rank
 
 
@@ -75,7 +75,7 @@ def _split_parts(node: ir.Node, site: Site) -> tuple[int, list[int]]:
     shape = site.shapes.of(node.inputs[0])
     if shape is None:
         raise Refused("kept.unknown-rank")
-    axis = attribute(node, "axis", 0) % len(shape)
+    axis = axis_of(node, 0, len(shape))
     sizes = split_sizes(site.shapes, node, shape[axis])
     if sizes is None:
         raise Refused("kept.wrong-axis", "Split stands in between and the sizes of its parts are not known")

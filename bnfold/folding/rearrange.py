@@ -20,7 +20,7 @@ from ..graph import attribute, ir
 from ..shapes import Shape, Shapes, pads_of, slices_of
 from .affine import Affine, Float
 from .reasons import Refused
-from .regroup import check_room, dim_groups, regrouped, unclear
+from .regroup import axis_of, check_room, dim_groups, regrouped, unclear
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
 
 def _gather(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
-    axis = attribute(node, "axis", 0) % len(shape)
+    axis = axis_of(node, 0, len(shape))
     indices = _integers(shapes, node.inputs[1])
     rank = shapes.rank(node.inputs[1])
     if rank is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..graph import ir
+from ..graph import attribute, ir
 from ..shapes import Dim, Shape
 from .affine import Float
 from .reasons import Refused
@@ -18,6 +18,14 @@ LARGEST = 1 << 22  # elements of a pattern while it is being moved
 def unclear(node: ir.Node, words: str) -> Refused:
     """The refusal of an operator that a map cannot be traced through."""
     return Refused("kept.wrong-axis", f"{node.op_type} stands in between and {words}")
+
+
+def axis_of(node: ir.Node, default: int, rank: int) -> int:
+    """The node's axis, counted from the front. What is declared of a value that nothing else is known of may have no such axis."""
+    axis = int(attribute(node, "axis", default))
+    if not -rank <= axis < rank:
+        raise unclear(node, f"axis {axis} is none of {rank}")
+    return axis % rank
 
 
 def check_room(shape: Sequence[int], node: ir.Node) -> None:

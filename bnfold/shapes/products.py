@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..graph import attribute, ir
 from .asker import Asker, Dim, Given, Shape
+
+_TERM, _RESULT = re.compile(r"[A-Za-z]*(\.{3}[A-Za-z]*)?"), re.compile(r"[A-Za-z.]*")  # of Einsum; onnx's own inference hangs on others
 
 
 def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -70,11 +73,15 @@ def matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
 def einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
     """Every letter is one size; only equations that name their result."""
     terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
-    if not arrow or "." in terms:
+    if not all(_TERM.fullmatch(term) for term in terms.split(",")) or not _RESULT.fullmatch(result):
+        raise ValueError(f"an equation of letters, not {terms}->{result}")
+    if not arrow or "." in terms + result:
         return [None]
     sizes: dict[str, list[Dim]] = {}
     for term, shape in zip(terms.split(","), inputs, strict=True):
         for letter, dim in zip(term, shape, strict=True) if shape is not None and len(shape) == len(term) else ():
             sizes.setdefault(letter, []).append(dim)
     found = {letter: joined(s, column) for letter, column in sizes.items()}
+    if not set(result) <= set(terms):
+        raise ValueError(f"'{result}' has letters that '{terms}' has not")
     return [tuple(found[c] if c in found else s.symbol() for c in result)]

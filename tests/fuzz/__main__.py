@@ -55,11 +55,11 @@ def fuzz(target: str, given: argparse.Namespace) -> bool:
         runs += done["runs"]
         for key, count in done["findings"].items():
             counts[key] = counts.get(key, 0) + count
-        if ended.returncode == 0 or (given.seconds and time.time() - began >= given.seconds) or (given.runs and runs >= given.runs):
+        if ended.returncode == 0:
             break
         key = f"the process ended with {ended.returncode} (see {folder / 'log.txt'})"
         counts[key] = counts.get(key, 0) + 1
-        if not done["runs"]:
+        if not done["runs"] or (given.seconds and time.time() - began >= given.seconds) or (given.runs and runs >= given.runs):
             break
         seed += 1
     print(f"{target}: {runs:,} inputs in {time.time() - began:.0f} s, {len(counts)} findings")

@@ -54,7 +54,8 @@ def folded(path: Path, case: Case) -> None:
 
 
 def _contradictory(model: ir.Model) -> bool:
-    """Can no run get past one of its nodes? ONNX's shape inference ends the process on some of these (sizes below zero, std::clamp)."""
+    """Can no run get past one of its nodes? ONNX's shape inference ends the process on some of these
+    (sizes below zero, std::clamp) and goes round for ever on others (an Einsum equation with what is no letter)."""
     shapes = Shapes(model)
     return any(shapes.contradicts(node) for node in nodes(model))
 

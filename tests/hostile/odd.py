@@ -62,6 +62,22 @@ def _declared_size(proto: onnx.ModelProto, chance: random.Random) -> None:
         dims[chance.randrange(len(dims))].dim_value = chance.choice(SIZES)
 
 
+def _declared_rank(proto: onnx.ModelProto, chance: random.Random) -> None:
+    """A value whose shape nobody knows, or a declaration of few dims for one that has had none: where the inputs are unknown, it stands."""
+    inner = [name for node in proto.graph.node for name in node.output if name]
+    declared = [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
+    if inner and chance.random() < 0.4:
+        dims = [chance.choice((None, *SMALL)) for _ in range(chance.choice((0, 0, 1, 2, 3)))]
+        proto.graph.value_info.append(onnx.helper.make_tensor_value_info(chance.choice(inner), onnx.TensorProto.FLOAT, dims))
+    elif declared:
+        found = chance.choice(declared).type.tensor_type
+        if chance.random() < 0.6:
+            found.ClearField("shape")
+        else:
+            found.shape.ClearField("dim")
+            found.shape.SetInParent()
+
+
 def _constant_number(proto: onnx.ModelProto, chance: random.Random) -> None:
     """One entry of an integer tensor; with it maybe their number."""
     stored = _one(proto.graph.initializer, chance, lambda t: t.data_type in (t.INT32, t.INT64))
@@ -158,5 +174,5 @@ def _one(messages: Any, chance: random.Random, fits: Any) -> Any:
     return chance.choice(found) if found else None
 
 
-CHANGES = (_declared_size, _declared_size, _declared_size, _constant_number, _constant_number, _weight_shape, _weight_shape, _weight_type,
-           _attribute, _attribute, _operand, _operator, _opset)
+CHANGES = (_declared_size, _declared_size, _declared_size, _declared_rank, _declared_rank, _declared_rank, _constant_number,
+           _constant_number, _weight_shape, _weight_shape, _weight_type, _attribute, _attribute, _operand, _operator, _opset)
