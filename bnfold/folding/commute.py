@@ -9,7 +9,7 @@ Rearranging operators move maps by rearrange.py, operators of several values by 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,11 +39,13 @@ MOST_SIDES = 256  # inputs or outputs of a node that maps pass
 
 def back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     """Maps for the inputs, so that the outputs carry `outs`."""
+    _check_ranks(node, node.outputs, outs, site)
     return _rule(node, site).back(node, outs, site)
 
 
 def forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     """Maps that the outputs carry where the inputs carry `ins`."""
+    _check_ranks(node, node.inputs, ins, site)
     return _rule(node, site).forward(node, ins, site)
 
 
@@ -51,6 +53,13 @@ def check_sides(node: ir.Node) -> None:
     """Refuse a node of absurdly many inputs or outputs: where each of them is looked at for each, time is their square."""
     if max(len(node.inputs), len(node.outputs)) > MOST_SIDES:
         raise Refused("kept.non-linear", f"{node.op_type} stands in between and has more than {MOST_SIDES} inputs or outputs")
+
+
+def _check_ranks(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, site: Site) -> None:
+    """A map has the axes of the value that it is on, or none. Where little is known of a network, its declarations may say otherwise."""
+    for value, map_ in zip(values, maps, strict=True):
+        if map_ is not None and map_.rank and site.shapes.rank(value) not in (None, map_.rank):
+            raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its value has other axes than the map")
 
 
 def _rule(node: ir.Node, site: Site) -> Commute:
