@@ -39,13 +39,13 @@ MOST_SIDES = 256  # inputs or outputs of a node that maps pass
 
 def back(node: ir.Node, outs: Maps, site: Site) -> Maps:
     """Maps for the inputs, so that the outputs carry `outs`."""
-    _check_ranks(node, node.outputs, outs, site)
+    _check_fit(node, node.outputs, outs, site)
     return _rule(node, site).back(node, outs, site)
 
 
 def forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
     """Maps that the outputs carry where the inputs carry `ins`."""
-    _check_ranks(node, node.inputs, ins, site)
+    _check_fit(node, node.inputs, ins, site)
     return _rule(node, site).forward(node, ins, site)
 
 
@@ -55,11 +55,14 @@ def check_sides(node: ir.Node) -> None:
         raise Refused("kept.non-linear", f"{node.op_type} stands in between and has more than {MOST_SIDES} inputs or outputs")
 
 
-def _check_ranks(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, site: Site) -> None:
+def _check_fit(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, site: Site) -> None:
     """A map has the axes of the value that it is on, or none. Where little is known of a network, its declarations may say otherwise."""
     for value, map_ in zip(values, maps, strict=True):
-        if map_ is not None and map_.rank and site.shapes.rank(value) not in (None, map_.rank):
-            raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its value has other axes than the map")
+        shape = site.shapes.of(value) if map_ is not None and map_.rank else None
+        if shape is None or map_ is None:
+            continue
+        if len(shape) != map_.rank or any(isinstance(shape[axis], int) and shape[axis] != map_.scale.shape[axis] for axis in map_.varies()):
+            raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its value has another shape than the map")
 
 
 def _rule(node: ir.Node, site: Site) -> Commute:

@@ -106,7 +106,7 @@ def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     shape, out = site.shapes.of(node.inputs[index]), site.shapes.of(node.outputs[0])
     if shape is None or out is None or len(out) != map_.rank:
         raise Refused("kept.unknown-rank")
-    lead = first_axis(node, index, len(shape), map_.rank)
+    lead = _lead(node, index, len(shape), map_.rank)
     for axis in map_.varies():
         if not lead <= axis < lead + len(shape) or shape[axis - lead] != out[axis]:
             raise Refused("kept.wrong-axis", f"{node.op_type} stretches an operand along an axis along which the map varies")
@@ -120,9 +120,17 @@ def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     rank = site.shapes.rank(node.outputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    lead = first_axis(node, index, map_.rank, rank)
+    lead = _lead(node, index, map_.rank, rank)
     shape = (1,) * lead + map_.scale.shape + (1,) * (rank - lead - map_.rank)
     return Affine(map_.scale.reshape(shape), map_.shift.reshape(shape))
+
+
+def _lead(node: ir.Node, index: int, rank: int, whole: int) -> int:
+    """Where an operand's axes begin among the output's. What is declared of an output may have no room for them."""
+    lead = first_axis(node, index, rank, whole)
+    if not 0 <= lead <= whole - rank:
+        raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its output has fewer axes than an operand")
+    return lead
 
 
 def sum_back(node: ir.Node, outs: Maps, site: Site) -> Maps:

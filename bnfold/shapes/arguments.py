@@ -58,7 +58,7 @@ def axis_of(axis: int, rank: int) -> int:
 def first_axis(node: ir.Node, index: int, rank: int, whole: int) -> int:
     """Where the axes of a broadcast operand begin among the output's: they end with them, unless `axis` of opsets before 7 says more."""
     axis = attribute(node, "axis") if index == 1 and attribute(node, "broadcast", 0) else None
-    return whole - rank if axis is None else axis % whole
+    return whole - rank if axis is None else axis % max(whole, 1)
 
 
 def axes_of(s: Known, node: ir.Node, rank: int) -> list[int] | None:

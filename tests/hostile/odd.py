@@ -1,6 +1,7 @@
 """Networks that cannot be: valid ones of the other tests with a few numbers, names, types or operators changed for odd ones.
 
-odd_model(seed)     an onnx.ModelProto; the same for the same seed
+odd_model(seed)             an onnx.ModelProto; the same for the same seed
+misdeclared_model(seed)     one in which nothing is odd but the shapes that are declared
 
 Blind fuzzing seldom finds a size that fits nowhere, or an operand of the wrong rank, in a file that is otherwise in order; here every
 change is one of these. What comes out is read, folded and written, or refused: never an internal error.
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import numpy_helper, shape_inference
 
 from ..folding import cubes, nets
 from ..fuzz import seeds
@@ -31,16 +32,47 @@ OPERATORS = (
 
 def odd_model(seed: int) -> onnx.ModelProto:
     chance = random.Random(seed)
-    kind = chance.random()
-    if kind < 0.3:
-        proto = cubes.random_cube(seed, chance.randint(2, 6))
-    elif kind < 0.5:
-        proto = nets.random_net(seed, chance.randint(2, 6))
-    else:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(chance.choice(_models()))
+    proto = _right_model(seed, chance)
     for _ in range(chance.randint(1, 4)):
         chance.choice(CHANGES)(proto, chance)
+    return proto
+
+
+def misdeclared_model(seed: int) -> onnx.ModelProto:
+    """Where nothing is known of the inputs, no rule can tell that the declarations in the middle are wrong: they stand."""
+    chance = random.Random(seed)
+    proto = _right_model(seed, chance)
+    try:
+        known = {value.name: value for value in shape_inference.infer_shapes(proto).graph.value_info}
+    except shape_inference.InferenceError:
+        known = {}
+    del proto.graph.value_info[:]
+    for value in (*proto.graph.input, *proto.graph.output):
+        if chance.random() < 0.75:
+            value.type.tensor_type.ClearField("shape")
+    for name, value in known.items():
+        if chance.random() < 0.5:
+            proto.graph.value_info.append(onnx.helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, _dims(value, chance)))
+    return proto
+
+
+def _dims(value: onnx.ValueInfoProto, chance: random.Random) -> list[str | int | None]:
+    """Others than the value's: of any rank, or of about the same."""
+    if chance.random() < 0.4:
+        return [chance.choice((None, "N", 1, 2, 3, 6)) for _ in range(chance.choice((0, 0, 1, 2, 3, 4, 5)))]
+    found: list[str | int | None] = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    found = [chance.choice((None, "N", 0, 1, 2, 3, 5, 6)) if chance.random() < 0.3 else dim for dim in found]
+    return found[1:] if chance.random() < 0.1 else [1, *found] if chance.random() < 0.1 else found
+
+
+def _right_model(seed: int, chance: random.Random) -> onnx.ModelProto:
+    kind = chance.random()
+    if kind < 0.3:
+        return cubes.random_cube(seed, chance.randint(2, 6))
+    if kind < 0.5:
+        return nets.random_net(seed, chance.randint(2, 6))
+    proto = onnx.ModelProto()
+    proto.CopyFrom(chance.choice(_models()))
     return proto
 
 
@@ -60,22 +92,6 @@ def _declared_size(proto: onnx.ModelProto, chance: random.Random) -> None:
         del dims[chance.randrange(len(dims))]
     else:
         dims[chance.randrange(len(dims))].dim_value = chance.choice(SIZES)
-
-
-def _declared_rank(proto: onnx.ModelProto, chance: random.Random) -> None:
-    """A value whose shape nobody knows, or a declaration of few dims for one that has had none: where the inputs are unknown, it stands."""
-    inner = [name for node in proto.graph.node for name in node.output if name]
-    declared = [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
-    if inner and chance.random() < 0.4:
-        dims = [chance.choice((None, *SMALL)) for _ in range(chance.choice((0, 0, 1, 2, 3)))]
-        proto.graph.value_info.append(onnx.helper.make_tensor_value_info(chance.choice(inner), onnx.TensorProto.FLOAT, dims))
-    elif declared:
-        found = chance.choice(declared).type.tensor_type
-        if chance.random() < 0.6:
-            found.ClearField("shape")
-        else:
-            found.shape.ClearField("dim")
-            found.shape.SetInParent()
 
 
 def _constant_number(proto: onnx.ModelProto, chance: random.Random) -> None:
@@ -174,5 +190,5 @@ def _one(messages: Any, chance: random.Random, fits: Any) -> Any:
     return chance.choice(found) if found else None
 
 
-CHANGES = (_declared_size, _declared_size, _declared_size, _declared_rank, _declared_rank, _declared_rank, _constant_number,
-           _constant_number, _weight_shape, _weight_shape, _weight_type, _attribute, _attribute, _operand, _operator, _opset)
+CHANGES = (_declared_size, _declared_size, _declared_size, _constant_number, _constant_number, _weight_shape, _weight_shape, _weight_type,
+           _attribute, _attribute, _operand, _operator, _opset)

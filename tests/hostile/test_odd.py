@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import onnx
 import pytest
 
 import bnfold
 from bnfold.errors import BnfoldError
 
-from .odd import odd_model
+from .odd import misdeclared_model, odd_model
 
 
 @pytest.mark.parametrize("first", range(0, 600, 50))
-def test_odd_networks_are_folded_or_refused(first: int) -> None:
+@pytest.mark.parametrize("make", [odd_model, misdeclared_model])
+def test_odd_networks_are_folded_or_refused(make: Callable[[int], onnx.ModelProto], first: int) -> None:
     folded = 0
     for seed in range(first, first + 50):
         try:
-            found = bnfold.fold(odd_model(seed), simplify_leftovers=seed % 3 == 0, merge_branches=seed % 2 == 0)
+            found = bnfold.fold(make(seed), simplify_leftovers=seed % 3 == 0, merge_branches=seed % 2 == 0)
             bnfold.to_onnx(found.model)
             folded += 1
         except BnfoldError as error:
