@@ -131,10 +131,19 @@ def _unexpected(error: BaseException) -> Ending:
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):
         return Ending(error.code if isinstance(error.code, int) else NOT_EQUIVALENT, "")
-    if isinstance(error, MemoryError):
-        return _error(UNSUPPORTED, SHORT)
+    lack = SHORT if isinstance(error, MemoryError) else _missing_package(error)
+    if lack:
+        return _error(UNSUPPORTED, lack)
     detail = f"{type(error).__name__}: {error}".strip()
     return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
+
+
+def _missing_package(error: BaseException) -> str:
+    """In words which package is not installed beside bnfold, or nothing."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not name or name.startswith("bnfold"):
+        return ""
+    return f"the Python package '{name}' is not installed beside bnfold: pip install --upgrade bnfold"
 
 
 def _note(error: BaseException) -> str:

@@ -34,6 +34,14 @@ def test_help_and_version_import_nothing_heavy() -> None:
     assert re.fullmatch(r"bnfold \d+\.\d+\.\d+\n", process("--version").stdout)
 
 
+def test_a_package_that_is_not_there_is_no_internal_error(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['onnx_ir'] = None; from bnfold.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    call = [sys.executable, "-c", script, "inspect", str(saved(tmp_path, TWO_BLOCKS))]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 4
+    assert "ERROR code=4 the Python package 'onnx_ir' is not installed" in done.stderr
+
+
 def test_import_is_light_and_gives_the_public_names() -> None:
     script = ("import sys, bnfold; assert not {'numpy', 'onnx', 'onnx_ir', 'click'} & set(sys.modules); "
               "assert all(callable(getattr(bnfold, name)) for name in bnfold.__all__)")
