@@ -11,6 +11,7 @@ Scopes are walked with a list of their own, so that no nesting reaches the inter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 _DEVICES_IR = 11  # the first with device_configurations; onnx_ir leaves them out of older files
+_MOST = 1 << 58  # elements: numpy counts a size of zero as one
 _NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
 
 
@@ -211,6 +213,8 @@ def _check_tensors(graph: Any) -> None:
 def _check_tensor(stored: onnx.TensorProto) -> None:
     """Its type is one of ONNX's. Where external data lies is text in the file; offset and length must be numbers, and not negative."""
     check_type(stored.data_type, f"tensor '{stored.name}'")
+    if 0 in stored.dims and math.prod(max(size, 1) for size in stored.dims) > _MOST:
+        raise Malformed(f"tensor '{stored.name}' has the dims {list(stored.dims)}, which nothing can hold")
     for entry in stored.external_data:
         if entry.key in ("offset", "length") and not (entry.value.isascii() and entry.value.isdigit() and len(entry.value) < 20):
             raise Malformed(

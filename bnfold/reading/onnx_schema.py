@@ -1,8 +1,10 @@
 """Does a node fit its operator? How many inputs and outputs it has, which of them must be there, of which type its attributes are.
 
 The rules are ONNX's own schemas, for the version of the operator set that the scope imports; an operator that came only later is taken for
-what it was then, as some exporters write it. Operators without a schema (other domains, functions of the model) are not judged. Any reader
-behind the door may then take a Conv to have a weight, and `group` to be a number.
+what it was then, as some exporters write it. Where the scope imports a version that the installed onnx does not know yet, an operator is
+what it was last, as long as it has nothing besides: what an input, an output or an attribute more means nobody here can say. Operators
+without a schema (other domains, functions of the model) are not judged. Any reader behind the door may then take a Conv to have a weight,
+and `group` to be a number.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..errors import Malformed
+from ..errors import Malformed, Unsupported
 
 _UNBOUNDED = (1 << 31) - 1  # how a schema says "any number"
 _TYPE_NUMBERS = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")  # attributes whose number is an element type
@@ -20,9 +22,11 @@ _TYPE_NUMBERS = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a schema asks: (fewest, most) inputs and outputs, the inputs that must have a name (`named`, and all from `listed` on: the
-    operands of a Concat or Sum), how many outputs must (the first ones), attribute name -> type, the attributes that must be there."""
+    """What a schema asks, and whether one that is not known here may allow more (`newer`): (fewest, most) inputs and outputs, the inputs
+    that must have a name (`named`, and all from `listed` on: the operands of a Concat or Sum), how many outputs must (the first ones),
+    attribute name -> type, the attributes that must be there."""
 
+    newer: bool
     inputs: tuple[int, int]
     outputs: tuple[int, int]
     named: tuple[int, ...]
@@ -41,11 +45,11 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
     if known is None:
         return None
     schema = onnx.defs.get_schema(op_type, known, domain)
-    newest = version > onnx.defs.onnx_opset_version() and domain == ""  # a later version may have added inputs and outputs
     optional = onnx.defs.OpSchema.FormalParameterOption
     return _Rules(
-        (schema.min_input, _UNBOUNDED if newest else schema.max_input),
-        (schema.min_output, _UNBOUNDED if newest else schema.max_output),
+        domain == "" and version > onnx.defs.onnx_opset_version(),
+        (schema.min_input, schema.max_input),
+        (schema.min_output, schema.max_output),
         tuple(i for i, formal in enumerate(schema.inputs) if formal.option == optional.Single),
         next((i for i, formal in enumerate(schema.inputs) if formal.option == optional.Variadic), _UNBOUNDED),
         sum(formal.option == optional.Single for formal in schema.outputs),
@@ -84,6 +88,8 @@ def check_node(node: Any, imports: Mapping[str, int]) -> None:
         return
     inputs, outputs = node.input, node.output
     for what, count, (fewest, most) in (("inputs", len(inputs), rules.inputs), ("outputs", len(outputs), rules.outputs)):
+        if rules.newer and count > most:
+            raise _unknown(node, f"{count} {what}", version)
         if not fewest <= count <= most:
             wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most == _UNBOUNDED else f"{fewest} to {most}"
             raise Malformed(f"{_name(node)} has {count} {what}", expected=f"{wanted} in opset {version}")
@@ -92,16 +98,26 @@ def check_node(node: Any, imports: Mapping[str, int]) -> None:
         raise Malformed(f"{_name(node)} has no input {missing}", expected="a value")
     if not all(outputs[:rules.made]):
         raise Malformed(f"{_name(node)} has an output without a name")
-    _check_attributes(node, rules)
+    _check_attributes(node, rules, version)
 
 
-def _check_attributes(node: Any, rules: _Rules) -> None:
+def _unknown(node: Any, what: str, version: int) -> Unsupported:
+    import onnx
+
+    return Unsupported(f"{_name(node)} has {what}, more than any {node.op_type} that is known here",
+                       way_out=f"the model is of opset {version}, onnx {onnx.__version__} knows {onnx.defs.onnx_opset_version()}: "
+                               "pip install --upgrade onnx")
+
+
+def _check_attributes(node: Any, rules: _Rules, version: int) -> None:
     given: set[str] = set()
     for attribute in node.attribute:
         wanted = rules.types.get(attribute.name)
         if attribute.name in given:
             raise Malformed(f"{_name(node)} has the attribute '{attribute.name}' twice")
         given.add(attribute.name)
+        if rules.newer and wanted is None:
+            raise _unknown(node, f"the attribute '{attribute.name}'", version)
         if attribute.name in _TYPE_NUMBERS and wanted == attribute.type == type(attribute).INT:
             check_type(attribute.i, f"attribute '{attribute.name}' of {_name(node)}")
         if attribute.name in _TYPE_NUMBERS and wanted == attribute.type == type(attribute).STRING:

@@ -70,3 +70,33 @@ def test_attributes_without_a_type_get_one_in_a_copy() -> None:
     node = read(proto).model.graph[0].attributes["then_branch"].as_graph()[0]
     assert node.attributes["size"].as_int() == 3
     assert proto.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("y = Add (x, x)", ""),
+        ("y, z = Add (x, x)", "has 2 outputs, more than any Add that is known here"),
+        ("y = Add (x, x, x)", "has 3 inputs"),
+        ("y = Relu <slope = 1.0> (x)", "has the attribute 'slope'"),
+        ("y = Invented (x, x, x)", ""),
+    ],
+)
+def test_what_an_opset_to_come_adds_to_an_operator_is_unknown(body: str, words: str) -> None:
+    proto = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 999]> g (float[6] x) => (float[6] y) {{ {body} }}')
+    if not words:
+        assert read(proto).model.opset_imports[""] == 999
+        return
+    with pytest.raises(Unsupported, match=words) as caught:
+        read(proto)
+    assert "pip install --upgrade onnx" in str(caught.value)
+
+
+def test_an_empty_tensor_of_huge_sizes_is_malformed() -> None:
+    """numpy makes room for the sizes beside a zero."""
+    proto = parser.parse_model('<ir_version: 8, opset_import: ["" : 17]> g (float[6] x) => (float[6] y) { y = Relu (x) }')
+    proto.graph.initializer.add(name="k", data_type=1, dims=[0, 1 << 20])
+    assert "k" in read(proto).model.graph.initializers
+    proto.graph.initializer[0].dims[:] = [1 << 31, 0, 1 << 31]
+    with pytest.raises(Malformed, match="'k' has the dims"):
+        read(proto)
