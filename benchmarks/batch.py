@@ -1,10 +1,13 @@
 """How many models a minute `bnfold batch` folds and verifies, by how many it works on at the same time.
 
-    python benchmarks/batch.py                          600 models, with 1, 2 and 4 processes, three rounds each: five minutes
-    python benchmarks/batch.py --models 60 --rounds 1   mostly start-up, of which there is more with more processes
+    python benchmarks/batch.py                          600 models, with 1, 2 and 4 processes, three rounds
+                                                        each: five minutes
+    python benchmarks/batch.py --models 60 --rounds 1   mostly start-up, of which there is more with more
+                                                        processes
 
-A third are ONNX chains of Conv-BN-ReLU, the others the sample network as darknet and Caffe files. Rounds are interleaved, so that a busy
-moment of the machine meets all of them; figures are medians, start-up included. The last column is a second run, which finds all finished.
+A third are ONNX chains of Conv-BN-ReLU, the others the sample network as darknet and Caffe files. Rounds are
+interleaved, so that a busy moment of the machine meets all of them; figures are medians, start-up included.
+The last column is a second run, which finds all finished.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", type=int, default=600)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rounds", type=int, default=3)
@@ -68,8 +73,21 @@ def fill(folder: Path, count: int) -> None:
 def timed(zoo: Path, out: Path, jobs: int) -> float:
     """Seconds of one run."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "bnfold", "batch", str(zoo), "--out", str(out), "--jobs", str(jobs), "-q"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    command = [
+        sys.executable,
+        "-m",
+        "bnfold",
+        "batch",
+        str(zoo),
+        "--out",
+        str(out),
+        "--jobs",
+        str(jobs),
+        "-q",
+    ]
+    subprocess.run(
+        command, check=True, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     return time.perf_counter() - start
 
 
@@ -79,7 +97,10 @@ def table(models: int, seconds: dict[int, list[float]], again: dict[int, list[fl
     base = statistics.median(next(iter(seconds.values())))
     for jobs, found in seconds.items():
         middle = statistics.median(found)
-        rows.append(f"| {jobs} | {60 * models / middle:,.0f} | {base / middle:.2f} | {statistics.median(again[jobs]):.1f} s |")
+        rows.append(
+            f"| {jobs} | {60 * models / middle:,.0f} | {base / middle:.2f} | "
+            f"{statistics.median(again[jobs]):.1f} s |"
+        )
     return rows
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/cases.py FOLDER --peers /path/to/venv/bin/python [--tools bnfold onnxsim] [--only REGEX]
 
-FOLDER holds `cases.json`, the models, seeded inputs `ID.feedN.npz` and float64 results `ID.ref.npz` (arrays `N|output number`). Of each
-case are read: `id`, `expect` (fold, keep, either), `tier`, `valid`, `may_refuse`, `vanish` (operator -> how many may be left), `ops` (how
-many there were), `tol` and `ref.rel0` (the error that the unfolded model has already). Every tool runs in a process of its own, and so
-does onnxruntime, which judges what they write, with its optimisations off.
+FOLDER holds `cases.json`, the models, seeded inputs `ID.feedN.npz` and float64 results `ID.ref.npz` (arrays
+`N|output number`). Of each case are read: `id`, `expect` (fold, keep, either), `tier`, `valid`, `may_refuse`,
+`vanish` (operator -> how many may be left), `ops` (how many there were), `tol` and `ref.rel0` (the error that
+the unfolded model has already). Every tool runs in a process of its own, and so does onnxruntime, which
+judges what they write, with its optimisations off.
 
     folded   all that can vanish is gone, result equal      raised   an error in words, no file
     partly   some of it is gone, result equal               crash    the process died or did not answer
@@ -33,7 +34,12 @@ from worker import Worker
 Case = dict[str, Any]
 LIMIT = 60.0  # seconds for one model of a few nodes
 NAMES = ["bnfold", *(name for name in TOOLS if name not in ("bnfold", "onnx load + save"))]
-GOOD = {"fold": {"folded"}, "keep": {"kept"}, "either": {"folded", "partly", "kept"}, "broken": {"raised", "kept"}}
+GOOD = {
+    "fold": {"folded"},
+    "keep": {"kept"},
+    "either": {"folded", "partly", "kept"},
+    "broken": {"raised", "kept"},
+}
 NOISE = 30  # times the unfolded model's own error: rounding that fell another way
 
 
@@ -42,16 +48,24 @@ def main() -> None:
     if options.judge:
         judge_lines()
         return
-    cases = [case for case in json.loads((options.folder / "cases.json").read_text()) if re.search(options.only, case["id"])]
+    cases = [
+        case
+        for case in json.loads((options.folder / "cases.json").read_text())
+        if re.search(options.only, case["id"])
+    ]
     verdicts = {name: dict(tried(name, cases, options)) for name in options.tools}
     print("\n".join(table(cases, verdicts)))
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tools", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--peers", default=sys.executable, help="the Python of the environment where the peers are installed")
+    parser.add_argument(
+        "--peers", default=sys.executable, help="the Python of the environment where the peers are installed"
+    )
     parser.add_argument("--only", default="", help="regular expression on case ids")
     parser.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -104,8 +118,13 @@ def judged(case: Case, folder: Path, target: str) -> str:
         for number, feed in enumerate(feeds):
             if (found := results(target, feed)) is None:
                 return "INVALID"
-            expected = [wanted[f"{number}|{i}"] for i in range(sum(key.startswith(f"{number}|") for key in wanted.files))]
-            worst = max([worst, *map(relative_error, found, expected)]) if len(found) == len(expected) else np.inf
+            expected = [
+                wanted[f"{number}|{i}"]
+                for i in range(sum(key.startswith(f"{number}|") for key in wanted.files))
+            ]
+            worst = (
+                max([worst, *map(relative_error, found, expected)]) if len(found) == len(expected) else np.inf
+            )
     if not worst <= max(case["tol"], NOISE * case["ref"]["rel0"]):
         return "WRONG"
     fewer = any(left[op] < case["ops"].get(op, 0) for op in case["vanish"])
@@ -118,7 +137,9 @@ def census(path: str) -> collections.Counter[str]:
 
     model = ir.load(path)
     graphs = [model.graph, *model.functions.values()]
-    return collections.Counter(node.op_type for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
+    return collections.Counter(
+        node.op_type for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph)
+    )
 
 
 def results(path: str, feed: dict[str, np.ndarray]) -> list[np.ndarray] | None:
@@ -136,12 +157,15 @@ def results(path: str, feed: dict[str, np.ndarray]) -> list[np.ndarray] | None:
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest error relative to the largest magnitude in its channel; infinite where shapes or what is not finite differ."""
+    """Largest error relative to the largest magnitude in its channel; infinite where shapes or what is not
+    finite differ."""
     if found.shape != expected.shape:
         return np.inf
     found, expected = found.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(expected)
-    if not np.array_equal(np.where(finite, 0, expected), np.where(np.isfinite(found), 0, found), equal_nan=True):
+    if not np.array_equal(
+        np.where(finite, 0, expected), np.where(np.isfinite(found), 0, found), equal_nan=True
+    ):
         return np.inf
     error, size = np.where(finite, np.abs(found - expected), 0), np.where(finite, np.abs(expected), 0)
     axes = tuple(axis for axis in range(error.ndim) if axis != 1) if error.ndim > 1 else None
@@ -154,14 +178,20 @@ def table(cases: list[Case], verdicts: dict[str, dict[str, str]]) -> Iterator[st
     tools, rule = " | ".join(verdicts), "|---|---:|---|" + "---|" * len(verdicts)
     yield from (f"| case | tier | should be | {tools} |", rule)
     for case in cases:
-        yield f"| {case['id']} | {case['tier']} | {wanted_of(case)} | {' | '.join(found[case['id']] for found in verdicts.values())} |"
+        yield (
+            f"| {case['id']} | {case['tier']} | {wanted_of(case)} | "
+            f"{' | '.join(found[case['id']] for found in verdicts.values())} |"
+        )
     yield from ("", f"| as they should be | tier | kind | {tools} |", rule)
     for kind, tier in sorted({(wanted_of(case), case["tier"]) for case in cases}):
         these = [case for case in cases if (wanted_of(case), case["tier"]) == (kind, tier)]
         counts = (str(sum(good(case, found[case["id"]]) for case in these)) for found in verdicts.values())
         yield f"| of {len(these)} | {tier} | {kind} | {' | '.join(counts)} |"
     for word in ("WRONG", "INVALID", "crash", "raised", "unrun"):
-        yield f"| {word} | | | {' | '.join(str(list(found.values()).count(word)) for found in verdicts.values())} |"
+        yield (
+            f"| {word} | | | "
+            f"{' | '.join(str(list(found.values()).count(word)) for found in verdicts.values())} |"
+        )
 
 
 def good(case: Case, word: str) -> bool:

@@ -2,13 +2,15 @@
 
     python -m benchmarks.confusion [--right 500] [--wrong 3] [--dtype float32] [--json FILE]
 
-Random nets of 1 to 150 blocks (bnfold/verifying/specimens.py) are folded rightly, or with one planted fault. Our gate stands beside the
-fixed tolerances of other tools, which compare two onnxruntime runs on one uniform sample with numpy's allclose:
+Random nets of 1 to 150 blocks (bnfold/verifying/selftest_networks.py) are folded rightly, or with one planted
+fault. Our gate stands beside the fixed tolerances of other tools, which compare two onnxruntime runs on one
+uniform sample with numpy's allclose:
 
     onnxsim 1e-4/1e-5    onnxslim 1e-3/1e-4    polygraphy 1e-5/1e-5    (rtol/atol, their defaults)
 
-A pair whose planted fault changes nothing in exact arithmetic (a dead channel's bias behind a ReLU, an epsilon beside a variance of 1e28)
-is a right fold, and is counted as one: what decides is the float64 run of both models, beyond what rounding the weights can do.
+A pair whose planted fault changes nothing in exact arithmetic (a dead channel's bias behind a ReLU, an
+epsilon beside a variance of 1e28) is a right fold, and is counted as one: what decides is the float64 run of
+both models, beyond what rounding the weights can do.
 """
 
 from __future__ import annotations
@@ -24,14 +26,19 @@ from typing import Any
 
 import numpy as np
 
-from bnfold.comparison import Comparison, Side, VerifyOptions
-from bnfold.graph import ir
+from bnfold.ir.graph import ir
+from bnfold.results.comparison import Comparison, Side
+from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
-from bnfold.verifying.engines import Onnxruntime
-from bnfold.verifying.interpreter import Interpreter
-from bnfold.verifying.specimens import EVERYWHERE, FAULTS, STATISTICS, STRUCTURAL, Recipe, pair
+from bnfold.verifying.engines.engines import Onnxruntime
+from bnfold.verifying.selftest_networks import EVERYWHERE, FAULTS, STATISTICS, STRUCTURAL, Recipe, pair
+from bnfold.verifying.truth.interpreter import Interpreter
 
-TOLERANCES = {"onnxslim 1e-3/1e-4": (1e-3, 1e-4), "onnxsim 1e-4/1e-5": (1e-4, 1e-5), "polygraphy 1e-5/1e-5": (1e-5, 1e-5)}
+TOLERANCES = {
+    "onnxslim 1e-3/1e-4": (1e-3, 1e-4),
+    "onnxsim 1e-4/1e-5": (1e-4, 1e-5),
+    "polygraphy 1e-5/1e-5": (1e-5, 1e-5),
+}
 GATES = ("ours", "ours, outputs alone", *TOLERANCES)
 DEPTHS = (1, 2, 3, 5, 10, 20, 50, 150)
 WRONG_DEPTHS = (10, 50, 150)
@@ -56,13 +63,25 @@ def right(count: int, dtype: str) -> Iterator[Recipe]:
     for seed in range(count):
         depth = DEPTHS[seed % len(DEPTHS)]
         rank = (1, 2, 2, 3)[(seed // len(DEPTHS)) % 4] if depth <= 20 else 2
-        yield Recipe(10_000 + seed, depth, rank, channels=(8, 12, 24)[seed % 3], stats=kinds[seed % len(kinds)], dtype=dtype)
+        yield Recipe(
+            10_000 + seed,
+            depth,
+            rank,
+            channels=(8, 12, 24)[seed % 3],
+            stats=kinds[seed % len(kinds)],
+            dtype=dtype,
+        )
 
 
 def wrong(count: int, dtype: str) -> Iterator[Recipe]:
     for depth in WRONG_DEPTHS:
         for seed in range(count):
-            yield Recipe(20_000 + 100 * depth + seed, depth, stats=("healthy", "negative scales", "dead channels")[seed % 3], dtype=dtype)
+            yield Recipe(
+                20_000 + 100 * depth + seed,
+                depth,
+                stats=("healthy", "negative scales", "dead channels")[seed % 3],
+                dtype=dtype,
+            )
 
 
 def judged(row: Row, recipe: Recipe, fault: str | None) -> None:
@@ -107,12 +126,23 @@ def same(made: list[ir.Model], recipe: Recipe, found: Comparison) -> str:
 
 def table(rows: list[Row]) -> None:
     width = max(len(row.name) for row in rows)
-    print("\naccepted, of all pairs" + " " * (width - 14) + "  ".join(GATES) + "   noise (median, largest)   folds alone")
+    print(
+        "\naccepted, of all pairs"
+        + " " * (width - 14)
+        + "  ".join(GATES)
+        + "   noise (median, largest)   folds alone"
+    )
     for row in rows:
         cells = "  ".join(f"{row.accepted[gate]:>{len(gate)}}" for gate in GATES)
-        print(f"{row.name:<{width}} {row.pairs:>5}  {cells}   {np.median(row.noise):10.3g} {max(row.noise):10.3g}   "
-              f"{np.median(row.folds):9.3g} {max(row.folds):9.3g}")
-    verified, alone = (sum(sum(values) for values in kind) for kind in zip(*((r.seconds, r.alone) for r in rows), strict=True))
+        print(
+            f"{row.name:<{width}} {row.pairs:>5}  {cells}   {np.median(row.noise):10.3g} "
+            f"{max(row.noise):10.3g}   "
+            f"{np.median(row.folds):9.3g} {max(row.folds):9.3g}"
+        )
+    verified, alone = (
+        sum(sum(values) for values in kind)
+        for kind in zip(*((r.seconds, r.alone) for r in rows), strict=True)
+    )
     print(f"\nverification took {verified:.1f} s, the two onnxruntime runs alone {alone:.1f} s")
     for row in rows:
         for stray in row.strays:

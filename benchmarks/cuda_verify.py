@@ -1,11 +1,13 @@
-"""The whole matrix on a machine with a GPU: does a folded model compute the same on CUDA, and what error is whose?
+"""The whole matrix on a machine with a GPU: does a folded model compute the same on CUDA, and what error is
+whose?
 
     python -m benchmarks.cuda_verify [--ep cuda] [--out cuda_verify.json] [--quick]
 
-Rows: the sample network and nets of 1-D to 3-D convolutions (grouped, depthwise, dilated, transposed), in float32 and float16, folded
-rightly and with planted faults. Each row is one comparison on the CPU and on the provider, TF32 off, with TF32 besides as information.
-The JSON holds every figure, the versions of onnxruntime, CUDA, cuDNN and driver, the names of GPU and processor; the table is printed.
-Exit code 0 if every verdict is as it must be, 1 if one is not, 5 if the provider is not there or does not do the work.
+Rows: the sample network and nets of 1-D to 3-D convolutions (grouped, depthwise, dilated, transposed), in
+float32 and float16, folded rightly and with planted faults. Each row is one comparison on the CPU and on the
+provider, TF32 off, with TF32 besides as information. The JSON holds every figure, the versions of
+onnxruntime, CUDA, cuDNN and driver, the names of GPU and processor; the table is printed. Exit code 0 if
+every verdict is as it must be, 1 if one is not, 5 if the provider is not there or does not do the work.
 """
 
 from __future__ import annotations
@@ -20,14 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import bnfold
-from bnfold.comparison import Comparison, Side, VerifyOptions
 from bnfold.errors import NO_PROVIDER, NOT_EQUIVALENT, OK, ProviderUnavailable
-from bnfold.graph import ir
+from bnfold.ir.graph import ir
+from bnfold.results.comparison import Comparison, Side
+from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
-from bnfold.verifying.specimens import Recipe, pair
+from bnfold.verifying.selftest_networks import Recipe, pair
 
 ROOT = Path(__file__).resolve().parents[1]
-FAULTS = ("epsilon 1e-6 for 1e-5", "dropped bias", "two channels swapped", "shift under padding", "folded across a relu")
+FAULTS = (
+    "epsilon 1e-6 for 1e-5",
+    "dropped bias",
+    "two channels swapped",
+    "shift under padding",
+    "folded across a relu",
+)
 SHOWN_IN_HALF = FAULTS[1:]
 
 
@@ -47,7 +56,9 @@ def rows(quick: bool) -> Iterator[Row]:
     for dtype in ("float32", "float16"):
         for rank in (1, 2, 3):
             for depth in (4,) if quick else (4, 12):
-                recipe = Recipe(100 * rank + depth, depth, rank, channels=16, size=16 if rank < 3 else 8, dtype=dtype)
+                recipe = Recipe(
+                    100 * rank + depth, depth, rank, channels=16, size=16 if rank < 3 else 8, dtype=dtype
+                )
                 yield _row(recipe, None)
                 for fault in FAULTS if dtype == "float32" else SHOWN_IN_HALF:
                     yield _row(recipe, fault)
@@ -55,7 +66,12 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def _row(recipe: Recipe, fault: str | None) -> Row:
     reference, candidate = (Side(ir.from_proto(model)) for model in pair(recipe, fault))
-    return Row(f"{recipe.rank}-D, {recipe.depth} blocks, {recipe.dtype}, {fault or 'right'}", reference, candidate, fault is None)
+    return Row(
+        f"{recipe.rank}-D, {recipe.depth} blocks, {recipe.dtype}, {fault or 'right'}",
+        reference,
+        candidate,
+        fault is None,
+    )
 
 
 def _model(loaded: Any) -> ir.Model:
@@ -68,10 +84,26 @@ def shown(row: Row, found: Comparison, seconds: float) -> dict[str, Any]:
     good = bool(found) == row.same
     figures = found.reason
     if last:
-        figures = "  ".join((f"noise {last.noise:9.3g}", f"provider {_number(last.provider_error)}", f"TF32 {_number(last.tf32_error)}",
-                             f"spread {_number(last.spread)}"))
-    print(f"{'ok ' if good else 'BAD'} {row.name:<58} {'same' if found else 'differ':<7} {figures}  {seconds:5.1f} s", flush=True)
-    return {"name": row.name, "wanted": row.same, "good": good, "seconds": seconds, "verification": json.loads(found.to_json())}
+        figures = "  ".join(
+            (
+                f"noise {last.noise:9.3g}",
+                f"provider {_number(last.provider_error)}",
+                f"TF32 {_number(last.tf32_error)}",
+                f"spread {_number(last.spread)}",
+            )
+        )
+    print(
+        f"{'ok ' if good else 'BAD'} {row.name:<58} {'same' if found else 'differ':<7} {figures}  "
+        f"{seconds:5.1f} s",
+        flush=True,
+    )
+    return {
+        "name": row.name,
+        "wanted": row.same,
+        "good": good,
+        "seconds": seconds,
+        "verification": json.loads(found.to_json()),
+    }
 
 
 def _number(value: float | None) -> str:

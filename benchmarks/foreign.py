@@ -1,4 +1,5 @@
-"""Large Caffe and darknet models of random weights: VGG-16 with batch norms (553 MB), a chain of convolutions (255 MB)."""
+"""Large Caffe and darknet models of random weights: VGG-16 with batch norms (553 MB), a chain of convolutions
+(255 MB)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bnfold.wire import bytes_field, encode_varint, header
+from bnfold.files.protobuf import bytes_field, encode_varint, header
 
 WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
 DENSE = ((4096, 25088), (4096, 4096), (1000, 4096))
@@ -23,11 +24,19 @@ def caffe(folder: Path) -> list[Path]:
     channels, blob = 3, "data"
     for i, width in enumerate(WIDTHS):
         if not width:
-            text.append(layer(f"pool{i}", "Pooling", blob, f"p{i}", "pooling_param { kernel_size: 2 stride: 2 }"))
+            text.append(
+                layer(f"pool{i}", "Pooling", blob, f"p{i}", "pooling_param { kernel_size: 2 stride: 2 }")
+            )
             blob = f"p{i}"
             continue
         text += [
-            layer(f"conv{i}", "Convolution", blob, f"c{i}", f"convolution_param {{ num_output: {width} kernel_size: 3 pad: 1 }}"),
+            layer(
+                f"conv{i}",
+                "Convolution",
+                blob,
+                f"c{i}",
+                f"convolution_param {{ num_output: {width} kernel_size: 3 pad: 1 }}",
+            ),
             layer(f"bn{i}", "BatchNorm", f"c{i}", f"c{i}", ""),
             layer(f"scale{i}", "Scale", f"c{i}", f"c{i}", "scale_param { bias_term: true }"),
             layer(f"relu{i}", "ReLU", f"c{i}", f"c{i}", ""),
@@ -39,7 +48,9 @@ def caffe(folder: Path) -> list[Path]:
         ]
         channels, blob = width, f"c{i}"
     for i, (rows, columns) in enumerate(DENSE):
-        text.append(layer(f"fc{i}", "InnerProduct", blob, f"f{i}", f"inner_product_param {{ num_output: {rows} }}"))
+        text.append(
+            layer(f"fc{i}", "InnerProduct", blob, f"f{i}", f"inner_product_param {{ num_output: {rows} }}")
+        )
         layers.append((f"fc{i}", [(rows, columns), (rows,)]))
         blob = f"f{i}"
     network.write_text("".join(text))
@@ -50,7 +61,10 @@ def caffe(folder: Path) -> list[Path]:
 
 
 def layer(name: str, type_: str, bottom: str, top: str, params: str) -> str:
-    return f'layer {{\n  name: "{name}"\n  type: "{type_}"\n  bottom: "{bottom}"\n  top: "{top}"\n  {params}\n}}\n'
+    return (
+        f'layer {{\n  name: "{name}"\n  type: "{type_}"\n  bottom: "{bottom}"\n  top: "{top}"\n  '
+        f"{params}\n}}\n"
+    )
 
 
 def stored(name: str, shapes: list[tuple[int, ...]]) -> Iterator[bytes]:
@@ -69,14 +83,18 @@ def stored(name: str, shapes: list[tuple[int, ...]]) -> Iterator[bytes]:
 def darknet(folder: Path) -> list[Path]:
     """`chain.cfg` and `chain.weights`: per layer biases, scales, means, variances, then the kernel."""
     network, weights = folder / "chain.cfg", folder / "chain.weights"
-    section = f"[convolutional]\nbatch_normalize=1\nfilters={CHANNELS}\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    section = (
+        f"[convolutional]\nbatch_normalize=1\nfilters={CHANNELS}\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+    )
     network.write_text(f"[net]\nwidth=8\nheight=8\nchannels={CHANNELS}\n" + section * CHAIN)
     draw = np.random.default_rng(1)
     with weights.open("wb") as file:
         file.write(struct.pack("<iiiQ", 0, 2, 0, 0))
         for _ in range(CHAIN):
             statistics = draw.uniform(0.5, 1.5, (4, CHANNELS)) - np.array([[1.0], [0], [1.0], [0]])
-            kernel = draw.standard_normal(9 * CHANNELS**2, np.float32) * np.float32((2 / (9 * CHANNELS)) ** 0.5)
+            kernel = draw.standard_normal(9 * CHANNELS**2, np.float32) * np.float32(
+                (2 / (9 * CHANNELS)) ** 0.5
+            )
             file.write(statistics.astype("<f4").tobytes())
             file.write(kernel.tobytes())
     return [network, weights]

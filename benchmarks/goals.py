@@ -1,9 +1,11 @@
-"""The goals, and whether the figures meet them. Each goal is a row of GOALS: its name, and a question to the runs of one model.
+"""The goals, and whether the figures meet them. Each goal is a row of GOALS: its name, and a question to the
+runs of one model.
 
-    time      file to file, without verification: at most twice the synced copy, and start-up        large files
-    memory    of its own, beside mapped files: under 150 MB whatever the size                         every file
-    peers     every peer that finished was slower and took more                                      where peers can read the file
-    start     start-up and a small model in at most 0.7 s; --help and --version under 0.15 s
+time      file to file, without verification: at most twice the synced copy, and start-up        large files
+memory    of its own, beside mapped files: under 150 MB whatever the size                         every file
+peers     every peer that finished was slower and took more                                      where peers
+          can read the file
+start     start-up and a small model in at most 0.7 s; --help and --version under 0.15 s
 """
 
 from __future__ import annotations
@@ -43,12 +45,20 @@ def memory(name: str, size: int, runs: Runs, start_up: float) -> Iterator[tuple[
 
 def peers(name: str, size: int, runs: Runs, start_up: float) -> Iterator[tuple[bool, str]]:
     for what, unit, scale in (("wall", "s", 1.0), ("own", "MB", MB)):
-        others = {tool: middle(found, what) for tool, found in runs.items() if tool not in (COPY, OURS, VERIFIED) and not failed(found)}
+        others = {
+            tool: middle(found, what)
+            for tool, found in runs.items()
+            if tool not in (COPY, OURS, VERIFIED) and not failed(found)
+        }
         if others:
             best = min(others, key=lambda tool: others[tool])
             ours = middle(runs[OURS], what)
             digits = 2 if unit == "s" else 0
-            yield ours < others[best], f"{ours / scale:.{digits}f} {unit}; the best peer ({best}) {others[best] / scale:.{digits}f} {unit}"
+            yield (
+                ours < others[best],
+                f"{ours / scale:.{digits}f} {unit}; the best peer ({best}) "
+                f"{others[best] / scale:.{digits}f} {unit}",
+            )
 
 
 def start(name: str, size: int, runs: Runs, start_up: float) -> Iterator[tuple[bool, str]]:
@@ -57,7 +67,10 @@ def start(name: str, size: int, runs: Runs, start_up: float) -> Iterator[tuple[b
 
 
 GOALS: dict[str, Callable[[str, int, Runs, float], Iterator[tuple[bool, str]]]] = {
-    "time": time, "memory": memory, "peers": peers, "start": start,
+    "time": time,
+    "memory": memory,
+    "peers": peers,
+    "start": start,
 }
 
 

@@ -1,6 +1,8 @@
-"""Models of any size, for measuring: chains of 3x3 Conv-BN-ReLU with healthy statistics, streamed to disk in a few megabytes of memory.
+"""Models of any size, for measuring: chains of 3x3 Conv-BN-ReLU with healthy statistics, streamed to disk in
+a few megabytes of memory.
 
-A file is the concatenation of its protobuf fields, so a graph without weights from onnx.helper and the tensors after it make one model.
+A file is the concatenation of its protobuf fields, so a graph without weights from onnx.helper and the
+tensors after it make one model.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from bnfold import wire
+from bnfold.files import protobuf
 
 GRAPH, TENSOR, RAW_DATA = 7, 5, 9  # ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
 STATISTICS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
@@ -26,7 +28,8 @@ STATISTICS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Chain:
-    """`blocks` times Conv-BN-ReLU on `channels` channels; `external` puts the weights into a file of their own."""
+    """`blocks` times Conv-BN-ReLU on `channels` channels; `external` puts the weights into a file of their
+    own."""
 
     blocks: int
     channels: int
@@ -44,11 +47,13 @@ def make(chain: Chain, path: Path) -> list[Path]:
     skeleton.ClearField("graph")
     data = path.with_name(path.name + ".data")
     tensors = list(heads(chain, data.name if chain.external else ""))
-    size = len(graph) + sum(len(wire.header(TENSOR, len(head) + inline)) + len(head) + inline for head, inline, _ in tensors)
+    size = len(graph) + sum(
+        len(protobuf.header(TENSOR, len(head) + inline)) + len(head) + inline for head, inline, _ in tensors
+    )
     with path.open("wb") as file, (data if chain.external else Path("/dev/null")).open("wb") as weights:
-        file.write(skeleton.SerializeToString() + wire.header(GRAPH, size) + graph)
+        file.write(skeleton.SerializeToString() + protobuf.header(GRAPH, size) + graph)
         for head, inline, values in tensors:
-            file.write(wire.header(TENSOR, len(head) + inline) + head)
+            file.write(protobuf.header(TENSOR, len(head) + inline) + head)
             write_values(weights if chain.external else file, values)
     return [path, data] if chain.external else [path]
 
@@ -63,18 +68,26 @@ def model_without_weights(chain: Chain) -> ModelProto:
         conv, bn, relu = (f"{what}{block}" for what in ("conv", "bn", "relu"))
         statistics = [f"block{block}.{what}" for what in STATISTICS]
         nodes += [
-            helper.make_node("Conv", [value, f"block{block}.weight"], [conv], name=conv, pads=[1] * 4, kernel_shape=[3, 3]),
+            helper.make_node(
+                "Conv", [value, f"block{block}.weight"], [conv], name=conv, pads=[1] * 4, kernel_shape=[3, 3]
+            ),
             helper.make_node("BatchNormalization", [conv, *statistics], [bn], name=bn),
             helper.make_node("Relu", [bn], [relu], name=relu),
         ]
         value = relu
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, chain.channels, 8, 8]) for name in ("x", value)]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, chain.channels, 8, 8])
+        for name in ("x", value)
+    ]
     graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="benchmark")
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="benchmark"
+    )
 
 
 def heads(chain: Chain, location: str) -> Iterator[tuple[bytes, int, Callable[[], np.ndarray]]]:
-    """For each tensor: its fields up to its values, how many bytes of values follow in the model file, and the values."""
+    """For each tensor: its fields up to its values, how many bytes of values follow in the model file, and
+    the values."""
     offset = 0
     for block in range(chain.blocks):
         for what in ("weight", *STATISTICS):
@@ -86,8 +99,12 @@ def heads(chain: Chain, location: str) -> Iterator[tuple[bytes, int, Callable[[]
                 for key, value in (("location", location), ("offset", str(offset)), ("length", str(nbytes))):
                     tensor.external_data.add(key=key, value=value)
                 offset += nbytes
-            head = tensor.SerializeToString() + (b"" if location else wire.header(RAW_DATA, nbytes))
-            yield head, 0 if location else nbytes, lambda what=what, shape=shape, block=block: values_of(what, shape, block)
+            head = tensor.SerializeToString() + (b"" if location else protobuf.header(RAW_DATA, nbytes))
+            yield (
+                head,
+                0 if location else nbytes,
+                lambda what=what, shape=shape, block=block: values_of(what, shape, block),
+            )
 
 
 def values_of(what: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -1,13 +1,16 @@
-"""How long folding takes and how much memory, beside copying the file and beside other tools, and which goals that meets.
+"""How long folding takes and how much memory, beside copying the file and beside other tools, and which goals
+that meets.
 
-    python benchmarks/speed.py --peers /path/to/venv/bin/python     everything, most of an hour; peers: onnxsim, onnxslim, ...
+    python benchmarks/speed.py --peers /path/to/venv/bin/python     everything, most of an hour; peers:
+                                                                    onnxsim, onnxslim, ...
     python benchmarks/speed.py --rows "100 MB" --rounds 5
     python benchmarks/speed.py ... --page docs/benchmarks.md        the tables as a page
 
-Every tool runs in a process of its own, in turn, so that a busy moment of the machine meets all of them; figures are medians. A tool that
-takes longer than --patience is run once. `cp + fsync` is the floor: the file is read and written once and is on the disk. bnfold syncs its
-output too; the others do not. What a tool takes for a model of a few bytes is its start-up. How many batch norms are left stands in the
-last column: a tool that leaves them has done another job.
+Every tool runs in a process of its own, in turn, so that a busy moment of the machine meets all of them;
+figures are medians. A tool that takes longer than --patience is run once. `cp + fsync` is the floor: the file
+is read and written once and is on the disk. bnfold syncs its output too; the others do not. What a tool takes
+for a model of a few bytes is its start-up. How many batch norms are left stands in the last column: a tool
+that leaves them has done another job.
 """
 
 from __future__ import annotations
@@ -28,18 +31,27 @@ from measure import MB, Run, compile_package, measured
 from rows import ROWS, START, Row
 from tools import TOOLS, command
 
-MODULES = {"onnxsim": "onnxsim", "onnxslim": "onnxslim", "onnxoptimizer": "onnxoptimizer", "onnxscript": "onnxscript"}
+MODULES = {
+    "onnxsim": "onnxsim",
+    "onnxslim": "onnxslim",
+    "onnxoptimizer": "onnxoptimizer",
+    "onnxscript": "onnxscript",
+}
 PACKAGES = ("numpy", "onnx", "onnx_ir", "onnxruntime", *MODULES.values())
 NAMES = [COPY, OURS, VERIFIED, *(name for name in TOOLS if name != OURS)]
 OWN_TOOLS = (COPY, OURS, VERIFIED)
 INTRODUCTION = """# Speed and memory
 
-Made by `python benchmarks/speed.py`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every tool
-in a process of its own, in turn; medians. `cp + fsync` is the floor; bnfold syncs what it writes, the other tools do not. `bnfold` is
-`bnfold fold --no-verify`, `bnfold, verified` what `bnfold fold` does when nothing is said. Own memory is anonymous memory; mapped memory
-are pages of files, which the kernel may drop at any time. The [goals](#goals) stand at the end.
+Made by `python benchmarks/speed.py`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every
+tool in a process of its own, in turn; medians. `cp + fsync` is the floor; bnfold syncs what it writes, the
+other tools do not. `bnfold` is `bnfold fold --no-verify`, `bnfold, verified` what `bnfold fold` does when
+nothing is said. Own memory is anonymous memory; mapped memory are pages of files, which the kernel may drop
+at any time. The [goals](#goals) stand at the end.
 """
-HEAD = "| tool | wall s | times cp | beyond start-up, times cp | CPU s | own MB | mapped MB | batch norms left |\n|---|" + "---:|" * 7
+HEAD = (
+    "| tool | wall s | times cp | beyond start-up, times cp | CPU s | own MB | mapped MB | batch "
+    "norms left |\n|---|" + "---:|" * 7
+)
 
 
 def main() -> None:
@@ -66,13 +78,17 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--tools", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patience", type=float, default=20, help="seconds beyond which a tool is run once")
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a run is given up")
-    parser.add_argument("--peers", default=sys.executable, help="the Python of the environment where the peers are installed")
+    parser.add_argument(
+        "--peers", default=sys.executable, help="the Python of the environment where the peers are installed"
+    )
     parser.add_argument("--dir", help="folder for the models and what is written; on the disk to be measured")
     parser.add_argument("--page", type=Path, help="write everything as a page of Markdown, too")
     return parser.parse_args()
@@ -81,12 +97,23 @@ def parsed() -> argparse.Namespace:
 def introduction(options: argparse.Namespace) -> Iterator[str]:
     """What the page says before its tables."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    asked = "import importlib.metadata as m, sys\nfor name in sys.argv[1:]:\n try: print(name, m.version(name))\n except Exception: pass"
-    versions = subprocess.run([options.peers, "-c", asked, *PACKAGES], capture_output=True, text=True, check=False).stdout.splitlines()
+    asked = (
+        "import importlib.metadata as m, sys\nfor name in sys.argv[1:]:\n try: print(name, "
+        "m.version(name))\n except Exception: pass"
+    )
+    versions = subprocess.run(
+        [options.peers, "-c", asked, *PACKAGES], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
     yield from (*INTRODUCTION.splitlines(), "")
-    machine = f"{os.cpu_count()} processors, {memory / 1e9:.0f} GB of memory, {platform.system()} {platform.release()}"
+    machine = (
+        f"{os.cpu_count()} processors, {memory / 1e9:.0f} GB of memory, {platform.system()} "
+        f"{platform.release()}"
+    )
     yield f"{date.today()}, {machine}, Python {platform.python_version()}; {', '.join(versions)}."
-    yield f"{options.rounds} rounds, one where a run takes over {options.patience:.0f} s; given up after {options.limit:.0f} s."
+    yield (
+        f"{options.rounds} rounds, one where a run takes over {options.patience:.0f} s; given up after "
+        f"{options.limit:.0f} s."
+    )
 
 
 def installed(name: str, python: str) -> bool:
@@ -101,18 +128,23 @@ def installed(name: str, python: str) -> bool:
     return found
 
 
-def measured_row(row: Row, tools: list[str], options: argparse.Namespace) -> tuple[int, dict[str, list[Run]], dict[str, str]]:
+def measured_row(
+    row: Row, tools: list[str], options: argparse.Namespace
+) -> tuple[int, dict[str, list[Run]], dict[str, str]]:
     """Bytes of the model, runs of every tool that can read it, and how many batch norms each left."""
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         files = row.make(Path(folder))
         size = sum(file.stat().st_size for file in files)
         os.sync()
-        runs, left = compared([tool for tool in tools if row.peers or tool in OWN_TOOLS], files, row.arguments, options)
+        runs, left = compared(
+            [tool for tool in tools if row.peers or tool in OWN_TOOLS], files, row.arguments, options
+        )
     return size, runs, left
 
 
-def compared(tools: list[str], files: list[Path], arguments: int, options: argparse.Namespace) -> tuple[dict[str, list[Run]],
-                                                                                                        dict[str, str]]:
+def compared(
+    tools: list[str], files: list[Path], arguments: int, options: argparse.Namespace
+) -> tuple[dict[str, list[Run]], dict[str, str]]:
     """Runs of every tool, round after round, each onto a fresh target."""
     runs: dict[str, list[Run]] = {name: [] for name in tools}
     left: dict[str, str] = {}
@@ -135,13 +167,18 @@ def compared(tools: list[str], files: list[Path], arguments: int, options: argpa
 def batch_norms(path: Path) -> int:
     import onnx
 
-    return sum(node.op_type == "BatchNormalization" for node in onnx.load(path, load_external_data=False).graph.node)
+    return sum(
+        node.op_type == "BatchNormalization" for node in onnx.load(path, load_external_data=False).graph.node
+    )
 
 
 def helped(rounds: int) -> list[str]:
     """How long the answers take that need no model."""
     commands = {option: [sys.executable, "-m", "bnfold", option] for option in ("--help", "--version")}
-    return [held_help(f"`{option}`", [measured(words, 10) for _ in range(max(rounds, 3))]) for option, words in commands.items()]
+    return [
+        held_help(f"`{option}`", [measured(words, 10) for _ in range(max(rounds, 3))])
+        for option, words in commands.items()
+    ]
 
 
 def table(runs: dict[str, list[Run]], left: dict[str, str], start_up: dict[str, float]) -> Iterator[str]:
@@ -149,11 +186,20 @@ def table(runs: dict[str, list[Run]], left: dict[str, str], start_up: dict[str, 
     floor = middle(runs[COPY], "wall") if runs.get(COPY) else 0.0
     for name, found in runs.items():
         if failure := failed(found):
-            yield f"| {name} | {failure.replace('|', '/')} | | | | {max(run.own for run in found) / MB:,.0f} | | |"
+            yield (
+                f"| {name} | {failure.replace('|', '/')} | | | | "
+                f"{max(run.own for run in found) / MB:,.0f} | | |"
+            )
             continue
         wall, cpu, own, mapped = (middle(found, what) for what in ("wall", "cpu", "own", "mapped"))
-        ratios = (f"{seconds / floor:.1f}" if floor else "" for seconds in (wall, max(wall - start_up.get(name, 0.0), 0.0)))
-        yield f"| {name} | {wall:.2f} | {' | '.join(ratios)} | {cpu:.2f} | {own / MB:,.0f} | {mapped / MB:,.0f} | {left[name]} |"
+        ratios = (
+            f"{seconds / floor:.1f}" if floor else ""
+            for seconds in (wall, max(wall - start_up.get(name, 0.0), 0.0))
+        )
+        yield (
+            f"| {name} | {wall:.2f} | {' | '.join(ratios)} | {cpu:.2f} | {own / MB:,.0f} | "
+            f"{mapped / MB:,.0f} | {left[name]} |"
+        )
 
 
 if __name__ == "__main__":

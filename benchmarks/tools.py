@@ -1,9 +1,12 @@
-"""What is measured, and how each tool is called: from one file to another, as its own documentation shows, in a process of its own.
+"""What is measured, and how each tool is called: from one file to another, as its own documentation shows, in
+a process of its own.
 
     python tools.py NAME SOURCE TARGET     one run
-    python tools.py NAME                   one run for each line `SOURCE<tab>TARGET` on stdin, answered by `ok` or `error <sentence>`
+    python tools.py NAME                   one run for each line `SOURCE<tab>TARGET` on stdin, answered by
+                                           `ok` or `error <sentence>`
 
-Every function imports what it needs and nothing else. Models above 2 GB, or with weights in a second file, are written with such a file.
+Every function imports what it needs and nothing else. Models above 2 GB, or with weights in a second file,
+are written with such a file.
 """
 
 from __future__ import annotations
@@ -30,12 +33,23 @@ def tool(name: str) -> Callable[[Run], Run]:
 
 
 def command(name: str, files: list[Path], arguments: int, target: Path, python: str) -> list[str]:
-    """The process that runs a tool once, in the target's folder. `python` is that of the environment where the peers are installed."""
+    """The process that runs a tool once, in the target's folder. `python` is that of the environment where
+    the peers are installed."""
     if name == "cp + fsync":
         return ["sh", "-c", COPY, "sh", *map(str, files)]
     if name.startswith("bnfold"):
         unverified = ["--no-verify"] if name == "bnfold" else []
-        return [sys.executable, "-m", "bnfold", "fold", *map(str, files[:arguments]), "-o", str(target), "-q", *unverified]
+        return [
+            sys.executable,
+            "-m",
+            "bnfold",
+            "fold",
+            *map(str, files[:arguments]),
+            "-o",
+            str(target),
+            "-q",
+            *unverified,
+        ]
     return [python, str(HERE / "tools.py"), name, str(files[0]), str(target)]
 
 
@@ -46,7 +60,9 @@ def external(source: str) -> bool:
 def store(model: Any, source: str, target: str) -> None:
     import onnx
 
-    extra = {"save_as_external_data": True, "location": Path(target).name + ".data"} if external(source) else {}
+    extra = (
+        {"save_as_external_data": True, "location": Path(target).name + ".data"} if external(source) else {}
+    )
     onnx.save_model(model, target, **extra)
 
 
@@ -66,7 +82,9 @@ def onnxruntime_basic(source: str, target: str) -> None:
     options.optimized_model_filepath = target
     options.log_severity_level = 3
     if external(source):
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", Path(target).name + ".data")
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", Path(target).name + ".data"
+        )
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
@@ -90,7 +108,11 @@ def onnxoptimizer(source: str, target: str) -> None:
     import onnx
     import onnxoptimizer
 
-    store(onnxoptimizer.optimize(onnx.load(source), ["fuse_bn_into_conv", "eliminate_unused_initializer"]), source, target)
+    store(
+        onnxoptimizer.optimize(onnx.load(source), ["fuse_bn_into_conv", "eliminate_unused_initializer"]),
+        source,
+        target,
+    )
 
 
 @tool("onnxscript")

@@ -1,4 +1,5 @@
-"""A process that answers one line for each line it gets, started anew when it dies or does not answer: what it runs may crash or hang."""
+"""A process that answers one line for each line it gets, started anew when it dies or does not answer: what
+it runs may crash or hang."""
 
 from __future__ import annotations
 
@@ -16,8 +17,13 @@ class Worker:
 
     def ask(self, line: str) -> str | None:
         if self.process is None:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                            text=True)
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):

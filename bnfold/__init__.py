@@ -1,12 +1,13 @@
-"""bnfold: fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove that nothing changed.
+"""bnfold: fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove that
+nothing changed.
 
     model  = bnfold.load("net.prototxt", "net.caffemodel")
     result = bnfold.fold(model)
     report = bnfold.verify(model, result.model)
     bnfold.save(result.model, "net.onnx")
 
-The public API and the errors; nothing else is public. Names are imported when they are first used, so that `import bnfold` costs
-nothing (PEP 562).
+The public API and the errors; nothing else is public. Names are imported when they are first used, so that
+`import bnfold` costs nothing (PEP 562).
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .api import convert_file, fold, fold_file, load, save, to_onnx, verify
-    from .comparison import Comparison
     from .errors import (
         BnfoldError,
         InputError,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         WouldReplace,
         WriteError,
     )
-    from .outcome import FoldResult
+    from .results.comparison import Comparison
+    from .results.fold_result import FoldResult
 
 __all__ = [
     "BnfoldError",
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "save", "to_onnx", "verify"}
-_HOMES = {"FoldResult": "outcome", "Comparison": "comparison"}
+_HOMES = {"FoldResult": "results.fold_result", "Comparison": "results.comparison"}
 
 
 def __getattr__(name: str) -> Any:

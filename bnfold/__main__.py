@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .guard import guarded
+from .files.supervision import guarded
 
 
 def main() -> None:

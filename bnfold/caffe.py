@@ -9,8 +9,9 @@
 
     bnfold.fold_file("net.prototxt", "net.caffemodel", out="net.onnx")
 
-The function's positional parameters are the layer's bottoms, its keyword-only ones the fields of `scaled_param { ... }` with their
-types and defaults, its result the top (or a tuple of tops). `at` is the Layer: it makes operators and constants, and gives blobs.
+The function's positional parameters are the layer's bottoms, its keyword-only ones the fields of
+`scaled_param { ... }` with their types and defaults, its result the top (or a tuple of tops). `at` is the
+Layer: it makes operators and constants, and gives blobs.
 """
 
 from __future__ import annotations

@@ -11,9 +11,11 @@
     ├── ProviderUnavailable   5   a requested execution provider is not there
     ├── NotEquivalent         1   verification failed, so nothing was written
     ├── WriteError            3   the target cannot be written
-    └── Stopped               6   a model's own process ended before its work: out of time or memory, or it crashed
+    └── Stopped               6   a model's own process ended before its work: out of time or memory, or it
+                              crashed
 
-Rule 1: an error is built from fields (where, found, expected, way out); its sentence is made here and nowhere else.
+Rule 1: an error is built from fields (where, found, expected, way out); its sentence is made here and nowhere
+        else.
 Rule 2: the class says whose fault it is, the exit code follows from the class.
 Rule 3: inner functions raise plain facts; `blamed_on` adds the place where it is known.
 """
@@ -27,7 +29,16 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-CLOSED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EBUSY)
+CLOSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EIO,
+    errno.ENODEV,
+    errno.ESTALE,
+    errno.EBUSY,
+)
 OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, STOPPED, BUG = 0, 1, 2, 3, 4, 5, 6, 70
 
 
@@ -62,8 +73,8 @@ class UsageError(BnfoldError):
 
 
 class WouldReplace(UsageError):
-    """A file that is read, or that something else is to go to, would be written over. Then no file at all is written, nor a report of
-    this error."""
+    """A file that is read, or that something else is to go to, would be written over. Then no file at all is
+    written, nor a report of this error."""
 
 
 class InputError(BnfoldError):
@@ -113,19 +124,21 @@ class WriteError(BnfoldError):
 
 
 class Stopped(BnfoldError):
-    """The process that worked on a model ended before the work did: it took too long or too much memory, or it crashed."""
+    """The process that worked on a model ended before the work did: it took too long or too much memory, or
+    it crashed."""
 
     exit_code = STOPPED
 
 
 def reason(error: Exception) -> str:
-    """Why the operating system refused, in its own words; those of the error itself where the system did not even try (ValueError)."""
+    """Why the operating system refused, in its own words; those of the error itself where the system did not
+    even try (ValueError)."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
 def of_system(error: OSError) -> BnfoldError | None:
-    """What an error of the operating system means that no inner function expected: nobody's bug where the disk is full, a folder closed, a
-    limit reached. None for any other."""
+    """What an error of the operating system means that no inner function expected: nobody's bug where the
+    disk is full, a folder closed, a limit reached. None for any other."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
     words = reason(error)
     if error.errno in FULL:
@@ -137,10 +150,15 @@ _LONGEST = 600  # characters of one part of a sentence
 
 
 def one_line(text: str) -> str:
-    """Names come from untrusted files: control characters are shown escaped and long ones cut, so that an error stays one line."""
+    """Names come from untrusted files: control characters are shown escaped and long ones cut, so that an
+    error stays one line."""
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
 
 
 def root_of(error: BaseException) -> BaseException:

@@ -4,7 +4,8 @@
     python proto/generate.py            writes the table
     python proto/generate.py --check    exit code 1 when the table is not what caffe.proto says
 
-Reads the part of the proto2 language that caffe.proto uses, line by line: one field, enum value or brace a line.
+Reads the part of the proto2 language that caffe.proto uses, line by line: one field, enum value or brace a
+line.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ TABLE = HERE.parent / "bnfold" / "reading" / "caffe" / "table.py"
 
 SCALARS = {"int32", "int64", "uint32", "uint64", "float", "double", "bool", "string", "bytes"}
 OPEN = re.compile(r"(message|enum) (\w+) \{(?:\s*// fork: (.*))?")
-FIELD = re.compile(r"(optional|required|repeated) ([\w.]+) (\w+) = (\d+)(?: \[(\w+) = (.*?)\])?;(?:\s*// fork: (.*))?")
+FIELD = re.compile(
+    r"(optional|required|repeated) ([\w.]+) (\w+) = (\d+)(?: \[(\w+) = (.*?)\])?;(?:\s*// fork: (.*))?"
+)
 VALUE = re.compile(r"(\w+) = (-?\d+);(?:\s*// fork: (.*))?")
 
-HEAD = '''"""The Caffe schema as a table. Made by proto/generate.py from proto/caffe.proto; not edited by hand.
+HEAD = '''"""The Caffe schema as a table, made by proto/generate.py from proto/caffe.proto; not edited by hand.
 
     MESSAGES   message -> field -> (number, label, type, default, forks)
     ENUMS      enum -> name -> number
 
-`forks` names the forks that a field comes from, "" for BVLC Caffe. A message without fields is open: it takes any field.
+`forks` names the forks that a field comes from, "" for BVLC Caffe. A message without fields is open: it
+takes any field.
 """
 # ruff: noqa: E501
 
@@ -55,12 +59,20 @@ def read(text: str) -> tuple[dict[str, dict[str, tuple]], dict[str, dict[str, in
         elif match := FIELD.fullmatch(line):
             label, type_, name, number, option, value, forks = match.groups()
             default = _default(type_, value) if option == "default" else None
-            messages[".".join(s[1] for s in scope)][name] = (int(number), label, type_, default, forks or scope[-1][2])
+            messages[".".join(s[1] for s in scope)][name] = (
+                int(number),
+                label,
+                type_,
+                default,
+                forks or scope[-1][2],
+            )
         elif match := VALUE.fullmatch(line):
             enums[".".join(s[1] for s in scope)][match[1]] = int(match[2])
         elif line and not line.startswith(("//", "syntax", "package", "option ")):
             raise SystemExit(f"{PROTO}: not understood: {raw}")
-    return {m: {f: _full(m, row, messages, enums) for f, row in fields.items()} for m, fields in messages.items()}, enums
+    return {
+        m: {f: _full(m, row, messages, enums) for f, row in fields.items()} for m, fields in messages.items()
+    }, enums
 
 
 def _default(type_: str, value: str) -> object:
@@ -84,9 +96,16 @@ def render(messages: dict, enums: dict) -> str:
     """The text of table.py."""
     lines = [HEAD, "MESSAGES: dict[str, dict[str, Row]] = {"]
     for message, fields in messages.items():
-        lines += [f'    "{message}": {{', *(f'        "{f}": {_row(row)},' for f, row in fields.items()), "    },"]
+        lines += [
+            f'    "{message}": {{',
+            *(f'        "{f}": {_row(row)},' for f, row in fields.items()),
+            "    },",
+        ]
     lines += ["}", "", "ENUMS: dict[str, dict[str, int]] = {"]
-    lines += [f'    "{enum}": {{' + ", ".join(f'"{n}": {v}' for n, v in values.items()) + "}," for enum, values in enums.items()]
+    lines += [
+        f'    "{enum}": {{' + ", ".join(f'"{n}": {v}' for n, v in values.items()) + "},"
+        for enum, values in enums.items()
+    ]
     return "\n".join([*lines, "}", ""])
 
 

@@ -3,8 +3,8 @@
     pip install . torch scikit-learn
     python -m samples.make_digits
 
-1,797 real 8x8 pictures; a quarter of them, the same share of every digit, is held out and lies beside the models. Seeded and on one thread,
-so the same versions on the same kind of machine write the same bytes.
+1,797 real 8x8 pictures; a quarter of them, the same share of every digit, is held out and lies beside the
+models. Seeded and on one thread, so the same versions on the same kind of machine write the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,19 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
-from .network import EPSILON, INPUT, NETWORK, SLOPE, Conv, Dense, MaxPool, Parameters, Shortcut, normalised, shapes
+from .network import (
+    EPSILON,
+    INPUT,
+    NETWORK,
+    SLOPE,
+    Conv,
+    Dense,
+    MaxPool,
+    Parameters,
+    Shortcut,
+    normalised,
+    shapes,
+)
 from .write_caffe import FRACTION, caffe_files
 from .write_darknet import darknet_files
 from .write_onnx import onnx_bytes
@@ -54,7 +66,8 @@ def write(parameters: Parameters, seen: int) -> None:
 
 
 def trained(pictures: torch.Tensor, digits: torch.Tensor) -> tuple[Tensors, int]:
-    """Parameters after training, and how many pictures were seen. Stochastic gradient descent on pictures moved by up to one pixel."""
+    """Parameters after training, and how many pictures were seen. Stochastic gradient descent on pictures
+    moved by up to one pixel."""
     parameters = initial()
     height, width = pictures.shape[2:]
     learned = [tensor for name, tensor in parameters.items() if not name.endswith(("/mean", "/variance"))]
@@ -62,9 +75,9 @@ def trained(pictures: torch.Tensor, digits: torch.Tensor) -> tuple[Tensors, int]
     steps = EPOCHS * (len(pictures) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     for _ in range(EPOCHS):
-        for batch in torch.randperm(len(pictures))[:len(pictures) // BATCH * BATCH].split(BATCH):
+        for batch in torch.randperm(len(pictures))[: len(pictures) // BATCH * BATCH].split(BATCH):
             down, right = torch.randint(0, 3, (2,)).tolist()
-            moved = F.pad(pictures[batch], (1, 1, 1, 1))[:, :, down:down + height, right:right + width]
+            moved = F.pad(pictures[batch], (1, 1, 1, 1))[:, :, down : down + height, right : right + width]
             logits = forward(parameters, moved, training=True)
             optimiser.zero_grad()
             F.cross_entropy(logits, digits[batch]).backward()
@@ -101,7 +114,9 @@ def forward(parameters: Tensors, x: torch.Tensor, training: bool) -> torch.Tenso
         elif isinstance(layer, MaxPool):
             x = F.max_pool2d(x, layer.size)
         if normalised(layer):
-            mean, variance, gamma, beta = (parameters[f"{layer.name}/{what}"] for what in ("mean", "variance", "gamma", "beta"))
+            mean, variance, gamma, beta = (
+                parameters[f"{layer.name}/{what}"] for what in ("mean", "variance", "gamma", "beta")
+            )
             x = F.batch_norm(x, mean, variance, gamma, beta, training, momentum=1 - FRACTION, eps=EPSILON)
         if (slope := SLOPE.get(getattr(layer, "activation", "linear"))) is not None:
             x = F.leaky_relu(x, slope)

@@ -1,11 +1,13 @@
 """The sample network as one table, which the trainer and the three writers walk over.
 
-A layer's input is the layer before it; a Shortcut also adds the layer that it names. Every kind of layer means the same in ONNX, Caffe and
-darknet, so that the three files are twins: convolutions without bias before a batch norm, square kernels padded by size // 2, slopes 0
-(relu) and 0.1 (leaky), and one epsilon inside the root.
+A layer's input is the layer before it; a Shortcut also adds the layer that it names. Every kind of layer
+means the same in ONNX, Caffe and darknet, so that the three files are twins: convolutions without bias before
+a batch norm, square kernels padded by size // 2, slopes 0 (relu) and 0.1 (leaky), and one epsilon inside the
+root.
 
-Parameters are a dict of float32 arrays: `layer/weight`, then `layer/gamma`, `/beta`, `/mean`, `/variance` where a batch norm follows, else
-`layer/bias`. Weights are (filters, inputs / groups, size, size), or (outputs, inputs) of a dense layer that reads its input as C, H, W.
+Parameters are a dict of float32 arrays: `layer/weight`, then `layer/gamma`, `/beta`, `/mean`, `/variance`
+where a batch norm follows, else `layer/bias`. Weights are (filters, inputs / groups, size, size), or
+(outputs, inputs) of a dense layer that reads its input as C, H, W.
 """
 
 from __future__ import annotations
@@ -94,7 +96,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
         elif isinstance(layer, MaxPool):
             height, width = height // layer.size, width // layer.size
         if normalised(layer):
-            found.update({f"{layer.name}/{what}": (channels,) for what in ("gamma", "beta", "mean", "variance")})
+            found.update(
+                {f"{layer.name}/{what}": (channels,) for what in ("gamma", "beta", "mean", "variance")}
+            )
         elif isinstance(layer, Dense):
             found[f"{layer.name}/bias"] = (channels,)
     return found

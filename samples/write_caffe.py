@@ -1,8 +1,9 @@
 """The sample network as Caffe: a deploy prototxt and a caffemodel.
 
-Caffe splits a batch norm into BatchNorm (statistics, each times a factor that the third blob holds) and Scale (gamma and beta). The
-factor is what Caffe's own moving average reaches: every step of training multiplies it by `moving_average_fraction` and adds 1.
-The caffemodel goes out field by field on the protobuf wire; the numbers are those of Caffe's NetParameter, LayerParameter and BlobProto.
+Caffe splits a batch norm into BatchNorm (statistics, each times a factor that the third blob holds) and Scale
+(gamma and beta). The factor is what Caffe's own moving average reaches: every step of training multiplies it
+by `moving_average_fraction` and adds 1. The caffemodel goes out field by field on the protobuf wire; the
+numbers are those of Caffe's NetParameter, LayerParameter and BlobProto.
 """
 
 from __future__ import annotations
@@ -12,9 +13,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnfold import wire
+from bnfold.files import protobuf
 
-from .network import EPSILON, IMAGE, INPUT, NAME, NETWORK, SLOPE, Conv, Dense, Layer, MaxPool, Parameters, Shortcut, normalised
+from .network import (
+    EPSILON,
+    IMAGE,
+    INPUT,
+    NAME,
+    NETWORK,
+    SLOPE,
+    Conv,
+    Dense,
+    Layer,
+    MaxPool,
+    Parameters,
+    Shortcut,
+    normalised,
+)
 
 FRACTION = 0.9
 FACTOR = np.float32(1 / (1 - FRACTION))
@@ -38,16 +53,28 @@ class CaffeLayer:
         return "layer {\n" + "".join(f"  {line}\n" for line in lines if line) + "}\n"
 
     def wire(self) -> bytes:
-        texts = [(LAYER_NAME, self.name), (LAYER_TYPE, self.type), *((LAYER_BOTTOM, b) for b in self.bottoms), (LAYER_TOP, self.top)]
-        payloads = [(number, text.encode()) for number, text in texts] + [(LAYER_BLOBS, blob_bytes(blob)) for blob in self.blobs]
-        return b"".join(wire.bytes_field(number, payload) for number, payload in payloads)
+        texts = [
+            (LAYER_NAME, self.name),
+            (LAYER_TYPE, self.type),
+            *((LAYER_BOTTOM, b) for b in self.bottoms),
+            (LAYER_TOP, self.top),
+        ]
+        payloads = [(number, text.encode()) for number, text in texts] + [
+            (LAYER_BLOBS, blob_bytes(blob)) for blob in self.blobs
+        ]
+        return b"".join(protobuf.bytes_field(number, payload) for number, payload in payloads)
 
 
 def caffe_files(parameters: Parameters) -> tuple[str, bytes]:
     """The text of the prototxt and the bytes of the caffemodel."""
     dims = " ".join(f"dim: {d}" for d in (1, *IMAGE))
-    rows = [CaffeLayer(INPUT, "Input", (), INPUT, f"input_param {{ shape {{ {dims} }} }}"), *layers(parameters)]
-    net = wire.bytes_field(NET_NAME, NAME.encode()) + b"".join(wire.bytes_field(NET_LAYER, row.wire()) for row in rows)
+    rows = [
+        CaffeLayer(INPUT, "Input", (), INPUT, f"input_param {{ shape {{ {dims} }} }}"),
+        *layers(parameters),
+    ]
+    net = protobuf.bytes_field(NET_NAME, NAME.encode()) + b"".join(
+        protobuf.bytes_field(NET_LAYER, row.wire()) for row in rows
+    )
     return f'name: "{NAME}"\n' + "".join(row.text() for row in rows), net
 
 
@@ -57,15 +84,26 @@ def layers(parameters: Parameters) -> Iterator[CaffeLayer]:
     for layer in NETWORK:
         kind, options = kind_of(layer)
         bottoms = (bottom, layer.source) if isinstance(layer, Shortcut) else (bottom,)
-        blobs = tuple(parameters[key] for key in (f"{layer.name}/weight", f"{layer.name}/bias") if key in parameters)
+        blobs = tuple(
+            parameters[key] for key in (f"{layer.name}/weight", f"{layer.name}/bias") if key in parameters
+        )
         bottom = layer.name
         yield CaffeLayer(layer.name, kind, bottoms, bottom, options, blobs)
         if normalised(layer):
-            gamma, beta, mean, variance = (parameters[f"{layer.name}/{what}"] for what in ("gamma", "beta", "mean", "variance"))
+            gamma, beta, mean, variance = (
+                parameters[f"{layer.name}/{what}"] for what in ("gamma", "beta", "mean", "variance")
+            )
             options = f"batch_norm_param {{ moving_average_fraction: {FRACTION} eps: {EPSILON} }}"
             statistics = (mean * FACTOR, variance * FACTOR, np.full(1, FACTOR))
             yield CaffeLayer(f"{bottom}/bn", "BatchNorm", (bottom,), bottom, options, statistics)
-            yield CaffeLayer(f"{bottom}/scale", "Scale", (bottom,), bottom, "scale_param { bias_term: true }", (gamma, beta))
+            yield CaffeLayer(
+                f"{bottom}/scale",
+                "Scale",
+                (bottom,),
+                bottom,
+                "scale_param { bias_term: true }",
+                (gamma, beta),
+            )
         slope = SLOPE.get(getattr(layer, "activation", "linear"))
         if slope is not None:
             options = f"relu_param {{ negative_slope: {slope} }}" if slope else ""
@@ -75,7 +113,11 @@ def layers(parameters: Parameters) -> Iterator[CaffeLayer]:
 def kind_of(layer: Layer) -> tuple[str, str]:
     """Caffe's name of a layer's type, and its options."""
     if isinstance(layer, Conv):
-        extra = "".join(f" {key}: {value}" for key, value in (("stride", layer.stride), ("group", layer.groups)) if value != 1)
+        extra = "".join(
+            f" {key}: {value}"
+            for key, value in (("stride", layer.stride), ("group", layer.groups))
+            if value != 1
+        )
         sizes = f"num_output: {layer.filters} kernel_size: {layer.size} pad: {layer.size // 2}{extra}"
         return "Convolution", f"convolution_param {{ {sizes} bias_term: false }}"
     if isinstance(layer, Dense):
@@ -90,6 +132,8 @@ def kind_of(layer: Layer) -> tuple[str, str]:
 
 def blob_bytes(values: np.ndarray) -> bytes:
     """A BlobProto: its shape, and its values as packed little-endian floats."""
-    dims = b"".join(wire.encode_varint(d) for d in values.shape)
-    shape = wire.bytes_field(SHAPE_DIM, dims)
-    return wire.bytes_field(BLOB_SHAPE, shape) + wire.bytes_field(BLOB_DATA, values.astype("<f4").tobytes())
+    dims = b"".join(protobuf.encode_varint(d) for d in values.shape)
+    shape = protobuf.bytes_field(SHAPE_DIM, dims)
+    return protobuf.bytes_field(BLOB_SHAPE, shape) + protobuf.bytes_field(
+        BLOB_DATA, values.astype("<f4").tobytes()
+    )

@@ -1,7 +1,8 @@
 """The sample network as darknet: a cfg and a weights file.
 
-The weights file has neither names nor sizes, only an order: a header of version and images seen, then for a convolution beta, gamma, mean,
-variance and weights, for a connected layer its bias (or beta), its weights, and only then gamma, mean and variance.
+The weights file has neither names nor sizes, only an order: a header of version and images seen, then for a
+convolution beta, gamma, mean, variance and weights, for a connected layer its bias (or beta), its weights,
+and only then gamma, mean and variance.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ VERSION = (0, 2, 5)
 def darknet_files(parameters: Parameters, seen: int) -> tuple[str, bytes]:
     """The text of the cfg and the bytes of the weights file, after training on `seen` images."""
     channels, height, width = IMAGE
-    text = f"[net]\nbatch=1\nheight={height}\nwidth={width}\nchannels={channels}\n" + "".join(section(layer) for layer in NETWORK)
+    text = f"[net]\nbatch=1\nheight={height}\nwidth={width}\nchannels={channels}\n" + "".join(
+        section(layer) for layer in NETWORK
+    )
     arrays = (parameters[key].astype("<f4").tobytes() for layer in NETWORK for key in stored(layer))
     return text, struct.pack("<3iQ", *VERSION, seen) + b"".join(arrays)
 
@@ -33,13 +36,23 @@ def options_of(layer: Layer) -> tuple[str, dict[str, object]]:
     norm = {"batch_normalize": 1} if normalised(layer) else {}
     if isinstance(layer, Conv):
         groups = {"groups": layer.groups} if layer.groups > 1 else {}
-        return "convolutional", {**norm, "filters": layer.filters, "size": layer.size, "stride": layer.stride, "pad": 1, **groups,
-                                 "activation": layer.activation}
+        return "convolutional", {
+            **norm,
+            "filters": layer.filters,
+            "size": layer.size,
+            "stride": layer.stride,
+            "pad": 1,
+            **groups,
+            "activation": layer.activation,
+        }
     if isinstance(layer, Dense):
         return "connected", {**norm, "output": layer.outputs, "activation": layer.activation}
     if isinstance(layer, Shortcut):
         names = [each.name for each in NETWORK]
-        return "shortcut", {"from": names.index(layer.source) - names.index(layer.name), "activation": layer.activation}
+        return "shortcut", {
+            "from": names.index(layer.source) - names.index(layer.name),
+            "activation": layer.activation,
+        }
     if isinstance(layer, MaxPool):
         return "maxpool", {"size": layer.size, "stride": layer.size}
     return "softmax", {}

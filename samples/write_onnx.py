@@ -1,11 +1,26 @@
-"""The sample network as ONNX, with its batch norms unfolded, node by node through onnx.helper: no exporter that would fold them for us."""
+"""The sample network as ONNX, with its batch norms unfolded, node by node through onnx.helper: no exporter
+that would fold them for us."""
 
 from __future__ import annotations
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .network import CLASSES, EPSILON, IMAGE, INPUT, NAME, NETWORK, SLOPE, Conv, Dense, MaxPool, Parameters, Shortcut, normalised
+from .network import (
+    CLASSES,
+    EPSILON,
+    IMAGE,
+    INPUT,
+    NAME,
+    NETWORK,
+    SLOPE,
+    Conv,
+    Dense,
+    MaxPool,
+    Parameters,
+    Shortcut,
+    normalised,
+)
 
 OPSET, IR_VERSION = 17, 8
 
@@ -21,8 +36,16 @@ def onnx_bytes(parameters: Parameters) -> bytes:
 
     for layer in NETWORK:
         if isinstance(layer, Conv):
-            value = node("Conv", value, f"{layer.name}/weight", name=layer.name, kernel_shape=[layer.size] * 2, strides=[layer.stride] * 2,
-                         pads=[layer.size // 2] * 4, group=layer.groups)
+            value = node(
+                "Conv",
+                value,
+                f"{layer.name}/weight",
+                name=layer.name,
+                kernel_shape=[layer.size] * 2,
+                strides=[layer.stride] * 2,
+                pads=[layer.size // 2] * 4,
+                group=layer.groups,
+            )
         elif isinstance(layer, Dense):
             value = value if flat else node("Flatten", value, name="flatten", axis=1)
             flat = True
@@ -31,7 +54,9 @@ def onnx_bytes(parameters: Parameters) -> bytes:
         elif isinstance(layer, Shortcut):
             value = node("Add", value, last_value_of(layer.source), name=layer.name)
         elif isinstance(layer, MaxPool):
-            value = node("MaxPool", value, name=layer.name, kernel_shape=[layer.size] * 2, strides=[layer.size] * 2)
+            value = node(
+                "MaxPool", value, name=layer.name, kernel_shape=[layer.size] * 2, strides=[layer.size] * 2
+            )
         else:
             value = node("Softmax", value, name=layer.name, axis=1)
         if normalised(layer):
@@ -43,12 +68,18 @@ def onnx_bytes(parameters: Parameters) -> bytes:
             value = node(kind, value, name=f"{layer.name}/act", **options)
 
     graph = helper.make_graph(
-        nodes, NAME,
+        nodes,
+        NAME,
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", *IMAGE])],
         [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["N", CLASSES])],
         [numpy_helper.from_array(array, name) for name, array in parameters.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="bnfold samples")
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="bnfold samples",
+    )
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
@@ -63,4 +94,7 @@ def last_value_of(name: str) -> str:
 
 def parameters_of(model: bytes) -> Parameters:
     """The parameters that `onnx_bytes` stored."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(model).graph.initializer}
+    return {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load_from_string(model).graph.initializer
+    }

@@ -1,4 +1,5 @@
-"""Folded models with certificates, for tests of the gate: the samples in all three formats, copied so that a test may spoil them."""
+"""Folded models with certificates, for tests of the gate: the samples in all three formats, copied so that a
+test may spoil them."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnfold import certificate, pipeline
-from bnfold.job import Job
+from bnfold.gate import certificate
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -26,10 +28,14 @@ class Certified:
     sources: tuple[Path, ...]
 
 
-def certify(folder: Path, sources: tuple[Path, ...], name: str = "net", *, external_data: bool = False) -> Certified:
+def certify(
+    folder: Path, sources: tuple[Path, ...], name: str = "net", *, external_data: bool = False
+) -> Certified:
     """Fold the sources into `name`.onnx of the folder, with its certificate."""
     target = folder / f"{name}.onnx"
-    job = Job(sources[0], sources[1] if len(sources) > 1 else None, target, external_data=external_data, detail=True)
+    job = Job(
+        sources[0], sources[1] if len(sources) > 1 else None, target, external_data=external_data, detail=True
+    )
     path = certificate.beside(target)
     path.write_text(certificate.text(certificate.made(job, pipeline.fold_file(job), path)))
     return Certified(target, path, sources)

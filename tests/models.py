@@ -43,7 +43,8 @@ relu_bn (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y)
 
 
 def model(text: str, seed: int = 0) -> onnx.ModelProto:
-    """The text with its initializers filled: variances positive, the rest normal. Nodes are named after their first output."""
+    """The text with its initializers filled: variances positive, the rest normal. Nodes are named after their
+    first output."""
     proto = parser.parse_model(text)
     rng = np.random.default_rng(seed)
     for value in proto.graph.value_info:

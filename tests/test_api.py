@@ -26,8 +26,14 @@ class Exported:
 
 def sources(folder: Path) -> dict[str, Any]:
     proto = model(CONV_BN_RELU)
-    return {"path": saved(folder), "text": str(saved(folder)), "bytes": proto.SerializeToString(), "ModelProto": proto,
-            "ir.Model": ir.from_proto(proto), "exporter": Exported(proto)}
+    return {
+        "path": saved(folder),
+        "text": str(saved(folder)),
+        "bytes": proto.SerializeToString(),
+        "ModelProto": proto,
+        "ir.Model": ir.from_proto(proto),
+        "exporter": Exported(proto),
+    }
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "ModelProto", "ir.Model", "exporter"])
@@ -84,18 +90,21 @@ def test_without_verification_there_is_no_report(tmp_path: Path) -> None:
     assert bnfold.fold_file(saved(tmp_path), verify=False).report is None
 
 
-@pytest.mark.parametrize(("call", "error"), [
-    (lambda p: bnfold.load(p / "none.onnx"), bnfold.Unreadable),
-    (lambda p: bnfold.load(42), bnfold.UsageError),
-    (lambda p: bnfold.load(b"\x08\x09rubbish"), bnfold.Malformed),
-    (lambda p: bnfold.load(saved(p), p / "w.caffemodel"), bnfold.UsageError),
-    (lambda p: bnfold.load(saved(p), fase="TEST"), bnfold.UsageError),
-    (lambda p: bnfold.fold_file(saved(p), sampels=3), bnfold.UsageError),
-    (lambda p: bnfold.fold_file(saved(p), out=p / "none" / "x.onnx"), bnfold.WriteError),
-    (lambda p: bnfold.verify(saved(p), saved(p), providers=("nosuch",)), bnfold.UsageError),
-    (lambda p: bnfold.verify(saved(p), saved(p), providers=("acl",)), bnfold.ProviderUnavailable),
-    (lambda p: bnfold.fold(model(CONV_BN_RELU), keep=(1,)), bnfold.UsageError),
-])
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda p: bnfold.load(p / "none.onnx"), bnfold.Unreadable),
+        (lambda p: bnfold.load(42), bnfold.UsageError),
+        (lambda p: bnfold.load(b"\x08\x09rubbish"), bnfold.Malformed),
+        (lambda p: bnfold.load(saved(p), p / "w.caffemodel"), bnfold.UsageError),
+        (lambda p: bnfold.load(saved(p), fase="TEST"), bnfold.UsageError),
+        (lambda p: bnfold.fold_file(saved(p), sampels=3), bnfold.UsageError),
+        (lambda p: bnfold.fold_file(saved(p), out=p / "none" / "x.onnx"), bnfold.WriteError),
+        (lambda p: bnfold.verify(saved(p), saved(p), providers=("nosuch",)), bnfold.UsageError),
+        (lambda p: bnfold.verify(saved(p), saved(p), providers=("acl",)), bnfold.ProviderUnavailable),
+        (lambda p: bnfold.fold(model(CONV_BN_RELU), keep=(1,)), bnfold.UsageError),
+    ],
+)
 def test_only_our_errors_leave(tmp_path: Path, call: Any, error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
         call(tmp_path)

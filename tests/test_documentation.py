@@ -1,8 +1,9 @@
-"""What README and docs/ promise is there: every command and Python snippet runs, and commands, options, exit codes and files exist.
+"""What README and docs/ promise is there: every command and Python snippet runs, and commands, options, exit
+codes and files exist.
 
-A page runs in a folder of its own that holds the samples. Its blocks of `sh` and `python` run in their order; a command that ends in
-`# exit code N` must end so, every other one must succeed. What installs (the block of README that makes a virtual environment, and the
-tests themselves) is run by .ci/run instead.
+A page runs in a folder of its own that holds the samples. Its blocks of `sh` and `python` run in their order;
+a command that ends in `# exit code N` must end so, every other one must succeed. What installs (the block of
+README that makes a virtual environment, and the tests themselves) is run by .ci/run instead.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def commands(text: str) -> list[str]:
     """The lines of a block that are run here."""
     lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
-    return [line for line in lines if not line.startswith(INSTALLS) and not any(flag in line and missing(m) for flag, m in NEEDS.items())]
+    return [
+        line
+        for line in lines
+        if not line.startswith(INSTALLS) and not any(flag in line and missing(m) for flag, m in NEEDS.items())
+    ]
 
 
 def missing(module: str) -> bool:
@@ -55,7 +60,9 @@ def missing(module: str) -> bool:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a page runs: the samples, and `bnfold` as this checkout has it."""
-    shutil.copytree(ROOT / "samples", tmp_path / "samples", ignore=shutil.ignore_patterns("*.folded.onnx", "__pycache__"))
+    shutil.copytree(
+        ROOT / "samples", tmp_path / "samples", ignore=shutil.ignore_patterns("*.folded.onnx", "__pycache__")
+    )
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "bnfold").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bnfold "$@"\n')
     (tmp_path / "bin" / "bnfold").chmod(0o755)
@@ -113,12 +120,18 @@ def help_of(*arguments: str) -> str:
 
 
 def test_readme_lists_the_commands_of_help():
-    listed = re.findall(r"^bnfold (\w+)", README.partition("## On the command line")[2].partition("```\n\n")[0], re.M)
+    listed = re.findall(
+        r"^bnfold (\w+)", README.partition("## On the command line")[2].partition("```\n\n")[0], re.M
+    )
     assert listed == list(COMMANDS)
 
 
 def test_exit_codes_are_those_of_the_errors():
     section = README.partition("| exit code |")[2].partition("\n\n")[0]
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.M)}
-    classes = {cls.exit_code for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.BnfoldError)}
+    classes = {
+        cls.exit_code
+        for cls in vars(errors).values()
+        if isinstance(cls, type) and issubclass(cls, errors.BnfoldError)
+    }
     assert codes == classes | {errors.OK}

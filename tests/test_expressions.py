@@ -1,8 +1,9 @@
 """Regular expressions that strangers' bytes meet take time that grows in a straight line, or nearly.
 
-A repeat inside a repeat that nothing parts from itself, as in `(\\s+|#.*)*`, is tried in every way there is before it fails: 62 bytes once
-held a run for ever. So inside an unbounded repeat that may go back, no alternative may consist of an unbounded repeat alone. Python's own
-parser of expressions says how each of ours is built.
+A repeat inside a repeat that nothing parts from itself, as in `(\\s+|#.*)*`, is tried in every way there is
+before it fails: 62 bytes once held a run for ever. So inside an unbounded repeat that may go back, no
+alternative may consist of an unbounded repeat alone. Python's own parser of expressions says how each of ours
+is built.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ BACKTRACKING = {sre.MAX_REPEAT, sre.MIN_REPEAT}
 
 
 def patterns() -> list[tuple[str, str | bytes]]:
-    """(where, pattern) of every call of `re` in the package; what a formatted string puts in counts as a letter."""
+    """(where, pattern) of every call of `re` in the package; what a formatted string puts in counts as a
+    letter."""
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr not in CALLS:
+            if (
+                not isinstance(node, ast.Call)
+                or not isinstance(node.func, ast.Attribute)
+                or node.func.attr not in CALLS
+            ):
                 continue
             if isinstance(node.func.value, ast.Name) and node.func.value.id == "re":
                 found.append((f"{file.relative_to(PACKAGE)}:{node.lineno}", text(node.args[0])))
@@ -75,7 +81,11 @@ def inside(parsed: Any) -> list[Any]:
 
 def explodes(pattern: str | bytes) -> bool:
     repeats = [item for item in inside(parser.parse(pattern)) if is_unbounded(item)]
-    return any(len(branch) == 1 and is_unbounded(branch[0]) for _, (_, _, body) in repeats for branch in branches(body))
+    return any(
+        len(branch) == 1 and is_unbounded(branch[0])
+        for _, (_, _, body) in repeats
+        for branch in branches(body)
+    )
 
 
 @pytest.mark.parametrize(("where", "pattern"), [pytest.param(*found, id=found[0]) for found in patterns()])

@@ -1,4 +1,5 @@
-"""The public names are exactly those that README documents, each exists and explains itself, and only ours leave as errors."""
+"""The public names are exactly those that README documents, each exists and explains itself, and only ours
+leave as errors."""
 
 import inspect
 import re
@@ -35,7 +36,11 @@ def test_each_exists_and_explains_itself(name):
 
 
 def test_every_error_is_public():
-    ours = {name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, errors.BnfoldError)}
+    ours = {
+        name
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, errors.BnfoldError)
+    }
     assert ours <= set(bnfold.__all__)
 
 

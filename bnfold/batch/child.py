@@ -1,11 +1,14 @@
-"""A process that works off models, one after another: `python -m bnfold.batch.child MEMORY SECONDS`, as `supervisor.py` starts it.
+"""A process that works off models, one after another: `python -m bnfold.batch.child MEMORY SECONDS`, as
+`supervisor.py` starts it.
 
-One JSON document on a line, in and out. In: a task and the folder for its unfinished files. Out: {"ready"} once, then for each task
-{"stage"} as often as there is one, and {"run"} or {"memory"} at last.
+One JSON document on a line, in and out. In: a task and the folder for its unfinished files. Out: {"ready"}
+once, then for each task {"stage"} as often as there is one, and {"run"} or {"memory"} at last.
 
-Rule 1: when whoever started it is gone (end of input), it removes what is unfinished and goes too, with everything that it started.
-Rule 2: it bounds itself by the system's means, which hold while native code has the interpreter: memory by RLIMIT_DATA (anonymous memory;
-        mapped files do not count), and, should nobody be left to end it, time by an alarm.
+Rule 1: when whoever started it is gone (end of input), it removes what is unfinished and goes too, with
+        everything that it started.
+Rule 2: it bounds itself by the system's means, which hold while native code has the interpreter: memory by
+        RLIMIT_DATA (anonymous memory; mapped files do not count), and, should nobody be left to end it, time
+        by an alarm.
 Rule 3: nothing but answers is on its standard output: what libraries print goes to standard error.
 """
 
@@ -24,8 +27,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from ..decoding import decoded
-from ..rollup import Run
+from ..results.batch_run import Run
+from ..results.from_json import decoded
 from .task import Task
 
 IDLE = 60  # seconds without work after which it goes
@@ -39,7 +42,7 @@ def main(memory: int, seconds: float) -> None:
     waiting: queue.Queue[Any] = queue.Queue()
     unfinished: list[Path] = []
     threading.Thread(target=_listen, args=(requests, waiting, unfinished), daemon=True).start()
-    from . import single
+    from . import one_model
 
     bound(memory)
     gc.disable()  # graphs are full of cycles, but they die together: after each model
@@ -59,14 +62,21 @@ def main(memory: int, seconds: float) -> None:
         _alarm(math.ceil(seconds) + _GRACE if seconds else 0)
         try:
             tell("looking for what is there")
-            _answer(answers, run=_plain(single.run(decoded(Task, asked["task"]), Path(asked["work"]), tell, memory or None)))
+            _answer(
+                answers,
+                run=_plain(
+                    one_model.run(decoded(Task, asked["task"]), Path(asked["work"]), tell, memory or None)
+                ),
+            )
         except MemoryError as error:
             _answer(answers, memory=str(error)[:_LONGEST])
             return  # what it could not have is not all given back
         _alarm(0)
         gc.collect()
         if not frozen:
-            gc.freeze()  # what the first model has brought in (modules, tables) stays, so that nobody looks through it again
+            # what the first model has brought in (modules, tables) stays, so that nobody looks through it
+            # again
+            gc.freeze()
             frozen = True  # the collector would count them all to tell
 
 

@@ -25,8 +25,8 @@ PATIENCE = 30  # seconds until a scheduler must have answered
 
 
 def results(requests: Sequence[dict[str, Any]], address: str) -> Generator[tuple[int, dict[str, Any]]]:
-    """(index, run as plain values) of every request, as they come. Raises UsageError, Unreadable and Mismatch where the cluster is none for
-    us. Closing the iterator ends what is out."""
+    """(index, run as plain values) of every request, as they come. Raises UsageError, Unreadable and Mismatch
+    where the cluster is none for us. Closing the iterator ends what is out."""
     client = _connected(address)
     try:
         _check(client.run(worker.version, on_error="return"))
@@ -39,15 +39,22 @@ def _all(client: Client, requests: Sequence[dict[str, Any]]) -> Generator[tuple[
     from distributed import as_completed
 
     token = secrets.token_hex(6)
-    futures = {client.submit(worker.work, request, key=f"bnfold-{token}-{index}", pure=False): index
-               for index, request in enumerate(requests)}
+    futures = {
+        client.submit(worker.work, request, key=f"bnfold-{token}-{index}", pure=False): index
+        for index, request in enumerate(requests)
+    }
     try:
         for future in as_completed(list(futures), loop=client.loop):
             index = futures.pop(future)
             try:
                 found = future.result()
-            except (Exception, CancelledError) as error:  # a worker that died too often, a scheduler that is gone
-                found = worker.lost(requests[index], f"the cluster gave it up ({one_line(root_cause(error))})")
+            except (
+                Exception,
+                CancelledError,
+            ) as error:  # a worker that died too often, a scheduler that is gone
+                found = worker.lost(
+                    requests[index], f"the cluster gave it up ({one_line(root_cause(error))})"
+                )
             yield index, found
             future.release()
     finally:
@@ -60,9 +67,13 @@ def _connected(address: str) -> Client:
     try:
         from distributed import Client
     except ImportError as error:
-        raise UsageError("--scheduler needs dask.distributed", way_out="pip install 'bnfold[dask]'") from error
+        raise UsageError(
+            "--scheduler needs dask.distributed", way_out="pip install 'bnfold[dask]'"
+        ) from error
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it logs with tracebacks, the runs say in a sentence
+        logging.getLogger(name).setLevel(
+            logging.CRITICAL
+        )  # what it logs with tracebacks, the runs say in a sentence
     _knock(address)
     try:
         return Client(address, timeout=PATIENCE, set_as_default=False)
@@ -71,7 +82,8 @@ def _connected(address: str) -> Client:
 
 
 def _knock(address: str) -> None:
-    """A client that finds nobody takes its time, and goes with much noise: so see first whether somebody listens."""
+    """A client that finds nobody takes its time, and goes with much noise: so see first whether somebody
+    listens."""
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:
         known = parts.scheme in _SCHEMES and parts.hostname and parts.port
@@ -92,7 +104,12 @@ def _nobody(address: str, error: Exception) -> Unreadable:
 def _check(versions: Mapping[str, Any]) -> None:
     for address, found in versions.items():
         if isinstance(found, BaseException):
-            raise Mismatch(f"the worker cannot say which bnfold it has ({one_line(root_cause(found))})", where=address,
-                           expected=f"bnfold {__version__}")
+            raise Mismatch(
+                f"the worker cannot say which bnfold it has ({one_line(root_cause(found))})",
+                where=address,
+                expected=f"bnfold {__version__}",
+            )
         if found != __version__:
-            raise Mismatch(f"the worker has bnfold {found}", where=address, expected=f"{__version__}, as here")
+            raise Mismatch(
+                f"the worker has bnfold {found}", where=address, expected=f"{__version__}, as here"
+            )

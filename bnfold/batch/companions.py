@@ -1,6 +1,8 @@
-"""Files that a model needs beside it, found without reading a weight: external data of an ONNX file, trees of a darknet cfg.
+"""Files that a model needs beside it, found without reading a weight: external data of an ONNX file, trees of
+a darknet cfg.
 
-Names come from untrusted files: only what lies inside the model's own folder counts; the reader refuses the rest with a sentence.
+Names come from untrusted files: only what lies inside the model's own folder counts; the reader refuses the
+rest with a sentence.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import naming, wire
 from ..errors import Malformed
-from ..onnx_wire import EXTERNAL_DATA, KEY, MAX_DEPTH, PATH_TO_TENSORS, VALUE
+from ..files import names, protobuf
+from ..files.onnx_fields import EXTERNAL_DATA, KEY, MAX_DEPTH, PATH_TO_TENSORS, VALUE
 
 _TEXTS = {".cfg": re.compile(rb"^[ \t]*tree[ \t]*=[ \t]*([^\r\n#;]+)", re.M)}
 _LARGEST_TEXT = 1 << 24
@@ -24,20 +26,30 @@ def companions(network: Path) -> list[str]:
     pattern = _TEXTS.get(network.suffix.lower())
     if pattern is not None:
         with network.open("rb") as file:
-            found = [match.strip().decode("utf-8", "replace") for match in pattern.findall(file.read(_LARGEST_TEXT))]
+            found = [
+                match.strip().decode("utf-8", "replace")
+                for match in pattern.findall(file.read(_LARGEST_TEXT))
+            ]
     elif network.suffix.lower() in (".onnx", ".pb", ".ort", ""):
         found = _external(network)
     else:
         found = []
-    return [name for name in dict.fromkeys(found) if naming.inside(name)]
+    return [name for name in dict.fromkeys(found) if names.inside(name)]
 
 
 def _external(network: Path) -> list[str]:
     if not network.stat().st_size:
         return []
-    with network.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+    with (
+        network.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
         try:
-            return [bytes(view[start:end]).decode("utf-8", "replace") for start, end in _locations(view, 0, len(view), "model", 0)]
+            return [
+                bytes(view[start:end]).decode("utf-8", "replace")
+                for start, end in _locations(view, 0, len(view), "model", 0)
+            ]
         except Malformed:
             return []  # the reader says what is wrong with it
 
@@ -46,12 +58,14 @@ def _locations(view: memoryview, start: int, end: int, message: str, depth: int)
     """Where the locations of external data stand: TensorProto{external_data{key: "location", value}}."""
     if depth > MAX_DEPTH:
         return
-    for one in wire.fields(view, start, end):
-        if one.type != wire.BYTES:
+    for one in protobuf.fields(view, start, end):
+        if one.type != protobuf.BYTES:
             continue
         if message == _TENSOR:
             if one.number == EXTERNAL_DATA:
-                entry = {part.number: (part.start, part.end) for part in wire.fields(view, one.start, one.end)}
+                entry = {
+                    part.number: (part.start, part.end) for part in protobuf.fields(view, one.start, one.end)
+                }
                 if KEY in entry and VALUE in entry and bytes(view[slice(*entry[KEY])]) == b"location":
                     yield entry[VALUE]
         elif one.number in PATH_TO_TENSORS[message]:

@@ -1,9 +1,11 @@
 """Tasks in, runs out: through the pool or the cluster, whatever dies on the way.
 
-    runs(tasks, settings, heard)    -> one Run for each task, in the order of the tasks; `heard` hears each as it comes
+    runs(tasks, settings, heard)    -> one Run for each task, in the order of the tasks; `heard` hears each as
+                                    it comes
 
-What is unfinished lies in one hidden folder, which goes when this ends, however it ends; only a machine that goes down leaves one behind.
-A file system that lives in one process (memory://) no worker reaches: what lies there is copied out for them, and what they made back in.
+What is unfinished lies in one hidden folder, which goes when this ends, however it ends; only a machine that
+goes down leaves one behind. A file system that lives in one process (memory://) no worker reaches: what lies
+there is copied out for them, and what they made back in.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import guard, replacing
-from ..decoding import decoded
 from ..errors import BnfoldError
-from ..gathering import UNFINISHED, is_url
-from ..rollup import Run
+from ..files import atomic, supervision
+from ..files.discovery import UNFINISHED, is_url
+from ..results.batch_run import Run
+from ..results.from_json import decoded
 from . import cluster, mirror, pool
-from .places import redacted
+from .locations import redacted
 from .task import Limits, Request, Task
 
 Heard = Callable[[Run], None]
@@ -34,7 +36,8 @@ _STALE = 2 * 24 * 3600  # seconds after which a folder of unfinished work is nob
 
 @dataclass(frozen=True)
 class Settings:
-    """How it is done: so many at the same time (None: one for each core), or on the cluster at `scheduler`; what each may take."""
+    """How it is done: so many at the same time (None: one for each core), or on the cluster at `scheduler`;
+    what each may take."""
 
     jobs: int | None = None
     scheduler: str | None = None
@@ -43,8 +46,8 @@ class Settings:
 
 
 def runs(tasks: Sequence[Task], settings: Settings, heard: Heard) -> list[Run]:
-    """Every task's run; all tasks write to one folder. Raises what makes all of them impossible: WriteError, UsageError, Unreadable,
-    Mismatch."""
+    """Every task's run; all tasks write to one folder. Raises what makes all of them impossible: WriteError,
+    UsageError, Unreadable, Mismatch."""
     found: dict[int, Run] = {}
     with ExitStack() as stack:
         copies = stack.enter_context(mirror.Mirror())
@@ -88,18 +91,26 @@ def _cores() -> int:
 
 def _unread(task: Task, error: BnfoldError) -> Run:
     """A model that could not even be copied for the workers."""
-    return Run(task.name, redacted(task.network), task.weights and redacted(task.weights), "error", error.exit_code, str(error))
+    return Run(
+        task.name,
+        redacted(task.network),
+        task.weights and redacted(task.weights),
+        "error",
+        error.exit_code,
+        str(error),
+    )
 
 
 @contextmanager
 def _work(out: str, settings: Settings) -> Iterator[str | None]:
-    """The folder for what is unfinished: beside the outputs, so that a rename puts them in place. None: each worker's own."""
+    """The folder for what is unfinished: beside the outputs, so that a rename puts them in place. None: each
+    worker's own."""
     if is_url(out) and settings.scheduler is not None:
         yield None
         return
     folder = tempfile.mkdtemp(prefix="bnfold-") if is_url(out) else _beside(Path(out))
     try:
-        guard.remember(folder)
+        supervision.remember(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,12 +119,12 @@ def _work(out: str, settings: Settings) -> Iterator[str | None]:
 def prepare(out: str) -> None:
     """Make the folder of all outputs. Raises WriteError."""
     if not is_url(out):
-        with replacing.failing(out):
+        with atomic.failing(out):
             Path(out).mkdir(parents=True, exist_ok=True)
 
 
 def _beside(out: Path) -> str:
-    with replacing.failing(out):
+    with atomic.failing(out):
         out.mkdir(exist_ok=True)
         for old in out.glob(f"{UNFINISHED}*"):
             if time.time() - old.stat().st_mtime > _STALE:

@@ -1,8 +1,8 @@
 """Is a result still what would come out? Then it need not be made again.
 
-The record beside an output (`net.result.json`) holds a Fingerprint: bnfold's version, a hash of everything that was chosen, and the
-identity of every input and output. A result is finished when it passed and all of that still holds; nothing is believed that was not
-looked at.
+The record beside an output (`net.result.json`) holds a Fingerprint: bnfold's version, a hash of everything
+that was chosen, and the identity of every input and output. A result is finished when it passed and all of
+that still holds; nothing is believed that was not looked at.
 
 Inputs are named by their role, not by where they lie: a folder of models may be moved.
 """
@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..decoding import Unfit, decoded
 from ..errors import OK, BnfoldError
-from ..rollup import Fingerprint
+from ..results.batch_run import Fingerprint
+from ..results.from_json import Unfit, decoded
 from ..version import __version__
 from .companions import companions
-from .places import folder_of, joined, store_of
+from .locations import folder_of, joined, store_of
 from .task import Task, same_choices
 
 SUFFIX = ".result.json"
@@ -40,10 +40,13 @@ def recorded(task: Task) -> bytes | None:
 
 
 def taken(task: Task, network: Path) -> Fingerprint:
-    """The fingerprint of what is about to be read; `network` is the network on this machine. Raises Unreadable."""
+    """The fingerprint of what is about to be read; `network` is the network on this machine. Raises
+    Unreadable."""
     named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
     beside = [(f"{_BESIDE}{name}", joined(folder_of(task.network), name)) for name in companions(network)]
-    there = [(role, store_of(place).identity(place)) for role, place in beside if store_of(place).is_file(place)]
+    there = [
+        (role, store_of(place).identity(place)) for role, place in beside if store_of(place).is_file(place)
+    ]
     return Fingerprint(__version__, _choices(task), (*named, *there))
 
 
@@ -57,12 +60,19 @@ def finished(task: Task) -> dict[str, Any] | None:
         old: Fingerprint = decoded(Fingerprint, record["fingerprint"])
     except (ValueError, LookupError, TypeError, RecursionError, Unfit):
         return None  # not a record of ours, or of another version: then it proves nothing
-    if record.get("exit_code") != OK or (old.version, old.options) != (__version__, _choices(task)) or not old.outputs:
+    if (
+        record.get("exit_code") != OK
+        or (old.version, old.options) != (__version__, _choices(task))
+        or not old.outputs
+    ):
         return None
     named = _named(task)
     if {role for role, _ in old.inputs if not role.startswith(_BESIDE)} != set(named):
         return None
-    places = [(named.get(role) or joined(folder_of(task.network), role.removeprefix(_BESIDE)), identity) for role, identity in old.inputs]
+    places = [
+        (named.get(role) or joined(folder_of(task.network), role.removeprefix(_BESIDE)), identity)
+        for role, identity in old.inputs
+    ]
     places += [(joined(folder_of(record_of(task)), name), identity) for name, identity in old.outputs]
     return record if all(_is(place, identity) for place, identity in places) else None
 
@@ -92,7 +102,9 @@ def _text(path: Path | None) -> str | None:
 def _files(place: str) -> Iterator[str]:
     """A file, or every file of a folder of images."""
     path = Path(place)
-    yield from (os.fspath(one) for one in (sorted(path.rglob("*")) if path.is_dir() else [path]) if not one.is_dir())
+    yield from (
+        os.fspath(one) for one in (sorted(path.rglob("*")) if path.is_dir() else [path]) if not one.is_dir()
+    )
 
 
 def _choices(task: Task) -> str:

@@ -1,4 +1,5 @@
-"""What lies in a file system that lives in one process (memory://), copied out for the workers, and what they made copied back in."""
+"""What lies in a file system that lives in one process (memory://), copied out for the workers, and what they
+made copied back in."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from ..rollup import Run
+from ..results.batch_run import Run
 from . import fingerprints
 from .companions import companions
-from .places import folder_of, joined, scheme_of, store_of
+from .locations import folder_of, joined, scheme_of, store_of
 from .task import Task
 
 LOCAL_TO_A_PROCESS = {"memory"}
@@ -38,7 +39,9 @@ class Mirror:
     def __enter__(self) -> Mirror:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def out(self, place: str) -> str:
@@ -73,7 +76,9 @@ class Mirror:
             own = PurePosixPath(task.name).name
             names = (*_outputs(fingerprints.recorded(ready)), f"{own}.html", f"{own}{fingerprints.SUFFIX}")
             for name in names:
-                source, place = (joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (ready, task))
+                source, place = (
+                    joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (ready, task)
+                )
                 if Path(source).is_file():
                     store_of(place).deliver(Path(source), place)
         return run
@@ -81,8 +86,14 @@ class Mirror:
     def _recall(self, task: Task, ready: Task) -> None:
         """What an earlier run made, so that it can be seen to be finished."""
         data = fingerprints.recorded(task)
-        for name in (*_outputs(data), f"{PurePosixPath(task.name).name}{fingerprints.SUFFIX}") if data is not None else ():
-            place, target = (joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (task, ready))
+        for name in (
+            (*_outputs(data), f"{PurePosixPath(task.name).name}{fingerprints.SUFFIX}")
+            if data is not None
+            else ()
+        ):
+            place, target = (
+                joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (task, ready)
+            )
             if store_of(place).is_file(place):
                 self._taken(place, Path(target).parent)
 
@@ -97,7 +108,9 @@ class Mirror:
 def _outputs(record: bytes | None) -> Sequence[str]:
     """The names of the files that a record tells of; none that lead elsewhere."""
     try:
-        named = [str(name) for name, _ in json.loads(record or b"{}").get("fingerprint", {}).get("outputs", ())]
+        named = [
+            str(name) for name, _ in json.loads(record or b"{}").get("fingerprint", {}).get("outputs", ())
+        ]
     except (ValueError, TypeError, AttributeError):
         return ()
     return [name for name in named if name == PurePosixPath(name).name]

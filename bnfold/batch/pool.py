@@ -1,6 +1,8 @@
-"""All cores of one machine: loky's process pool. A worker that is killed takes the pool with it; then there is a new one, for what is left.
+"""All cores of one machine: loky's process pool. A worker that is killed takes the pool with it; then there
+is a new one, for what is left.
 
-Never more requests are out than there are workers, so that it is known which models were being worked on when a pool broke.
+Never more requests are out than there are workers, so that it is known which models were being worked on when
+a pool broke.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ DEATHS = 3  # of workers during one model, before it is given up (what Dask allo
 
 
 def results(requests: Sequence[dict[str, Any]], jobs: int) -> Generator[tuple[int, dict[str, Any]]]:
-    """(index, run as plain values) of every request, as they come. Closing the iterator ends everything at once."""
+    """(index, run as plain values) of every request, as they come. Closing the iterator ends everything at
+    once."""
     waiting, deaths = deque(range(len(requests))), Counter[int]()
     while waiting:
         running: set[int] = set()
@@ -29,11 +32,15 @@ def results(requests: Sequence[dict[str, Any]], jobs: int) -> Generator[tuple[in
                 if deaths[index] < DEATHS:
                     waiting.appendleft(index)
                 else:
-                    yield index, worker.lost(requests[index], f"{DEATHS} workers died while they had this model")
+                    yield (
+                        index,
+                        worker.lost(requests[index], f"{DEATHS} workers died while they had this model"),
+                    )
 
 
-def _of_one_pool(requests: Sequence[dict[str, Any]], jobs: int, waiting: deque[int],
-                 running: set[int]) -> Generator[tuple[int, dict[str, Any]]]:
+def _of_one_pool(
+    requests: Sequence[dict[str, Any]], jobs: int, waiting: deque[int], running: set[int]
+) -> Generator[tuple[int, dict[str, Any]]]:
     """`running` is what is out when the pool breaks."""
     from loky import ProcessPoolExecutor
 

@@ -1,9 +1,11 @@
-"""A child process from outside: started warm, asked for one model after another, ended when it takes too much.
+"""A child process from outside: started warm, asked for one model after another, ended when it takes too
+much.
 
     with folder: run = Child(limits).ask(task, folder)        raises Ended where there is no answer
 
 Rule 1: a child is asked only after it has said that it is ready, so that its start counts against no model.
-Rule 2: a child leads a process group of its own: what it has started ends with it, and Ctrl-C at a terminal does not reach it.
+Rule 2: a child leads a process group of its own: what it has started ends with it, and Ctrl-C at a terminal
+        does not reach it.
 """
 
 from __future__ import annotations
@@ -25,12 +27,20 @@ from .task import OUT_OF_MEMORY, Limits
 
 COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "bnfold.batch.child")
 START = 120.0  # seconds that a child may take to be ready
-_THREADS = ("BNFOLD_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")
+_THREADS = (
+    "BNFOLD_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 _TAIL = 4000  # bytes of what a child said at last
 
 
 class Ended(Stopped):
-    """There will be no answer. `outcome` is "timeout", "memory" or "crashed"; `began` tells whether the model was taken up at all."""
+    """There will be no answer. `outcome` is "timeout", "memory" or "crashed"; `began` tells whether the model
+    was taken up at all."""
 
     def __init__(self, found: str, outcome: str, *, began: bool = True, way_out: str = "") -> None:
         super().__init__(found, way_out=way_out)
@@ -46,8 +56,13 @@ class Child:
         self._late = False
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the child lives
         self._process = subprocess.Popen(
-            [*COMMAND, str(limits.memory or 0), str(limits.seconds or 0)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
-            env=environment(limits.threads), start_new_session=True)
+            [*COMMAND, str(limits.memory or 0), str(limits.seconds or 0)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env=environment(limits.threads),
+            start_new_session=True,
+        )
         try:
             if not self._answer(START).get("ready"):
                 raise self._ended("", START)
@@ -133,14 +148,26 @@ class Child:
         code = self._process.wait()
         last, began, stage = self._last_words(), bool(stage), stage or "starting"
         if self._late:
-            return Ended(f"took longer than {seconds:g} s and was ended while {stage}", "timeout", began=began,
-                         way_out="--timeout allows more")
+            return Ended(
+                f"took longer than {seconds:g} s and was ended while {stage}",
+                "timeout",
+                began=began,
+                way_out="--timeout allows more",
+            )
         if want is not None or any(sign in last for sign in OUT_OF_MEMORY):
             allowed = f" ({self.limits.memory:,} bytes are allowed)" if self.limits.memory else ""
-            return Ended(f"ran out of memory while {stage}{allowed}{f': {want}' if want else ''}", "memory", began=began,
-                         way_out="--memory-limit allows more" if self.limits.memory else "")
+            return Ended(
+                f"ran out of memory while {stage}{allowed}{f': {want}' if want else ''}",
+                "memory",
+                began=began,
+                way_out="--memory-limit allows more" if self.limits.memory else "",
+            )
         said = f": {one_line(last.strip().splitlines()[0])[:200]}" if last.strip() else ""
-        hint = "the system ends processes so when it has no memory left" if code == -getattr(signal, "SIGKILL", 9) else ""
+        hint = (
+            "the system ends processes so when it has no memory left"
+            if code == -getattr(signal, "SIGKILL", 9)
+            else ""
+        )
         return Ended(f"its process {_death(code)} while {stage}{said}", "crashed", began=began, way_out=hint)
 
     def _last_words(self) -> str:
@@ -153,7 +180,12 @@ def environment(threads: int) -> dict[str, str]:
     """The environment of a child: this bnfold, and so many threads for everything that computes."""
     package = Path(__file__).resolve().parents[2]
     path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, **dict.fromkeys(_THREADS, str(threads)), "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    return {
+        **os.environ,
+        **dict.fromkeys(_THREADS, str(threads)),
+        "PYTHONPATH": path,
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
 
 
 def _death(code: int) -> str:

@@ -1,18 +1,25 @@
-"""What is asked for, as frozen values that travel as JSON between processes and machines (`dataclasses.asdict` there, `decoding` back)."""
+"""What is asked for, as frozen values that travel as JSON between processes and machines
+(`dataclasses.asdict` there, `decoding` back)."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..comparison import VerifyOptions, finite
-from ..decoding import decoded
-from ..memory import SHORT
-from ..policy import Policy
-from ..record import FoldOptions, ReadOptions
+from ..files.memory import SHORT
+from ..gate.policy import Policy
+from ..results.comparison import finite
+from ..results.from_json import decoded
+from ..results.options import FoldOptions, ReadOptions, VerifyOptions
 from ..version import __version__
 
-OUT_OF_MEMORY = (SHORT, "MemoryError", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")  # whoever says so
+OUT_OF_MEMORY = (
+    SHORT,
+    "MemoryError",
+    "bad_alloc",
+    "Failed to allocate memory",
+    "Cannot allocate memory",
+)  # whoever says so
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Task:
     policy           what the result must be; None where nothing is demanded
     force            make it again, whatever is there
     listed           where a manifest names it: "zoo.toml:12"
-    batch            which run of the command asks: what it made itself, before a worker died, is not an earlier run's
+    batch            which run of the command asks: what it made itself, before a worker died, is not an
+                     earlier run's
     shown            (local copy, what it is a copy of): reports name the second
     """
 
@@ -56,7 +64,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """A task on its way to a worker. `work` is the folder for what is unfinished; None: the worker's own temporary folder."""
+    """A task on its way to a worker. `work` is the folder for what is unfinished; None: the worker's own
+    temporary folder."""
 
     task: Task
     limits: Limits
@@ -77,4 +86,10 @@ class Request:
 
 def same_choices(task: Task) -> Any:
     """Everything that was chosen for a model and can change what comes out, as plain values."""
-    return finite({name: value for name, value in asdict(task).items() if name in ("read", "fold", "verify", "policy", "external_data")})
+    return finite(
+        {
+            name: value
+            for name, value in asdict(task).items()
+            if name in ("read", "fold", "verify", "policy", "external_data")
+        }
+    )

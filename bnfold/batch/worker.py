@@ -1,4 +1,5 @@
-"""What the engines call, in processes of theirs and on machines of theirs: one request, one run, never an exception.
+"""What the engines call, in processes of theirs and on machines of theirs: one request, one run, never an
+exception.
 
 A worker does not touch a model: the child that it keeps does, and may take as much as it likes with it.
 """
@@ -17,9 +18,9 @@ from typing import Any, NoReturn
 
 from ..errors import STOPPED, reason
 from ..reporting.json import plain
-from ..rollup import Run
+from ..results.batch_run import Run
 from ..version import __version__
-from .places import redacted
+from .locations import redacted
 from .supervisor import Child, Ended
 from .task import Limits, Request
 
@@ -32,12 +33,16 @@ _lock = threading.Lock()
 def work(request: dict[str, Any]) -> dict[str, Any]:
     """The run of a request, both as plain values."""
     if request["version"] != __version__:
-        return lost(request, f"a worker has bnfold {__version__}, the batch was started with {request['version']}")
+        return lost(
+            request, f"a worker has bnfold {__version__}, the batch was started with {request['version']}"
+        )
     wanted = Request.of(request)
     try:
         folder = Path(tempfile.mkdtemp(prefix="bnfold-", dir=wanted.work))
     except OSError as error:
-        return lost(request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({reason(error)})")
+        return lost(
+            request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({reason(error)})"
+        )
     try:
         return _worked(wanted, request["task"], folder)
     finally:
@@ -45,7 +50,8 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Asked again where a child went before it took the model up: one that nobody asked for a while goes by itself."""
+    """Asked again where a child went before it took the model up: one that nobody asked for a while goes by
+    itself."""
     started = time.perf_counter()
     try:
         try:
@@ -55,12 +61,12 @@ def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, An
                 raise
             return _child(wanted.limits).ask(task, folder)
     except Ended as error:
-        from . import single
+        from . import one_model
 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         seconds = round(time.perf_counter() - started, 3)
-        return _plain(replace(single.stopped(wanted.task, folder, error, error.outcome), seconds=seconds))
+        return _plain(replace(one_model.stopped(wanted.task, folder, error, error.outcome), seconds=seconds))
 
 
 def _child(limits: Limits) -> Child:
@@ -99,7 +105,8 @@ def lost(request: dict[str, Any], why: str) -> dict[str, Any]:
 
 
 def settle() -> None:
-    """What a worker of this machine does first: Ctrl-C is for the process that coordinates, and without that one no worker stays."""
+    """What a worker of this machine does first: Ctrl-C is for the process that coordinates, and without that
+    one no worker stays."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_go_with, args=(os.getppid(),), daemon=True).start()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .. import auditing
+from ..gate import audit
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
@@ -20,16 +20,17 @@ from .options import FILE, LIMIT, REPORT, options
 @click.argument("sources", nargs=-1, type=FILE, metavar="[SOURCE [WEIGHTS]]")
 @options(LIMIT, REPORT)
 def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values: Any) -> Ending:
-    """Hold MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made: every bit of it, and, with the sources, every folded
-    weight, derived again in float64. No network is run.
+    """Hold MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made: every bit of it, and,
+    with the sources, every folded weight, derived again in float64. No network is run.
 
-    Without SOURCE the files that the certificate names are taken, if they are there. Exit code 1 when anything is not as certified.
+    Without SOURCE the files that the certificate names are taken, if they are there. Exit code 1 when
+    anything is not as certified.
     """
     view = request.view_of(values)
     with request.documented("audit", values, (certificate, model, *sources)) as content:
         with view.working():
             view.say("auditing")
-            checks = auditing.audit(certificate, model, sources)
+            checks = audit.audit(certificate, model, sources)
         ending = of_selftest(checks)
         content.update({"code": ending.code, **documents.of_selftest(checks)})
     if view.shows_results:

@@ -11,17 +11,17 @@ from typing import Any
 
 import click
 
-from .. import policy
-from ..batch import coordinator, naming
+from ..batch import coordinator, output_names
 from ..batch.child import is_bounded
 from ..batch.fingerprints import SUFFIX
-from ..batch.places import absolute, check_drivers, joined, plain, redacted, store_of
+from ..batch.locations import absolute, check_drivers, joined, plain, redacted, store_of
 from ..batch.task import Task
-from ..comparison import VerifyOptions
 from ..errors import BnfoldError, Malformed, UsageError
-from ..gathering import Found, gathered, is_url, suffix, with_suffix
+from ..files.discovery import Found, gathered, is_url, suffix, with_suffix
+from ..gate import policy
 from ..reporting import json as documents
-from ..rollup import Run
+from ..results.batch_run import Run
+from ..results.options import VerifyOptions
 from . import manifest, request, screen
 from . import options as rows
 from .ending import Ending, of_batch
@@ -41,15 +41,20 @@ class _Wanted:
 
 @click.command("batch")
 @click.argument("models", nargs=-1, required=True, metavar="MODELS...")
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="The folder for all outputs: a path, or a URL.")
+@click.option(
+    "-o", "--out", required=True, metavar="FOLDER", help="The folder for all outputs: a path, or a URL."
+)
 @options(BATCH, FOLD, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
 def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
-    """Fold, verify and report many MODELS: files, folders, patterns, URLs, and manifests (.toml, .csv) that list models with their options.
+    """Fold, verify and report many MODELS: files, folders, patterns, URLs, and manifests (.toml, .csv) that
+    list models with their options.
 
-    Each model runs in a process of its own: one that is broken, hangs or crashes stops no other. What an earlier run finished, and nothing
-    has changed of, is skipped. Options of one format reach the models of that format.
+    Each model runs in a process of its own: one that is broken, hangs or crashes stops no other. What an
+    earlier run finished, and nothing has changed of, is skipped. Options of one format reach the models of
+    that format.
 
-    Exit code 0 when every model passed, 1 when any was not equivalent or not as the policy wants it, otherwise the highest of all codes.
+    Exit code 0 when every model passed, 1 when any was not equivalent or not as the policy wants it,
+    otherwise the highest of all codes.
     """
     view = request.view_of(values)
     out = absolute(plain(out))
@@ -62,7 +67,10 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
                 runs = coordinator.runs(tasks, _settings(values, view), progress.heard)
             except BaseException as error:
                 if not isinstance(error, Exception):
-                    error.add_note(f"{progress.done} of {len(tasks)} models are finished; the same command goes on from there")
+                    error.add_note(
+                        f"{progress.done} of {len(tasks)} models are finished; the same command "
+                        "goes on from there"
+                    )
                 raise
         ending = of_batch(runs)
         content.update({"code": ending.code, **documents.of_batch(runs, redacted(out))})
@@ -85,24 +93,33 @@ def _settings(values: Mapping[str, Any], view: screen.Screen) -> coordinator.Set
     if values["memory_limit"] is not None and not is_bounded():
         view.warn("--memory-limit has no effect on this system")
     if values["scheduler"] is not None and values["jobs"] is not None:
-        raise UsageError("--jobs with --scheduler", expected="one of them: a cluster has as many workers as it has")
+        raise UsageError(
+            "--jobs with --scheduler", expected="one of them: a cluster has as many workers as it has"
+        )
     timeout = values["timeout"]
-    return coordinator.Settings(values["jobs"], values["scheduler"], rows.TIMEOUT if timeout is None else timeout or None,
-                                values["memory_limit"])
+    return coordinator.Settings(
+        values["jobs"],
+        values["scheduler"],
+        rows.TIMEOUT if timeout is None else timeout or None,
+        values["memory_limit"],
+    )
 
 
 # Which models.
 
 
 def _wanted(given: Sequence[str], out: str) -> list[_Wanted]:
-    """Every model that is meant. Raises UsageError, Unreadable, Malformed (after saying every fault of a manifest)."""
+    """Every model that is meant. Raises UsageError, Unreadable, Malformed (after saying every fault of a
+    manifest)."""
     found: list[_Wanted] = []
     for listed, group in groupby(given, manifest.is_manifest):
         places = list(group)
         found += chain.from_iterable(map(_listed, places)) if listed else _plainly(places)
     ours = [one for one in found if not (one.found.root and _is_output(one.found.network))]
     if not ours:
-        raise UsageError("no model is left", expected=f"models beside those that are outputs of {redacted(out)} themselves")
+        raise UsageError(
+            "no model is left", expected=f"models beside those that are outputs of {redacted(out)} themselves"
+        )
     return ours
 
 
@@ -134,13 +151,23 @@ def _of_entry(entry: manifest.Entry, faults: list[Malformed]) -> list[_Wanted]:
     try:
         found = gathered([plain(entry.model)], store_of)
     except BnfoldError as error:
-        faults.append(Malformed(f"{error.found}: {redacted(entry.model)}" if error.where is not None else error.found, where=entry.where,
-                                expected=error.expected))
+        faults.append(
+            Malformed(
+                f"{error.found}: {redacted(entry.model)}" if error.where is not None else error.found,
+                where=entry.where,
+                expected=error.expected,
+            )
+        )
         return []
     if len(found) > 1 and (entry.weights or entry.name):
         key = "weights" if entry.weights else "name"
-        faults.append(Malformed(f"'{key}' for the {len(found)} models that '{redacted(entry.model)}' matches", where=entry.where,
-                                expected="one model"))
+        faults.append(
+            Malformed(
+                f"'{key}' for the {len(found)} models that '{redacted(entry.model)}' matches",
+                where=entry.where,
+                expected="one model",
+            )
+        )
     if entry.weights:
         found = [replace(one, weights=plain(entry.weights)) for one in found]
     return [_Wanted(one, entry.name, entry.values, entry.where) for one in found]
@@ -150,13 +177,18 @@ def _of_entry(entry: manifest.Entry, faults: list[Malformed]) -> list[_Wanted]:
 
 
 def _tasks(wanted: Sequence[_Wanted], out: str, values: Mapping[str, Any], view: screen.Screen) -> list[Task]:
-    names = naming.names([one.found for one in wanted], [one.name for one in wanted])
+    names = output_names.names([one.found for one in wanted], [one.name for one in wanted])
     called = {**{row.name: values[row.name] for row in rows.given(values)}, "force": values["force"]}
     _say_useless(wanted, values, view)
     policies = _policies(values)
-    tasks = [_task(one, name, out, {**_blank(values), **one.values, **called}, policies) for one, name in zip(wanted, names, strict=True)]
+    tasks = [
+        _task(one, name, out, {**_blank(values), **one.values, **called}, policies)
+        for one, name in zip(wanted, names, strict=True)
+    ]
     _check_apart(tasks)
-    check_drivers([out, *(place for task in tasks for place in (task.network, task.weights) if place is not None)])
+    check_drivers(
+        [out, *(place for task in tasks for place in (task.network, task.weights) if place is not None)]
+    )
     return tasks
 
 
@@ -165,20 +197,37 @@ def _blank(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: () if isinstance(value, tuple) else None for name, value in values.items()}
 
 
-def _task(one: _Wanted, name: str, out: str, values: Mapping[str, Any], policies: policy.Policies | None) -> Task:
+def _task(
+    one: _Wanted, name: str, out: str, values: Mapping[str, Any], policies: policy.Policies | None
+) -> Task:
     verify = rows.verify_options(values)
     if verify is not None:
         verify = replace(verify, inputs=tuple((to, absolute(file)) for to, file in verify.inputs))
     demanded = policies.of(Path(one.found.network)) if policies is not None else None
     if demanded is not None and verify is not None:
         providers = verify.providers if values.get("ep") else demanded.providers or verify.providers
-        limit = demanded.noise_limit if demanded.noise_limit is not None and not values.get("noise_limit") else verify.noise_limit
+        limit = (
+            demanded.noise_limit
+            if demanded.noise_limit is not None and not values.get("noise_limit")
+            else verify.noise_limit
+        )
         verify = replace(verify, providers=providers, noise_limit=limit)
     if demanded is not None:
         demanded = _for_results(demanded, verify)
     weights = one.found.weights
-    return Task(name, absolute(one.found.network), None if weights is None else absolute(weights), out, rows.read_options(values),
-                rows.fold_options(values), verify, bool(values.get("external_data")), demanded, bool(values.get("force")), one.where)
+    return Task(
+        name,
+        absolute(one.found.network),
+        None if weights is None else absolute(weights),
+        out,
+        rows.read_options(values),
+        rows.fold_options(values),
+        verify,
+        bool(values.get("external_data")),
+        demanded,
+        bool(values.get("force")),
+        one.where,
+    )
 
 
 def _policies(values: Mapping[str, Any]) -> policy.Policies | None:
@@ -196,9 +245,18 @@ def _policies(values: Mapping[str, Any]) -> policy.Policies | None:
 def _for_results(demanded: policy.Policy, verify: VerifyOptions | None) -> policy.Policy:
     """Providers and noise limit are what each fold is verified with; the rest is asked of the result."""
     if demanded.require_certificate:
-        raise UsageError("the policy requires certificates, which a batch does not make", way_out="bnfold fold --certificate")
-    return replace(demanded, providers=(), noise_limit=None, against=_absolute(demanded.against),
-                   against_weights=_absolute(demanded.against_weights), verify=verify or demanded.verify)
+        raise UsageError(
+            "the policy requires certificates, which a batch does not make",
+            way_out="bnfold fold --certificate",
+        )
+    return replace(
+        demanded,
+        providers=(),
+        noise_limit=None,
+        against=_absolute(demanded.against),
+        against_weights=_absolute(demanded.against_weights),
+        verify=verify or demanded.verify,
+    )
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -207,11 +265,18 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _check_apart(tasks: Sequence[Task]) -> None:
     """No output may replace what is read."""
-    read = {os.path.realpath(place) for task in tasks for place in (task.network, task.weights) if place is not None and not is_url(place)}
+    read = {
+        os.path.realpath(place)
+        for task in tasks
+        for place in (task.network, task.weights)
+        if place is not None and not is_url(place)
+    }
     for task in tasks:
         target = joined(task.out, f"{task.name}.onnx")
         if os.path.realpath(target) in read or target in {other.network for other in tasks}:
-            raise UsageError(f"the output {redacted(target)} would replace a model that is read", expected="another --out")
+            raise UsageError(
+                f"the output {redacted(target)} would replace a model that is read", expected="another --out"
+            )
 
 
 def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: screen.Screen) -> None:

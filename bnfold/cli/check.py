@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
-from .. import checking, policy, ratchet, replacing
 from ..errors import UsageError
-from ..outcome import Checked
+from ..files import atomic
+from ..gate import baseline as ratchet
+from ..gate import check, policy
 from ..reporting import json as documents
+from ..results.fold_result import Checked
 from . import options as rows
 from . import request, screen
 from .ending import Ending, of_checks
@@ -21,32 +23,53 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, options
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL...")
-@click.option("--policy", "policy_path", type=FILE, metavar="FILE",
-              help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).")
-@click.option("--baseline", type=FILE, metavar="FILE", help="What an earlier --json wrote: only what got worse fails.")
-@click.option("--allow-kept", multiple=True, metavar="CODE",
-              help="A reason for which a batch norm may be kept (repeatable, with *; default: any).")
-@click.option("--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a model's files together.")
+@click.option(
+    "--policy",
+    "policy_path",
+    type=FILE,
+    metavar="FILE",
+    help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).",
+)
+@click.option(
+    "--baseline", type=FILE, metavar="FILE", help="What an earlier --json wrote: only what got worse fails."
+)
+@click.option(
+    "--allow-kept",
+    multiple=True,
+    metavar="CODE",
+    help="A reason for which a batch norm may be kept (repeatable, with *; default: any).",
+)
+@click.option(
+    "--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a model's files together."
+)
 @click.option("--against", type=FILE, metavar="MODEL", help="A model that each must be numerically equal to.")
-@click.option("--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it).")
+@click.option(
+    "--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it)."
+)
 @click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
 @click.option("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML.")
 @click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
 @options(FOLD, READ, VERIFY, LIMIT, REPORT)
-def command(files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any) -> Ending:
-    """Hold each MODEL against a policy: it loads, the ONNX checker takes it, no foldable batch norm is left in it, and it is the model that
-    the certificate beside it (net.cert.json) was made for.
+def command(
+    files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any
+) -> Ending:
+    """Hold each MODEL against a policy: it loads, the ONNX checker takes it, no foldable batch norm is left
+    in it, and it is the model that the certificate beside it (net.cert.json) was made for.
 
-    MODEL is a file, a folder or a pattern; weights stand behind their network or beside it under the same name. All violations are
-    listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
+    MODEL is a file, a folder or a pattern; weights stand behind their network or beside it under the same
+    name. All violations are listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
     """
     view = request.view_of(values)
-    with request.documented("check", values, (policy_path, baseline, *map(Path, policy.PLACES), *files)) as content:
+    with request.documented(
+        "check", values, (policy_path, baseline, *map(Path, policy.PLACES), *files)
+    ) as content:
         policies = _policies(policy_path, values)
         known = ratchet.read(baseline, documents.SCHEMA) if baseline is not None else None
-        models = checking.expand(files)
+        models = check.expand(files)
         with view.working():
-            checks = [checking.check(network, weights, policies.of(network), view.say) for network, weights in models]
+            checks = [
+                check.check(network, weights, policies.of(network), view.say) for network, weights in models
+            ]
         if known is not None:
             checks = ratchet.held(checks, known)
         ending = of_checks(checks)
@@ -60,7 +83,11 @@ def _policies(path: Path | None, values: Mapping[str, Any]) -> policy.Policies:
     """What the policy file says, and before it what the command line says."""
     verify = rows.verify_options(values)
     assert verify is not None
-    called: dict[str, Any] = {"read": rows.read_options(values), "fold": rows.fold_options(values), "verify": verify}
+    called: dict[str, Any] = {
+        "read": rows.read_options(values),
+        "fold": rows.fold_options(values),
+        "verify": verify,
+    }
     if values["allow_kept"]:
         called["kept"] = tuple(values["allow_kept"])
     if values["against"] is not None:
@@ -109,5 +136,5 @@ def _tell_github(checks: Sequence[Checked], view: screen.Screen) -> None:
             screen.say(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        with replacing.failing(summary), Path(summary).open("a", encoding="utf-8") as file:
+        with atomic.failing(summary), Path(summary).open("a", encoding="utf-8") as file:
             file.write(github.summary(checks))

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from .. import pipeline
 from ..errors import UsageError
+from ..pipeline import pipeline
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_convert
@@ -18,7 +18,9 @@ from .options import FILE, LIMIT, READ, REPORT, options
 @click.command("convert")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
 @click.option("-o", "--out", type=FILE, metavar="OUT", help="The model to write.")
-@click.option("--external-data", is_flag=True, help="Weights go to one file beside the model (always so above 2 GB).")
+@click.option(
+    "--external-data", is_flag=True, help="Weights go to one file beside the model (always so above 2 GB)."
+)
 @click.option("--no-verify", is_flag=True, help="Do not read the written file back.")
 @options(READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK
-from ..outcome import Checked, FoldResult
-from ..rollup import Run, code_of, counts
+from ..results.batch_run import Run, code_of, counts
+from ..results.comparison import Check, Comparison
+from ..results.fold_result import Checked, FoldResult
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Ending:
 
 
 def of_fold(result: FoldResult, *, dry_run: bool = False) -> Ending:
-    """PASS with the figures that there are: `noise`, `max_error` and `ep` stand only where something was measured."""
+    """PASS with the figures that there are: `noise`, `max_error` and `ep` stand only where something was
+    measured."""
     plan = result.plan
     parts = [f"folded={len(plan.folded)}", f"kept={len(plan.kept) + len(plan.withdrawn)}"]
     if result.report is not None:
@@ -49,10 +50,14 @@ def of_comparison(report: Comparison) -> Ending:
 
 
 def of_checks(checks: Sequence[Checked]) -> Ending:
-    """PASS when every model is as the policy wants it. What could not be read gives its own exit code, before a policy's 1."""
+    """PASS when every model is as the policy wants it. What could not be read gives its own exit code, before
+    a policy's 1."""
     failed = [c for c in checks if c.code]
     known = sum(v.known for c in checks for v in c.violations)
-    counts = f"models={len(checks)} failed={len(failed)} violations={sum(len(c.violations) for c in checks) - known}"
+    counts = (
+        f"models={len(checks)} failed={len(failed)} "
+        f"violations={sum(len(c.violations) for c in checks) - known}"
+    )
     counts += f" known={known}" if known else ""
     code = max((c.code for c in failed), default=OK)
     return Ending(code, f"{'FAIL' if failed else 'PASS'} {counts}")
@@ -66,7 +71,8 @@ def of_batch(runs: Sequence[Run]) -> Ending:
 
 
 def of_selftest(checks: Sequence[Check]) -> Ending:
-    """PASS when nothing on this machine makes verdicts worthless (self-test), or contradicts a certificate (audit)."""
+    """PASS when nothing on this machine makes verdicts worthless (self-test), or contradicts a certificate
+    (audit)."""
     levels = [c.level for c in checks]
     counts = f"checks={len(levels)} notes={levels.count('note')} faults={levels.count('fault')}"
     return Ending(NOT_EQUIVALENT, f"FAIL {counts}") if "fault" in levels else Ending(OK, f"PASS {counts}")

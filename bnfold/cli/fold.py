@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from .. import certificate, pipeline
 from ..errors import NotEquivalent, UsageError
-from ..job import Job
+from ..gate import certificate
+from ..pipeline import pipeline
+from ..pipeline.job import Job
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_fold
@@ -19,15 +20,30 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
 
 @click.command("fold")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
-@click.option("-o", "--out", type=FILE, metavar="OUT", help="The model to write (default: <stem of MODEL>.folded.onnx beside it).")
-@click.option("--certificate", "certificate_path", type=FILE, metavar="PATH",
-              help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of OUT>.cert.json beside OUT).")
+@click.option(
+    "-o",
+    "--out",
+    type=FILE,
+    metavar="OUT",
+    help="The model to write (default: <stem of MODEL>.folded.onnx beside it).",
+)
+@click.option(
+    "--certificate",
+    "certificate_path",
+    type=FILE,
+    metavar="PATH",
+    help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
+    "OUT>.cert.json beside OUT).",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @options(FOLD, WRITE, READ, VERIFY, LIMIT, REPORT)
-def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any) -> Ending:
+def command(
+    files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any
+) -> Ending:
     """Fold the batch norms of MODEL, verify the result, and write it as ONNX.
 
-    The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished, verified file.
+    The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished,
+    verified file.
     """
     view = request.view_of(values)
     with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
@@ -42,9 +58,15 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificat
             raise
         content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
-            request.write_file(certificate_path, certificate.text(certificate.made(work, result, certificate_path)))
+            request.write_file(
+                certificate_path, certificate.text(certificate.made(work, result, certificate_path))
+            )
     request.tell(view, result.origin)
-    if certificate_path is None and result.path is not None and (old := certificate.found_beside(result.path)) is not None:
+    if (
+        certificate_path is None
+        and result.path is not None
+        and (old := certificate.found_beside(result.path)) is not None
+    ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
@@ -56,12 +78,21 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, certificat
 
 
 def _certified(job: Job, path: Path, dry_run: bool) -> Job:
-    """The job with what a certificate needs. Raises UsageError where there is nothing to certify, or nothing left to certify it by."""
+    """The job with what a certificate needs. Raises UsageError where there is nothing to certify, or nothing
+    left to certify it by."""
     if dry_run:
-        raise UsageError("--certificate with --dry-run", expected="one of them: nothing is written that could be certified")
+        raise UsageError(
+            "--certificate with --dry-run", expected="one of them: nothing is written that could be certified"
+        )
     if path.suffix.lower() != ".json":
-        raise UsageError(f"--certificate {path} does not end in .json", expected=f"a name such as {certificate.beside(job.target).name}")
+        raise UsageError(
+            f"--certificate {path} does not end in .json",
+            expected=f"a name such as {certificate.beside(job.target).name}",
+        )
     if job.target.resolve() == Path(job.source).resolve():
-        raise UsageError("--certificate, and an output that replaces the source", expected="another output",
-                         way_out="a certificate names the source by its hash, so that the fold can be derived again")
+        raise UsageError(
+            "--certificate, and an output that replaces the source",
+            expected="another output",
+            way_out="a certificate names the source by its hash, so that the fold can be derived again",
+        )
     return replace(job, detail=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from .. import pipeline
-from ..job import Job
+from ..pipeline import pipeline
+from ..pipeline.job import Job
 from ..reporting import json as documents
 from . import options as rows
 from . import request
@@ -20,11 +20,14 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, options
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS]")
 @options(FOLD, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
-    """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes nothing."""
+    """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes
+    nothing."""
     view = request.view_of(values)
     with request.documented("inspect", values, files) as content:
         model, weights = request.network(files, values)
-        work = Job(model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say)
+        work = Job(
+            model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say
+        )
         with view.working():
             result = pipeline.plan(work)
         content.update(documents.of_fold(result, dry_run=True))

@@ -1,7 +1,7 @@
 """`--timeout`: an end to runs over models of strangers, whose networks may compute for hours.
 
-Where a parent watches the run (guard.py) the system ends it, whatever native code does in that moment. Elsewhere Python does, as soon as
-native code gives way.
+Where a parent watches the run (supervision.py) the system ends it, whatever native code does in that moment.
+Elsewhere Python does, as soon as native code gives way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from ..errors import UsageError
-from ..guard import LATE, end_after
+from ..files.supervision import LATE, end_after
 
 
 class Late(BaseException):
@@ -25,7 +25,10 @@ def limit_time(context: click.Context, option: click.Parameter, seconds: float |
     if not seconds or context.resilient_parsing or end_after(seconds):
         return
     if not hasattr(signal, "setitimer"):
-        raise UsageError("this system has no timer for --timeout", way_out="'bnfold batch --timeout' ends models on every system")
+        raise UsageError(
+            "this system has no timer for --timeout",
+            way_out="'bnfold batch --timeout' ends models on every system",
+        )
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)
 

@@ -4,7 +4,8 @@
     bnfold: FAIL <sentence>
     bnfold: ERROR code=3 <sentence>
 
-Commands are imported when they are called, so that --help and --version answer at once. A command returns an Ending, or raises.
+Commands are imported when they are called, so that --help and --version answer at once. A command returns an
+Ending, or raises.
 """
 
 from __future__ import annotations
@@ -20,9 +21,19 @@ from typing import NoReturn
 
 import click
 
-from ..errors import BUG, NOT_EQUIVALENT, STOPPED, UNSUPPORTED, USAGE, BnfoldError, NotEquivalent, of_system, one_line
-from ..guard import WHOLE
-from ..memory import SHORT
+from ..errors import (
+    BUG,
+    NOT_EQUIVALENT,
+    STOPPED,
+    UNSUPPORTED,
+    USAGE,
+    BnfoldError,
+    NotEquivalent,
+    of_system,
+    one_line,
+)
+from ..files.memory import SHORT
+from ..files.supervision import WHOLE
 from ..version import __version__
 from .ending import Ending
 from .limit import Late
@@ -62,7 +73,8 @@ class _Late(click.Group):
 @click.group(cls=_Late, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", message="bnfold %(version)s")
 def group() -> None:
-    """Fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove with numbers that nothing changed.
+    """Fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove with
+    numbers that nothing changed.
 
     MODEL is an .onnx, a .prototxt (with its .caffemodel) or a .cfg (with its .weights).
     """
@@ -71,13 +83,16 @@ def group() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line; its last line is on stderr when this returns the exit code."""
     tolerant()
-    gc.disable()  # one short run over long-lived objects; where models are made again and again, pipeline.py collects
-    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # what it warns of, our own errors say in a sentence
+    # one short run over long-lived objects; where models are made again and again, pipeline.py collects
+    gc.disable()
+    logging.getLogger("onnx_ir").setLevel(
+        logging.CRITICAL
+    )  # what it warns of, our own errors say in a sentence
     for number in _ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminated)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # see guard.py
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # see supervision.py
     try:
         ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
     except BaseException as error:
@@ -124,7 +139,10 @@ def _failed(error: BaseException) -> Ending:
 
 def _unexpected(error: BaseException) -> Ending:
     if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
-        return _error(128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED, f"interrupted; {_note(error)}")
+        return _error(
+            128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED,
+            f"interrupted; {_note(error)}",
+        )
     if isinstance(error, Late):
         return _error(STOPPED, f"{error}; {_note(error)}")
     if isinstance(error, click.exceptions.Exit):
@@ -135,7 +153,10 @@ def _unexpected(error: BaseException) -> Ending:
     if lack:
         return _error(UNSUPPORTED, lack)
     detail = f"{type(error).__name__}: {error}".strip()
-    return _error(BUG, f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)")
+    return _error(
+        BUG,
+        f"internal error ({detail}); this is a bug in bnfold, please report it (BNFOLD_DEBUG=1 shows where)",
+    )
 
 
 def _missing_package(error: BaseException) -> str:
@@ -148,10 +169,11 @@ def _missing_package(error: BaseException) -> str:
 
 def _note(error: BaseException) -> str:
     """What a command knows of its own interruption."""
-    notes: list[str] = [note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())]  # click wraps Ctrl-C
+    notes: list[str] = [
+        note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())
+    ]  # click wraps Ctrl-C
     return notes[0] if notes else WHOLE
 
 
 def _error(code: int, sentence: str) -> Ending:
     return Ending(code, f"ERROR code={code} {sentence}")
-

@@ -6,10 +6,12 @@
     model = "yolo.cfg"
     heads = "boxes"
 
-Rule 1: a key is an option of the command line without its dashes, from the same rows; besides there are `model`, `weights` and `name`.
+Rule 1: a key is an option of the command line without its dashes, from the same rows; besides there are
+        `model`, `weights` and `name`.
 Rule 2: paths are relative to the manifest, which may itself be a URL.
-Rule 3: every fault is found at once, each with its line: tomllib tells no lines, so the headers and keys of the text are counted. Where
-        they are not written one on a line (inline tables), the place is the line that they begin on.
+Rule 3: every fault is found at once, each with its line: tomllib tells no lines, so the headers and keys of
+        the text are counted. Where they are not written one on a line (inline tables), the place is the line
+        that they begin on.
 """
 
 from __future__ import annotations
@@ -27,16 +29,20 @@ from typing import Any
 
 import click
 
-from ..batch.places import folder_of, joined, redacted, store_of
+from ..batch.locations import folder_of, joined, redacted, store_of
 from ..errors import BnfoldError, Malformed, Unreadable
-from ..gathering import is_url, suffix
+from ..files.discovery import is_url, suffix
 from . import options
 from .options import FOLD, READ, VERIFY, WRITE, Row
 from .toml_lines import Lines
 
 SUFFIXES = (".toml", ".csv")
-KEYS: dict[str, Row] = {row.flag.removeprefix("--"): row for group in (READ, FOLD, VERIFY, WRITE) for row in group
-                        if row.name != "keep_failed"}  # a batch keeps what passed alone
+KEYS: dict[str, Row] = {
+    row.flag.removeprefix("--"): row
+    for group in (READ, FOLD, VERIFY, WRITE)
+    for row in group
+    if row.name != "keep_failed"
+}  # a batch keeps what passed alone
 OWN = ("model", "weights", "name")
 SEVERAL = ";"  # between the values of an option that may be given more than once, in a cell
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
@@ -47,7 +53,8 @@ _EXPECTED = "a manifest of models"
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a manifest: a model (or a folder, or a pattern), and its own options as the command line would pass them."""
+    """One line of a manifest: a model (or a folder, or a pattern), and its own options as the command line
+    would pass them."""
 
     model: str
     weights: str | None
@@ -62,7 +69,9 @@ class Faults(Malformed):
     def __init__(self, all: Sequence[Malformed]) -> None:
         first = all[0]
         more = f"{len(all) - 1} more faults stand above" if len(all) > 1 else ""
-        super().__init__(first.found, where=first.where, expected=first.expected, way_out=more or first.way_out)
+        super().__init__(
+            first.found, where=first.where, expected=first.expected, way_out=more or first.way_out
+        )
         self.all = all
 
 
@@ -83,7 +92,9 @@ def read(place: str) -> list[Entry]:
     """The entries of a manifest. Raises Unreadable, and Faults with every fault at its line."""
     data = store_of(place).read(place, _LARGEST)
     if data is None:
-        raise Unreadable(f"cannot be read, or has more than {_LARGEST:,} bytes", where=redacted(place), expected=_EXPECTED)
+        raise Unreadable(
+            f"cannot be read, or has more than {_LARGEST:,} bytes", where=redacted(place), expected=_EXPECTED
+        )
     shown = redacted(place)
     try:
         text = data.decode("utf-8-sig")
@@ -112,30 +123,53 @@ def _entry(table: _Table, common: Mapping[str, Any], folder: str, faults: list[M
     values = _values(table, folder, faults, own=True)
     model = own.get("model", "")
     if "model" not in table.keys:
-        faults.append(Malformed("names no model", where=table.where, expected="a key 'model' with a path, a pattern or a URL"))
+        faults.append(
+            Malformed(
+                "names no model", where=table.where, expected="a key 'model' with a path, a pattern or a URL"
+            )
+        )
     for key in table.keys:
         row, kind = KEYS.get(key), FORMATS.get(suffix(model), "")
         if row is not None and not row.fits(kind):
-            faults.append(Malformed(f"'{key}' is for {row.models}, and this one is {kind}",
-                                    where=table.keys[key][1], way_out="leave it out"))
+            faults.append(
+                Malformed(
+                    f"'{key}' is for {row.models}, and this one is {kind}",
+                    where=table.keys[key][1],
+                    way_out="leave it out",
+                )
+            )
     if len(faults) > before:
         return None
     weights = own.get("weights")
-    return Entry(_from(folder, model), _from(folder, weights) if weights else None, own.get("name", ""), {**common, **values}, table.where)
+    return Entry(
+        _from(folder, model),
+        _from(folder, weights) if weights else None,
+        own.get("name", ""),
+        {**common, **values},
+        table.where,
+    )
 
 
 def _own(key: str, value: Any, where: str, faults: list[Malformed]) -> str:
     fits = isinstance(value, str) and value.strip() and "\0" not in value
-    inside = key != "name" or (fits and not Path(value).is_absolute() and ".." not in Path(value).parts and not is_url(value))
+    inside = key != "name" or (
+        fits and not Path(value).is_absolute() and ".." not in Path(value).parts and not is_url(value)
+    )
     if fits and inside:
         return str(value.replace(os.sep, "/") if key == "name" else value)
-    expected = "a name for the outputs, below the folder of all outputs" if key == "name" else "a path or a URL"
+    expected = (
+        "a name for the outputs, below the folder of all outputs" if key == "name" else "a path or a URL"
+    )
     faults.append(Malformed(f"'{key}' is {value!r}"[:200], where=where, expected=expected))
     return ""
 
 
 def _from(folder: str, place: str) -> str:
-    return place if is_url(place) or Path(place).is_absolute() or folder in ("", os.curdir) else joined(folder, place)
+    return (
+        place
+        if is_url(place) or Path(place).is_absolute() or folder in ("", os.curdir)
+        else joined(folder, place)
+    )
 
 
 # From values in a file to what click would have passed.
@@ -149,8 +183,14 @@ def _values(table: _Table, folder: str, faults: list[Malformed], *, own: bool) -
         if key not in KEYS:
             known = [*(OWN if own else ()), *KEYS]
             near = get_close_matches(key, known, 1)
-            faults.append(Malformed(f"unknown key '{key}'", where=where, expected="an option of 'bnfold batch --help' without its dashes",
-                                    way_out=f"'{near[0]}' is meant?" if near else ""))
+            faults.append(
+                Malformed(
+                    f"unknown key '{key}'",
+                    where=where,
+                    expected="an option of 'bnfold batch --help' without its dashes",
+                    way_out=f"'{near[0]}' is meant?" if near else "",
+                )
+            )
             continue
         try:
             found |= _value(KEYS[key], value, folder)
@@ -219,8 +259,14 @@ def _csv(text: str, shown: str, faults: list[Malformed]) -> tuple[_Table, list[_
                 faults.extend(_of_head(head, where))
                 continue
             if len(row) > len(head):
-                faults.append(Malformed(f"{len(row)} cells", where=where, expected=f"at most {len(head)}, as in the first line",
-                                        way_out="a value with commas in it stands in double quotes"))
+                faults.append(
+                    Malformed(
+                        f"{len(row)} cells",
+                        where=where,
+                        expected=f"at most {len(head)}, as in the first line",
+                        way_out="a value with commas in it stands in double quotes",
+                    )
+                )
             cells = {key: cell.strip() for key, cell in zip(head, row, strict=False) if cell.strip()}
             tables.append(_Table(where, {key: (_cell(key, cell), where) for key, cell in cells.items()}))
     except csv.Error as error:
@@ -231,8 +277,12 @@ def _csv(text: str, shown: str, faults: list[Malformed]) -> tuple[_Table, list[_
 def _of_head(head: Sequence[str], where: str) -> Iterator[Malformed]:
     if "model" not in head:
         other = next((sign for sign in (";", "\t") if sign in "".join(head)), "")
-        yield Malformed("the first line names no column 'model'", where=where, expected="model,weights,name, and options",
-                        way_out=f"cells are separated by commas, not by {other!r}" if other else "")
+        yield Malformed(
+            "the first line names no column 'model'",
+            where=where,
+            expected="model,weights,name, and options",
+            way_out=f"cells are separated by commas, not by {other!r}" if other else "",
+        )
     for key in {key for key in head if head.count(key) > 1}:
         yield Malformed(f"the column '{key}' stands there twice", where=where, expected="each once")
     if "" in head:
@@ -241,7 +291,11 @@ def _of_head(head: Sequence[str], where: str) -> Iterator[Malformed]:
 
 def _cell(key: str, cell: str) -> Any:
     row = KEYS.get(key)
-    return [part.strip() for part in cell.split(SEVERAL)] if row is not None and row.settings.get("multiple") else cell
+    return (
+        [part.strip() for part in cell.split(SEVERAL)]
+        if row is not None and row.settings.get("multiple")
+        else cell
+    )
 
 
 # TOML.
@@ -252,16 +306,30 @@ def _toml(text: str, shown: str, faults: list[Malformed]) -> tuple[_Table, list[
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        where = f"{shown}:{place[1]}:{place[2]}" if place else f"{shown}:{text.count(chr(10)) + 1}"  # else it says: at its end
-        faults.append(Malformed(f"is not TOML ({str(error).partition(' (at ')[0]})", where=where, expected=_EXPECTED))
+        where = (
+            f"{shown}:{place[1]}:{place[2]}" if place else f"{shown}:{text.count(chr(10)) + 1}"
+        )  # else it says: at its end
+        faults.append(
+            Malformed(f"is not TOML ({str(error).partition(' (at ')[0]})", where=where, expected=_EXPECTED)
+        )
         return _Table(shown), []
     lines = Lines(text, shown)
     for key in document:
         if key not in ("defaults", "model"):
-            faults.append(Malformed(f"unknown key '{key}'", where=lines.top(key), expected="a table [defaults], and [[model]] for each"))
+            faults.append(
+                Malformed(
+                    f"unknown key '{key}'",
+                    where=lines.top(key),
+                    expected="a table [defaults], and [[model]] for each",
+                )
+            )
     models, defaults = document.get("model", []), document.get("defaults", {})
     if not isinstance(models, list) or not all(isinstance(one, dict) for one in models):
-        faults.append(Malformed("'model' is no list of tables", where=lines.top("model"), expected="[[model]] before each"))
+        faults.append(
+            Malformed(
+                "'model' is no list of tables", where=lines.top("model"), expected="[[model]] before each"
+            )
+        )
         models = []
     if not isinstance(defaults, dict):
         faults.append(Malformed("'defaults' is no table", where=lines.top("defaults"), expected="[defaults]"))

@@ -1,7 +1,10 @@
-"""Every option of every command, once: a table of rows, groups of rows for the commands, and the way from values to records.
+"""Every option of every command, once: a table of rows, groups of rows for the commands, and the way from
+values to records.
 
-Rule 1: an option that was not given is None (or empty), so that what was given can be told from what is default.
-Rule 2: an option that the format or the call has no use for is said, never ignored (`check_format`, `useless`).
+Rule 1: an option that was not given is None (or empty), so that what was given can be told from what is
+        default.
+Rule 2: an option that the format or the call has no use for is said, never ignored (`check_format`,
+        `useless`).
 """
 
 from __future__ import annotations
@@ -14,10 +17,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ..comparison import NOISE_LIMIT, VerifyOptions
 from ..errors import UsageError
-from ..memory import UNITS, size_of
-from ..record import FoldOptions, ReadOptions
+from ..files.memory import UNITS, size_of
+from ..results.options import NOISE_LIMIT, FoldOptions, ReadOptions, VerifyOptions
 from .limit import limit_time
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,7 +32,10 @@ def _size(text: str) -> int:
     """Bytes: a number, or as in 500MB."""
     size = size_of(text)
     if not size:
-        raise click.BadParameter(f"{text!r} is no size; bytes, or a number of {', '.join(unit for unit in UNITS if unit)}, as in 500MB")
+        raise click.BadParameter(
+            f"{text!r} is no size; bytes, or a number of "
+            f"{', '.join(unit for unit in UNITS if unit)}, as in 500MB"
+        )
     return size
 
 
@@ -57,7 +62,9 @@ class Row:
     @property
     def name(self) -> str:
         """The keyword that click passes it as."""
-        return next((f for f in self.flags if not f.startswith("-")), self.flags[-1].lstrip("-").replace("-", "_"))
+        return next(
+            (f for f in self.flags if not f.startswith("-")), self.flags[-1].lstrip("-").replace("-", "_")
+        )
 
     @property
     def flag(self) -> str:
@@ -87,28 +94,91 @@ def _formats(text: str) -> tuple[str, ...]:
 
 
 READ = (
-    _row("--input-shape", "input_shapes", multiple=True, metavar="[NAME:]DIMS",
-         help="Shape of an input: data:1,3,224,224 or 1x3x224x224 for the only one."),
+    _row(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        metavar="[NAME:]DIMS",
+        help="Shape of an input: data:1,3,224,224 or 1x3x224x224 for the only one.",
+    ),
     _switch("--strict", help="Warnings are errors."),
-    _row("--opset", type=click.IntRange(7), format="caffe, darknet", metavar="N", help="Opset of the model that is built (default 17)."),
-    _switch("--freeze-initializers", format="onnx", help="Initializers that a caller may override are constants."),
-    _row("--dialect", metavar="NAME", format="caffe, darknet", help="Dialect of the format (default: found from the files)."),
-    _row("--random-weights", type=int, metavar="SEED", format="caffe, darknet",
-         help="The network alone, with seeded weights and healthy statistics."),
+    _row(
+        "--opset",
+        type=click.IntRange(7),
+        format="caffe, darknet",
+        metavar="N",
+        help="Opset of the model that is built (default 17).",
+    ),
+    _switch(
+        "--freeze-initializers", format="onnx", help="Initializers that a caller may override are constants."
+    ),
+    _row(
+        "--dialect",
+        metavar="NAME",
+        format="caffe, darknet",
+        help="Dialect of the format (default: found from the files).",
+    ),
+    _row(
+        "--random-weights",
+        type=int,
+        metavar="SEED",
+        format="caffe, darknet",
+        help="The network alone, with seeded weights and healthy statistics.",
+    ),
     _row("--phase", metavar="NAME", format="caffe", help="TEST (default) or TRAIN."),
-    _row("--stage", "stages", multiple=True, metavar="NAME", format="caffe", help="A stage to build (repeatable)."),
+    _row(
+        "--stage",
+        "stages",
+        multiple=True,
+        metavar="NAME",
+        format="caffe",
+        help="A stage to build (repeatable).",
+    ),
     _row("--level", type=int, metavar="N", format="caffe", help="The level to build (default 0)."),
-    _row("--cut-at", multiple=True, metavar="BLOB", format="caffe", help="End the network at this blob (repeatable)."),
-    _switch("--assume-global-stats", format="caffe", help="BatchNorm layers use their stored statistics, whatever the file says."),
-    _row("--heads", type=click.Choice(("layer", "raw", "boxes")), format="darknet", help="What detection layers give (default layer)."),
-    _row("--batch", type=click.IntRange(1), metavar="N", format="darknet", help="A fixed batch size (default: any)."),
-    _switch("--allow-partial", format="darknet", help="Take a weights file that ends early, as darknet does."),
+    _row(
+        "--cut-at",
+        multiple=True,
+        metavar="BLOB",
+        format="caffe",
+        help="End the network at this blob (repeatable).",
+    ),
+    _switch(
+        "--assume-global-stats",
+        format="caffe",
+        help="BatchNorm layers use their stored statistics, whatever the file says.",
+    ),
+    _row(
+        "--heads",
+        type=click.Choice(("layer", "raw", "boxes")),
+        format="darknet",
+        help="What detection layers give (default layer).",
+    ),
+    _row(
+        "--batch",
+        type=click.IntRange(1),
+        metavar="N",
+        format="darknet",
+        help="A fixed batch size (default: any).",
+    ),
+    _switch(
+        "--allow-partial", format="darknet", help="Take a weights file that ends early, as darknet does."
+    ),
 )
 FOLD = (
-    _row("--keep", multiple=True, metavar="PATTERN", help="Node names not to touch (repeatable, with * and ?)."),
-    _switch("--duplicate-producers", help="Fold a node although its producer has other readers: the producer is computed twice."),
-    _switch("--no-merge-branches", help="Leave parallel linear branches apart, though merging them folds more."),
-    _switch("--simplify-leftovers", help="Bring what stays to its cheapest exact form: affine nodes in a row become one."),
+    _row(
+        "--keep", multiple=True, metavar="PATTERN", help="Node names not to touch (repeatable, with * and ?)."
+    ),
+    _switch(
+        "--duplicate-producers",
+        help="Fold a node although its producer has other readers: the producer is computed twice.",
+    ),
+    _switch(
+        "--no-merge-branches", help="Leave parallel linear branches apart, though merging them folds more."
+    ),
+    _switch(
+        "--simplify-leftovers",
+        help="Bring what stays to its cheapest exact form: affine nodes in a row become one.",
+    ),
 )
 WRITE = (
     _switch("--external-data", help="Weights go to one file beside the model (always so above 2 GB)."),
@@ -117,44 +187,117 @@ WRITE = (
 )
 VERIFY = (
     _row("--ep", metavar="NAMES", help="Execution providers to verify on: cpu,cuda (default cpu)."),
-    _row("--inputs", multiple=True, metavar="[NAME:]FILE", help="Real inputs: name:file.npy, or a .npz with all."),
+    _row(
+        "--inputs",
+        multiple=True,
+        metavar="[NAME:]FILE",
+        help="Real inputs: name:file.npy, or a .npz with all.",
+    ),
     _row("--mean", metavar="R,G,B", help="Subtracted from the channels of image inputs."),
     _row("--std", metavar="R,G,B", help="Divides the channels of image inputs, after --mean."),
     _row("--layout", type=click.Choice(("NCHW", "NHWC")), help="Layout of image inputs (default NCHW)."),
     _row("--samples", type=click.IntRange(1), metavar="N", help="How many random samples (default 3)."),
     _row("--seed", type=int, metavar="N", help="Seed of the random samples (default 0)."),
-    _row("--noise-limit", type=float, metavar="X", help=f"Largest noise ratio that passes (default {NOISE_LIMIT:g})."),
+    _row(
+        "--noise-limit",
+        type=float,
+        metavar="X",
+        help=f"Largest noise ratio that passes (default {NOISE_LIMIT:g}).",
+    ),
     _switch("--every-value", help="Judge every value that both models have, not outputs alone."),
-    _row("--truth", type=click.Choice(("auto", "float64", "unfolded")),
-         help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; for huge models)."),
-    _row("--max-memory", type=_size, metavar="SIZE",
-         help="Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count."),
-    _row("--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."),
-    _row("--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."),
+    _row(
+        "--truth",
+        type=click.Choice(("auto", "float64", "unfolded")),
+        help="What errors are measured against: a float64 run, or the unfolded model itself (weaker; "
+        "for huge models).",
+    ),
+    _row(
+        "--max-memory",
+        type=_size,
+        metavar="SIZE",
+        help="Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count.",
+    ),
+    _row(
+        "--rtol", multiple=True, metavar="[OUTPUT:]X", help="A relative tolerance on top of the noise gate."
+    ),
+    _row(
+        "--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."
+    ),
 )
 BATCH = (
-    _row("--jobs", type=click.IntRange(1), metavar="N", help="Models at the same time (default: one for each core)."),
-    _row("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler (tcp://host:8786); its workers need "
-         "this bnfold, and the same files under the same paths, or URLs."),
-    _row("--timeout", type=_seconds, metavar="SECONDS",
-         help=f"Longest time for one model (default {TIMEOUT}; 0: any)."),
-    _row("--memory-limit", type=_size, metavar="SIZE", help="Most memory of its own that one model may take, as in '4 GB' (Linux)."),
+    _row(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Models at the same time (default: one for each core).",
+    ),
+    _row(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Run on the Dask cluster of this scheduler (tcp://host:8786); its workers need "
+        "this bnfold, and the same files under the same paths, or URLs.",
+    ),
+    _row(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"Longest time for one model (default {TIMEOUT}; 0: any).",
+    ),
+    _row(
+        "--memory-limit",
+        type=_size,
+        metavar="SIZE",
+        help="Most memory of its own that one model may take, as in '4 GB' (Linux).",
+    ),
     _switch("--force", help="Make every model again, finished or not."),
-    _row("--policy", "policy_path", type=FILE, metavar="FILE", help="Hold every result against a policy, as 'bnfold check' does."),
-    _row("--allow-kept", multiple=True, metavar="CODE",
-         help="A reason for which a batch norm may be kept (repeatable, with *; default: any)."),
-    _row("--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a result's files together."),
+    _row(
+        "--policy",
+        "policy_path",
+        type=FILE,
+        metavar="FILE",
+        help="Hold every result against a policy, as 'bnfold check' does.",
+    ),
+    _row(
+        "--allow-kept",
+        multiple=True,
+        metavar="CODE",
+        help="A reason for which a batch norm may be kept (repeatable, with *; default: any).",
+    ),
+    _row(
+        "--max-size",
+        type=click.IntRange(0),
+        metavar="BYTES",
+        help="Largest size of a result's files together.",
+    ),
     _row("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML."),
 )
 REPORT = (
-    _row("--json", "json_path", metavar="PATH", help="Write the result as JSON ('-': to stdout, and nothing else there)."),
-    _row("--report", "report_path", metavar="PATH", help="Write the result as a page to look at (HTML, one file)."),
+    _row(
+        "--json",
+        "json_path",
+        metavar="PATH",
+        help="Write the result as JSON ('-': to stdout, and nothing else there).",
+    ),
+    _row(
+        "--report",
+        "report_path",
+        metavar="PATH",
+        help="Write the result as a page to look at (HTML, one file).",
+    ),
     _switch("-q", "--quiet", "quiet", help="The last line alone."),
     _switch("-v", "--verbose", "verbose", help="Every node of the plan, and the time of each stage."),
 )
 LIMIT = (
-    _row("--timeout", type=_seconds, metavar="SECONDS", expose_value=False, is_eager=True,
-         callback=limit_time, help="Longest time for the whole run; then it is ended, exit code 6, nothing is written (default 0: any)."),
+    _row(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        expose_value=False,
+        is_eager=True,
+        callback=limit_time,
+        help="Longest time for the whole run; then it is ended, exit code 6, nothing is written "
+        "(default 0: any).",
+    ),
 )
 _ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, REPORT) for row in group}
 
@@ -216,7 +359,11 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
     """What verification needs of a command's values; None where there is to be none."""
     if values.get("no_verify"):
         return None
-    plain = {k: values[k] for k in ("samples", "seed", "noise_limit", "truth", "layout") if values.get(k) is not None}
+    plain = {
+        k: values[k]
+        for k in ("samples", "seed", "noise_limit", "truth", "layout")
+        if values.get(k) is not None
+    }
     return VerifyOptions(
         providers=_providers(values.get("ep")),
         input_shapes=shapes(values),
@@ -250,7 +397,9 @@ def _named(text: str, flag: str) -> tuple[str, str]:
     if not colon or Path(text).exists():
         return "", text
     if not rest:
-        raise UsageError(f"{flag} {text!r} names no file", expected="name:file.npy, or a .npz with all inputs")
+        raise UsageError(
+            f"{flag} {text!r} names no file", expected="name:file.npy, or a .npz with all inputs"
+        )
     return name, rest
 
 
@@ -269,7 +418,9 @@ def _numbers(text: str | None, flag: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
-        raise UsageError(f"{flag} {text!r} are no numbers", expected="one for each channel, as in 123.7,116.8,103.9") from None
+        raise UsageError(
+            f"{flag} {text!r} are no numbers", expected="one for each channel, as in 123.7,116.8,103.9"
+        ) from None
 
 
 def _providers(text: str | None) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""How far a batch is: a bar with the time that is left on a terminal, a line for each model elsewhere, nothing under -q. On stderr."""
+"""How far a batch is: a bar with the time that is left on a terminal, a line for each model elsewhere,
+nothing under -q. On stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import one_line
-from ..rollup import Run
+from ..results.batch_run import Run
 from . import screen
 
 
@@ -29,7 +30,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -42,7 +45,9 @@ class Progress:
         """One more."""
         self._done += 1
         self._worked += run.outcome != "unchanged"
-        line = one_line(f"{run.outcome:<9} {run.name} ({run.seconds:.1f} s){': ' + run.sentence if run.sentence else ''}")
+        line = one_line(
+            f"{run.outcome:<9} {run.name} ({run.seconds:.1f} s){': ' + run.sentence if run.sentence else ''}"
+        )
         if self._bar is not None:
             if not run.fine:
                 self._bar.console.print(line, markup=False, highlight=False)
@@ -52,10 +57,13 @@ class Progress:
             screen.say(f"{self._done:>{width}}/{self._total} {line}{self._left()}")
 
     def _left(self) -> str:
-        """What is left takes as long, one by one, as what had to be made so far; what was there already says nothing."""
+        """What is left takes as long, one by one, as what had to be made so far; what was there already says
+        nothing."""
         if not self._worked or self._done == self._total:
             return ""
-        return f", {duration((time.monotonic() - self._start) / self._worked * (self._total - self._done))} left"
+        return (
+            f", {duration((time.monotonic() - self._start) / self._worked * (self._total - self._done))} left"
+        )
 
 
 def duration(seconds: float) -> str:
@@ -69,9 +77,21 @@ def duration(seconds: float) -> str:
 
 def _bar(total: int) -> tuple[Any, Any]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     bar = Bar(*columns, console=Console(stderr=True), transient=True)
     return bar, bar.add_task("", total=total)

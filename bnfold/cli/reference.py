@@ -1,8 +1,11 @@
-"""The reference pages, made from the code: every command with its options, every public name with its docstring.
+"""The reference pages, made from the code: every command with its options, every public name with its
+docstring.
 
-`python -m bnfold.cli.reference docs` writes docs/cli.md and docs/api.md; a test holds the pages against the code.
+`python -m bnfold.cli.reference docs` writes docs/cli.md and docs/api.md; a test holds the pages against the
+code.
 
-A docstring is prose, and lists of definitions ("name  what it is", aligned): those become tables, the rest stays as it stands.
+A docstring is prose, and lists of definitions ("name  what it is", aligned): those become tables, the rest
+                                                       stays as it stands.
 """
 
 from __future__ import annotations
@@ -44,7 +47,12 @@ def commands() -> str:
 def _command(command: click.Command, context: click.Context) -> list[str]:
     usage = f"```text\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```"
     rows = [_option(p) for p in command.params if isinstance(p, click.Option)]
-    return [f"## bnfold {command.name}", usage, _prose(command.help or ""), _table(("option", "meaning"), rows)]
+    return [
+        f"## bnfold {command.name}",
+        usage,
+        _prose(command.help or ""),
+        _table(("option", "meaning"), rows),
+    ]
 
 
 def _option(option: click.Option) -> tuple[str, str]:
@@ -63,26 +71,44 @@ def names() -> str:
     """The page of the API as Markdown."""
     things = [(name, getattr(bnfold, name)) for name in bnfold.__all__]
     functions = [(name, thing) for name, thing in things if inspect.isfunction(thing)]
-    errors = [(name, thing) for name, thing in things if inspect.isclass(thing) and issubclass(thing, BaseException)]
-    results = [(name, thing) for name, thing in things if (name, thing) not in functions and (name, thing) not in errors]
+    errors = [
+        (name, thing) for name, thing in things if inspect.isclass(thing) and issubclass(thing, BaseException)
+    ]
+    results = [
+        (name, thing)
+        for name, thing in things
+        if (name, thing) not in functions and (name, thing) not in errors
+    ]
     parts = ["# Python API", _NOTE, "Every name here is in `bnfold`; nothing else is public.", "## Functions"]
     parts += [part for name, function in functions for part in _function(name, function)]
     parts += ["## Keywords"]
     parts += [part for keywords in _KEYWORDS for part in _keywords(keywords)]
     parts += ["## Results"]
     parts += [part for name, cls in results for part in _class(name, cls)]
-    parts += ["## Errors", _table(("error", "exit code", "what it says"), map(_error, dict(errors).values())), _layers()]
+    parts += [
+        "## Errors",
+        _table(("error", "exit code", "what it says"), map(_error, dict(errors).values())),
+        _layers(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _function(name: str, function: Callable[..., Any]) -> list[str]:
-    return [f"### bnfold.{name}", f"```text\nbnfold.{name}{_signature(function)}\n```", _prose(inspect.getdoc(function) or "")]
+    return [
+        f"### bnfold.{name}",
+        f"```text\nbnfold.{name}{_signature(function)}\n```",
+        _prose(inspect.getdoc(function) or ""),
+    ]
 
 
 def _signature(function: Callable[..., Any]) -> str:
     """One line, or a parameter on each; annotations as they are written."""
     text = str(inspect.signature(function)).replace("'", "")
-    return text if len(text) < 90 else re.sub(r"^\((.*)\)( -> .*)$", lambda m: f"(\n    {_split(m[1])},\n){m[2]}", text)
+    return (
+        text
+        if len(text) < 90
+        else re.sub(r"^\((.*)\)( -> .*)$", lambda m: f"(\n    {_split(m[1])},\n){m[2]}", text)
+    )
 
 
 def _split(parameters: str) -> str:
@@ -91,7 +117,11 @@ def _split(parameters: str) -> str:
 
 def _keywords(keywords: Any) -> list[str]:
     rows = [(f"`{name}`", f"`{_annotation(kind)}`") for name, kind in keywords.__annotations__.items()]
-    return [f"### {keywords.__name__}", _prose(inspect.getdoc(keywords) or ""), _table(("keyword", "type"), rows)]
+    return [
+        f"### {keywords.__name__}",
+        _prose(inspect.getdoc(keywords) or ""),
+        _table(("keyword", "type"), rows),
+    ]
 
 
 def _annotation(kind: Any) -> str:
@@ -100,7 +130,9 @@ def _annotation(kind: Any) -> str:
 
 def _class(name: str, cls: type) -> list[str]:
     prose, meanings = _parted(inspect.getdoc(cls) or "")
-    rows = [(f"`{field}`", f"`{kind}`", meanings.get(field, "")) for field, kind in cls.__annotations__.items()]
+    rows = [
+        (f"`{field}`", f"`{kind}`", meanings.get(field, "")) for field, kind in cls.__annotations__.items()
+    ]
     return [f"### bnfold.{name}", prose, _table(("field", "type", "meaning"), rows)]
 
 
@@ -122,8 +154,12 @@ def _layers() -> str:
 def _prose(text: str) -> str:
     """A docstring in Markdown: indented code as it stands, every other paragraph by `_blocks`."""
     parts = _CODE.split(inspect.cleandoc(text))
-    blocks = [[f"```text\n{inspect.cleandoc(part)}\n```"] if i % 2 else
-              [block for paragraph in part.strip().split("\n\n") for block in _blocks(paragraph)] for i, part in enumerate(parts)]
+    blocks = [
+        [f"```text\n{inspect.cleandoc(part)}\n```"]
+        if i % 2
+        else [block for paragraph in part.strip().split("\n\n") for block in _blocks(paragraph)]
+        for i, part in enumerate(parts)
+    ]
     return "\n\n".join(block for of_part in blocks for block in of_part)
 
 
@@ -132,7 +168,9 @@ def _blocks(paragraph: str) -> Iterator[str]:
     for defined, run in groupby(_joined(paragraph), key=lambda line: bool(_DEFINITION.match(line))):
         lines = list(run)
         if defined:
-            yield _table(("name", "meaning"), (tuple(_DEFINITION.sub(r"`\1`\0\2", line).split("\0")) for line in lines))
+            yield _table(
+                ("name", "meaning"), (tuple(_DEFINITION.sub(r"`\1`\0\2", line).split("\0")) for line in lines)
+            )
         else:
             yield "\n".join(map(_escaped, lines))
 
@@ -157,7 +195,10 @@ def _escaped(text: str) -> str:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(_escaped(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
+        for line in lines
+    )
 
 
 PAGES = {"cli.md": commands, "api.md": names}

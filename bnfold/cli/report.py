@@ -9,8 +9,8 @@ import click
 import jinja2
 
 from ..errors import Malformed, blamed_on
+from ..files.text_files import read_json
 from ..reporting import html
-from ..small_files import read_json
 from . import request
 from .ending import Ending
 from .options import FILE
@@ -21,7 +21,9 @@ _LARGEST = 1 << 28  # bytes
 
 @click.command("report")
 @click.argument("result", type=FILE, metavar="RESULT.json")
-@click.option("-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json).")
+@click.option(
+    "-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json)."
+)
 def command(result: Path, out: Path | None) -> Ending:
     """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""
     target = out or result.with_suffix(".html")
@@ -31,7 +33,9 @@ def command(result: Path, out: Path | None) -> Ending:
         with blamed_on(result):
             text = html.page(document, target.absolute().parent)
     except (LookupError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
-        raise Malformed(f"does not hold what its schema says ({error})", where=result, expected=_EXPECTED) from error
+        raise Malformed(
+            f"does not hold what its schema says ({error})", where=result, expected=_EXPECTED
+        ) from error
     request.write_file(str(target), text)
     return Ending(0, f"PASS written={target}")
 

@@ -1,7 +1,7 @@
 """From a command's positionals and options to a Job, and from its end to the JSON document.
 
-    fold MODEL                    fold MODEL OUT.onnx                    (ONNX carries its weights)
-    fold NETWORK WEIGHTS          fold NETWORK WEIGHTS OUT.onnx          (Caffe, darknet)
+fold MODEL                    fold MODEL OUT.onnx                    (ONNX carries its weights)
+fold NETWORK WEIGHTS          fold NETWORK WEIGHTS OUT.onnx          (Caffe, darknet)
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import pipeline, replacing
-from ..comparison import Comparison
 from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
-from ..job import Job
-from ..naming import identity
-from ..outcome import Origin
+from ..files import atomic
+from ..files.names import identity
+from ..pipeline import pipeline
+from ..pipeline.job import Job
 from ..reporting import json as documents
+from ..results.comparison import Comparison
+from ..results.fold_result import Origin
 from . import options, screen
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
-_OUTPUTS = {"--json": "json_path", "--report": "report_path", "--junit": "junit_path", "--sarif": "sarif_path",
-            "--certificate": "certificate_path"}
+_OUTPUTS = {
+    "--json": "json_path",
+    "--report": "report_path",
+    "--junit": "junit_path",
+    "--sarif": "sarif_path",
+    "--certificate": "certificate_path",
+}
 
 
 def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
@@ -34,36 +40,55 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
     options.check_format(pipeline.kind_of(model), values)
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
-    return Job(model, weights, out or last, options.read_options(values), options.fold_options(values),
-                        options.verify_options(values), bool(values.get("external_data")), bool(values.get("keep_failed")), view.say,
-                        detail=bool(values["report_path"] or values["json_path"]),
-                        others=tuple(path for _, path in _targets(values) if not replacing.is_stream(path)))
+    return Job(
+        model,
+        weights,
+        out or last,
+        options.read_options(values),
+        options.fold_options(values),
+        options.verify_options(values),
+        bool(values.get("external_data")),
+        bool(values.get("keep_failed")),
+        view.say,
+        detail=bool(values["report_path"] or values["json_path"]),
+        others=tuple(path for _, path in _targets(values) if not atomic.is_stream(path)),
+    )
 
 
 def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:
     """MODEL [WEIGHTS], for commands that write no model."""
     model, weights, out = _roles(list(files))
     if out is not None:
-        raise UsageError(f"what is {out} for?", expected="one model, with its weights where it has a file of them")
+        raise UsageError(
+            f"what is {out} for?", expected="one model, with its weights where it has a file of them"
+        )
     options.check_format(pipeline.kind_of(model), values)
     return model, weights
 
 
 def _roles(files: list[Path]) -> tuple[Path, Path | None, Path | None]:
-    """(model, weights, output). An output is told by its name, so that no file of the user is ever taken for one."""
+    """(model, weights, output). An output is told by its name, so that no file of the user is ever taken for
+    one."""
     model, rest = files[0], files[1:]
     out = rest.pop() if rest and rest[-1].suffix.lower() == ".onnx" else None
     if pipeline.kind_of(model) == "onnx" and rest:
-        raise UsageError(f"what is {rest[0]} for?", expected="MODEL and, where it is wanted, an output that ends in .onnx",
-                         way_out=f"{model} is an ONNX model, which carries its weights")
+        raise UsageError(
+            f"what is {rest[0]} for?",
+            expected="MODEL and, where it is wanted, an output that ends in .onnx",
+            way_out=f"{model} is an ONNX model, which carries its weights",
+        )
     if len(rest) > 1:
-        raise UsageError(f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT.onnx]")
+        raise UsageError(
+            f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT.onnx]"
+        )
     return model, rest[0] if rest else None, out
 
 
 def view_of(values: Mapping[str, Any]) -> screen.Screen:
     """The screen that -q, -v and --json ask for."""
-    return screen.Screen(quiet=values["quiet"], verbose=values["verbose"], json_on_stdout=values["json_path"] == "-")
+    return screen.Screen(
+        quiet=values["quiet"], verbose=values["verbose"], json_on_stdout=values["json_path"] == "-"
+    )
 
 
 def tell(view: screen.Screen, origin: Origin) -> None:
@@ -81,18 +106,27 @@ def tell_failure(view: screen.Screen, error: NotEquivalent) -> None:
 
 
 @contextmanager
-def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()) -> Iterator[dict[str, Any]]:
-    """The JSON document of a command: what the command puts into the dict that it gets, or the error that ended it. What a command
-    `reads` no option may write, also when it fails."""
+def documented(
+    command: str, values: Mapping[str, Any], reads: Sequence[Path | None] = ()
+) -> Iterator[dict[str, Any]]:
+    """The JSON document of a command: what the command puts into the dict that it gets, or the error that
+    ended it. What a command `reads` no option may write, also when it fails."""
     check_targets(_targets(values), reads)
     content: dict[str, Any] = {}
     try:
         yield content
     except Exception as error:
-        ours = error if isinstance(error, BnfoldError) else BnfoldError(f"internal error: {type(error).__name__}: {error}")
+        ours = (
+            error
+            if isinstance(error, BnfoldError)
+            else BnfoldError(f"internal error: {type(error).__name__}: {error}")
+        )
         try:
-            _deliver(command, {**content, **documents.of_error(ours), "code": ours.exit_code},
-                     values if not isinstance(error, WouldReplace) else _on_stdout_alone(values))
+            _deliver(
+                command,
+                {**content, **documents.of_error(ours), "code": ours.exit_code},
+                values if not isinstance(error, WouldReplace) else _on_stdout_alone(values),
+            )
         except WriteError as second:  # what came first is what the user has to know first
             view_of(values).warn(str(second))
         raise
@@ -101,11 +135,16 @@ def documented(command: str, values: Mapping[str, Any], reads: Sequence[Path | N
 
 def _targets(values: Mapping[str, Any]) -> list[tuple[str, Path]]:
     """The options that name a file to write, with the file."""
-    return [(flag, Path(path)) for flag, name in _OUTPUTS.items() if (path := values.get(name)) is not None and str(path) != "-"]
+    return [
+        (flag, Path(path))
+        for flag, name in _OUTPUTS.items()
+        if (path := values.get(name)) is not None and str(path) != "-"
+    ]
 
 
 def check_targets(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | None]) -> None:
-    """Every (option, file) can be written, no file is written twice, and none that is read. Raises UsageError, WriteError."""
+    """Every (option, file) can be written, no file is written twice, and none that is read. Raises
+    UsageError, WriteError."""
     for flag, path in targets:
         _check_target(flag, path)
     met = {identity(path): "" for path in reads if path is not None}
@@ -120,16 +159,22 @@ def check_targets(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | No
 def _check_target(flag: str, path: Path) -> None:
     """Found now, not after the work: a folder that is not there, a report that would replace a model."""
     if path.suffix.lower() in _MODELS:
-        raise UsageError(f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html")
-    replacing.replaceable(path)
+        raise UsageError(
+            f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html"
+        )
+    atomic.replaceable(path)
     if path.is_file() and not _is_text(path):
-        raise UsageError(f"{flag} {path} would replace a file that is no text", expected="a name such as result.json or net.html",
-                         way_out="remove it first if it is of no use")
+        raise UsageError(
+            f"{flag} {path} would replace a file that is no text",
+            expected="a name such as result.json or net.html",
+            way_out="remove it first if it is of no use",
+        )
 
 
 def _is_text(path: Path) -> bool:
-    """Does it begin as reports do? A model's data that is met under such a name may be one that the reader would not come to name."""
-    with replacing.failing(path), path.open("rb") as file:
+    """Does it begin as reports do? A model's data that is met under such a name may be one that the reader
+    would not come to name."""
+    with atomic.failing(path), path.open("rb") as file:
         return _CONTROLS.isdisjoint(file.read(4096))
 
 
@@ -138,7 +183,8 @@ def _on_stdout_alone(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deliver(command: str, content: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """The document as JSON and as a page, as far as they were asked for: one of ten thousands of rows is not made for nobody."""
+    """The document as JSON and as a page, as far as they were asked for: one of ten thousands of rows is not
+    made for nobody."""
     if values["json_path"] is None and values["report_path"] is None:
         return
     document = documents.document(command, **content)
@@ -154,4 +200,4 @@ def _deliver(command: str, content: Mapping[str, Any], values: Mapping[str, Any]
 
 def write_file(path: str | Path, text: str) -> None:
     """A report's file. Raises WriteError."""
-    replacing.replace(Path(path), text)
+    atomic.replace(Path(path), text)

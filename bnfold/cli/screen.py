@@ -77,7 +77,8 @@ class Screen:
 
 
 class _Sheet(io.StringIO):
-    """Text in memory that rich takes for the stream it will go to; so that writing, and what can go wrong with it, is ours."""
+    """Text in memory that rich takes for the stream it will go to; so that writing, and what can go wrong
+    with it, is ours."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -100,8 +101,9 @@ def say(line: str) -> None:
 
 
 def tolerant() -> None:
-    """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has closed nothing. The numbers of
-    closed streams are taken, so that no file of ours is what a library believes to be its stderr."""
+    """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has
+    closed nothing. The numbers of closed streams are taken, so that no file of ours is what a library
+    believes to be its stderr."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -134,5 +136,12 @@ def _console(stream: TextIO) -> Any:
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False,
-                   force_terminal=False if plain else None)
+    return Console(
+        file=stream,
+        width=width,
+        highlight=False,
+        soft_wrap=False,
+        emoji=False,
+        markup=False,
+        force_terminal=False if plain else None,
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .. import comparing
+from ..pipeline import compare
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
@@ -16,11 +16,12 @@ from .options import REPORT, options
 @click.command("selftest")
 @options(REPORT)
 def command(**values: Any) -> Ending:
-    """Small nets and sums with known answers, in a few seconds: right folds must pass here, and planted faults must not."""
+    """Small nets and sums with known answers, in a few seconds: right folds must pass here, and planted
+    faults must not."""
     view = request.view_of(values)
     with request.documented("selftest", values) as content:
         with view.working():
-            checks = comparing.selftest(view.say)
+            checks = compare.selftest(view.say)
         ending = of_selftest(checks)
         content.update({"code": ending.code, **documents.of_selftest(checks)})
     if view.shows_results:

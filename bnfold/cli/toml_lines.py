@@ -1,6 +1,8 @@
-"""Where things stand in a TOML text: tomllib tells no lines, so headers and keys are found in the text, which it has read already.
+"""Where things stand in a TOML text: tomllib tells no lines, so headers and keys are found in the text, which
+it has read already.
 
-Tables that are not written one header a line (inline ones, arrays) are all at the line that they begin on: a count would prove nothing.
+Tables that are not written one header a line (inline ones, arrays) are all at the line that they begin on: a
+count would prove nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Lines:
     def top(self, key: str) -> str:
         """The first line that says this key or table."""
         pattern = re.compile(rf"^\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[]=.]")
-        return next((f"{self._shown}:{number}" for number, line in self._lines if pattern.match(line)), self._shown)
+        return next(
+            (f"{self._shown}:{number}" for number, line in self._lines if pattern.match(line)), self._shown
+        )
 
     def section(self, name: str) -> Section:
         """A table that is there once."""
@@ -40,7 +44,9 @@ class Lines:
         return self._of(self._named("model"), index, count) or self._somewhere("model")
 
     def _named(self, name: str) -> list[int]:
-        return [number for number, line in self._lines if re.match(rf"\s*\[+\s*[\"']?{name}[\"']?\s*\]+", line)]
+        return [
+            number for number, line in self._lines if re.match(rf"\s*\[+\s*[\"']?{name}[\"']?\s*\]+", line)
+        ]
 
     def _of(self, headers: Sequence[int], index: int, count: int) -> Section | None:
         if len(headers) != count:  # written in another way: then a count proves nothing
@@ -74,5 +80,5 @@ def _outside_of_texts(text: str) -> Iterator[tuple[int, str]]:
                 opened = re.search(r"#|\"\"\"|'''|\"(?:\\.|[^\"\\])*\"|'[^']*'", rest)
                 if opened is None or opened[0] == "#":
                     break
-                rest = rest[opened.end():]
+                rest = rest[opened.end() :]
                 closing = opened[0] if opened[0] in ('"""', "'''") else ""

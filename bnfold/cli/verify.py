@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from .. import comparing, pipeline
 from ..errors import UsageError
-from ..outcome import origin_of
-from ..record import ReadOptions
+from ..pipeline import compare, pipeline
 from ..reporting import json as documents
+from ..results.fold_result import origin_of
+from ..results.options import ReadOptions
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
@@ -20,8 +20,11 @@ from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
 
 @click.command("verify")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="REFERENCE [WEIGHTS] CANDIDATE")
-@click.option("--oracle", type=click.Choice(("opencv",)),
-              help="Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.")
+@click.option(
+    "--oracle",
+    type=click.Choice(("opencv",)),
+    help="Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.",
+)
 @options(VERIFY, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
     """Run REFERENCE and CANDIDATE on the same inputs and hold both against a float64 run of REFERENCE.
@@ -38,14 +41,26 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
             view.say("reading")
             sides = [pipeline.load(network, weights, rows.read_options(values))]
             if candidate is None:
-                report = comparing.compare_with_opencv(network, weights, sides[0], wanted, view.say)
+                report = compare.compare_with_opencv(network, weights, sides[0], wanted, view.say)
             else:
-                sides.append(pipeline.load(candidate, None, ReadOptions(freeze_initializers=wanted.freeze_initializers)))
-                report = comparing.compare(sides[0], sides[1], wanted, view.say)
+                sides.append(
+                    pipeline.load(
+                        candidate, None, ReadOptions(freeze_initializers=wanted.freeze_initializers)
+                    )
+                )
+                report = compare.compare(sides[0], sides[1], wanted, view.say)
         origins = [origin_of(loaded) for loaded in sides]
         ending = of_comparison(report)
-        content.update({"code": ending.code, "verification": report,
-                        **{role: documents.of_origin(o) for role, o in zip(("input", "candidate"), origins, strict=False)}})
+        content.update(
+            {
+                "code": ending.code,
+                "verification": report,
+                **{
+                    role: documents.of_origin(o)
+                    for role, o in zip(("input", "candidate"), origins, strict=False)
+                },
+            }
+        )
     for origin in origins:
         request.tell(view, origin)
     if view.shows_results:
@@ -59,7 +74,10 @@ def _roles(files: tuple[Path, ...], oracle: str | None) -> tuple[Path, Path | No
     """(network, weights, candidate); no candidate where an oracle is asked."""
     if oracle is not None:
         if pipeline.kind_of(files[0]) == "onnx":
-            raise UsageError("--oracle is for Caffe and darknet networks", way_out="for an ONNX model onnxruntime is the oracle")
+            raise UsageError(
+                "--oracle is for Caffe and darknet networks",
+                way_out="for an ONNX model onnxruntime is the oracle",
+            )
         if len(files) > 2:
             raise UsageError(f"what is {files[2]} for?", expected="--oracle with NETWORK WEIGHTS alone")
         return files[0], files[1] if len(files) == 2 else None, None

@@ -2,9 +2,10 @@
 
     x ↦ s·x + t        s and t are float64 and broadcast against x
 
-A map of a value of rank r is a *pattern*: an array of rank r whose dims are 1 where the map does not vary and the full size where
-it does, so a map per channel of an NCHW tensor is (1, C, 1, 1). A map that is the same everywhere has rank 0. Composition is
-written `@` and read right to left, as in mathematics: (f @ g)(x) = f(g(x)).
+A map of a value of rank r is a *pattern*: an array of rank r whose dims are 1 where the map does not vary and
+the full size where it does, so a map per channel of an NCHW tensor is (1, C, 1, 1). A map that is the same
+everywhere has rank 0. Composition is written `@` and read right to left, as in mathematics: (f @ g)(x) =
+f(g(x)).
 
 numpy only; nothing here has heard of a graph.
 """
@@ -114,15 +115,21 @@ class Affine:
         return Affine(scale, shift)
 
     def along(self, axis: int, size: int) -> Affine | None:
-        """The map as vectors of `size` entries along one axis, or None where it varies along another or does not fit."""
+        """The map as vectors of `size` entries along one axis, or None where it varies along another or does
+        not fit."""
         if any(a != axis for a in self.varies()):
             return None
         scale, shift = self.scale.reshape(-1), self.shift.reshape(-1)
-        return Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size)) if scale.size in (1, size) else None
+        return (
+            Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size))
+            if scale.size in (1, size)
+            else None
+        )
 
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """What patterns of these shapes broadcast to. Refuses different sizes along one axis: a model that brings them together cannot run."""
+    """What patterns of these shapes broadcast to. Refuses different sizes along one axis: a model that brings
+    them together cannot run."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError as error:
@@ -133,7 +140,9 @@ def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 IDENTITY = Affine(np.asarray(1.0), np.asarray(0.0))
 
 
-def batch_norm(gamma: ArrayLike, beta: ArrayLike, mean: ArrayLike, variance: ArrayLike, epsilon: float) -> Affine:
+def batch_norm(
+    gamma: ArrayLike, beta: ArrayLike, mean: ArrayLike, variance: ArrayLike, epsilon: float
+) -> Affine:
     """γ·(x - μ)/√(σ² + ε) + β, per channel, as in ONNX BatchNormalization in inference form."""
     g, b, m, v = (np.asarray(a, np.float64) for a in (gamma, beta, mean, variance))
     with np.errstate(all="ignore"):

@@ -6,21 +6,23 @@ import heapq
 
 import numpy as np
 
-from ..graph import GraphLike, function_graphs, ir, is_op, label, opset
-from ..shapes import Shapes
+from ..inference import Shapes
+from ..ir.graph import GraphLike, function_graphs, ir, is_op, label, opset
 from . import commute
 from .affine import Affine
+from .commute_rule import Choices, Site
 from .linear import Linear, check_bias
-from .passing import Choices, Site
 from .push import Hold, Push, Recast, World, blind, channels_of, with_choices
-from .ranges import check_range
 from .reasons import Refused
 from .recognise import Reading, placed
+from .weight_ranges import check_range
 
 
 def backward(world: World, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
     """Push the node's map into what produces its data. Raises Refused."""
-    return with_choices(lambda choices: _Backward(world, choices).run(node, reading, reading.map if map_ is None else map_))
+    return with_choices(
+        lambda choices: _Backward(world, choices).run(node, reading, reading.map if map_ is None else map_)
+    )
 
 
 class _Backward:
@@ -44,7 +46,10 @@ class _Backward:
                     self._check_exclusive(value)
             self._take(producer)
         if not self.push.holds and not self.push.recasts:
-            raise Refused("kept.no-linear-neighbour", "it changes nothing, and nothing holds it (--simplify-leftovers drops it)")
+            raise Refused(
+                "kept.no-linear-neighbour",
+                "it changes nothing, and nothing holds it (--simplify-leftovers drops it)",
+            )
         return self.push
 
     def _demand(self, node: ir.Node, index: int, map_: Affine) -> None:
@@ -57,10 +62,14 @@ class _Backward:
         producer = value.producer()
         if producer is None:
             raise Refused(
-                "kept.graph-input", f"it works on '{value.name}', an input of the {'function' if self._in_function() else 'graph'}"
+                "kept.graph-input",
+                f"it works on '{value.name}', an input of the "
+                f"{'function' if self._in_function() else 'graph'}",
             )
         if producer.graph is not self.graph:
-            raise Refused("kept.no-linear-neighbour", f"'{value.name}' comes from outside the body that it is in")
+            raise Refused(
+                "kept.no-linear-neighbour", f"'{value.name}' comes from outside the body that it is in"
+            )
         if value in self.maps and not self.maps[value].equals(map_):
             raise Refused("kept.ambiguous-maps", f"'{value.name}' would have to hold two different maps")
         self.edges.add((node, index))
@@ -76,8 +85,15 @@ class _Backward:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
         for user, index in value.uses():
-            if (user, index) not in self.edges and not blind(user, index) and not self._reads_elsewhere(user, index, value):
-                raise Refused("kept.multiple-consumers", f"'{value.name}' is also read by {user.op_type} '{label(user)}'")
+            if (
+                (user, index) not in self.edges
+                and not blind(user, index)
+                and not self._reads_elsewhere(user, index, value)
+            ):
+                raise Refused(
+                    "kept.multiple-consumers",
+                    f"'{value.name}' is also read by {user.op_type} '{label(user)}'",
+                )
 
     def _reads_elsewhere(self, user: ir.Node, index: int, value: ir.Value) -> bool:
         """Does a reader take only parts of the value that the map leaves as they are (other slices of it)?"""
@@ -112,18 +128,27 @@ class _Backward:
             return self.world.reading(producer)
         except Refused as refused:
             raise Refused(
-                "kept.non-linear", f"{producer.op_type} '{label(producer)}' stands in between and is kept itself: {refused.words}"
+                "kept.non-linear",
+                f"{producer.op_type} '{label(producer)}' stands in between and is kept itself: "
+                f"{refused.words}",
             ) from refused
 
     def _through_affine(self, producer: ir.Node, reading: Reading) -> None:
-        """An Add or Sub of a constant holds the shift itself and passes the scale on: s·(x + c) + t = s·x + (s·c + t)."""
+        """An Add or Sub of a constant holds the shift itself and passes the scale on: s·(x + c) + t = s·x +
+        (s·c + t)."""
         map_ = self.maps[producer.outputs[0]]
         x = producer.inputs[reading.data]
         assert x is not None
         if not is_op(producer, "Add", "Sub"):
-            raise Refused("kept.non-linear", f"{producer.op_type} '{label(producer)}' stands in between and could not be folded itself")
+            raise Refused(
+                "kept.non-linear",
+                f"{producer.op_type} '{label(producer)}' stands in between and could not be folded itself",
+            )
         if not map_.scales and not _is_linear_output(self.world, x):
-            raise Refused("kept.no-linear-neighbour", "it follows another constant, and no linear operator stands before them")
+            raise Refused(
+                "kept.no-linear-neighbour",
+                "it follows another constant, and no linear operator stands before them",
+            )
         subtracted = is_op(producer, "Sub") and reading.data == 0
         self._recast(producer, 1 - reading.data, Affine(map_.scale, -map_.shift) if subtracted else map_)
         self.push.changed.append(producer.outputs[0])
@@ -136,7 +161,9 @@ class _Backward:
         values = self.world.shapes.constants.array(value)
         name = value.name if value else ""
         if values is None:
-            raise Refused("kept.no-linear-neighbour", f"the constant '{name}' before it is too large to be rewritten")
+            raise Refused(
+                "kept.no-linear-neighbour", f"the constant '{name}' before it is too large to be rewritten"
+            )
         if values.dtype != np.float64:
             raise Refused("kept.type", f"the constant '{name}' before it is {values.dtype}")
         old = opset(self.world.model, node.graph) < 7
@@ -160,7 +187,10 @@ def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
     vector = channels_of(linear, map_, linear.y_axis, linear.outs)
     if linear.bias is None:
         if vector.shifts:
-            raise Refused("kept.shift-does-not-pass", f"{node.op_type} '{label(node)}' has no bias that could hold a shift")
+            raise Refused(
+                "kept.shift-does-not-pass",
+                f"{node.op_type} '{label(node)}' has no bias that could hold a shift",
+            )
     else:
         check_bias(linear, shapes)
     if linear.quantized is not None:
@@ -172,7 +202,10 @@ def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
 
 def _check_quantized(linear: Linear, vector: Affine) -> None:
     """A quantised weight takes positive factors along its output channels through its scale alone."""
-    dequantize, where = linear.quantized, f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'"
+    dequantize, where = (
+        linear.quantized,
+        f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'",
+    )
     assert dequantize is not None
     if len(dequantize.outputs[0].uses()) != 1 or dequantize.outputs[0].is_graph_output():
         raise Refused("kept.quantized-weight", f"{where} is also read by something else")
@@ -181,4 +214,7 @@ def _check_quantized(linear: Linear, vector: Affine) -> None:
     if np.any(vector.scale <= 0):
         raise Refused("kept.quantized-weight", f"the scale of {where} has to stay positive")
     if linear.quantized_scale is None:
-        raise Refused("kept.quantized-weight", f"{where} has a scale that is not constant, or that runs along another axis")
+        raise Refused(
+            "kept.quantized-weight",
+            f"{where} has a scale that is not constant, or that runs along another axis",
+        )

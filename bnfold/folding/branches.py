@@ -2,12 +2,14 @@
 
     Conv3x3(x) + Conv1x1(x) + BN(x) + x   ->   Conv3x3(x)          (RepVGG, MobileOne, ACNet, FastViT ...)
 
-Every branch is a kernel: a Conv is its own, a batch norm, a per-channel scale and x itself are kernels of one tap. Kernels are laid over
-one another so that equal input positions meet: with B the largest begin padding, a kernel with begin padding b starts at tap
-(B - b) / dilation of the union. That is exact where strides, dilations, groups and output sizes agree.
+Every branch is a kernel: a Conv is its own, a batch norm, a per-channel scale and x itself are kernels of one
+tap. Kernels are laid over one another so that equal input positions meet: with B the largest begin padding, a
+kernel with begin padding b starts at tap (B - b) / dilation of the union. That is exact where strides,
+dilations, groups and output sizes agree.
 
-It is done only where it removes work (the union has no more taps than the branches together) and keeps digits: a tap of 1 + w rounds w
-to the digits of 1, so the union is refused where its largest tap is more than LARGEST_GROWTH (union.py) times that of its smallest branch.
+It is done only where it removes work (the union has no more taps than the branches together) and keeps
+digits: a tap of 1 + w rounds w to the digits of 1, so the union is refused where its largest tap is more than
+LARGEST_GROWTH (union.py) times that of its smallest branch.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ..graph import GraphLike, attribute, ir, is_op
-from ..shapes import Shapes
-from ..tensor import dims
+from ..inference import Shapes
+from ..ir.graph import GraphLike, attribute, ir, is_op
+from ..ir.tensor import dims
 from .affine import IDENTITY, Affine
 from .branch import Branch, Merge
 from .linear import Linear
@@ -49,7 +51,12 @@ def find(graph: GraphLike, eyes: Eyes) -> Iterator[Merge]:
 
 
 def _is_sum(node: ir.Node | None) -> bool:
-    return is_op(node, "Add", "Sub", "Sum") and node is not None and len(node.inputs) > 1 and None not in node.inputs
+    return (
+        is_op(node, "Add", "Sub", "Sum")
+        and node is not None
+        and len(node.inputs) > 1
+        and None not in node.inputs
+    )
 
 
 def _sole(value: ir.Value) -> bool:
@@ -69,7 +76,9 @@ def _merge_of(root: ir.Node, eyes: Eyes) -> Merge | None:
     return None
 
 
-def _group(root: ir.Node, sums: list[ir.Node], leaves: list[tuple[ir.Value, float]], host: Linear, eyes: Eyes) -> Merge | None:
+def _group(
+    root: ir.Node, sums: list[ir.Node], leaves: list[tuple[ir.Value, float]], host: Linear, eyes: Eyes
+) -> Merge | None:
     """The host and every other summand that lies over it, taken in one after the other."""
     x = host.node.inputs[0]
     own = _conv_branch(host, x, host.node.outputs[0]) if x is not None else None
@@ -87,7 +96,11 @@ def _group(root: ir.Node, sums: list[ir.Node], leaves: list[tuple[ir.Value, floa
         larger = [*chosen, replace(branch, sign=sign)]
         if (found := _united(larger, host)) is not None:
             chosen, placed = larger, found
-    if placed is None or not keeps_digits(chosen, host) or not can_rewire(root, sums, [b.leaf for b in chosen[1:]]):
+    if (
+        placed is None
+        or not keeps_digits(chosen, host)
+        or not can_rewire(root, sums, [b.leaf for b in chosen[1:]])
+    ):
         return None
     return Merge(root, sums, chosen, host, *placed)
 
@@ -109,7 +122,11 @@ def _leaves(root: ir.Node) -> tuple[list[ir.Node], list[tuple[ir.Value, float]]]
 
 def _signed(node: ir.Node, sign: float) -> list[tuple[ir.Value, float]]:
     """A sum's operands; the second of a Sub counts against."""
-    return [(v, -sign if k == 1 and is_op(node, "Sub") else sign) for k, v in enumerate(node.inputs) if v is not None]
+    return [
+        (v, -sign if k == 1 and is_op(node, "Sub") else sign)
+        for k, v in enumerate(node.inputs)
+        if v is not None
+    ]
 
 
 def _linear_leaf(value: ir.Value, eyes: Eyes) -> Linear | None:
@@ -131,8 +148,12 @@ def _conv_branch(linear: Linear, x: ir.Value, leaf: ir.Value) -> Branch | None:
         return None
     pads = tuple(attribute(node, "pads") or ()) if auto == "NOTSET" else ()
     pads = pads or (0,) * (2 * len(taps))
-    strides, dilations = (tuple(attribute(node, name) or (1,) * len(taps)) for name in ("strides", "dilations"))
-    return Branch(leaf, [node], taps, strides, dilations, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY)
+    strides, dilations = (
+        tuple(attribute(node, name) or (1,) * len(taps)) for name in ("strides", "dilations")
+    )
+    return Branch(
+        leaf, [node], taps, strides, dilations, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY
+    )
 
 
 def _pointwise(value: ir.Value, x: ir.Value, host: Linear, eyes: Eyes) -> Branch | None:
@@ -167,19 +188,28 @@ def _per_channel(node: ir.Node, eyes: Eyes) -> Reading | None:
     return reading if reading is not None and all(axis == 1 for axis in reading.map.varies()) else None
 
 
-def _average(leaf: ir.Value, x: ir.Value, nodes: list[ir.Node], map_: Affine, host: Linear, eyes: Eyes) -> Branch | None:
+def _average(
+    leaf: ir.Value, x: ir.Value, nodes: list[ir.Node], map_: Affine, host: Linear, eyes: Eyes
+) -> Branch | None:
     """A mean over a window that counts what a convolution would count; it is the last of the nodes."""
     node = nodes[-1]
     taps = tuple(attribute(node, "kernel_shape"))
     pads = tuple(attribute(node, "pads") or (0,) * (2 * len(taps)))
-    plain = attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not attribute(node, "ceil_mode", 0)
+    plain = attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not attribute(
+        node, "ceil_mode", 0
+    )
     dilated = any(d != 1 for d in attribute(node, "dilations") or ())
     counted = attribute(node, "count_include_pad", 0) or not any(pads)
     if node.inputs[0] is not x or not plain or dilated or not counted:
         return None
     strides = tuple(attribute(node, "strides") or (1,) * len(taps))
     ones = (1,) * len(taps)
-    return _alike(x, Branch(leaf, nodes, taps, strides, ones, pads[: len(taps)], pads[len(taps) :], None, map_), host, eyes)
+    return _alike(
+        x,
+        Branch(leaf, nodes, taps, strides, ones, pads[: len(taps)], pads[len(taps) :], None, map_),
+        host,
+        eyes,
+    )
 
 
 def _alike(x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | None:
@@ -194,9 +224,12 @@ _Placed = tuple[list[tuple[int, ...]], tuple[int, ...], tuple[int, ...], tuple[i
 
 
 def _united(branches: list[Branch], host: Linear) -> _Placed | None:
-    """The union of the kernels, or None where they do not lie over one another exactly, or where nothing is gained."""
+    """The union of the kernels, or None where they do not lie over one another exactly, or where nothing is
+    gained."""
     rank = len(branches[0].taps)
-    if any(len(b.taps) != rank for b in branches):  # weights of two ranks on one value: one of them contradicts it
+    if any(
+        len(b.taps) != rank for b in branches
+    ):  # weights of two ranks on one value: one of them contradicts it
         return None
     dilations = tuple(next((b.dilations[a] for b in branches if b.taps[a] > 1), 1) for a in range(rank))
     if not all(_fits(branch, branches[0], host, dilations) for branch in branches):
@@ -207,21 +240,31 @@ def _united(branches: list[Branch], host: Linear) -> _Placed | None:
 
 
 def _fits(branch: Branch, first: Branch, host: Linear, dilations: tuple[int, ...]) -> bool:
-    """Does it step like the first, which is the host's, with the same groups, and with its taps as far apart where it has several?"""
-    alike = branch.linear is None or (branch.linear.view[0] == host.view[0] and branch.linear.outs == host.outs)
+    """Does it step like the first, which is the host's, with the same groups, and with its taps as far apart
+    where it has several?"""
+    alike = branch.linear is None or (
+        branch.linear.view[0] == host.view[0] and branch.linear.outs == host.outs
+    )
     apart = any(k > 1 and d != e for k, d, e in zip(branch.taps, branch.dilations, dilations, strict=True))
     return alike and not apart and branch.strides == first.strides
 
 
 def _placed(branches: list[Branch], dilations: tuple[int, ...]) -> _Placed | None:
-    """(offset of each kernel in the union, taps of the union, its pads). End paddings must agree once kernels are in place."""
+    """(offset of each kernel in the union, taps of the union, its pads). End paddings must agree once kernels
+    are in place."""
     axes = range(len(dilations))
     begin = [max(b.begins[a] for b in branches) for a in axes]
     if any((begin[a] - b.begins[a]) % dilations[a] for a in axes for b in branches):
         return None
     offsets = [tuple((begin[a] - b.begins[a]) // dilations[a] for a in axes) for b in branches]
     taps = tuple(max(o[a] + b.taps[a] for o, b in zip(offsets, branches, strict=True)) for a in axes)
-    ends = [{b.ends[a] + dilations[a] * (taps[a] - o[a] - b.taps[a]) for o, b in zip(offsets, branches, strict=True)} for a in axes]
+    ends = [
+        {
+            b.ends[a] + dilations[a] * (taps[a] - o[a] - b.taps[a])
+            for o, b in zip(offsets, branches, strict=True)
+        }
+        for a in axes
+    ]
     if any(len(e) != 1 for e in ends):
         return None
     return offsets, taps, (*begin, *(e.pop() for e in ends)), dilations

@@ -3,8 +3,9 @@
     back(node, outs)      maps that its outputs should carry   -> maps that its inputs must carry
     forward(node, ins)    maps that its inputs carry           -> maps that its outputs then carry
 
-None stands for "no map". A row raises Refused where the operator does not let the map pass, with the condition in words.
-Rearranging operators move maps by rearrange.py, operators of several values by commute_many.py.
+None stands for "no map". A row raises Refused where the operator does not let the map pass, with the
+condition in words. Rearranging operators move maps by rearrange.py, operators of several values by
+commute_many.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..constants import is_float
-from ..graph import attribute, ir, is_op, named_type, opset
+from ..inference.constants import is_float
+from ..ir.graph import attribute, ir, is_op, named_type, opset
 from .affine import Affine
 from .commute_many import (
     anything,
@@ -30,7 +31,7 @@ from .commute_many import (
     sum_back,
     sum_forward,
 )
-from .passing import Commute, Maps, Site, data_map, no_negative, no_shift, only_data, uniform_over
+from .commute_rule import Commute, Maps, Site, data_map, no_negative, no_shift, only_data, uniform_over
 from .rearrange import mover, read_in_parts
 from .reasons import Refused
 
@@ -50,27 +51,42 @@ def forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
 
 
 def check_sides(node: ir.Node) -> None:
-    """Refuse a node of absurdly many inputs or outputs: where each of them is looked at for each, time is their square."""
+    """Refuse a node of absurdly many inputs or outputs: where each of them is looked at for each, time is
+    their square."""
     if max(len(node.inputs), len(node.outputs)) > MOST_SIDES:
-        raise Refused("kept.non-linear", f"{node.op_type} stands in between and has more than {MOST_SIDES} inputs or outputs")
+        raise Refused(
+            "kept.non-linear",
+            f"{node.op_type} stands in between and has more than {MOST_SIDES} inputs or outputs",
+        )
 
 
 def _check_fit(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, site: Site) -> None:
-    """A map has the axes of the value that it is on, or none. Where little is known of a network, its declarations may say otherwise."""
+    """A map has the axes of the value that it is on, or none. Where little is known of a network, its
+    declarations may say otherwise."""
     for value, map_ in zip(values, maps, strict=True):
         shape = site.shapes.of(value) if map_ is not None and map_.rank else None
         if shape is None or map_ is None:
             continue
-        if len(shape) != map_.rank or any(isinstance(shape[axis], int) and shape[axis] != map_.scale.shape[axis] for axis in map_.varies()):
-            raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its value has another shape than the map")
+        if len(shape) != map_.rank or any(
+            isinstance(shape[axis], int) and shape[axis] != map_.scale.shape[axis] for axis in map_.varies()
+        ):
+            raise Refused(
+                "kept.contradictory",
+                f"{node.op_type} stands in between, and its value has another shape than the map",
+            )
 
 
 def _rule(node: ir.Node, site: Site) -> Commute:
     check_sides(node)
     if site.shapes.contradicts(node):
-        raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its arguments do not fit its inputs")
+        raise Refused(
+            "kept.contradictory", f"{node.op_type} stands in between, and its arguments do not fit its inputs"
+        )
     if any(a.is_ref() for a in node.attributes.values()):
-        raise Refused("kept.non-linear", f"{node.op_type} stands in between, with attributes set by its function's caller")
+        raise Refused(
+            "kept.non-linear",
+            f"{node.op_type} stands in between, with attributes set by its function's caller",
+        )
     rule = COMMUTES.get(node.op_type) if node.domain == "" else None
     if rule is None:
         raise Refused("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
@@ -136,7 +152,11 @@ def _maximum(node: ir.Node, map_: Affine, site: Site) -> None:
     """max(s·x + t) = s·max(x) + t for s >= 0; its indices would move where s = 0."""
     no_negative(node, map_)
     uniform_over(map_, _spatial(map_), node)
-    if len(node.outputs) > 1 and node.outputs[1].name and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+    if (
+        len(node.outputs) > 1
+        and node.outputs[1].name
+        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+    ):
         raise Refused("kept.non-linear", f"the indices of {node.op_type} are used")
 
 
@@ -154,12 +174,18 @@ def _dropping(node: ir.Node, map_: Affine, site: Site) -> None:
     version = opset(site.model, node.graph)
     if version >= 12:
         mode = node.inputs[2] if len(node.inputs) > 2 else None
-        training = mode is not None and (site.shapes.constants.array(mode) is None or bool(np.any(site.shapes.constants.array(mode))))
+        training = mode is not None and (
+            site.shapes.constants.array(mode) is None or bool(np.any(site.shapes.constants.array(mode)))
+        )
     else:
         training = version < 7 and not attribute(node, "is_test", 0)
     if training:
         raise Refused("kept.non-linear", "Dropout is in training mode")
-    if len(node.outputs) > 1 and node.outputs[1].name and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+    if (
+        len(node.outputs) > 1
+        and node.outputs[1].name
+        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+    ):
         raise Refused("kept.non-linear", "the mask of Dropout is used")
 
 
@@ -172,7 +198,12 @@ def _casting(node: ir.Node, map_: Affine, site: Site) -> None:
     like = node.inputs[1] if is_op(node, "CastLike") else None
     to = named_type(node) if like is None else site.shapes.dtype(like)
     source = site.shapes.dtype(x)
-    if source is None or to is None or not (is_float(source) and is_float(to)) or (source != to and _BITS[to] <= _BITS[source]):
+    if (
+        source is None
+        or to is None
+        or not (is_float(source) and is_float(to))
+        or (source != to and _BITS[to] <= _BITS[source])
+    ):
         raise Refused("kept.type", f"{node.op_type} stands in between and does not widen a float type")
 
 
@@ -183,9 +214,16 @@ def _pad_condition(node: ir.Node, map_: Affine, site: Site) -> None:
     value = attribute(node, "value", 0.0)
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         found = site.shapes.constants.array(node.inputs[2])
-        value = float(found.reshape(-1)[0]) if found is not None and found.size and found.dtype == np.float64 else None
+        value = (
+            float(found.reshape(-1)[0])
+            if found is not None and found.size and found.dtype == np.float64
+            else None
+        )
     if value is None or not np.all(map_(value) == value):
-        raise Refused("kept.shift-does-not-pass", "Pad stands in between and pads with a constant that the map would change")
+        raise Refused(
+            "kept.shift-does-not-pass",
+            "Pad stands in between and pads with a constant that the map would change",
+        )
 
 
 def _pad_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
@@ -203,7 +241,11 @@ _HOMOGENEOUS = _passing("no scale is negative, and there is no shift", _homogene
 _MAXIMUM = _passing("no scale is negative, and the indices are not used", _maximum)
 _RESIZING = _passing("always over space (weights sum to one); not where it crops and extrapolates", _resizing)
 _CASTING = _passing("between equal float types, or to a wider one", _casting)
-_SUM = Commute("the scale goes to every summand, the shift to one; forward, the summands' scales must agree", sum_back, sum_forward)
+_SUM = Commute(
+    "the scale goes to every summand, the shift to one; forward, the summands' scales must agree",
+    sum_back,
+    sum_forward,
+)
 _PRODUCT = Commute("a scale alone, to one operand; never to a denominator", product_back, product_forward)
 _EXTREME = reducing("no scale is negative, and the map does not vary along what is reduced", no_negative)
 
@@ -237,15 +279,25 @@ COMMUTES: dict[str, Commute] = {
     "ReduceMin": _EXTREME,
     "Resize": _RESIZING,
     "Upsample": _RESIZING,
-    "Pad": Commute("edge, reflect and wrap always; a constant v where s·v + t = v in every channel", _pad_back, _pad_forward),
-    "Concat": Commute("each branch takes its part of the map; every branch must", concat_back, concat_forward),
-    "Split": Commute("the map follows the channels; parts that carry none keep their values", split_back, split_forward),
+    "Pad": Commute(
+        "edge, reflect and wrap always; a constant v where s·v + t = v in every channel",
+        _pad_back,
+        _pad_forward,
+    ),
+    "Concat": Commute(
+        "each branch takes its part of the map; every branch must", concat_back, concat_forward
+    ),
+    "Split": Commute(
+        "the map follows the channels; parts that carry none keep their values", split_back, split_forward
+    ),
     "Add": _SUM,
     "Sub": _SUM,
     "Sum": _SUM,
     "Mul": _PRODUCT,
     "Div": _PRODUCT,
     "MatMul": Commute(
-        "of two run-time matrices: a scale alone, along the rows of the first or the columns of the second", matmul_back, matmul_forward
+        "of two run-time matrices: a scale alone, along the rows of the first or the columns of the second",
+        matmul_back,
+        matmul_forward,
     ),
 }

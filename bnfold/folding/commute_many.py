@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..graph import attribute, ir, is_op, label
-from ..shapes import axes_of, first_axis, split_sizes
+from ..inference import axes_of, first_axis, split_sizes
+from ..ir.graph import attribute, ir, is_op, label
 from .affine import IDENTITY, Affine, common_shape
-from .passing import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
+from .commute_rule import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
 from .reasons import Refused
-from .regroup import axis_of, check_room
+from .reshape_axes import axis_of, check_room
 
 
 def _concat_axis(node: ir.Node, site: Site) -> tuple[int, list[int | None], int]:
@@ -44,9 +44,13 @@ def _cut(map_: Affine, axis: int, sizes: list[int]) -> Maps:
 
 
 def _lifted(map_: Affine, rank: int, node: ir.Node) -> Affine:
-    """The map as a pattern of this rank. Refuses the values of another rank that a contradictory model brings together."""
+    """The map as a pattern of this rank. Refuses the values of another rank that a contradictory model brings
+    together."""
     if map_.rank not in (0, rank):
-        raise Refused("kept.unknown-rank", f"{node.op_type} stands in between and brings values of different ranks together")
+        raise Refused(
+            "kept.unknown-rank",
+            f"{node.op_type} stands in between and brings values of different ranks together",
+        )
     return map_.lifted(rank)
 
 
@@ -100,7 +104,8 @@ def split_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
 
 
 def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
-    """A map of a broadcasting operator's output as a map of one operand: it must not vary where the operand is stretched."""
+    """A map of a broadcasting operator's output as a map of one operand: it must not vary where the operand
+    is stretched."""
     if map_.rank == 0:
         return map_
     shape, out = site.shapes.of(node.inputs[index]), site.shapes.of(node.outputs[0])
@@ -109,7 +114,10 @@ def _operand(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
     lead = _lead(node, index, len(shape), map_.rank)
     for axis in map_.varies():
         if not lead <= axis < lead + len(shape) or shape[axis - lead] != out[axis]:
-            raise Refused("kept.wrong-axis", f"{node.op_type} stretches an operand along an axis along which the map varies")
+            raise Refused(
+                "kept.wrong-axis",
+                f"{node.op_type} stretches an operand along an axis along which the map varies",
+            )
     return map_.mapped(lambda a: a.reshape(a.shape[lead : lead + len(shape)]))
 
 
@@ -126,15 +134,20 @@ def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
 
 
 def _lead(node: ir.Node, index: int, rank: int, whole: int) -> int:
-    """Where an operand's axes begin among the output's. What is declared of an output may have no room for them."""
+    """Where an operand's axes begin among the output's. What is declared of an output may have no room for
+    them."""
     lead = first_axis(node, index, rank, whole)
     if not 0 <= lead <= whole - rank:
-        raise Refused("kept.contradictory", f"{node.op_type} stands in between, and its output has fewer axes than an operand")
+        raise Refused(
+            "kept.contradictory",
+            f"{node.op_type} stands in between, and its output has fewer axes than an operand",
+        )
     return lead
 
 
 def sum_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
-    """s·(a + b) + t = (s·a + t) + s·b: the scale to every summand, the shift to one of them; x + x shares it."""
+    """s·(a + b) + t = (s·a + t) + s·b: the scale to every summand, the shift to one of them; x + x shares
+    it."""
     map_ = data_map(outs, node)
     signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
     if map_.shifts and len(set(node.inputs)) == 1 and all(s > 0 for s in signs):
@@ -142,7 +155,8 @@ def sum_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
         return [_operand(share, node, k, site) for k in range(len(node.inputs))]
     taker = site.choices.pick(len(node.inputs)) if map_.shifts else 0
     return [
-        _operand(Affine(map_.scale, sign * map_.shift) if k == taker else map_.scale_only(), node, k, site) for k, sign in enumerate(signs)
+        _operand(Affine(map_.scale, sign * map_.shift) if k == taker else map_.scale_only(), node, k, site)
+        for k, sign in enumerate(signs)
     ]
 
 
@@ -185,7 +199,8 @@ def product_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
 
 
 def matmul_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
-    """A scale of a product of two run-time matrices goes to the rows of the first or to the columns of the second."""
+    """A scale of a product of two run-time matrices goes to the rows of the first or to the columns of the
+    second."""
     map_ = data_map(outs, node)
     no_shift(node, map_)
     ranks = [site.shapes.rank(v) for v in node.inputs]
@@ -200,7 +215,10 @@ def matmul_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
             maps: Maps = [None, None]
             maps[index] = Affine(pattern, np.zeros_like(pattern))
             return maps
-    raise Refused("kept.wrong-axis", f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies")
+    raise Refused(
+        "kept.wrong-axis",
+        f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
+    )
 
 
 def matmul_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
@@ -213,7 +231,10 @@ def matmul_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
             continue
         no_shift(node, map_)
         if map_.rank and (rank is None or map_.rank < 2 or any(a != map_.rank + axis for a in map_.varies())):
-            raise Refused("kept.wrong-axis", f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies")
+            raise Refused(
+                "kept.wrong-axis",
+                f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
+            )
         if map_.rank:
             map_ = map_.mapped(lambda a: a.reshape((1,) * ((rank or 0) - 2) + a.shape[-2:]))
         out = _composed(out, map_, node)
@@ -239,7 +260,8 @@ def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:
 
 
 def reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commute:
-    """A reduction that lets a map pass under a condition, where the map does not vary along what is reduced."""
+    """A reduction that lets a map pass under a condition, where the map does not vary along what is
+    reduced."""
 
     def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
         map_ = data_map(outs, node)

@@ -1,24 +1,26 @@
 """Applying a push to the graph: whole, after it has been proved.
 
-Names tell the truth. Backward, the absorbing side's last value takes the name of the value that vanished; forward, nothing before the
-absorber changes; in both, values in between get new names because their meaning changed. Graph inputs and outputs keep theirs.
+Names tell the truth. Backward, the absorbing side's last value takes the name of the value that vanished;
+forward, nothing before the absorber changes; in both, values in between get new names because their meaning
+changed. Graph inputs and outputs keep theirs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .. import tensor
-from ..graph import GraphLike, Names, folded_name, function_graphs, ir, is_op
-from ..shapes import Shapes
+from ..inference import Shapes
+from ..ir import tensor
+from ..ir.graph import GraphLike, Names, folded_name, function_graphs, ir, is_op
 from .affine import Affine, trimmed
 from .push import Hold, Push, Recast
 from .recognise import Reading
 
 
 class Editor:
-    """Changes one model (a clone that belongs to the fold). `replaced`: constants that may have lost their last reader;
-    `inserted`: nodes that were added, each with the node beside which it stands in graph order."""
+    """Changes one model (a clone that belongs to the fold). `replaced`: constants that may have lost their
+    last reader; `inserted`: nodes that were added, each with the node beside which it stands in graph
+    order."""
 
     def __init__(self, model: ir.Model, shapes: Shapes) -> None:
         self.model = model
@@ -64,7 +66,8 @@ class Editor:
             self._add_behind(hold)
 
     def _add_behind(self, hold: Hold) -> None:
-        """A MatMul has no bias: a constant right behind it takes the shift, or else an Add in the place of the node that vanishes."""
+        """A MatMul has no bias: a constant right behind it takes the shift, or else an Add in the place of
+        the node that vanishes."""
         linear = hold.linear
         y = linear.node.outputs[0]
         assert hold.add is not None
@@ -80,12 +83,27 @@ class Editor:
                 self.rename(y)
                 return
         constant = self.constant(linear.node.graph, f"{y.name}/shift", pattern, linear.store, linear.node)
-        self._insert_add(y, constant, y, before=None, name=self.names.node(f"{linear.node.name or y.name}/shift"), after=linear.node)
+        self._insert_add(
+            y,
+            constant,
+            y,
+            before=None,
+            name=self.names.node(f"{linear.node.name or y.name}/shift"),
+            after=linear.node,
+        )
 
     def _insert_add(
-        self, x: ir.Value, constant: ir.Value, y: ir.Value, *, before: ir.Node | None, name: str | None, after: ir.Node | None = None
+        self,
+        x: ir.Value,
+        constant: ir.Value,
+        y: ir.Value,
+        *,
+        before: ir.Node | None,
+        name: str | None,
+        after: ir.Node | None = None,
     ) -> ir.Node:
-        """Add(x, constant) whose output takes y's name, place and readers. Where x is y, x gets a new name."""
+        """Add(x, constant) whose output takes y's name, place and readers. Where x is y, x gets a new
+        name."""
         add = ir.node("Add", [x, constant], name=name)
         fresh = add.outputs[0]
         graph = (before or after).graph  # type: ignore[union-attr]
@@ -104,7 +122,8 @@ class Editor:
         return add
 
     def _take_place(self, graph: GraphLike, old: ir.Value, new: ir.Value) -> None:
-        """`new` becomes what `old` was: its name, type, shape, notes, and its place among the graph's outputs."""
+        """`new` becomes what `old` was: its name, type, shape, notes, and its place among the graph's
+        outputs."""
         name = old.name
         new.shape, new.type, new.doc_string = (
             (old.shape.copy() if old.shape is not None else new.shape),
@@ -141,7 +160,8 @@ class Editor:
         self.drop(node)
 
     def twin(self, node: ir.Node, reader: ir.Node, index: int) -> ir.Node:
-        """A copy of a node, right behind it, whose output `reader` reads at `index` instead of the original's."""
+        """A copy of a node, right behind it, whose output `reader` reads at `index` instead of the
+        original's."""
         copy = ir.Node(
             node.domain,
             node.op_type,
@@ -184,13 +204,20 @@ class Editor:
         stored = self.shapes.constants.tensor(old)
         assert values is not None and stored is not None
         image = recast.map(values.reshape(recast.seen))
-        image = image.reshape(values.shape) if image.shape == recast.seen else trimmed(image, self.shapes.rank(old) or 0)
+        image = (
+            image.reshape(values.shape)
+            if image.shape == recast.seen
+            else trimmed(image, self.shapes.rank(old) or 0)
+        )
         new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
         recast.node.replace_input_with(recast.index, new)
         self.replaced.append(old)
 
-    def constant(self, graph: GraphLike | None, wish: str, values: np.ndarray, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
-        """A new constant for `reader`; its float64 values are remembered, so that later maps start from them."""
+    def constant(
+        self, graph: GraphLike | None, wish: str, values: np.ndarray, dtype: ir.DataType, reader: ir.Node
+    ) -> ir.Value:
+        """A new constant for `reader`; its float64 values are remembered, so that later maps start from
+        them."""
         with np.errstate(over="ignore", under="ignore"):
             stored = tensor.from_array(np.asarray(values, np.float64).astype(dtype.numpy()), dtype=dtype)
         value = self.put(graph, wish, stored, reader)
@@ -198,7 +225,8 @@ class Editor:
         return value
 
     def put(self, graph: GraphLike | None, wish: str, stored: ir.TensorProtocol, reader: ir.Node) -> ir.Value:
-        """A tensor as an initializer of the reader's graph (in IR 3 a graph input too), or a Constant node inside a function."""
+        """A tensor as an initializer of the reader's graph (in IR 3 a graph input too), or a Constant node
+        inside a function."""
         name = self.names.value(wish)
         stored.name = name
         shape = ir.Shape(stored.shape.numpy())

@@ -4,7 +4,8 @@
         push its map backward; else forward; else, where only a scale can go, leave the Add of its shift
     until nothing changes; then give the linear operators their weights and drop what nobody reads
 
-The caller's model is never touched: everything happens on a clone. The order is that of the graph's levels and names, not of the file.
+The caller's model is never touched: everything happens on a clone. The order is that of the graph's levels
+and names, not of the file.
 """
 
 from __future__ import annotations
@@ -15,22 +16,23 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
-from ..onnx_types import cloned
-from ..record import FoldOptions, Kept, Plan
-from ..shapes import Shapes
-from ..source import FOLDED_KEY, SOURCE_KEY
-from . import branches, clean, functions, leftovers, recognise, union
+from ..inference import Shapes
+from ..ir.foreign_types import cloned
+from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
+from ..ir.provenance import FOLDED_KEY, SOURCE_KEY
+from ..results.options import FoldOptions
+from ..results.plan import Kept, Plan
+from . import branches, functions, leftovers, recognise, union, unused
 from .backward import backward, held_behind
 from .edit import Editor
+from .fold_record import Record
 from .forward import forward
 from .linear import Linear
+from .linear_operators import see
 from .order import canonical_order
 from .push import Hold, Push, World
 from .reasons import CODES, Refused
 from .recognise import Reading
-from .records import Record
-from .see import see
 from .weights import settle
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
@@ -40,14 +42,21 @@ _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-n
 
 
 @uncollected()
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is looked for where it matters, and refused there
-def fold(model: ir.Model, options: FoldOptions | None = None, in_place: bool = False) -> tuple[ir.Model, Plan]:
-    """A folded clone of the model, and the plan: every affine node with its verdict. With `in_place`, who calls has no more need of the
-    model: it may be the one that is folded, which saves the time and memory of a second graph.
+@np.errstate(
+    over="ignore", invalid="ignore", divide="ignore"
+)  # what is not finite is looked for where it matters, and refused there
+def fold(
+    model: ir.Model, options: FoldOptions | None = None, in_place: bool = False
+) -> tuple[ir.Model, Plan]:
+    """A folded clone of the model, and the plan: every affine node with its verdict. With `in_place`, who
+    calls has no more need of the model: it may be the one that is folded, which saves the time and memory of
+    a second graph.
 
     Raises Malformed where a batch norm contradicts its input (exit 3)."""
     options = options or FoldOptions()
-    copy = model if in_place and not model.functions else cloned(model)  # functions may be put in place, and all begins anew
+    copy = (
+        model if in_place and not model.functions else cloned(model)
+    )  # functions may be put in place, and all begins anew
     engine = Engine(copy, options)
     plan = engine.run()
     chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
@@ -85,7 +94,7 @@ class Engine:
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 settle(linear, self.editor, self.shapes)
                 _remember(linear)
-        clean.drop_unread(self.model, self.editor.replaced)
+        unused.drop_unread(self.model, self.editor.replaced)
         return self._plan()
 
     def stopped(self, codes: set[str]) -> list[ir.Node]:
@@ -131,9 +140,12 @@ class Engine:
         return found
 
     def _simplify(self) -> None:
-        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded into another either."""
+        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded
+        into another either."""
         for graph in list(graphs(self.model)):
-            names = leftovers.simplify(graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None)
+            names = leftovers.simplify(
+                graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None
+            )
             self.merged.extend(names)
         self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
 
@@ -155,8 +167,16 @@ class Engine:
         return True
 
     def _is_bias(self, node: ir.Node) -> bool:
-        """The Add of a constant right behind a MatMul or Einsum is that operator's bias: nothing that could be folded further."""
-        x = next((v for v in node.inputs if v is not None and v.producer() is not None and self.shapes.constants.tensor(v) is None), None)
+        """The Add of a constant right behind a MatMul or Einsum is that operator's bias: nothing that could
+        be folded further."""
+        x = next(
+            (
+                v
+                for v in node.inputs
+                if v is not None and v.producer() is not None and self.shapes.constants.tensor(v) is None
+            ),
+            None,
+        )
         producer = x.producer() if x is not None else None
         if producer is None or not is_op(node, "Add", "Sub"):
             return False
@@ -199,14 +219,22 @@ class Engine:
             return refused
         if (linear := self._sound_linear(producer)) is None:
             return refused
-        cost = f"{producer.op_type} '{label(producer)}' would be computed twice, {math.prod(linear.view):,} weights more"
+        cost = (
+            f"{producer.op_type} '{label(producer)}' would be computed twice, "
+            f"{math.prod(linear.view):,} weights more"
+        )
         return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
 
     def _duplicate(self, world: World, node: ir.Node, reading: Reading) -> None:
         """Give the node a producer of its own, where a linear operator before it has other readers too."""
         x = node.inputs[reading.data]
         producer = x.producer() if x is not None else None
-        if x is None or producer is None or producer.graph is not node.graph or (len(x.uses()) == 1 and not x.is_graph_output()):
+        if (
+            x is None
+            or producer is None
+            or producer.graph is not node.graph
+            or (len(x.uses()) == 1 and not x.is_graph_output())
+        ):
             return
         try:
             linear = self._linear(producer)
@@ -221,7 +249,11 @@ class Engine:
 
     def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
-        if not is_op(node, "BatchNormalization") or not reading.map.scales or opset(self.model, node.graph) < BROADCASTING:
+        if (
+            not is_op(node, "BatchNormalization")
+            or not reading.map.scales
+            or opset(self.model, node.graph) < BROADCASTING
+        ):
             return False
         try:
             plan = backward(world, node, reading, reading.map.scale_only())
@@ -254,7 +286,9 @@ class Engine:
             except Refused as refused:
                 self.linears[node] = refused
             if self.linears[node] is not None and self._kept_by_user(label(node)):
-                self.linears[node] = Refused("kept.requested", f"you asked to keep {node.op_type} '{label(node)}', which would hold it")
+                self.linears[node] = Refused(
+                    "kept.requested", f"you asked to keep {node.op_type} '{label(node)}', which would hold it"
+                )
         found = self.linears[node]
         if isinstance(found, Refused):
             raise found
@@ -276,7 +310,8 @@ class Engine:
         return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
 
 
-# A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took its scale.
+# A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took
+# its scale.
 _EXACT_FOR_ADD = {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Add", "Sub"}
 
 
@@ -290,6 +325,8 @@ def _remember(linear: Linear) -> None:
     """What was folded into the node, and where it came from, travel with it."""
     node = linear.node
     before = node.metadata_props.get(FOLDED_KEY)
-    node.metadata_props[FOLDED_KEY] = ", ".join(([before] if before else []) + list(dict.fromkeys(linear.held)))
+    node.metadata_props[FOLDED_KEY] = ", ".join(
+        ([before] if before else []) + list(dict.fromkeys(linear.held))
+    )
     if source := source_text(node):
         node.metadata_props.setdefault(SOURCE_KEY, source)

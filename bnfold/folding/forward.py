@@ -6,11 +6,11 @@ import heapq
 
 import numpy as np
 
-from ..graph import ir, label, opset
+from ..ir.graph import ir, label, opset
 from . import commute
 from .affine import Affine, common_shape
+from .commute_rule import Choices, Site
 from .linear import Linear, check_bias
-from .passing import Choices, Site
 from .push import Hold, Push, World, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading
@@ -42,7 +42,10 @@ class _Forward:
         while self.heap:
             self._take(heapq.heappop(self.heap)[2])
         if not self.push.holds:
-            raise Refused("kept.no-linear-neighbour", "it changes nothing, and nothing holds it (--simplify-leftovers drops it)")
+            raise Refused(
+                "kept.no-linear-neighbour",
+                "it changes nothing, and nothing holds it (--simplify-leftovers drops it)",
+            )
         if sum(hold.add is not None for hold in self.push.holds) > 1:
             raise Refused("kept.would-add-nodes", "more than one MatMul behind it would need an Add")
         return self.push
@@ -56,7 +59,10 @@ class _Forward:
             if blind(user, index):
                 continue
             if user.graph is not self.graph:
-                raise Refused("kept.multiple-consumers", f"'{value.name}' is also read inside a body, by {user.op_type} '{label(user)}'")
+                raise Refused(
+                    "kept.multiple-consumers",
+                    f"'{value.name}' is also read inside a body, by {user.op_type} '{label(user)}'",
+                )
             if user not in self.queued:
                 self.queued.add(user)
                 heapq.heappush(self.heap, (self.world.order[user], len(self.queued), user))
@@ -88,20 +94,31 @@ class _Forward:
             raise Refused("kept.non-linear", f"{user.op_type} '{label(user)}' reads it as a weight or a bias")
         vector = channels_of(linear, map_, linear.x_axis, linear.ins)
         if linear.quantized is not None:
-            raise Refused("kept.quantized-weight", "the scale of a quantised weight runs along its output channels, not its input channels")
+            raise Refused(
+                "kept.quantized-weight",
+                "the scale of a quantised weight runs along its output channels, not its input channels",
+            )
         add = None
         if vector.shifts:
             self._check_shift(user, linear, vector)
             if linear.bias is None:
                 if opset(self.world.model, user.graph) < 7:
-                    raise Refused("kept.would-add-nodes", "an Add behind it would not broadcast in this opset")
-                add = linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift) * linear.after.scale
+                    raise Refused(
+                        "kept.would-add-nodes", "an Add behind it would not broadcast in this opset"
+                    )
+                add = (
+                    linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift)
+                    * linear.after.scale
+                )
         self.push.holds.append(Hold(linear, vector, add))
 
     def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:
         if not linear.every_tap_real:
             what = "pads" if user.op_type != "ConvTranspose" else "reaches over the edges of its input"
-            raise Refused("kept.padding-with-shift", f"{user.op_type} '{label(user)}' after it {what}, and the shift is not zero")
+            raise Refused(
+                "kept.padding-with-shift",
+                f"{user.op_type} '{label(user)}' after it {what}, and the shift is not zero",
+            )
         check_bias(linear, self.world.shapes)
         growth = amplification(self.reading, vector)
         if growth > CONDITION_LIMIT:
@@ -121,10 +138,12 @@ def _past(reading: Reading, map_: Affine | None) -> Affine:
 
 
 def amplification(reading: Reading, vector: Affine) -> float:
-    """How much larger the terms are that a forward push makes a linear operator add up, than those that it added before.
+    """How much larger the terms are that a forward push makes a linear operator add up, than those that it
+    added before.
 
-    Before: outputs of the batch norm, of size √(γ² + β²). After: s·x of about √(γ² + (β - t)²) each, and their sum's bulk is cancelled
-    by the new bias. A map without statistics has no known size, so the measured gate alone judges it.
+    Before: outputs of the batch norm, of size √(γ² + β²). After: s·x of about √(γ² + (β - t)²) each, and
+    their sum's bulk is cancelled by the new bias. A map without statistics has no known size, so the measured
+    gate alone judges it.
     """
     if reading.typical is None or reading.typical.scale.size not in (1, vector.shift.size):
         return 1.0

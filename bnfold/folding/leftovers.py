@@ -1,8 +1,9 @@
 """What could not be folded, brought to its cheapest exact form (`--simplify-leftovers`).
 
     a map that changes nothing vanishes
-    affine nodes in a row become one:  a scale alone is one Mul, a shift alone one Add, both one BatchNormalization where one of them
-                                       was one (its mean and variance stay, γ and β take the rest), else one Mul and one Add
+    affine nodes in a row become one:  a scale alone is one Mul, a shift alone one Add, both one
+                                       BatchNormalization where one of them was one (its mean and variance
+                                       stay, γ and β take the rest), else one Mul and one Add
 
 A lone batch norm stays one: runtimes compute it in one pass, and a Mul and an Add in two.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import GraphLike, attribute, folded_name, ir, is_op, label
+from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label
 from .affine import Affine, Float, trimmed
 from .edit import Editor
 from .reasons import Refused
@@ -42,7 +43,12 @@ class Row:
         return self.nodes[-1].outputs[0]
 
 
-def simplify(graph: GraphLike, editor: Editor, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]) -> list[str]:
+def simplify(
+    graph: GraphLike,
+    editor: Editor,
+    reading: Callable[[ir.Node], Reading | None],
+    stays: Callable[[ir.Node], bool],
+) -> list[str]:
     """Simplify what is left in a graph; returns the names of nodes that are gone."""
     gone: list[str] = []
     for node in list(graph):
@@ -56,7 +62,9 @@ def simplify(graph: GraphLike, editor: Editor, reading: Callable[[ir.Node], Read
     return gone
 
 
-def _row_from(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]) -> Row | None:
+def _row_from(
+    node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]
+) -> Row | None:
     """The longest row that begins with this node, if it begins one."""
     first = _read(node, reading, stays)
     if first is None:
@@ -80,7 +88,9 @@ def _row_from(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays
     return row
 
 
-def _read(node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]) -> Reading | None:
+def _read(
+    node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]
+) -> Reading | None:
     try:
         return None if stays(node) else reading(node)
     except Refused:
@@ -92,7 +102,8 @@ def _sole(value: ir.Value) -> bool:
 
 
 def _without_effect(row: Row) -> bool:
-    """Nothing changes, and the value may go: it is no graph output that a graph input, or another output, would have to be."""
+    """Nothing changes, and the value may go: it is no graph output that a graph input, or another output,
+    would have to be."""
     free = not row.y.is_graph_output() or (_sole(row.x) and row.x.producer() is not None)
     return free and not row.map.scales and not row.map.shifts
 
@@ -156,7 +167,9 @@ def _one_norm(row: Row, at: int, editor: Editor) -> None:
         assert old is not None
         stored = editor.shapes.constants.tensor(old)
         assert stored is not None
-        norm.replace_input_with(index, editor.constant(norm.graph, folded_name(old.name), values, stored.dtype, norm))
+        norm.replace_input_with(
+            index, editor.constant(norm.graph, folded_name(old.name), values, stored.dtype, norm)
+        )
         editor.replaced.append(old)
     norm.replace_input_with(0, row.x)
     y = norm.outputs[0]

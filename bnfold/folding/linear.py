@@ -2,11 +2,11 @@
 
     y = after( alpha · W * before(x) + beta · b )
 
-`Linear` says where W, b and the data are, how stored W is viewed (`view`), which axes of the view belong to output channels and which
-to input channels, and along which axis of x and of y channels run. group, transB, alpha, ConvTranspose's swapped layout are fields of
-a row's answer; nothing after this file can forget them.
+`Linear` says where W, b and the data are, how stored W is viewed (`view`), which axes of the view belong to
+output channels and which to input channels, and along which axis of x and of y channels run. group, transB,
+alpha, ConvTranspose's swapped layout are fields of a row's answer; nothing after this file can forget them.
 
-Which node is which Linear is said in see.py, one row an operator.
+Which node is which Linear is said in linear_operators.py, one row an operator.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..constants import is_float
 from ..errors import Malformed
-from ..graph import ir, label, source_text
-from ..shapes import Shapes
-from ..tensor import dims
+from ..inference import Shapes
+from ..inference.constants import is_float
+from ..ir.graph import ir, label, source_text
+from ..ir.tensor import dims
 from .affine import IDENTITY, Affine, Float
 from .reasons import Refused
 
@@ -33,7 +33,8 @@ class Linear:
     data, weight, bias   indices of its inputs; bias None: it has no place for one
     view                 stored W is reshaped to this without moving a value
     rows, columns        axes of the view that output (input) channels run over, in their order
-    y_axis, x_axis       axis of the output (data input) along which channels run; negative counts from the back
+    y_axis, x_axis       axis of the output (data input) along which channels run; negative counts from the
+                         back
     store, remade        the type that W is stored in; whether W is a union of branches by now
     joined               the union that it is part of, when it is gone itself
     quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
@@ -90,7 +91,8 @@ class Linear:
         return holder
 
     def become(self, weights: ir.TensorProtocol, taps: tuple[int, ...]) -> None:
-        """Take other weights (in float64; `store` remains the type that they are rounded to) and no map. Conv only."""
+        """Take other weights (in float64; `store` remains the type that they are rounded to) and no map. Conv
+        only."""
         self.tensor, self.view = weights, (*self.view[:-1], math.prod(taps))
         self.before = self.after = IDENTITY
         self.every_tap_real = self.every_tap_real and math.prod(taps) == 1
@@ -125,17 +127,21 @@ class Linear:
         return self._on(self.columns, per_input)
 
     def _on(self, axes: tuple[int, ...], vector: Float) -> Float:
-        return np.asarray(vector).reshape([size if axis in axes else 1 for axis, size in enumerate(self.view)])
+        return np.asarray(vector).reshape(
+            [size if axis in axes else 1 for axis, size in enumerate(self.view)]
+        )
 
     def reach(self, weights: np.ndarray, shift: Float) -> Float:
-        """Σ W·shift for every output channel: what a constant added to the input adds to the output. Read in slices, so that a
-        large W is never widened as a whole."""
+        """Σ W·shift for every output channel: what a constant added to the input adds to the output. Read in
+        slices, so that a large W is never widened as a whole."""
         viewed = weights.reshape(self.view)
         column = self.on_columns(shift)
         total = np.zeros([size if axis in self.rows else 1 for axis, size in enumerate(self.view)])
         others = tuple(axis for axis in range(len(self.view)) if axis not in self.rows)
         for at in range(self.view[0]):
-            part = viewed[at : at + 1].astype(np.float64) * (column[at : at + 1] if column.shape[0] != 1 else column)
+            part = viewed[at : at + 1].astype(np.float64) * (
+                column[at : at + 1] if column.shape[0] != 1 else column
+            )
             summed = part.sum(axis=others, keepdims=True)
             if 0 in self.rows:
                 total[at : at + 1] = summed
@@ -152,12 +158,17 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
         return
     stored = shapes.constants.tensor(value)
     if stored is None:
-        raise Refused("kept.bias-not-constant", f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time")
+        raise Refused(
+            "kept.bias-not-constant",
+            f"the bias of {node.op_type} '{label(node)}' is computed or fed at run time",
+        )
     if not is_float(stored.dtype):
         raise Refused("kept.type", f"the bias of {node.op_type} '{label(node)}' is {stored.dtype.name}")
     shape = dims(stored)
     fits = (
-        shape == (linear.outs,) if node.op_type != "Gemm" else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
+        shape == (linear.outs,)
+        if node.op_type != "Gemm"
+        else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
     )
     if not fits:
         raise Malformed(

@@ -1,20 +1,26 @@
-"""The order in which a graph is folded: that of its levels and names, so that the result does not depend on the order in the file."""
+"""The order in which a graph is folded: that of its levels and names, so that the result does not depend on
+the order in the file."""
 
 from __future__ import annotations
 
 from ..errors import Malformed
-from ..graph import GraphLike, bodies, ir, label
+from ..ir.graph import GraphLike, bodies, ir, label
 
 
 def canonical_order(graph: GraphLike) -> dict[ir.Node, float]:
-    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a topological order that does
-    not depend on the order in the file. Values captured by a body count as inputs of the node that has the body."""
+    """Nodes by level (one more than the highest of their inputs), then by the name of their first output: a
+    topological order that does not depend on the order in the file. Values captured by a body count as inputs
+    of the node that has the body."""
     level: dict[ir.Node, int] = {}
     waiting = list(graph)
     while waiting:
         blocked = []
         for node in waiting:
-            sources = [p for v in _read_by(node) if (p := v.producer()) is not None and p.graph is graph and p is not node]
+            sources = [
+                p
+                for v in _read_by(node)
+                if (p := v.producer()) is not None and p.graph is graph and p is not node
+            ]
             if all(p in level for p in sources):
                 level[node] = 1 + max((level[p] for p in sources), default=0)
             else:

@@ -1,6 +1,7 @@
 """The page of patterns, made from the tables of rules: what folds, through what, and why something stays.
 
-`python -m bnfold.folding.patterns` prints it; docs/patterns.md is its output, and a test holds one against the other.
+`python -m bnfold.folding.patterns` prints it; docs/patterns.md is its output, and a test holds one against
+the other.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 from .commute import COMMUTES
 from .forward import CONDITION_LIMIT
+from .linear_operators import SEERS
 from .reasons import CODES
 from .recognise import READERS
-from .see import SEERS
 from .union import LARGEST_GROWTH
 
 _MAPS = {
@@ -26,7 +27,10 @@ _HOLDS = {
     "Conv": ("always", "a scale always; a shift where it does not pad"),
     "ConvTranspose": ("always", "a scale"),
     "Gemm": ("always", "always"),
-    "MatMul": ("a scale; the shift becomes, or joins, an Add behind it", "always; a shift becomes, or joins, an Add behind it"),
+    "MatMul": (
+        "a scale; the shift becomes, or joins, an Add behind it",
+        "always; a shift becomes, or joins, an Add behind it",
+    ),
     "Einsum": ("a scale, where it is a matrix product", "as MatMul"),
 }
 
@@ -40,9 +44,12 @@ def _head() -> list[str]:
     return [
         "# What is folded, and what is not",
         "",
-        "An affine node computes s·x + t with constants s and t, per channel. bnfold moves such a map through the graph, backward or",
-        "forward, until linear operators hold all of it; then the node is gone. Every step is exact: the conditions below are proved on",
-        "the graph, in float64, or the node stays, with a reason. This page is made from the tables of rules in `bnfold/folding/`.",
+        "An affine node computes s·x + t with constants s and t, per channel. bnfold moves such a "
+        "map through the graph, backward or",
+        "forward, until linear operators hold all of it; then the node is gone. Every step is "
+        "exact: the conditions below are proved on",
+        "the graph, in float64, or the node stays, with a reason. This page is made from the "
+        "tables of rules in `bnfold/folding/`.",
         "",
     ]
 
@@ -59,7 +66,8 @@ def _row(cells: Iterable[str]) -> str:
 
 def _recognised() -> list[str]:
     text = (
-        "Constants may stand on either side and in any shape that provably does not enlarge x; they may come through Constant nodes,\n"
+        "Constants may stand on either side and in any shape that provably does not enlarge x; "
+        "they may come through Constant nodes,\n"
         "casts, reshapes, or any small constant subgraph. A decomposed batch norm is a row of these."
     )
     return _table("Affine nodes", text, ("operator", "map"), ((f"`{op}`", _MAPS[op]) for op in READERS))
@@ -67,18 +75,25 @@ def _recognised() -> list[str]:
 
 def _held() -> list[str]:
     text = (
-        "Weights must be constants that no caller may override; shared ones are copied on write. A weight behind DequantizeLinear takes\n"
-        "positive factors along its output channels by rescaling its scale. A shift is pushed forward only where the predicted growth of\n"
+        "Weights must be constants that no caller may override; shared ones are copied on write. A "
+        "weight behind DequantizeLinear takes\n"
+        "positive factors along its output channels by rescaling its scale. A shift is pushed "
+        "forward only where the predicted growth of\n"
         f"rounding stays under {CONDITION_LIMIT:g}."
     )
     rows = ((f"`{op}`", *_HOLDS[op]) for op in SEERS)
-    return _table("Linear operators that hold a map", text, ("operator", "from behind", "from in front"), rows)
+    return _table(
+        "Linear operators that hold a map", text, ("operator", "from behind", "from in front"), rows
+    )
 
 
 def _passed() -> list[str]:
     rows = ((f"`{op}`", rule.condition) for op, rule in COMMUTES.items())
     return _table(
-        "Operators that a map passes", "Both ways, each value on the way being read by nothing else.", ("operator", "condition"), rows
+        "Operators that a map passes",
+        "Both ways, each value on the way being read by nothing else.",
+        ("operator", "condition"),
+        rows,
     )
 
 
@@ -86,14 +101,18 @@ def _more() -> list[str]:
     return [
         "## Parallel branches",
         "",
-        "Convolutions, batch norms, scales, averages and the value itself, all of one value and summed, become one convolution (RepVGG,",
-        "MobileOne, ACNet, FastViT), where strides, dilations, groups and output sizes agree, the union has no more taps than the branches",
-        f"together, and its largest tap is at most {LARGEST_GROWTH[32]:g} times (half precision: {LARGEST_GROWTH[16]:g} times) that of its",
+        "Convolutions, batch norms, scales, averages and the value itself, all of one value and "
+        "summed, become one convolution (RepVGG,",
+        "MobileOne, ACNet, FastViT), where strides, dilations, groups and output sizes agree, the "
+        "union has no more taps than the branches",
+        f"together, and its largest tap is at most {LARGEST_GROWTH[32]:g} times (half precision: "
+        f"{LARGEST_GROWTH[16]:g} times) that of its",
         "smallest branch, whose digits it would round away. `--no-merge-branches` turns it off.",
         "",
         "## Bodies and functions",
         "",
-        "If, Loop and Scan bodies and model-local functions are folded inside. A function that is called once is folded across its call,",
+        "If, Loop and Scan bodies and model-local functions are folded inside. A function that is "
+        "called once is folded across its call,",
         "too.",
         "",
     ]
@@ -101,7 +120,9 @@ def _more() -> list[str]:
 
 def _kept() -> list[str]:
     text = "Every affine node that stays has one of these codes in the plan, in reports and in `--json`."
-    return _table("Reasons to stay", text, ("code", "meaning"), ((f"`{code}`", words) for code, words in CODES.items()))
+    return _table(
+        "Reasons to stay", text, ("code", "meaning"), ((f"`{code}`", words) for code, words in CODES.items())
+    )
 
 
 def main(say: Callable[[str], object]) -> None:

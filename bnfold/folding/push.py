@@ -1,11 +1,14 @@
-"""Pushing one affine map through the graph until linear operators hold it all, or saying why it cannot be done.
+"""Pushing one affine map through the graph until linear operators hold it all, or saying why it cannot be
+done.
 
-A push walks a cone. Backward (backward.py): the value before the affine node must become its image, so every producer on the way either
-holds the map (a linear operator) or passes it on to its inputs; each value on the way must be read by the cone alone. Forward (forward.py):
-the affine node is left out, so every consumer of its output either holds the map or passes it on. Nodes are taken in graph order (from the
-back, going backward), so each is met once, when all its maps are known, and a graph of any depth needs no recursion.
+A push walks a cone. Backward (backward.py): the value before the affine node must become its image, so every
+producer on the way either holds the map (a linear operator) or passes it on to its inputs; each value on the
+way must be read by the cone alone. Forward (forward.py): the affine node is left out, so every consumer of
+its output either holds the map or passes it on. Nodes are taken in graph order (from the back, going
+backward), so each is met once, when all its maps are known, and a graph of any depth needs no recursion.
 
-Nothing is changed while walking: a Push is a list of what would change. It is applied by edit.py, whole or not at all.
+Nothing is changed while walking: a Push is a list of what would change. It is applied by edit.py, whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..graph import ir, is_op, label
-from ..shapes import Shapes
+from ..inference import Shapes
+from ..ir.graph import ir, is_op, label
 from .affine import Affine, Float
+from .commute_rule import Choices
 from .linear import Linear
-from .passing import Choices
 from .reasons import Refused
 from .recognise import Reading
 
@@ -33,7 +36,8 @@ def blind(user: ir.Node, index: int) -> bool:
 
 @dataclass
 class Hold:
-    """A linear operator will take this map, as vectors over its channels. `add`: it has no bias, the shift needs an Add behind it."""
+    """A linear operator will take this map, as vectors over its channels. `add`: it has no bias, the shift
+    needs an Add behind it."""
 
     linear: Linear
     map: Affine
@@ -42,7 +46,8 @@ class Hold:
 
 @dataclass
 class Recast:
-    """A constant, or an affine node on the way, will have this map applied to its constant. `seen`: the shape in which they meet."""
+    """A constant, or an affine node on the way, will have this map applied to its constant. `seen`: the shape
+    in which they meet."""
 
     node: ir.Node
     index: int
@@ -63,7 +68,8 @@ class Push:
 
 @dataclass
 class World:
-    """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of nodes."""
+    """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of
+    nodes."""
 
     model: ir.Model
     shapes: Shapes
@@ -89,7 +95,9 @@ def with_choices(attempt: Callable[[Choices], Push]) -> Push:
                 taken = following
         raise first or Refused("kept.no-linear-neighbour")
     finally:
-        first = None  # an error knows this frame, and this frame the error: a circle that would keep every refusal's frames alive
+        # an error knows this frame, and this frame the error: a circle that would keep every refusal's frames
+        # alive
+        first = None
 
 
 def _next(taken: tuple[int, ...], asked: int) -> tuple[int, ...] | None:
@@ -108,6 +116,8 @@ def channels_of(linear: Linear, map_: Affine, axis: int, size: int) -> Affine:
     found = map_.along(axis % map_.rank, size)
     if found is None:
         raise Refused(
-            "kept.wrong-axis", f"its map varies along other axes than the channels of {linear.node.op_type} '{label(linear.node)}'"
+            "kept.wrong-axis",
+            f"its map varies along other axes than the channels of {linear.node.op_type} "
+            f"'{label(linear.node)}'",
         )
     return found

@@ -1,12 +1,15 @@
 """How operators that only move values around act on a map: by moving the map.
 
-If y is a rearrangement of x, a map of x becomes the same rearrangement of the map, and a map of y comes from a map of x exactly where
-every value of x that is read meets one single map. A mover therefore has two functions on patterns (see affine.py):
+If y is a rearrangement of x, a map of x becomes the same rearrangement of the map, and a map of y comes from
+a map of x exactly where every value of x that is read meets one single map. A mover therefore has two
+functions on patterns (see affine.py):
 
     forward(a)   the pattern on the far side
-    back(a)      the pattern on the near side; values that nobody reads get `blank` (1 for a scale, 0 for a shift)
+    back(a)      the pattern on the near side; values that nobody reads get `blank` (1 for a scale, 0 for a
+                 shift)
 
-Movers only ever look at axes along which a pattern varies, so sizes that are not known do not matter elsewhere.
+Movers only ever look at axes along which a pattern varies, so sizes that are not known do not matter
+elsewhere.
 """
 
 from __future__ import annotations
@@ -16,11 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import attribute, ir
-from ..shapes import Shape, Shapes, pads_of, slices_of
+from ..inference import Shape, Shapes, pads_of, slices_of
+from ..ir.graph import attribute, ir
 from .affine import Affine, Float
 from .reasons import Refused
-from .regroup import axis_of, check_room, dim_groups, regrouped, unclear
+from .reshape_axes import axis_of, check_room, dim_groups, regrouped, unclear
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Mover:
 
 
 def mover(node: ir.Node, shapes: Shapes) -> Mover | None:
-    """The mover of a node, None where the operator is no rearrangement. Raises Refused where its arguments are not known."""
+    """The mover of a node, None where the operator is no rearrangement. Raises Refused where its arguments
+    are not known."""
     maker = MOVERS.get(node.op_type) if node.domain == "" else None
     return maker(node, shapes) if maker else None
 
@@ -73,7 +77,8 @@ def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
 
 
 def _reshaped(node: ir.Node, shapes: Shapes) -> Mover:
-    """Reshape, Flatten, Squeeze, Unsqueeze: dims fall into groups whose products agree; inside a group order is row-major."""
+    """Reshape, Flatten, Squeeze, Unsqueeze: dims fall into groups whose products agree; inside a group order
+    is row-major."""
     before, after = _known(shapes, node.inputs[0]), _known(shapes, node.outputs[0])
     groups = dim_groups(before, after)
     return Mover(
@@ -103,7 +108,11 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
 
     def back(a: Float, blank: float) -> Float:
         for axis, dim in enumerate(shape):
-            if cuts is not None and cuts[axis] != slice(None) and (a.shape[axis] != 1 or (others and isinstance(dim, int))):
+            if (
+                cuts is not None
+                and cuts[axis] != slice(None)
+                and (a.shape[axis] != 1 or (others and isinstance(dim, int)))
+            ):
                 if not isinstance(dim, int):
                     raise unclear(node, "the size of the axis that it cuts is not known")
                 check_room((*a.shape[:axis], dim, *a.shape[axis + 1 :]), node)
@@ -146,13 +155,17 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
             raise unclear(node, "its indices are not constant")
         check_room((*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), node)
         flat = np.broadcast_to(a, (*a.shape[:axis], *indices.shape, *a.shape[axis + index_rank :]))
-        flat = np.moveaxis(flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), axis, 0)
+        flat = np.moveaxis(
+            flat.reshape(*a.shape[:axis], indices.size, *a.shape[axis + index_rank :]), axis, 0
+        )
         return _scattered(flat, indices.reshape(-1) % dim, dim, axis, rest, blank, node)
 
     return Mover(forward, back)
 
 
-def _scattered(flat: Float, indices: np.ndarray, dim: int, axis: int, rest: tuple[int, ...], blank: float, node: ir.Node) -> Float:
+def _scattered(
+    flat: Float, indices: np.ndarray, dim: int, axis: int, rest: tuple[int, ...], blank: float, node: ir.Node
+) -> Float:
     check_room((dim, *rest), node)
     whole = np.full((dim, *rest), blank)
     whole[indices] = flat
@@ -232,7 +245,9 @@ def _depth_to_space(node: ir.Node, shapes: Shapes) -> Mover:
         if a.size == 1:
             return a
         check_room((a.size, block, block), node)
-        return (np.repeat(a.reshape(-1), block * block) if crd else np.tile(a.reshape(-1), block * block)).reshape(1, -1, 1, 1)
+        return (
+            np.repeat(a.reshape(-1), block * block) if crd else np.tile(a.reshape(-1), block * block)
+        ).reshape(1, -1, 1, 1)
 
     return Mover(forward, back)
 
@@ -248,7 +263,8 @@ def _identity(node: ir.Node, shapes: Shapes) -> Mover:
 
 
 def _pad(node: ir.Node, shapes: Shapes) -> Mover:
-    """Edge, reflect and wrap copy values along the axes that they pad; a constant is handled by the caller (commute.py)."""
+    """Edge, reflect and wrap copy values along the axes that they pad; a constant is handled by the caller
+    (commute.py)."""
     pads = pads_of(shapes, node, len(_known(shapes, node.inputs[0])))
 
     def unpadded(a: Float) -> Float:

@@ -1,6 +1,7 @@
 """Why an affine node stays: stable codes, and words for people.
 
-A code is a row here; rules raise `Refused(code, ...)` with the words that only they know. CI and docs use the codes.
+A code is a row here; rules raise `Refused(code, ...)` with the words that only they know. CI and docs use the
+codes.
 """
 
 from __future__ import annotations

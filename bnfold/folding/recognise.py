@@ -1,10 +1,11 @@
 """Which affine map *is* this node? One row an operator in READERS.
 
-A reader gets the node and gives the map (a pattern of its input's rank) and which input is the data, or refuses with a reason. A node
-that is no affine candidate at all (two run-time operands, integers) gives None and does not appear in the plan.
+A reader gets the node and gives the map (a pattern of its input's rank) and which input is the data, or
+refuses with a reason. A node that is no affine candidate at all (two run-time operands, integers) gives None
+and does not appear in the plan.
 
-Right-aligned broadcasting is taken seriously: a constant counts only if it provably does not enlarge its operand, and which axes it
-varies along follows from its rank, never from its length.
+Right-aligned broadcasting is taken seriously: a constant counts only if it provably does not enlarge its
+operand, and which axes it varies along follows from its rank, never from its length.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..constants import is_float
 from ..errors import Malformed
-from ..graph import attribute, ir, is_op, label, opset, source_text
-from ..shapes import Shapes, first_axis
+from ..inference import Shapes, first_axis
+from ..inference.constants import is_float
+from ..ir.graph import attribute, ir, is_op, label, opset, source_text
 from .affine import Affine, along_axis, batch_norm
 from .reasons import Refused
 
@@ -27,9 +28,11 @@ LARGEST_PATTERN = 1 << 20  # elements of a constant operand that is looked at as
 
 @dataclass(frozen=True)
 class Reading:
-    """An affine node seen: its map, the index of its data input, and the smallest variance where it is a batch norm.
+    """An affine node seen: its map, the index of its data input, and the smallest variance where it is a
+    batch norm.
 
-    `typical` is the size that its outputs typically have per channel (from γ and β), None where nothing is known."""
+    `typical` is the size that its outputs typically have per channel (from γ and β), None where nothing is
+    known."""
 
     map: Affine
     data: int
@@ -41,8 +44,8 @@ _Reader = Callable[[ir.Node, Shapes, ir.Model], Reading | None]
 
 
 def read(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
-    """The map of a node, or None where the node is no candidate. Raises Refused for a candidate that has to stay, Malformed for a
-    batch norm whose parts contradict each other."""
+    """The map of a node, or None where the node is no candidate. Raises Refused for a candidate that has to
+    stay, Malformed for a batch norm whose parts contradict each other."""
     reader = READERS.get(node.op_type) if is_op(node, *READERS) else None
     if reader is None:
         return None
@@ -76,11 +79,15 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
     sizes = {v.size for v in vectors}
     channels = 1 if shapes.rank(x) == 1 else shapes.dim(x, 1)  # a vector is a batch of one channel
     if len(sizes) != 1 or any(v.ndim != 1 for v in vectors) or (channels is not None and sizes != {channels}):
-        given = ", ".join(f"{name} {list(v.shape)}" for name, v in zip(("scale", "B", "mean", "var"), vectors, strict=True))
+        given = ", ".join(
+            f"{name} {list(v.shape)}" for name, v in zip(("scale", "B", "mean", "var"), vectors, strict=True)
+        )
         raise Malformed(
             f"BatchNormalization '{label(node)}' has {given}",
             where=source_text(node) or None,
-            expected=f"vectors of {channels} channels" if channels is not None else "four vectors of one length",
+            expected=f"vectors of {channels} channels"
+            if channels is not None
+            else "four vectors of one length",
         )
     rank = shapes.rank(x) or _rank_by_reader(node, shapes)
     if rank is None:
@@ -88,7 +95,10 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
     epsilon = float(np.float32(attribute(node, "epsilon", 1e-5)))
     gamma, beta, mean, variance = vectors
     if np.any(variance + epsilon <= 0):
-        raise Refused("kept.non-finite", f"variance + epsilon is not positive in {int(np.sum(variance + epsilon <= 0))} channels")
+        raise Refused(
+            "kept.non-finite",
+            f"variance + epsilon is not positive in {int(np.sum(variance + epsilon <= 0))} channels",
+        )
     axis = 1 if rank > 1 else 0
     typical = Affine(np.hypot(gamma, beta), np.zeros_like(gamma))
     return Reading(
@@ -102,24 +112,38 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
 def _rank_by_reader(node: ir.Node, shapes: Shapes) -> int | None:
     """The rank that a convolution behind the node gives away by its weight."""
     for user, index in node.outputs[0].uses():
-        if index == 0 and is_op(user, "Conv", "ConvTranspose") and (rank := shapes.rank(user.inputs[1])) is not None:
+        if (
+            index == 0
+            and is_op(user, "Conv", "ConvTranspose")
+            and (rank := shapes.rank(user.inputs[1])) is not None
+        ):
             return rank
     return None
 
 
 def _check_inference(node: ir.Node, version: int) -> None:
-    """The five generations of BatchNormalization each say in their own way that they normalise with the batch's statistics."""
+    """The five generations of BatchNormalization each say in their own way that they normalise with the
+    batch's statistics."""
     try:
-        training = attribute(node, "training_mode", 0) if version >= 14 else version < 7 and not attribute(node, "is_test", 0)
+        training = (
+            attribute(node, "training_mode", 0)
+            if version >= 14
+            else version < 7 and not attribute(node, "is_test", 0)
+        )
         spatial = attribute(node, "spatial", 1) if version < 9 else 1
         attribute(node, "epsilon")
     except LookupError as error:
         raise Refused("kept.parameter-not-constant", str(error)) from error
     if training:
-        raise Refused("kept.training-mode", "it is in training mode" if version >= 14 else "is_test is not set, so it normalises the batch")
+        raise Refused(
+            "kept.training-mode",
+            "it is in training mode" if version >= 14 else "is_test is not set, so it normalises the batch",
+        )
     used = [v for v in node.outputs[1:] if v.name and (v.uses() or v.is_graph_output())]
     if used or (7 <= version < 14 and any(v.name for v in node.outputs[1:])):
-        raise Refused("kept.training-mode", "its statistics outputs are used, so it normalises with the batch's own")
+        raise Refused(
+            "kept.training-mode", "its statistics outputs are used, so it normalises with the batch's own"
+        )
     if not spatial:
         raise Refused("kept.per-activation")
 
@@ -143,23 +167,29 @@ def _why_not_constant(value: ir.Value) -> tuple[str, str]:
     if value.is_graph_input() and value.is_initializer():
         return (
             "kept.overridable-parameter",
-            f"its parameter '{value.name}' is a graph input that a caller may override; --freeze-initializers",
+            f"its parameter '{value.name}' is a graph input that a caller may override; "
+            "--freeze-initializers",
         )
     if value.is_graph_input():
         return "kept.parameter-not-constant", f"its parameter '{value.name}' is a graph input"
     node = value.producer()
-    return "kept.parameter-not-constant", f"its parameter '{value.name}' is computed at run time" + (f" by {node.op_type}" if node else "")
+    return "kept.parameter-not-constant", f"its parameter '{value.name}' is computed at run time" + (
+        f" by {node.op_type}" if node else ""
+    )
 
 
 def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, np.ndarray] | None:
-    """(index of the data input, the constant operand as a pattern of the data's rank), or None where it is no candidate."""
+    """(index of the data input, the constant operand as a pattern of the data's rank), or None where it is no
+    candidate."""
     if len(node.inputs) != 2 or None in node.inputs:
         return None
     a, b = node.inputs
     for data, other in ((0, b), (1, a)):
         x = node.inputs[data]
         assert x is not None and other is not None
-        types = {shapes.dtype(x), shapes.dtype(other)} - {None}  # declared ones may be stale, as of models brought to half precision
+        types = {shapes.dtype(x), shapes.dtype(other)} - {
+            None
+        }  # declared ones may be stale, as of models brought to half precision
         if not types or not all(map(is_float, types)) or _size(shapes, other) > LARGEST_PATTERN:
             continue
         constant = shapes.constants.array(other)
@@ -172,12 +202,15 @@ def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, n
 
 
 def placed(node: ir.Node, constant: np.ndarray, data: int, rank: int | None) -> np.ndarray:
-    """A constant operand as it meets its data before opset 7: only the second broadcasts, when told so, and `axis` says where it begins."""
+    """A constant operand as it meets its data before opset 7: only the second broadcasts, when told so, and
+    `axis` says where it begins."""
     if not attribute(node, "broadcast", 0) or attribute(node, "axis") is None:
         return constant
     if data != 0 or rank is None:
         raise Refused("kept.unknown-rank")
-    return constant.reshape(constant.shape + (1,) * (rank - first_axis(node, 1, constant.ndim, rank) - constant.ndim))
+    return constant.reshape(
+        constant.shape + (1,) * (rank - first_axis(node, 1, constant.ndim, rank) - constant.ndim)
+    )
 
 
 def _size(shapes: Shapes, value: ir.Value) -> int:
@@ -186,7 +219,8 @@ def _size(shapes: Shapes, value: ir.Value) -> int:
 
 
 def _pattern(constant: np.ndarray, shapes: Shapes, x: ir.Value) -> np.ndarray:
-    """The constant as a pattern of x's rank. Refused where it enlarges x, or where that cannot be excluded."""
+    """The constant as a pattern of x's rank. Refused where it enlarges x, or where that cannot be
+    excluded."""
     if constant.size == 1 and constant.ndim <= (shapes.rank(x) or 0):
         return constant.reshape(())
     shape = shapes.of(x)
@@ -195,11 +229,17 @@ def _pattern(constant: np.ndarray, shapes: Shapes, x: ir.Value) -> np.ndarray:
             return constant
         raise Refused("kept.unknown-rank")
     if constant.ndim > len(shape):
-        raise Refused("kept.wrong-axis", f"its constant of shape {list(constant.shape)} adds axes to its input")
+        raise Refused(
+            "kept.wrong-axis", f"its constant of shape {list(constant.shape)} adds axes to its input"
+        )
     padded = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
     for size, dim in zip(padded.shape, shape, strict=True):
         if size not in (1, dim):
-            raise Refused("kept.wrong-axis", f"its constant of shape {list(constant.shape)} may enlarge its input of shape {_shown(shape)}")
+            raise Refused(
+                "kept.wrong-axis",
+                f"its constant of shape {list(constant.shape)} may enlarge its input of shape "
+                f"{_shown(shape)}",
+            )
     return padded
 
 
@@ -240,7 +280,11 @@ def _sub(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
 
 def _neg(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     x = node.inputs[0] if node.inputs else None
-    if x is None or not is_float(shapes.dtype(x) or node.outputs[0].dtype) or shapes.constants.array(x) is not None:
+    if (
+        x is None
+        or not is_float(shapes.dtype(x) or node.outputs[0].dtype)
+        or shapes.constants.array(x) is not None
+    ):
         return None
     return Reading(Affine(np.asarray(-1.0), np.asarray(0.0)), 0)
 

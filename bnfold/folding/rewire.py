@@ -1,7 +1,8 @@
-"""Taking summands out of a sum. The sum's nodes that lose an operand shrink or vanish, and names keep telling the truth.
+"""Taking summands out of a sum. The sum's nodes that lose an operand shrink or vanish, and names keep telling
+the truth.
 
-A value of the new sum carries the same numbers as an old one exactly if both cover the same summands, the host covering all that it took
-in. Then it takes that one's name; otherwise it gets a new one.
+A value of the new sum carries the same numbers as an old one exactly if both cover the same summands, the
+host covering all that it took in. Then it takes that one's name; otherwise it gets a new one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..graph import ir, is_op
+from ..ir.graph import ir, is_op
 from .branch import Merge
 from .edit import Editor
 
@@ -41,7 +42,10 @@ def rewire(merge: Merge, editor: Editor) -> None:
         if node.outputs[0] in removed:
             editor.drop(node)
     taken = Counter((branch.leaf, branch.sign * host.sign) for branch in others)
-    new = {node.outputs[0]: cover for node, cover in _covers([n for n in merge.sums if n.graph is not None]).items()}
+    new = {
+        node.outputs[0]: cover
+        for node, cover in _covers([n for n in merge.sums if n.graph is not None]).items()
+    }
     new[host.leaf] = Counter([(host.leaf, 1.0)])
     for value, cover in new.items():
         sign = next((s for leaf, s in cover if leaf is host.leaf), 0.0)
@@ -51,7 +55,8 @@ def rewire(merge: Merge, editor: Editor) -> None:
 
 
 def _covers(sums: list[ir.Node]) -> dict[ir.Node, _Cover]:
-    """What each node of a sum adds up: summands with their signs, and how often; inner nodes come later in `sums`."""
+    """What each node of a sum adds up: summands with their signs, and how often; inner nodes come later in
+    `sums`."""
     inner = {node.outputs[0]: node for node in sums}
     covers: dict[ir.Node, _Cover] = {}
     for node in reversed(sums):
@@ -69,7 +74,8 @@ def _key(cover: _Cover) -> frozenset[tuple[tuple[ir.Value, float], int]]:
 
 
 def _shrink(node: ir.Node, removed: set[ir.Value], editor: Editor, is_root: bool) -> None:
-    """Drop a node's removed operands; with one left it is that operand, with none it is removed with its reader."""
+    """Drop a node's removed operands; with one left it is that operand, with none it is removed with its
+    reader."""
     left = [v for v in node.inputs if v is not None and v not in removed]
     y = node.outputs[0]
     if len(left) == len(node.inputs):
@@ -90,7 +96,13 @@ def _shrink(node: ir.Node, removed: set[ir.Value], editor: Editor, is_root: bool
     editor.drop(node)
 
 
-def _name(value: ir.Value, cover: _Cover, names: Mapping[Any, str | None], old: dict[ir.Node, _Cover], editor: Editor) -> None:
+def _name(
+    value: ir.Value,
+    cover: _Cover,
+    names: Mapping[Any, str | None],
+    old: dict[ir.Node, _Cover],
+    editor: Editor,
+) -> None:
     """The name of the old value that covered the same, or one that says that it changed."""
     producer = value.producer()
     before = old.get(producer) if producer is not None else None

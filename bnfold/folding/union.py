@@ -1,4 +1,5 @@
-"""The union of parallel branches: its weights, its bias, and the change to the graph. What may be united is found in branches.py."""
+"""The union of parallel branches: its weights, its bias, and the change to the graph. What may be united is
+found in branches.py."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .. import tensor
-from ..graph import folded_name, ir, label
-from ..shapes import Shapes
+from ..inference import Shapes
+from ..ir import tensor
+from ..ir.graph import folded_name, ir, label
 from .affine import Float
 from .branch import Branch, Merge
 from .edit import Editor
@@ -17,7 +18,8 @@ from .linear import Linear, check_bias
 from .reasons import Refused
 from .rewire import rewire
 
-# How much larger the union's largest tap may be than the largest of its smallest branch, which then keeps all but so many of its digits.
+# How much larger the union's largest tap may be than the largest of its smallest branch, which then keeps all
+# but so many of its digits.
 LARGEST_GROWTH = {16: 2.0**3, 32: 2.0**11, 64: 2.0**24}
 
 
@@ -36,7 +38,9 @@ def _kernel(branch: Branch, host: Linear) -> Float:
     kernel = np.zeros((host.outs, inner, *branch.taps))
     scale = np.broadcast_to(branch.map.scale.reshape(-1), host.outs)
     channel = np.arange(host.outs)
-    kernel.reshape(host.outs, inner, -1)[channel, channel % inner] = branch.sign * scale[:, np.newaxis] / math.prod(branch.taps)
+    kernel.reshape(host.outs, inner, -1)[channel, channel % inner] = (
+        branch.sign * scale[:, np.newaxis] / math.prod(branch.taps)
+    )
     return kernel
 
 
@@ -49,7 +53,10 @@ def _bias(branch: Branch, host: Linear, shapes: Shapes) -> Float:
     base = np.zeros(linear.outs) if stored is None else stored
     if linear.before.shifts:
         base = base + linear.reach(linear.tensor.numpy(), np.broadcast_to(linear.before.shift, linear.ins))
-    return branch.sign * (np.broadcast_to(linear.after.scale, linear.outs) * base + np.broadcast_to(linear.after.shift, linear.outs))
+    return branch.sign * (
+        np.broadcast_to(linear.after.scale, linear.outs) * base
+        + np.broadcast_to(linear.after.shift, linear.outs)
+    )
 
 
 def mergeable(merge: Merge, shapes: Shapes) -> bool:
@@ -75,7 +82,13 @@ def apply(merge: Merge, editor: Editor) -> None:
         union = np.zeros(shape)
         for kernel, offset in kernels:
             values = kernel()
-            union[(slice(None), slice(None), *(slice(o, o + k) for o, k in zip(offset, values.shape[2:], strict=True)))] += values
+            union[
+                (
+                    slice(None),
+                    slice(None),
+                    *(slice(o, o + k) for o, k in zip(offset, values.shape[2:], strict=True)),
+                )
+            ] += values
         yield union * sign  # of the host: where it is subtracted, so is all that it takes in
 
     bias = sum((_bias(b, host, shapes) for b in merge.branches), np.zeros(host.outs)) * merge.branches[0].sign
@@ -83,7 +96,8 @@ def apply(merge: Merge, editor: Editor) -> None:
 
 
 def _frozen(branch: Branch, host: Linear) -> Callable[[], Float]:
-    """The branch's kernel as it is now: maps that are pushed into the host later must not be counted twice."""
+    """The branch's kernel as it is now: maps that are pushed into the host later must not be counted
+    twice."""
     if branch.linear is None:
         kernel = _kernel(branch, host)
         return lambda: kernel
@@ -94,7 +108,9 @@ def _frozen(branch: Branch, host: Linear) -> Callable[[], Float]:
 def _take_over(merge: Merge, editor: Editor, weights: tensor.Recipe, bias: Float) -> None:
     host, node = merge.host, merge.host.node
     old = node.inputs[2] if len(node.inputs) > 2 else None
-    value = editor.constant(node.graph, f"{label(node)}/bias" if old is None else folded_name(old.name), bias, host.store, node)
+    value = editor.constant(
+        node.graph, f"{label(node)}/bias" if old is None else folded_name(old.name), bias, host.store, node
+    )
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, value)

@@ -1,6 +1,7 @@
 """From maps to weights: what a linear operator holds after folding, as recipes that the writer evaluates.
 
-    W' = after.scale · W · before.scale                          streamed block by block, one rounding at the end
+    W' = after.scale · W · before.scale                          streamed block by block, one rounding at the
+                                                                 end
     b' = after.scale · (β·b + α·Σ W·before.shift) + after.shift  small, computed at once
 
 A weight that something else reads stays as it is; the operator gets a copy under a new name.
@@ -13,10 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .. import tensor
 from ..errors import Unsupported
-from ..graph import folded_name, ir, label, opset
-from ..shapes import Shapes
+from ..inference import Shapes
+from ..ir import tensor
+from ..ir.graph import folded_name, ir, label, opset
 from .affine import Float
 from .edit import Editor
 from .linear import Linear
@@ -61,21 +62,19 @@ def _settle_weight(linear: Linear, editor: Editor) -> None:
 
 
 def scaled_blocks(
-    base: ir.TensorProtocol,
-    view: tuple[int, ...],
-    factors: tuple[Float, ...],
-    dtype: np.dtype,
-    where: str,
+    base: ir.TensorProtocol, view: tuple[int, ...], factors: tuple[Float, ...], dtype: np.dtype, where: str
 ) -> Iterator[np.ndarray]:
-    """W · rows · columns in blocks along the leading axes of the view; float64 inside, rounded once. Raises Unsupported where a finite
-    weight would become infinite."""
+    """W · rows · columns in blocks along the leading axes of the view; float64 inside, rounded once. Raises
+    Unsupported where a finite weight would become infinite."""
     weights = base.numpy().reshape(view)
     axis, step = _block(view)
     outer = [range(size) for size in view[:axis]]
     for lead in np.ndindex(*(len(r) for r in outer)):
         for at in range(0, view[axis], step):
             cut = (*lead, slice(at, at + step))
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so; what becomes so is refused below
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what is not finite stays so; what becomes so is refused below
                 part = weights[cut].astype(np.float64)
                 for factor in factors:
                     before = (0 if factor.shape[k] == 1 else i for k, i in enumerate(lead))
@@ -100,7 +99,8 @@ def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:
         rounded = None
     if rounded is None or (dtype.itemsize == 2 and np.any(np.isinf(rounded) & np.isfinite(part))):
         raise Unsupported(
-            f"a folded weight of '{where}' overflows {dtype.name}", way_out=f"keep the nodes folded into it: --keep '{where}'"
+            f"a folded weight of '{where}' overflows {dtype.name}",
+            way_out=f"keep the nodes folded into it: --keep '{where}'",
         )
     return rounded
 
@@ -124,26 +124,50 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         _settle_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
     exact = shapes.constants.array(old)
-    base = np.zeros(linear.outs) if stored is None else exact if exact is not None else stored.numpy().astype(np.float64)
+    base = (
+        np.zeros(linear.outs)
+        if stored is None
+        else exact
+        if exact is not None
+        else stored.numpy().astype(np.float64)
+    )
     _put_bias(
-        linear, editor, scale * (base + reach) + shift, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old
+        linear,
+        editor,
+        scale * (base + reach) + shift,
+        linear.store if linear.quantized is None else _bias_dtype(linear, stored),
+        old,
     )
 
 
 def _settle_gemm(
-    linear: Linear, editor: Editor, shapes: Shapes, old: ir.Value | None, scale: Float, shift: Float, reach: Float | float
+    linear: Linear,
+    editor: Editor,
+    shapes: Shapes,
+    old: ir.Value | None,
+    scale: Float,
+    shift: Float,
+    reach: Float | float,
 ) -> None:
     node = linear.node
     stored = shapes.constants.tensor(old)
-    base = np.zeros(()) if stored is None or linear.beta == 0 else linear.beta * stored.numpy().astype(np.float64)
+    base = (
+        np.zeros(())
+        if stored is None or linear.beta == 0
+        else linear.beta * stored.numpy().astype(np.float64)
+    )
     column = (-1, 1) if linear.y_axis == 0 else (-1,)
-    values = scale.reshape(column) * (base + np.reshape(reach, column if np.ndim(reach) else ())) + shift.reshape(column)
+    values = scale.reshape(column) * (
+        base + np.reshape(reach, column if np.ndim(reach) else ())
+    ) + shift.reshape(column)
     if opset(editor.model, node.graph) < 7:  # before, a bias broadcast only when told so
         node.attributes["broadcast"] = ir.AttrInt64("broadcast", 1)
     if "beta" in node.attributes:
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     linear.beta = 1.0
-    _put_bias(linear, editor, values, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old)
+    _put_bias(
+        linear, editor, values, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old
+    )
 
 
 def _bias_dtype(linear: Linear, stored: ir.TensorProtocol | None) -> ir.DataType:
@@ -155,15 +179,23 @@ def _bias_dtype(linear: Linear, stored: ir.TensorProtocol | None) -> ir.DataType
     return (scale.dtype if scale is not None else None) or ir.DataType.FLOAT
 
 
-def _put_bias(linear: Linear, editor: Editor, values: Float, dtype: ir.DataType, old: ir.Value | None) -> None:
+def _put_bias(
+    linear: Linear, editor: Editor, values: Float, dtype: ir.DataType, old: ir.Value | None
+) -> None:
     node = linear.node
     weight = node.inputs[linear.weight]
     assert linear.bias is not None
-    wish = folded_name(old.name) if old is not None else _bias_name(weight.name if weight is not None else None, label(node))
+    wish = (
+        folded_name(old.name)
+        if old is not None
+        else _bias_name(weight.name if weight is not None else None, label(node))
+    )
     _replace(
         linear,
         linear.bias,
-        tensor.from_array(_rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node)), dtype=dtype),
+        tensor.from_array(
+            _rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node)), dtype=dtype
+        ),
         wish,
         editor,
     )
@@ -171,7 +203,13 @@ def _put_bias(linear: Linear, editor: Editor, values: Float, dtype: ir.DataType,
 
 def _bias_name(weight: str | None, node: str) -> str:
     """`conv1.bias` beside `conv1.weight`; else a name made of the node's."""
-    for ending, bias in ((".weight", ".bias"), ("/weight", "/bias"), ("/weights", "/biases"), ("_weight", "_bias"), ("/kernel", "/bias")):
+    for ending, bias in (
+        (".weight", ".bias"),
+        ("/weight", "/bias"),
+        ("/weights", "/biases"),
+        ("_weight", "_bias"),
+        ("/kernel", "/bias"),
+    ):
         if weight and weight.endswith(ending):
             return weight.removesuffix(ending) + bias
     return f"{node}/bias"
@@ -184,13 +222,24 @@ def _settle_quantized(linear: Linear, editor: Editor) -> None:
     old, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert old is not None
     dtype = old.dtype or ir.DataType.FLOAT
-    values = np.broadcast_to(scale.reshape(-1), linear.outs) * np.broadcast_to(linear.after.scale, linear.outs)
+    values = np.broadcast_to(scale.reshape(-1), linear.outs) * np.broadcast_to(
+        linear.after.scale, linear.outs
+    )
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     editor.rename(node.outputs[0])
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
-    if zero is not None and (point := editor.shapes.constants.tensor(zero)) is not None and point.numpy().size != linear.outs:
+    if (
+        zero is not None
+        and (point := editor.shapes.constants.tensor(zero)) is not None
+        and point.numpy().size != linear.outs
+    ):
         spread = np.broadcast_to(point.numpy().reshape(-1), linear.outs)
-        node.replace_input_with(2, editor.put(node.graph, folded_name(zero.name), tensor.from_array(spread, dtype=point.dtype), node))
+        node.replace_input_with(
+            2,
+            editor.put(
+                node.graph, folded_name(zero.name), tensor.from_array(spread, dtype=point.dtype), node
+            ),
+        )
         editor.replaced.append(zero)

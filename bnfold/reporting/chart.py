@@ -1,6 +1,8 @@
-"""Charts as inline SVG: points and shapes computed here, drawn by the template (page/report.html.j2), coloured by its style sheet.
+"""Charts as inline SVG: points and shapes computed here, drawn by the template (page/report.html.j2),
+coloured by its style sheet.
 
-Every chart is a frozen value of plain numbers and texts; nothing here knows HTML, so nothing here can forget to escape.
+Every chart is a frozen value of plain numbers and texts; nothing here knows HTML, so nothing here can forget
+to escape.
 """
 
 from __future__ import annotations
@@ -55,8 +57,8 @@ class Dot:
 
 @dataclass(frozen=True)
 class Chart:
-    """Marks over a logarithmic axis: `ticks` are (position, label); `band` the path of the noise band; `labels` name the rows, or the
-    columns where there are few."""
+    """Marks over a logarithmic axis: `ticks` are (position, label); `band` the path of the noise band;
+    `labels` name the rows, or the columns where there are few."""
 
     dots: tuple[Dot, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -73,9 +75,17 @@ def picture(drawing: dict[str, Any]) -> Picture:
     inner = sorted({(place[a], place[b]) for a, b in edges if a in place and b in place})
     widths = [_node_width(nodes[i]) for i in chosen]
     laid = layout(widths, inner)
-    boxes = tuple(Box(x, y, w, nodes[i][0], shortened(nodes[i][0], NAME), nodes[i][1], nodes[i][2])
-                  for i, w, (x, y) in zip(chosen, widths, laid.nodes, strict=True))
-    return Picture(boxes, tuple(_path(points) for points in laid.edges), laid.width, laid.height, len(nodes) - len(chosen))
+    boxes = tuple(
+        Box(x, y, w, nodes[i][0], shortened(nodes[i][0], NAME), nodes[i][1], nodes[i][2])
+        for i, w, (x, y) in zip(chosen, widths, laid.nodes, strict=True)
+    )
+    return Picture(
+        boxes,
+        tuple(_path(points) for points in laid.edges),
+        laid.width,
+        laid.height,
+        len(nodes) - len(chosen),
+    )
 
 
 def _chosen(nodes: Sequence[Sequence[str]], edges: Iterable[tuple[int, int]]) -> list[int]:
@@ -92,7 +102,8 @@ def _node_width(node: Sequence[str]) -> float:
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
-    """A smooth line from the lower edge of one box to the upper edge of the next, through the places kept free for it."""
+    """A smooth line from the lower edge of one box to the upper edge of the next, through the places kept
+    free for it."""
     (x, y), rest = points[0], points[1:]
     text, y = f"M{x:.0f} {y + 15:.0f}", y + 15
     for i, (to_x, to_y) in enumerate(rest):
@@ -103,8 +114,8 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def errors(figures: Rows, limit: float) -> Chart | None:
-    """Error of the unfolded and of the folded model at each value, in the order given, over the noise band: a point as far below the
-    band's end as its noise ratio is below the limit."""
+    """Error of the unfolded and of the folded model at each value, in the order given, over the noise band: a
+    point as far below the band's end as its noise ratio is below the limit."""
     rows = [f for f in figures if _positive(f["reference_error"]) or _positive(f["candidate_error"])]
     if not rows:
         return None
@@ -118,18 +129,34 @@ def errors(figures: Rows, limit: float) -> Chart | None:
 
     step = (WIDTH - MARGIN - 20) / max(1, len(rows) - 1)
     at = [MARGIN + 10 + i * step if len(rows) > 1 else WIDTH / 2 for i in range(len(rows))]
-    dots = [Dot(x, y(f[key]), kind, f"{f['value']}: {kind} {f[key]:.2g}, noise {f['noise'] or math.nan:.2f}")
-            for x, f in zip(at, rows, strict=True) for key, kind in (("reference_error", "unfolded"), ("candidate_error", "folded"))
-            if f[key] is not None]
+    dots = [
+        Dot(x, y(f[key]), kind, f"{f['value']}: {kind} {f[key]:.2g}, noise {f['noise'] or math.nan:.2f}")
+        for x, f in zip(at, rows, strict=True)
+        for key, kind in (("reference_error", "unfolded"), ("candidate_error", "folded"))
+        if f[key] is not None
+    ]
     upper = [f"{x:.1f} {y(_allowed(f, limit)):.1f}" for x, f in zip(at, rows, strict=True)]
-    ends = (f"{MARGIN} {HEIGHT - 24}", *upper[:1], *upper, f"{WIDTH} {upper[-1].split()[1]}", f"{WIDTH} {HEIGHT - 24}")
+    ends = (
+        f"{MARGIN} {HEIGHT - 24}",
+        *upper[:1],
+        *upper,
+        f"{WIDTH} {upper[-1].split()[1]}",
+        f"{WIDTH} {HEIGHT - 24}",
+    )
     band = f"M{ends[0]}L{MARGIN} {upper[0].split()[1]}L" + "L".join(upper) + f"L{ends[-2]}L{ends[-1]}Z"
-    labels = tuple((x, shortened(f["value"], 14)) for x, f in zip(at, rows, strict=True)) if len(rows) <= NAMED else ()
-    return Chart(tuple(dots), tuple((y(value), f"{value:.0e}") for value in _marks(low, high)), HEIGHT, band, labels)
+    labels = (
+        tuple((x, shortened(f["value"], 14)) for x, f in zip(at, rows, strict=True))
+        if len(rows) <= NAMED
+        else ()
+    )
+    return Chart(
+        tuple(dots), tuple((y(value), f"{value:.0e}") for value in _marks(low, high)), HEIGHT, band, labels
+    )
 
 
 def _marks(low: float, high: float) -> list[float]:
-    """Round numbers between two powers of ten, given as exponents: the powers between, and 2 and 5 times them where these are few."""
+    """Round numbers between two powers of ten, given as exponents: the powers between, and 2 and 5 times them
+    where these are few."""
     powers = range(math.floor(low), math.floor(high) + 1)
     steps = (1, 2, 5) if high - low < 2 else (1,)
     return [value for e in powers for step in steps if low <= math.log10(value := step * 10.0**e) <= high]
@@ -143,7 +170,8 @@ def _allowed(figure: dict[str, Any], limit: float) -> float:
 
 
 def ranges(rows: Rows) -> Chart | None:
-    """The largest weight of each layer before and after folding, on a logarithmic axis, one line for each layer."""
+    """The largest weight of each layer before and after folding, on a logarithmic axis, one line for each
+    layer."""
     shown = [r for r in rows if _positive(r["before"][0]) and _positive(r["after"][0])][:200]
     if not shown:
         return None
@@ -154,26 +182,36 @@ def ranges(rows: Rows) -> Chart | None:
     def x(value: float) -> float:
         return left + (math.log10(value) - low) / (high - low) * (WIDTH - left - 20)
 
-    dots = tuple(Dot(x(r[side][0]), 24.0 + 18 * i, kind, f"{r['node']}: {kind} {r[side][0]:.3g}")
-                 for i, r in enumerate(shown) for side, kind in (("before", "unfolded"), ("after", "folded")))
+    dots = tuple(
+        Dot(x(r[side][0]), 24.0 + 18 * i, kind, f"{r['node']}: {kind} {r[side][0]:.3g}")
+        for i, r in enumerate(shown)
+        for side, kind in (("before", "unfolded"), ("after", "folded"))
+    )
     ticks = tuple((x(value), f"{value:g}") for value in _marks(low, high))
     labels = tuple((24.0 + 18 * i, shortened(r["node"], 34)) for i, r in enumerate(shown))
     return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels)
 
 
-def bars(values: Sequence[float | None], width: float = 128.0, height: float = 26.0) -> list[tuple[float, float, float, float]]:
+def bars(
+    values: Sequence[float | None], width: float = 128.0, height: float = 26.0
+) -> list[tuple[float, float, float, float]]:
     """Small bars, one for each channel: (x, y, width, height), up for positive, down for negative."""
     finite = [v for v in values if v is not None]
     largest = max((abs(v) for v in finite), default=0.0) or 1.0
     step = width / max(1, len(values))
     middle = height / 2 if any(v < 0 for v in finite) else height
     heights = [(abs(v or 0.0) / largest * middle, (v or 0.0) < 0) for v in values]
-    return [(i * step, middle if below else middle - h, max(step - 0.4, 0.4), max(h, 0.3)) for i, (h, below) in enumerate(heights)]
+    return [
+        (i * step, middle if below else middle - h, max(step - 0.4, 0.4), max(h, 0.3))
+        for i, (h, below) in enumerate(heights)
+    ]
 
 
 def outline(shapes: Sequence[tuple[float, float, float, float]]) -> str:
     """Bars as one path: a page of a large network has ten thousands of them."""
-    return "".join(f"M{x:.1f} {y:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z" for x, y, width, height in shapes)
+    return "".join(
+        f"M{x:.1f} {y:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z" for x, y, width, height in shapes
+    )
 
 
 def hurts(row: dict[str, Any]) -> list[str]:
@@ -182,12 +220,17 @@ def hurts(row: dict[str, Any]) -> list[str]:
     spread, before = (_spread(row[side]) for side in ("after", "before"))
     if spread > 16 and spread > 2 * before:
         lost = math.log2(spread)
-        said.append(f"int8 with one scale per tensor: the median channel now uses 1/{spread:.0f} of the range "
-                    f"({lost:.1f} of 8 bits are lost); quantise per channel")
+        said.append(
+            f"int8 with one scale per tensor: the median channel now uses 1/{spread:.0f} of the range "
+            f"({lost:.1f} of 8 bits are lost); quantise per channel"
+        )
     if row["after"][0] is not None and row["after"][0] > 65504:
         said.append("float16: the largest weight overflows (65,504 is the largest number)")
     if row["tiny"] > 0.01:
-        said.append(f"float16: {row['tiny']:.0%} of the weights are below the smallest normal number (6.1e-5) and lose precision")
+        said.append(
+            f"float16: {row['tiny']:.0%} of the weights are below the smallest normal number "
+            "(6.1e-5) and lose precision"
+        )
     return said
 
 
@@ -199,7 +242,7 @@ def _spread(summary: Sequence[float | None]) -> float:
 
 def shortened(name: str, length: int) -> str:
     """The end of a long name, which is what tells it from its neighbours."""
-    return name if len(name) <= length else "…" + name[1 - length:]
+    return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def _positive(value: float | None) -> bool:

@@ -1,8 +1,9 @@
 """A check for GitHub Actions: workflow commands that annotate lines, and the summary of the job in Markdown.
 
-Rule 1: names come from model files and are hostile: a workflow command is one line with its reserved characters escaped, and in Markdown
-        every character that could be markup is an entity.
-Rule 2: GitHub shows ten annotations of a step and a megabyte of summary, so both end early and say how much is left out.
+Rule 1: names come from model files and are hostile: a workflow command is one line with its reserved
+        characters escaped, and in Markdown every character that could be markup is an entity.
+Rule 2: GitHub shows ten annotations of a step and a megabyte of summary, so both end early and say how much
+        is left out.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ..errors import one_line
-from ..outcome import Checked, Violation
-from ..rulebook import RULEBOOK
-from .places import file_of
+from ..results.check_rules import RULEBOOK
+from ..results.fold_result import Checked, Violation
+from .source_lines import file_of
 
 ANNOTATIONS = 10
 ROWS = 200
@@ -21,7 +22,8 @@ CELL = 250  # characters, each of which may become an entity of seven
 
 
 def commands(checks: Sequence[Checked]) -> Iterator[str]:
-    """Lines for the log. Of each model and rule the first comes before the second of any, so that one bad model hides no other."""
+    """Lines for the log. Of each model and rule the first comes before the second of any, so that one bad
+    model hides no other."""
     found = _fresh(checks)
     met: Counter[tuple[str, str]] = Counter()
     ranks = []
@@ -31,22 +33,36 @@ def commands(checks: Sequence[Checked]) -> Iterator[str]:
     for _, (one, violation) in sorted(zip(ranks, found, strict=True), key=lambda row: row[0])[:ANNOTATIONS]:
         yield _command(one, violation)
     if len(found) > ANNOTATIONS:
-        yield f"::notice title=bnfold::{len(found) - ANNOTATIONS} more violations are in the log and in the job's summary"
+        yield (
+            f"::notice title=bnfold::{len(found) - ANNOTATIONS} more violations are in the log and in "
+            "the job's summary"
+        )
 
 
 def summary(checks: Sequence[Checked]) -> str:
     """Markdown: a table of models, then every violation at its place."""
     failed = sum(1 for c in checks if c.code)
-    lines = [f"### bnfold check: {f'{failed} of {len(checks)} models failed' if failed else f'all models fine ({len(checks)})'}", "",
-             "| model | verdict | violations |", "| --- | --- | --- |"]
+    lines = [
+        "### bnfold check: "
+        f"{f'{failed} of {len(checks)} models failed' if failed else f'all models fine ({len(checks)})'}",
+        "",
+        "| model | verdict | violations |",
+        "| --- | --- | --- |",
+    ]
     for one in checks[:ROWS]:
         fresh = sum(1 for v in one.violations if not v.known)
         known = len(one.violations) - fresh
-        lines.append(f"| {_code(str(one.path))} | {'FAIL' if one.code else 'ok'} | {fresh}{f' (and {known} known)' if known else ''} |")
+        lines.append(
+            f"| {_code(str(one.path))} | {'FAIL' if one.code else 'ok'} | "
+            f"{fresh}{f' (and {known} known)' if known else ''} |"
+        )
     rows = _fresh(checks)
     if rows:
         lines += ["", "| place | what | rule |", "| --- | --- | --- |"]
-        lines += [f"| {_code(_place(one, v))} | {_plain(f'{v.where}: {v.text}')} | {_code(v.code)} |" for one, v in rows[:ROWS]]
+        lines += [
+            f"| {_code(_place(one, v))} | {_plain(f'{v.where}: {v.text}')} | {_code(v.code)} |"
+            for one, v in rows[:ROWS]
+        ]
     if max(len(rows), len(checks)) > ROWS:
         lines += ["", f"Only {ROWS} rows are shown."]
     return "\n".join(lines) + "\n"
@@ -57,7 +73,12 @@ def _fresh(checks: Sequence[Checked]) -> list[tuple[Checked, Violation]]:
 
 
 def _command(one: Checked, found: Violation) -> str:
-    place = {"file": file_of(one, found).as_posix(), "line": found.line, "col": found.column, "title": RULEBOOK[found.code].title}
+    place = {
+        "file": file_of(one, found).as_posix(),
+        "line": found.line,
+        "col": found.column,
+        "title": RULEBOOK[found.code].title,
+    }
     fields = ",".join(f"{key}={_property(str(value))}" for key, value in place.items() if value is not None)
     return f"::error {fields}::{_data(one_line(f'{found.where}: {found.text} [{found.code}]'))}"
 
@@ -75,7 +96,8 @@ def _property(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in a cell, in which nothing is markup: every character that Markdown may mean something by is an entity."""
+    """Text in a cell, in which nothing is markup: every character that Markdown may mean something by is an
+    entity."""
     return "".join(c if c.isalnum() or c in " .,;/'" else f"&#{ord(c)};" for c in one_line(text)[:CELL])
 
 

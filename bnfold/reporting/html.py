@@ -1,8 +1,11 @@
-"""What happened, as one self-contained HTML page: a function of the JSON document alone, so that a page can be made long after the run.
+"""What happened, as one self-contained HTML page: a function of the JSON document alone, so that a page can
+be made long after the run.
 
-Rule 1: names in the document come from model files and are hostile: the template escapes all of them, and the page's content security
-        policy lets no script run but our own, known by its hash, and nothing leave the page.
-Rule 2: charts are computed in chart.py, places of nodes in layout.py; page/ holds the template, the style sheet and the script.
+Rule 1: names in the document come from model files and are hostile: the template escapes all of them, and the
+        page's content security policy lets no script run but our own, known by its hash, and nothing leave
+        the page.
+Rule 2: charts are computed in chart.py, places of nodes in layout.py; page/ holds the template, the style
+        sheet and the script.
 """
 
 from __future__ import annotations
@@ -16,21 +19,23 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from ..comparison import NOISE_LIMIT
 from ..errors import Malformed, one_line
+from ..results.options import NOISE_LIMIT
 from . import chart
-from .amounts import in_bytes
 from .json import SCHEMA
+from .units import in_bytes
 
 
 def page(document: dict[str, Any], at: Path | None = None) -> str:
-    """The page of one document. `at` is the folder that it will lie in: links to other pages lead from there. Raises Malformed for a
-    document of another schema."""
+    """The page of one document. `at` is the folder that it will lie in: links to other pages lead from there.
+    Raises Malformed for a document of another schema."""
     check(document)
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {"style": _part("style.css"), "script": script, "digest": digest}
-    page: str = _template().render(document=document, at=at, **parts, **_pictures(document), **_rows(document))
+    page: str = _template().render(
+        document=document, at=at, **parts, **_pictures(document), **_rows(document)
+    )
     return page
 
 
@@ -39,8 +44,12 @@ def _template() -> Any:
     """Compiled once: that takes longer than a small page."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link
+    )
     environment.globals.update(bars=chart.bars, outline=chart.outline, hurts=chart.hurts)
     return environment.from_string(_part("report.html.j2"))
 
@@ -65,18 +74,38 @@ def _pictures(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(document: dict[str, Any]) -> dict[str, Any]:
-    """The table of affine nodes in one list, and a chart for each provider, its values in the order of the network."""
+    """The table of affine nodes in one list, and a chart for each provider, its values in the order of the
+    network."""
     plan = document.get("plan") or {}
-    verdicts = [{**row, "verdict": verdict} for verdict in ("withdrawn", "kept", "folded") for row in plan.get(verdict, ())]
+    verdicts = [
+        {**row, "verdict": verdict}
+        for verdict in ("withdrawn", "kept", "folded")
+        for row in plan.get(verdict, ())
+    ]
     report = document.get("verification") or {}
     limit = report.get("noise_limit", NOISE_LIMIT)
-    made_by = {value: maker for maker, _, value in (document.get("detail") or {"before": {"edges": ()}})["before"]["edges"]}
-    providers = [{**p, "outputs": sorted(p["outputs"], key=lambda f: made_by.get(f["value"], 0))} for p in report.get("providers", ())]
+    made_by = {
+        value: maker
+        for maker, _, value in (document.get("detail") or {"before": {"edges": ()}})["before"]["edges"]
+    }
+    providers = [
+        {**p, "outputs": sorted(p["outputs"], key=lambda f: made_by.get(f["value"], 0))}
+        for p in report.get("providers", ())
+    ]
     charts = [(p, chart.errors(p["outputs"], limit)) for p in providers]
     worst = max((f["noise"] for f in report.get("folds", ()) if f["noise"] is not None), default=None)
-    totals = [{"op": what, **document[key]} for key, what in (("nodes", "all nodes"), ("parameters", "parameters")) if key in document]
-    return {"verdicts": verdicts, "error_charts": charts, "noise_limit": limit, "worst_fold": worst,
-            "operators": [*document.get("operators", ()), *totals]}
+    totals = [
+        {"op": what, **document[key]}
+        for key, what in (("nodes", "all nodes"), ("parameters", "parameters"))
+        if key in document
+    ]
+    return {
+        "verdicts": verdicts,
+        "error_charts": charts,
+        "noise_limit": limit,
+        "worst_fold": worst,
+        "operators": [*document.get("operators", ()), *totals],
+    }
 
 
 def _part(name: str) -> str:

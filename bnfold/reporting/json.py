@@ -1,6 +1,7 @@
 """What happened, as a JSON document with a versioned schema.
 
-    {"schema": "bnfold.result/1",            changes only when a field goes away or changes its meaning; fields may be added
+    {"schema": "bnfold.result/1",            changes only when a field goes away or changes its meaning;
+                                             fields may be added
      "tool": {"name", "version"},
      "command": "fold",
      "verdict": "PASS" | "FAIL" | "ERROR",
@@ -11,13 +12,16 @@
      "batch_norms": {"folded", "kept"},
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
      "verification": what Comparison.as_dict gives, or null,
-     "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]}, "batch_norms", "ranges"},
-     "seconds": {stage: seconds},
-     "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of check alone
-     "out", "counts": {outcome: n}, "runs": [{"name", "network", "outcome", "exit_code", ...}],         of batch alone
-     "fingerprint": {"version", "options", "inputs", "outputs"},                                        of a model of a batch
-     "checks": [{"name", "level", "detail", "seconds"}],                                                of selftest alone
-     "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
+     "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
+     "batch_norms", "ranges"}, "seconds": {stage: seconds},
+     "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of
+     check alone
+     "out", "counts": {outcome: n}, "runs": [{"name", "network", "outcome", "exit_code", ...}],         of
+     batch alone
+     "fingerprint": {"version", "options", "inputs", "outputs"},                                        of a
+     model of a batch
+     "checks": [{"name", "level", "detail", "seconds"}],                                                of
+     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
 
 A number that is not finite is null, as JSON has no NaN. docs/result.schema.json says all of this to machines.
 """
@@ -31,10 +35,10 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ..comparison import Check, Comparison
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
-from ..outcome import Census, Checked, FoldResult, Origin
-from ..rollup import Run, counts
+from ..results.batch_run import Run, counts
+from ..results.comparison import Check, Comparison
+from ..results.fold_result import Census, Checked, FoldResult, Origin
 from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
@@ -43,13 +47,19 @@ _VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
 
 def document(command: str, code: int, **content: Any) -> dict[str, Any]:
     """The document of one run of one command, in plain values."""
-    head = {"schema": SCHEMA, "tool": {"name": "bnfold", "version": __version__}, "command": command,
-            "verdict": _VERDICTS.get(code, "ERROR"), "exit_code": code}
+    head = {
+        "schema": SCHEMA,
+        "tool": {"name": "bnfold", "version": __version__},
+        "command": command,
+        "verdict": _VERDICTS.get(code, "ERROR"),
+        "exit_code": code,
+    }
     return plain({**head, **content})  # type: ignore[no-any-return]
 
 
 def text(document: dict[str, Any]) -> str:
-    """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can), nothing that JSON lacks."""
+    """As text: indented, in the order of the schema, pure ASCII (a file name may hold what no encoding can),
+    nothing that JSON lacks."""
     return json.dumps(document, indent=2, allow_nan=False)
 
 
@@ -71,7 +81,9 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
     """The fields of a model that was read and written."""
     return {
         "input": of_origin(result.origin),
-        "output": {"path": os.fspath(result.path), "size": result.after.size} if result.path is not None else None,
+        "output": {"path": os.fspath(result.path), "size": result.after.size}
+        if result.path is not None
+        else None,
         "operators": operators(result.before, result.after),
         "nodes": {"before": result.before.nodes, "after": result.after.nodes},
         "parameters": {"before": result.before.parameters, "after": result.after.parameters},
@@ -82,10 +94,19 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
 
 def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
     """The fields of a check: every model with every violation."""
-    return {"models": [{
-        "path": os.fspath(c.path), "exit_code": c.code, "ran": list(c.ran), "violations": c.violations,
-        "input": of_origin(c.origin) if c.origin else None, "plan": c.plan,
-    } for c in checks]}
+    return {
+        "models": [
+            {
+                "path": os.fspath(c.path),
+                "exit_code": c.code,
+                "ran": list(c.ran),
+                "violations": c.violations,
+                "input": of_origin(c.origin) if c.origin else None,
+                "plan": c.plan,
+            }
+            for c in checks
+        ]
+    }
 
 
 def of_batch(runs: Sequence[Run], out: str) -> dict[str, Any]:
@@ -100,16 +121,29 @@ def of_selftest(checks: Sequence[Check]) -> dict[str, Any]:
 
 def of_origin(origin: Origin) -> dict[str, Any]:
     """Where a model came from and what its reader noticed."""
-    return {"format": origin.format, "name": origin.name, "files": [os.fspath(f) for f in origin.files], "size": origin.size,
-            "dialect": origin.dialect, "dialect_reason": origin.dialect_reason, "findings": origin.findings}
+    return {
+        "format": origin.format,
+        "name": origin.name,
+        "files": [os.fspath(f) for f in origin.files],
+        "size": origin.size,
+        "dialect": origin.dialect,
+        "dialect_reason": origin.dialect_reason,
+        "findings": origin.findings,
+    }
 
 
 def of_error(error: BnfoldError) -> dict[str, Any]:
     """Why there is no result, and what verification measured where it is the reason."""
-    content: dict[str, Any] = {"error": {
-        "kind": type(error).__name__, "where": None if error.where is None else str(error.where), "found": error.found,
-        "expected": error.expected, "way_out": error.way_out, "sentence": str(error),
-    }}
+    content: dict[str, Any] = {
+        "error": {
+            "kind": type(error).__name__,
+            "where": None if error.where is None else str(error.where),
+            "found": error.found,
+            "expected": error.expected,
+            "way_out": error.way_out,
+            "sentence": str(error),
+        }
+    }
     if isinstance(error, NotEquivalent) and isinstance(error.report, Comparison):
         content["verification"] = error.report
     return content
@@ -131,7 +165,11 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
-    return {field.name: plain(getattr(value, field.name)) for field in fields(value)} if is_dataclass(value) else _number(value)
+    return (
+        {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        if is_dataclass(value)
+        else _number(value)
+    )
 
 
 def _number(value: Any) -> Any:

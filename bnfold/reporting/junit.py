@@ -1,5 +1,5 @@
-"""A check or a batch as JUnit XML, which every CI service shows: of a check one suite a model, one test case a rule; of a batch one test
-case a model.
+"""A check or a batch as JUnit XML, which every CI service shows: of a check one suite a model, one test case
+a rule; of a batch one test case a model.
 
 A rule that the policy does not ask for is skipped; known violations of a baseline are told, and pass.
 """
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from ..errors import NOT_EQUIVALENT, one_line
-from ..outcome import Checked, Violation
-from ..rollup import OUTCOMES, Run
-from ..rulebook import RULEBOOK
+from ..results.batch_run import OUTCOMES, Run
+from ..results.check_rules import RULEBOOK
+from ..results.fold_result import Checked, Violation
 
 
 def document(checks: Sequence[Checked]) -> str:
@@ -29,7 +29,11 @@ def of_runs(runs: Sequence[Run]) -> str:
     """The XML of a batch: one suite, one test case a model."""
     suite = Element("testsuite", {"name": "bnfold batch"})
     for run in runs:
-        case = SubElement(suite, "testcase", {"classname": "bnfold batch", "name": one_line(run.name), "time": f"{run.seconds:.3f}"})
+        case = SubElement(
+            suite,
+            "testcase",
+            {"classname": "bnfold batch", "name": one_line(run.name), "time": f"{run.seconds:.3f}"},
+        )
         if not run.fine:
             kind = "failure" if run.exit_code == NOT_EQUIVALENT else "error"
             fault = SubElement(case, kind, {"message": one_line(run.sentence), "type": run.outcome})
@@ -72,4 +76,7 @@ def _counts(suite: Element) -> dict[str, str]:
 
 
 def _totals(suites: Sequence[Element]) -> dict[str, str]:
-    return {name: str(sum(int(s.attrib[name]) for s in suites)) for name in ("tests", "failures", "errors", "skipped")} | {"time": "0"}
+    return {
+        name: str(sum(int(s.attrib[name]) for s in suites))
+        for name in ("tests", "failures", "errors", "skipped")
+    } | {"time": "0"}

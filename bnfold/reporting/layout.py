@@ -46,7 +46,12 @@ def layout(widths: Sequence[float], edges: Sequence[tuple[int, int]]) -> Layout:
     left = min((x[n] - size[n] / 2 for n in range(len(size))), default=0.0) - GAP
     points = [(x[n] - left, (layer_of[n] + 1) * ROW) for n in range(len(size))]
     width = max((p[0] + size[n] / 2 for n, p in enumerate(points)), default=0.0) + GAP
-    return Layout(tuple(points[:len(widths)]), tuple(tuple(points[n] for n in chain) for chain in chains), width, (len(layers) + 1) * ROW)
+    return Layout(
+        tuple(points[: len(widths)]),
+        tuple(tuple(points[n] for n in chain) for chain in chains),
+        width,
+        (len(layers) + 1) * ROW,
+    )
 
 
 def _ranks(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
@@ -74,8 +79,11 @@ def _neighbours(count: int, chains: list[list[int]]) -> tuple[list[list[int]], l
     return up, down
 
 
-def _placed(layers: list[list[int]], size: list[float], up: list[list[int]], down: list[list[int]]) -> list[float]:
-    """x of every node: swept down and up, each layer sorted by where its neighbours are, then pushed apart."""
+def _placed(
+    layers: list[list[int]], size: list[float], up: list[list[int]], down: list[list[int]]
+) -> list[float]:
+    """x of every node: swept down and up, each layer sorted by where its neighbours are, then pushed
+    apart."""
     x = [0.0] * len(size)
     for layer in layers:
         _spread(layer, x, size)
@@ -91,7 +99,8 @@ def _placed(layers: list[list[int]], size: list[float], up: list[list[int]], dow
 
 
 def _spread(layer: list[int], x: list[float], size: list[float]) -> None:
-    """Push a layer's nodes apart from left to right, then shift all so that they stay, on average, where they wanted to be."""
+    """Push a layer's nodes apart from left to right, then shift all so that they stay, on average, where they
+    wanted to be."""
     wanted = [x[n] for n in layer]
     edge = float("-inf")
     for node in layer:

@@ -1,7 +1,8 @@
 """A check as SARIF 2.1.0 (OASIS), which code scanning services show at the lines of a network's source.
 
-Every service wants a line: a finding about a binary file, or a whole file, stands at its line 1. What tells one finding from another over
-time is a fingerprint of file, rule and subject; with a baseline each says whether it is new.
+Every service wants a line: a finding about a binary file, or a whole file, stands at its line 1. What tells
+one finding from another over time is a fingerprint of file, rule and subject; with a baseline each says
+whether it is new.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import one_line
-from ..outcome import Checked, Violation
-from ..rulebook import RULEBOOK
+from ..results.check_rules import RULEBOOK
+from ..results.fold_result import Checked, Violation
 from ..version import __version__
-from .places import file_of, uri_of
+from .source_lines import file_of, uri_of
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _RULES = list(RULEBOOK)
@@ -25,7 +26,14 @@ def document(checks: Sequence[Checked], exit_code: int, *, ratchet: bool = False
     """The log of one run. `ratchet`: a baseline was there, so that a finding is new or was there before."""
     results = [_result(one, v, ratchet) for one in checks for v in one.violations]
     run = {
-        "tool": {"driver": {"name": "bnfold", "version": __version__, "semanticVersion": __version__, "rules": [_rule(c) for c in _RULES]}},
+        "tool": {
+            "driver": {
+                "name": "bnfold",
+                "version": __version__,
+                "semanticVersion": __version__,
+                "rules": [_rule(c) for c in _RULES],
+            }
+        },
         "invocations": [{"executionSuccessful": True, "exitCode": exit_code}],
         "columnKind": "unicodeCodePoints",
         "results": results,
@@ -35,8 +43,14 @@ def document(checks: Sequence[Checked], exit_code: int, *, ratchet: bool = False
 
 def _rule(code: str) -> dict[str, Any]:
     rule = RULEBOOK[code]
-    return {"id": code, "name": rule.name, "shortDescription": {"text": rule.title}, "fullDescription": {"text": rule.help},
-            "help": {"text": rule.help}, "defaultConfiguration": {"level": "error"}}
+    return {
+        "id": code,
+        "name": rule.name,
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": rule.help},
+        "help": {"text": rule.help},
+        "defaultConfiguration": {"level": "error"},
+    }
 
 
 def _result(one: Checked, found: Violation, ratchet: bool) -> dict[str, Any]:
@@ -47,9 +61,13 @@ def _result(one: Checked, found: Violation, ratchet: bool) -> dict[str, Any]:
     if found.subject:
         place["logicalLocations"] = [{"name": one_line(found.subject), "kind": "element"}]
     return {
-        "ruleId": found.code, "ruleIndex": _RULES.index(found.code), "level": "note" if found.known else "error",
+        "ruleId": found.code,
+        "ruleIndex": _RULES.index(found.code),
+        "level": "note" if found.known else "error",
         "message": {"text": one_line(f"{found.where}: {found.text}")},
         "locations": [place],
-        "partialFingerprints": {"bnfold/v1": hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()},
+        "partialFingerprints": {
+            "bnfold/v1": hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+        },
         **({"baselineState": "unchanged" if found.known else "new"} if ratchet else {}),
     }

@@ -1,4 +1,5 @@
-"""What happened, as things that a rich console prints: tables within 80 columns that read as well in a log as on a terminal.
+"""What happened, as things that a rich console prints: tables within 80 columns that read as well in a log as
+on a terminal.
 
 Builds, never prints. Names come from model files: they are `Text`, so no markup in them is ever obeyed.
 """
@@ -13,12 +14,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..comparison import Check, Comparison
 from ..errors import one_line
-from ..outcome import Census, Checked, FoldResult, Origin
-from ..record import Folded, Kept, Plan
-from ..rollup import Run
-from .amounts import in_bytes
+from ..results.batch_run import Run
+from ..results.comparison import Check, Comparison
+from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.plan import Folded, Kept, Plan
+from .units import in_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -80,8 +81,15 @@ def batched(runs: Sequence[Run]) -> Iterator[Any]:
     for name in ("folded", "kept", "noise", "size", "seconds"):
         table.add_column(name, justify="right", overflow="fold")
     for run in runs:
-        table.add_row(Text(one_line(run.name)), Text(run.outcome, style="green" if run.fine else "red"), _figure(run.folded, "{:,}"),
-                      _figure(run.kept, "{:,}"), _figure(run.noise, "{:.2f}"), in_bytes(run.after), f"{run.seconds:.1f}")
+        table.add_row(
+            Text(one_line(run.name)),
+            Text(run.outcome, style="green" if run.fine else "red"),
+            _figure(run.folded, "{:,}"),
+            _figure(run.kept, "{:,}"),
+            _figure(run.noise, "{:.2f}"),
+            in_bytes(run.after),
+            f"{run.seconds:.1f}",
+        )
     yield table
     for run in (run for run in runs if not run.fine):
         yield Text.assemble((f"{run.outcome} ", "red"), one_line(f"{run.name}: {run.sentence}"))
@@ -122,7 +130,8 @@ def heading(origin: Origin, census: Census) -> Text:
 
 
 def operators(before: Census, after: Census) -> Table:
-    """The table that users of ONNX simplifiers know: each operator before and after, then parameters and bytes."""
+    """The table that users of ONNX simplifiers know: each operator before and after, then parameters and
+    bytes."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("operator", overflow="fold")
     for name in ("before", "after", "change"):
@@ -134,7 +143,9 @@ def operators(before: Census, after: Census) -> Table:
     _add(table, "nodes", before.nodes, after.nodes)
     _add(table, "parameters", before.parameters, after.parameters)
     if before.size is not None and after.size is not None:
-        table.add_row("file size", in_bytes(before.size), in_bytes(after.size), _percent(before.size, after.size))
+        table.add_row(
+            "file size", in_bytes(before.size), in_bytes(after.size), _percent(before.size, after.size)
+        )
     return table
 
 
@@ -154,20 +165,43 @@ def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
 def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
     """What verification measured."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (("verified on", "left"), ("output", "left"), ("noise", "right"), ("error", "right"), ("unfolded", "right"),
-                          ("", "left")):
+    for name, justify in (
+        ("verified on", "left"),
+        ("output", "left"),
+        ("noise", "right"),
+        ("error", "right"),
+        ("unfolded", "right"),
+        ("", "left"),
+    ):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for provider in report.providers:
-        shown = provider.outputs if verbose else sorted(provider.outputs, key=lambda f: (f.passed, -f.noise))[:SHOWN]
+        shown = (
+            provider.outputs
+            if verbose
+            else sorted(provider.outputs, key=lambda f: (f.passed, -f.noise))[:SHOWN]
+        )
         for figures in shown:
-            verdict = Text("ok", style="green") if figures.passed else Text(figures.reason or "differs", style="red")
-            table.add_row(f"{provider.provider} ({provider.engine})", Text(one_line(figures.value)), f"{figures.noise:.2f}",
-                          f"{figures.candidate_error:.1e}", f"{figures.reference_error:.1e}", verdict)
+            verdict = (
+                Text("ok", style="green")
+                if figures.passed
+                else Text(figures.reason or "differs", style="red")
+            )
+            table.add_row(
+                f"{provider.provider} ({provider.engine})",
+                Text(one_line(figures.value)),
+                f"{figures.noise:.2f}",
+                f"{figures.candidate_error:.1e}",
+                f"{figures.reference_error:.1e}",
+                verdict,
+            )
     yield table
     if report.folds:
         wrong = [f for f in report.folds if not f.passed]
         worst = max(f.noise for f in report.folds)
-        yield _line("each fold on its own", f"{len(report.folds)} checked, {len(wrong)} wrong, noise up to {worst:.2f}")
+        yield _line(
+            "each fold on its own",
+            f"{len(report.folds)} checked, {len(wrong)} wrong, noise up to {worst:.2f}",
+        )
     if report.divergence is not None:
         where = report.divergence
         yield _line("first difference", f"value '{where.value}' of node '{where.node}' {where.source}")
@@ -177,7 +211,12 @@ def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
 
 def _add(table: Table, name: str, before: int, after: int) -> None:
     changed = "green" if after < before else "yellow" if after > before else ""
-    table.add_row(Text(one_line(name), style=changed), f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else "")
+    table.add_row(
+        Text(one_line(name), style=changed),
+        f"{before:,}",
+        f"{after:,}",
+        f"{after - before:+,}" if after != before else "",
+    )
 
 
 def _folds(rows: tuple[Folded, ...]) -> Table:
@@ -186,13 +225,19 @@ def _folds(rows: tuple[Folded, ...]) -> Table:
         table.add_column(name, overflow="fold")
     for row in rows:
         into = ", ".join(row.into) + (f" via {', '.join(row.via)}" if row.via else "")
-        table.add_row(Text(one_line(row.node)), row.op, Text(one_line(into)), f"{row.scale[0]:.3g} .. {row.scale[1]:.3g}",
-                      str(row.dead) if row.dead else "")
+        table.add_row(
+            Text(one_line(row.node)),
+            row.op,
+            Text(one_line(into)),
+            f"{row.scale[0]:.3g} .. {row.scale[1]:.3g}",
+            str(row.dead) if row.dead else "",
+        )
     return table
 
 
 def _reasons(word: str, rows: tuple[Kept, ...], verbose: bool) -> Iterator[Text]:
-    """Nodes that stay, one line for each; without -v the first few of each code, and how many more there are."""
+    """Nodes that stay, one line for each; without -v the first few of each code, and how many more there
+    are."""
     shown: Counter[str] = Counter()
     total = Counter(row.code for row in rows)
     for row in rows:

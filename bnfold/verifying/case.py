@@ -1,8 +1,9 @@
-"""One comparison under way: the shapes and the engine with which the reference runs, and everything that has been computed so far.
+"""One comparison under way: the shapes and the engine with which the reference runs, and everything that has
+been computed so far.
 
-    settled    an engine and shapes that work, and the reference's runs
-    complete   truth, yardstick and candidate for the feeds that have none yet
-    extend     more samples, where few elements make a verdict doubtful
+settled    an engine and shapes that work, and the reference's runs
+complete   truth, yardstick and candidate for the feeds that have none yet
+extend     more samples, where few elements make a verdict doubtful
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..comparison import Figures, Side, VerifyOptions
-from ..graph import graphs, ir, nodes
-from . import feeds as feeding
-from . import user_inputs
-from .engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
+from ..ir.graph import graphs, ir, nodes
+from ..results.comparison import Figures, Side
+from ..results.options import VerifyOptions
+from .composite_values import whole
+from .engines.engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
+from .engines.runtime import CannotRun
+from .fold_checks import folded_by_us, judge_steps
 from .gate import Demands, Triple
-from .interface import Interface
-from .interpreter import CannotEvaluate
-from .jitter import jittered, nudged_feeds
-from .numbers import storage_of
-from .parts import whole
-from .runtime import CannotRun
-from .steps import folded_by_us, judge_steps
-from .unpredictable import random_nodes
+from .inputs import samples as feeding
+from .inputs import user_files
+from .inputs.interface import Interface
+from .nondeterminism import random_nodes
+from .perturbation import jittered, nudged_feeds
+from .truth.interpreter import CannotEvaluate
+from .truth.number_formats import storage_of
 
 Progress = Callable[[str, float], None]
 
@@ -42,7 +44,8 @@ class CandidateFails(Exception):
 
 @dataclass
 class Runs:
-    """What was computed on the same feeds, values by name, per feed. `expected` is the gate's yardstick where the reference is not."""
+    """What was computed on the same feeds, values by name, per feed. `expected` is the gate's yardstick where
+    the reference is not."""
 
     engine: Engine
     feeds: list[Values] = field(default_factory=list)
@@ -57,29 +60,46 @@ class Runs:
 
     def only(self, *indices: int) -> Runs:
         """The same, of some feeds."""
+
         def part(values: list[Values]) -> list[Values]:
             return [values[i] for i in indices if i < len(values)]
 
-        return Runs(self.engine, part(self.feeds), part(self.references), part(self.truths), part(self.expected), part(self.candidates),
-                    truth=self.truth)
+        return Runs(
+            self.engine,
+            part(self.feeds),
+            part(self.references),
+            part(self.truths),
+            part(self.expected),
+            part(self.candidates),
+            truth=self.truth,
+        )
 
 
 class Case:
     """Both sides, the options, and what was noticed on the way."""
 
-    def __init__(self, reference: Side, candidate: Side, options: VerifyOptions, face: Interface, tell: Progress) -> None:
-        self.reference, self.candidate, self.options, self.face, self.tell = reference, candidate, options, face, tell
+    def __init__(
+        self, reference: Side, candidate: Side, options: VerifyOptions, face: Interface, tell: Progress
+    ) -> None:
+        self.reference, self.candidate, self.options, self.face, self.tell = (
+            reference,
+            candidate,
+            options,
+            face,
+            tell,
+        )
         self.notes: list[str] = list(face.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
-        self.given = user_inputs.read(face.inputs, options)
+        self.given = user_files.read(face.inputs, options)
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
     # -- the reference
 
     def settled(self) -> Runs:
-        """The reference's runs, in the first engine and with the first shapes that work. Raises CannotEvaluate if nothing does."""
+        """The reference's runs, in the first engine and with the first shapes that work. Raises
+        CannotEvaluate if nothing does."""
         self.tell("running the reference", 0.0)
         refusal: Exception | None = None
         for engine in self._engines():
@@ -89,7 +109,10 @@ class Case:
                     self._run_reference(runner, runs, self._wanted_samples(runner))
             except REFUSALS as error:
                 if isinstance(error, CannotRun):
-                    self.notes.append(f"onnxruntime cannot run the reference ({error}); the float64 interpreter stands in for it")
+                    self.notes.append(
+                        f"onnxruntime cannot run the reference ({error}); the float64 interpreter "
+                        "stands in for it"
+                    )
                 refusal = error
                 continue
             return runs
@@ -97,8 +120,11 @@ class Case:
 
     def _engines(self) -> Iterator[Engine]:
         if drawn := random_nodes(self.reference.model):
-            self.notes.append(f"{len(drawn)} nodes draw random numbers ({drawn[0].op_type}); both models got the same seeded ones instead, "
-                              "in the float64 interpreter")
+            self.notes.append(
+                f"{len(drawn)} nodes draw random numbers ({drawn[0].op_type}); both models got the "
+                "same seeded ones instead, "
+                "in the float64 interpreter"
+            )
         else:
             yield Onnxruntime()
         yield Simulated(self.options.seed)
@@ -124,7 +150,10 @@ class Case:
         """Shapes to try, with a note where dims were guessed."""
         asked = dict(self.options.input_shapes)
         if self.given:
-            asked = {**{one.name: asked[""] for one in self.face.inputs if "" in asked}, **{n: s for n, s in asked.items() if n}}
+            asked = {
+                **{one.name: asked[""] for one in self.face.inputs if "" in asked},
+                **{n: s for n, s in asked.items() if n},
+            }
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for defaults in feeding.ATTEMPTS:
@@ -132,7 +161,10 @@ class Case:
             key = tuple(shapes.values())
             if key not in tried:
                 tried.add(key)
-                yield shapes, f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else ""
+                yield (
+                    shapes,
+                    f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else "",
+                )
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
@@ -171,14 +203,17 @@ class Case:
         self.tell("running the candidate", 0.7)
         try:
             with runs.engine.open(self.candidate) as runner:
-                for feed in runs.feeds[len(runs.candidates):]:
-                    runs.candidates.append(self.face.in_reference_names(runner.run(self.face.for_candidate(feed))))
+                for feed in runs.feeds[len(runs.candidates) :]:
+                    runs.candidates.append(
+                        self.face.in_reference_names(runner.run(self.face.for_candidate(feed)))
+                    )
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
             raise CandidateFails(str(error)) from error
 
     def truth(self, runs: Runs) -> None:
-        """What float64 says about the feeds that have no truth yet; the unfolded model where it cannot be had."""
+        """What float64 says about the feeds that have no truth yet; the unfolded model where it cannot be
+        had."""
         if not runs.truths:
             runs.truth = self._which_truth(runs)
             self.by_steps(runs)
@@ -188,17 +223,23 @@ class Case:
             except CannotEvaluate as error:
                 if self.options.truth == "float64" or runs.engine.name != "onnxruntime":
                     raise
-                self.notes.append(f"no float64 truth ({error}): the unfolded model in its own precision is the reference, a weaker gate")
+                self.notes.append(
+                    f"no float64 truth ({error}): the unfolded model in its own precision is the "
+                    "reference, a weaker gate"
+                )
                 runs.truth, runs.truths, runs.expected = "unfolded", [], []
         if runs.truth == "unfolded":
-            runs.expected += self.nudged(runs, runs.feeds[len(runs.truths):])
-            runs.truths += runs.references[len(runs.truths):]
+            runs.expected += self.nudged(runs, runs.feeds[len(runs.truths) :])
+            runs.truths += runs.references[len(runs.truths) :]
 
     def _which_truth(self, runs: Runs) -> str:
         if self.options.truth != "auto":
             return self.options.truth
         if (each := runs.seconds[0] / len(runs.feeds)) > TOO_LONG_S:
-            self.notes.append(f"no float64 truth: a run takes {each:.0f} s already; the unfolded model is the reference, a weaker gate")
+            self.notes.append(
+                f"no float64 truth: a run takes {each:.0f} s already; the unfolded model is the "
+                "reference, a weaker gate"
+            )
             return "unfolded"
         return "float64"
 
@@ -208,7 +249,14 @@ class Case:
             return
         feed = runs.feeds[0]
         try:
-            steps = judge_steps(self.reference.model, self.candidate.model, self.face, feed, self.options.seed, self.options.noise_limit)
+            steps = judge_steps(
+                self.reference.model,
+                self.candidate.model,
+                self.face,
+                feed,
+                self.options.seed,
+                self.options.noise_limit,
+            )
         except CannotEvaluate as error:
             self.notes.append(f"the folds could not be judged one by one: {error}")
             return
@@ -220,14 +268,17 @@ class Case:
     def _in_float64(self, runs: Runs) -> None:
         simulated = runs.engine.name != "onnxruntime"
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
-            runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths):]]
+            runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths) :]]
             runs.opaque.update(getattr(runner, "opaque", {}))
         if self.half or self.double or simulated:
-            with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(self.reference) as runner:
-                runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected):]]
+            with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(
+                self.reference
+            ) as runner:
+                runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected) :]]
 
     def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
-        """The reference with weights and inputs off by a rounding: how much its answer moves is what noise does to it, at least."""
+        """The reference with weights and inputs off by a rounding: how much its answer moves is what noise
+        does to it, at least."""
         random = np.random.default_rng(self.options.seed)
         side = Side(jittered(self.reference.model, self.options.seed), None, self.reference.name)
         with runs.engine.open(side) as runner:
@@ -249,22 +300,33 @@ class Case:
         return known if known is not None else storage_of(triple.reference, None)
 
     def is_output(self, name: str) -> bool:
-        """Is it an output, or a part of one that is no tensor (parts.py)?"""
+        """Is it an output, or a part of one that is no tensor (composite_values.py)?"""
         return name in self.face.outputs or whole(name) in self.face.outputs
 
     def outputs(self, *sides: list[Values]) -> list[str]:
         """The outputs as they were computed, part by part, by either of two models."""
-        return [name for name in dict.fromkeys(name for side in sides for values in side for name in values) if self.is_output(name)]
+        return [
+            name
+            for name in dict.fromkeys(name for side in sides for values in side for name in values)
+            if self.is_output(name)
+        ]
 
     def demands(self, name: str, runs: Runs) -> Demands:
         """What the options ask of one value."""
         rtol, atol = dict(self.options.rtol), dict(self.options.atol)
         least = self.least if runs.truth == "unfolded" else 1.0
-        return Demands(self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least)
+        return Demands(
+            self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least
+        )
 
 
 def stores(model: ir.Model, which: Callable[[ir.DataType], bool]) -> bool:
     """Does a model hold weights of such a float type?"""
-    kinds = {value.const_value.dtype for graph in graphs(model) if isinstance(graph, ir.Graph) for value in graph.initializers.values()
-             if value.const_value is not None}
+    kinds = {
+        value.const_value.dtype
+        for graph in graphs(model)
+        if isinstance(graph, ir.Graph)
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    }
     return any(kind.is_floating_point() and which(kind) for kind in kinds)

@@ -1,13 +1,15 @@
 """Verification, from two models to a verdict.
 
     interface    inputs and outputs of the two models fit each other            interface.py
-    run          reference, candidate and truth on the same feeds               case.py, engines.py, interpreter.py
-    judge        every fold on its own; every output over all samples           steps.py, weigh.py, gate.py
+    run          reference, candidate and truth on the same feeds               case.py, engines.py,
+                 interpreter.py
+    judge        every fold on its own; every output over all samples           fold_checks.py,
+                 output_gate.py, gate.py
     providers    the same on other execution providers, errors taken apart      accelerators.py
-    localise     the first value that leaves the noise, if the gate fails       localise.py
+    localise     the first value that leaves the noise, if the gate fails       divergence.py
 
-onnxruntime is the engine wherever it can run the reference; elsewhere the float64 interpreter rounds each node's result to its storage
-type instead, for both models alike.
+onnxruntime is the engine wherever it can run the reference; elsewhere the float64 interpreter rounds each
+node's result to its storage type instead, for both models alike.
 """
 
 from __future__ import annotations
@@ -17,30 +19,33 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..comparison import Comparison, Divergence, Figures, ProviderResult, Side, VerifyOptions
 from ..errors import UsageError
-from ..memory import SHORT, bounded
-from .accelerators import judged_on
+from ..files.memory import SHORT, bounded
+from ..results.comparison import Comparison, Divergence, Figures, ProviderResult, Side
+from ..results.options import VerifyOptions
 from .case import CandidateFails, Case, Progress, Runs
-from .environment import environment
-from .feeds import Unfillable
-from .interface import interface
-from .interpreter import CannotEvaluate
-from .localise import common_values, described, first_divergence, judged_values
-from .providers import CPU, required
-from .unpredictable import settled_by_inputs
-from .weigh import figures as figures_of
+from .divergence import common_values, described, first_divergence, judged_values
+from .engines.accelerators import judged_on
+from .engines.environment import environment
+from .engines.providers import CPU, required
+from .inputs.interface import interface
+from .inputs.samples import Unfillable
+from .nondeterminism import settled_by_inputs
+from .output_gate import figures as figures_of
+from .truth.interpreter import CannotEvaluate
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
 TRUTHS = ("auto", "float64", "unfolded")
 
 
-def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: Progress | None = None) -> Comparison:
+def compare(
+    reference: Side, candidate: Side, options: VerifyOptions, progress: Progress | None = None
+) -> Comparison:
     """Are the two models numerically the same?
 
-    Raises UsageError where inputs, outputs, shapes or options do not fit, ProviderUnavailable where a requested execution provider is
-    missing or falls back.
+    Raises UsageError where inputs, outputs, shapes or options do not fit, ProviderUnavailable where a
+    requested execution provider is missing or falls back.
     """
     started = time.perf_counter()
     if options.truth not in TRUTHS:
@@ -49,7 +54,15 @@ def compare(reference: Side, candidate: Side, options: VerifyOptions, progress: 
     try:
         face = interface(reference, candidate)
     except Unfillable as error:
-        return Comparison(False, (), math.nan, math.nan, "", options.seed, reason=f"nothing here can verify the reference: {error}")
+        return Comparison(
+            False,
+            (),
+            math.nan,
+            math.nan,
+            "",
+            options.seed,
+            reason=f"nothing here can verify the reference: {error}",
+        )
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
     with bounded(options.max_memory):
         try:
@@ -67,57 +80,96 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"nothing here can verify the reference: {error}")
     except CandidateFails as error:
-        return _comparison(case, None, (), None, f"the candidate cannot be run where the reference can: {error}")
+        return _comparison(
+            case, None, (), None, f"the candidate cannot be run where the reference can: {error}"
+        )
     figures = _judged(case, runs)
     if _doubtful(case, figures, runs):
         case.extend(runs)
         figures = _judged(case, runs)
     if runs.opaque:
-        case.notes.append("operators that nobody here knows were cut out, the parts around them verified: " + ", ".join(runs.opaque))
+        case.notes.append(
+            "operators that nobody here knows were cut out, the parts around them verified: "
+            + ", ".join(runs.opaque)
+        )
     results = [_result(runs, figures)] if CPU in providers else []
     results += [judged_on(case, runs, name) for name in providers if name != CPU]
     wrong = [f for f in runs.folds if not f.passed]
-    failed = [*wrong, *(f for f in figures if not f.passed), *(f for r in results for f in r.outputs if not f.passed)]
+    failed = [
+        *wrong,
+        *(f for f in figures if not f.passed),
+        *(f for r in results for f in r.outputs if not f.passed),
+    ]
     divergence: Divergence | None = None
     if failed:
         case.tell("locating the first divergence", 0.9)
         own = all(f.passed for f in figures)
         divergence = described(case, failed[0]) if wrong or own else first_divergence(case, runs, figures)
-    return _comparison(case, runs, tuple(results), divergence, f"{failed[0].value}: {failed[0].reason}" if failed else "")
+    return _comparison(
+        case, runs, tuple(results), divergence, f"{failed[0].value}: {failed[0].reason}" if failed else ""
+    )
 
 
 def _judged(case: Case, runs: Runs) -> list[Figures]:
-    """Every output, what reaches an operator that nobody knows, and on demand every value that both models have."""
-    names = case.outputs(runs.references, runs.candidates) + [name for name in runs.truths[0] if not case.is_output(name)]
+    """Every output, what reaches an operator that nobody knows, and on demand every value that both models
+    have."""
+    names = case.outputs(runs.references, runs.candidates) + [
+        name for name in runs.truths[0] if not case.is_output(name)
+    ]
     found = [figures_of(case, name, runs) for name in names]
-    found = [f if f.passed else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
-             for f in found]
+    found = [
+        f
+        if f.passed
+        else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
+        for f in found
+    ]
     if case.options.every_value:
         rest = [name for name in common_values(case) if name not in names]
         for start in range(0, len(rest), AT_ONCE):
-            found += judged_values(case, runs, 0, rest[start:start + AT_ONCE]) or []
+            found += judged_values(case, runs, 0, rest[start : start + AT_ONCE]) or []
     return found
 
 
 def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:
-    """Is the noise of a value with few elements near the limit, on either side? Then it is a guess, and more samples decide."""
+    """Is the noise of a value with few elements near the limit, on either side? Then it is a guess, and more
+    samples decide."""
     if not case.face.inputs or not all(f.passed for f in runs.folds):
         return False
     limit = case.options.noise_limit
-    return any(limit / 2 < f.noise < limit * 64 and len(runs.feeds) * math.prod(f.shape) < FEW for f in figures)
+    return any(
+        limit / 2 < f.noise < limit * 64 and len(runs.feeds) * math.prod(f.shape) < FEW for f in figures
+    )
 
 
 def _result(runs: Runs, figures: list[Figures]) -> ProviderResult:
     noise = max((f.noise for f in figures), default=1.0)
     error = max((f.candidate_error for f in figures), default=0.0)
-    return ProviderResult("cpu", runs.engine.name, tuple(figures), all(f.passed for f in figures), noise, error, runs.seconds)
+    return ProviderResult(
+        "cpu", runs.engine.name, tuple(figures), all(f.passed for f in figures), noise, error, runs.seconds
+    )
 
 
-def _comparison(case: Case, runs: Runs | None, results: tuple[ProviderResult, ...], divergence: Divergence | None,
-                reason: str) -> Comparison:
+def _comparison(
+    case: Case,
+    runs: Runs | None,
+    results: tuple[ProviderResult, ...],
+    divergence: Divergence | None,
+    reason: str,
+) -> Comparison:
     folds = tuple(runs.folds) if runs else ()
     passed = bool(results) and all(r.passed for r in results) and all(f.passed for f in folds)
     inputs = tuple((name, "x".join(map(str, shape)) or "scalar") for name, shape in case.shapes.items())
-    return Comparison(passed, results, max((r.noise for r in results), default=math.nan),
-                      max((r.max_error for r in results), default=math.nan), runs.truth if runs else "", case.options.seed, inputs,
-                      divergence, reason, tuple(dict.fromkeys(case.notes)), folds, environment())
+    return Comparison(
+        passed,
+        results,
+        max((r.noise for r in results), default=math.nan),
+        max((r.max_error for r in results), default=math.nan),
+        runs.truth if runs else "",
+        case.options.seed,
+        inputs,
+        divergence,
+        reason,
+        tuple(dict.fromkeys(case.notes)),
+        folds,
+        environment(),
+    )

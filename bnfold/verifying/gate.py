@@ -1,24 +1,29 @@
 """The gate: is the candidate's error of the size of the reference's own?
 
-    error       value - truth, per element, over the magnitude of its channel; a channel far fainter than its value (FAINT, or one over
-                the root of its elements, for few of them say little about a magnitude) is seen as if it were just as faint as that
+    error       value - truth, per element, over the magnitude of its channel; a channel far fainter than its
+                value (FAINT, or one over the root of its elements, for few of them say little about a
+                magnitude) is seen as if it were just as faint as that
     rounding    the unit of all errors: unit roundoff of the value's storage type, 2^-24 for float32
     noise       RMS error of the candidate / max(RMS error of the reference, 1 rounding)
 
-The figure that counts is the largest noise over three kinds of groups: all elements, each sample, each channel. So a channel cannot hide
-behind its neighbours, nor a sample behind the others. A group of few elements says little about a spread, so both its errors are
-moderated by those of the whole value, as in a moderated t-statistic: PRIOR elements' worth.
+The figure that counts is the largest noise over three kinds of groups: all elements, each sample, each
+channel. So a channel cannot hide behind its neighbours, nor a sample behind the others. A group of few
+elements says little about a spread, so both its errors are moderated by those of the whole value, as in a
+moderated t-statistic: PRIOR elements' worth.
 
-Where few elements carry an error, two equal errors differ by chance. A noise over the limit is divided by the room that this takes
-(`chance`), so that a class score or two of a saturated softmax decide nothing; compare.py asks for more samples besides.
+Where few elements carry an error, two equal errors differ by chance. A noise over the limit is divided by the
+room that this takes (`chance`), so that a class score or two of a saturated softmax decide nothing;
+compare.py asks for more samples besides.
 
-A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below `limit` roundings always passes.
-Measured (benchmarks/confusion.py, 500 right folds of nets of 1 to 150 blocks, 90 planted faults): right folds 0.8 in the median, 3.3 at
-most. 76 of the faults are over the limit here; 14 hide in nets that amplify rounding without end or are dead behind the fault, and show
-where every fold is judged on its own (steps.py). Of the same right folds rtol 1e-3 / atol 1e-4 refuses 74, 1e-4 / 1e-5 refuses 139,
-1e-5 / 1e-5 refuses 171 (docs/verification.md has the table).
+A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below
+`limit` roundings always passes. Measured (benchmarks/confusion.py, 500 right folds of nets of 1 to 150
+blocks, 90 planted faults): right folds 0.8 in the median, 3.3 at most. 76 of the faults are over the limit
+here; 14 hide in nets that amplify rounding without end or are dead behind the fault, and show where every
+fold is judged on its own (fold_checks.py). Of the same right folds rtol 1e-3 / atol 1e-4 refuses 74, 1e-4 /
+1e-5 refuses 139, 1e-5 / 1e-5 refuses 171 (docs/verification.md has the table).
 
-What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer that differs.
+What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer
+that differs.
 """
 
 from __future__ import annotations
@@ -29,11 +34,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..comparison import NOISE_LIMIT, Figures
-from ..graph import ir
-from .numbers import is_float, largest, rounding, tiny, widened
+from ..ir.graph import ir
+from ..results.comparison import Figures
+from ..results.options import NOISE_LIMIT
+from .truth.number_formats import is_float, largest, rounding, tiny, widened
 
-FAINT = 2.0 ** -7
+FAINT = 2.0**-7
 PRIOR = 256.0
 
 
@@ -41,11 +47,12 @@ PRIOR = 256.0
 class Triple:
     """One value of one sample: what float64 says, what the reference and the candidate computed.
 
-    expected  for half and double precision, and where the interpreter is the engine: the reference with every result rounded to its
-              storage type and every weight off by up to a rounding. onnxruntime's CPU provider runs half precision in float32, so its own
-              error would say nothing about the type that the model is made for, and double precision is as wide as the truth, which
-              then shares the reference's error; and where sums do not round, or few bits are left, the rounding of the folded weights,
-              which pooling does not average out, is a noise of its own
+    expected  for half and double precision, and where the interpreter is the engine: the reference with every
+              result rounded to its storage type and every weight off by up to a rounding. onnxruntime's CPU
+              provider runs half precision in float32, so its own error would say nothing about the type that
+              the model is made for, and double precision is as wide as the truth, which then shares the
+              reference's error; and where sums do not round, or few bits are left, the rounding of the folded
+              weights, which pooling does not average out, is a noise of its own
     spread    how far the reference's own runs lie apart, where a provider is not deterministic
     """
 
@@ -58,7 +65,8 @@ class Triple:
 
 @dataclass(frozen=True)
 class Demands:
-    """The limit on noise, fixed tolerances where the user wants them besides, and the least error in roundings that is expected."""
+    """The limit on noise, fixed tolerances where the user wants them besides, and the least error in
+    roundings that is expected."""
 
     limit: float
     rtol: float | None = None
@@ -72,13 +80,19 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
     shape, dtype = tuple(first.reference.shape), kind.name.lower()
     if fault := _fault(triples, kind):
         return failed(name, shape, dtype, fault)
-    if not kind.is_floating_point() or not all(is_float(v.dtype) for t in triples for v in (t.truth, t.reference)):
+    if not kind.is_floating_point() or not all(
+        is_float(v.dtype) for t in triples for v in (t.truth, t.reference)
+    ):
         return _exact(name, triples, dtype)  # also where a model declares a float and computes none
     if any(t.truth.shape != t.reference.shape for t in triples):
-        return failed(name, shape, dtype, f"float64 gives a shape of {first.truth.shape}, the reference {shape}")
+        return failed(
+            name, shape, dtype, f"float64 gives a shape of {first.truth.shape}, the reference {shape}"
+        )
     errors = [_Errors(t, kind) for t in triples]
     noise, where = _noise(errors, demands)
-    reason = "" if noise <= demands.limit else f"noise {noise:.3g} is over the limit of {demands.limit:g} {where}"
+    reason = (
+        "" if noise <= demands.limit else f"noise {noise:.3g} is over the limit of {demands.limit:g} {where}"
+    )
     reason = reason or _beyond_tolerance(triples, demands)
     figures = _summary(name, shape, dtype, errors, noise, reason)
     return figures if not _scores(triples) else _with_agreement(figures, triples)
@@ -97,16 +111,21 @@ def _fault(triples: Sequence[Triple], kind: ir.DataType) -> str:
         beyond = _overflows(t, kind) if r.shape == t.truth.shape else np.zeros(r.shape, np.bool_)
         if fresh := int((np.isnan(c) & ~np.isnan(r) & ~beyond).sum()):
             return f"{fresh} NaN where the reference has none"
-        if fresh := int((np.isinf(c) & ~beyond & (np.isfinite(r) | (np.isinf(r) & (np.sign(c) != np.sign(r))))).sum()):
+        if fresh := int(
+            (np.isinf(c) & ~beyond & (np.isfinite(r) | (np.isinf(r) & (np.sign(c) != np.sign(r))))).sum()
+        ):
             return f"{fresh} infinities where the reference has none"
-        if t.truth.shape == r.shape and (lost := int((np.isfinite(c) & ~np.isfinite(r) & ~np.isfinite(t.truth)).sum())):
+        if t.truth.shape == r.shape and (
+            lost := int((np.isfinite(c) & ~np.isfinite(r) & ~np.isfinite(t.truth)).sum())
+        ):
             return f"{lost} numbers where the reference has NaN or infinity"
     return ""
 
 
 def _overflows(t: Triple, kind: ir.DataType) -> np.ndarray:
-    """Where the model itself leaves its type: the truth is beyond the largest number, or as near to it as its own noise, or a run that
-    rounds every node got lost. A reference that is finite there owes it to an engine with wider sums."""
+    """Where the model itself leaves its type: the truth is beyond the largest number, or as near to it as its
+    own noise, or a run that rounds every node got lost. A reference that is finite there owes it to an engine
+    with wider sums."""
     if not kind.is_floating_point():
         return np.zeros(t.truth.shape, np.bool_)
     rounded = widened(t.reference if t.expected is None else t.expected)
@@ -119,18 +138,47 @@ def _overflows(t: Triple, kind: ir.DataType) -> np.ndarray:
 
 def failed(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> Figures:
     """Figures of what needs no arithmetic to be wrong."""
-    return Figures(name, shape, dtype, math.nan, math.nan, math.inf, math.nan, math.inf, math.inf, math.inf, False, reason)
+    return Figures(
+        name,
+        shape,
+        dtype,
+        math.nan,
+        math.nan,
+        math.inf,
+        math.nan,
+        math.inf,
+        math.inf,
+        math.inf,
+        False,
+        reason,
+    )
 
 
 def _exact(name: str, triples: Sequence[Triple], dtype: str) -> Figures:
     """Integers, bools and strings: no rounding, no noise."""
     total = sum(t.reference.size for t in triples)
     differ = sum(int((t.reference != t.candidate).sum()) for t in triples)
-    wrong = sum(int((t.reference != t.truth).sum()) if t.truth.shape == t.reference.shape else t.reference.size for t in triples)
+    wrong = sum(
+        int((t.reference != t.truth).sum()) if t.truth.shape == t.reference.shape else t.reference.size
+        for t in triples
+    )
     share, own = (x / max(total, 1) for x in (differ, wrong))
     reason = f"{differ} of {total} entries differ" if differ else ""
     noise = math.inf if differ else 1.0
-    return Figures(name, tuple(triples[0].reference.shape), dtype, float(total), own, share, own, share, noise, 0.0, not differ, reason)
+    return Figures(
+        name,
+        tuple(triples[0].reference.shape),
+        dtype,
+        float(total),
+        own,
+        share,
+        own,
+        share,
+        noise,
+        0.0,
+        not differ,
+        reason,
+    )
 
 
 class _Errors:
@@ -150,13 +198,19 @@ class _Errors:
             self.reference = np.where(usable, (reference - truth) / scale / self.unit, 0.0)
             self.candidate = np.where(usable, (candidate - truth) / scale / self.unit, 0.0)
             if triple.spread is not None:
-                self.reference = np.hypot(self.reference, np.where(usable, triple.spread / scale / self.unit, 0.0))
-            self.plain = tuple(float(np.abs(np.where(usable, v - truth, 0.0)).max(initial=0.0)) for v in (reference, candidate))
+                self.reference = np.hypot(
+                    self.reference, np.where(usable, triple.spread / scale / self.unit, 0.0)
+                )
+            self.plain = tuple(
+                float(np.abs(np.where(usable, v - truth, 0.0)).max(initial=0.0))
+                for v in (reference, candidate)
+            )
         self.count = int(usable.sum())
         self.usable = usable
 
     def channels(self) -> tuple[np.ndarray, ...]:
-        """(count, sum of squares of the reference's errors, of the candidate's, sums of fourth powers of both), per channel."""
+        """(count, sum of squares of the reference's errors, of the candidate's, sums of fourth powers of
+        both), per channel."""
         axes = tuple(i for i in range(self.usable.ndim) if i != 1)
         return tuple(v.sum(axis=axes) for v in self._powers())
 
@@ -165,7 +219,7 @@ class _Errors:
         return tuple(float(v.sum()) for v in self._powers())
 
     def _powers(self) -> tuple[np.ndarray, ...]:
-        return (self.usable, self.reference ** 2, self.candidate ** 2, self.reference ** 4, self.candidate ** 4)
+        return (self.usable, self.reference**2, self.candidate**2, self.reference**4, self.candidate**4)
 
 
 def _per_channel(size: np.ndarray) -> np.ndarray:
@@ -194,42 +248,66 @@ def _noise(errors: Sequence[_Errors], demands: Demands) -> tuple[float, str]:
 
 
 def ratios(sums: np.ndarray, least: float = 1.0) -> np.ndarray:
-    """Noise of each group, from rows that begin with (count, sum of squares of the expected error, of the error found), in roundings."""
+    """Noise of each group, from rows that begin with (count, sum of squares of the expected error, of the
+    error found), in roundings."""
     total = sums.sum(axis=0)
     count, expected, found = sums.T[:3]
     mean = total[1:3] / max(total[0], 1.0)
-    expected, found = ((v + PRIOR * m) / (count + PRIOR) for v, m in zip((expected, found), mean, strict=True))
-    return np.asarray(np.sqrt(found / np.maximum(expected, least ** 2)))
+    expected, found = (
+        (v + PRIOR * m) / (count + PRIOR) for v, m in zip((expected, found), mean, strict=True)
+    )
+    return np.asarray(np.sqrt(found / np.maximum(expected, least**2)))
 
 
 def carriers(sums: np.ndarray) -> np.ndarray:
-    """How many elements carry a group's errors: the participation ratio (Σe²)² / Σe⁴ of the smaller of the two, from rows of (count, both
-    sums of squares, both sums of fourth powers). What moderates a small group is all elements, so it cannot know more than they do."""
+    """How many elements carry a group's errors: the participation ratio (Σe²)² / Σe⁴ of the smaller of the
+    two, from rows of (count, both sums of squares, both sums of fourth powers). What moderates a small group
+    is all elements, so it cannot know more than they do."""
     total = sums.sum(axis=0)
     weight = PRIOR / max(total[0], 1.0)
     squares, fourths = sums[:, 1:3] + weight * total[1:3], sums[:, 3:5] + weight * total[3:5]
     known = np.minimum(1.0, total[0] / (sums[:, 0] + PRIOR))[:, None]
-    shares = np.divide(squares ** 2, fourths, out=np.full(squares.shape, np.inf), where=fourths > 0)
+    shares = np.divide(squares**2, fourths, out=np.full(squares.shape, np.inf), where=fourths > 0)
     return np.asarray((shares * known).min(axis=1))
 
 
 def chance(carriers: np.ndarray) -> np.ndarray:
-    """By how much the ratio of two equal errors may be more than `limit` by chance alone, if few elements carry them.
+    """By how much the ratio of two equal errors may be more than `limit` by chance alone, if few elements
+    carry them.
 
-    Two mean squares of n normal errors have a ratio whose logarithm spreads like 2/√n; its root is beyond e^(4.5/√(n - ½)) about once in
-    100,000 times. From 11 elements on that is less than the limit of 4, and chance needs no room of its own.
+    Two mean squares of n normal errors have a ratio whose logarithm spreads like 2/√n; its root is beyond
+    e^(4.5/√(n - ½)) about once in 100,000 times. From 11 elements on that is less than the limit of 4, and
+    chance needs no room of its own.
     """
     return np.maximum(1.0, np.exp(4.5 / np.sqrt(np.maximum(carriers - 0.5, 0.5))) / NOISE_LIMIT)
 
 
-def _summary(name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str) -> Figures:
+def _summary(
+    name: str, shape: tuple[int, ...], dtype: str, errors: Sequence[_Errors], noise: float, reason: str
+) -> Figures:
     count = max(sum(e.count for e in errors), 1)
-    rms = [math.sqrt(sum(float((v ** 2).sum()) for v in part) / count)
-           for part in ((e.reference for e in errors), (e.candidate for e in errors))]
-    peaks = [max(e.plain[side] / e.magnitude if e.magnitude else e.plain[side] for e in errors) for side in (0, 1)]
+    rms = [
+        math.sqrt(sum(float((v**2).sum()) for v in part) / count)
+        for part in ((e.reference for e in errors), (e.candidate for e in errors))
+    ]
+    peaks = [
+        max(e.plain[side] / e.magnitude if e.magnitude else e.plain[side] for e in errors) for side in (0, 1)
+    ]
     unit = errors[0].unit
-    return Figures(name, shape, dtype, max(e.magnitude for e in errors), peaks[0], peaks[1], rms[0] * unit, rms[1] * unit, noise,
-                   rms[1], not reason, reason)
+    return Figures(
+        name,
+        shape,
+        dtype,
+        max(e.magnitude for e in errors),
+        peaks[0],
+        peaks[1],
+        rms[0] * unit,
+        rms[1] * unit,
+        noise,
+        rms[1],
+        not reason,
+        reason,
+    )
 
 
 def _beyond_tolerance(triples: Sequence[Triple], demands: Demands) -> str:
@@ -248,7 +326,13 @@ def _scores(triples: Sequence[Triple]) -> bool:
 
 
 def _with_agreement(figures: Figures, triples: Sequence[Triple]) -> Figures:
-    pairs = [(widened(t.reference).reshape(len(t.reference), -1), widened(t.candidate).reshape(len(t.candidate), -1)) for t in triples]
+    pairs = [
+        (
+            widened(t.reference).reshape(len(t.reference), -1),
+            widened(t.candidate).reshape(len(t.candidate), -1),
+        )
+        for t in triples
+    ]
     rows = [row for ours, theirs in pairs for row in zip(ours, theirs, strict=True)]
     if not rows:
         return figures

@@ -1,10 +1,12 @@
 """Can this machine's libraries be trusted? A few seconds of small nets and sums with known answers.
 
-    installation   one onnxruntime, not two that overwrite each other
-    arithmetic     double precision matrix products that are exact in integers; numbers below the smallest normal one
-    operators      onnxruntime and the float64 interpreter agree on every linear operator and batch norm that folding touches
-    right folds    are accepted, in float32 and float16
-    wrong folds    every planted fault is refused
+installation   one onnxruntime, not two that overwrite each other
+arithmetic     double precision matrix products that are exact in integers; numbers below the smallest normal
+               one
+operators      onnxruntime and the float64 interpreter agree on every linear operator and batch norm that
+               folding touches
+right folds    are accepted, in float32 and float16
+wrong folds    every planted fault is refused
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from importlib import metadata
 
 import numpy as np
 
-from ..comparison import Check, Comparison, Side, VerifyOptions
-from ..graph import ir
-from . import specimens
+from ..ir.graph import ir
+from ..results.comparison import Check, Comparison, Side
+from ..results.options import VerifyOptions
+from . import selftest_networks
 from .compare import compare
 
-DOUBTFUL = 1e-4  # a float32 net of a few layers that is further from float64 than this is not computed rightly
+DOUBTFUL = (
+    1e-4  # a float32 net of a few layers that is further from float64 than this is not computed rightly
+)
 
 
 def selftest(progress: Callable[[str, float], None] | None = None) -> list[Check]:
@@ -46,13 +51,17 @@ def _installation() -> tuple[str, str]:
 
     providers = ", ".join(onnxruntime.get_available_providers())
     if len(found) > 1:
-        return "note", f"{' and '.join(found)} are both installed and provide the same module; uninstall all, install the one you want"
+        return (
+            "note",
+            f"{' and '.join(found)} are both installed and provide the same module; uninstall all, "
+            "install the one you want",
+        )
     return "ok", f"{', '.join(found) or 'onnxruntime ' + onnxruntime.__version__}; {providers}"
 
 
 def _arithmetic() -> tuple[str, str]:
     random = np.random.default_rng(0)
-    a, b = random.integers(-2 ** 20, 2 ** 20, (257, 311)), random.integers(-2 ** 20, 2 ** 20, (311, 129))
+    a, b = random.integers(-(2**20), 2**20, (257, 311)), random.integers(-(2**20), 2**20, (311, 129))
     if not np.array_equal(a.astype(np.float64) @ b.astype(np.float64), (a @ b).astype(np.float64)):
         return "fault", "numpy's matrix product in double precision is not exact where it must be"
     small = np.float32(1e-42) * np.ones(64, np.float32)
@@ -61,15 +70,15 @@ def _arithmetic() -> tuple[str, str]:
     return "ok", "double precision products are exact; subnormal numbers are kept"
 
 
-def _cases() -> Iterator[specimens.Recipe]:
-    for index, stats in enumerate(specimens.STATISTICS):
-        yield specimens.Recipe(index, depth=4, rank=index % 3 + 1, stats=stats)
+def _cases() -> Iterator[selftest_networks.Recipe]:
+    for index, stats in enumerate(selftest_networks.STATISTICS):
+        yield selftest_networks.Recipe(index, depth=4, rank=index % 3 + 1, stats=stats)
 
 
 def _operators() -> tuple[str, str]:
     worst = 0.0
     for recipe in _cases():
-        model = ir.from_proto(specimens.pair(recipe)[0])
+        model = ir.from_proto(selftest_networks.pair(recipe)[0])
         found = compare(Side(model), Side(model), VerifyOptions(samples=1))
         if not found:
             return "fault", f"a model is not equal to itself ({recipe.stats}): {found.reason}"
@@ -82,27 +91,45 @@ def _operators() -> tuple[str, str]:
 
 def _right(dtype: str) -> Callable[[], tuple[str, str]]:
     def run() -> tuple[str, str]:
-        found = [verdict(specimens.Recipe(i, depth=6, rank=2, stats=s, dtype=dtype)) for i, s in enumerate(specimens.STATISTICS)
-                 if dtype == "float32" or s in ("healthy", "dead channels", "negative scales")]
+        found = [
+            verdict(selftest_networks.Recipe(i, depth=6, rank=2, stats=s, dtype=dtype))
+            for i, s in enumerate(selftest_networks.STATISTICS)
+            if dtype == "float32" or s in ("healthy", "dead channels", "negative scales")
+        ]
         refused = [f.reason for f in found if not f]
         worst = max(f.noise for f in found)
-        return ("fault", f"{len(refused)} refused: {refused[0]}") if refused else ("ok", f"{len(found)} accepted, noise up to {worst:.1f}")
+        return (
+            ("fault", f"{len(refused)} refused: {refused[0]}")
+            if refused
+            else ("ok", f"{len(found)} accepted, noise up to {worst:.1f}")
+        )
+
     return run
 
 
 def _wrong() -> tuple[str, str]:
-    faults = (*specimens.FAULTS, *specimens.STRUCTURAL)
-    passed = [fault for fault in faults if verdict(specimens.Recipe(0, depth=6), fault)]
-    return ("fault", f"not seen: {', '.join(passed)}") if passed else ("ok", f"{len(faults)} planted faults refused")
+    faults = (*selftest_networks.FAULTS, *selftest_networks.STRUCTURAL)
+    passed = [fault for fault in faults if verdict(selftest_networks.Recipe(0, depth=6), fault)]
+    return (
+        ("fault", f"not seen: {', '.join(passed)}")
+        if passed
+        else ("ok", f"{len(faults)} planted faults refused")
+    )
 
 
-def verdict(recipe: specimens.Recipe, fault: str | None = None) -> Comparison:
+def verdict(recipe: selftest_networks.Recipe, fault: str | None = None) -> Comparison:
     """The gate's verdict on one pair of nets."""
-    reference, candidate = specimens.pair(recipe, fault)
-    return compare(Side(ir.from_proto(reference)), Side(ir.from_proto(candidate)), VerifyOptions(seed=recipe.seed))
+    reference, candidate = selftest_networks.pair(recipe, fault)
+    return compare(
+        Side(ir.from_proto(reference)), Side(ir.from_proto(candidate)), VerifyOptions(seed=recipe.seed)
+    )
 
 
 CHECKS: dict[str, Callable[[], tuple[str, str]]] = {
-    "installation": _installation, "arithmetic": _arithmetic, "operators": _operators, "right folds, float32": _right("float32"),
-    "right folds, float16": _right("float16"), "wrong folds": _wrong,
+    "installation": _installation,
+    "arithmetic": _arithmetic,
+    "operators": _operators,
+    "right folds, float32": _right("float32"),
+    "right folds, float16": _right("float16"),
+    "wrong folds": _wrong,
 }

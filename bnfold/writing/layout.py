@@ -1,8 +1,9 @@
 """How an ONNX file is laid out: a list of pieces, some of them bytes, some of them tensors to be streamed.
 
-protobuf serialises the model once with stand-ins: every large deferred tensor gives a token in place of its bytes. The tokens are
-then found in the result, the messages around them are opened (their lengths change), and each token makes room for its tensor, or
-for an external-data entry. All sizes are known before the first byte is written.
+protobuf serialises the model once with stand-ins: every large deferred tensor gives a token in place of its
+bytes. The tokens are then found in the result, the messages around them are opened (their lengths change),
+and each token makes room for its tensor, or for an external-data entry. All sizes are known before the first
+byte is written.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import onnx_wire, tensor, wire
 from ..errors import BnfoldError, Malformed, root_cause, root_of
-from ..graph import ir, uncollected
-from ..onnx_types import TYPES_KEY, put_back
-from ..onnx_wire import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
+from ..files import onnx_fields, protobuf
+from ..files.onnx_fields import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TENSORS, RAW_DATA
+from ..ir import tensor
+from ..ir.foreign_types import TYPES_KEY, put_back
+from ..ir.graph import ir, uncollected
 
 if TYPE_CHECKING:
     import onnx
@@ -67,7 +69,9 @@ def skeleton(model: ir.Model) -> Skeleton:
 def _serialised(model: ir.Model) -> bytes:
     try:
         return bytes(message(model).SerializeToString(deterministic=True))
-    except Exception as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
+    except (
+        Exception
+    ) as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
         if isinstance(root := root_of(error), BnfoldError):
             raise root from None
         raise Malformed(f"the model cannot be written as ONNX ({root_cause(error)})") from error
@@ -83,7 +87,9 @@ def message(model: ir.Model) -> onnx.ModelProto:
 
 def inline(bones: Skeleton) -> list[Piece]:
     """The file with every tensor's bytes in it, as raw_data."""
-    return list(_pieces(bones, 0, len(bones.data), "model", lambda t: [wire.header(RAW_DATA, t.nbytes), t]))
+    return list(
+        _pieces(bones, 0, len(bones.data), "model", lambda t: [protobuf.header(RAW_DATA, t.nbytes), t])
+    )
 
 
 def external(bones: Skeleton, location: str, offsets: dict[int, int]) -> list[Piece]:
@@ -91,8 +97,15 @@ def external(bones: Skeleton, location: str, offsets: dict[int, int]) -> list[Pi
 
     def entries(t: tensor.Deferred) -> list[Piece]:
         table = {"location": location, "offset": str(offsets[id(t)]), "length": str(t.nbytes)}
-        pairs = (wire.bytes_field(onnx_wire.KEY, k.encode()) + wire.bytes_field(onnx_wire.VALUE, v.encode()) for k, v in table.items())
-        return [b"".join(wire.bytes_field(EXTERNAL_DATA, pair) for pair in pairs) + wire.number_field(DATA_LOCATION, onnx_wire.EXTERNAL)]
+        pairs = (
+            protobuf.bytes_field(onnx_fields.KEY, k.encode())
+            + protobuf.bytes_field(onnx_fields.VALUE, v.encode())
+            for k, v in table.items()
+        )
+        return [
+            b"".join(protobuf.bytes_field(EXTERNAL_DATA, pair) for pair in pairs)
+            + protobuf.number_field(DATA_LOCATION, onnx_fields.EXTERNAL)
+        ]
 
     return list(_pieces(bones, 0, len(bones.data), "model", entries))
 
@@ -106,15 +119,15 @@ def _pieces(bones: Skeleton, start: int, end: int, message: str, form: _Form) ->
     """The message with its tokens replaced. Only messages that hold a token are opened."""
     inner_of = PATH_TO_TENSORS.get(message, {})
     run = start
-    for field in wire.fields(bones.data, start, end):
+    for field in protobuf.fields(bones.data, start, end):
         first = bisect.bisect_left(bones.at, field.start)
-        if field.type != wire.BYTES or first == len(bones.at) or bones.at[first] >= field.end:
+        if field.type != protobuf.BYTES or first == len(bones.at) or bones.at[first] >= field.end:
             continue
         if message == "tensor" and field.number == RAW_DATA:
             replaced = form(bones.tensors[first])
         elif field.number in inner_of:
             inner = list(_pieces(bones, field.start, field.end, inner_of[field.number], form))
-            replaced = [wire.header(field.number, size(inner)), *inner]
+            replaced = [protobuf.header(field.number, size(inner)), *inner]
         else:  # a token where no tensor can be: the same bytes by chance, left alone
             continue
         yield bones.data[run : field.key]

@@ -4,9 +4,10 @@
         ... verify written.path ...
         written.commit()                     an atomic rename; leaving without it removes everything
 
-Rule 1: the target is replaced in one step by a finished file, or not at all (replacing.py).
+Rule 1: the target is replaced in one step by a finished file, or not at all (atomic.py).
 Rule 2: the same model gives the same bytes.
-Rule 3: an external data file carries the hash of its content in its name and is in place before the .onnx that points to it.
+Rule 3: an external data file carries the hash of its content in its name and is in place before the .onnx
+        that points to it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from .. import naming, replacing
 from ..errors import Unsupported
-from ..graph import ir
+from ..files import atomic, names
+from ..ir.graph import ir
 from . import layout
 from .stream import streamed
 
@@ -31,10 +32,10 @@ _ALIGN_SMALL = 64
 
 
 class Written:
-    """A finished model in a stage. `path` is where it lies now, `target` its final name, `size` all bytes written, `data` the final name
-    of its data file."""
+    """A finished model in a stage. `path` is where it lies now, `target` its final name, `size` all bytes
+    written, `data` the final name of its data file."""
 
-    def __init__(self, stage: replacing.Stage, size: int, data: Path | None) -> None:
+    def __init__(self, stage: atomic.Stage, size: int, data: Path | None) -> None:
         self.path = stage.path()
         self.target = stage.target
         self.size = size
@@ -55,18 +56,23 @@ class Written:
     def __enter__(self) -> Written:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.discard()
 
 
 def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool = False) -> Written:
-    """Write the model under a temporary name beside `path`. Above 2 GB, or when asked, large tensors go to one data file beside it.
-    Raises WriteError where the target cannot be written, Unsupported where the model cannot be laid out."""
-    target = replacing.place(Path(path))
+    """Write the model under a temporary name beside `path`. Above 2 GB, or when asked, large tensors go to
+    one data file beside it. Raises WriteError where the target cannot be written, Unsupported where the model
+    cannot be laid out."""
+    target = atomic.place(Path(path))
     bones = layout.skeleton(model)
-    stage = replacing.Stage(target)
+    stage = atomic.Stage(target)
     try:
-        if bones.tensors and (external_data or len(bones.data) + bones.payload + 16 * len(bones.tensors) > layout.LIMIT):
+        if bones.tensors and (
+            external_data or len(bones.data) + bones.payload + 16 * len(bones.tensors) > layout.LIMIT
+        ):
             return _with_data(bones, stage)
         pieces = layout.inline(bones)
         _stream(pieces, stage.path(), target)
@@ -81,20 +87,21 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     bones = layout.skeleton(model)
     if len(bones.data) + bones.payload > layout.LIMIT:
         raise Unsupported(
-            f"the model takes {len(bones.data) + bones.payload:,} bytes, a ModelProto holds at most {layout.LIMIT:,}",
+            f"the model takes {len(bones.data) + bones.payload:,} bytes, a ModelProto holds at most "
+            f"{layout.LIMIT:,}",
             way_out="save it to a file: large weights then go beside it",
         )
     return layout.message(model)
 
 
-def _with_data(bones: layout.Skeleton, stage: replacing.Stage) -> Written:
+def _with_data(bones: layout.Skeleton, stage: atomic.Stage) -> Written:
     """The data file first, under the hash of its content; then the model that points to it."""
     pieces, offsets = _data_pieces(bones)
     digest = hashlib.sha256()
     unnamed = stage.path("data")
     _stream(pieces, unnamed, stage.target, digest)
-    name = f"{naming.portable(stage.target.stem)}.{digest.hexdigest()[:16]}.data"
-    data = unnamed.rename(stage.path(naming.stored(name)))
+    name = f"{names.portable(stage.target.stem)}.{digest.hexdigest()[:16]}.data"
+    data = unnamed.rename(stage.path(names.stored(name)))
     model = layout.external(bones, name, offsets)
     _stream(model, stage.path(), stage.target)
     return Written(stage, layout.size(model) + layout.size(pieces), data)
@@ -121,7 +128,7 @@ class _Digest(Protocol):
 
 def _stream(pieces: list[layout.Piece], path: Path, target: Path, digest: _Digest | None = None) -> None:
     """Write the pieces to a new file in the stage of the target, and sync it."""
-    with replacing.failing(target), path.open("xb", buffering=0) as file:
+    with atomic.failing(target), path.open("xb", buffering=0) as file:
         _fill(file, pieces, digest)
         os.fsync(file.fileno())
 

@@ -1,7 +1,8 @@
 """The blocks of a file in order, the next ones computed while the last one is written.
 
-Scaling weights is numpy work and writing is the kernel's; both release the interpreter lock. One worker computes a bounded number
-of blocks ahead, so memory stays flat and two cores are enough to hide one behind the other.
+Scaling weights is numpy work and writing is the kernel's; both release the interpreter lock. One worker
+computes a bounded number of blocks ahead, so memory stays flat and two cores are enough to hide one behind
+the other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from queue import Queue
 from threading import Event, Thread
 
-from .. import tensor
+from ..ir import tensor
 from .layout import Piece
 
 _AHEAD = 32
@@ -47,7 +48,9 @@ def _blocks(pieces: list[Piece]) -> Iterator[bytes | memoryview]:
             yield from piece.blocks()
 
 
-def _produce(pieces: list[Piece], queue: Queue[bytes | memoryview | BaseException | None], stop: Event) -> None:
+def _produce(
+    pieces: list[Piece], queue: Queue[bytes | memoryview | BaseException | None], stop: Event
+) -> None:
     try:
         for block in _blocks(pieces):
             if stop.is_set():

@@ -1,4 +1,5 @@
-"""What the tests of many models share: the command in a process of its own, the processes below it, and whether every model is right."""
+"""What the tests of many models share: the command in a process of its own, the processes below it, and
+whether every model is right."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import bnfold
-from bnfold.gathering import WEIGHTS
+from bnfold.files.discovery import WEIGHTS
 
 psutil = pytest.importorskip("psutil", reason="needs the extra 'dask' (psutil comes with it)")
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     """`bnfold batch ARGUMENTS`, running."""
     command = [sys.executable, "-m", "bnfold", "batch", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                            env={**os.environ, "PYTHONPATH": str(ROOT), **environment})
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
 
 
 def batch(*arguments: object, code: int = 0, **environment: str) -> tuple[str, str]:
@@ -60,15 +67,21 @@ def below(pid: int, word: str) -> list[Any]:
 def records(out: Path) -> dict[str, dict[str, Any]]:
     """What is told of each model, by the name of its outputs."""
     found = {}
-    paths = (Path(folder) / name for folder, _, names in os.walk(out) if "/.bnfold-" not in folder
-             for name in names if name.endswith(".result.json"))
+    paths = (
+        Path(folder) / name
+        for folder, _, names in os.walk(out)
+        if "/.bnfold-" not in folder
+        for name in names
+        if name.endswith(".result.json")
+    )
     for path in sorted(paths):
         found[path.relative_to(out).as_posix().removesuffix(".result.json")] = json.loads(path.read_text())
     return found
 
 
 def assert_right(models: Sequence[Path], folder: Path, out: Path) -> None:
-    """Every model has an output without a batch norm that computes what the model computes, and nothing else lies there."""
+    """Every model has an output without a batch norm that computes what the model computes, and nothing else
+    lies there."""
     expected = set()
     for model in models:
         name = model.relative_to(folder).with_suffix("")

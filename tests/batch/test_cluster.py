@@ -22,7 +22,9 @@ distributed = pytest.importorskip("distributed", reason="needs the extra 'dask'"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(n_workers=4, processes=True, threads_per_worker=1, dashboard_address=":0", silence_logs=60) as started:
+    with distributed.LocalCluster(
+        n_workers=4, processes=True, threads_per_worker=1, dashboard_address=":0", silence_logs=60
+    ) as started:
         yield started
 
 
@@ -80,8 +82,12 @@ def test_ctrl_c_ends_what_runs_on_the_cluster(cluster: Any, tmp_path: Path) -> N
 
 def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
     hanging(tmp_path / "hang.onnx")
-    with distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=":0", silence_logs=60) as cluster:
-        process = start(tmp_path / "hang.onnx", "--out", tmp_path / "out", "--scheduler", cluster.scheduler_address)
+    with distributed.LocalCluster(
+        n_workers=1, processes=True, dashboard_address=":0", silence_logs=60
+    ) as cluster:
+        process = start(
+            tmp_path / "hang.onnx", "--out", tmp_path / "out", "--scheduler", cluster.scheduler_address
+        )
         until(lambda: list((tmp_path / "out").glob(".bnfold-*/bnfold-*/out")))
     _, err = process.communicate(timeout=90)
     assert process.returncode == 6
@@ -90,10 +96,13 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == "bnfold: FAIL models=1 crashed=1"
 
 
-@pytest.mark.parametrize(("module", "told"), [
-    ("", "the worker cannot say which bnfold it has ("),
-    ("def version():\n    return '0.0.1'\n", "the worker has bnfold 0.0.1; "),
-])
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("", "the worker cannot say which bnfold it has ("),
+        ("def version():\n    return '0.0.1'\n", "the worker has bnfold 0.0.1; "),
+    ],
+)
 def test_a_worker_with_another_bnfold_is_refused(module: str, told: str, tmp_path: Path) -> None:
     package = tmp_path / "other" / "bnfold"
     (package / "batch").mkdir(parents=True)
@@ -103,12 +112,32 @@ def test_a_worker_with_another_bnfold_is_refused(module: str, told: str, tmp_pat
         (package / "batch" / "worker.py").write_text(module)
     zoo.onnx(tmp_path / "net.onnx", 0)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=60) as cluster:
-        command = [sys.executable, "-P", "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-dashboard", "--no-nanny"]
-        worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "distributed.cli.dask_worker",
+            cluster.scheduler_address,
+            "--no-dashboard",
+            "--no-nanny",
+        ]
+        worker = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             until(lambda: cluster.scheduler.workers)
-            _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", cluster.scheduler_address, code=3)
+            _, err = batch(
+                tmp_path / "net.onnx",
+                "--out",
+                tmp_path / "out",
+                "--scheduler",
+                cluster.scheduler_address,
+                code=3,
+            )
         finally:
             worker.kill()
             worker.wait()
@@ -117,7 +146,14 @@ def test_a_worker_with_another_bnfold_is_refused(module: str, told: str, tmp_pat
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
     zoo.onnx(tmp_path / "net.onnx", 0)
-    _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9", code=3)
-    assert err.splitlines()[-1].startswith("bnfold: ERROR code=3 tcp://127.0.0.1:9: no Dask scheduler answers (")
+    _, err = batch(
+        tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9", code=3
+    )
+    assert err.splitlines()[-1].startswith(
+        "bnfold: ERROR code=3 tcp://127.0.0.1:9: no Dask scheduler answers ("
+    )
     _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", "nonsense://here", code=2)
-    assert err.splitlines()[-1] == "bnfold: ERROR code=2 --scheduler 'nonsense://here' is no address; one such as tcp://host:8786"
+    assert (
+        err.splitlines()[-1]
+        == "bnfold: ERROR code=2 --scheduler 'nonsense://here' is no address; one such as tcp://host:8786"
+    )

@@ -1,4 +1,5 @@
-"""The benchmarks measure what they say: their models are valid and equal in both forms, processes are timed, failures are named."""
+"""The benchmarks measure what they say: their models are valid and equal in both forms, processes are timed,
+failures are named."""
 
 import sys
 from importlib import import_module
@@ -66,11 +67,14 @@ def test_a_process_is_measured(tmp_path):
     assert 50e6 < run.own < 500e6
 
 
-@pytest.mark.parametrize(("script", "limit", "failure"), [
-    ("raise SystemExit(3)", 60, "exit 3: no message"),
-    ("raise ValueError('two\\nlines')", 60, "exit 1: lines"),
-    ("import time; time.sleep(60)", 0.2, "no end in 0 s"),
-])
+@pytest.mark.parametrize(
+    ("script", "limit", "failure"),
+    [
+        ("raise SystemExit(3)", 60, "exit 3: no message"),
+        ("raise ValueError('two\\nlines')", 60, "exit 1: lines"),
+        ("import time; time.sleep(60)", 0.2, "no end in 0 s"),
+    ],
+)
 def test_a_failure_is_named(script, limit, failure):
     assert import_module("measure").measured([sys.executable, "-c", script], limit).failure == failure
 
@@ -89,13 +93,28 @@ def test_a_worker_survives_what_it_runs():
 
 def test_speed_compares_bnfold_with_a_copy(tmp_path, capsys, monkeypatch):
     speed = import_module("speed")
-    arguments = ["--rows", "start-up", "--rounds", "1", "--tools", "cp + fsync", "bnfold", "--dir", str(tmp_path), "--page",
-                 str(tmp_path / "page.md")]
+    arguments = [
+        "--rows",
+        "start-up",
+        "--rounds",
+        "1",
+        "--tools",
+        "cp + fsync",
+        "bnfold",
+        "--dir",
+        str(tmp_path),
+        "--page",
+        str(tmp_path / "page.md"),
+    ]
     monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     speed.main()
     shown = capsys.readouterr().out
-    rows = {cells[1].strip(): cells for cells in (line.split("|") for line in shown.splitlines()) if len(cells) > 5}
+    rows = {
+        cells[1].strip(): cells
+        for cells in (line.split("|") for line in shown.splitlines())
+        if len(cells) > 5
+    }
     assert rows["cp + fsync"][8].strip() == "1"
     assert rows["bnfold"][8].strip() == "0"
     assert {"`--help`", "`--version`", "start-up"} <= set(rows)
@@ -105,11 +124,19 @@ def test_speed_compares_bnfold_with_a_copy(tmp_path, capsys, monkeypatch):
 
 def test_goals_can_be_missed():
     goals, run = import_module("goals"), import_module("measure").Run
-    runs = {"cp + fsync": [run(1.0, 0, 0, 0)], "bnfold": [run(2.2, 0, 40e6, 0)], "quick": [run(2.1, 0, 50e6, 0)],
-            "broken": [run(0.1, 0, 0, 0, "exit 1: no")]}
+    runs = {
+        "cp + fsync": [run(1.0, 0, 0, 0)],
+        "bnfold": [run(2.2, 0, 40e6, 0)],
+        "quick": [run(2.1, 0, 50e6, 0)],
+        "broken": [run(0.1, 0, 0, 0, "exit 1: no")],
+    }
     marks = [line.split("|")[2:4] for line in goals.held("1 GB", 10**9, runs, 0.3)]
-    assert [(goal.strip(), mark.strip()) for goal, mark in marks] == [("time", "met"), ("memory", "met"), ("peers", "**missed**"),
-                                                                       ("peers", "met")]
+    assert [(goal.strip(), mark.strip()) for goal, mark in marks] == [
+        ("time", "met"),
+        ("memory", "met"),
+        ("peers", "**missed**"),
+        ("peers", "met"),
+    ]
     runs["bnfold"] = [run(2.4, 0, 151e6, 0)]
     assert [line.split("|")[3].strip() for line in goals.held("1 GB", 10**9, runs, 0.3)] == ["**missed**"] * 4
     runs["bnfold"] = [run(0, 0, 0, 0, "no end in 1 s")]
@@ -121,7 +148,12 @@ def test_foreign_models_are_read(tmp_path, monkeypatch):
     import bnfold
 
     foreign = import_module("foreign")
-    for name, small in {"WIDTHS": (4, 0, 4, 0), "DENSE": ((8, 4 * 56 * 56),), "CHAIN": 2, "CHANNELS": 4}.items():
+    for name, small in {
+        "WIDTHS": (4, 0, 4, 0),
+        "DENSE": ((8, 4 * 56 * 56),),
+        "CHAIN": 2,
+        "CHANNELS": 4,
+    }.items():
         monkeypatch.setattr(foreign, name, small)
     for make in (foreign.caffe, foreign.darknet):
         result = bnfold.fold(bnfold.load(*make(tmp_path)))
@@ -137,8 +169,14 @@ def test_cases_are_judged_against_the_truth(models, tmp_path):
     feed = {"x": np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)}
     np.savez(tmp_path / "net.feed0.npz", **feed)
     np.savez(tmp_path / "net.ref.npz", **{"0|0": cases.results(str(source), feed)[0]})
-    case = {"id": "net", "valid": True, "vanish": {"BatchNormalization": 0}, "ops": {"BatchNormalization": 1}, "tol": 1e-4,
-            "ref": {"rel0": 0.0}}
+    case = {
+        "id": "net",
+        "valid": True,
+        "vanish": {"BatchNormalization": 0},
+        "ops": {"BatchNormalization": 1},
+        "tol": 1e-4,
+        "ref": {"rel0": 0.0},
+    }
     assert cases.judged(case, tmp_path, str(source)) == "kept"
     assert cases.judged({**case, "vanish": {"Gemm": 0}}, tmp_path, str(source)) == "folded"
     assert cases.judged({**case, "valid": False}, tmp_path, str(source)) == "kept"
@@ -155,7 +193,12 @@ def test_a_batch_is_timed(tmp_path):
     batch = import_module("batch")
     batch.fill(tmp_path / "zoo", 3)
     assert sorted(path.name for path in (tmp_path / "zoo").iterdir()) == [
-        "net0.onnx", "net1.cfg", "net1.weights", "net2.caffemodel", "net2.prototxt"]
+        "net0.onnx",
+        "net1.cfg",
+        "net1.weights",
+        "net2.caffemodel",
+        "net2.prototxt",
+    ]
     first, second = (batch.timed(tmp_path / "zoo", tmp_path / "out", 2) for _ in range(2))
     assert len(list((tmp_path / "out").glob("*.onnx"))) == 3
     rows = batch.table(3, {1: [2 * first], 2: [first]}, {1: [second], 2: [second]})

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from benchmarks import confusion, cuda_verify
-from bnfold.verifying.specimens import Recipe
+from bnfold.verifying.selftest_networks import Recipe
 
 
 def test_a_right_fold_and_a_fault_are_counted() -> None:
@@ -25,7 +25,9 @@ def test_a_right_fold_and_a_fault_are_counted() -> None:
 
 def test_what_is_accepted_against_its_plan_is_shown() -> None:
     row = confusion.Row("a fault that is none")
-    confusion.judged(row, Recipe(4, 1, stats="far means"), "folded across a relu")  # nothing is negative before this relu
+    confusion.judged(
+        row, Recipe(4, 1, stats="far means"), "folded across a relu"
+    )  # nothing is negative before this relu
     assert row.accepted["ours"] == 1
     assert "in float64 the outputs differ by" in row.strays[0]
 
@@ -37,8 +39,13 @@ def test_nets_of_every_kind_are_drawn() -> None:
     assert {recipe.stats for recipe in recipes} == set(confusion.STATISTICS)
 
 
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there is a GPU: the script runs for minutes")
-def test_without_a_gpu_the_matrix_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="there is a GPU: the script runs for minutes",
+)
+def test_without_a_gpu_the_matrix_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["cuda_verify", "--out", str(tmp_path / "out.json")])
     assert cuda_verify.main() == 5
     assert "CUDAExecutionProvider is not available" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The command line as a script sees it: exit codes, the last line on stderr, what is on stdout, what is left on disk."""
+"""The command line as a script sees it: exit codes, the last line on stderr, what is on stdout, what is left
+on disk."""
 
 from __future__ import annotations
 
@@ -12,10 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
-from bnfold import folding, pipeline, tensor
+from bnfold import folding
 from bnfold.cli.main import run
-from bnfold.graph import ir
-from bnfold.record import FoldOptions, Plan
+from bnfold.ir import tensor
+from bnfold.ir.graph import ir
+from bnfold.pipeline import pipeline
+from bnfold.results.options import FoldOptions
+from bnfold.results.plan import Plan
 
 from ..models import RELU_BN, TWO_BLOCKS, saved
 
@@ -30,7 +34,9 @@ class Ran:
 
 @pytest.fixture
 def bnfold(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test runner's handlers are not ours to replace
+    monkeypatch.setattr(
+        signal, "signal", lambda *_: None
+    )  # the test runner's handlers are not ours to replace
 
     def call(*arguments: object) -> Ran:
         capfd.readouterr()
@@ -44,18 +50,23 @@ def names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
-def test_fold_writes_beside_the_model_and_says_so_in_the_last_line(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+def test_fold_writes_beside_the_model_and_says_so_in_the_last_line(
+    bnfold: Callable[..., Ran], tmp_path: Path
+) -> None:
     done = bnfold("fold", saved(tmp_path))
     assert done.code == 0
-    assert re.fullmatch(r"bnfold: PASS folded=1 kept=0 noise=\d[\d.e+-]* max_error=\d[\d.e+-]* ep=cpu", done.last)
+    assert re.fullmatch(
+        r"bnfold: PASS folded=1 kept=0 noise=\d[\d.e+-]* max_error=\d[\d.e+-]* ep=cpu", done.last
+    )
     assert names(tmp_path) == {"net.onnx", "net.folded.onnx"}
     assert [n.op_type for n in onnx.load(tmp_path / "net.folded.onnx").graph.node] == ["Conv", "Relu"]
     assert "batch norms: 1 folded, 0 kept" in done.out
 
 
 @pytest.mark.parametrize("form", [["out.onnx"], ["-o", "out.onnx"], ["--out", "out.onnx"]])
-def test_the_output_is_named_either_way(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                        form: list[str]) -> None:
+def test_the_output_is_named_either_way(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: list[str]
+) -> None:
     saved(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert bnfold("fold", "net.onnx", *form).code == 0
@@ -89,7 +100,9 @@ def test_quiet_leaves_the_last_line_alone(bnfold: Callable[..., Ran], tmp_path: 
 
 
 @pytest.mark.parametrize("command", [["fold", "--dry-run"], ["inspect"]])
-def test_a_plan_is_printed_and_nothing_written(bnfold: Callable[..., Ran], tmp_path: Path, command: list[str]) -> None:
+def test_a_plan_is_printed_and_nothing_written(
+    bnfold: Callable[..., Ran], tmp_path: Path, command: list[str]
+) -> None:
     done = bnfold(command[0], saved(tmp_path, TWO_BLOCKS), *command[1:])
     assert (done.code, done.last) == (0, "bnfold: PASS folded=2 kept=0 written=no")
     assert "BatchNormalization_n" in done.out
@@ -108,7 +121,9 @@ def test_convert_keeps_every_node(bnfold: Callable[..., Ran], tmp_path: Path) ->
     assert done.code == 0
     assert re.fullmatch(r"bnfold: PASS converted=3 bytes=\d+", done.last)
     plain, original = (onnx.load(p).graph.node for p in (tmp_path / "plain.onnx", path))
-    assert [(n.op_type, n.name, n.input, n.output) for n in plain] == [(n.op_type, n.name, n.input, n.output) for n in original]
+    assert [(n.op_type, n.name, n.input, n.output) for n in plain] == [
+        (n.op_type, n.name, n.input, n.output) for n in original
+    ]
 
 
 def test_verify_of_right_and_wrong(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
@@ -151,7 +166,9 @@ def test_json_to_a_file_of_an_error_carries_its_fields(bnfold: Callable[..., Ran
     assert document["error"]["sentence"] in done.last
 
 
-def test_json_of_a_bug_says_so(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_of_a_bug_says_so(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(_: object) -> None:
         raise ZeroDivisionError("by nought")
 
@@ -161,8 +178,11 @@ def test_json_of_a_bug_says_so(bnfold: Callable[..., Ran], tmp_path: Path, monke
     assert "ZeroDivisionError" in document["error"]["sentence"]
 
 
-def test_a_refused_fold_shows_its_figures(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under --strict nothing is taken back: exit 1, no file, the table of errors and the first difference on the screen."""
+def test_a_refused_fold_shows_its_figures(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under --strict nothing is taken back: exit 1, no file, the table of errors and the first difference on
+    the screen."""
     honest = folding.fold
 
     def wrong(model: ir.Model, options: FoldOptions, in_place: bool) -> tuple[ir.Model, Plan]:
@@ -184,23 +204,32 @@ def test_a_refused_fold_shows_its_figures(bnfold: Callable[..., Ran], tmp_path: 
 # Wrong usage, wrong files: one sentence and its exit code each.
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ([], "Missing argument"),
-    (["net.onnx", "--no-such"], "No such option"),
-    (["net.onnx", "x.caffemodel"], "carries its weights"),
-    (["net.onnx", "a.onnx", "-o", "b.onnx"], "two outputs"),
-    (["net.onnx", "--phase", "TRAIN"], "--phase is for caffe models; this one is onnx"),
-    (["net.onnx", "--heads", "raw"], "--heads is for darknet"),
-    (["net.onnx", "--heads", "some"], "'some' is not one of"),
-    (["net.onnx", "--opset", "17"], "--opset is for caffe and darknet"),
-    (["net.onnx", "--input-shape", "x:1,-3"], "is no shape"),
-    (["net.onnx", "--rtol", "y:nan"], "is no tolerance"),
-    (["net.onnx", "--ep", ","], "names no execution provider"),
-    (["net.onnx", "--samples", "0"], "--samples"),
-    (["net.onnx", "--json", "net.onnx"], "name of a model"),
-    (["net.onnx", "--report", "other.caffemodel"], "name of a model"),
-])
-def test_wrong_usage(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument"),
+        (["net.onnx", "--no-such"], "No such option"),
+        (["net.onnx", "x.caffemodel"], "carries its weights"),
+        (["net.onnx", "a.onnx", "-o", "b.onnx"], "two outputs"),
+        (["net.onnx", "--phase", "TRAIN"], "--phase is for caffe models; this one is onnx"),
+        (["net.onnx", "--heads", "raw"], "--heads is for darknet"),
+        (["net.onnx", "--heads", "some"], "'some' is not one of"),
+        (["net.onnx", "--opset", "17"], "--opset is for caffe and darknet"),
+        (["net.onnx", "--input-shape", "x:1,-3"], "is no shape"),
+        (["net.onnx", "--rtol", "y:nan"], "is no tolerance"),
+        (["net.onnx", "--ep", ","], "names no execution provider"),
+        (["net.onnx", "--samples", "0"], "--samples"),
+        (["net.onnx", "--json", "net.onnx"], "name of a model"),
+        (["net.onnx", "--report", "other.caffemodel"], "name of a model"),
+    ],
+)
+def test_wrong_usage(
+    bnfold: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
     saved(tmp_path)
     monkeypatch.chdir(tmp_path)
     done = bnfold("fold", *arguments)
@@ -210,7 +239,9 @@ def test_wrong_usage(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: py
     assert names(tmp_path) == {"net.onnx"}
 
 
-def test_an_unknown_command_and_an_output_that_convert_needs(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+def test_an_unknown_command_and_an_output_that_convert_needs(
+    bnfold: Callable[..., Ran], tmp_path: Path
+) -> None:
     assert "code=2" in bnfold("flod", saved(tmp_path)).last
     assert "code=2 no output is named" in bnfold("convert", saved(tmp_path)).last
 
@@ -249,7 +280,9 @@ def test_names_from_a_model_are_shown_and_never_obeyed(bnfold: Callable[..., Ran
     assert not any(line.startswith("bnfold: PASS") for line in done.out.splitlines())
 
 
-def test_an_internal_error_asks_for_a_report(bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_asks_for_a_report(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(_: object) -> None:
         raise ZeroDivisionError("by nought")
 

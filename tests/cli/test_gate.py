@@ -1,4 +1,5 @@
-"""The gate as a team runs it: a repository with a policy and five models, four of them in trouble, under each CI service."""
+"""The gate as a team runs it: a repository with a policy and five models, four of them in trouble, under each
+CI service."""
 
 from __future__ import annotations
 
@@ -78,7 +79,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.move(name, models)
     wrong = onnx.load(fine.model)
     first = wrong.graph.initializer[0]
-    first.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(first) * np.float32(1.001)).astype(np.float32), first.name))
+    first.CopyFrom(
+        numpy_helper.from_array(
+            (numpy_helper.to_array(first) * np.float32(1.001)).astype(np.float32), first.name
+        )
+    )
     onnx.save(wrong, models / "wrong.onnx")
     tampered = certify(models, sources, "tampered")
     weight = numpy_helper.to_array(onnx.load(fine.model).graph.initializer[0]).tobytes()
@@ -100,20 +105,30 @@ def found_in(document: dict[str, Any]) -> dict[str, list[str]]:
     return {m["path"]: [v["code"] for v in m["violations"]] for m in document["models"]}
 
 
-def test_each_trouble_is_named_at_its_place(bnfold: Callable[..., Ran], repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_trouble_is_named_at_its_place(
+    bnfold: Callable[..., Ran], repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     done = bnfold("check", "models", "--json", "r.json", "--junit", "j.xml", "--sarif", "s.sarif")
     assert (done.code, done.last) == (3, "bnfold: FAIL models=5 failed=4 violations=10")
     document = json.loads(Path("r.json").read_text())
     assert found_in(document) == CODES
-    jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "result.schema.json").read_text())).validate(document)
+    jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / "result.schema.json").read_text())).validate(
+        document
+    )
     log = json.loads(Path("s.sarif").read_text())
     jsonschema.Draft202012Validator(SARIF).validate(log)
-    found = [r["locations"][0]["physicalLocation"] for r in log["runs"][0]["results"] if r["ruleId"] == "check.foldable"]
+    found = [
+        r["locations"][0]["physicalLocation"]
+        for r in log["runs"][0]["results"]
+        if r["ruleId"] == "check.foldable"
+    ]
     places = [(place["artifactLocation"]["uri"], place["region"]["startLine"]) for place in found]
     cfg = Path("models/digits.cfg").read_text().splitlines()
-    assert len(places) == 6 and all(uri == "models/digits.cfg" and cfg[line - 1].startswith("[") for uri, line in places)
+    assert len(places) == 6 and all(
+        uri == "models/digits.cfg" and cfg[line - 1].startswith("[") for uri, line in places
+    )
     junit = ElementTree.parse("j.xml").getroot()
     check_junit(junit)
     assert (junit.get("failures"), junit.get("errors")) == ("3", "1")
@@ -127,9 +142,17 @@ def test_each_trouble_is_named_at_its_place(bnfold: Callable[..., Ran], reposito
 def test_what_was_tampered_with_is_named(bnfold: Callable[..., Ran], repository: Path) -> None:
     done = bnfold("check", "models/tampered.onnx")
     text = " ".join(done.out.split())
-    assert done.code == 1 and "SHA-256 differs" in text and "1 of" in text and "are not what the sources give" in text
+    assert (
+        done.code == 1
+        and "SHA-256 differs" in text
+        and "1 of" in text
+        and "are not what the sources give" in text
+    )
     assert bnfold("audit", "models/tampered.cert.json", "models/tampered.onnx").code == 1
-    assert bnfold("audit", "models/fine.cert.json", "models/fine.onnx").last == "bnfold: PASS checks=6 notes=0 faults=0"
+    assert (
+        bnfold("audit", "models/fine.cert.json", "models/fine.onnx").last
+        == "bnfold: PASS checks=6 notes=0 faults=0"
+    )
 
 
 def test_a_baseline_lets_pass_what_is_known(bnfold: Callable[..., Ran], repository: Path) -> None:
@@ -147,8 +170,10 @@ def test_required_evidence(bnfold: Callable[..., Ran], repository: Path) -> None
     Path("bnfold.toml").write_text('require-certificate = true\nproviders = ["cpu"]\n')
     assert bnfold("check", "models/fine.onnx").code == 0
     done = bnfold("check", "models/wrong.onnx", "--json", "r.json")
-    assert (done.code, found_in(json.loads(Path("r.json").read_text()))) == (1, {
-        "models/wrong.onnx": ["check.certificate", "check.unverified"]})
+    assert (done.code, found_in(json.loads(Path("r.json").read_text()))) == (
+        1,
+        {"models/wrong.onnx": ["check.certificate", "check.unverified"]},
+    )
     Path("bnfold.toml").write_text('providers = ["CPUExecutionProvider", "cuda"]\n')
     done = bnfold("check", "models/fine.onnx")
     assert done.code == 1 and "does not show that it passed on cuda" in " ".join(done.out.split())
@@ -157,32 +182,44 @@ def test_required_evidence(bnfold: Callable[..., Ran], repository: Path) -> None
     assert done.code == 1 and "0.001 allowed" in " ".join(done.out.split())
 
 
-@pytest.mark.parametrize(("arguments", "code", "sentence"), [
-    ("check models --policy bad.toml", 3, "bad.toml:1: unknown key 'max-sise'"),
-    ("check models --policy absent.toml", 3, "absent.toml: cannot be read"),
-    ("check none/*.onnx", 2, "nothing matches none/*.onnx"),
-    ("check models --json a.json --junit a.json", 2, "--json and --junit both write a.json"),
-    ("check models --sarif ./a.json --json a.json", 2, "--json and --sarif both write"),
-    ("check models --junit models/fine.onnx", 2, "has the name of a model"),
-    ("check models --sarif absent/a.sarif", 3, "the folder does not exist"),
-    ("check models --baseline last.json --json ./last.json", 2, "--json would replace last.json, which is read"),
-    ("check models --sarif pyproject.toml", 2, "--sarif would replace pyproject.toml"),
-    ("check models --policy bad.toml --sarif bad.toml", 2, "--sarif would replace bad.toml"),
-    ("audit models/fine.cert.json models/fine.onnx --json models/fine.cert.json", 2, "which is read"),
-    ("check models --baseline models/fine.cert.json", 3, "the schema is 'bnfold.certificate/1'"),
-    ("check models --against-weights x", 2, "--against-weights without --against"),
-    ("audit bad.toml models/fine.onnx", 3, "is not JSON"),
-    ("audit absent.json models/fine.onnx", 3, "cannot be read"),
-    ("audit models/fine.cert.json models/fine.onnx a b c", 2, "3 source files"),
-    ("fold models/fine.onnx out.onnx --certificate out.cert.json --json out.cert.json", 2, "--json and --certificate both write"),
-    ("fold models/fine.onnx out.onnx --certificate out.onnx", 2, "has the name of a model"),
-    ("fold models/fine.onnx out.onnx --certificate out.cert", 2, "does not end in .json"),
-    ("fold models/fine.onnx out.onnx --certificate absent/c.json", 3, "the folder does not exist"),
-    ("fold models/fine.onnx models/fine.onnx --certificate c.json", 2, "replaces the source"),
-    ("fold models/fine.onnx --certificate c.json --dry-run", 2, "--certificate with --dry-run"),
-])
-def test_what_is_wrong_is_said_in_a_sentence(bnfold: Callable[..., Ran], repository: Path, arguments: str, code: int,
-                                             sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ("check models --policy bad.toml", 3, "bad.toml:1: unknown key 'max-sise'"),
+        ("check models --policy absent.toml", 3, "absent.toml: cannot be read"),
+        ("check none/*.onnx", 2, "nothing matches none/*.onnx"),
+        ("check models --json a.json --junit a.json", 2, "--json and --junit both write a.json"),
+        ("check models --sarif ./a.json --json a.json", 2, "--json and --sarif both write"),
+        ("check models --junit models/fine.onnx", 2, "has the name of a model"),
+        ("check models --sarif absent/a.sarif", 3, "the folder does not exist"),
+        (
+            "check models --baseline last.json --json ./last.json",
+            2,
+            "--json would replace last.json, which is read",
+        ),
+        ("check models --sarif pyproject.toml", 2, "--sarif would replace pyproject.toml"),
+        ("check models --policy bad.toml --sarif bad.toml", 2, "--sarif would replace bad.toml"),
+        ("audit models/fine.cert.json models/fine.onnx --json models/fine.cert.json", 2, "which is read"),
+        ("check models --baseline models/fine.cert.json", 3, "the schema is 'bnfold.certificate/1'"),
+        ("check models --against-weights x", 2, "--against-weights without --against"),
+        ("audit bad.toml models/fine.onnx", 3, "is not JSON"),
+        ("audit absent.json models/fine.onnx", 3, "cannot be read"),
+        ("audit models/fine.cert.json models/fine.onnx a b c", 2, "3 source files"),
+        (
+            "fold models/fine.onnx out.onnx --certificate out.cert.json --json out.cert.json",
+            2,
+            "--json and --certificate both write",
+        ),
+        ("fold models/fine.onnx out.onnx --certificate out.onnx", 2, "has the name of a model"),
+        ("fold models/fine.onnx out.onnx --certificate out.cert", 2, "does not end in .json"),
+        ("fold models/fine.onnx out.onnx --certificate absent/c.json", 3, "the folder does not exist"),
+        ("fold models/fine.onnx models/fine.onnx --certificate c.json", 2, "replaces the source"),
+        ("fold models/fine.onnx --certificate c.json --dry-run", 2, "--certificate with --dry-run"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    bnfold: Callable[..., Ran], repository: Path, arguments: str, code: int, sentence: str
+) -> None:
     Path("bad.toml").write_text("max-sise = 3\n")
     before = sorted(repository.rglob("*"))
     done = bnfold(*arguments.split())
@@ -192,13 +229,36 @@ def test_what_is_wrong_is_said_in_a_sentence(bnfold: Callable[..., Ran], reposit
 
 def test_the_certificate_of_another_model(bnfold: Callable[..., Ran], repository: Path) -> None:
     done = bnfold("audit", "models/fine.cert.json", "models/wrong.onnx")
-    assert done.code == 1 and any(words in " ".join(done.out.split()) for words in ("were certified", "SHA-256 differs"))
+    assert done.code == 1 and any(
+        words in " ".join(done.out.split()) for words in ("were certified", "SHA-256 differs")
+    )
 
 
 def test_fold_writes_a_certificate_that_audit_takes(bnfold: Callable[..., Ran], repository: Path) -> None:
-    assert bnfold("fold", "caffe/digits.prototxt", "caffe/digits.caffemodel", "new.onnx", "--certificate", "new.cert.json").code == 0
+    assert (
+        bnfold(
+            "fold",
+            "caffe/digits.prototxt",
+            "caffe/digits.caffemodel",
+            "new.onnx",
+            "--certificate",
+            "new.cert.json",
+        ).code
+        == 0
+    )
     assert bnfold("audit", "new.cert.json", "new.onnx").code == 0
-    assert bnfold("fold", "models/digits.cfg", "models/digits.weights", "n.onnx", "--no-verify", "--certificate", "n.cert.json").code == 0
+    assert (
+        bnfold(
+            "fold",
+            "models/digits.cfg",
+            "models/digits.weights",
+            "n.onnx",
+            "--no-verify",
+            "--certificate",
+            "n.cert.json",
+        ).code
+        == 0
+    )
     assert json.loads(Path("n.cert.json").read_text())["verification"] is None
     assert bnfold("check", "n.onnx", "--ep", "cpu").code == 1
 
@@ -209,12 +269,24 @@ def test_a_certificate_that_is_out_of_date_is_told(bnfold: Callable[..., Ran], r
     assert "warning" not in bnfold(*call, "--certificate", "models/fine.cert.json").err
 
 
-def test_the_certificate_of_a_model_is_not_that_of_its_source(bnfold: Callable[..., Ran], repository: Path) -> None:
+def test_the_certificate_of_a_model_is_not_that_of_its_source(
+    bnfold: Callable[..., Ran], repository: Path
+) -> None:
     """net.prototxt, net.onnx and net.cert.json in one folder."""
-    call = ("fold", "caffe/digits.prototxt", "caffe/digits.caffemodel", "caffe/digits.onnx", "--certificate", "caffe/digits.cert.json")
+    call = (
+        "fold",
+        "caffe/digits.prototxt",
+        "caffe/digits.caffemodel",
+        "caffe/digits.onnx",
+        "--certificate",
+        "caffe/digits.cert.json",
+    )
     assert bnfold(*call).code == 0
     bnfold("check", "caffe", "--json", "r.json")
-    assert found_in(json.loads(Path("r.json").read_text())) == {"caffe/digits.onnx": [], "caffe/digits.prototxt": ["check.foldable"] * 6}
+    assert found_in(json.loads(Path("r.json").read_text())) == {
+        "caffe/digits.onnx": [],
+        "caffe/digits.prototxt": ["check.foldable"] * 6,
+    }
 
 
 # The ready-made steps, as far as they run without their service.
@@ -231,8 +303,14 @@ def shell(tmp_path: Path, repository: Path) -> Callable[..., subprocess.Complete
 
     def call(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **variables}
-        return subprocess.run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], cwd=repository, env=environment,
-                              capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            cwd=repository,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     return call
 
@@ -248,23 +326,48 @@ def action_step(name: str) -> dict[str, Any]:
 
 def test_the_action_runs(shell: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    names = {"RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(outputs), "GITHUB_ACTIONS": "true",
-             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
-    done = shell(action_step("check")["run"], MODELS="models/fine.onnx\nmodels/cut.onnx\n", POLICY="", BASELINE="",
-                 ARGUMENTS="--max-size\n1000000\n", **names)
+    names = {
+        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_OUTPUT": str(outputs),
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+    }
+    done = shell(
+        action_step("check")["run"],
+        MODELS="models/fine.onnx\nmodels/cut.onnx\n",
+        POLICY="",
+        BASELINE="",
+        ARGUMENTS="--max-size\n1000000\n",
+        **names,
+    )
     written = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
     assert (done.returncode, written["exit-code"]) == (3, "3"), done.stderr
-    assert found_in(json.loads(Path(written["json"]).read_text())) == {k: CODES[k] for k in ("models/fine.onnx", "models/cut.onnx")}
+    assert found_in(json.loads(Path(written["json"]).read_text())) == {
+        k: CODES[k] for k in ("models/fine.onnx", "models/cut.onnx")
+    }
     check_junit(ElementTree.parse(written["junit"]).getroot())
     jsonschema.Draft202012Validator(SARIF).validate(json.loads(Path(written["sarif"]).read_text()))
     assert "::error file=models/cut.onnx" in done.stderr and (tmp_path / "summary.md").stat().st_size
 
 
-def test_no_input_of_the_action_becomes_a_command(shell: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
-    names = {"RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "outputs"), "POLICY": "", "BASELINE": "", "ARGUMENTS": ""}
-    done = shell(action_step("check")["run"], MODELS="$(touch pwned)`touch pwned`; touch pwned\n--junit=pwned", **names)
+def test_no_input_of_the_action_becomes_a_command(
+    shell: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    names = {
+        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+        "POLICY": "",
+        "BASELINE": "",
+        "ARGUMENTS": "",
+    }
+    done = shell(
+        action_step("check")["run"], MODELS="$(touch pwned)`touch pwned`; touch pwned\n--junit=pwned", **names
+    )
     assert done.returncode != 0 and not list(tmp_path.rglob("pwned"))
-    assert all("${{" not in step["run"] for step in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"])
+    assert all(
+        "${{" not in step["run"]
+        for step in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    )
 
 
 def test_the_action_gives_only_what_it_has() -> None:
@@ -276,7 +379,9 @@ def test_the_action_gives_only_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_hooks_run_on_what_pre_commit_gives_them(shell: Callable[..., subprocess.CompletedProcess[str]], which: int) -> None:
+def test_the_hooks_run_on_what_pre_commit_gives_them(
+    shell: Callable[..., subprocess.CompletedProcess[str]], which: int
+) -> None:
     hook = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())[which]
     assert hook["language"] == "python" and {"id", "name", "entry", "files"} <= set(hook)
     done = shell(f'{hook["entry"]} $(ls models/* caffe/* | grep -E "{hook["files"]}")')
@@ -284,9 +389,14 @@ def test_the_hooks_run_on_what_pre_commit_gives_them(shell: Callable[..., subpro
     assert ("FAIL caffe/digits.prototxt" in done.stdout) is ("prototxt" in hook["files"])
 
 
-def test_the_gitlab_job_runs(shell: Callable[..., subprocess.CompletedProcess[str]], repository: Path) -> None:
+def test_the_gitlab_job_runs(
+    shell: Callable[..., subprocess.CompletedProcess[str]], repository: Path
+) -> None:
     job = yaml.safe_load((ROOT / "docs" / "gitlab-ci.yml").read_text())["bnfold"]
     done = shell("\n".join(job["script"]), **job["variables"])
     assert done.returncode == 3
-    assert all((repository / name).is_file() for name in [job["artifacts"]["reports"]["junit"], *job["artifacts"]["paths"]])
+    assert all(
+        (repository / name).is_file()
+        for name in [job["artifacts"]["reports"]["junit"], *job["artifacts"]["paths"]]
+    )
     check_junit(ElementTree.parse(repository / job["artifacts"]["reports"]["junit"]).getroot())

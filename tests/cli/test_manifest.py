@@ -52,18 +52,35 @@ def faults(folder: Path, text: str, name: str = "zoo.toml") -> list[str]:
 
 def test_toml(tmp_path: Path) -> None:
     first, second = entries(tmp_path, GOOD_TOML)
-    assert (first.model, first.weights, first.name) == (f"{tmp_path}/nets/yolo.cfg", f"{tmp_path}/yolo.weights", "detection/yolo")
+    assert (first.model, first.weights, first.name) == (
+        f"{tmp_path}/nets/yolo.cfg",
+        f"{tmp_path}/yolo.weights",
+        "detection/yolo",
+    )
     assert first.values == {"samples": 2, "heads": "boxes", "input_shapes": ("data:1,3,64,64",)}
     assert first.where == f"{tmp_path}/zoo.toml:6"
-    assert (second.model, second.weights, second.where) == ("s3://zoo/*.onnx", None, f"{tmp_path}/zoo.toml:13")
+    assert (second.model, second.weights, second.where) == (
+        "s3://zoo/*.onnx",
+        None,
+        f"{tmp_path}/zoo.toml:13",
+    )
     assert second.values == {"samples": 5, "ep": "cpu,cuda", "keep": ("[[model]]",), "no_verify": True}
 
 
 def test_csv(tmp_path: Path) -> None:
     first, second = entries(tmp_path, GOOD_CSV, "zoo.csv")
-    assert first.values == {"heads": "boxes", "samples": 2, "input_shapes": ("data:1,3,64,64",), "allow_partial": True}
+    assert first.values == {
+        "heads": "boxes",
+        "samples": 2,
+        "input_shapes": ("data:1,3,64,64",),
+        "allow_partial": True,
+    }
     assert (first.name, first.where) == ("detection/yolo", f"{tmp_path}/zoo.csv:4")
-    assert (second.model, second.weights, second.values) == ("/abs/net.onnx", None, {"input_shapes": ("a:1,3", "b:2,2")})
+    assert (second.model, second.weights, second.values) == (
+        "/abs/net.onnx",
+        None,
+        {"input_shapes": ("a:1,3", "b:2,2")},
+    )
 
 
 def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
@@ -71,51 +88,127 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
     assert entry.values["inputs"] == (f"x:{tmp_path}/batch.npy", f":{tmp_path}/all.npz")
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("[[model]]\nmodel = 'a.onnx'\n\n[[model]]\nmodel = 'b.onnx'\nsmaples = 3",
-     ["zoo.toml:6: unknown key 'smaples'; an option of 'bnfold batch --help' without its dashes; 'samples' is meant?"]),
-    ("[[model]]\nmodel = 'a.onnx'\nsamples = 'many'", ["zoo.toml:3: 'samples' is 'many'; 'many' is not a valid integer range."]),
-    ("[[model]]\nmodel = 'a.onnx'\nsamples = 0", ["zoo.toml:3: 'samples' is 0; 0 is not in the range x>=1."]),
-    ("[[model]]\nname = 'a'\n[[model]]\nmodel = 7",
-     ["zoo.toml:1: names no model; a key 'model' with a path, a pattern or a URL", "zoo.toml:4: 'model' is 7; a path or a URL"]),
-    ("[[model]]\nmodel = 'a.onnx'\nname = '../a'",
-     ["zoo.toml:3: 'name' is '../a'; a name for the outputs, below the folder of all outputs"]),
-    ("[[model]]\nmodel = 'a.onnx'\nheads = 'raw'", ["zoo.toml:3: 'heads' is for darknet models, and this one is onnx; leave it out"]),
-    ("[[model]]\nmodel = 'a.cfg'\nstrict = 'perhaps'", ["zoo.toml:3: 'strict' is 'perhaps'; true or false"]),
-    ("[[model]]\nmodel = 'a.onnx'\ninput-shape = 'what'",
-     ["zoo.toml:3: 'input-shape' is 'what'; --input-shape 'what' is no shape; name:1,3,224,224 or 1x3x224x224"]),
-    ("[[model]]\nmodel = 'a.onnx'\nrtol = -1", ["zoo.toml:3: 'rtol' is -1; --rtol '-1' is no tolerance; 1e-4 or output:1e-4"]),
-    ("[[model]]\nmodel = 'a.onnx'\nkeep = [true]", ["zoo.toml:3: 'keep' is [True]; a text or a number"]),
-    ("[defaults]\nmodel = 'x'\n[[model]]\nmodel = 'a.onnx'",
-     ["zoo.toml:2: unknown key 'model'; an option of 'bnfold batch --help' without its dashes; 'no-merge-branches' is meant?"]),
-    ("[[models]]\nmodel = 'a.onnx'", ["zoo.toml:1: unknown key 'models'; a table [defaults], and [[model]] for each"]),
-    ("model = 'a.onnx'", ["zoo.toml:1: 'model' is no list of tables; [[model]] before each"]),
-    ("\nmodel = [{model = 'a.onnx', nonsense = 1}]",
-     ["zoo.toml:2: unknown key 'nonsense'; an option of 'bnfold batch --help' without its dashes; 'no-verify' is meant?"]),
-    ("[[model]]\nmodel = 'a.onnx'\nkeep = '''\n[[model]]\nbatch = 0\n'''\n[[model]]\nmodel = 'b.cfg'\nbatch = 0",
-     ["zoo.toml:9: 'batch' is 0; 0 is not in the range x>=1."]),
-    ("[[model]]\nmodel = a.onnx\n", ["zoo.toml:2:9: is not TOML (Invalid value); a manifest of models"]),
-    ("[[model]]\nmodel = 'a.onnx'\nkeep = [", ["zoo.toml:3: is not TOML (Invalid value); a manifest of models"]),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[[model]]\nmodel = 'a.onnx'\n\n[[model]]\nmodel = 'b.onnx'\nsmaples = 3",
+            [
+                "zoo.toml:6: unknown key 'smaples'; an option of 'bnfold batch --help' without its "
+                "dashes; 'samples' is meant?"
+            ],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nsamples = 'many'",
+            ["zoo.toml:3: 'samples' is 'many'; 'many' is not a valid integer range."],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nsamples = 0",
+            ["zoo.toml:3: 'samples' is 0; 0 is not in the range x>=1."],
+        ),
+        (
+            "[[model]]\nname = 'a'\n[[model]]\nmodel = 7",
+            [
+                "zoo.toml:1: names no model; a key 'model' with a path, a pattern or a URL",
+                "zoo.toml:4: 'model' is 7; a path or a URL",
+            ],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nname = '../a'",
+            ["zoo.toml:3: 'name' is '../a'; a name for the outputs, below the folder of all outputs"],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nheads = 'raw'",
+            ["zoo.toml:3: 'heads' is for darknet models, and this one is onnx; leave it out"],
+        ),
+        (
+            "[[model]]\nmodel = 'a.cfg'\nstrict = 'perhaps'",
+            ["zoo.toml:3: 'strict' is 'perhaps'; true or false"],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\ninput-shape = 'what'",
+            [
+                "zoo.toml:3: 'input-shape' is 'what'; --input-shape 'what' is no shape; "
+                "name:1,3,224,224 or 1x3x224x224"
+            ],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nrtol = -1",
+            ["zoo.toml:3: 'rtol' is -1; --rtol '-1' is no tolerance; 1e-4 or output:1e-4"],
+        ),
+        ("[[model]]\nmodel = 'a.onnx'\nkeep = [true]", ["zoo.toml:3: 'keep' is [True]; a text or a number"]),
+        (
+            "[defaults]\nmodel = 'x'\n[[model]]\nmodel = 'a.onnx'",
+            [
+                "zoo.toml:2: unknown key 'model'; an option of 'bnfold batch --help' without its "
+                "dashes; 'no-merge-branches' is meant?"
+            ],
+        ),
+        (
+            "[[models]]\nmodel = 'a.onnx'",
+            ["zoo.toml:1: unknown key 'models'; a table [defaults], and [[model]] for each"],
+        ),
+        ("model = 'a.onnx'", ["zoo.toml:1: 'model' is no list of tables; [[model]] before each"]),
+        (
+            "\nmodel = [{model = 'a.onnx', nonsense = 1}]",
+            [
+                "zoo.toml:2: unknown key 'nonsense'; an option of 'bnfold batch --help' without "
+                "its dashes; 'no-verify' is meant?"
+            ],
+        ),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nkeep = '''\n[[model]]\nbatch = 0\n'''\n[[model]]\nmodel "
+            "= 'b.cfg'\nbatch = 0",
+            ["zoo.toml:9: 'batch' is 0; 0 is not in the range x>=1."],
+        ),
+        ("[[model]]\nmodel = a.onnx\n", ["zoo.toml:2:9: is not TOML (Invalid value); a manifest of models"]),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nkeep = [",
+            ["zoo.toml:3: is not TOML (Invalid value); a manifest of models"],
+        ),
+    ],
+)
 def test_every_fault_of_toml_has_its_line(text: str, told: list[str], tmp_path: Path) -> None:
     found = faults(tmp_path, text)
     assert [one.partition("; 'no-")[0] for one in found] == [one.partition("; 'no-")[0] for one in told]
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("model,heads\na.cfg,raw\nb.cfg,none\nc.cfg,raw,1",
-     ["zoo.csv:3: 'heads' is 'none'; 'none' is not one of 'layer', 'raw', 'boxes'.",
-      "zoo.csv:4: 3 cells; at most 2, as in the first line; a value with commas in it stands in double quotes"]),
-    ("model,name\n\"a\nb.onnx\",x\nc.onnx,/x", ["zoo.csv:4: 'name' is '/x'; a name for the outputs, below the folder of all outputs"]),
-    ("model;name\na.onnx;x", ["zoo.csv:1: the first line names no column 'model'; model,weights,name, and options; "
-                              "cells are separated by commas, not by ';'"]),
-    ("model,seed,seed\na.onnx,1,2", ["zoo.csv:1: the column 'seed' stands there twice; each once"]),
-    ("model,sede\na.onnx,1\nb.onnx,2",
-     ["zoo.csv:2: unknown key 'sede'; an option of 'bnfold batch --help' without its dashes; 'seed' is meant?",
-      "zoo.csv:3: unknown key 'sede'; an option of 'bnfold batch --help' without its dashes; 'seed' is meant?"]),
-    ("model,name\n,x", ["zoo.csv:2: names no model; a key 'model' with a path, a pattern or a URL"]),
-    ("model\na.onnx\n\"b.onnx", ["zoo.csv:3: is not CSV (unexpected end of data); a manifest of models"]),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "model,heads\na.cfg,raw\nb.cfg,none\nc.cfg,raw,1",
+            [
+                "zoo.csv:3: 'heads' is 'none'; 'none' is not one of 'layer', 'raw', 'boxes'.",
+                "zoo.csv:4: 3 cells; at most 2, as in the first line; a value with commas in it "
+                "stands in double quotes",
+            ],
+        ),
+        (
+            'model,name\n"a\nb.onnx",x\nc.onnx,/x',
+            ["zoo.csv:4: 'name' is '/x'; a name for the outputs, below the folder of all outputs"],
+        ),
+        (
+            "model;name\na.onnx;x",
+            [
+                "zoo.csv:1: the first line names no column 'model'; model,weights,name, and options; "
+                "cells are separated by commas, not by ';'"
+            ],
+        ),
+        ("model,seed,seed\na.onnx,1,2", ["zoo.csv:1: the column 'seed' stands there twice; each once"]),
+        (
+            "model,sede\na.onnx,1\nb.onnx,2",
+            [
+                "zoo.csv:2: unknown key 'sede'; an option of 'bnfold batch --help' without its "
+                "dashes; 'seed' is meant?",
+                "zoo.csv:3: unknown key 'sede'; an option of 'bnfold batch --help' without its "
+                "dashes; 'seed' is meant?",
+            ],
+        ),
+        ("model,name\n,x", ["zoo.csv:2: names no model; a key 'model' with a path, a pattern or a URL"]),
+        ('model\na.onnx\n"b.onnx', ["zoo.csv:3: is not CSV (unexpected end of data); a manifest of models"]),
+    ],
+)
 def test_every_fault_of_csv_has_its_line(text: str, told: list[str], tmp_path: Path) -> None:
     assert faults(tmp_path, text, "zoo.csv") == told
 
@@ -131,6 +224,14 @@ def test_what_is_no_manifest_at_all(tmp_path: Path) -> None:
 
 
 def test_every_option_of_a_model_is_a_key() -> None:
-    assert {"keep", "heads", "input-shape", "noise-limit", "external-data", "no-verify", "assume-global-stats"} <= manifest.KEYS.keys()
+    assert {
+        "keep",
+        "heads",
+        "input-shape",
+        "noise-limit",
+        "external-data",
+        "no-verify",
+        "assume-global-stats",
+    } <= manifest.KEYS.keys()
     assert "keep-failed" not in manifest.KEYS
     assert not set(manifest.OWN) & manifest.KEYS.keys()

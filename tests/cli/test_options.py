@@ -1,4 +1,5 @@
-"""The table of options and the records that it fills: nothing in a record that no option sets, nothing in the table that sets nothing."""
+"""The table of options and the records that it fills: nothing in a record that no option sets, nothing in the
+table that sets nothing."""
 
 from __future__ import annotations
 
@@ -11,30 +12,60 @@ import pytest
 
 from bnfold.cli import options
 from bnfold.cli.main import COMMANDS
-from bnfold.comparison import VerifyOptions
 from bnfold.errors import UsageError
-from bnfold.record import FoldOptions, ReadOptions
+from bnfold.results.options import FoldOptions, ReadOptions, VerifyOptions
 
 GIVEN: dict[str, Any] = {
-    "input_shapes": ("data:1,3,8,8",), "strict": True, "opset": 18, "freeze_initializers": True, "dialect": "nvcaffe", "random_weights": 5,
-    "phase": "TRAIN", "stages": ("deploy",), "level": 2, "cut_at": ("fc",), "assume_global_stats": True, "heads": "raw", "batch": 4,
-    "allow_partial": True, "ep": "cpu,cuda", "inputs": ("data:x.npy",), "samples": 7, "seed": 9, "noise_limit": 2.5, "rtol": ("y:1e-3",),
-    "atol": ("1e-4",), "every_value": True, "truth": "unfolded", "mean": "1,2,3", "std": "4,5,6", "layout": "NHWC",
+    "input_shapes": ("data:1,3,8,8",),
+    "strict": True,
+    "opset": 18,
+    "freeze_initializers": True,
+    "dialect": "nvcaffe",
+    "random_weights": 5,
+    "phase": "TRAIN",
+    "stages": ("deploy",),
+    "level": 2,
+    "cut_at": ("fc",),
+    "assume_global_stats": True,
+    "heads": "raw",
+    "batch": 4,
+    "allow_partial": True,
+    "ep": "cpu,cuda",
+    "inputs": ("data:x.npy",),
+    "samples": 7,
+    "seed": 9,
+    "noise_limit": 2.5,
+    "rtol": ("y:1e-3",),
+    "atol": ("1e-4",),
+    "every_value": True,
+    "truth": "unfolded",
+    "mean": "1,2,3",
+    "std": "4,5,6",
+    "layout": "NHWC",
     "max_memory": 2 << 30,
 }
 
 
 def test_every_field_of_reading_is_reached_by_an_option() -> None:
     read = options.read_options(GIVEN)
-    assert all(getattr(read, name) != field.default for name, field in ReadOptions.__dataclass_fields__.items())
-    assert (read.phase, read.stages, read.cut_at, read.batch, read.input_shapes) == ("TRAIN", ("deploy",), ("fc",), 4,
-                                                                                     (("data", (1, 3, 8, 8)),))
+    assert all(
+        getattr(read, name) != field.default for name, field in ReadOptions.__dataclass_fields__.items()
+    )
+    assert (read.phase, read.stages, read.cut_at, read.batch, read.input_shapes) == (
+        "TRAIN",
+        ("deploy",),
+        ("fc",),
+        4,
+        (("data", (1, 3, 8, 8)),),
+    )
 
 
 def test_every_field_of_verification_is_reached_by_an_option() -> None:
     verify = options.verify_options(GIVEN)
     assert verify is not None
-    assert all(getattr(verify, name) != field.default for name, field in VerifyOptions.__dataclass_fields__.items())
+    assert all(
+        getattr(verify, name) != field.default for name, field in VerifyOptions.__dataclass_fields__.items()
+    )
     assert verify.providers == ("cpu", "cuda")
     assert verify.max_memory == 2 << 30
     assert verify.rtol == (("y", 1e-3),)
@@ -43,8 +74,15 @@ def test_every_field_of_verification_is_reached_by_an_option() -> None:
 
 
 def test_every_field_of_folding_is_reached_by_an_option() -> None:
-    wanted = options.fold_options({"keep": ("a*",), "freeze_initializers": True, "duplicate_producers": True, "no_merge_branches": True,
-                                   "simplify_leftovers": True})
+    wanted = options.fold_options(
+        {
+            "keep": ("a*",),
+            "freeze_initializers": True,
+            "duplicate_producers": True,
+            "no_merge_branches": True,
+            "simplify_leftovers": True,
+        }
+    )
     fields = FoldOptions.__dataclass_fields__
     assert {name for name in fields if getattr(wanted, name) == fields[name].default} == {"withdrawn"}
     assert options.fold_options({}) == FoldOptions()
@@ -62,10 +100,15 @@ def test_nought_is_given() -> None:
     assert options.read_options({"random_weights": 0}).random_weights == 0
 
 
-@pytest.mark.parametrize(("text", "shape"), [
-    ("data:1,3,224,224", ("data", (1, 3, 224, 224))), ("1x3x224x224", ("", (1, 3, 224, 224))), ("a:b:2x2", ("a:b", (2, 2))),
-    ("x:7", ("x", (7,))),
-])
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("data:1,3,224,224", ("data", (1, 3, 224, 224))),
+        ("1x3x224x224", ("", (1, 3, 224, 224))),
+        ("a:b:2x2", ("a:b", (2, 2))),
+        ("x:7", ("x", (7,))),
+    ],
+)
 def test_shapes(text: str, shape: tuple[str, tuple[int, ...]]) -> None:
     assert options.shapes({"input_shapes": (text,)}) == (shape,)
 

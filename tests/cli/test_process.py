@@ -22,20 +22,35 @@ def names(folder: Path) -> set[str]:
 
 
 def process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "bnfold", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=120,
-                          env={**os.environ, **environment}, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "bnfold", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
 
 
 def test_help_and_version_import_nothing_heavy() -> None:
-    script = ("import sys; from bnfold.cli.main import run; code = run(['--help']); "
-              "assert code == 0; print(sorted(m for m in ('numpy', 'onnx', 'onnx_ir', 'onnxruntime', 'rich') if m in sys.modules))")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
+    script = (
+        "import sys; from bnfold.cli.main import run; code = run(['--help']); "
+        "assert code == 0; print(sorted(m for m in ('numpy', 'onnx', 'onnx_ir', 'onnxruntime', "
+        "'rich') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
     assert re.fullmatch(r"bnfold \d+\.\d+\.\d+\n", process("--version").stdout)
 
 
 def test_a_package_that_is_not_there_is_no_internal_error(tmp_path: Path) -> None:
-    script = "import sys; sys.modules['onnx_ir'] = None; from bnfold.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    script = (
+        "import sys; sys.modules['onnx_ir'] = None; from bnfold.cli.main import run; "
+        "sys.exit(run(sys.argv[1:]))"
+    )
     call = [sys.executable, "-c", script, "inspect", str(saved(tmp_path, TWO_BLOCKS))]
     done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert done.returncode == 4
@@ -43,8 +58,10 @@ def test_a_package_that_is_not_there_is_no_internal_error(tmp_path: Path) -> Non
 
 
 def test_import_is_light_and_gives_the_public_names() -> None:
-    script = ("import sys, bnfold; assert not {'numpy', 'onnx', 'onnx_ir', 'click'} & set(sys.modules); "
-              "assert all(callable(getattr(bnfold, name)) for name in bnfold.__all__)")
+    script = (
+        "import sys, bnfold; assert not {'numpy', 'onnx', 'onnx_ir', 'click'} & set(sys.modules); "
+        "assert all(callable(getattr(bnfold, name)) for name in bnfold.__all__)"
+    )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=True)
 
 
@@ -62,14 +79,28 @@ def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     path = saved(tmp_path)
-    done = subprocess.run(f"{sys.executable} -m bnfold inspect {path} -v | head -n 0", shell=True, capture_output=True, text=True, cwd=ROOT,
-                          timeout=60, check=False)
+    done = subprocess.run(
+        f"{sys.executable} -m bnfold inspect {path} -v | head -n 0",
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
     assert done.stderr.strip().splitlines()[-1].startswith("bnfold: PASS")
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(f"{sys.executable} -m bnfold {line}", shell=True, capture_output=True, text=True, cwd=ROOT, timeout=60,
-                          check=False)
+    return subprocess.run(
+        f"{sys.executable} -m bnfold {line}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_closed_streams_are_no_error(tmp_path: Path) -> None:
@@ -84,7 +115,9 @@ def test_closed_streams_are_no_error(tmp_path: Path) -> None:
 def test_a_full_standard_output_is_said(tmp_path: Path) -> None:
     done = shell(f"inspect {saved(tmp_path)} > /dev/full")
     assert done.returncode == 3
-    assert done.stderr.splitlines() == ["bnfold: ERROR code=3 standard output: cannot be written (no space left on device)"]
+    assert done.stderr.splitlines() == [
+        "bnfold: ERROR code=3 standard output: cannot be written (no space left on device)"
+    ]
 
 
 def test_no_command_shows_the_commands() -> None:
@@ -98,11 +131,18 @@ def test_no_command_shows_the_commands() -> None:
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: int, code: int) -> None:
     """Interrupted while it holds a finished temporary file: verification is replaced by a long sleep."""
     path = saved(tmp_path, CONV_BN_RELU)
-    script = ("import sys, time\nfrom bnfold import verifying\nfrom bnfold.cli.main import run\n"
-              "def compare(*_): print('there', flush=True); time.sleep(60)\n"
-              "verifying.compare = compare\nsys.exit(run(sys.argv[1:]))")
-    child = subprocess.Popen([sys.executable, "-c", script, "fold", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             cwd=ROOT)
+    script = (
+        "import sys, time\nfrom bnfold import verifying\nfrom bnfold.cli.main import run\n"
+        "def compare(*_): print('there', flush=True); time.sleep(60)\n"
+        "verifying.compare = compare\nsys.exit(run(sys.argv[1:]))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, "fold", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "there\n"
     assert len(names(tmp_path)) == 2

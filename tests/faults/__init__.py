@@ -1,1 +1,2 @@
-"""What may go wrong around a run: full disks, kills, other programs. Every run is a process of its own, as users start it."""
+"""What may go wrong around a run: full disks, kills, other programs. Every run is a process of its own, as
+users start it."""

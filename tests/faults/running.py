@@ -1,10 +1,11 @@
 """Runs of the command line as processes of their own, and what is there before and after them.
 
-    bnfold(...)        a run to its end; `started` one that goes on
-    sentence(ended)    the last line, when the run ended as a run must: no traceback, one last line in the fixed form
-    contents(folder)   every file in it, hidden ones included, with its bytes
-    whole_pair(model)  a model and the data file that it names belong together
-    Disk               a small file system of its own, thrown away with the process that used it
+bnfold(...)        a run to its end; `started` one that goes on
+sentence(ended)    the last line, when the run ended as a run must: no traceback, one last line in the fixed
+                   form
+contents(folder)   every file in it, hidden ones included, with its bytes
+whole_pair(model)  a model and the data file that it names belong together
+Disk               a small file system of its own, thrown away with the process that used it
 """
 
 from __future__ import annotations
@@ -46,15 +47,28 @@ class Ended:
 
 def environment(changes: dict[str, str | None] | None = None) -> dict[str, str]:
     """This process's, with the checkout first on the path. None takes a variable away."""
-    merged: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(changes or {})}
+    merged: dict[str, str | None] = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **(changes or {}),
+    }
     return {key: value for key, value in merged.items() if value is not None}
 
 
-def started(*arguments: object, env: dict[str, str | None] | None = None, cwd: Path = ROOT, **settings: Any) -> subprocess.Popen[bytes]:
+def started(
+    *arguments: object, env: dict[str, str | None] | None = None, cwd: Path = ROOT, **settings: Any
+) -> subprocess.Popen[bytes]:
     """`bnfold ...`, or with `command` another beginning of the command line."""
     command = settings.pop("command", COMMAND)
-    return subprocess.Popen([*command, *map(os.fsdecode, map(_plain, arguments))], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=environment(env), cwd=cwd, **settings)
+    return subprocess.Popen(
+        [*command, *map(os.fsdecode, map(_plain, arguments))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(env),
+        cwd=cwd,
+        **settings,
+    )
 
 
 def ended(process: subprocess.Popen[bytes]) -> Ended:
@@ -83,7 +97,10 @@ def sentence(run: Ended, code: int) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() if file.is_file() else b"" for file in sorted(folder.rglob("*"))}
+    return {
+        str(file.relative_to(folder)): file.read_bytes() if file.is_file() else b""
+        for file in sorted(folder.rglob("*"))
+    }
 
 
 def digits(folder: Path, name: str = "net.onnx") -> Path:
@@ -91,21 +108,44 @@ def digits(folder: Path, name: str = "net.onnx") -> Path:
 
 
 def large(path: Path, megabytes: float = 24, seed: int = 0, *, external: bool = False) -> Path:
-    """Convolutions with batch norms, of about this size: from a few megabytes on, writing it takes a while."""
+    """Convolutions with batch norms, of about this size: from a few megabytes on, writing it takes a
+    while."""
     rng, channels = np.random.default_rng(seed), 512 if megabytes > 4 else 128
     nodes, tensors, last = [], [], "x"
     for index in range(max(1, round(megabytes * 1e6 / (channels * channels * 9 * 4)))):
         weight = rng.random((channels, channels, 3, 3), np.float32) * np.float32(0.02)
         tensors.append(numpy_helper.from_array(weight, f"w{index}"))
-        tensors += [numpy_helper.from_array(rng.random(channels, np.float32) + np.float32(0.5), f"{k}{index}") for k in "gbmv"]
-        nodes.append(helper.make_node("Conv", [last, f"w{index}"], [f"c{index}"], name=f"conv{index}", pads=[1] * 4))
-        nodes.append(helper.make_node("BatchNormalization", [f"c{index}", *(f"{k}{index}" for k in "gbmv")], [f"n{index}"],
-                                      name=f"bn{index}"))
+        tensors += [
+            numpy_helper.from_array(rng.random(channels, np.float32) + np.float32(0.5), f"{k}{index}")
+            for k in "gbmv"
+        ]
+        nodes.append(
+            helper.make_node("Conv", [last, f"w{index}"], [f"c{index}"], name=f"conv{index}", pads=[1] * 4)
+        )
+        nodes.append(
+            helper.make_node(
+                "BatchNormalization",
+                [f"c{index}", *(f"{k}{index}" for k in "gbmv")],
+                [f"n{index}"],
+                name=f"bn{index}",
+            )
+        )
         last = f"n{index}"
-    graph = helper.make_graph(nodes, "large", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, 4, 4])],
-                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, channels, 4, 4])], tensors)
+    graph = helper.make_graph(
+        nodes,
+        "large",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, 4, 4])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, channels, 4, 4])],
+        tensors,
+    )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(proto, path, save_as_external_data=external, all_tensors_to_one_file=True, location=f"{path.stem}.data")
+    onnx.save(
+        proto,
+        path,
+        save_as_external_data=external,
+        all_tensors_to_one_file=True,
+        location=f"{path.stem}.data",
+    )
     return path
 
 
@@ -128,8 +168,8 @@ def whole_pair(model: Path) -> tuple[bytes, bytes]:
 
 
 class Disk:
-    """A file system of `size` bytes, filled from a folder; after the run what is on it is copied to `after`. It lives in a namespace of
-    the run alone."""
+    """A file system of `size` bytes, filled from a folder; after the run what is on it is copied to `after`.
+    It lives in a namespace of the run alone."""
 
     SCRIPT = """
         mount -t tmpfs -o size="$1" none "$2" && cp -a "$3/." "$2/" || exit 99
@@ -145,8 +185,19 @@ class Disk:
 
     def command(self, inner: Sequence[str] = COMMAND, mode: str = "rw") -> tuple[str, ...]:
         """Give it to `started`."""
-        return ("unshare", "-rm", "sh", "-c", self.SCRIPT, "sh", str(self.size), *map(str, (self.place, self.before)), mode,
-                str(self.after), *inner)
+        return (
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            self.SCRIPT,
+            "sh",
+            str(self.size),
+            *map(str, (self.place, self.before)),
+            mode,
+            str(self.after),
+            *inner,
+        )
 
     def bnfold(self, *arguments: object, mode: str = "rw", **settings: Any) -> Ended:
         return bnfold(*arguments, command=self.command(mode=mode), **settings)

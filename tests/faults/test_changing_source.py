@@ -1,7 +1,8 @@
-"""A source that another program writes to while it is read: never a model that mixes old and new, and a sentence that says what happened.
+"""A source that another program writes to while it is read: never a model that mixes old and new, and a
+sentence that says what happened.
 
-The command line meets the change at a moment that the script sets: it runs as users start it, with one function of the package taking a
-look outside first.
+The command line meets the change at a moment that the script sets: it runs as users start it, with one
+function of the package taking a look outside first.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def work():
     from bnfold.cli.main import run
     return run(sys.argv[5:])
 from bnfold.__main__ import _clean
-from bnfold.guard import guarded
+from bnfold.files.supervision import guarded
 sys.exit(guarded(work, _clean))
 """
 AT = {"before writing": ("bnfold.writing", "write"), "before verifying": ("bnfold.verifying", "compare")}
@@ -48,21 +49,40 @@ ACTIONS = {
 }
 
 
-@pytest.mark.parametrize(("action", "moment"), [*((action, "before writing") for action in ACTIONS), ("shrinks", "before verifying"),
-                                                ("is written to in place", "before verifying")])
+@pytest.mark.parametrize(
+    ("action", "moment"),
+    [
+        *((action, "before writing") for action in ACTIONS),
+        ("shrinks", "before verifying"),
+        ("is written to in place", "before verifying"),
+    ],
+)
 def test_a_source_that(tmp_path: Path, action: str, moment: str) -> None:
     source = large(tmp_path / "net.onnx", 5)
     (tmp_path / "out.onnx").write_bytes(OLD)
-    run = python(MEANWHILE, *AT[moment], ACTIONS[action], source, "fold", source, "-o", tmp_path / "out.onnx", "-q")
+    run = python(
+        MEANWHILE, *AT[moment], ACTIONS[action], source, "fold", source, "-o", tmp_path / "out.onnx", "-q"
+    )
     assert CHANGED in sentence(run, 3)
     assert (tmp_path / "out.onnx").read_bytes() == OLD
     assert contents(tmp_path).keys() <= {"out.onnx", "net.onnx"}
 
 
-@pytest.mark.parametrize("options", [("fold",), ("convert",), ("fold", "--no-verify"), ("fold", "--external-data")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [("fold",), ("convert",), ("fold", "--no-verify"), ("fold", "--external-data")], ids=" ".join
+)
 def test_every_way_of_writing(tmp_path: Path, options: tuple[str, ...]) -> None:
     source = digits(tmp_path)
-    run = python(MEANWHILE, *AT["before writing"], ACTIONS["is written to in place"], source, *options, source, "-o", tmp_path / "out.onnx")
+    run = python(
+        MEANWHILE,
+        *AT["before writing"],
+        ACTIONS["is written to in place"],
+        source,
+        *options,
+        source,
+        "-o",
+        tmp_path / "out.onnx",
+    )
     assert f"net.onnx: {CHANGED}" in sentence(run, 3)
     assert contents(tmp_path).keys() == {"net.onnx"}
 
@@ -70,8 +90,18 @@ def test_every_way_of_writing(tmp_path: Path, options: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("action", ["shrinks", "is written to in place"])
 def test_the_data_file_of_a_source(tmp_path: Path, action: str) -> None:
     source = large(tmp_path / "net.onnx", 5, external=True)
-    run = python(MEANWHILE, *AT["before writing"], ACTIONS[action], tmp_path / "net.data", "fold", source, "-o", tmp_path / "out.onnx",
-                 "--no-verify", "-q")
+    run = python(
+        MEANWHILE,
+        *AT["before writing"],
+        ACTIONS[action],
+        tmp_path / "net.data",
+        "fold",
+        source,
+        "-o",
+        tmp_path / "out.onnx",
+        "--no-verify",
+        "-q",
+    )
     assert CHANGED in sentence(run, 3)
     assert contents(tmp_path).keys() == {"net.onnx", "net.data"}
 
@@ -81,17 +111,38 @@ def test_weights_of_other_formats(tmp_path: Path, weights: str) -> None:
     network = {"digits.caffemodel": "digits.prototxt", "digits.weights": "digits.cfg"}[weights]
     for name in (network, weights):
         shutil.copy(SAMPLES / name, tmp_path)
-    run = python(MEANWHILE, *AT["before writing"], ACTIONS["is written to in place"], tmp_path / weights, "fold", tmp_path / network,
-                 tmp_path / weights, "-o", tmp_path / "out.onnx")
+    run = python(
+        MEANWHILE,
+        *AT["before writing"],
+        ACTIONS["is written to in place"],
+        tmp_path / weights,
+        "fold",
+        tmp_path / network,
+        tmp_path / weights,
+        "-o",
+        tmp_path / "out.onnx",
+    )
     assert f"{weights}: {CHANGED}" in sentence(run, 3)
     assert contents(tmp_path).keys() == {network, weights}
 
 
 def test_a_certificate_names_what_was_folded(tmp_path: Path) -> None:
-    """The source changes after the model is in place and before the certificate takes its hash: no certificate of another file."""
+    """The source changes after the model is in place and before the certificate takes its hash: no
+    certificate of another file."""
     source = digits(tmp_path)
-    run = python(MEANWHILE, "bnfold.certificate", "_libraries", ACTIONS["grows"], source, "fold", source, "-o", tmp_path / "out.onnx",
-                 "--certificate", tmp_path / "out.cert.json")
+    run = python(
+        MEANWHILE,
+        "bnfold.gate.certificate",
+        "_libraries",
+        ACTIONS["grows"],
+        source,
+        "fold",
+        source,
+        "-o",
+        tmp_path / "out.onnx",
+        "--certificate",
+        tmp_path / "out.cert.json",
+    )
     assert f"net.onnx: {CHANGED}" in sentence(run, 3)
     assert contents(tmp_path).keys() == {"net.onnx", "out.onnx"}
 
@@ -100,7 +151,7 @@ def test_an_error_of_the_change_is_told_as_the_change(tmp_path: Path) -> None:
     """Half a file looks malformed; that is not what the user has to know."""
     source = digits(tmp_path)
     action = ACTIONS["shrinks"] + "; raise ValueError('nonsense')"
-    run = python(MEANWHILE, "bnfold.reading.onnx", "check_door", action, source, "fold", source)
+    run = python(MEANWHILE, "bnfold.reading.onnx.reader", "check_door", action, source, "fold", source)
     assert f"net.onnx: {CHANGED}" in sentence(run, 3)
 
 
@@ -129,7 +180,8 @@ def test_cut_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_in_python(tmp_path: Path) -> None:
-    """Between `load` and `save` everything may happen. What was replaced stays readable; what was written to does not."""
+    """Between `load` and `save` everything may happen. What was replaced stays readable; what was written to
+    does not."""
     source = large(tmp_path / "net.onnx", 5, external=True)
     replaced, changed = api.load(source), api.load(source)
     shutil.copy(tmp_path / "net.data", tmp_path / "copy")

@@ -1,6 +1,8 @@
-"""A disk that fills up while something is written: one sentence, exit code 3, the old file as it was, nothing half-written.
+"""A disk that fills up while something is written: one sentence, exit code 3, the old file as it was, nothing
+half-written.
 
-The disk is a real one of 64 kB where mounting is allowed; a limit on the size of files (RLIMIT_FSIZE) makes every write fail anywhere.
+The disk is a real one of 64 kB where mounting is allowed; a limit on the size of files (RLIMIT_FSIZE) makes
+every write fail anywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ PAGES = 60 << 10  # bytes of the disk that are taken already, where a report of 
 
 def limited(*arguments: object, size: int = 4096, **settings: object) -> Ended:
     """A run that can write no file beyond `size` bytes."""
-    return bnfold(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)), **settings)
+    return bnfold(
+        *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)), **settings
+    )
 
 
 @pytest.mark.parametrize(("command", "more"), [("fold", ()), ("fold", ("--external-data",)), ("convert", ())])
@@ -93,12 +97,15 @@ def test_a_refused_model_that_cannot_be_kept(tmp_path: Path, disk: Disk) -> None
     assert contents(disk.after).keys() == {"out.failed.onnx", "filler"}
 
 
-@pytest.mark.parametrize("call", [
-    "bnfold.save(bnfold.load(source), out)",
-    "bnfold.save(bnfold.load(source), out, external_data=True)",
-    "bnfold.fold_file(source, out=out)",
-    "bnfold.convert_file(source, out=out, external_data=True)",
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "bnfold.save(bnfold.load(source), out)",
+        "bnfold.save(bnfold.load(source), out, external_data=True)",
+        "bnfold.fold_file(source, out=out)",
+        "bnfold.convert_file(source, out=out, external_data=True)",
+    ],
+)
 def test_the_python_doors(tmp_path: Path, call: str) -> None:
     script = f"""
 import resource, sys, bnfold

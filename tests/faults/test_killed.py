@@ -1,6 +1,8 @@
-"""Runs that are ended at any moment: the target is the old file or the complete new one, and the next run removes what was left.
+"""Runs that are ended at any moment: the target is the old file or the complete new one, and the next run
+removes what was left.
 
-The moments lie evenly over the run's length, and closely behind the first sign of writing: the hidden folder beside the target.
+The moments lie evenly over the run's length, and closely behind the first sign of writing: the hidden folder
+beside the target.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from bnfold.guard import WHOLE
-from bnfold.replacing import Stage
+from bnfold.files.atomic import Stage
+from bnfold.files.supervision import WHOLE
 
 from .running import COMMAND, bnfold, contents, digits, environment, large, started, whole_pair
 
@@ -58,7 +60,9 @@ def moments(length: float, even: int = EVEN, close: int = CLOSE) -> Iterator[Mom
     yield from (behind_the_first_sign(STEP * k) for k in range(close))
 
 
-def interrupted(source: Path, folder: Path, options: tuple[str, ...], moment: Moment, number: int) -> tuple[int, str]:
+def interrupted(
+    source: Path, folder: Path, options: tuple[str, ...], moment: Moment, number: int
+) -> tuple[int, str]:
     """A run to `folder/out.onnx` that gets a signal; its exit code and last line."""
     process = started("fold", source, "-o", folder / "out.onnx", "--no-verify", "-q", *options)
     moment(process, folder)
@@ -99,7 +103,9 @@ def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
     (tmp_path / "out.onnx").write_bytes(b"old")
     met = set()
     for close in range(3):
-        code, last = interrupted(source, tmp_path, ("--external-data",), behind_the_first_sign(STEP * close), number)
+        code, last = interrupted(
+            source, tmp_path, ("--external-data",), behind_the_first_sign(STEP * close), number
+        )
         met.add(code)
         if code:
             assert (code, last) == (128 + number, f"bnfold: ERROR code={128 + number} interrupted; {WHOLE}")
@@ -113,7 +119,8 @@ def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
 
 
 def test_asked_twice(tmp_path: Path, source: Path) -> None:
-    """As `timeout` does, which sends to the process and to its group: the second signal does not cut the cleaning short."""
+    """As `timeout` does, which sends to the process and to its group: the second signal does not cut the
+    cleaning short."""
     process = started("fold", source, "-o", tmp_path / "out.onnx", "--no-verify", start_new_session=True)
     behind_the_first_sign(0)(process, tmp_path)
     for _ in range(3):
@@ -126,9 +133,15 @@ def test_asked_twice(tmp_path: Path, source: Path) -> None:
 def test_ctrl_c_on_a_terminal(tmp_path: Path, source: Path) -> None:
     """The terminal sends to both processes itself; the worker gets the signal once."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, "fold", source, "-o", tmp_path / "out.onnx", "--no-verify"], env=environment({"TERM": "dumb"}),
-                               stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # noqa: PLW1509 - no threads here
+    process = subprocess.Popen(
+        [*COMMAND, "fold", source, "-o", tmp_path / "out.onnx", "--no-verify"],
+        env=environment({"TERM": "dumb"}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+    )
     os.close(theirs)
     while not any(map(is_stage, tmp_path.iterdir())):
         time.sleep(0.001)
@@ -147,7 +160,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, source: Path) -> None:
 DEAF = """
 import os, signal, sys, time
 from bnfold.__main__ import _clean
-from bnfold.guard import guarded, remember
+from bnfold.files.supervision import guarded, remember
 def work():
     os.mkdir(sys.argv[1])
     remember(sys.argv[1])
@@ -183,8 +196,14 @@ def test_a_worker_dies_with_the_process_that_the_user_started(tmp_path: Path) ->
 
 def test_a_run_without_a_terminal_goes_on(tmp_path: Path, source: Path) -> None:
     """`nohup`: a signal that was to be ignored stays ignored."""
-    process = started("fold", source, "-o", tmp_path / "out.onnx", "--no-verify",
-                      preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = started(
+        "fold",
+        source,
+        "-o",
+        tmp_path / "out.onnx",
+        "--no-verify",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
     behind_the_first_sign(0)(process, tmp_path)
     process.send_signal(signal.SIGHUP)
     assert process.communicate(timeout=60)[1].decode().splitlines()[-1].startswith("bnfold: PASS")
@@ -192,8 +211,12 @@ def test_a_run_without_a_terminal_goes_on(tmp_path: Path, source: Path) -> None:
 
 
 def test_what_the_worker_dies_of_is_said(tmp_path: Path, source: Path) -> None:
-    """A crash in a native library, and a system short of memory, seen from the process that the user started."""
-    for number, code, words in ((signal.SIGSEGV, 4, "a native library crashed"), (signal.SIGKILL, 6, "want of memory")):
+    """A crash in a native library, and a system short of memory, seen from the process that the user
+    started."""
+    for number, code, words in (
+        (signal.SIGSEGV, 4, "a native library crashed"),
+        (signal.SIGKILL, 6, "want of memory"),
+    ):
         process = started("fold", source, "-o", tmp_path / "out.onnx", "--no-verify")
         behind_the_first_sign(0)(process, tmp_path)
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -215,6 +238,7 @@ def test_the_stage_of_a_live_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on some network drives: nobody can tell a dead run from a live one."""
+
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -224,7 +248,11 @@ def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.Mo
     with Stage(tmp_path / "out.onnx") as stage:
         stage.path().write_bytes(b"whole")
         stage.commit()
-    assert contents(tmp_path) == {"out.onnx": b"whole", left.folder.name: b"", f"{left.folder.name}/out.onnx": b"half"}
+    assert contents(tmp_path) == {
+        "out.onnx": b"whole",
+        left.folder.name: b"",
+        f"{left.folder.name}/out.onnx": b"half",
+    }
     left.close()
 
 
@@ -255,7 +283,8 @@ def test_what_only_looks_like_a_stage_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("debug", [None, "1"])
 def test_a_run_that_takes_too_long_is_ended_and_leaves_nothing(tmp_path: Path, debug: str | None) -> None:
-    """By the system under a parent that watches; by Python where there is none (its traceback is what BNFOLD_DEBUG is for)."""
+    """By the system under a parent that watches; by Python where there is none (its traceback is what
+    BNFOLD_DEBUG is for)."""
     source, target = large(tmp_path / "net.onnx", 48), tmp_path / "out.onnx"
     target.write_bytes(b"older")
     done = bnfold("fold", source, "-o", target, "--samples", 500, "--timeout", 2, env={"BNFOLD_DEBUG": debug})

@@ -1,7 +1,7 @@
 """Odd names of files: each is a file like any other, and what is written under it can be read again.
 
-Most go through Python's doors, which are the same functions and quick; the worst go through the command line, whose arguments and lines
-are a danger of their own.
+Most go through Python's doors, which are the same functions and quick; the worst go through the command line,
+whose arguments and lines are a danger of their own.
 """
 
 from __future__ import annotations
@@ -18,12 +18,30 @@ import bnfold as api
 from .running import bnfold, contents, data_of, digits, sentence, whole_pair
 
 ODD = {
-    "spaces": " a net  with spaces ", "quotes": "it's \"quoted\" `$(net)`", "newlines": "first\nsecond\r\n", "tabs": "a\tb",
-    "a leading dash": "-net", "two dashes": "--help", "an option": "--json=x", "only dots": "...", "hidden": ".net",
-    "a Windows drive": "C:net", "a Windows path": "C:\\net\\x", "a URL": "https:net", "a glob": "*[a]?", "a variable": "%PATH%$HOME",
-    "composed": unicodedata.normalize("NFC", "modèle-naïf"), "decomposed": unicodedata.normalize("NFD", "modèle-naïf"),
-    "Chinese": "模型", "right to left": "\u202eledom\u202c", "emoji": "🧠" * 20, "markup": "[red]net[bold]<b>&amp;",
-    "control": "a\x1b[31m\x07b", "a device of Windows": "NUL", "longest": "x" * 240, "longest in bytes": "模" * 80,
+    "spaces": " a net  with spaces ",
+    "quotes": 'it\'s "quoted" `$(net)`',
+    "newlines": "first\nsecond\r\n",
+    "tabs": "a\tb",
+    "a leading dash": "-net",
+    "two dashes": "--help",
+    "an option": "--json=x",
+    "only dots": "...",
+    "hidden": ".net",
+    "a Windows drive": "C:net",
+    "a Windows path": "C:\\net\\x",
+    "a URL": "https:net",
+    "a glob": "*[a]?",
+    "a variable": "%PATH%$HOME",
+    "composed": unicodedata.normalize("NFC", "modèle-naïf"),
+    "decomposed": unicodedata.normalize("NFD", "modèle-naïf"),
+    "Chinese": "模型",
+    "right to left": "\u202eledom\u202c",
+    "emoji": "🧠" * 20,
+    "markup": "[red]net[bold]<b>&amp;",
+    "control": "a\x1b[31m\x07b",
+    "a device of Windows": "NUL",
+    "longest": "x" * 240,
+    "longest in bytes": "模" * 80,
 }
 
 
@@ -62,8 +80,21 @@ def test_on_the_command_line(tmp_path: Path, name: bytes) -> None:
     source = digits(tmp_path, os.fsdecode(name))
     (tmp_path / "out").mkdir()
     out = where + b"/out/" + name
-    run = bnfold("fold", "--certificate", where + b"/c.json", "--json", where + b"/r.json", "--report", where + b"/r.html", "-o", out,
-                 "--external-data", "--", os.fsencode(source.name), cwd=tmp_path)
+    run = bnfold(
+        "fold",
+        "--certificate",
+        where + b"/c.json",
+        "--json",
+        where + b"/r.json",
+        "--report",
+        where + b"/r.html",
+        "-o",
+        out,
+        "--external-data",
+        "--",
+        os.fsencode(source.name),
+        cwd=tmp_path,
+    )
     assert "noise=" in sentence(run, 0)
     document = json.loads((tmp_path / "r.json").read_bytes())
     assert os.fsencode(document["output"]["path"]) == out
@@ -91,14 +122,24 @@ def test_a_name_without_the_marker_of_its_end_is_an_option(tmp_path: Path) -> No
     assert sentence(bnfold("fold", "./--net.onnx", "-q", cwd=tmp_path), 0)
 
 
-@pytest.mark.parametrize("name", ["https://example.org/net.onnx", "file:///net.onnx", "C:\\net.onnx", "\\\\server\\share\\net.onnx", "NUL"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://example.org/net.onnx",
+        "file:///net.onnx",
+        "C:\\net.onnx",
+        "\\\\server\\share\\net.onnx",
+        "NUL",
+    ],
+)
 def test_what_is_no_path_here_is_no_file(tmp_path: Path, name: str) -> None:
     assert "cannot be read (no such file or directory)" in sentence(bnfold("fold", name, cwd=tmp_path), 3)
     assert contents(tmp_path) == {}
 
 
 def test_a_name_of_all_the_bytes_there_are(tmp_path: Path) -> None:
-    """255 bytes are the limit of common file systems: with them bnfold writes, its own names are shorter; beyond them it says so."""
+    """255 bytes are the limit of common file systems: with them bnfold writes, its own names are shorter;
+    beyond them it says so."""
     source = digits(tmp_path)
     (tmp_path / "out").mkdir()
     longest = tmp_path / "out" / ("n" * 250 + ".onnx")
@@ -120,7 +161,15 @@ def test_a_path_longer_than_the_system_takes(tmp_path: Path) -> None:
         descriptor = below
     deep = Path(f"/proc/self/fd/{descriptor}")
     digits(deep)
-    run = bnfold("fold", "net.onnx", "-o", "out.onnx", "--no-verify", preexec_fn=lambda: os.fchdir(descriptor), cwd=None)
+    run = bnfold(
+        "fold",
+        "net.onnx",
+        "-o",
+        "out.onnx",
+        "--no-verify",
+        preexec_fn=lambda: os.fchdir(descriptor),
+        cwd=None,
+    )
     left = {file.name for file in deep.iterdir()}
     os.close(descriptor)
     if run.code:

@@ -1,4 +1,5 @@
-"""Files that a run reads and would write, however the call spells them: refused, or safe. No original is lost."""
+"""Files that a run reads and would write, however the call spells them: refused, or safe. No original is
+lost."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ import onnx
 import pytest
 
 import bnfold as api
-from bnfold.comparison import VerifyOptions
 from bnfold.errors import UsageError
-from bnfold.job import Job
-from bnfold.record import Loaded
+from bnfold.pipeline.job import Job
+from bnfold.results.options import VerifyOptions
+from bnfold.results.plan import Loaded
 
 from .running import SAMPLES, UNVERIFIABLE, bnfold, contents, digits, large, sentence
 
@@ -58,7 +59,8 @@ def split(folder: Path) -> Path:
 
 
 def test_in_place(tmp_path: Path) -> None:
-    """What was asked for: the source is replaced by its own folded self, whole and verified; the data that it named stays."""
+    """What was asked for: the source is replaced by its own folded self, whole and verified; the data that it
+    named stays."""
     source = split(tmp_path)
     data = (tmp_path / "net.data").read_bytes()
     assert bnfold("fold", source, "-o", source, "-q").code == 0
@@ -72,7 +74,9 @@ def test_in_place_under_another_name(tmp_path: Path, spelling: Spelling) -> None
     before = source.read_bytes()
     other = spelling(source)
     api.fold_file(source, out=other)
-    assert not {"BatchNormalization"} & {node.op_type for node in onnx.load_from_string(other.read_bytes()).graph.node}
+    assert not {"BatchNormalization"} & {
+        node.op_type for node in onnx.load_from_string(other.read_bytes()).graph.node
+    }
     assert (source.read_bytes() == before) == (spelling is hard_link)
 
 
@@ -99,11 +103,14 @@ def test_neither_network_nor_weights_are_targets(tmp_path: Path, command: str, n
 
 @pytest.mark.parametrize("flag", REPORTS)
 def test_reports_go_nowhere_near_what_is_read(tmp_path: Path, flag: str) -> None:
-    """The source under another name, its data, the inputs of verification, the model that is to be written."""
+    """The source under another name, its data, the inputs of verification, the model that is to be
+    written."""
     out, source = tmp_path / "out.json", named_as_reports(tmp_path)
     before = contents(tmp_path)
     inputs = ("--inputs", f"x:{tmp_path / 'x.json'}")
-    for target, also in (("model.json", ()), ("data.json", ()), ("x.json", inputs), ("out.json", ()))[:4 if flag == "--json" else 2]:
+    for target, also in (("model.json", ()), ("data.json", ()), ("x.json", inputs), ("out.json", ()))[
+        : 4 if flag == "--json" else 2
+    ]:
         said = sentence(bnfold("fold", source, "-o", out, flag, tmp_path / target, *also), 2)
         assert "which is read" in said or "one file" in said or "no text" in said
         assert contents(tmp_path) == before
@@ -111,12 +118,15 @@ def test_reports_go_nowhere_near_what_is_read(tmp_path: Path, flag: str) -> None
 
 @pytest.mark.parametrize("flag", REPORTS)
 def test_nor_does_the_report_of_that_error(tmp_path: Path, flag: str) -> None:
-    """Data that looks like text is found when the model has been read; what follows is an error, which has a report, too."""
+    """Data that looks like text is found when the model has been read; what follows is an error, which has a
+    report, too."""
     source = named_as_reports(tmp_path)
     data = tmp_path / "data.json"
     data.write_bytes(b"AB" * (data.stat().st_size // 2))
     before = contents(tmp_path)
-    assert "data.json, which is read" in sentence(bnfold("fold", source, "-o", tmp_path / "out.onnx", flag, data), 2)
+    assert "data.json, which is read" in sentence(
+        bnfold("fold", source, "-o", tmp_path / "out.onnx", flag, data), 2
+    )
     assert contents(tmp_path) == before
 
 
@@ -159,7 +169,9 @@ def test_two_reports_are_two_files(tmp_path: Path) -> None:
     source = digits(tmp_path)
     (tmp_path / "a.json").write_bytes(b"old")
     other = link(tmp_path / "a.json")
-    assert "both write" in sentence(bnfold("fold", source, "--json", tmp_path / "a.json", "--report", other), 2)
+    assert "both write" in sentence(
+        bnfold("fold", source, "--json", tmp_path / "a.json", "--report", other), 2
+    )
     assert (tmp_path / "a.json").read_bytes() == b"old"
 
 
@@ -171,11 +183,19 @@ def test_what_is_kept_of_a_refused_model_replaces_no_source(tmp_path: Path) -> N
     assert contents(tmp_path) == {"net.failed.onnx": before}
 
 
-@pytest.mark.parametrize(("system", "name", "same"), [
-    ("linux", "NET.JSON", False), ("darwin", "NET.JSON", True), ("win32", "Net.json", True),
-    ("darwin", "ne\u0301t.json", False), ("linux", "nét.json", False),
-])
-def test_names_that_do_not_exist_yet_are_compared_as_the_system_does(tmp_path: Path, system: str, name: str, same: bool) -> None:
+@pytest.mark.parametrize(
+    ("system", "name", "same"),
+    [
+        ("linux", "NET.JSON", False),
+        ("darwin", "NET.JSON", True),
+        ("win32", "Net.json", True),
+        ("darwin", "ne\u0301t.json", False),
+        ("linux", "nét.json", False),
+    ],
+)
+def test_names_that_do_not_exist_yet_are_compared_as_the_system_does(
+    tmp_path: Path, system: str, name: str, same: bool
+) -> None:
     job = Job(tmp_path / "model.onnx", out=tmp_path / "net.json", others=(tmp_path / name,))
     if not same:
         job.check_targets(nothing(), system)

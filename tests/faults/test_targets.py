@@ -1,4 +1,5 @@
-"""Targets that cannot be written, or are no files: refused before the work, with what is there as it was; links are written through."""
+"""Targets that cannot be written, or are no files: refused before the work, with what is there as it was;
+links are written through."""
 
 from __future__ import annotations
 
@@ -55,7 +56,14 @@ def test_a_file_that_is_read_only(tmp_path: Path, flag: str) -> None:
 def test_a_file_system_that_is_read_only(tmp_path: Path, disk: Disk, flag: str) -> None:
     (disk.before / "old.json").write_bytes(OLD)
     target = disk.place / ("new.json" if flag == "-o" else "old.json")
-    run = disk.bnfold("fold", digits(tmp_path), flag, target, *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]), mode="ro")
+    run = disk.bnfold(
+        "fold",
+        digits(tmp_path),
+        flag,
+        target,
+        *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]),
+        mode="ro",
+    )
     assert "read-only" in sentence(run, 3)
     assert contents(disk.after) == {"old.json": OLD}
 
@@ -66,17 +74,26 @@ def test_a_file_that_another_file_is_mounted_on(tmp_path: Path, disk: Disk) -> N
     (disk.before / "inside").write_bytes(OLD)
     mounted = f'mount --bind "{disk.place}/inside" "{tmp_path}/out.onnx" || exit 99; exec "$@"'
     (tmp_path / "out.onnx").write_bytes(b"below")
-    process = started("fold", source, "-o", tmp_path / "out.onnx", "--external-data",
-                      command=disk.command(("sh", "-c", mounted, "sh", *COMMAND)))
+    process = started(
+        "fold",
+        source,
+        "-o",
+        tmp_path / "out.onnx",
+        "--external-data",
+        command=disk.command(("sh", "-c", mounted, "sh", *COMMAND)),
+    )
     out, err = process.communicate(timeout=60)
-    assert "out.onnx: cannot be written (device or resource busy)" in sentence(Ended(process.returncode, out.decode(), err.decode()), 3)
+    assert "out.onnx: cannot be written (device or resource busy)" in sentence(
+        Ended(process.returncode, out.decode(), err.decode()), 3
+    )
     assert contents(disk.after) == {"inside": OLD}
     assert contents(tmp_path).keys() == {"net.onnx", "out.onnx"}
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["fresh data", "data of the old model"])
 def test_a_target_that_may_be_written_and_not_replaced(tmp_path: Path, there: bool) -> None:
-    """Another user's file in a folder like /tmp: the data is in place when the model's rename fails, and is taken back if it is new."""
+    """Another user's file in a folder like /tmp: the data is in place when the model's rename fails, and is
+    taken back if it is new."""
     if os.geteuid():
         pytest.skip("only root can make another user's file")
     source, shelf = digits(tmp_path), tmp_path / "shelf"
@@ -111,12 +128,22 @@ def device(path: Path) -> None:
     path.symlink_to("/dev/null")
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (Path.mkdir, "is a folder"), (pipe, "is not a regular file"), (device, "is not a regular file"),
-    (dangling_into_nowhere, "the folder does not exist"), (circle, "too many levels of symbolic links"),
-])
-@pytest.mark.parametrize("door", [api.save, lambda model, path: api.fold_file(model, out=path)], ids=["save", "fold_file"])
-def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None], words: str, door: Callable[[object, Path], object]) -> None:
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.mkdir, "is a folder"),
+        (pipe, "is not a regular file"),
+        (device, "is not a regular file"),
+        (dangling_into_nowhere, "the folder does not exist"),
+        (circle, "too many levels of symbolic links"),
+    ],
+)
+@pytest.mark.parametrize(
+    "door", [api.save, lambda model, path: api.fold_file(model, out=path)], ids=["save", "fold_file"]
+)
+def test_what_is_no_file(
+    tmp_path: Path, make: Callable[[Path], None], words: str, door: Callable[[object, Path], object]
+) -> None:
     make(tmp_path / "out.onnx")
     before = {file: file.lstat().st_mode for file in tmp_path.iterdir()}
     with pytest.raises(api.WriteError, match=words):
@@ -125,10 +152,16 @@ def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None], words: st
     assert {file: file.lstat().st_mode for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("none/out.onnx", "the folder does not exist"), ("net.onnx/out.onnx", "the folder does not exist"),
-    ("x" * 251 + ".onnx", "file name too long"), ("d/" * 2100 + "out.onnx", "file name too long"), ("a\0b.onnx", "null byte"),
-])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none/out.onnx", "the folder does not exist"),
+        ("net.onnx/out.onnx", "the folder does not exist"),
+        ("x" * 251 + ".onnx", "file name too long"),
+        ("d/" * 2100 + "out.onnx", "file name too long"),
+        ("a\0b.onnx", "null byte"),
+    ],
+)
 def test_names_that_cannot_be(tmp_path: Path, name: str, words: str) -> None:
     source = digits(tmp_path)
     with pytest.raises(api.WriteError, match=words):
@@ -141,7 +174,13 @@ def test_the_command_line_finds_it_before_the_work(tmp_path: Path, flag: str) ->
     """The source is no model: a run that came to read it would say so."""
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "net.onnx").write_bytes(b"\x08\x09 no model")
-    run = bnfold("fold", tmp_path / "net.onnx", flag, tmp_path / "folder.json", *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]))
+    run = bnfold(
+        "fold",
+        tmp_path / "net.onnx",
+        flag,
+        tmp_path / "folder.json",
+        *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]),
+    )
     assert "folder.json: is a folder" in sentence(run, 3)
     assert contents(tmp_path).keys() == {"net.onnx", "folder.json"}
 
@@ -156,7 +195,12 @@ def test_a_link_is_written_through(tmp_path: Path, external: bool) -> None:
         api.save(digits(tmp_path), link, external_data=external)
         assert link.is_symlink()
         assert stat.S_ISREG(real.lstat().st_mode)
-        assert contents(tmp_path).keys() == {"net.onnx", "link.onnx", "real", *(f"real/{f.name}" for f in real.parent.iterdir())}
+        assert contents(tmp_path).keys() == {
+            "net.onnx",
+            "link.onnx",
+            "real",
+            *(f"real/{f.name}" for f in real.parent.iterdir()),
+        }
     assert len(list(real.parent.iterdir())) == 1 + external
 
 
@@ -195,7 +239,9 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int
     (tmp_path / "out.onnx").write_bytes(OLD)
     (tmp_path / "out.onnx").chmod(mode)
     api.save(digits(tmp_path), tmp_path / "out.onnx", external_data=True)
-    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "out.onnx", *tmp_path.glob("*.data"))} == {mode}
+    assert {
+        stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "out.onnx", *tmp_path.glob("*.data"))
+    } == {mode}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

@@ -1,4 +1,5 @@
-"""Several runs to one target at once: at every moment the target is one run's complete result, and no run disturbs another."""
+"""Several runs to one target at once: at every moment the target is one run's complete result, and no run
+disturbs another."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ def whole_file(model: Path) -> tuple[bytes, ...]:
 def test_different_models(tmp_path: Path, count: int, options: tuple[str, ...]) -> None:
     """A reader that looks all the time sees nothing but complete results."""
     state = whole_pair if options else whole_file
-    results, sources = set(), [large(tmp_path / f"net{number}.onnx", 1, seed=number) for number in range(count)]
+    results, sources = (
+        set(),
+        [large(tmp_path / f"net{number}.onnx", 1, seed=number) for number in range(count)],
+    )
     (tmp_path / "alone").mkdir()
     (tmp_path / "out").mkdir()
     for source in sources:
@@ -48,7 +52,20 @@ def test_different_models(tmp_path: Path, count: int, options: tuple[str, ...]) 
 def test_the_same_model(tmp_path: Path, options: tuple[str, ...]) -> None:
     """The data has one name for all; the reports, too, are one run's."""
     source, out = large(tmp_path / "net.onnx", 1), tmp_path / "out.onnx"
-    runs = [started("fold", source, "-o", out, "--json", tmp_path / "r.json", "--report", tmp_path / "r.html", *options) for _ in range(4)]
+    runs = [
+        started(
+            "fold",
+            source,
+            "-o",
+            out,
+            "--json",
+            tmp_path / "r.json",
+            "--report",
+            tmp_path / "r.html",
+            *options,
+        )
+        for _ in range(4)
+    ]
     for run in runs:
         sentence(ended(run), 0)
     assert len(contents(tmp_path)) == 4 + bool(options)
@@ -76,13 +93,17 @@ def test_a_run_that_gives_up_takes_nothing_from_one_that_goes_on(tmp_path: Path)
     """Both make the same data; the first to have it does not finish."""
     model = api.load(large(tmp_path / "net.onnx", 1))
     out = tmp_path / "out.onnx"
-    with writing.write(model, out, external_data=True), writing.write(model, out, external_data=True) as second:
+    with (
+        writing.write(model, out, external_data=True),
+        writing.write(model, out, external_data=True) as second,
+    ):
         second.commit()
     whole_pair(tmp_path / "out.onnx")
 
 
 def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on FAT: data is put in place by a rename, also over the same data of an earlier run."""
+
     def no_links(self: Path, target: Path) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 

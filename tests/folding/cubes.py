@@ -1,7 +1,8 @@
 """Random networks in double precision in which nearly every axis has four entries.
 
-Where sizes differ, a map that is laid along the wrong axis does not fit, and is noticed; in a cube it fits everywhere, and only the numbers
-tell. Every operator here works along any axis, on values of any rank from 1 to 5, and operands meet in every way that broadcasting knows.
+Where sizes differ, a map that is laid along the wrong axis does not fit, and is noticed; in a cube it fits
+everywhere, and only the numbers tell. Every operator here works along any axis, on values of any rank from 1
+to 5, and operands meet in every way that broadcasting knows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ def batch_norm(net: Net, x: str) -> str:
     if len(shape) < 2:
         return x
     gamma, beta, mean = (net.normal(shape[1]) for _ in range(3))
-    vectors = [np.abs(gamma) + 0.1 if net.rng.random() < 0.6 else gamma, beta, mean, net.rng.uniform(0.2, 2, shape[1])]
+    vectors = [
+        np.abs(gamma) + 0.1 if net.rng.random() < 0.6 else gamma,
+        beta,
+        mean,
+        net.rng.uniform(0.2, 2, shape[1]),
+    ]
     return net.op("BatchNormalization", [x, *(net.constant(v) for v in vectors)], shape, epsilon=1e-3)
 
 
@@ -65,7 +71,9 @@ def _conv(net: Net, x: str) -> str:
     k = net.pick(1, 1, 3)
     inputs = [x, net.constant(net.normal(max(4, group), shape[1] // group, *[k] * len(space)))]
     inputs += [net.constant(net.normal(max(4, group)))] if net.rng.random() < 0.5 else []
-    return net.op("Conv", inputs, (shape[0], max(4, group), *space), group=group, pads=[k // 2] * 2 * len(space))
+    return net.op(
+        "Conv", inputs, (shape[0], max(4, group), *space), group=group, pads=[k // 2] * 2 * len(space)
+    )
 
 
 def _matmul(net: Net, x: str) -> str:
@@ -73,7 +81,11 @@ def _matmul(net: Net, x: str) -> str:
     if len(shape) < 2:
         return x
     if net.rng.random() < 0.5:
-        return net.op("MatMul", [x, net.constant(net.normal(*net.pick((), (1,)[: len(shape) - 2]), shape[-1], 4))], (*shape[:-1], 4))
+        return net.op(
+            "MatMul",
+            [x, net.constant(net.normal(*net.pick((), (1,)[: len(shape) - 2]), shape[-1], 4))],
+            (*shape[:-1], 4),
+        )
     return net.op("MatMul", [net.constant(net.normal(4, shape[-2])), x], (*shape[:-2], 4, shape[-1]))
 
 
@@ -88,7 +100,15 @@ def _gemm(net: Net, x: str) -> str:
     operands = [x, net.constant(net.normal(*stored))]
     result = (4, rest) if left else (rest, 4)
     bias = [net.constant(net.normal(*_pattern(net, result)))] if net.rng.random() < 0.6 else []
-    return net.op("Gemm", (operands[::-1] if left else operands) + bias, result, transA=first, transB=second, alpha=0.5, beta=2.0)
+    return net.op(
+        "Gemm",
+        (operands[::-1] if left else operands) + bias,
+        result,
+        transA=first,
+        transB=second,
+        alpha=0.5,
+        beta=2.0,
+    )
 
 
 def _einsum(net: Net, x: str) -> str:
@@ -103,7 +123,9 @@ def _einsum(net: Net, x: str) -> str:
     terms = [letters, weight]
     if net.rng.random() < 0.4:
         operands, terms = operands[::-1], terms[::-1]
-    return net.op("Einsum", operands, tuple(sizes[c] for c in result), equation=f"{','.join(terms)}->{result}")
+    return net.op(
+        "Einsum", operands, tuple(sizes[c] for c in result), equation=f"{','.join(terms)}->{result}"
+    )
 
 
 def transpose(net: Net, x: str) -> str:
@@ -122,7 +144,9 @@ def reshape(net: Net, x: str) -> str:
         new = _with(shape, axis, *net.pick((2, shape[axis] // 2), (shape[axis] // 2, 2)))
     else:
         return x
-    said = [0 if k < len(shape) and d == shape[k] and net.rng.random() < 0.3 else d for k, d in enumerate(new)]
+    said = [
+        0 if k < len(shape) and d == shape[k] and net.rng.random() < 0.3 else d for k, d in enumerate(new)
+    ]
     if net.rng.random() < 0.3:
         said[int(net.rng.integers(len(said)))] = -1
     return net.op("Reshape", [x, net.constant(np.array(said))], new)
@@ -132,14 +156,20 @@ def unsqueeze(net: Net, x: str) -> str:
     shape = net.values[x]
     if 1 in shape and len(shape) > 1 and net.rng.random() < 0.6:
         axis = shape.index(1)
-        return net.op("Squeeze", [x, net.constant(np.array([_signed(net, axis, len(shape))]))], _with(shape, axis))
+        return net.op(
+            "Squeeze", [x, net.constant(np.array([_signed(net, axis, len(shape))]))], _with(shape, axis)
+        )
     if len(shape) > 4:
         return x
     axis = int(net.rng.integers(len(shape) + 1))
     y = net.op("Unsqueeze", [x, net.constant(np.array([axis]))], (*shape[:axis], 1, *shape[axis:]))
     if net.rng.random() < 0.5:
         return y
-    return net.op("Expand", [y, net.constant(np.array([4] + [1] * (len(shape) - axis)))], (*shape[:axis], 4, *shape[axis:]))
+    return net.op(
+        "Expand",
+        [y, net.constant(np.array([4] + [1] * (len(shape) - axis)))],
+        (*shape[:axis], 4, *shape[axis:]),
+    )
 
 
 def unary(net: Net, x: str) -> str:
@@ -151,8 +181,11 @@ def unary(net: Net, x: str) -> str:
 def meet(net: Net, x: str) -> str:
     """Two values of run time, one of them perhaps stretched."""
     shape = net.values[x]
-    fits = [v for v, s in net.values.items() if len(s) <= len(shape)
-            and all(d in (1, e) for d, e in zip(s[::-1], shape[::-1], strict=False))]
+    fits = [
+        v
+        for v, s in net.values.items()
+        if len(s) <= len(shape) and all(d in (1, e) for d, e in zip(s[::-1], shape[::-1], strict=False))
+    ]
     operands = [linear_same(net, x) if net.rng.random() < 0.5 else x, net.pick(*fits)]
     kind = net.pick("Add", "Add", "Sub", "Mul", "Sum")
     return net.op(kind, operands if net.rng.random() < 0.6 else operands[::-1], shape)
@@ -161,7 +194,11 @@ def meet(net: Net, x: str) -> str:
 def product(net: Net, x: str) -> str:
     """Two matrices of run time."""
     shape = net.values[x]
-    fits = [v for v, s in net.values.items() if len(s) >= 2 and len(shape) >= 2 and s[:-2] in ((), shape[:-2]) and s[-2] == shape[-1]]
+    fits = [
+        v
+        for v, s in net.values.items()
+        if len(s) >= 2 and len(shape) >= 2 and s[:-2] in ((), shape[:-2]) and s[-2] == shape[-1]
+    ]
     if not fits:
         return x
     other = net.pick(*fits)
@@ -170,7 +207,11 @@ def product(net: Net, x: str) -> str:
 
 def reduce(net: Net, x: str) -> str:
     shape = net.values[x]
-    kind, axis, keep = net.pick("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _axis(net, x), net.pick(0, 1)
+    kind, axis, keep = (
+        net.pick("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"),
+        _axis(net, x),
+        net.pick(0, 1),
+    )
     new = _with(shape, axis, *([1] if keep else []))
     if not new:
         return x
@@ -205,10 +246,16 @@ def take(net: Net, x: str) -> str:
     if kind == "reversed":
         bounds = (size - 1, -(1 << 40), _signed(net, axis, rank), -1)
         return net.op("Slice", [x, *(net.constant(np.array([v])) for v in bounds)], shape)
-    indices = {"permuted": net.rng.permutation(size), "one": np.array(size - 1), "table": net.rng.permutation(size).reshape(1, size)}[kind]
+    indices = {
+        "permuted": net.rng.permutation(size),
+        "one": np.array(size - 1),
+        "table": net.rng.permutation(size).reshape(1, size),
+    }[kind]
     if len(new := _with(shape, axis, *indices.shape)) not in range(1, 6):
         return x
-    return net.op("Gather", [x, net.constant(indices - size * net.pick(0, 1))], new, axis=_signed(net, axis, rank))
+    return net.op(
+        "Gather", [x, net.constant(indices - size * net.pick(0, 1))], new, axis=_signed(net, axis, rank)
+    )
 
 
 def stretch(net: Net, x: str) -> str:
@@ -222,15 +269,20 @@ def stretch(net: Net, x: str) -> str:
         y = net.op(kind, [x, "", net.constant(np.array(each, np.float32))], twice, mode="nearest")
     else:
         sides = [shape[axis] // 2 if k == axis else 0 for k in range(len(shape))]
-        y = net.op(kind, [x, net.constant(np.array(sides * 2))], _with(shape, axis, shape[axis] + 2 * (shape[axis] // 2)),
-                   mode=net.pick("constant", "edge"))
+        y = net.op(
+            kind,
+            [x, net.constant(np.array(sides * 2))],
+            _with(shape, axis, shape[axis] + 2 * (shape[axis] // 2)),
+            mode=net.pick("constant", "edge"),
+        )
     if net.rng.random() < 0.5:
         y = affine(net, y)
     return net.op("Slice", [y, *(net.constant(np.array([v])) for v in (0, shape[axis], axis))], shape)
 
 
 def grow(net: Net, x: str) -> str:
-    """A transposed convolution that doubles space, one that keeps it, or one that looks at every position alone."""
+    """A transposed convolution that doubles space, one that keeps it, or one that looks at every position
+    alone."""
     shape = net.values[x]
     if len(shape) not in (3, 4):
         return x
@@ -259,7 +311,9 @@ def blocks(net: Net, x: str) -> str:
         return x
     n, c, h, w = shape
     if c % 4 == 0 and net.rng.random() < 0.6:
-        return net.op("DepthToSpace", [x], (n, c // 4, 2 * h, 2 * w), blocksize=2, mode=net.pick("DCR", "CRD"))
+        return net.op(
+            "DepthToSpace", [x], (n, c // 4, 2 * h, 2 * w), blocksize=2, mode=net.pick("DCR", "CRD")
+        )
     return net.op("SpaceToDepth", [x], (n, 4 * c, h // 2, w // 2), blocksize=2)
 
 
@@ -278,8 +332,24 @@ def linear_same(net: Net, x: str) -> str:
 
 
 STEPS: list[Step] = [
-    *[affine] * 4, *[batch_norm] * 4, *[linear] * 6, *[transpose] * 3, *[reshape] * 3, *[meet] * 3,
-    unsqueeze, unary, product, reduce, concat, split, take, stretch, grow, pool, blocks, divide,
+    *[affine] * 4,
+    *[batch_norm] * 4,
+    *[linear] * 6,
+    *[transpose] * 3,
+    *[reshape] * 3,
+    *[meet] * 3,
+    unsqueeze,
+    unary,
+    product,
+    reduce,
+    concat,
+    split,
+    take,
+    stretch,
+    grow,
+    pool,
+    blocks,
+    divide,
 ]
 
 

@@ -1,7 +1,8 @@
 """Random networks in double precision, in which a right fold changes nothing but the last digits.
 
-A net grows node by node: linear operators, affine nodes in every disguise, operators between them, branches that meet again. Weights are
-float64, so that folded and unfolded agree to 1e-9 where the fold is right, and nowhere near that where it is wrong.
+A net grows node by node: linear operators, affine nodes in every disguise, operators between them, branches
+that meet again. Weights are float64, so that folded and unfolded agree to 1e-9 where the fold is right, and
+nowhere near that where it is wrong.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def conv(net: Net, x: str) -> str:
     inputs = [x, net.constant(net.normal(outs, c // group, k, k))]
     if net.rng.random() < 0.5:
         inputs.append(net.constant(net.normal(outs)))
-    return net.op("Conv", inputs, (n, outs, h + 2 * pad - k + 1, w + 2 * pad - k + 1), group=group, pads=[pad] * 4)
+    return net.op(
+        "Conv", inputs, (n, outs, h + 2 * pad - k + 1, w + 2 * pad - k + 1), group=group, pads=[pad] * 4
+    )
 
 
 def conv_transpose(net: Net, x: str) -> str:
@@ -79,7 +82,12 @@ def conv_transpose(net: Net, x: str) -> str:
         inputs.append(net.constant(net.normal(group * per)))
     extra = net.pick(0, 1)
     return net.op(
-        "ConvTranspose", inputs, (n, group * per, 2 * h + extra, 2 * w + extra), group=group, strides=[2, 2], output_padding=[extra] * 2
+        "ConvTranspose",
+        inputs,
+        (n, group * per, 2 * h + extra, 2 * w + extra),
+        group=group,
+        strides=[2, 2],
+        output_padding=[extra] * 2,
     )
 
 
@@ -96,7 +104,14 @@ def batch_norm(net: Net, x: str) -> str:
 
 def affine(net: Net, x: str) -> str:
     shape = net.values[x]
-    pattern = net.pick((), (1,), (1, shape[1], *(1,) * (len(shape) - 2)), (shape[1], *(1,) * (len(shape) - 2)), (shape[-1],), shape[1:])
+    pattern = net.pick(
+        (),
+        (1,),
+        (1, shape[1], *(1,) * (len(shape) - 2)),
+        (shape[1], *(1,) * (len(shape) - 2)),
+        (shape[-1],),
+        shape[1:],
+    )
     values = net.rng.uniform(0.5, 1.5, pattern) * net.pick(1, -1)
     kind = net.pick("Mul", "Add", "Sub", "Div")
     operands = [x, net.constant(np.asarray(values))]
@@ -118,7 +133,9 @@ def pool(net: Net, x: str) -> str:
         return x
     pad = net.pick(0, 1)
     extra = {"count_include_pad": net.pick(0, 1)} if kind == "AveragePool" else {}
-    return net.op(kind, [x], (n, c, h + 2 * pad - 1, w + 2 * pad - 1), kernel_shape=[2, 2], pads=[pad] * 4, **extra)
+    return net.op(
+        kind, [x], (n, c, h + 2 * pad - 1, w + 2 * pad - 1), kernel_shape=[2, 2], pads=[pad] * 4, **extra
+    )
 
 
 def shuffle(net: Net, x: str) -> str:
@@ -162,13 +179,20 @@ def split(net: Net, x: str) -> str:
     if c < 2:
         return x
     first = int(net.rng.integers(1, c))
-    return net.op("Split", [x, net.constant(np.array([first, c - first]))], [(n, first, h, w), (n, c - first, h, w)], axis=1)
+    return net.op(
+        "Split",
+        [x, net.constant(np.array([first, c - first]))],
+        [(n, first, h, w), (n, c - first, h, w)],
+        axis=1,
+    )
 
 
 def take(net: Net, x: str) -> str:
     n, c, h, w = net.values[x]
     if net.rng.random() < 0.5:
-        indices = net.rng.permutation(c)[: max(1, c - 1)] if net.rng.random() < 0.7 else net.rng.integers(0, c, c)
+        indices = (
+            net.rng.permutation(c)[: max(1, c - 1)] if net.rng.random() < 0.7 else net.rng.integers(0, c, c)
+        )
         return net.op("Gather", [x, net.constant(indices)], (n, len(indices), h, w), axis=1)
     step = net.pick(1, 2, -1)
     bounds = (0, c) if step > 0 else (c - 1, -(1 << 40))
@@ -181,7 +205,9 @@ def pad(net: Net, x: str) -> str:
     mode = net.pick("constant", "edge", "reflect")
     if min(h, w) < 2:
         mode = "edge"
-    return net.op("Pad", [x, net.constant(np.array([0, 0, 1, 1, 0, 0, 0, 0]))], (n, c, h + 1, w + 1), mode=mode)
+    return net.op(
+        "Pad", [x, net.constant(np.array([0, 0, 1, 1, 0, 0, 0, 0]))], (n, c, h + 1, w + 1), mode=mode
+    )
 
 
 def resize(net: Net, x: str) -> str:
@@ -189,13 +215,17 @@ def resize(net: Net, x: str) -> str:
     if h * w > 200:
         return x
     mode = net.pick("nearest", "linear")
-    return net.op("Resize", [x, "", net.constant(np.array([1, 1, 2, 2], np.float32))], (n, c, 2 * h, 2 * w), mode=mode)
+    return net.op(
+        "Resize", [x, "", net.constant(np.array([1, 1, 2, 2], np.float32))], (n, c, 2 * h, 2 * w), mode=mode
+    )
 
 
 def blocks(net: Net, x: str) -> str:
     n, c, h, w = net.values[x]
     if c % 4 == 0:
-        return net.op("DepthToSpace", [x], (n, c // 4, 2 * h, 2 * w), blocksize=2, mode=net.pick("DCR", "CRD"))
+        return net.op(
+            "DepthToSpace", [x], (n, c // 4, 2 * h, 2 * w), blocksize=2, mode=net.pick("DCR", "CRD")
+        )
     if h % 2 == 0 and w % 2 == 0:
         return net.op("SpaceToDepth", [x], (n, 4 * c, h // 2, w // 2), blocksize=2)
     return net.op("Tile", [x, net.constant(np.array([1, 2, 1, 1]))], (n, 2 * c, h, w))
@@ -211,11 +241,20 @@ def add(net: Net, x: str) -> str:
 def conv_same(net: Net, x: str) -> str:
     n, c, h, w = net.values[x]
     k = net.pick(1, 3)
-    return net.op("Conv", [x, net.constant(net.normal(c, c, k, k)), net.constant(net.normal(c))], (n, c, h, w), pads=[k // 2] * 4)
+    return net.op(
+        "Conv",
+        [x, net.constant(net.normal(c, c, k, k)), net.constant(net.normal(c))],
+        (n, c, h, w),
+        pads=[k // 2] * 4,
+    )
 
 
 def branches(net: Net, x: str) -> str:
-    parts = [batch_norm(net, conv_same(net, x)), batch_norm(net, conv_same(net, x)), net.pick(x, batch_norm(net, x))]
+    parts = [
+        batch_norm(net, conv_same(net, x)),
+        batch_norm(net, conv_same(net, x)),
+        net.pick(x, batch_norm(net, x)),
+    ]
     y = net.op("Add", parts[:2], net.values[x])
     return net.op("Add", [y, parts[2]], net.values[x])
 

@@ -1,4 +1,5 @@
-"""Random sums of parallel branches over one value: convolutions of every kernel, dilation, padding and group, batch norms, x itself.
+"""Random sums of parallel branches over one value: convolutions of every kernel, dilation, padding and group,
+batch norms, x itself.
 
 Space is so small that most sums hold branches whose windows lie over one another, and some that only seem to.
 """
@@ -20,7 +21,11 @@ def _normalised(net: Net, x: str) -> str:
 
 def _conv(net: Net, x: str, stride: int, wanted: Shape) -> str:
     space = net.values[x][2:]
-    taps, dilations, group = [net.pick(1, 3, 3, 5, 2) for _ in space], [net.pick(1, 1, 2) for _ in space], net.pick(1, 1, 2, 4)
+    taps, dilations, group = (
+        [net.pick(1, 3, 3, 5, 2) for _ in space],
+        [net.pick(1, 1, 2) for _ in space],
+        net.pick(1, 1, 2, 4),
+    )
     reach = [d * (k - 1) for k, d in zip(taps, dilations, strict=True)]
     before = [r // 2 if net.rng.random() < 0.7 else int(net.rng.integers(r + 1)) for r in reach]
     pads = [*before, *(r - b for r, b in zip(reach, before, strict=True))]
@@ -29,14 +34,24 @@ def _conv(net: Net, x: str, stride: int, wanted: Shape) -> str:
     inputs = [x, net.constant(net.normal(CHANNELS, CHANNELS // group, *taps))]
     inputs += [net.constant(net.normal(CHANNELS))] if net.rng.random() < 0.5 else []
     more = {"auto_pad": "SAME_UPPER"} if stride == 1 and net.rng.random() < 0.15 else {"pads": pads}
-    return net.op("Conv", inputs, wanted, group=group, dilations=dilations, strides=[stride] * len(space), **more)
+    return net.op(
+        "Conv", inputs, wanted, group=group, dilations=dilations, strides=[stride] * len(space), **more
+    )
 
 
 def _average(net: Net, x: str, stride: int, wanted: Shape) -> str:
     """A mean over a window, as a branch of MobileOne's kin has it; it may count its padding or not."""
     taps = [net.pick(1, 3, 5) for _ in wanted[2:]]
     pads = [k // 2 for k in taps] * 2
-    return net.op("AveragePool", [x], wanted, kernel_shape=taps, pads=pads, strides=[stride] * len(taps), count_include_pad=net.pick(0, 1))
+    return net.op(
+        "AveragePool",
+        [x],
+        wanted,
+        kernel_shape=taps,
+        pads=pads,
+        strides=[stride] * len(taps),
+        count_include_pad=net.pick(0, 1),
+    )
 
 
 def _branch(net: Net, x: str, stride: int, wanted: Shape) -> str:
@@ -53,7 +68,9 @@ def _branch(net: Net, x: str, stride: int, wanted: Shape) -> str:
     elif kind == "scale":
         y = net.op("Mul", [x, net.constant(net.normal(CHANNELS, *[1] * (len(wanted) - 2)))], wanted)
     y = net.op("Neg", [y], wanted) if net.rng.random() < 0.15 else y
-    return net.op("Mul", [y, net.constant(np.array(net.rng.normal()))], wanted) if net.rng.random() < 0.15 else y
+    return (
+        net.op("Mul", [y, net.constant(np.array(net.rng.normal()))], wanted) if net.rng.random() < 0.15 else y
+    )
 
 
 def random_sum(seed: int) -> onnx.ModelProto:

@@ -45,8 +45,12 @@ def test_parts_make_the_whole(f: Affine) -> None:
     arrays(np.float64, 3, elements=st.floats(0.01, 10)),
     arrays(np.float64, 3, elements=numbers),
 )
-def test_batch_norm_is_the_formula(g: np.ndarray, b: np.ndarray, m: np.ndarray, v: np.ndarray, x: np.ndarray) -> None:
-    assert_allclose(batch_norm(g, b, m, v, 1e-3)(x), g * (x - m) / np.sqrt(v + 1e-3) + b, rtol=1e-9, atol=1e-6)
+def test_batch_norm_is_the_formula(
+    g: np.ndarray, b: np.ndarray, m: np.ndarray, v: np.ndarray, x: np.ndarray
+) -> None:
+    assert_allclose(
+        batch_norm(g, b, m, v, 1e-3)(x), g * (x - m) / np.sqrt(v + 1e-3) + b, rtol=1e-9, atol=1e-6
+    )
 
 
 def test_a_variance_of_zero_without_epsilon_is_not_finite() -> None:

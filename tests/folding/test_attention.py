@@ -1,4 +1,5 @@
-"""What attention blocks need: scales through products of run-time matrices, and maps on parts of one value."""
+"""What attention blocks need: scales through products of run-time matrices, and maps on parts of one
+value."""
 
 from __future__ import annotations
 
@@ -57,7 +58,10 @@ def test_a_map_along_the_axis_that_is_summed_stays() -> None:
 def test_a_map_on_one_slice_does_not_mind_the_readers_of_others(constant: np.ndarray) -> None:
     net = Net(0)
     y = net.op("Conv", [net.input("x", (1, 3, 4, 4)), net.constant(net.normal(6, 3, 1, 1))], (1, 6, 4, 4))
-    parts = [net.op("Slice", [y, *(net.constant(np.array([v])) for v in (at, at + 2, 1))], (1, 2, 4, 4)) for at in (0, 2, 4)]
+    parts = [
+        net.op("Slice", [y, *(net.constant(np.array([v])) for v in (at, at + 2, 1))], (1, 2, 4, 4))
+        for at in (0, 2, 4)
+    ]
     first = net.op("Mul", [parts[0], net.constant(constant)], (1, 2, 4, 4))
     net.op("Sum", [net.op("Sigmoid", [p], (1, 2, 4, 4)) for p in (first, *parts[1:])], (1, 2, 4, 4))
     assert hold(net.model()).count("Mul") == 0
@@ -66,7 +70,10 @@ def test_a_map_on_one_slice_does_not_mind_the_readers_of_others(constant: np.nda
 def test_slices_that_overlap_do_mind() -> None:
     net = Net(0)
     y = net.op("Conv", [net.input("x", (1, 3, 4, 4)), net.constant(net.normal(6, 3, 1, 1))], (1, 6, 4, 4))
-    parts = [net.op("Slice", [y, *(net.constant(np.array([v])) for v in (at, at + 3, 1))], (1, 3, 4, 4)) for at in (0, 2)]
+    parts = [
+        net.op("Slice", [y, *(net.constant(np.array([v])) for v in (at, at + 3, 1))], (1, 3, 4, 4))
+        for at in (0, 2)
+    ]
     first = net.op("Mul", [parts[0], net.constant(np.array(0.5))], (1, 3, 4, 4))
     net.op("Sum", [net.op("Sigmoid", [p], (1, 3, 4, 4)) for p in (first, parts[1])], (1, 3, 4, 4))
     assert list(hold(net.model()).kept().values()) == ["kept.multiple-consumers"]

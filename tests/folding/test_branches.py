@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnfold.folding import fold
-from bnfold.reading.onnx import read
-from bnfold.record import FoldOptions
-from bnfold.verifying.interpreter import Interpreter
+from bnfold.reading.onnx.reader import read
+from bnfold.results.options import FoldOptions
+from bnfold.verifying.truth.interpreter import Interpreter
 
 from .held import Held, hold
 from .nets import Net
@@ -21,11 +21,29 @@ from .test_commute import batch_norm
 X = (1, 4, 6, 6)
 
 
-def branch(net: Net, x: str, taps: tuple[int, int], pads: list[int], stride: int = 1, group: int = 1, dilation: int = 1) -> str:
+def branch(
+    net: Net,
+    x: str,
+    taps: tuple[int, int],
+    pads: list[int],
+    stride: int = 1,
+    group: int = 1,
+    dilation: int = 1,
+) -> str:
     n, c, h, w = net.values[x]
-    out = tuple((s + pads[a] + pads[a + 2] - dilation * (taps[a] - 1) - 1) // stride + 1 for a, s in enumerate((h, w)))
+    out = tuple(
+        (s + pads[a] + pads[a + 2] - dilation * (taps[a] - 1) - 1) // stride + 1 for a, s in enumerate((h, w))
+    )
     weights = net.constant(net.normal(4, c // group, *taps))
-    return net.op("Conv", [x, weights], (n, 4, *out), pads=pads, strides=[stride] * 2, group=group, dilations=[dilation] * 2)
+    return net.op(
+        "Conv",
+        [x, weights],
+        (n, 4, *out),
+        pads=pads,
+        strides=[stride] * 2,
+        group=group,
+        dilations=[dilation] * 2,
+    )
 
 
 def summed(net: Net, parts: list[str]) -> None:
@@ -51,7 +69,14 @@ def test_repvgg(group: int, stride: int) -> None:
 def test_acnet() -> None:
     net = Net(0)
     x = net.input("x", X)
-    summed(net, [branch(net, x, (3, 3), [1] * 4), branch(net, x, (1, 3), [0, 1, 0, 1]), branch(net, x, (3, 1), [1, 0, 1, 0])])
+    summed(
+        net,
+        [
+            branch(net, x, (3, 3), [1] * 4),
+            branch(net, x, (1, 3), [0, 1, 0, 1]),
+            branch(net, x, (3, 1), [1, 0, 1, 0]),
+        ],
+    )
     assert len(hold(net.model()).model.graph) == 1
 
 
@@ -65,10 +90,17 @@ def test_dilated_branches_lie_over_one_another_where_their_paddings_say_so() -> 
 @pytest.mark.parametrize(
     "parts",
     [
-        lambda net, x: [branch(net, x, (3, 3), [2, 2, 0, 0]), branch(net, x, (1, 1), [0] * 4), branch(net, x, (1, 1), [0] * 4)],
+        lambda net, x: [
+            branch(net, x, (3, 3), [2, 2, 0, 0]),
+            branch(net, x, (1, 1), [0] * 4),
+            branch(net, x, (1, 1), [0] * 4),
+        ],
         lambda net, x: [branch(net, x, (3, 3), [1] * 4, group=2), branch(net, x, (1, 1), [0] * 4)],
         lambda net, x: [branch(net, x, (1, 3), [0, 1, 0, 1]), branch(net, x, (3, 1), [1, 0, 1, 0])],
-        lambda net, x: [branch(net, x, (3, 3), [1] * 4), branch(net, net.op("Relu", [x], X), (1, 1), [0] * 4)],
+        lambda net, x: [
+            branch(net, x, (3, 3), [1] * 4),
+            branch(net, net.op("Relu", [x], X), (1, 1), [0] * 4),
+        ],
         lambda net, x: [branch(net, x, (3, 3), [2] * 4, dilation=2), branch(net, x, (3, 3), [1] * 4)],
     ],
 )
@@ -108,7 +140,10 @@ def test_half_precision_keeps_an_identity_branch() -> None:
 def test_half_precision_merges_branches_of_like_size() -> None:
     net = Net(0)
     x = net.input("x", X)
-    parts = [net.op("Conv", [x, net.constant(net.normal(4, 4, k, k).astype(np.float16))], X, pads=[k // 2] * 4) for k in (3, 1)]
+    parts = [
+        net.op("Conv", [x, net.constant(net.normal(4, 4, k, k).astype(np.float16))], X, pads=[k // 2] * 4)
+        for k in (3, 1)
+    ]
     net.op("Add", parts, X)
     model, _ = fold(read(net.model()).model)
     assert [n.op_type for n in model.graph] == ["Conv"]
@@ -131,12 +166,18 @@ def test_a_branch_may_be_subtracted() -> None:
     assert [n.op_type for n in hold(net.model()).model.graph] == ["Relu", "Conv"]
 
 
-@pytest.mark.parametrize(("pads", "counted", "merged"), [([0] * 4, 0, True), ([1] * 4, 1, True), ([1] * 4, 0, False)])
-def test_an_average_is_a_kernel_where_it_counts_what_a_convolution_counts(pads: list[int], counted: int, merged: bool) -> None:
+@pytest.mark.parametrize(
+    ("pads", "counted", "merged"), [([0] * 4, 0, True), ([1] * 4, 1, True), ([1] * 4, 0, False)]
+)
+def test_an_average_is_a_kernel_where_it_counts_what_a_convolution_counts(
+    pads: list[int], counted: int, merged: bool
+) -> None:
     net = Net(0)
     x = net.input("x", X)
     y = branch(net, x, (3, 3), pads)
-    mean = net.op("AveragePool", [x], net.values[y], kernel_shape=[3, 3], pads=pads, count_include_pad=counted)
+    mean = net.op(
+        "AveragePool", [x], net.values[y], kernel_shape=[3, 3], pads=pads, count_include_pad=counted
+    )
     net.op("Add", [y, batch_norm(net, mean, "S")], net.values[y])
     assert hold(net.model()).count("AveragePool") == (0 if merged else 1)
 
@@ -152,7 +193,8 @@ def test_a_sum_of_more_is_merged_in_part() -> None:
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_any_tree_of_sums_and_differences(seed: int, count: int) -> None:
-    """Whatever is summed in whatever order, numbers and names stay true, and at most one branch over x is left beside the others."""
+    """Whatever is summed in whatever order, numbers and names stay true, and at most one branch over x is
+    left beside the others."""
     net = Net(seed)
     x = net.op("Relu", [net.input("x", X)], X)
     other = net.op("Sigmoid", [x], X)
@@ -179,7 +221,9 @@ def test_any_tree_of_sums_and_differences(seed: int, count: int) -> None:
 def names_hold(proto: onnx.ModelProto, held: Held) -> None:
     """A name that is in both graphs carries equal values."""
     original = read(proto).model
-    common = {v.name for n in original.graph for v in n.outputs} & {v.name for n in held.model.graph for v in n.outputs}
+    common = {v.name for n in original.graph for v in n.outputs} & {
+        v.name for n in held.model.graph for v in n.outputs
+    }
     feeds = {v.name: np.random.default_rng(1).normal(size=X) for v in original.graph.inputs}
     wanted, got = (Interpreter(m).run(feeds, watch=common) for m in (original, held.model))
     for name in common:
@@ -195,7 +239,9 @@ def test_a_single_tap_takes_the_dilation_of_the_branch_that_it_joins() -> None:
     net = Net(1)
     x = net.input("x", (1, 4, 7, 7))
     one = net.op("Conv", [x, net.constant(net.normal(4, 4, 1, 1))], (1, 4, 7, 7), dilations=[1, 2])
-    wide = net.op("Conv", [x, net.constant(net.normal(4, 4, 3, 3))], (1, 4, 7, 7), dilations=[2, 1], pads=[2, 1, 2, 1])
+    wide = net.op(
+        "Conv", [x, net.constant(net.normal(4, 4, 3, 3))], (1, 4, 7, 7), dilations=[2, 1], pads=[2, 1, 2, 1]
+    )
     net.op("Sub", [one, wide], (1, 4, 7, 7))
     held = hold(net.model())
     assert held.count("Conv") == 1

@@ -1,7 +1,9 @@
-"""Every row of COMMUTES against its condition: a linear operator, the row's operator, a batch norm, and back to front.
+"""Every row of COMMUTES against its condition: a linear operator, the row's operator, a batch norm, and back
+to front.
 
-A batch norm comes in three kinds: P positive scales without shift, N scales of both signs without shift, S positive scales and a shift.
-BACK and AHEAD say which kinds pass an operator; any other must stay. Whatever happens, the numbers must agree.
+A batch norm comes in three kinds: P positive scales without shift, N scales of both signs without shift, S
+positive scales and a shift. BACK and AHEAD say which kinds pass an operator; any other must stay. Whatever
+happens, the numbers must agree.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ Build = Callable[[Net, str], str]
 SHAPE = (2, 4, 4, 4)
 
 
-def op(kind: str, shape: tuple[int, ...] = SHAPE, extra: tuple[object, ...] = (), **attributes: object) -> Build:
+def op(
+    kind: str, shape: tuple[int, ...] = SHAPE, extra: tuple[object, ...] = (), **attributes: object
+) -> Build:
     """The operator over a value, with constant further inputs ("" for an absent one)."""
 
     def build(net: Net, x: str) -> str:
@@ -68,19 +72,45 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
     "Cast": [(op("Cast", to=TensorProto.DOUBLE), "PNS", "PNS")],
     "CastLike": [(op("CastLike", extra=(np.zeros(1),)), "PNS", "PNS")],
     "Transpose": [(op("Transpose", (2, 4, 4, 4), perm=[0, 1, 3, 2]), "PNS", "PNS")],
-    "Reshape": [(there_and_back(op("Reshape", (2, 2, 2, 16), ([2, 2, 2, 16],)), op("Reshape", SHAPE, ([2, 4, 4, 4],))), "PNS", "PNS")],
-    "Flatten": [(there_and_back(op("Flatten", (2, 64)), op("Reshape", SHAPE, ([2, 4, 4, 4],))), "PNS", "PNS")],
-    "Unsqueeze": [(there_and_back(op("Unsqueeze", (2, 1, 4, 4, 4), ([1],)), op("Squeeze", SHAPE, ([1],))), "PNS", "PNS")],
-    "Squeeze": [(there_and_back(op("Unsqueeze", (2, 4, 4, 4, 1), ([4],)), op("Squeeze", SHAPE, ([4],))), "PNS", "PNS")],
+    "Reshape": [
+        (
+            there_and_back(
+                op("Reshape", (2, 2, 2, 16), ([2, 2, 2, 16],)), op("Reshape", SHAPE, ([2, 4, 4, 4],))
+            ),
+            "PNS",
+            "PNS",
+        )
+    ],
+    "Flatten": [
+        (there_and_back(op("Flatten", (2, 64)), op("Reshape", SHAPE, ([2, 4, 4, 4],))), "PNS", "PNS")
+    ],
+    "Unsqueeze": [
+        (there_and_back(op("Unsqueeze", (2, 1, 4, 4, 4), ([1],)), op("Squeeze", SHAPE, ([1],))), "PNS", "PNS")
+    ],
+    "Squeeze": [
+        (there_and_back(op("Unsqueeze", (2, 4, 4, 4, 1), ([4],)), op("Squeeze", SHAPE, ([4],))), "PNS", "PNS")
+    ],
     "Slice": [(op("Slice", (2, 4, 2, 4), ([0], [2], [2])), "PNS", "PNS")],
     "Gather": [(op("Gather", SHAPE, ([3, 1, 0, 2],), axis=1), "PNS", "PNS")],
     "Tile": [(op("Tile", (2, 4, 8, 4), ([1, 1, 2, 1],)), "PNS", "PNS")],
     "Expand": [(op("Expand", SHAPE, ([2, 4, 4, 4],)), "PNS", "PNS")],
     "DepthToSpace": [
-        (there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")
+        (
+            there_and_back(
+                op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)
+            ),
+            "PNS",
+            "PNS",
+        )
     ],
     "SpaceToDepth": [
-        (there_and_back(op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)), "PNS", "PNS")
+        (
+            there_and_back(
+                op("SpaceToDepth", (2, 16, 2, 2), blocksize=2), op("DepthToSpace", SHAPE, blocksize=2)
+            ),
+            "PNS",
+            "PNS",
+        )
     ],
     "Relu": [(op("Relu"), "P", "P")],
     "LeakyRelu": [(op("LeakyRelu", alpha=0.1), "P", "P")],
@@ -137,19 +167,35 @@ def test_every_row_has_its_condition_here() -> None:
 
 def batch_norm(net: Net, x: str, kind: str) -> str:
     channels = net.values[x][1]
-    gamma = net.rng.uniform(0.5, 2, channels) * (np.where(np.arange(channels) % 2, -1, 1) if kind == "N" else 1)
-    beta, mean = (net.normal(channels) + 1, net.normal(channels)) if kind == "S" else (np.zeros(channels), np.zeros(channels))
+    gamma = net.rng.uniform(0.5, 2, channels) * (
+        np.where(np.arange(channels) % 2, -1, 1) if kind == "N" else 1
+    )
+    beta, mean = (
+        (net.normal(channels) + 1, net.normal(channels))
+        if kind == "S"
+        else (np.zeros(channels), np.zeros(channels))
+    )
     return net.op(
-        "BatchNormalization", [x, *(net.constant(v) for v in (gamma, beta, mean, net.rng.uniform(0.5, 2, channels)))], net.values[x]
+        "BatchNormalization",
+        [x, *(net.constant(v) for v in (gamma, beta, mean, net.rng.uniform(0.5, 2, channels)))],
+        net.values[x],
     )
 
 
 def conv(net: Net, x: str) -> str:
     n, c, *space = net.values[x]
-    return net.op("Conv", [x, net.constant(net.normal(4, c, *(1 for _ in space))), net.constant(net.normal(4))], (n, 4, *space))
+    return net.op(
+        "Conv",
+        [x, net.constant(net.normal(4, c, *(1 for _ in space))), net.constant(net.normal(4))],
+        (n, 4, *space),
+    )
 
 
-CASES = [pytest.param(build, back, ahead, id=f"{name}{k}") for name, rows in ROWS.items() for k, (build, back, ahead) in enumerate(rows)]
+CASES = [
+    pytest.param(build, back, ahead, id=f"{name}{k}")
+    for name, rows in ROWS.items()
+    for k, (build, back, ahead) in enumerate(rows)
+]
 
 
 @pytest.mark.parametrize("kind", "PNS")

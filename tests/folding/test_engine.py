@@ -12,9 +12,9 @@ from onnx import helper, numpy_helper, parser
 
 from bnfold import writing
 from bnfold.folding import fold
-from bnfold.reading.onnx import read
-from bnfold.record import FoldOptions
-from bnfold.source import FOLDED_KEY, SOURCE_KEY
+from bnfold.ir.provenance import FOLDED_KEY, SOURCE_KEY
+from bnfold.reading.onnx.reader import read
+from bnfold.results.options import FoldOptions
 
 from .cubes import random_cube
 from .held import hold
@@ -165,7 +165,10 @@ def test_another_reader_keeps_it_and_the_price_is_told() -> None:
     held = hold(net.model())
     assert held.kept() == {"BatchNormalization_2": "kept.multiple-consumers"}
     assert "Sigmoid 'Sigmoid_3'" in held.plan.kept[0].reason
-    assert "--duplicate-producers: Conv 'Conv_1' would be computed twice, 16 weights more" in held.plan.kept[0].reason
+    assert (
+        "--duplicate-producers: Conv 'Conv_1' would be computed twice, 16 weights more"
+        in held.plan.kept[0].reason
+    )
     assert hold(net.model(), FoldOptions(duplicate_producers=True)).count("BatchNormalization") == 0
 
 
@@ -173,7 +176,10 @@ def test_a_union_may_be_copied_for_a_reader_of_its_own() -> None:
     """Copying a producer that is a union by now keeps the type that its weights are stored in."""
     net = Net(0)
     x = net.op("Relu", [net.input("x", X)], X)
-    parts = [net.op("Conv", [x, net.constant(net.normal(4, 4, k, k).astype(np.float32))], X, pads=[k // 2] * 4) for k in (3, 1)]
+    parts = [
+        net.op("Conv", [x, net.constant(net.normal(4, 4, k, k).astype(np.float32))], X, pads=[k // 2] * 4)
+        for k in (3, 1)
+    ]
     y = net.op("Add", parts, X)
     net.op("Sigmoid", [y], X)
     net.op("Mul", [y, net.constant(np.array(2.0, np.float32))], X)
@@ -222,7 +228,9 @@ def test_a_function_called_once_is_folded_across_its_call() -> None:
 
 
 def test_a_function_called_twice_stays_one_function() -> None:
-    held = hold(parser.parse_model(FUNCTION % "p = local.norm (q, s, b, m, v)\n  y = local.norm (p, s, b, m, v)"))
+    held = hold(
+        parser.parse_model(FUNCTION % "p = local.norm (q, s, b, m, v)\n  y = local.norm (p, s, b, m, v)")
+    )
     assert [k.code for k in held.plan.kept] == ["kept.parameter-not-constant"]
     assert len(held.model.functions) == 1
 
@@ -258,7 +266,11 @@ def test_every_float_type_is_computed_in_double_and_rounded_once(dtype: type) ->
 
 def test_half_precision_that_would_overflow_stays() -> None:
     net = Net(0)
-    y = net.op("Conv", [net.input("x", (1, 1, 2, 2)), net.constant(np.full((1, 1, 1, 1), 100.0, np.float16))], (1, 1, 2, 2))
+    y = net.op(
+        "Conv",
+        [net.input("x", (1, 1, 2, 2)), net.constant(np.full((1, 1, 1, 1), 100.0, np.float16))],
+        (1, 1, 2, 2),
+    )
     net.op("Mul", [y, net.constant(np.array(1000.0, np.float16))], (1, 1, 2, 2))
     _, plan = fold(read(net.model()).model)
     assert [k.code for k in plan.kept] == ["kept.overflow"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnfold.record import FoldOptions
+from bnfold.results.options import FoldOptions
 
 from .held import hold
 from .nets import Net
@@ -19,7 +19,11 @@ def chain(*steps: tuple[str, np.ndarray | str]) -> Net:
     net = Net(0)
     y = net.op("Relu", [net.input("x", X)], X)
     for kind, value in steps:
-        y = batch_norm(net, y, str(value)) if kind == "BatchNormalization" else net.op(kind, [y, net.constant(np.asarray(value))], X)
+        y = (
+            batch_norm(net, y, str(value))
+            if kind == "BatchNormalization"
+            else net.op(kind, [y, net.constant(np.asarray(value))], X)
+        )
     net.op("Relu", [y], X)
     return net
 
@@ -42,7 +46,11 @@ V = np.arange(1.0, 5.0).reshape(4, 1, 1)
 )
 def test_rows_become_short(steps: list[tuple[str, np.ndarray | str]], left: list[str]) -> None:
     net = chain(*steps)
-    assert [n.op_type for n in hold(net.model()).model.graph] == ["Relu", *(kind for kind, _ in steps), "Relu"]
+    assert [n.op_type for n in hold(net.model()).model.graph] == [
+        "Relu",
+        *(kind for kind, _ in steps),
+        "Relu",
+    ]
     assert [n.op_type for n in hold(net.model(), SIMPLE).model.graph] == ["Relu", *left, "Relu"]
 
 

@@ -10,7 +10,7 @@ from onnx import parser
 
 from bnfold.errors import Malformed
 from bnfold.folding import fold
-from bnfold.reading.onnx import read
+from bnfold.reading.onnx.reader import read
 
 from .held import hold
 from .nets import Net
@@ -24,23 +24,51 @@ def tail(net: Net, y: str) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(SEEDS, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 2]), st.booleans())
+@given(
+    SEEDS,
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([1, 2]),
+    st.booleans(),
+)
 def test_conv(seed: int, rank: int, group: int, ins: int, outs: int, dilation: int, bias: bool) -> None:
     net = Net(seed)
     size = 6
     x = net.input("x", (2, group * ins, *(size,) * rank))
-    inputs = [x, net.constant(net.normal(group * outs, ins, *(2,) * rank))] + ([net.constant(net.normal(group * outs))] if bias else [])
-    y = net.op("Conv", inputs, (2, group * outs, *(size - dilation,) * rank), group=group, dilations=[dilation] * rank)
+    inputs = [x, net.constant(net.normal(group * outs, ins, *(2,) * rank))] + (
+        [net.constant(net.normal(group * outs))] if bias else []
+    )
+    y = net.op(
+        "Conv",
+        inputs,
+        (2, group * outs, *(size - dilation,) * rank),
+        group=group,
+        dilations=[dilation] * rank,
+    )
     tail(net, y)
     assert hold(net.model()).count("BatchNormalization") == 0
 
 
 @settings(max_examples=40, deadline=None)
-@given(SEEDS, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans())
-def test_conv_transpose(seed: int, rank: int, group: int, ins: int, outs: int, bias: bool, extra: bool) -> None:
+@given(
+    SEEDS,
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_conv_transpose(
+    seed: int, rank: int, group: int, ins: int, outs: int, bias: bool, extra: bool
+) -> None:
     net = Net(seed)
     x = net.input("x", (1, group * ins, *(3,) * rank))
-    inputs = [x, net.constant(net.normal(group * ins, outs, *(2,) * rank))] + ([net.constant(net.normal(group * outs))] if bias else [])
+    inputs = [x, net.constant(net.normal(group * ins, outs, *(2,) * rank))] + (
+        [net.constant(net.normal(group * outs))] if bias else []
+    )
     y = net.op(
         "ConvTranspose",
         inputs,
@@ -62,7 +90,9 @@ def test_conv_transpose(seed: int, rank: int, group: int, ins: int, outs: int, b
     st.sampled_from([1.0, 2.0, 0.0]),
     st.sampled_from([None, (), (1,), (5,), (1, 5), (3, 1), (3, 5)]),
 )
-def test_gemm(seed: int, trans_a: bool, trans_b: bool, alpha: float, beta: float, c: tuple[int, ...] | None) -> None:
+def test_gemm(
+    seed: int, trans_a: bool, trans_b: bool, alpha: float, beta: float, c: tuple[int, ...] | None
+) -> None:
     net = Net(seed)
     x = net.input("x", (4, 3) if trans_a else (3, 4))
     inputs = [x, net.constant(net.normal(5, 4) if trans_b else net.normal(4, 5))]
@@ -75,7 +105,12 @@ def test_gemm(seed: int, trans_a: bool, trans_b: bool, alpha: float, beta: float
 
 def test_gemm_whose_first_operand_is_the_weight() -> None:
     net = Net(0)
-    y = net.op("Gemm", [net.constant(net.normal(5, 4)), net.input("x", (4, 3)), net.constant(net.normal(5, 1))], (5, 3), alpha=0.5)
+    y = net.op(
+        "Gemm",
+        [net.constant(net.normal(5, 4)), net.input("x", (4, 3)), net.constant(net.normal(5, 1))],
+        (5, 3),
+        alpha=0.5,
+    )
     net.op("Mul", [y, net.constant(net.normal(5, 1))], (5, 3))
     assert hold(net.model()).count("Mul") == 0
 
@@ -120,7 +155,12 @@ def test_a_batch_norm_on_another_axis_of_a_matmul_stays() -> None:
 
 def test_einsum_that_is_a_matrix_product() -> None:
     net = Net(0)
-    y = net.op("Einsum", [net.input("x", (2, 3, 4)), net.constant(net.normal(4, 5))], (2, 3, 5), equation="bik,kn->bin")
+    y = net.op(
+        "Einsum",
+        [net.input("x", (2, 3, 4)), net.constant(net.normal(4, 5))],
+        (2, 3, 5),
+        equation="bik,kn->bin",
+    )
     net.op("Mul", [y, net.constant(net.normal(5))], (2, 3, 5))
     assert hold(net.model()).count("Mul") == 0
 
@@ -134,7 +174,9 @@ def test_forward_into_conv_without_padding(group: int, kind: str) -> None:
     assert hold(net.model()).count("BatchNormalization") == 0
 
 
-@pytest.mark.parametrize(("attributes", "size"), [({"pads": [1, 1, 1, 1]}, 5), ({"auto_pad": "SAME_UPPER"}, 5)])
+@pytest.mark.parametrize(
+    ("attributes", "size"), [({"pads": [1, 1, 1, 1]}, 5), ({"auto_pad": "SAME_UPPER"}, 5)]
+)
 def test_a_shift_stays_before_padding_and_a_scale_does_not(attributes: dict[str, object], size: int) -> None:
     for kind, left in (("S", 1), ("N", 0)):
         net = Net(0)
@@ -149,7 +191,9 @@ def test_a_shift_stays_before_padding_and_a_scale_does_not(attributes: dict[str,
 def test_forward_into_conv_transpose_takes_a_scale_only(kind: str) -> None:
     net = Net(0)
     y = batch_norm(net, net.input("x", (1, 4, 5, 5)), kind)
-    net.op("ConvTranspose", [y, net.constant(net.normal(4, 3, 2, 2))], (1, 6, 10, 10), strides=[2, 2], group=2)
+    net.op(
+        "ConvTranspose", [y, net.constant(net.normal(4, 3, 2, 2))], (1, 6, 10, 10), strides=[2, 2], group=2
+    )
     assert hold(net.model()).count("BatchNormalization") == (1 if kind == "S" else 0)
 
 
@@ -158,14 +202,21 @@ def test_forward_into_gemm_and_matmul(trans_a: int) -> None:
     net = Net(0)
     y = net.op(
         "Mul",
-        [net.input("x", (4, 3) if trans_a else (3, 4)), net.constant(net.normal(*((4, 1) if trans_a else (4,))))],
+        [
+            net.input("x", (4, 3) if trans_a else (3, 4)),
+            net.constant(net.normal(*((4, 1) if trans_a else (4,)))),
+        ],
         (4, 3) if trans_a else (3, 4),
     )
     net.op("Gemm", [y, net.constant(net.normal(4, 5))], (3, 5), transA=trans_a, alpha=0.5)
     assert hold(net.model()).count("Mul") == 0
     net = Net(0)
     y = batch_norm(net, net.input("x", (3, 4)), "S")
-    net.op("Add", [net.op("MatMul", [y, net.constant(net.normal(4, 5))], (3, 5)), net.constant(net.normal(5))], (3, 5))
+    net.op(
+        "Add",
+        [net.op("MatMul", [y, net.constant(net.normal(4, 5))], (3, 5)), net.constant(net.normal(5))],
+        (3, 5),
+    )
     held = hold(net.model())
     assert (held.count("BatchNormalization"), held.count("Add")) == (0, 1)
 
@@ -175,7 +226,12 @@ def test_every_consumer_must_take_it() -> None:
         net = Net(0)
         y = batch_norm(net, net.input("x", (1, 4, 5, 5)), "S")
         net.op("Conv", [y, net.constant(net.normal(6, 4, 3, 3))], (1, 6, 3, 3))
-        net.op("Conv", [y, net.constant(net.normal(2, 4, 3, 3))], (1, 2, 3 + 2 * pads[0], 3 + 2 * pads[0]), pads=pads)
+        net.op(
+            "Conv",
+            [y, net.constant(net.normal(2, 4, 3, 3))],
+            (1, 2, 3 + 2 * pads[0], 3 + 2 * pads[0]),
+            pads=pads,
+        )
         assert hold(net.model()).count("BatchNormalization") == left
 
 
@@ -224,7 +280,9 @@ def test_a_zero_bias_hidden_by_an_exporter_is_a_constant() -> None:
     b = batch_norm(net, net.input("x", (1, 4, 5, 5)), "S")
     w = net.constant(net.normal(6, 4, 3, 3))
     length = net.op("Shape", [w], (1,), end=1)
-    bias = net.op("Expand", [net.op("CastLike", [net.constant(np.array(0.0, np.float32)), b], ()), length], (6,))
+    bias = net.op(
+        "Expand", [net.op("CastLike", [net.constant(np.array(0.0, np.float32)), b], ()), length], (6,)
+    )
     net.op("Conv", [b, w, bias], (1, 6, 3, 3))
     held = hold(net.model())
     assert [n.op_type for n in held.model.graph] == ["Conv"]

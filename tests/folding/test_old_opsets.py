@@ -1,4 +1,5 @@
-"""Operator sets before 7: the second operand of Add and its kin broadcasts only when told so, from `axis` on; casts name types in words.
+"""Operator sets before 7: the second operand of Add and its kin broadcasts only when told so, from `axis` on;
+casts name types in words.
 
 All sizes are 4, so that what is laid along the wrong axis still fits, and only the numbers tell.
 """
@@ -35,17 +36,57 @@ def model(body: str, version: int = 6) -> onnx.ModelProto:
         ("c = Conv (x, w)\n y = Mul <broadcast = 1, axis = 2> (c, g)", ["Mul"]),
         ("c = MatMul (x, k)\n y = Mul <broadcast = 1> (c, g)", []),
         # a constant on the way takes a map along its own axis, and no other
-        ("c = Conv (x, w)\n d = Add <broadcast = 1, axis = 1> (c, h)\n y = Mul <broadcast = 1, axis = 1> (d, g)", []),
-        ("c = Conv (x, w)\n d = Add <broadcast = 1, axis = 2> (c, h)\n y = Mul <broadcast = 1, axis = 2> (d, g)", ["Add", "Mul"]),
-        ("c = Conv (x, w)\n d = Add <broadcast = 1, axis = 2> (c, h)\n y = Mul <broadcast = 1, axis = 1> (d, g)", ["Add", "Mul"]),
-        ("c = Conv (x, w)\n d = Sub <broadcast = 1, axis = 3> (c, h)\n y = Mul <broadcast = 1, axis = 1> (d, g)", ["Mul", "Sub"]),
+        (
+            "c = Conv (x, w)\n d = Add <broadcast = 1, axis = 1> (c, h)\n y = Mul <broadcast = 1, "
+            "axis = 1> (d, g)",
+            [],
+        ),
+        (
+            "c = Conv (x, w)\n d = Add <broadcast = 1, axis = 2> (c, h)\n y = Mul <broadcast = 1, "
+            "axis = 2> (d, g)",
+            ["Add", "Mul"],
+        ),
+        (
+            "c = Conv (x, w)\n d = Add <broadcast = 1, axis = 2> (c, h)\n y = Mul <broadcast = 1, "
+            "axis = 1> (d, g)",
+            ["Add", "Mul"],
+        ),
+        (
+            "c = Conv (x, w)\n d = Sub <broadcast = 1, axis = 3> (c, h)\n y = Mul <broadcast = 1, "
+            "axis = 1> (d, g)",
+            ["Mul", "Sub"],
+        ),
         # so does a value that is computed at run time
-        (SIDE + "c = MatMul (x, k)\n d = Add <broadcast = 1, axis = 3> (c, s)\n y = Mul <broadcast = 1> (d, g)", ["Add"]),
-        (SIDE + "c = MatMul (x, k)\n d = Add <broadcast = 1, axis = 1> (c, s)\n y = Mul <broadcast = 1> (d, g)", ["Add", "Mul"]),
-        (SIDE + "c = Conv (x, w)\n d = Add <broadcast = 1, axis = 1> (c, s)\n y = Mul <broadcast = 1, axis = 1> (d, g)", ["Add"]),
-        (SIDE + "c = Conv (x, w)\n d = Mul <broadcast = 1, axis = 3> (c, s)\n y = Mul <broadcast = 1, axis = 1> (d, g)", ["Mul"]),
-        (SIDE + "r = Mul <broadcast = 1> (s, g)\n d = Mul <broadcast = 1, axis = 1> (x, r)\n y = Conv (d, w)", ["Mul"]),
-        (SIDE + "p = Neg (s)\n r = Mul <broadcast = 1> (p, g)\n d = Mul <broadcast = 1, axis = 2> (x, r)\n y = MatMul (d, k)", ["Mul"]),
+        (
+            SIDE
+            + "c = MatMul (x, k)\n d = Add <broadcast = 1, axis = 3> (c, s)\n y = Mul <broadcast = 1> (d, g)",
+            ["Add"],
+        ),
+        (
+            SIDE
+            + "c = MatMul (x, k)\n d = Add <broadcast = 1, axis = 1> (c, s)\n y = Mul <broadcast = 1> (d, g)",
+            ["Add", "Mul"],
+        ),
+        (
+            SIDE + "c = Conv (x, w)\n d = Add <broadcast = 1, axis = 1> (c, s)\n y = Mul <broadcast = 1, "
+            "axis = 1> (d, g)",
+            ["Add"],
+        ),
+        (
+            SIDE + "c = Conv (x, w)\n d = Mul <broadcast = 1, axis = 3> (c, s)\n y = Mul <broadcast = 1, "
+            "axis = 1> (d, g)",
+            ["Mul"],
+        ),
+        (
+            SIDE
+            + "r = Mul <broadcast = 1> (s, g)\n d = Mul <broadcast = 1, axis = 1> (x, r)\n y = Conv (d, w)",
+            ["Mul"],
+        ),
+        (
+            SIDE + "p = Neg (s)\n r = Mul <broadcast = 1> (p, g)\n d = Mul <broadcast = 1, axis = 2> (x, "
+            "r)\n y = MatMul (d, k)",
+            ["Mul"],
+        ),
     ],
 )
 def test_the_second_operand_lies_where_axis_says(body: str, left: list[str]) -> None:
@@ -55,7 +96,12 @@ def test_the_second_operand_lies_where_axis_says(body: str, left: list[str]) -> 
 
 @pytest.mark.parametrize("word", ["DOUBLE", "double"])
 def test_a_cast_names_its_type_in_words(word: str) -> None:
-    held = hold(model(f'c = Conv (x, w)\n d = Cast <to = "{word}"> (c)\n y = Mul <broadcast = 1, axis = 1> (d, g)', version=5))
+    held = hold(
+        model(
+            f'c = Conv (x, w)\n d = Cast <to = "{word}"> (c)\n y = Mul <broadcast = 1, axis = 1> (d, g)',
+            version=5,
+        )
+    )
     assert held.count("Mul") == 0
 
 

@@ -40,9 +40,12 @@ def quantised(
 
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize(
-    ("op", "scale", "axis"), [("Conv", (4,), 0), ("Conv", (), 0), ("ConvTranspose", (4,), 1), ("ConvTranspose", (), 1)]
+    ("op", "scale", "axis"),
+    [("Conv", (4,), 0), ("Conv", (), 0), ("ConvTranspose", (4,), 1), ("ConvTranspose", (), 1)],
 )
-def test_the_scale_takes_it_and_the_weight_stays_quantised(op: str, scale: tuple[int, ...], axis: int, zero: bool) -> None:
+def test_the_scale_takes_it_and_the_weight_stays_quantised(
+    op: str, scale: tuple[int, ...], axis: int, zero: bool
+) -> None:
     held = quantised(op, scale, axis, zero)
     assert held.count("BatchNormalization") == 0
     weights = next(n for n in held.model.graph if n.op_type == "DequantizeLinear").inputs[0]

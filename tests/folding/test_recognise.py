@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from bnfold.errors import Malformed
 from bnfold.folding import fold
-from bnfold.reading.onnx import read
-from bnfold.record import FoldOptions
+from bnfold.reading.onnx.reader import read
+from bnfold.results.options import FoldOptions
 
 from .held import hold
 from .nets import Net
@@ -18,7 +18,9 @@ from .nets import Net
 X = (2, 4, 4, 4)
 
 
-def net_with(kind: str, constant: np.ndarray, left: bool = False, shape: tuple[int, ...] = X) -> onnx.ModelProto:
+def net_with(
+    kind: str, constant: np.ndarray, left: bool = False, shape: tuple[int, ...] = X
+) -> onnx.ModelProto:
     net = Net(0)
     x = net.input("x", (shape[0], 3, *shape[2:]))
     y = net.op("Conv", [x, net.constant(net.normal(shape[1], 3, *(1 for _ in shape[2:])))], shape)
@@ -41,7 +43,9 @@ def test_a_constant_per_channel_folds_on_either_side(kind: str, left: bool, shap
 
 @pytest.mark.parametrize("kind", ["Mul", "Add"])
 @pytest.mark.parametrize("shape", NOT_PER_CHANNEL)
-def test_a_constant_along_another_axis_stays_even_if_its_length_is_the_channel_count(kind: str, shape: tuple[int, ...]) -> None:
+def test_a_constant_along_another_axis_stays_even_if_its_length_is_the_channel_count(
+    kind: str, shape: tuple[int, ...]
+) -> None:
     held = hold(net_with(kind, np.random.default_rng(0).uniform(0.5, 2, shape)))
     assert set(held.kept().values()) == {"kept.wrong-axis"}
 
@@ -71,9 +75,17 @@ BN = """<ir_version: %(ir)d, opset_import: ["" : %(opset)d]> g (float[1, 3, 4, 4
   %(outputs)s = BatchNormalization <%(attributes)s> (c, s, b, m, v) }"""
 
 
-def batch_norm(opset: int = 17, outputs: str = "y", attributes: str = "epsilon = 0.001", **values: np.ndarray) -> onnx.ModelProto:
+def batch_norm(
+    opset: int = 17, outputs: str = "y", attributes: str = "epsilon = 0.001", **values: np.ndarray
+) -> onnx.ModelProto:
     proto = parser.parse_model(BN % {"ir": 8, "opset": opset, "outputs": outputs, "attributes": attributes})
-    defaults = {"w": np.ones((2, 3, 1, 1)), "s": np.ones(2), "b": np.zeros(2), "m": np.zeros(2), "v": np.ones(2)}
+    defaults = {
+        "w": np.ones((2, 3, 1, 1)),
+        "s": np.ones(2),
+        "b": np.zeros(2),
+        "m": np.zeros(2),
+        "v": np.ones(2),
+    }
     for name, value in (defaults | values).items():
         proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
     return proto
@@ -96,7 +108,10 @@ def codes(proto: onnx.ModelProto, options: FoldOptions | None = None) -> list[st
         (batch_norm(s=np.array([1, np.inf])), "kept.non-finite"),
         (batch_norm(attributes="epsilon = 0.0", v=np.array([1, 0])), "kept.non-finite"),
         (batch_norm(v=np.array([1, -1])), "kept.non-finite"),
-        (batch_norm(s=np.array([1, 3e38]), v=np.array([1, 1e-10]), w=np.full((2, 3, 1, 1), 10.0)), "kept.overflow"),
+        (
+            batch_norm(s=np.array([1, 3e38]), v=np.array([1, 1e-10]), w=np.full((2, 3, 1, 1), 10.0)),
+            "kept.overflow",
+        ),
     ],
 )
 def test_what_must_stay(proto: onnx.ModelProto, code: str) -> None:
@@ -121,7 +136,9 @@ def test_every_generation_and_extreme_statistics_fold(proto: onnx.ModelProto) ->
     assert codes(proto) == []
 
 
-@pytest.mark.parametrize("wrong", [{"s": np.ones(3)}, {"m": np.ones((2, 1))}, {name: np.ones(3) for name in "sbmv"}])
+@pytest.mark.parametrize(
+    "wrong", [{"s": np.ones(3)}, {"m": np.ones((2, 1))}, {name: np.ones(3) for name in "sbmv"}]
+)
 def test_parts_that_do_not_fit_are_malformed(wrong: dict[str, np.ndarray]) -> None:
     with pytest.raises(Malformed, match="BatchNormalization"):
         fold(read(batch_norm(**wrong)).model)

@@ -1,4 +1,5 @@
-"""What must hold whatever comes in: a right result, or one error that names the file, within bounds of time and memory.
+"""What must hold whatever comes in: a right result, or one error that names the file, within bounds of time
+and memory.
 
     exit code 3 or 4, one line, at most LONGEST characters, with the name of a file in it
     no other exception, no warning
@@ -38,7 +39,8 @@ class Wrong(Exception):
 
 
 class Hang(BaseException):
-    """More than SECONDS of the processor. Not an Exception, so that nothing under test takes it for its own."""
+    """More than SECONDS of the processor. Not an Exception, so that nothing under test takes it for its
+    own."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def _of_error(error: BnfoldError, case: Case) -> Finding | None:
 @contextmanager
 def _clock() -> Iterator[None]:
     """Raise Hang once the processor has worked SECONDS: waiting for a busy machine does not count."""
+
     def late(number: int, frame: object) -> None:
         raise Hang
 

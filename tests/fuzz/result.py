@@ -1,7 +1,8 @@
-"""Is it a right result? What a reader made is valid ONNX and survives writing; what was folded computes what it computed before.
+"""Is it a right result? What a reader made is valid ONNX and survives writing; what was folded computes what
+it computed before.
 
-The checks need models that are small enough to run in no time. Where the float64 interpreter cannot run a model (it is no more valid than
-its file was), nothing is said about its numbers.
+The checks need models that are small enough to run in no time. Where the float64 interpreter cannot run a
+model (it is no more valid than its file was), nothing is said about its numbers.
 """
 
 from __future__ import annotations
@@ -13,21 +14,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from bnfold import pipeline
 from bnfold.errors import BnfoldError, blamed_on
-from bnfold.graph import graphs, ir, nodes
-from bnfold.job import Job
-from bnfold.reading.onnx import read as read_onnx
-from bnfold.record import FoldOptions, Loaded
-from bnfold.shapes import Shapes
-from bnfold.verifying.feeds import Defaults, Unfillable, concrete, inputs_of, sample
-from bnfold.verifying.interpreter import CannotEvaluate, Interpreter
+from bnfold.inference import Shapes
+from bnfold.ir.graph import graphs, ir, nodes
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
+from bnfold.reading.onnx.reader import read as read_onnx
+from bnfold.results.options import FoldOptions
+from bnfold.results.plan import Loaded
+from bnfold.verifying.inputs.samples import Defaults, Unfillable, concrete, inputs_of, sample
+from bnfold.verifying.truth.interpreter import CannotEvaluate, Interpreter
 from bnfold.writing import write
 
 from .contract import Case, Wrong
 
 MOST_NODES, MOST_NUMBERS = 300, 1 << 18
-TOLERANCE = 1e-3  # of the largest value: weights may be float32, and nets amplify; what is wrong is wrong by much more
+# of the largest value: weights may be float32, and nets amplify; what is wrong is wrong by much more
+TOLERANCE = 1e-3
 
 
 def built(loaded: Loaded, case: Case) -> None:
@@ -40,7 +43,8 @@ def built(loaded: Loaded, case: Case) -> None:
 
 
 def folded(path: Path, case: Case) -> None:
-    """A model of a stranger, all the way: if it was valid it still is, and if it runs the fold computes the same."""
+    """A model of a stranger, all the way: if it was valid it still is, and if it runs the fold computes the
+    same."""
     options = FoldOptions(merge_branches=len(case.data) % 2 == 0, simplify_leftovers=len(case.data) % 3 == 0)
     done = pipeline.fold_file(Job(path, out=case.target, fold=options, verify=None))
     again = _taken(case)
@@ -55,7 +59,8 @@ def folded(path: Path, case: Case) -> None:
 
 def _contradictory(model: ir.Model) -> bool:
     """Can no run get past one of its nodes? ONNX's shape inference ends the process on some of these
-    (sizes below zero, std::clamp) and goes round for ever on others (an Einsum equation with what is no letter)."""
+    (sizes below zero, std::clamp) and goes round for ever on others (an Einsum equation with what is no
+    letter)."""
     shapes = Shapes(model)
     return any(shapes.contradicts(node) for node in nodes(model))
 
@@ -65,7 +70,11 @@ def _small(model: ir.Model) -> bool:
     nodes = numbers = 0
     for graph in graphs(model):
         nodes += len(graph)
-        numbers += sum(math.prod(v.const_value.shape.numpy()) for v in graph.initializers.values() if v.const_value is not None)
+        numbers += sum(
+            math.prod(v.const_value.shape.numpy())
+            for v in graph.initializers.values()
+            if v.const_value is not None
+        )
     sizes = [math.prod(d if isinstance(d, int) else 2 for d in v.shape or ()) for v in model.graph.inputs]
     return nodes <= MOST_NODES and numbers <= MOST_NUMBERS and sum(sizes) <= MOST_NUMBERS
 
@@ -124,7 +133,8 @@ def _same(before: ir.Model, after: ir.Model) -> None:
 
 
 def _largest(model: ir.Model, inputs: Mapping[str, tuple[int, ...]]) -> int:
-    """The numbers of the largest value, as far as sizes are known: paddings make pictures of millions of rows in a few bytes."""
+    """The numbers of the largest value, as far as sizes are known: paddings make pictures of millions of rows
+    in a few bytes."""
     for value in model.graph.inputs:
         if value.name in inputs:
             value.shape = ir.Shape(inputs[value.name])

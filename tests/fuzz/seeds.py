@@ -1,6 +1,7 @@
 """Tiny inputs for every target, made by code: one for every layer, section and kind of node.
 
-Mutation then begins where the readers branch, and an input stays short enough to be changed in the right place.
+Mutation then begins where the readers branch, and an input stays short enough to be changed in the right
+place.
 """
 
 from __future__ import annotations
@@ -19,19 +20,38 @@ from ..reading.caffe.files import caffemodel, layer, normal
 TESTS = Path(__file__).resolve().parents[1]
 SAMPLES = TESTS.parent / "samples"
 INPUT = 'input: "x" input_shape { dim: 1 dim: 4 dim: 6 dim: 6 }\n'
-CONVOLUTION = 'layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }\n'
-NORMS = ('layer { name: "n" type: "BatchNorm" bottom: "c" top: "c" }\n'
-         'layer { name: "s" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true } }\n')
-V1 = ('name: "v1" input: "x" input_dim: 1 input_dim: 4 input_dim: 6 input_dim: 6\n'
-      'layers { name: "c" type: CONVOLUTION bottom: "x" top: "c" blobs_lr: 1 convolution_param { num_output: 2 kernel_size: 3 } }\n'
-      'layers { name: "r" type: RELU bottom: "c" top: "c" }\nlayers { name: "p" type: SOFTMAX bottom: "c" top: "p" }\n')
-V0 = ('name: "v0" input: "x" input_dim: 1 input_dim: 4 input_dim: 6 input_dim: 6\n'
-      'layers { layer { name: "d" type: "padding" pad: 1 } bottom: "x" top: "d" }\n'
-      'layers { layer { name: "c" type: "conv" num_output: 2 kernelsize: 3 } bottom: "d" top: "c" }\n'
-      'layers { layer { name: "q" type: "pool" pool: MAX kernelsize: 2 stride: 2 } bottom: "c" top: "q" }\n')
-PARAMETERS = {"Pooling": "kernel_size: 2 stride: 2", "Tile": "tiles: 2", "Deconvolution": "num_output: 4 kernel_size: 2 stride: 2",
-              "DepthwiseConvolution": "num_output: 4 kernel_size: 3", "InnerProduct": "num_output: 3", "Interp": "zoom_factor: 2",
-              "Reshape": "shape { dim: 0 dim: -1 }", "Permute": "order: 0 order: 2 order: 3 order: 1", "Slice": "slice_point: 1"}
+CONVOLUTION = (
+    'layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 4 '
+    "kernel_size: 3 pad: 1 } }\n"
+)
+NORMS = (
+    'layer { name: "n" type: "BatchNorm" bottom: "c" top: "c" }\n'
+    'layer { name: "s" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true } }\n'
+)
+V1 = (
+    'name: "v1" input: "x" input_dim: 1 input_dim: 4 input_dim: 6 input_dim: 6\n'
+    'layers { name: "c" type: CONVOLUTION bottom: "x" top: "c" blobs_lr: 1 convolution_param { '
+    "num_output: 2 kernel_size: 3 } }\n"
+    'layers { name: "r" type: RELU bottom: "c" top: "c" }\nlayers { name: "p" type: SOFTMAX '
+    'bottom: "c" top: "p" }\n'
+)
+V0 = (
+    'name: "v0" input: "x" input_dim: 1 input_dim: 4 input_dim: 6 input_dim: 6\n'
+    'layers { layer { name: "d" type: "padding" pad: 1 } bottom: "x" top: "d" }\n'
+    'layers { layer { name: "c" type: "conv" num_output: 2 kernelsize: 3 } bottom: "d" top: "c" }\n'
+    'layers { layer { name: "q" type: "pool" pool: MAX kernelsize: 2 stride: 2 } bottom: "c" top: "q" }\n'
+)
+PARAMETERS = {
+    "Pooling": "kernel_size: 2 stride: 2",
+    "Tile": "tiles: 2",
+    "Deconvolution": "num_output: 4 kernel_size: 2 stride: 2",
+    "DepthwiseConvolution": "num_output: 4 kernel_size: 3",
+    "InnerProduct": "num_output: 3",
+    "Interp": "zoom_factor: 2",
+    "Reshape": "shape { dim: 0 dim: -1 }",
+    "Permute": "order: 0 order: 2 order: 3 order: 1",
+    "Slice": "slice_point: 1",
+}
 
 
 def prototxts() -> list[bytes]:
@@ -48,18 +68,39 @@ def prototxts() -> list[bytes]:
     return [text.encode() for text in found]
 
 
-FIXED_PROTOTXT = INPUT + CONVOLUTION + NORMS + (
-    'layer { name: "f" type: "InnerProduct" bottom: "c" top: "f" inner_product_param { num_output: 3 } }\n'
-    'layer { name: "e" type: "PReLU" bottom: "f" top: "e" }\n')
-BLOBS = {"c": [normal(4, 4, 3, 3), normal(4)], "n": [normal(4), normal(4) ** 2, np.ones(1, np.float32)], "s": [normal(4), normal(4)],
-         "f": [normal(3, 144), normal(3)], "e": [normal(3)]}
+FIXED_PROTOTXT = (
+    INPUT
+    + CONVOLUTION
+    + NORMS
+    + (
+        'layer { name: "f" type: "InnerProduct" bottom: "c" top: "f" inner_product_param { '
+        "num_output: 3 } }\n"
+        'layer { name: "e" type: "PReLU" bottom: "f" top: "e" }\n'
+    )
+)
+BLOBS = {
+    "c": [normal(4, 4, 3, 3), normal(4)],
+    "n": [normal(4), normal(4) ** 2, np.ones(1, np.float32)],
+    "s": [normal(4), normal(4)],
+    "f": [normal(3, 144), normal(3)],
+    "e": [normal(3)],
+}
 
 
 def caffemodels() -> list[bytes]:
     """Weights of FIXED_PROTOTXT in every form that caffemodels have, and as HDF5."""
-    forms = [{"generation": g, "values": v, "shapes": s} for g, v, s in (
-        ("v2", "packed", "modern"), ("v1", "packed", "legacy"), ("v0", "packed", "legacy"), ("v2", "unpacked", "modern"),
-        ("v2", "double", "modern"), ("v2", "half", "modern"), ("v2", "split", "modern"))]
+    forms = [
+        {"generation": g, "values": v, "shapes": s}
+        for g, v, s in (
+            ("v2", "packed", "modern"),
+            ("v1", "packed", "legacy"),
+            ("v0", "packed", "legacy"),
+            ("v2", "unpacked", "modern"),
+            ("v2", "double", "modern"),
+            ("v2", "half", "modern"),
+            ("v2", "split", "modern"),
+        )
+    ]
     return [caffemodel(BLOBS, **form) for form in forms] + _h5()
 
 
@@ -72,20 +113,37 @@ def _h5() -> list[bytes]:
     with h5py.File(file, "w") as out:
         for name, arrays in BLOBS.items():
             for index, array in enumerate(arrays):
-                out.create_dataset(f"data/{name}/{index}", data=array, compression="gzip" if array.ndim > 1 else None)
+                out.create_dataset(
+                    f"data/{name}/{index}", data=array, compression="gzip" if array.ndim > 1 else None
+                )
     return [file.getvalue()]
 
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 CONV = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
-OPTIONS = {"route": "layers=-1,0\n", "shortcut": "from=-2\nactivation=linear\n", "maxpool": "size=2\nstride=2\n", "connected": "output=5\n",
-           "yolo": "mask=0\nanchors=1,2\nclasses=1\nnum=1\n", "region": "anchors=1,2\nclasses=1\nnum=1\ncoords=4\n", "reorg": "stride=2\n",
-           "upsample": "stride=2\n", "scale_channels": "from=-2\n", "sam": "from=-2\n", "softmax": "groups=1\n",
-           "local": "filters=2\nsize=3\n",
-           "deconvolutional": "filters=2\nsize=2\nstride=2\n", "detection": "classes=1\ncoords=4\nside=1\nnum=1\n",
-           "crop": "crop_height=4\ncrop_width=4\n",
-           "lstm": "output=4\n", "gru": "output=4\n", "rnn": "output=4\nhidden=4\n", "crnn": "output_filters=2\nhidden_filters=2\n",
-           "conv_lstm": "output=2\nsize=3\n", "Gaussian_yolo": "mask=0\nanchors=1,2\nclasses=1\nnum=1\n"}
+OPTIONS = {
+    "route": "layers=-1,0\n",
+    "shortcut": "from=-2\nactivation=linear\n",
+    "maxpool": "size=2\nstride=2\n",
+    "connected": "output=5\n",
+    "yolo": "mask=0\nanchors=1,2\nclasses=1\nnum=1\n",
+    "region": "anchors=1,2\nclasses=1\nnum=1\ncoords=4\n",
+    "reorg": "stride=2\n",
+    "upsample": "stride=2\n",
+    "scale_channels": "from=-2\n",
+    "sam": "from=-2\n",
+    "softmax": "groups=1\n",
+    "local": "filters=2\nsize=3\n",
+    "deconvolutional": "filters=2\nsize=2\nstride=2\n",
+    "detection": "classes=1\ncoords=4\nside=1\nnum=1\n",
+    "crop": "crop_height=4\ncrop_width=4\n",
+    "lstm": "output=4\n",
+    "gru": "output=4\n",
+    "rnn": "output=4\nhidden=4\n",
+    "crnn": "output_filters=2\nhidden_filters=2\n",
+    "conv_lstm": "output=2\nsize=3\n",
+    "Gaussian_yolo": "mask=0\nanchors=1,2\nclasses=1\nnum=1\n",
+}
 
 
 def cfgs() -> list[bytes]:
@@ -96,13 +154,17 @@ def cfgs() -> list[bytes]:
     found = [(SAMPLES / "digits.cfg").read_text(), FIXED_CFG]
     for name in SECTIONS:
         if SECTIONS[name].name != "net":
-            before = "[net]\ninputs=12\nbatch=2\ntime_steps=2\n" if SECTIONS[name].recurrent else NET + CONV + CONV
+            before = (
+                "[net]\ninputs=12\nbatch=2\ntime_steps=2\n" if SECTIONS[name].recurrent else NET + CONV + CONV
+            )
             found.append(f"{before}[{name}]\n{OPTIONS.get(name, '')}")
     return [text.encode() for text in found]
 
 
-FIXED_CFG = (NET + CONV + "[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=6\nsize=1\nactivation=linear\n"
-             "[connected]\noutput=3\nbatch_normalize=1\n")
+FIXED_CFG = (
+    NET + CONV + "[maxpool]\nsize=2\nstride=2\n[convolutional]\nfilters=6\nsize=1\nactivation=linear\n"
+    "[connected]\noutput=3\nbatch_normalize=1\n"
+)
 FLOATS = 3 * 4 + 4 + 108 + 6 + 24 + 3 + 3 * 96 + 9
 
 
@@ -151,24 +213,38 @@ MOST_BYTES = 6000
 
 
 def onnx_models() -> list[bytes]:
-    """The nets of the tests of folding (random ones, short), bodies, functions, and what the other tests fold."""
+    """The nets of the tests of folding (random ones, short), bodies, functions, and what the other tests
+    fold."""
     protos = [model(text) for text in (CONV_BN_RELU, RELU_BN, TWO_BLOCKS)]
-    protos += [make(seed, length) for make in (nets.random_net, cubes.random_cube) for length in (2, 4) for seed in range(30)]
+    protos += [
+        make(seed, length)
+        for make in (nets.random_net, cubes.random_cube)
+        for length in (2, 4)
+        for seed in range(30)
+    ]
     found = [proto.SerializeToString() for proto in protos]
-    found += [_filled(text) for text in (BODIES, FUNCTION, QUANTIZED, ATTENTION, SEQUENCES, *_texts_of_tests())]
+    found += [
+        _filled(text) for text in (BODIES, FUNCTION, QUANTIZED, ATTENTION, SEQUENCES, *_texts_of_tests())
+    ]
     return [data for data in dict.fromkeys(found) if data and len(data) <= MOST_BYTES]
 
 
 def _texts_of_tests() -> list[str]:
-    """Every model that stands as ONNX text in the tests of folding and reading: attention, quantised weights, branches, odd operators."""
+    """Every model that stands as ONNX text in the tests of folding and reading: attention, quantised weights,
+    branches, odd operators."""
     files = [file for folder in ("folding", "reading") for file in sorted((TESTS / folder).glob("*.py"))]
-    texts = [node.value for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+    texts = [
+        node.value
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant)
+    ]
     return [text for text in texts if isinstance(text, str) and text.lstrip().startswith("<ir_version")]
 
 
 def _filled(text: str) -> bytes:
-    """A model of ONNX text whose value infos become initializers; unlike tests.models it may hold bodies and functions. Nothing where the
-    text is a template."""
+    """A model of ONNX text whose value infos become initializers; unlike tests.models it may hold bodies and
+    functions. Nothing where the text is a template."""
     from onnx import helper, numpy_helper, parser
 
     try:
@@ -179,6 +255,10 @@ def _filled(text: str) -> bytes:
     for value in proto.graph.value_info:
         kind = value.type.tensor_type
         values = random.uniform(0.5, 1.5, [d.dim_value for d in kind.shape.dim])
-        proto.graph.initializer.append(numpy_helper.from_array(values.astype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), value.name))
+        proto.graph.initializer.append(
+            numpy_helper.from_array(
+                values.astype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), value.name
+            )
+        )
     del proto.graph.value_info[:]
     return bytes(proto.SerializeToString())

@@ -1,7 +1,8 @@
 """The table of targets: what is read, from which seeds, with which words, and how inputs are changed.
 
-A target reads one file as the command line would, and takes what comes of it as far as it goes: the model is written, read again and held
-against what it should be. Options (dialect, phase, random weights) follow from the input, so that an input alone says what happens.
+A target reads one file as the command line would, and takes what comes of it as far as it goes: the model is
+written, read again and held against what it should be. Options (dialect, phase, random weights) follow from
+the input, so that an input alone says what happens.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from bnfold.errors import UsageError
-from bnfold.record import ReadOptions
+from bnfold.results.options import ReadOptions
 
 from . import result, seeds, text, wire
 from .contract import Case
@@ -42,8 +43,12 @@ def prototxt(case: Case) -> None:
     from bnfold.reading.caffe import read
 
     bits = _bits(case)
-    options = ReadOptions(random_weights=bits.choice((None, 1, 1, 1)), phase=bits.choice(("TEST", "TEST", "TRAIN")),
-                          strict=bits.random() < 0.1, assume_global_stats=bits.random() < 0.2)
+    options = ReadOptions(
+        random_weights=bits.choice((None, 1, 1, 1)),
+        phase=bits.choice(("TEST", "TEST", "TRAIN")),
+        strict=bits.random() < 0.1,
+        assume_global_stats=bits.random() < 0.2,
+    )
     result.built(read(case.file("net.prototxt"), None, options), case)
 
 
@@ -60,8 +65,12 @@ def cfg(case: Case) -> None:
     from bnfold.reading.darknet import read
 
     bits = _bits(case)
-    options = ReadOptions(random_weights=1, heads=bits.choice(("layer", "raw", "boxes")), batch=bits.choice((None, 1, 2)),
-                          dialect=bits.choice(("auto", "auto", "alexeyab", "pjreddie", "pjreddie-cpu")))
+    options = ReadOptions(
+        random_weights=1,
+        heads=bits.choice(("layer", "raw", "boxes")),
+        batch=bits.choice((None, 1, 2)),
+        dialect=bits.choice(("auto", "auto", "alexeyab", "pjreddie", "pjreddie-cpu")),
+    )
     path = case.file("net.cfg")
     try:
         loaded = read(path, None, options)
@@ -81,7 +90,7 @@ def weights(case: Case) -> None:
 
 def onnx_wire(case: Case) -> None:
     """An ONNX file through the wire walker and the door, and no further."""
-    from bnfold.reading.onnx import read
+    from bnfold.reading.onnx.reader import read
 
     read(case.file("net.onnx"), ReadOptions())
 
@@ -96,7 +105,11 @@ def _caffe_words() -> tuple[bytes, ...]:
     from bnfold.reading.caffe.registry import LAYERS
     from bnfold.reading.caffe.table import ENUMS, MESSAGES
 
-    found = {*LAYERS, *(name for message in MESSAGES.values() for name in message), *(name for enum in ENUMS.values() for name in enum)}
+    found = {
+        *LAYERS,
+        *(name for message in MESSAGES.values() for name in message),
+        *(name for enum in ENUMS.values() for name in enum),
+    }
     return tuple(word.encode() for word in sorted(found))
 
 
@@ -106,7 +119,10 @@ def _darknet_words() -> tuple[bytes, ...]:
     from bnfold.reading.darknet.schema import SECTIONS
 
     options = {name for row in SECTIONS.values() for name in row.parameters}
-    return tuple(word.encode() for word in (*(f"[{name}]" for name in SECTIONS), *sorted(options), *ACTIVATIONS, *PATHS))
+    return tuple(
+        word.encode()
+        for word in (*(f"[{name}]" for name in SECTIONS), *sorted(options), *ACTIVATIONS, *PATHS)
+    )
 
 
 PATHS = ("/etc/hostname", "../net.cfg", "net.cfg", "/dev/zero")
@@ -114,12 +130,33 @@ PATHS = ("/etc/hostname", "../net.cfg", "net.cfg", "/dev/zero")
 
 def _onnx_words() -> tuple[bytes, ...]:
     from bnfold.folding.commute import COMMUTES
+    from bnfold.folding.linear_operators import SEERS
     from bnfold.folding.recognise import READERS
-    from bnfold.folding.see import SEERS
-    from bnfold.verifying.kernels import KERNELS
+    from bnfold.verifying.truth.kernels import KERNELS
 
-    attributes = ("axis", "axes", "pads", "group", "epsilon", "perm", "value", "then_branch", "body", "to", "transB", "auto_pad",
-                  "location", "offset", "length", "data_type", "net.onnx", "../net.onnx", "local", "ai.onnx.ml", "com.microsoft")
+    attributes = (
+        "axis",
+        "axes",
+        "pads",
+        "group",
+        "epsilon",
+        "perm",
+        "value",
+        "then_branch",
+        "body",
+        "to",
+        "transB",
+        "auto_pad",
+        "location",
+        "offset",
+        "length",
+        "data_type",
+        "net.onnx",
+        "../net.onnx",
+        "local",
+        "ai.onnx.ml",
+        "com.microsoft",
+    )
     return tuple(word.encode() for word in sorted({*COMMUTES, *READERS, *SEERS, *KERNELS, *attributes}))
 
 
@@ -130,20 +167,41 @@ def _on_the_wire(numbers: Sequence[int]) -> Mutate:
 def _floats(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes:
     """Bytes of a weights file: four of them become an odd number, or the end moves."""
     if chance.random() < 0.2:
-        return data[:chance.randint(0, len(data))] if chance.random() < 0.5 else data + data[-chance.choice((1, 4, 8)):]
+        return (
+            data[: chance.randint(0, len(data))]
+            if chance.random() < 0.5
+            else data + data[-chance.choice((1, 4, 8)) :]
+        )
     at = min(chance.randrange(max(1, len(data) // 4)), chance.choice((8, 1 << 30))) * 4
-    return data[:at] + chance.choice(ODD_FLOATS) + data[at + 4:]
+    return data[:at] + chance.choice(ODD_FLOATS) + data[at + 4 :]
 
 
-ODD_FLOATS = (b"\0\0\0\0", b"\0\0\x80\x7f", b"\0\0\xc0\x7f", b"\0\0\x80\xff", b"\xff\xff\x7f\x7f", b"\x01\0\0\0", b"\0\0\x80\xbf",
-              b"\xff\xff\xff\xff", b"\0\0\0\x80")
+ODD_FLOATS = (
+    b"\0\0\0\0",
+    b"\0\0\x80\x7f",
+    b"\0\0\xc0\x7f",
+    b"\0\0\x80\xff",
+    b"\xff\xff\x7f\x7f",
+    b"\x01\0\0\0",
+    b"\0\0\x80\xbf",
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\x80",
+)
 
-TARGETS = {target.name: target for target in (
-    Target("prototxt", prototxt, seeds.prototxts, cache(_caffe_words), text.prototxt),
-    Target("caffemodel", caffemodel, seeds.caffemodels, lambda: tuple(name.encode() for name in seeds.BLOBS),
-           _on_the_wire((*range(1, 13), 50, 100))),
-    Target("cfg", cfg, seeds.cfgs, cache(_darknet_words), text.cfg),
-    Target("weights", weights, seeds.weights, lambda: (), _floats),
-    Target("onnx_wire", onnx_wire, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
-    Target("onnx_fold", onnx_fold, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
-)}
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("prototxt", prototxt, seeds.prototxts, cache(_caffe_words), text.prototxt),
+        Target(
+            "caffemodel",
+            caffemodel,
+            seeds.caffemodels,
+            lambda: tuple(name.encode() for name in seeds.BLOBS),
+            _on_the_wire((*range(1, 13), 50, 100)),
+        ),
+        Target("cfg", cfg, seeds.cfgs, cache(_darknet_words), text.cfg),
+        Target("weights", weights, seeds.weights, lambda: (), _floats),
+        Target("onnx_wire", onnx_wire, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
+        Target("onnx_fold", onnx_fold, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
+    )
+}

@@ -1,7 +1,8 @@
-"""The contract holds for every input that once broke it, and for a bounded number of new ones; and the harness sees what it should see.
+"""The contract holds for every input that once broke it, and for a bounded number of new ones; and the
+harness sees what it should see.
 
-Every target gets RUNS inputs from a process of its own: guided by coverage where atheris is installed, mutations of the seeds in a fixed
-order where it is not. `python -m tests.fuzz` does the same for hours.
+Every target gets RUNS inputs from a process of its own: guided by coverage where atheris is installed,
+mutations of the seeds in a fixed order where it is not. `python -m tests.fuzz` does the same for hours.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def test_what_once_broke_it(path, folder):
 @pytest.mark.parametrize("target", NAMES)
 def test_new_inputs(target, tmp_path):
     call = [sys.executable, "-m", "tests.fuzz", target, f"--runs={RUNS}", f"--corpus={tmp_path}"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": "0"})
+    done = subprocess.run(
+        call, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": "0"}
+    )
     found = "\n".join(path.read_text() for path in tmp_path.glob("*/findings/*.txt"))
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{found}"
     if not has_atheris():
@@ -107,10 +110,21 @@ def crashes(case: Case) -> None:
     raise IndexError
 
 
-@pytest.mark.parametrize(("target", "key"), [
-    (two_lines, "message"), (nameless, "nameless"), (left_behind, "leaves"), (outside, "touches opens"), (peeks, "touches opens"),
-    (starts, "touches subprocess.Popen"), (allocates, "memory"), (loops, "hang"), (warns, "RuntimeWarning"), (crashes, "IndexError"),
-])
+@pytest.mark.parametrize(
+    ("target", "key"),
+    [
+        (two_lines, "message"),
+        (nameless, "nameless"),
+        (left_behind, "leaves"),
+        (outside, "touches opens"),
+        (peeks, "touches opens"),
+        (starts, "touches subprocess.Popen"),
+        (allocates, "memory"),
+        (loops, "hang"),
+        (warns, "RuntimeWarning"),
+        (crashes, "IndexError"),
+    ],
+)
 def test_a_breach_is_seen(target, key, folder, monkeypatch):
     monkeypatch.setattr(contract, "SECONDS", 1.0)
     inner = folder / "case"

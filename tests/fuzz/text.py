@@ -1,7 +1,7 @@
 """Mutation of texts: prototxts by tokens and blocks, cfgs by lines and sections.
 
-Both work on a list of pieces (a token, a block in braces; a line, a section) that are dropped, doubled, swapped, replaced and inserted, so
-that most of what comes out still parses and reaches the layers.
+Both work on a list of pieces (a token, a block in braces; a line, a section) that are dropped, doubled,
+swapped, replaced and inserted, so that most of what comes out still parses and reaches the layers.
 """
 
 from __future__ import annotations
@@ -10,9 +10,39 @@ import random
 import re
 from collections.abc import Sequence
 
-NUMBERS = ("0", "1", "2", "3", "-1", "-2", "4", "7", "8", "16", "32", "0.5", "-0.5", "1e-45", "1e38", "1e39", "-1e39", "inf", "nan",
-           "2147483647", "2147483648", "-2147483648", "4294967295", "9223372036854775807", "18446744073709551616", "100000", "65536",
-           "1000000000", "0x10", "010", "1f")
+NUMBERS = (
+    "0",
+    "1",
+    "2",
+    "3",
+    "-1",
+    "-2",
+    "4",
+    "7",
+    "8",
+    "16",
+    "32",
+    "0.5",
+    "-0.5",
+    "1e-45",
+    "1e38",
+    "1e39",
+    "-1e39",
+    "inf",
+    "nan",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "4294967295",
+    "9223372036854775807",
+    "18446744073709551616",
+    "100000",
+    "65536",
+    "1000000000",
+    "0x10",
+    "010",
+    "1f",
+)
 _TOKEN = re.compile(rb'"[^"\n]*"|\'[^\'\n]*\'|#[^\n]*|[A-Za-z_][\w./-]*|[-+]?[\d.][\w.+-]*|\s+|.', re.S)
 MOST = 1 << 15
 
@@ -38,7 +68,9 @@ def _token(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -
         tokens[i] = chance.choice((*NUMBERS, "true", "false")).encode()
     elif old[:1] in b"\"'":
         same = [token for token in tokens if token[:1] in b"\"'"]
-        tokens[i] = chance.choice((chance.choice(same), b'"' + chance.choice(words) + b'"', b'""', b'"' + chance.choice(ODD) + b'"'))
+        tokens[i] = chance.choice(
+            (chance.choice(same), b'"' + chance.choice(words) + b'"', b'""', b'"' + chance.choice(ODD) + b'"')
+        )
     else:
         tokens[i] = chance.choice((chance.choice(words), chance.choice(tokens)))
 
@@ -50,9 +82,9 @@ def _piece(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -
 
 def _run(items: list[bytes], chance: random.Random, lengths: Sequence[int]) -> None:
     i = chance.randrange(len(items))
-    run = items[i:i + chance.choice(lengths)]
+    run = items[i : i + chance.choice(lengths)]
     if chance.random() < 0.5:
-        del items[i:i + len(run)]
+        del items[i : i + len(run)]
     else:
         at = chance.randint(0, len(items))
         items[at:at] = run
@@ -66,12 +98,14 @@ def _block(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -
     i = chance.choice(opens)
     end = _closing(tokens, i)
     start = max((j for j in range(i) if tokens[j][:1].isalpha()), default=i)
-    block = tokens[start:end + 1]
+    block = tokens[start : end + 1]
     match chance.randrange(4):
         case 0:
-            del tokens[start:end + 1]
+            del tokens[start : end + 1]
         case 1:
-            tokens[start:start] = [*block, b" "] * chance.choice((1, 1, 2, 20)) if len(tokens) < 4000 else block
+            tokens[start:start] = (
+                [*block, b" "] * chance.choice((1, 1, 2, 20)) if len(tokens) < 4000 else block
+            )
         case 2:
             at = chance.choice(opens) + 1
             tokens[at:at] = [b" ", *block, b" "]
@@ -97,14 +131,31 @@ def _field(tokens: list[bytes], chance: random.Random, words: Sequence[bytes]) -
     tokens[at:at] = [b" ", chance.choice(words), b" " if value[:1] == b"{" else b": ", value, b" "]
 
 
-ODD = (b"\\x00", b"\\n", b"..", b"/", b"a/b", "ü".encode(), b"\\377", b"\\", b"\xff", b"a" * 300, b"data", b"%s", b"{}", b"\x1b[31m")
+ODD = (
+    b"\\x00",
+    b"\\n",
+    b"..",
+    b"/",
+    b"a/b",
+    "ü".encode(),
+    b"\\377",
+    b"\\",
+    b"\xff",
+    b"a" * 300,
+    b"data",
+    b"%s",
+    b"{}",
+    b"\x1b[31m",
+)
 
 
 def cfg(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes:
     """One to four changes of a cfg. Words that begin with a bracket are sections, the others options."""
     lines = data[:MOST].split(b"\n")
     for _ in range(chance.choice((1, 1, 2, 4))):
-        chance.choice((_line_value, _line_value, _line_value, _lines, _section, _section, _option, _option))(lines, chance, words)
+        chance.choice((_line_value, _line_value, _line_value, _lines, _section, _section, _option, _option))(
+            lines, chance, words
+        )
         if not lines:
             return b"[net]\n"
     return b"\n".join(lines)[:MOST]
@@ -121,7 +172,13 @@ def _line_value(lines: list[bytes], chance: random.Random, words: Sequence[bytes
     items = old.split(b",")
     items[chance.randrange(len(items))] = chance.choice(NUMBERS).encode()
     number = chance.choice(NUMBERS).encode()
-    lines[i] = name + b"=" + chance.choice((number, b",".join(items), other, old + b"," + other, chance.choice(words), chance.choice(ODD)))
+    lines[i] = (
+        name
+        + b"="
+        + chance.choice(
+            (number, b",".join(items), other, old + b"," + other, chance.choice(words), chance.choice(ODD))
+        )
+    )
 
 
 def _lines(lines: list[bytes], chance: random.Random, words: Sequence[bytes]) -> None:

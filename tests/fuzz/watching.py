@@ -1,6 +1,8 @@
-"""What a case may not do, seen through Python's audit events: touch files outside its folder, start processes, open sockets, run code.
+"""What a case may not do, seen through Python's audit events: touch files outside its folder, start
+processes, open sockets, run code.
 
-Late imports read and run library code; that is told apart by its place. What native libraries open themselves (HDF5) is not seen here.
+Late imports read and run library code; that is told apart by its place. What native libraries open themselves
+(HDF5) is not seen here.
 """
 
 from __future__ import annotations
@@ -12,11 +14,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "socket.bind", "pickle.find_class",
-             "ctypes.dlopen", "webbrowser.open")
-CHANGING = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
-            "shutil.rmtree"}
-LIBRARIES = tuple({str(Path(place).resolve()) for place in (sys.prefix, sys.base_prefix, Path(__file__).parents[2])})
+FORBIDDEN = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "socket.connect",
+    "socket.bind",
+    "pickle.find_class",
+    "ctypes.dlopen",
+    "webbrowser.open",
+)
+CHANGING = {
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "shutil.rmtree",
+}
+LIBRARIES = tuple(
+    {str(Path(place).resolve()) for place in (sys.prefix, sys.base_prefix, Path(__file__).parents[2])}
+)
 SYSTEM = ("/proc/", "/sys/", "/dev/null", "/dev/urandom", "/usr/share/zoneinfo")
 
 
@@ -40,17 +64,29 @@ class _Watch:
         if event == "open":
             self._opened(*arguments)
         elif event in CHANGING:
-            places = arguments[1:2] if event == "os.symlink" else arguments[:2]  # where a link leads is not touched
-            self.breaches += [f"{event} of {path}" for path in places if isinstance(path, (str, bytes)) and not self._inside(path)]
+            places = (
+                arguments[1:2] if event == "os.symlink" else arguments[:2]
+            )  # where a link leads is not touched
+            self.breaches += [
+                f"{event} of {path}"
+                for path in places
+                if isinstance(path, (str, bytes)) and not self._inside(path)
+            ]
         elif event.startswith(FORBIDDEN):
             self.breaches.append(f"{event}{arguments[:1]}")
-        elif event == "exec" and not str(arguments[0].co_filename).startswith((*LIBRARIES, "<frozen", "<string>")):
+        elif event == "exec" and not str(arguments[0].co_filename).startswith(
+            (*LIBRARIES, "<frozen", "<string>")
+        ):
             self.breaches.append(f"runs code of {arguments[0].co_filename}")
 
     def _opened(self, path: Any, mode: str | None, flags: int) -> None:
         if not isinstance(path, (str, bytes)) or self._inside(path):
             return
-        writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) if mode is None else not set(mode) <= set("rbt")
+        writes = (
+            bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            if mode is None
+            else not set(mode) <= set("rbt")
+        )
         if writes or not os.fsdecode(path).startswith((*LIBRARIES, *SYSTEM)):
             self.breaches.append(f"opens {os.fsdecode(path)} to {'write' if writes else 'read'}")
 

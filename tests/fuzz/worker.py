@@ -1,10 +1,14 @@
-"""One fuzzing process: `python -m tests.fuzz.worker TARGET FOLDER --seconds N --runs N --engine atheris|plain`.
+"""One fuzzing process: `python -m tests.fuzz.worker TARGET FOLDER --seconds N --runs N --engine
+atheris|plain`.
 
-    atheris   coverage guides: libFuzzer keeps inputs that reach new code, the target's mutator and libFuzzer's own take turns
-    plain     where atheris is not installed: the seeds and mutations of them, in an order that the seed decides
+    atheris   coverage guides: libFuzzer keeps inputs that reach new code, the target's mutator and
+              libFuzzer's own take turns
+    plain     where atheris is not installed: the seeds and mutations of them, in an order that the seed
+              decides
 
-A finding does not stop it: it is written down once (FOLDER/findings/<hash>.bin and .txt), the search goes on. What ends the process itself,
-a crash of native code or a hang in it, is for __main__.py, which starts the next one.
+A finding does not stop it: it is written down once (FOLDER/findings/<hash>.bin and .txt), the search goes on.
+What ends the process itself, a crash of native code or a hang in it, is for __main__.py, which starts the
+next one.
 """
 
 from __future__ import annotations
@@ -39,7 +43,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=0)
     parser.add_argument("--runs", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--engine", choices=("atheris", "plain"), default="atheris" if has_atheris() else "plain")
+    parser.add_argument(
+        "--engine", choices=("atheris", "plain"), default="atheris" if has_atheris() else "plain"
+    )
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_DATA, (ADDRESSES, ADDRESSES))
     with imported(given.engine):
@@ -58,7 +64,8 @@ def has_atheris() -> bool:
 
 @contextlib.contextmanager
 def imported(engine: str) -> Iterator[None]:
-    """Everything of bnfold is imported here, so that nothing is imported (and all of it measured) while fuzzing."""
+    """Everything of bnfold is imported here, so that nothing is imported (and all of it measured) while
+    fuzzing."""
     context = contextlib.nullcontext()
     if engine == "atheris":
         import atheris
@@ -85,7 +92,9 @@ class Session:
         for place in (self.findings, self.corpus):
             place.mkdir(parents=True, exist_ok=True)
         shared_memory = Path("/dev/shm")
-        self.case = Path(tempfile.mkdtemp(prefix="bnfold-fuzz-", dir=shared_memory if shared_memory.is_dir() else None))
+        self.case = Path(
+            tempfile.mkdtemp(prefix="bnfold-fuzz-", dir=shared_memory if shared_memory.is_dir() else None)
+        )
         self.runs, self.seen, self.started = 0, {}, time.time()
 
     def __call__(self, data: bytes) -> None:
@@ -97,16 +106,23 @@ class Session:
             place = self.findings / hashlib.sha256(found.key.encode()).hexdigest()[:12]
             if not place.with_suffix(".bin").exists() or len(data) < place.with_suffix(".bin").stat().st_size:
                 place.with_suffix(".bin").write_bytes(data)
-                place.with_suffix(".txt").write_text(f"{found.key}\n{found.text}\n", errors="backslashreplace")
+                place.with_suffix(".txt").write_text(
+                    f"{found.key}\n{found.text}\n", errors="backslashreplace"
+                )
         if self.runs % 256 == 0:
             self.save()
 
     def save(self) -> None:
         """How far it came, for the sum and for whoever watches."""
-        self.log.write_text(json.dumps({"runs": self.runs, "seconds": round(time.time() - self.started), "findings": self.seen}))
+        self.log.write_text(
+            json.dumps(
+                {"runs": self.runs, "seconds": round(time.time() - self.started), "findings": self.seen}
+            )
+        )
 
     def warm_up(self) -> None:
-        """All seeds go into the corpus, and once through the target: what is imported and cached then is not a case's own."""
+        """All seeds go into the corpus, and once through the target: what is imported and cached then is not
+        a case's own."""
         for data in self.target.seeds():
             (self.corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
             with contextlib.suppress(Exception):
@@ -126,12 +142,15 @@ class Session:
 
 
 def _plain(session: Session, given: argparse.Namespace) -> None:
-    """Seeds, and mutations of seeds and of earlier mutations; no coverage, so the same seed gives the same inputs."""
+    """Seeds, and mutations of seeds and of earlier mutations; no coverage, so the same seed gives the same
+    inputs."""
     chance = random.Random(given.seed)
     pool = [path.read_bytes() for path in sorted(session.corpus.iterdir())]
     for data in list(pool):
         session(data)
-    while (not given.runs or session.runs < given.runs) and (not given.seconds or time.time() - session.started < given.seconds):
+    while (not given.runs or session.runs < given.runs) and (
+        not given.seconds or time.time() - session.started < given.seconds
+    ):
         data = session.mutated(chance.choice(pool), chance.getrandbits(32))
         session(data)
         if chance.random() < 0.05:
@@ -155,8 +174,16 @@ def _atheris(session: Session, given: argparse.Namespace) -> None:
 
     words = session.corpus.parent / "words.txt"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in session.target.words() or (b"0",)))
-    options = [f"-max_len={MOST_BYTES}", f"-seed={given.seed}", f"-timeout={NATIVE_HANG}", "-rss_limit_mb=0", "-print_final_stats=1",
-               f"-artifact_prefix={session.findings}/", f"-dict={words}", "-reload=0"]
+    options = [
+        f"-max_len={MOST_BYTES}",
+        f"-seed={given.seed}",
+        f"-timeout={NATIVE_HANG}",
+        "-rss_limit_mb=0",
+        "-print_final_stats=1",
+        f"-artifact_prefix={session.findings}/",
+        f"-dict={words}",
+        "-reload=0",
+    ]
     options += [f"-max_total_time={given.seconds}"] if given.seconds else []
     options += [f"-runs={given.runs}"] if given.runs else []
     atexit.register(session.close)

@@ -9,13 +9,13 @@ from pathlib import Path
 import bnfold.folding
 import bnfold.reading.caffe.net
 import bnfold.reading.darknet.net
-import bnfold.reading.onnx
+import bnfold.reading.onnx.reader
 import bnfold.writing  # noqa: F401
-from bnfold import pipeline
 from bnfold.errors import BnfoldError
-from bnfold.job import Job
-from bnfold.outcome import FoldResult
-from bnfold.record import ReadOptions
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
+from bnfold.results.fold_result import FoldResult
+from bnfold.results.options import ReadOptions
 
 from ..fuzz.contract import Case, run
 
@@ -35,16 +35,24 @@ class Outcome:
         return f"{type(self.error).__name__} {self.error}" if self.error is not None else ""
 
 
-def folded(folder: Path, data: bytes, name: str = "net.onnx", others: Callable[[Case], Path | None] = lambda case: None,
-           weights: int | None = None) -> Outcome:
-    """Fold a file of this content. `others` puts more files beside it and may name the weights; `weights` seeds random ones."""
+def folded(
+    folder: Path,
+    data: bytes,
+    name: str = "net.onnx",
+    others: Callable[[Case], Path | None] = lambda case: None,
+    weights: int | None = None,
+) -> Outcome:
+    """Fold a file of this content. `others` puts more files beside it and may name the weights; `weights`
+    seeds random ones."""
     outcome = Outcome()
 
     def read(case: Case) -> None:
         path = case.file(name)
         second = others(case)
         try:
-            outcome.result = pipeline.fold_file(Job(path, second, out=case.target, read=ReadOptions(random_weights=weights), verify=None))
+            outcome.result = pipeline.fold_file(
+                Job(path, second, out=case.target, read=ReadOptions(random_weights=weights), verify=None)
+            )
         except BnfoldError as error:
             outcome.error = error
             raise
@@ -55,6 +63,7 @@ def folded(folder: Path, data: bytes, name: str = "net.onnx", others: Callable[[
 
 def judge(read: Callable[[Case], None], data: bytes, folder: Path) -> None:
     """Assert that the contract holds for what `read` does in a folder of its own."""
+
     def late(number: int, frame: object) -> None:
         raise TimeoutError(f"nothing came of it in {PATIENCE} s")
 

@@ -1,10 +1,12 @@
-"""Networks that cannot be: valid ones of the other tests with a few numbers, names, types or operators changed for odd ones.
+"""Networks that cannot be: valid ones of the other tests with a few numbers, names, types or operators
+changed for odd ones.
 
 odd_model(seed)             an onnx.ModelProto; the same for the same seed
 misdeclared_model(seed)     one in which nothing is odd but the shapes that are declared
 
-Blind fuzzing seldom finds a size that fits nowhere, or an operand of the wrong rank, in a file that is otherwise in order; here every
-change is one of these. What comes out is read, folded and written, or refused: never an internal error.
+Blind fuzzing seldom finds a size that fits nowhere, or an operand of the wrong rank, in a file that is
+otherwise in order; here every change is one of these. What comes out is read, folded and written, or refused:
+never an internal error.
 """
 
 from __future__ import annotations
@@ -20,13 +22,75 @@ from onnx import numpy_helper, shape_inference
 from ..folding import cubes, nets
 from ..fuzz import seeds
 
-SIZES = (0, 0, 1, 1, 2, 3, 5, 6, 7, 16, 64, 1 << 20, (1 << 31) - 1, 1 << 31, 1 << 32, 1 << 44, 1 << 62, (1 << 63) - 1, -1, -2, -(1 << 63))
+SIZES = (
+    0,
+    0,
+    1,
+    1,
+    2,
+    3,
+    5,
+    6,
+    7,
+    16,
+    64,
+    1 << 20,
+    (1 << 31) - 1,
+    1 << 31,
+    1 << 32,
+    1 << 44,
+    1 << 62,
+    (1 << 63) - 1,
+    -1,
+    -2,
+    -(1 << 63),
+)
 SMALL = (0, 1, 2, 3, 5, 8)
 OPERATORS = (
-    "Add", "Mul", "Sub", "Div", "Relu", "Neg", "Identity", "Conv", "ConvTranspose", "Gemm", "MatMul", "Concat", "Reshape", "Transpose",
-    "Flatten", "Squeeze", "Unsqueeze", "Gather", "Slice", "Split", "Pad", "Tile", "Expand", "AveragePool", "MaxPool", "Sum", "Where",
-    "BatchNormalization", "GlobalAveragePool", "ReduceMean", "ReduceSum", "DepthToSpace", "SpaceToDepth", "Resize", "Einsum", "Cast",
-    "Constant", "Shape", "DequantizeLinear", "QuantizeLinear", "InstanceNormalization", "PRelu", "Clip", "Softmax",
+    "Add",
+    "Mul",
+    "Sub",
+    "Div",
+    "Relu",
+    "Neg",
+    "Identity",
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "Concat",
+    "Reshape",
+    "Transpose",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Gather",
+    "Slice",
+    "Split",
+    "Pad",
+    "Tile",
+    "Expand",
+    "AveragePool",
+    "MaxPool",
+    "Sum",
+    "Where",
+    "BatchNormalization",
+    "GlobalAveragePool",
+    "ReduceMean",
+    "ReduceSum",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Resize",
+    "Einsum",
+    "Cast",
+    "Constant",
+    "Shape",
+    "DequantizeLinear",
+    "QuantizeLinear",
+    "InstanceNormalization",
+    "PRelu",
+    "Clip",
+    "Softmax",
 )
 
 
@@ -39,7 +103,8 @@ def odd_model(seed: int) -> onnx.ModelProto:
 
 
 def misdeclared_model(seed: int) -> onnx.ModelProto:
-    """Where nothing is known of the inputs, no rule can tell that the declarations in the middle are wrong: they stand."""
+    """Where nothing is known of the inputs, no rule can tell that the declarations in the middle are wrong:
+    they stand."""
     chance = random.Random(seed)
     proto = _right_model(seed, chance)
     try:
@@ -52,7 +117,11 @@ def misdeclared_model(seed: int) -> onnx.ModelProto:
             value.type.tensor_type.ClearField("shape")
     for name, value in known.items():
         if chance.random() < 0.5:
-            proto.graph.value_info.append(onnx.helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, _dims(value, chance)))
+            proto.graph.value_info.append(
+                onnx.helper.make_tensor_value_info(
+                    name, value.type.tensor_type.elem_type, _dims(value, chance)
+                )
+            )
     return proto
 
 
@@ -60,7 +129,9 @@ def _dims(value: onnx.ValueInfoProto, chance: random.Random) -> list[str | int |
     """Others than the value's: of any rank, or of about the same."""
     if chance.random() < 0.4:
         return [chance.choice((None, "N", 1, 2, 3, 6)) for _ in range(chance.choice((0, 0, 1, 2, 3, 4, 5)))]
-    found: list[str | int | None] = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    found: list[str | int | None] = [
+        dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim
+    ]
     found = [chance.choice((None, "N", 0, 1, 2, 3, 5, 6)) if chance.random() < 0.3 else dim for dim in found]
     return found[1:] if chance.random() < 0.1 else [1, *found] if chance.random() < 0.1 else found
 
@@ -105,7 +176,11 @@ def _constant_number(proto: onnx.ModelProto, chance: random.Random) -> None:
     if flat.size:
         bound = np.iinfo(flat.dtype)
         flat[chance.randrange(flat.size)] = min(max(chance.choice(SIZES), bound.min), bound.max)
-    stored.CopyFrom(numpy_helper.from_array(flat.reshape(tuple(stored.dims) if flat.size == np.prod(stored.dims) else -1), stored.name))
+    stored.CopyFrom(
+        numpy_helper.from_array(
+            flat.reshape(tuple(stored.dims) if flat.size == np.prod(stored.dims) else -1), stored.name
+        )
+    )
 
 
 def _weight_shape(proto: onnx.ModelProto, chance: random.Random) -> None:
@@ -152,7 +227,20 @@ def _attribute(proto: onnx.ModelProto, chance: random.Random) -> None:
     elif found.type == found.FLOAT:
         found.f = chance.choice((0.0, -1.0, float("nan"), float("inf"), 1e38))
     elif found.type == found.STRING:
-        found.s = chance.choice((b"", b"SAME_UPPER", b"VALID", b"NOTSET", b"ij,jk->ik", b"bi,oi->bo", b"...", b"ii->i", b"CRD", b"linear"))
+        found.s = chance.choice(
+            (
+                b"",
+                b"SAME_UPPER",
+                b"VALID",
+                b"NOTSET",
+                b"ij,jk->ik",
+                b"bi,oi->bo",
+                b"...",
+                b"ii->i",
+                b"CRD",
+                b"linear",
+            )
+        )
 
 
 def _operand(proto: onnx.ModelProto, chance: random.Random) -> None:
@@ -161,7 +249,9 @@ def _operand(proto: onnx.ModelProto, chance: random.Random) -> None:
     if node is None:
         return
     before = list(proto.graph.node)[: list(proto.graph.node).index(node)]
-    names = [v.name for v in (*proto.graph.input, *proto.graph.initializer)] + [name for n in before for name in n.output if name]
+    names = [v.name for v in (*proto.graph.input, *proto.graph.initializer)] + [
+        name for n in before for name in n.output if name
+    ]
     what, place = chance.random(), chance.randrange(len(node.input))
     if what < 0.6 and names:
         node.input[place] = chance.choice(names)
@@ -190,5 +280,18 @@ def _one(messages: Any, chance: random.Random, fits: Any) -> Any:
     return chance.choice(found) if found else None
 
 
-CHANGES = (_declared_size, _declared_size, _declared_size, _constant_number, _constant_number, _weight_shape, _weight_shape, _weight_type,
-           _attribute, _attribute, _operand, _operator, _opset)
+CHANGES = (
+    _declared_size,
+    _declared_size,
+    _declared_size,
+    _constant_number,
+    _constant_number,
+    _weight_shape,
+    _weight_shape,
+    _weight_type,
+    _attribute,
+    _attribute,
+    _operand,
+    _operator,
+    _opset,
+)

@@ -1,4 +1,5 @@
-"""What is read beside models: inputs that unpack to gigabytes, documents that nest without end, and anything that is no plain file."""
+"""What is read beside models: inputs that unpack to gigabytes, documents that nest without end, and anything
+that is no plain file."""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ import zlib
 import numpy as np
 import pytest
 
-from bnfold import certificate, policy, ratchet
 from bnfold.cli import report
-from bnfold.comparison import VerifyOptions
 from bnfold.errors import BnfoldError
-from bnfold.graph import ir
-from bnfold.verifying.feeds import Input
-from bnfold.verifying.user_inputs import read
+from bnfold.gate import baseline, certificate, policy
+from bnfold.ir.graph import ir
+from bnfold.results.options import VerifyOptions
+from bnfold.verifying.inputs.samples import Input
+from bnfold.verifying.inputs.user_files import read
 
 from .judged import judge
 
@@ -73,7 +74,9 @@ ARCHIVES = {
     "a claim of more than there is": npz(**{"x.npy": npy((1 << 10, 3, 8, 8))}),
     "no array": npz(x=bytes(300 << 20)),
     "a long header": npz(**{"x.npy": b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 30) + b" " * 100}),
-    "a header that is code": npz(**{"x.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", 32) + b"__import__('os').system('true')\n"}),
+    "a header that is code": npz(
+        **{"x.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", 32) + b"__import__('os').system('true')\n"}
+    ),
     "objects": npz(**{"x.npy": npy((1,), b"cos\nsystem\n(S'touch owned'\ntR.", "|O")}),
     "negative": npz(**{"x.npy": npy((-1, 3, 8, 8))}),
     "cut": npz(**{"x.npy": npy((1, 3, 8, 8), bytes(768))})[:-40],
@@ -92,8 +95,16 @@ def test_an_archive_that_is_well(tmp_path):
     assert len(as_inputs(path)) == 2
 
 
-@pytest.mark.parametrize("data", [npy((1 << 40, 3, 8, 8)), npy((1,), b"cos\nsystem\n(S'x'\ntR.", "|O"), npy((4, 3, 8, 8), bytes(9)),
-                                  b"\x93NUMPY"], ids=["a claim", "objects", "cut", "no header"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        npy((1 << 40, 3, 8, 8)),
+        npy((1,), b"cos\nsystem\n(S'x'\ntR.", "|O"),
+        npy((4, 3, 8, 8), bytes(9)),
+        b"\x93NUMPY",
+    ],
+    ids=["a claim", "objects", "cut", "no header"],
+)
 def test_arrays(tmp_path, data):
     refused(tmp_path, "x.npy", data, as_inputs)
 
@@ -103,7 +114,12 @@ def png(width, height):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000), (1 << 30, 1)])
@@ -136,7 +152,7 @@ DOCUMENTS = {
 }
 READERS = {
     "certificate": certificate.read,
-    "baseline": lambda path: ratchet.read(path, "bnfold.result/1"),
+    "baseline": lambda path: baseline.read(path, "bnfold.result/1"),
     "result": lambda path: report.command.callback(result=path, out=None),
 }
 
@@ -147,7 +163,18 @@ def test_documents(tmp_path, reader, name):
     refused(tmp_path, "document.json", DOCUMENTS[name], READERS[reader])
 
 
-@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "{a=" * 40_000, "[" + "a." * 60_000 + "a]", "a = " + "9" * 100_000,
-                                  "a = '" + "b" * 900_000, "x" * 2_000_000, "[[a]]\n" * 20_000], ids=lambda text: text[:6])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        "a = " + "{a=" * 40_000,
+        "[" + "a." * 60_000 + "a]",
+        "a = " + "9" * 100_000,
+        "a = '" + "b" * 900_000,
+        "x" * 2_000_000,
+        "[[a]]\n" * 20_000,
+    ],
+    ids=lambda text: text[:6],
+)
 def test_policies(tmp_path, text):
     refused(tmp_path, "bnfold.toml", text.encode(), lambda path: policy.read(path, {}))

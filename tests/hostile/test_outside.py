@@ -1,4 +1,5 @@
-"""Paths in files: external data, class trees and HDF5 links reach nothing outside the model's folder; nobody waits for a pipe."""
+"""Paths in files: external data, class trees and HDF5 links reach nothing outside the model's folder; nobody
+waits for a pipe."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import onnx
 import pytest
 
 from bnfold.errors import BnfoldError
-from bnfold.pipeline import load
+from bnfold.pipeline.pipeline import load
 
 from ..models import model
 from .judged import folded, judge
@@ -47,6 +48,7 @@ def external(location, offset=None, length=None):
 
 def beside(name, make, weights=False):
     """Put something that is no plain file into the folder; as weights, if it is to be read as such."""
+
     def others(case):
         path = case.folder / name
         make(path)
@@ -56,19 +58,44 @@ def beside(name, make, weights=False):
     return others
 
 
-@pytest.mark.parametrize("location", [f"../{SECRET}", "a/../../secret.bin", "/etc/hostname", "//etc/hostname", "C:\\secret.bin",
-                                      "..\\secret.bin", "", ".", "..", "/dev/zero", "net.onnx/..", "\x00", "a" * 5000, "~/.profile",
-                                      "file:///etc/hostname"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"../{SECRET}",
+        "a/../../secret.bin",
+        "/etc/hostname",
+        "//etc/hostname",
+        "C:\\secret.bin",
+        "..\\secret.bin",
+        "",
+        ".",
+        "..",
+        "/dev/zero",
+        "net.onnx/..",
+        "\x00",
+        "a" * 5000,
+        "~/.profile",
+        "file:///etc/hostname",
+    ],
+)
 def test_external_data_from_elsewhere(tmp_path, location):
     assert folded(tmp_path, external(location)).error
 
 
 @UNIX
-@pytest.mark.parametrize("make", [
-    lambda path: path.symlink_to("/etc/hostname"), lambda path: path.symlink_to(path.parent.parent / SECRET),
-    lambda path: path.symlink_to("net.onnx"), lambda path: path.symlink_to(path.name), lambda path: path.mkdir(),
-    getattr(os, "mkfifo", None), device,
-], ids=["link-out", "link-up", "link-inside", "link-to-itself", "folder", "pipe", "device"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.symlink_to("/etc/hostname"),
+        lambda path: path.symlink_to(path.parent.parent / SECRET),
+        lambda path: path.symlink_to("net.onnx"),
+        lambda path: path.symlink_to(path.name),
+        lambda path: path.mkdir(),
+        getattr(os, "mkfifo", None),
+        device,
+    ],
+    ids=["link-out", "link-up", "link-inside", "link-to-itself", "folder", "pipe", "device"],
+)
 def test_external_data_that_is_no_plain_file(tmp_path, make):
     outcome = folded(tmp_path, external("w.bin"), others=beside("w.bin", make))
     assert outcome.error and "w.bin" in outcome.sentence
@@ -76,11 +103,29 @@ def test_external_data_that_is_no_plain_file(tmp_path, make):
 
 @UNIX
 def test_external_data_in_a_folder_that_is_a_link(tmp_path):
-    assert "is a link" in folded(tmp_path, external(f"up/{SECRET}"), others=beside("up", lambda path: path.symlink_to(".."))).sentence
+    assert (
+        "is a link"
+        in folded(
+            tmp_path, external(f"up/{SECRET}"), others=beside("up", lambda path: path.symlink_to(".."))
+        ).sentence
+    )
 
 
-@pytest.mark.parametrize(("offset", "length"), [(1 << 62, None), (0, 1 << 62), (-1, None), (1, None), (0, 47), ("9" * 400, None),
-                                                ("1e3", None), (0, 0), ("٣", None), (" 0", None)])
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [
+        (1 << 62, None),
+        (0, 1 << 62),
+        (-1, None),
+        (1, None),
+        (0, 47),
+        ("9" * 400, None),
+        ("1e3", None),
+        (0, 0),
+        ("٣", None),
+        (" 0", None),
+    ],
+)
 def test_external_data_beyond_its_file(tmp_path, offset, length):
     def others(case):
         case.file("w.bin", bytes(48))
@@ -106,7 +151,10 @@ TREE_CFG = "[net]\nwidth=4\nheight=4\nchannels=3\n[convolutional]\nfilters=4\nsi
 CLASSES = b"a -1\nb -1\nc 0\nd 0\n"
 
 
-@pytest.mark.parametrize("tree", ["/etc/passwd", "../t.tree", "a/../../t.tree", "/dev/zero", "~/t.tree", "a" * 4000, "no.tree", ".", ".."])
+@pytest.mark.parametrize(
+    "tree",
+    ["/etc/passwd", "../t.tree", "a/../../t.tree", "/dev/zero", "~/t.tree", "a" * 4000, "no.tree", ".", ".."],
+)
 def test_a_class_tree_from_elsewhere(tmp_path, tree):
     (tmp_path / "t.tree").write_bytes(CLASSES)
     outcome = folded(tmp_path, TREE_CFG.format(tree).encode(), "net.cfg", weights=1)
@@ -114,10 +162,20 @@ def test_a_class_tree_from_elsewhere(tmp_path, tree):
 
 
 @UNIX
-@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/passwd"), getattr(os, "mkfifo", None), device,
-                                  lambda path: path.symlink_to(path.parent.parent / SECRET)], ids=["link", "pipe", "device", "link-up"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.symlink_to("/etc/passwd"),
+        getattr(os, "mkfifo", None),
+        device,
+        lambda path: path.symlink_to(path.parent.parent / SECRET),
+    ],
+    ids=["link", "pipe", "device", "link-up"],
+)
 def test_a_class_tree_that_is_no_plain_file(tmp_path, make):
-    assert folded(tmp_path, TREE_CFG.format("t.tree").encode(), "net.cfg", beside("t.tree", make), weights=1).error
+    assert folded(
+        tmp_path, TREE_CFG.format("t.tree").encode(), "net.cfg", beside("t.tree", make), weights=1
+    ).error
 
 
 def test_a_class_tree_of_gigabytes(tmp_path):
@@ -126,12 +184,15 @@ def test_a_class_tree_of_gigabytes(tmp_path):
             file.truncate(8 << 30)
         case.given.append(case.folder / "t.tree")
 
-    assert "larger than" in folded(tmp_path, TREE_CFG.format("t.tree").encode(), "net.cfg", others, weights=1).sentence
+    assert (
+        "larger than"
+        in folded(tmp_path, TREE_CFG.format("t.tree").encode(), "net.cfg", others, weights=1).sentence
+    )
 
 
 def test_a_class_tree_in_darknets_own_folders(tmp_path):
     from bnfold.reading.darknet import read
-    from bnfold.record import ReadOptions
+    from bnfold.results.options import ReadOptions
 
     (tmp_path / "cfg").mkdir()
     (tmp_path / "data").mkdir()
@@ -141,8 +202,11 @@ def test_a_class_tree_in_darknets_own_folders(tmp_path):
     assert [path.name for path in loaded.files] == ["net.cfg", "t.tree"]
 
 
-NET = 'input: "x" input_shape { dim: 1 dim: 3 dim: 4 dim: 4 }\n' \
-      'layer { name: "c" type: "Convolution" bottom: "x" top: "y" convolution_param { num_output: 4 kernel_size: 1 } }\n'
+NET = (
+    'input: "x" input_shape { dim: 1 dim: 3 dim: 4 dim: 4 }\n'
+    'layer { name: "c" type: "Convolution" bottom: "x" top: "y" convolution_param { num_output: 4 '
+    "kernel_size: 1 } }\n"
+)
 
 
 def h5(fill):
@@ -212,7 +276,13 @@ def never_written(file, folder):
 
 
 def all_zeros(file, folder):
-    file.create_dataset("data/c/0", data=np.zeros(1 << 26, np.float32), compression="gzip", compression_opts=9, chunks=(1 << 22,))
+    file.create_dataset(
+        "data/c/0",
+        data=np.zeros(1 << 26, np.float32),
+        compression="gzip",
+        compression_opts=9,
+        chunks=(1 << 22,),
+    )
 
 
 def texts(file, folder):
@@ -225,22 +295,41 @@ def objects(file, folder):
     file.create_dataset("data/c/0", (3,), dtype=h5py.vlen_dtype(np.float32))
 
 
-@pytest.mark.parametrize("fill", [soft, to_another_file, group_in_another_file, values_in_another_file, virtual, circle, deep,
-                                  never_written, all_zeros, texts, objects], ids=lambda fill: fill.__name__)
+@pytest.mark.parametrize(
+    "fill",
+    [
+        soft,
+        to_another_file,
+        group_in_another_file,
+        values_in_another_file,
+        virtual,
+        circle,
+        deep,
+        never_written,
+        all_zeros,
+        texts,
+        objects,
+    ],
+    ids=lambda fill: fill.__name__,
+)
 def test_hdf5_that_is_not_as_caffe_writes_it(tmp_path, fill):
     assert folded(tmp_path, NET.encode(), "net.prototxt", h5(fill)).error
 
 
 @UNIX
 @pytest.mark.parametrize("make", NO_FILES, ids=["pipe", "device", "folder"])
-@pytest.mark.parametrize(("network", "name"), [(NET, "net.prototxt"), (TREE_CFG.replace("tree={}", ""), "net.cfg")],
-                         ids=["caffe", "darknet"])
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [(NET, "net.prototxt"), (TREE_CFG.replace("tree={}", ""), "net.cfg")],
+    ids=["caffe", "darknet"],
+)
 def test_weights_that_are_no_plain_file(tmp_path, network, name, make):
     assert folded(tmp_path, network.encode(), name, beside("weights", make, weights=True)).error
 
 
 def test_the_helper_writes_what_it_says(tmp_path):
     """Without an attack the same model folds."""
+
     def others(case):
         case.file("w.bin", bytes(48))
 

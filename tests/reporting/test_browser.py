@@ -1,4 +1,5 @@
-"""The page under a user's hands, in a real browser: tabs, search, rows, keys, mouse; no complaint, no request leaves the page."""
+"""The page under a user's hands, in a real browser: tabs, search, rows, keys, mouse; no complaint, no request
+leaves the page."""
 
 from __future__ import annotations
 
@@ -10,21 +11,27 @@ from typing import Any
 
 import pytest
 
-from bnfold import pipeline
-from bnfold.job import Job
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
 from bnfold.reporting import html
 from bnfold.reporting import json as documents
 
 from ..models import TWO_BLOCKS, saved
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; it drives the browser")
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed; it drives the browser"
+)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """The page of a fold of two blocks, opened; what it logs and asks for is collected and must be nothing."""
+    """The page of a fold of two blocks, opened; what it logs and asks for is collected and must be
+    nothing."""
     result = pipeline.fold_file(Job(saved(tmp_path, TWO_BLOCKS), detail=True))
     document = json.loads(documents.text(documents.document("fold", 0, **documents.of_fold(result))))
     (tmp_path / "net.html").write_text(html.page(document), encoding="utf-8")
@@ -57,14 +64,19 @@ def test_tabs_show_one_graph_at_a_time(page: Any) -> None:
 
 def test_it_prints_dark_on_white_in_both_themes(page: Any) -> None:
     page.emulate_media(media="print")
-    ink, ground = (page.evaluate(f"getComputedStyle(document.body)['{name}']") for name in ("color", "background-color"))
+    ink, ground = (
+        page.evaluate(f"getComputedStyle(document.body)['{name}']") for name in ("color", "background-color")
+    )
     assert (ink, ground) == ("rgb(29, 33, 38)", "rgb(255, 255, 255)")
 
 
 def test_a_narrow_window_breaks_no_name_into_letters(page: Any) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
-    assert page.evaluate("Math.min(...[...document.querySelectorAll('td.wide')].map(cell => cell.clientWidth))") >= 140
+    assert (
+        page.evaluate("Math.min(...[...document.querySelectorAll('td.wide')].map(cell => cell.clientWidth))")
+        >= 140
+    )
 
 
 def test_search_goes_from_hit_to_hit(page: Any) -> None:

@@ -47,7 +47,10 @@ def test_an_axis_of_less_than_two_decades_has_marks_between_the_powers() -> None
 
 
 def test_columns_have_names_while_there_is_room() -> None:
-    few, many = (chart.errors([figure(f"v{i}", 1e-7, 1e-7) for i in range(n)], limit=4.0) for n in (chart.NAMED, chart.NAMED + 1))
+    few, many = (
+        chart.errors([figure(f"v{i}", 1e-7, 1e-7) for i in range(n)], limit=4.0)
+        for n in (chart.NAMED, chart.NAMED + 1)
+    )
     assert few is not None and many is not None
     assert [label for _, label in few.labels] == [f"v{i}" for i in range(chart.NAMED)]
     assert many.labels == ()
@@ -60,14 +63,19 @@ def test_bars_of_negative_scales_hang_down() -> None:
     assert chart.outline([up, down]) == "M0.0 0.0h9.6v5.0h-9.6zM10.0 5.0h9.6v2.5h-9.6z"
 
 
-@pytest.mark.parametrize(("before", "after", "tiny", "said"), [
-    ((1, 0.5, 0.1), (2, 1, 0.1), 0.0, []),
-    ((1, 0.5, 0.1), (100, 1, 0.1), 0.0, ["int8"]),
-    ((100, 1, 0.1), (100, 1, 0.1), 0.0, []),
-    ((1, 1, 1), (70000, 70000, 1), 0.0, ["overflows"]),
-    ((1, 1, 1), (1, 1, 1), 0.25, ["25%"]),
-])
-def test_what_hurts_deployment_is_said(before: tuple[float, ...], after: tuple[float, ...], tiny: float, said: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "tiny", "said"),
+    [
+        ((1, 0.5, 0.1), (2, 1, 0.1), 0.0, []),
+        ((1, 0.5, 0.1), (100, 1, 0.1), 0.0, ["int8"]),
+        ((100, 1, 0.1), (100, 1, 0.1), 0.0, []),
+        ((1, 1, 1), (70000, 70000, 1), 0.0, ["overflows"]),
+        ((1, 1, 1), (1, 1, 1), 0.25, ["25%"]),
+    ],
+)
+def test_what_hurts_deployment_is_said(
+    before: tuple[float, ...], after: tuple[float, ...], tiny: float, said: list[str]
+) -> None:
     found = chart.hurts({"node": "conv", "before": before, "after": after, "tiny": tiny})
     assert len(found) == len(said)
     assert all(word in sentence for word, sentence in zip(said, found, strict=True))

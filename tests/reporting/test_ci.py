@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bnfold.outcome import Checked, Violation
 from bnfold.reporting import github, junit, sarif
-from bnfold.rulebook import RULEBOOK
+from bnfold.results.check_rules import RULEBOOK
+from bnfold.results.fold_result import Checked, Violation
 
 from .ci_schemas import SARIF, check_junit
 
@@ -21,8 +21,15 @@ RAN = tuple(RULEBOOK)
 
 
 def foldable(subject: str = "bn1", *, known: bool = False, line: int | None = 15) -> Violation:
-    return Violation("check.foldable", f"net.prototxt:15 {subject} (BatchNorm)", f"batch norm '{subject}' could be folded", subject,
-                     path="net.prototxt", line=line, known=known)
+    return Violation(
+        "check.foldable",
+        f"net.prototxt:15 {subject} (BatchNorm)",
+        f"batch norm '{subject}' could be folded",
+        subject,
+        path="net.prototxt",
+        line=line,
+        known=known,
+    )
 
 
 UNREADABLE = Violation("check.unreadable", "cut.onnx", "cut off", path="cut.onnx", exit_code=3)
@@ -32,8 +39,13 @@ CHECKS = [
     Checked(Path("known.onnx"), (foldable(known=True),), ran=RAN),
     Checked(Path("fine.onnx"), (), ran=RAN),
 ]
-HOSTILE_CHECKS = [Checked(Path(HOSTILE.replace("/", "").replace("\0", "")), (
-    Violation("check.foldable", HOSTILE, HOSTILE, HOSTILE, path=HOSTILE, line=3),), ran=RAN)]
+HOSTILE_CHECKS = [
+    Checked(
+        Path(HOSTILE.replace("/", "").replace("\0", "")),
+        (Violation("check.foldable", HOSTILE, HOSTILE, HOSTILE, path=HOSTILE, line=3),),
+        ran=RAN,
+    )
+]
 
 
 def rows(checks: list[Checked], **options: bool) -> list[dict[str, object]]:
@@ -68,10 +80,12 @@ def test_sarif_names_rules_lines_and_nodes() -> None:
 
 
 def test_fingerprints_outlive_moved_lines_and_baselines_tell_old_from_new() -> None:
-    here, = rows([Checked(Path("net.prototxt"), (foldable(line=15),))])
-    there, = rows([Checked(Path("net.prototxt"), (foldable(line=99),))])
+    (here,) = rows([Checked(Path("net.prototxt"), (foldable(line=15),))])
+    (there,) = rows([Checked(Path("net.prototxt"), (foldable(line=99),))])
     assert here["partialFingerprints"] == there["partialFingerprints"]
-    assert [(r["baselineState"], r["level"]) for r in rows(CHECKS, ratchet=True)] == [("new", "error")] * 3 + [("unchanged", "note")]
+    assert [(r["baselineState"], r["level"]) for r in rows(CHECKS, ratchet=True)] == [
+        ("new", "error")
+    ] * 3 + [("unchanged", "note")]
     assert "baselineState" not in here
 
 
@@ -97,10 +111,12 @@ def test_junit_has_one_case_for_each_model_and_rule() -> None:
 def test_annotations_stand_at_their_lines() -> None:
     lines = list(github.commands(CHECKS))
     assert lines == [
-        "::error file=net.prototxt,line=15,title=A batch norm that could be folded is left::net.prototxt:15 bn1 (BatchNorm): "
+        "::error file=net.prototxt,line=15,title=A batch norm that could be folded is "
+        "left::net.prototxt:15 bn1 (BatchNorm): "
         "batch norm 'bn1' could be folded [check.foldable]",
         "::error file=cut.onnx,title=The model cannot be read::cut.onnx: cut off [check.unreadable]",
-        "::error file=net.prototxt,line=15,title=A batch norm that could be folded is left::net.prototxt:15 bn2 (BatchNorm): "
+        "::error file=net.prototxt,line=15,title=A batch norm that could be folded is "
+        "left::net.prototxt:15 bn2 (BatchNorm): "
         "batch norm 'bn2' could be folded [check.foldable]",
     ]
 
@@ -113,7 +129,7 @@ def test_one_bad_model_hides_no_other() -> None:
 
 
 def test_hostile_names_stay_on_their_line_and_are_no_markup() -> None:
-    line, = github.commands(HOSTILE_CHECKS)
+    (line,) = github.commands(HOSTILE_CHECKS)
     assert line.startswith("::error file=") and line.isprintable() and line.count("::error file") == 1
     assert "%0A" not in line.replace("%250A", "")
     summary = github.summary(HOSTILE_CHECKS)

@@ -16,17 +16,20 @@ import onnx
 import pytest
 
 import bnfold
-from bnfold import pipeline
-from bnfold.comparison import VerifyOptions
 from bnfold.errors import Malformed
-from bnfold.job import Job
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
 from bnfold.reporting import html
 from bnfold.reporting import json as documents
+from bnfold.results.options import VerifyOptions
 
 from ..models import RELU_BN, TWO_BLOCKS, model, saved
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
 
 
 def document_of(path: Path) -> dict[str, Any]:
@@ -54,12 +57,21 @@ def test_every_fact_is_on_the_page(tmp_path: Path) -> None:
     document = document_of(saved(tmp_path, TWO_BLOCKS))
     page = Page(html.page(document))
     words = " ".join(page.words)
-    for fact in ("PASS", "net.onnx", "BatchNormalization_n", "BatchNormalization_y", "noise ratio", "onnxruntime"):
+    for fact in (
+        "PASS",
+        "net.onnx",
+        "BatchNormalization_n",
+        "BatchNormalization_y",
+        "noise ratio",
+        "onnxruntime",
+    ):
         assert fact in words
     drawn = [a["data-name"] for tag, a in page.tags if tag == "g"]
     assert drawn.count("Conv_c") == 2
     assert drawn.count("BatchNormalization_n") == 1
-    assert [a["class"] for tag, a in page.tags if tag == "g" and a["data-name"] == "BatchNormalization_n"] == ["folded"]
+    assert [
+        a["class"] for tag, a in page.tags if tag == "g" and a["data-name"] == "BatchNormalization_n"
+    ] == ["folded"]
 
 
 def test_values_stand_in_the_order_of_the_network(tmp_path: Path) -> None:
@@ -110,11 +122,16 @@ def test_every_string_of_a_document_is_escaped(tmp_path: Path) -> None:
     assert "img" not in tags
 
 
-@pytest.mark.parametrize("document", [
-    documents.document("fold", 3, **documents.of_error(bnfold.Unreadable("cannot be read", where="x.onnx"))),
-    documents.document("verify", 0, verification=None),
-    documents.document("check", 1, models=[]),
-])
+@pytest.mark.parametrize(
+    "document",
+    [
+        documents.document(
+            "fold", 3, **documents.of_error(bnfold.Unreadable("cannot be read", where="x.onnx"))
+        ),
+        documents.document("verify", 0, verification=None),
+        documents.document("check", 1, models=[]),
+    ],
+)
 def test_documents_without_a_plan_have_a_page(document: dict[str, Any]) -> None:
     assert document["verdict"] in " ".join(Page(html.page(document)).words)
 
@@ -135,13 +152,19 @@ def long_net(blocks: int) -> onnx.ModelProto:
     """A residual net of 4 nodes a block."""
     lines, weights, x = [], [], "x"
     for i in range(blocks):
-        lines += [f"c{i} = Conv <pads = [1, 1, 1, 1]> ({x}, w{i})", f"n{i} = BatchNormalization (c{i}, g{i}, b{i}, m{i}, v{i})",
-                  f"r{i} = Relu(n{i})", f"a{i} = Add(r{i}, {x})"]
+        lines += [
+            f"c{i} = Conv <pads = [1, 1, 1, 1]> ({x}, w{i})",
+            f"n{i} = BatchNormalization (c{i}, g{i}, b{i}, m{i}, v{i})",
+            f"r{i} = Relu(n{i})",
+            f"a{i} = Add(r{i}, {x})",
+        ]
         weights += [f"float[4, 4, 3, 3] w{i}", *(f"float[4] {p}{i}" for p in "gbmv")]
         x = f"a{i}"
     body = "\n".join([*lines, f"y = Identity({x})"])
-    return model(f'<ir_version: 9, opset_import: ["" : 17]> net (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y)\n'
-                 f"<{', '.join(weights)}> {{ {body} }}")
+    return model(
+        f'<ir_version: 9, opset_import: ["" : 17]> net (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y)\n'
+        f"<{', '.join(weights)}> {{ {body} }}"
+    )
 
 
 def test_a_thousand_nodes_are_quick(tmp_path: Path) -> None:
@@ -161,11 +184,28 @@ def test_a_browser_draws_it_without_a_complaint(tmp_path: Path, theme: str) -> N
     page = tmp_path / "net.html"
     page.write_text(html.page(document_of(saved(tmp_path, TWO_BLOCKS))), encoding="utf-8")
     dark = ["--blink-settings=preferredColorScheme=0"] if theme == "dark" else []
-    done = subprocess.run([str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", *dark,
-                           f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom", page.as_uri()],
-                          capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            *dark,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     drawn = Page(done.stdout)
     views = {a["id"]: a for tag, a in drawn.tags if tag == "svg" and a.get("class") == "graph"}
-    assert views["before"]["viewbox"] != f"0 0 {views['before']['data-width']} {views['before']['data-height']}"
+    assert (
+        views["before"]["viewbox"] != f"0 0 {views['before']['data-width']} {views['before']['data-height']}"
+    )
     assert "hidden" in views["after"]

@@ -1,4 +1,5 @@
-"""The schema of the JSON document: exactly these fields. A field that goes away or changes its meaning needs a new schema number."""
+"""The schema of the JSON document: exactly these fields. A field that goes away or changes its meaning needs
+a new schema number."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnfold import pipeline
-from bnfold.comparison import Comparison, Figures
 from bnfold.errors import NotEquivalent, Unreadable
-from bnfold.job import Job
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
 from bnfold.reporting import json as documents
+from bnfold.results.comparison import Comparison, Figures
 
 from ..models import TWO_BLOCKS, saved
 
@@ -34,12 +35,32 @@ def fold(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
     assert fold.keys() == FOLD | {"detail"}
-    assert fold["input"].keys() == {"format", "name", "files", "size", "dialect", "dialect_reason", "findings"}
+    assert fold["input"].keys() == {
+        "format",
+        "name",
+        "files",
+        "size",
+        "dialect",
+        "dialect_reason",
+        "findings",
+    }
     assert fold["output"].keys() == {"path", "size"}
     assert fold["operators"][0].keys() == {"op", "before", "after"}
     assert fold["plan"].keys() == {"folded", "kept", "withdrawn", "merged"}
-    assert fold["plan"]["folded"][0].keys() == {"node", "op", "source", "into", "values", "scale", "shift", "channels", "dead",
-                                                "smallest_variance", "via", "direction"}
+    assert fold["plan"]["folded"][0].keys() == {
+        "node",
+        "op",
+        "source",
+        "into",
+        "values",
+        "scale",
+        "shift",
+        "channels",
+        "dead",
+        "smallest_variance",
+        "via",
+        "direction",
+    }
     assert fold["verification"].keys() == Comparison.__dataclass_fields__.keys()
     assert fold["verification"]["providers"][0]["outputs"][0].keys() == Figures.__dataclass_fields__.keys()
     assert fold["detail"].keys() == {"before", "after", "batch_norms", "ranges"}
@@ -48,7 +69,10 @@ def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
 def test_the_figures_agree_with_each_other(fold: dict[str, Any]) -> None:
     operators = {row["op"]: (row["before"], row["after"]) for row in fold["operators"]}
     assert operators["BatchNormalization"] == (2, 0)
-    assert fold["nodes"] == {"before": sum(b for b, _ in operators.values()), "after": sum(a for _, a in operators.values())}
+    assert fold["nodes"] == {
+        "before": sum(b for b, _ in operators.values()),
+        "after": sum(a for _, a in operators.values()),
+    }
     assert fold["batch_norms"] == {"folded": 2, "kept": 0}
     assert fold["parameters"]["before"] - fold["parameters"]["after"] == 2 * 4 * 4 - 2 * 4
     assert fold["size"]["before"] == fold["input"]["size"]
@@ -70,7 +94,9 @@ def test_the_ranges_of_the_picture_are_those_of_the_weights(tmp_path: Path) -> N
     assert found.after == pytest.approx((largest.max(), np.median(largest), largest.min()))
 
 
-@pytest.mark.parametrize(("code", "verdict"), [(0, "PASS"), (1, "FAIL"), (2, "ERROR"), (3, "ERROR"), (70, "ERROR")])
+@pytest.mark.parametrize(
+    ("code", "verdict"), [(0, "PASS"), (1, "FAIL"), (2, "ERROR"), (3, "ERROR"), (70, "ERROR")]
+)
 def test_the_verdict_follows_the_exit_code(code: int, verdict: str) -> None:
     assert documents.document("fold", code)["verdict"] == verdict
 
@@ -78,12 +104,19 @@ def test_the_verdict_follows_the_exit_code(code: int, verdict: str) -> None:
 def test_an_error_has_its_parts() -> None:
     error = Unreadable("cannot be read", where=Path("x.onnx"), expected="a model", way_out="look elsewhere")
     assert documents.of_error(error)["error"] == {
-        "kind": "Unreadable", "where": "x.onnx", "found": "cannot be read", "expected": "a model", "way_out": "look elsewhere",
-        "sentence": "x.onnx: cannot be read; a model; look elsewhere"}
+        "kind": "Unreadable",
+        "where": "x.onnx",
+        "found": "cannot be read",
+        "expected": "a model",
+        "way_out": "look elsewhere",
+        "sentence": "x.onnx: cannot be read; a model; look elsewhere",
+    }
     assert "verification" not in documents.of_error(NotEquivalent("differs"))
 
 
 def test_what_json_does_not_know_is_null_or_a_plain_number() -> None:
-    document = documents.plain({"a": float("nan"), "b": [float("inf"), np.float32(0.5), np.int64(3)], "c": Path("p"), "d": "\udcff"})
+    document = documents.plain(
+        {"a": float("nan"), "b": [float("inf"), np.float32(0.5), np.int64(3)], "c": Path("p"), "d": "\udcff"}
+    )
     assert reread(document) == {"a": None, "b": [None, 0.5, 3], "c": "p", "d": "\udcff"}
     assert documents.text(document).isascii()

@@ -1,4 +1,5 @@
-"""Places of nodes: edges point down, nothing overlaps, the same graph gives the same picture, large graphs are quick."""
+"""Places of nodes: edges point down, nothing overlaps, the same graph gives the same picture, large graphs
+are quick."""
 
 from __future__ import annotations
 

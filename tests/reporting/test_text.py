@@ -9,14 +9,34 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnfold.comparison import Check, Comparison, Divergence, Figures, ProviderResult
-from bnfold.outcome import Census
-from bnfold.record import Folded, Kept, Plan
 from bnfold.reporting import text
+from bnfold.results.comparison import Check, Comparison, Divergence, Figures, ProviderResult
+from bnfold.results.fold_result import Census
+from bnfold.results.plan import Folded, Kept, Plan
 
-FIGURES = Figures("prob", (1, 10), "float", 1.0, 1e-7, 2e-3, 1e-7, 1e-3, 2e4, 2e4, False, reason="noise 2e+04 is over the limit of 4")
-REPORT = Comparison(False, (ProviderResult("cpu", "onnxruntime", (FIGURES,), False, 2e4, 2e-3),), 2e4, 2e-3, "float64", 0,
-                    divergence=Divergence("conv1", "conv1", "net.prototxt:14 conv1 (Convolution)", "bn1", FIGURES))
+FIGURES = Figures(
+    "prob",
+    (1, 10),
+    "float",
+    1.0,
+    1e-7,
+    2e-3,
+    1e-7,
+    1e-3,
+    2e4,
+    2e4,
+    False,
+    reason="noise 2e+04 is over the limit of 4",
+)
+REPORT = Comparison(
+    False,
+    (ProviderResult("cpu", "onnxruntime", (FIGURES,), False, 2e4, 2e-3),),
+    2e4,
+    2e-3,
+    "float64",
+    0,
+    divergence=Divergence("conv1", "conv1", "net.prototxt:14 conv1 (Convolution)", "bn1", FIGURES),
+)
 
 
 def rendered(*things: Any) -> str:
@@ -30,13 +50,28 @@ def rendered(*things: Any) -> str:
 
 
 def fold(name: str) -> Folded:
-    return Folded(name, "BatchNormalization", "", (f"conv_{name}",), (name,), (0.5, 2.0), (-1.0, 1.0), 8, dead=3, via=("Relu",))
+    return Folded(
+        name,
+        "BatchNormalization",
+        "",
+        (f"conv_{name}",),
+        (name,),
+        (0.5, 2.0),
+        (-1.0, 1.0),
+        8,
+        dead=3,
+        via=("Relu",),
+    )
 
 
 def test_the_table_of_operators() -> None:
     before = Census((("Conv", 5), ("BatchNormalization", 5)), 12_345, 2_000_000)
     after = Census((("Conv", 5), ("Add", 1)), 12_000, 1_900_000)
-    lines = {line.split()[0]: line.split() for line in rendered(text.operators(before, after)).splitlines() if line.split()}
+    lines = {
+        line.split()[0]: line.split()
+        for line in rendered(text.operators(before, after)).splitlines()
+        if line.split()
+    }
     assert lines["BatchNormalization"] == ["BatchNormalization", "5", "0", "-5"]
     assert lines["Conv"] == ["Conv", "5", "5"]
     assert lines["Add"] == ["Add", "0", "1", "+1"]
@@ -45,7 +80,10 @@ def test_the_table_of_operators() -> None:
 
 
 def test_reasons_are_shortened_by_code() -> None:
-    kept = tuple(Kept(f"bn{i}", "BatchNormalization", "", "kept.training-mode", "it runs in training mode") for i in range(12))
+    kept = tuple(
+        Kept(f"bn{i}", "BatchNormalization", "", "kept.training-mode", "it runs in training mode")
+        for i in range(12)
+    )
     made = Plan((fold("x"),), (*kept, Kept("odd", "Mul", "", "kept.not-finite", "its factor is not finite")))
     short = rendered(*text.plan(made))
     assert short.count("it runs in training mode") == text.SHOWN
@@ -70,7 +108,9 @@ def test_a_failure_names_the_first_difference() -> None:
 
 def test_the_worst_outputs_are_shown_first_and_all_under_v() -> None:
     many = tuple(replace(FIGURES, value=f"out{i}", noise=float(i), passed=True, reason="") for i in range(9))
-    report = replace(REPORT, divergence=None, providers=(replace(REPORT.providers[0], outputs=(*many, FIGURES)),))
+    report = replace(
+        REPORT, divergence=None, providers=(replace(REPORT.providers[0], outputs=(*many, FIGURES)),)
+    )
     short = rendered(*text.comparison(report))
     assert short.index("prob") < short.index("out8")
     assert "out3" not in short
@@ -86,5 +126,7 @@ def test_names_are_shown_as_they_are(name: str) -> None:
 
 
 def test_the_self_test() -> None:
-    shown = rendered(text.selftested([Check("arithmetic", "ok", "exact"), Check("operators", "fault", "Conv is wrong")]))
+    shown = rendered(
+        text.selftested([Check("arithmetic", "ok", "exact"), Check("operators", "fault", "Conv is wrong")])
+    )
     assert "Conv is wrong" in shown

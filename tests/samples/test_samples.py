@@ -1,4 +1,5 @@
-"""The sample network: it is as good as it says, its three forms are one network, and readers that share no code with us agree."""
+"""The sample network: it is as good as it says, its three forms are one network, and readers that share no
+code with us agree."""
 
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def test_it_recognises_held_out_digits(probabilities):
 def test_its_statistics_were_learned(parameters):
     """A fold of trivial statistics proves nothing: no batch norm is near the identity, no channel is dead."""
     for layer in filter(normalised, NETWORK):
-        gamma, beta, mean, variance = (parameters[f"{layer.name}/{what}"] for what in ("gamma", "beta", "mean", "variance"))
+        gamma, beta, mean, variance = (
+            parameters[f"{layer.name}/{what}"] for what in ("gamma", "beta", "mean", "variance")
+        )
         assert np.abs(gamma).min() > 0.1
         assert variance.min() > 1e-2
         assert np.std(gamma) > 0.01
@@ -87,12 +90,17 @@ def test_opencv_reads_the_caffe_twin(dnn, pictures, probabilities):
 
 
 def test_opencv_reads_the_darknet_twin(dnn, pictures, probabilities, parameters, monkeypatch):
-    """To its own epsilon, 1e-6 for 1e-5. OpenCV takes the arrays of a connected layer with batch norm in the order of a convolution,
-    which is not darknet's (it then reads past the statistics); so it gets that one layer in the order that it expects."""
+    """To its own epsilon, 1e-6 for 1e-5. OpenCV takes the arrays of a connected layer with batch norm in the
+    order of a convolution, which is not darknet's (it then reads past the statistics); so it gets that one
+    layer in the order that it expects."""
 
     def convolutions_order(layer):
         keys = list(stored(layer))
-        return sorted(keys, key=lambda key: key.endswith("/weight")) if isinstance(layer, Dense) and layer.batch_norm else keys
+        return (
+            sorted(keys, key=lambda key: key.endswith("/weight"))
+            if isinstance(layer, Dense) and layer.batch_norm
+            else keys
+        )
 
     monkeypatch.setattr("samples.write_darknet.stored", convolutions_order)
     cfg, weights = darknet_files(parameters, 0)
@@ -118,17 +126,23 @@ def seen_images(weights: bytes) -> int:
     return int.from_bytes(weights[12:20], "little")
 
 
-@pytest.mark.parametrize(("files", "options"), [
-    (("digits.onnx",), {}),
-    (("digits.prototxt", "digits.caffemodel"), {"input_shapes": {INPUT: (450, 1, 8, 8)}}),
-    (("digits.cfg", "digits.weights"), {}),
-], ids=["onnx", "caffe", "darknet"])
+@pytest.mark.parametrize(
+    ("files", "options"),
+    [
+        (("digits.onnx",), {}),
+        (("digits.prototxt", "digits.caffemodel"), {"input_shapes": {INPUT: (450, 1, 8, 8)}}),
+        (("digits.cfg", "digits.weights"), {}),
+    ],
+    ids=["onnx", "caffe", "darknet"],
+)
 def test_bnfold_folds_every_twin_to_the_same_predictions(files, options, pictures, probabilities):
     ort = pytest.importorskip("onnxruntime")
     model = bnfold.load(*(HERE / file for file in files), **options)
     result = bnfold.fold(model)
     assert result.plan.batch_norms == (sum(map(normalised, NETWORK)), 0)
     for each in (model, result.model):
-        session = ort.InferenceSession(bnfold.to_onnx(each).SerializeToString(), providers=["CPUExecutionProvider"])
-        found, = session.run(None, {session.get_inputs()[0].name: pictures})
+        session = ort.InferenceSession(
+            bnfold.to_onnx(each).SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        (found,) = session.run(None, {session.get_inputs()[0].name: pictures})
         np.testing.assert_allclose(found.reshape(probabilities.shape), probabilities, rtol=0, atol=5e-6)

@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
-from bnfold.comparison import Side, VerifyOptions
 from bnfold.errors import UsageError
-from bnfold.graph import ir
-from bnfold.source import FOLDED_KEY
+from bnfold.ir.graph import ir
+from bnfold.ir.provenance import FOLDED_KEY
+from bnfold.results.comparison import Side
+from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
-from bnfold.verifying.specimens import FAULTS, STATISTICS, STRUCTURAL, Recipe, pair
+from bnfold.verifying.selftest_networks import FAULTS, STATISTICS, STRUCTURAL, Recipe, pair
 
 from .sides import proto, side, verdict
 
@@ -67,7 +68,8 @@ def test_planted_faults_in_half_precision_are_refused(fault: str, dtype: str) ->
 
 @pytest.mark.parametrize("fault", ["epsilon 1e-6 for 1e-5", "dropped bias", "one scale off by 1e-3"])
 def test_models_of_other_tools_are_judged_by_their_outputs(fault: str, tmp_path: Path) -> None:
-    """Nothing says what was folded where: the output fails, and bisection finds the first value that differs."""
+    """Nothing says what was folded where: the output fails, and bisection finds the first value that
+    differs."""
     made = pair(Recipe(5, 6), fault, block=2)
     for node in made[1].graph.node:
         del node.metadata_props[:]
@@ -150,7 +152,10 @@ def test_shapes_that_do_not_fit_are_refused(shapes: Any) -> None:
 
 
 def test_the_same_symbol_is_the_same_number() -> None:
-    text = '<ir_version: 9, opset_import: ["" : 17]> g (float[N, K] a, float[K, M] b) => (float[N, M] y) { y = MatMul(a, b) }'
+    text = (
+        '<ir_version: 9, opset_import: ["" : 17]> g (float[N, K] a, float[K, M] b) => (float[N, M] y) '
+        "{ y = MatMul(a, b) }"
+    )
     found = compare(side(text), side(text), VerifyOptions(input_shapes=(("a", (5, 7)),)))
     assert found
     assert dict(found.inputs)["b"].startswith("7x")
@@ -165,7 +170,9 @@ def test_indices_stay_inside_their_table() -> None:
 
 # -- faces that do not fit
 
-LINE = '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] {x}) => (float[1, 4] {y}) {{ {y} = Relu({x}) }}'
+LINE = (
+    '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] {x}) => (float[1, 4] {y}) {{ {y} = Relu({x}) }}'
+)
 
 
 def test_names_that_differ_are_matched_by_position() -> None:
@@ -174,11 +181,15 @@ def test_names_that_differ_are_matched_by_position() -> None:
     assert sum("by position" in note for note in found.notes) == 2
 
 
-@pytest.mark.parametrize("other", [
-    '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y, float[1, 4] z) { y = Relu(x)  z = Neg(x) }',
-    '<ir_version: 9, opset_import: ["" : 17]> g (double[1, 4] x) => (double[1, 4] y) { y = Relu(x) }',
-    '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 5] x) => (float[1, 5] y) { y = Relu(x) }',
-])
+@pytest.mark.parametrize(
+    "other",
+    [
+        '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y, float[1, 4] '
+        "z) { y = Relu(x)  z = Neg(x) }",
+        '<ir_version: 9, opset_import: ["" : 17]> g (double[1, 4] x) => (double[1, 4] y) { y = Relu(x) }',
+        '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 5] x) => (float[1, 5] y) { y = Relu(x) }',
+    ],
+)
 def test_models_that_cannot_be_compared_are_wrong_usage(other: str) -> None:
     with pytest.raises(UsageError):
         compare(side(LINE.format(x="x", y="y")), side(other), OPTIONS)
@@ -190,6 +201,7 @@ def test_an_unknown_truth_is_wrong_usage() -> None:
 
 
 # -- files
+
 
 def test_weights_beside_the_model_and_values_inside_it(tmp_path: Path) -> None:
     reference, candidate = pair(Recipe(5, 4), "dropped bias")
@@ -213,13 +225,21 @@ def test_an_affine_map_moved_through_an_operator_is_judged_where_names_meet_agai
         p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)
         {last} }}"""
     random = np.random.default_rng(0)
-    w, s, t = random.standard_normal((4, 3, 3, 3)), random.uniform(0.5, 2, (1, 4, 1, 1)), random.standard_normal((1, 4, 1, 1))
+    w, s, t = (
+        random.standard_normal((4, 3, 3, 3)),
+        random.uniform(0.5, 2, (1, 4, 1, 1)),
+        random.standard_normal((1, 4, 1, 1)),
+    )
     w, s, t = (v.astype(np.float32) for v in (w, s, t))
     affine = "m = Mul(p, s)\n y = Add(m, t)"
-    plain = proto(text.format(more=", float[1, 4, 1, 1] s, float[1, 4, 1, 1] t", bias="", last=affine), w=w, s=s, t=t)
+    plain = proto(
+        text.format(more=", float[1, 4, 1, 1] s, float[1, 4, 1, 1] t", bias="", last=affine), w=w, s=s, t=t
+    )
     for factor in (1.0, 1 + 1e-5):
         held = (w.astype(np.float64) * s.reshape(-1, 1, 1, 1) * factor).astype(np.float32)
-        folded = proto(text.format(more=", float[4] b", bias=", b", last="y = Identity(p)"), w=held, b=t.reshape(-1))
+        folded = proto(
+            text.format(more=", float[4] b", bias=", b", last="y = Identity(p)"), w=held, b=t.reshape(-1)
+        )
         folded.graph.node[0].output[0] = folded.graph.node[1].input[0] = "c_moved"
         folded.graph.node[1].output[0] = folded.graph.node[2].input[0] = "p_moved"
         folded.graph.node[0].metadata_props.add(key=FOLDED_KEY, value="m, y")

@@ -1,4 +1,5 @@
-"""The interpreter against the examples of the ONNX operator documents, which the onnx package carries: every one of them."""
+"""The interpreter against the examples of the ONNX operator documents, which the onnx package carries: every
+one of them."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ import pytest
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
-from bnfold.graph import ir
-from bnfold.verifying.interpreter import Interpreter
-from bnfold.verifying.kernels import KERNELS
-from bnfold.verifying.numbers import widened
+from bnfold.ir.graph import ir
+from bnfold.verifying.truth.interpreter import Interpreter
+from bnfold.verifying.truth.kernels import KERNELS
+from bnfold.verifying.truth.number_formats import widened
 
 DIFFERENT = {
     "test_resize_downsample_scales_linear_align_corners": "onnxruntime and we take the rounded size, the document size times scale",
@@ -75,7 +76,9 @@ def test_every_example_of_an_operator(operator: str) -> None:
             feeds = {v.name: x for v, x in zip(case.model.graph.input, arrays(inputs), strict=False)}
             found = Interpreter(model).run(feeds)
             for value, wanted in zip(case.model.graph.output, arrays(outputs), strict=True):
-                assert_same(widened(wanted), found[value.name], TOLERANCE.get(value.type.tensor_type.elem_type, 1e-5))
+                assert_same(
+                    widened(wanted), found[value.name], TOLERANCE.get(value.type.tensor_type.elem_type, 1e-5)
+                )
             ran += 1
     assert ran or operator not in examples()
 
@@ -87,11 +90,17 @@ def test_the_exceptions_are_still_exceptions() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_operators_without_a_kernel_go_to_the_stock_implementation() -> None:
-    cases = [c for c in collect_testcases(None) if c.model.graph.node[0].op_type in ("TopK", "GatherND", "Trilu", "OneHot", "LSTM", "DFT")]
+    cases = [
+        c
+        for c in collect_testcases(None)
+        if c.model.graph.node[0].op_type in ("TopK", "GatherND", "Trilu", "OneHot", "LSTM", "DFT")
+    ]
     assert len(cases) > 10
     for case in cases:
         model = ir.from_proto(case.model)
         for inputs, outputs in case.data_sets:
-            found = Interpreter(model).run({v.name: x for v, x in zip(case.model.graph.input, arrays(inputs), strict=False)})
+            found = Interpreter(model).run(
+                {v.name: x for v, x in zip(case.model.graph.input, arrays(inputs), strict=False)}
+            )
             for value, wanted in zip(case.model.graph.output, arrays(outputs), strict=True):
                 assert_same(widened(wanted), found[value.name], 1e-4)

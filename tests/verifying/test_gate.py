@@ -7,15 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from bnfold.graph import ir
+from bnfold.ir.graph import ir
 from bnfold.verifying.gate import Demands, Triple, judge
 
 FLOAT = ir.DataType.FLOAT
-U = 2.0 ** -24
+U = 2.0**-24
 LIMIT = Demands(4.0)
 
 
-def triple(shape: tuple[int, ...] = (2, 8, 16, 16), reference: float = 3.0, candidate: float = 3.0, seed: int = 0) -> Triple:
+def triple(
+    shape: tuple[int, ...] = (2, 8, 16, 16), reference: float = 3.0, candidate: float = 3.0, seed: int = 0
+) -> Triple:
     """A value with errors of so many roundings of its magnitude."""
     random = np.random.default_rng(seed)
     truth = random.standard_normal(shape)
@@ -105,7 +107,10 @@ def test_an_infinity_where_the_truth_is_beyond_the_type_passes() -> None:
     truth = np.linspace(1, 1000, 512).reshape(2, 256)
     for beyond, passes in ((65600.0, True), (65000.0, False)):
         truth[0, 0] = beyond
-        reference, candidate = truth.clip(-65504, 65504).astype(np.float16), truth.clip(-65504, 65504).astype(np.float16)
+        reference, candidate = (
+            truth.clip(-65504, 65504).astype(np.float16),
+            truth.clip(-65504, 65504).astype(np.float16),
+        )
         candidate[0, 0] = np.inf
         assert judge("y", [Triple(truth, reference, candidate)], ir.DataType.FLOAT16, LIMIT).passed == passes
 
@@ -130,7 +135,9 @@ def test_half_precision_is_judged_by_its_own_rounding() -> None:
     reference = truth.astype(np.float16)
     nudged = np.nextafter(reference, np.float16(np.inf))
     assert judge("y", [Triple(truth, reference, nudged)], ir.DataType.FLOAT16, LIMIT).passed
-    assert not judge("y", [Triple(truth, reference, (truth * 1.05).astype(np.float16))], ir.DataType.FLOAT16, LIMIT).passed
+    assert not judge(
+        "y", [Triple(truth, reference, (truth * 1.05).astype(np.float16))], ir.DataType.FLOAT16, LIMIT
+    ).passed
 
 
 def test_dead_outputs_pass() -> None:
@@ -166,7 +173,10 @@ def test_the_gate_never_demands_less_than_the_spread() -> None:
 
 
 def test_few_elements_do_not_fail_by_chance() -> None:
-    refused = sum(not judge("y", [triple((2, 10), seed=s) for s in range(k, k + 12)], FLOAT, LIMIT).passed for k in range(0, 2400, 12))
+    refused = sum(
+        not judge("y", [triple((2, 10), seed=s) for s in range(k, k + 12)], FLOAT, LIMIT).passed
+        for k in range(0, 2400, 12)
+    )
     assert refused == 0
 
 

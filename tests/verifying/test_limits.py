@@ -1,11 +1,13 @@
-"""What onnxruntime cannot run, what nobody knows, what is random or jumps: verified as far as it can be, and said so."""
+"""What onnxruntime cannot run, what nobody knows, what is random or jumps: verified as far as it can be, and
+said so."""
 
 from __future__ import annotations
 
 import numpy as np
 from onnx import helper, numpy_helper
 
-from bnfold.comparison import Side, VerifyOptions
+from bnfold.results.comparison import Side
+from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 
 from .sides import proto, side
@@ -19,14 +21,30 @@ def old(fault: float = 0.0) -> tuple[Side, Side]:
     random = np.random.default_rng(0)
     w, v = random.standard_normal((4, 3, 3, 3)).astype(np.float32), np.full(4, 0.5, np.float32)
     s = 1 / np.sqrt(v.astype(np.float64) + float(np.float32(1e-5)))
-    inputs, outputs = [helper.make_tensor_value_info("x", 1, [1, 3, 8, 8])], [helper.make_tensor_value_info("y", 1, None)]
-    plain = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["c"]),
-                               helper.make_node("BatchNormalization", ["c", "one", "v", "one", "v"], ["y"], is_test=1)],
-                              "g", inputs, outputs,
-                              [numpy_helper.from_array(a, n) for n, a in (("w", w), ("v", v), ("one", np.ones(4, np.float32)))])
-    folded = helper.make_graph([helper.make_node("Conv", ["x", "w", "b"], ["y"])], "g", inputs, outputs,
-                               [numpy_helper.from_array((w * s.reshape(-1, 1, 1, 1)).astype(np.float32), "w"),
-                                numpy_helper.from_array((0.5 * (1 - fault) - s).astype(np.float32), "b")])
+    inputs, outputs = (
+        [helper.make_tensor_value_info("x", 1, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, None)],
+    )
+    plain = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"]),
+            helper.make_node("BatchNormalization", ["c", "one", "v", "one", "v"], ["y"], is_test=1),
+        ],
+        "g",
+        inputs,
+        outputs,
+        [numpy_helper.from_array(a, n) for n, a in (("w", w), ("v", v), ("one", np.ones(4, np.float32)))],
+    )
+    folded = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"])],
+        "g",
+        inputs,
+        outputs,
+        [
+            numpy_helper.from_array((w * s.reshape(-1, 1, 1, 1)).astype(np.float32), "w"),
+            numpy_helper.from_array((0.5 * (1 - fault) - s).astype(np.float32), "b"),
+        ],
+    )
     opsets = [helper.make_opsetid("", 6)]
     for graph in (plain, folded):
         graph.input.extend(helper.make_tensor_value_info(t.name, 1, t.dims) for t in graph.initializer)
@@ -77,7 +95,10 @@ def test_a_crash_of_onnxruntime_is_avoided() -> None:
 
 def test_a_candidate_that_cannot_run_is_not_equivalent() -> None:
     good = proto(LINE)
-    bad = proto('<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = Concat<axis = 7>(x, x) }')
+    bad = proto(
+        '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = '
+        "Concat<axis = 7>(x, x) }"
+    )
     found = compare(side(good), side(bad), OPTIONS)
     assert not found
     assert "cannot be run" in found.reason
@@ -85,7 +106,10 @@ def test_a_candidate_that_cannot_run_is_not_equivalent() -> None:
 
 
 def test_a_reference_that_nothing_runs_is_not_equivalent() -> None:
-    bad = proto('<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = Concat<axis = 7>(x, x) }')
+    bad = proto(
+        '<ir_version: 9, opset_import: ["" : 17]> g (float[1, 4] x) => (float[1, 4] y) { y = '
+        "Concat<axis = 7>(x, x) }"
+    )
     found = compare(side(bad), side(bad), OPTIONS)
     assert not found
     assert "nothing here" in found.reason
@@ -100,7 +124,10 @@ ARGMAX = """<ir_version: 9, opset_import: ["" : 17]> g (float[64, 9] x) => (int6
 
 def test_flips_behind_a_jump_are_ties_where_the_values_that_decide_agree() -> None:
     random = np.random.default_rng(0)
-    weights = {"w": random.standard_normal((9, 300)).astype(np.float32), "u": random.standard_normal((300, 40)).astype(np.float32)}
+    weights = {
+        "w": random.standard_normal((9, 300)).astype(np.float32),
+        "u": random.standard_normal((300, 40)).astype(np.float32),
+    }
     one = proto(ARGMAX.format(a="a"), **weights)
     nudged = (weights["u"] * (1 + 6e-8 * random.standard_normal((300, 40)))).astype(np.float32)
     two = proto(ARGMAX.format(a="a"), **{**weights, "u": nudged})

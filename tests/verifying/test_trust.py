@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnfold import pipeline
-from bnfold.comparison import Side, VerifyOptions
 from bnfold.errors import Unsupported, UsageError
-from bnfold.tensor import from_array
-from bnfold.verifying import against_opencv, selftest, specimens
+from bnfold.ir.tensor import from_array
+from bnfold.pipeline import pipeline
+from bnfold.results.comparison import Side
+from bnfold.results.options import VerifyOptions
+from bnfold.verifying import against_opencv, selftest, selftest_networks
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -25,7 +26,7 @@ def test_the_self_test_passes_here() -> None:
 
 
 def test_a_gate_that_lets_a_fault_pass_fails_the_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(specimens.FAULTS, "dropped bias", lambda fold: None)
+    monkeypatch.setitem(selftest_networks.FAULTS, "dropped bias", lambda fold: None)
     found = next(check for check in selftest() if check.name == "wrong folds")
     assert found.level == "fault"
     assert "dropped bias" in found.detail

@@ -12,9 +12,10 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper, parser
 
-from bnfold import tensor, writing
+from bnfold import writing
 from bnfold.errors import Unsupported, WriteError
-from bnfold.reading.onnx import read
+from bnfold.ir import tensor
+from bnfold.reading.onnx.reader import read
 from bnfold.writing import layout
 
 TEXT = """<ir_version: 9, opset_import: ["" : 17]> net (float[N, 3] x) => (float[N, 400] y) { h = MatMul (x, w)
@@ -25,7 +26,9 @@ def model() -> ir.Model:
     proto = parser.parse_model(TEXT)
     rng = np.random.default_rng(0)
     for name, shape in (("w", (3, 400)), ("b", (400,))):
-        proto.graph.initializer.append(numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
+        proto.graph.initializer.append(
+            numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        )
     return read(proto.SerializeToString()).model
 
 
@@ -39,7 +42,11 @@ def test_what_is_written_is_what_was_there(tmp_path: Path, external: bool) -> No
         assert written.commit() == tmp_path / "net.onnx"
     onnx.checker.check_model(str(tmp_path / "net.onnx"), full_check=True)
     assert written.size == sum(f.stat().st_size for f in tmp_path.iterdir())
-    wanted = {name: v.const_value.numpy() for name, v in model().graph.initializers.items() if v.const_value is not None}
+    wanted = {
+        name: v.const_value.numpy()
+        for name, v in model().graph.initializers.items()
+        if v.const_value is not None
+    }
     found = arrays(tmp_path / "net.onnx")
     assert found.keys() == wanted.keys()
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
@@ -65,7 +72,11 @@ def test_the_data_file_is_named_by_its_content_and_tensors_are_aligned(tmp_path:
 
 
 def test_small_models_have_no_data_file(tmp_path: Path) -> None:
-    small = read(parser.parse_model('<ir_version: 9, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu (x) }')).model
+    small = read(
+        parser.parse_model(
+            '<ir_version: 9, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu (x) }'
+        )
+    ).model
     with writing.write(small, tmp_path / "net.onnx", external_data=True) as written:
         written.commit()
     assert [f.name for f in tmp_path.iterdir()] == ["net.onnx"]
@@ -119,11 +130,15 @@ def test_large_recipes_are_made_ahead_and_their_errors_arrive(tmp_path: Path) ->
         if fail:
             raise Unsupported("late")
 
-    made.graph.initializers["w"].const_value = tensor.Recipe(ir.DataType.FLOAT, (3, 1 << 20), lambda: blocks(False))
+    made.graph.initializers["w"].const_value = tensor.Recipe(
+        ir.DataType.FLOAT, (3, 1 << 20), lambda: blocks(False)
+    )
     with writing.write(made, tmp_path / "net.onnx") as written:
         written.commit()
     assert arrays(tmp_path / "net.onnx")["w"].sum() == size
-    made.graph.initializers["w"].const_value = tensor.Recipe(ir.DataType.FLOAT, (3, 1 << 20), lambda: blocks(True))
+    made.graph.initializers["w"].const_value = tensor.Recipe(
+        ir.DataType.FLOAT, (3, 1 << 20), lambda: blocks(True)
+    )
     with pytest.raises(Unsupported, match="late"):
         writing.write(made, tmp_path / "other.onnx")
     assert [f.name for f in tmp_path.iterdir()] == ["net.onnx"]

@@ -1,4 +1,5 @@
-"""Caffe: prototxt and caffemodel to a complete, unfolded model. `sniff` is light; `read` imports what it needs when it is called."""
+"""Caffe: prototxt and caffemodel to a complete, unfolded model. `sniff` is light; `read` imports what it
+needs when it is called."""
 
 from __future__ import annotations
 
@@ -8,16 +9,19 @@ from typing import TYPE_CHECKING
 from .prototxt import sniff
 
 if TYPE_CHECKING:
-    from ...record import Loaded, ReadOptions
+    from ...results.options import ReadOptions
+    from ...results.plan import Loaded
 
 __all__ = ["read", "sniff"]
 
 
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
-    """The model of a prototxt and its weights: standard ONNX operators, batch norms and scales as separate nodes.
+    """The model of a prototxt and its weights: standard ONNX operators, batch norms and scales as separate
+    nodes.
 
     network   a prototxt of any generation
-    weights   a .caffemodel or .caffemodel.h5; None for networks without weights, or with options.random_weights
+    weights   a .caffemodel or .caffemodel.h5; None for networks without weights, or with
+              options.random_weights
     Raises Malformed, Mismatch, Unreadable (exit code 3), Unsupported (4) and UsageError (2).
     """
     from .net import read as read_net

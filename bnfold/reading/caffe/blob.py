@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import Malformed, Mismatch
-from ...graph import ir
-from ...tensor import BLOCK, Deferred, Recipe, Window
+from ...ir.graph import ir
+from ...ir.tensor import BLOCK, Deferred, Recipe, Window
 
 Dims = tuple[int, ...]
 
@@ -32,8 +32,8 @@ class Piece(NamedTuple):
 
 @dataclass
 class Blob:
-    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width; a `hole` is a blob that its file
-    leaves out because the layer shares it."""
+    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width; a `hole`
+    is a blob that its file leaves out because the layer shares it."""
 
     buffer: memoryview
     shape: Dims = ()
@@ -65,16 +65,24 @@ class Blob:
             for begin in range(0, piece.size, BLOCK):
                 count = min(BLOCK, piece.size - begin)
                 start = piece.start + begin * piece.stride
-                with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 is infinite, as in Caffe
-                    yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(np.float32)
+                with np.errstate(
+                    over="ignore", invalid="ignore"
+                ):  # a double beyond float32 is infinite, as in Caffe
+                    yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(
+                        np.float32
+                    )
 
     def check(self) -> None:
-        """Hold what the shape claims against the values that are there. Mismatch or Malformed with the byte offset."""
+        """Hold what the shape claims against the values that are there. Mismatch or Malformed with the byte
+        offset."""
         if any(d < 0 for d in self.shape):
-            raise Malformed(f"a shape of {shown(self.shape)} at byte {self.at:,}", expected="no negative dimension")
+            raise Malformed(
+                f"a shape of {shown(self.shape)} at byte {self.at:,}", expected="no negative dimension"
+            )
         if (claimed := math.prod(self.shape)) != self.count:
             raise Mismatch(
-                f"a shape of {shown(self.shape)} ({claimed:,} values) and {self.count:,} values at byte {self.at:,}",
+                f"a shape of {shown(self.shape)} ({claimed:,} values) and {self.count:,} values at "
+                f"byte {self.at:,}",
                 expected="as many values as the shape says",
             )
 
@@ -85,7 +93,8 @@ class Blob:
 
 
 class Stored(NamedTuple):
-    """One layer of a weights file. `partial`: blobs that the layer shares with others may be missing, at the end too."""
+    """One layer of a weights file. `partial`: blobs that the layer shares with others may be missing, at the
+    end too."""
 
     name: str
     type: str

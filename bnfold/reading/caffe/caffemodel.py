@@ -1,11 +1,11 @@
 """The learned blobs of a caffemodel, found where they lie.
 
-A caffemodel is one serialized NetParameter of any generation. Only name, type and blobs are read from it: forks number everything
-else as they please. The walk touches the headers of messages and none of the values; what a blob claims is held against what lies
-there before anybody allocates by it.
+A caffemodel is one serialized NetParameter of any generation. Only name, type and blobs are read from it:
+forks number everything else as they please. The walk touches the headers of messages and none of the values;
+what a blob claims is held against what lies there before anybody allocates by it.
 
-Values come in four forms: packed floats (a window, nothing is copied), doubles, unpacked values with a tag each (old writers), and
-NVCaffe's raw data in half, single or double precision.
+Values come in four forms: packed floats (a window, nothing is copied), doubles, unpacked values with a tag
+each (old writers), and NVCaffe's raw data in half, single or double precision.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import wire
 from ...errors import Malformed, Unreadable, blamed_on
-from ...tensor import FileMap
+from ...files import protobuf
+from ...ir.tensor import FileMap
 from .blob import Blob, Dims, Piece, Stored
 from .weights_h5 import load_h5
 
@@ -33,64 +33,70 @@ def load(path: Path) -> list[Stored]:
     if head.startswith(HDF5_SIGNATURE):
         return load_h5(path)
     if head.startswith(b"version https://git-lfs"):
-        raise Unreadable("a Git LFS pointer stands in place of the file", where=path, way_out="fetch the file itself with 'git lfs pull'")
+        raise Unreadable(
+            "a Git LFS pointer stands in place of the file",
+            where=path,
+            way_out="fetch the file itself with 'git lfs pull'",
+        )
     with blamed_on(path):
         return _net(file.view, path)
 
 
 def _net(view: memoryview, path: Path) -> list[Stored]:
     layers, named = [], False
-    for entry in wire.fields(view):
-        if entry.number in GENERATIONS and entry.type == wire.BYTES:
+    for entry in protobuf.fields(view):
+        if entry.number in GENERATIONS and entry.type == protobuf.BYTES:
             layers.append(_layer(view, entry, GENERATIONS[entry.number], path))
-        named |= entry.number == 1 and entry.type == wire.BYTES
+        named |= entry.number == 1 and entry.type == protobuf.BYTES
     if not layers and not named:
         raise Malformed("neither layers nor a name in it", expected="a caffemodel: a serialized NetParameter")
     return layers
 
 
-def _layer(view: memoryview, entry: wire.Field, numbers: tuple[int, int, int], path: Path) -> Stored:
+def _layer(view: memoryview, entry: protobuf.Field, numbers: tuple[int, int, int], path: Path) -> Stored:
     name, type_ = "", ""
     blobs: list[Blob] = []
-    for part in wire.fields(view, entry.start, entry.end):
-        if part.number == 1 and entry.number == 2 and part.type == wire.BYTES:  # V0: the layer lies one message deeper
+    for part in protobuf.fields(view, entry.start, entry.end):
+        if (
+            part.number == 1 and entry.number == 2 and part.type == protobuf.BYTES
+        ):  # V0: the layer lies one message deeper
             return _layer(view, part._replace(number=0), V0_NUMBERS, path)
-        if part.number == numbers[0] and part.type == wire.BYTES:
+        if part.number == numbers[0] and part.type == protobuf.BYTES:
             name = _utf8(view, part)
         elif part.number == numbers[1]:
-            type_ = _utf8(view, part) if part.type == wire.BYTES else str(part.value)
-        elif part.number == numbers[2] and part.type == wire.BYTES:
+            type_ = _utf8(view, part) if part.type == protobuf.BYTES else str(part.value)
+        elif part.number == numbers[2] and part.type == protobuf.BYTES:
             with blamed_on(f"{path}: layer '{name}', blob {len(blobs)}"):
                 blobs.append(_blob(view, part))
     return Stored(name, type_, blobs)
 
 
-def _utf8(view: memoryview, part: wire.Field) -> str:
+def _utf8(view: memoryview, part: protobuf.Field) -> str:
     try:
         return bytes(view[part.start : part.end]).decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"a name that is not UTF-8 at byte {part.start:,}", expected="UTF-8 text") from error
 
 
-def _blob(view: memoryview, entry: wire.Field) -> Blob:
+def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
     blob = Blob(view, at=entry.start)
     legacy: dict[int, int] = {}
     doubles: list[Piece] = []
     raw, raw_type = None, 1
     at = entry.start
     while at < entry.end:
-        part = next(wire.fields(view, at, entry.end))
+        part = next(protobuf.fields(view, at, entry.end))
         at = part.end
-        if 1 <= part.number <= 4 and part.type == wire.VARINT:
+        if 1 <= part.number <= 4 and part.type == protobuf.VARINT:
             legacy[part.number] = part.value if part.value < 1 << 63 else part.value - (1 << 64)
-        elif part.number == 7 and part.type == wire.BYTES:
+        elif part.number == 7 and part.type == protobuf.BYTES:
             blob.shape = _dims(view, part)
         elif part.number in (5, 8):
             piece, at = _values(view, part, entry.end)
             (blob.pieces if part.number == 5 else doubles).append(piece)
-        elif part.number == 10 and part.type == wire.VARINT:
+        elif part.number == 10 and part.type == protobuf.VARINT:
             raw_type = part.value
-        elif part.number == 12 and part.type == wire.BYTES:
+        elif part.number == 12 and part.type == protobuf.BYTES:
             raw = part
     if legacy:
         blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in range(1, 5)), True
@@ -98,24 +104,30 @@ def _blob(view: memoryview, entry: wire.Field) -> Blob:
     return blob
 
 
-def _values(view: memoryview, part: wire.Field, end: int) -> tuple[Piece, int]:
-    """The values of field 5 (float) or 8 (double) from here, packed or one by one, and the offset behind them."""
+def _values(view: memoryview, part: protobuf.Field, end: int) -> tuple[Piece, int]:
+    """The values of field 5 (float) or 8 (double) from here, packed or one by one, and the offset behind
+    them."""
     size = 4 if part.number == 5 else 8
     kind = f"<f{size}"
-    if part.type == wire.BYTES:
+    if part.type == protobuf.BYTES:
         if (part.end - part.start) % size:
-            raise Malformed(f"{part.end - part.start:,} bytes of values at byte {part.start:,}", expected=f"a multiple of {size}")
+            raise Malformed(
+                f"{part.end - part.start:,} bytes of values at byte {part.start:,}",
+                expected=f"a multiple of {size}",
+            )
         return Piece(part.start, (part.end - part.start) // size, kind, size), part.end
-    if part.type != (wire.FIXED32 if size == 4 else wire.FIXED64):
-        raise Malformed(f"values of wire type {part.type} at byte {part.key:,}", expected="floating-point values")
+    if part.type != (protobuf.FIXED32 if size == 4 else protobuf.FIXED64):
+        raise Malformed(
+            f"values of wire type {part.type} at byte {part.key:,}", expected="floating-point values"
+        )
     stride = part.end - part.key
     count = _run(view, part.key, stride, (end - part.key) // stride)
     return Piece(part.start, count, kind, stride), part.key + count * stride
 
 
 def _run(view: memoryview, at: int, stride: int, records: int) -> int:
-    """How many of the records from here begin with the same byte. Looks ahead in steps that grow, so that many short runs cost no more than
-    one long one."""
+    """How many of the records from here begin with the same byte. Looks ahead in steps that grow, so that
+    many short runs cost no more than one long one."""
     first, seen, step = view[at], 1, 64
     while seen < records:
         tags = np.ndarray((min(step, records - seen),), np.uint8, view, at + seen * stride, (stride,))
@@ -126,28 +138,35 @@ def _run(view: memoryview, at: int, stride: int, records: int) -> int:
     return seen
 
 
-def _dims(view: memoryview, entry: wire.Field) -> Dims:
+def _dims(view: memoryview, entry: protobuf.Field) -> Dims:
     dims: list[int] = []
-    for part in wire.fields(view, entry.start, entry.end):
+    for part in protobuf.fields(view, entry.start, entry.end):
         if part.number != 1:
             continue
-        if part.type == wire.VARINT:
+        if part.type == protobuf.VARINT:
             dims.append(part.value)
             continue
         at = part.start
         while at < part.end:
-            value, at = wire.varint(view, at, part.end)
+            value, at = protobuf.varint(view, at, part.end)
             dims.append(value)
         if len(dims) > 32:
-            raise Malformed(f"a shape of {len(dims)} dimensions at byte {entry.start:,}", expected="32 at most")
+            raise Malformed(
+                f"a shape of {len(dims)} dimensions at byte {entry.start:,}", expected="32 at most"
+            )
     return tuple(d if d < 1 << 63 else d - (1 << 64) for d in dims)
 
 
-def _raw(part: wire.Field, raw_type: int) -> Piece:
+def _raw(part: protobuf.Field, raw_type: int) -> Piece:
     if raw_type not in RAW_TYPES:
-        raise Malformed(f"raw data of type {raw_type} at byte {part.start:,}", expected="half, single or double precision")
+        raise Malformed(
+            f"raw data of type {raw_type} at byte {part.start:,}", expected="half, single or double precision"
+        )
     dtype = RAW_TYPES[raw_type]
     size = int(dtype[-1])
     if (part.end - part.start) % size:
-        raise Malformed(f"{part.end - part.start:,} bytes of raw data at byte {part.start:,}", expected=f"a multiple of {size}")
+        raise Malformed(
+            f"{part.end - part.start:,} bytes of raw data at byte {part.start:,}",
+            expected=f"a multiple of {size}",
+        )
     return Piece(part.start, (part.end - part.start) // size, dtype, size)

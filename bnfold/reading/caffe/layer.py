@@ -1,10 +1,12 @@
 """What a layer function works with: one layer at its place in the network.
 
-    at.op("Relu", x)                     a node after this layer; its value has the shape of its first input unless `shape` is given
+    at.op("Relu", x)                     a node after this layer; its value has the shape of its first input
+                                         unless `shape` is given
     at.blob(0, "weight", (64, 3, 3, 3))  a learned blob as a graph value
     raise at.malformed("...", "...")     an error at the layer, or at the field that it names
 
-A function returns its values, one for each top; the caller names them after their blobs. Inner values are named `layer/what`.
+A function returns its values, one for each top; the caller names them after their blobs. Inner values are
+named `layer/what`.
 """
 
 from __future__ import annotations
@@ -16,18 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...errors import Malformed, Unsupported
-from ...graph import ir
-from ...record import Finding, ReadOptions
-from ...source import Source
-from ...tensor import Deferred
-from ..build import Build
+from ...ir.graph import ir
+from ...ir.provenance import Source
+from ...ir.tensor import Deferred
+from ...results.options import ReadOptions
+from ...results.plan import Finding
+from ..builder import Build
 from .blob import shown
 from .moments import NORMAL, Moments, moments
 from .schema import Node
 
 if TYPE_CHECKING:
-    from .match import Weights
-    from .naming import Names
+    from .value_names import Names
+    from .weight_matching import Weights
 
 Value = ir.Value
 Shape = tuple[int, ...]
@@ -46,8 +49,8 @@ def dims(value: Value) -> Shape:
 
 
 class Wanted(NamedTuple):
-    """The blob that a layer expects: its shape, other shapes that a file may store it in, what fills it when it is missing, and how the
-    values are distributed that it meets, for random statistics."""
+    """The blob that a layer expects: its shape, other shapes that a file may store it in, what fills it when
+    it is missing, and how the values are distributed that it meets, for random statistics."""
 
     shape: Shape
     forms: Sequence[Shape] = ()
@@ -62,7 +65,8 @@ def along_channels(shape: Shape) -> Shape:
 
 
 class Layer:
-    """One layer: its name, type, tops and parameters, the graph that is being built, and its learned blobs."""
+    """One layer: its name, type, tops and parameters, the graph that is being built, and its learned
+    blobs."""
 
     def __init__(
         self,
@@ -104,7 +108,9 @@ class Layer:
         where = node.place(field) if node is not None else self.node.place()
         return Source(where.file, where.line, where.column, name=self.name, type=self.type)
 
-    def malformed(self, found: str, expected: str = "", way_out: str = "", at: tuple[str, str] = ("", "")) -> Malformed:
+    def malformed(
+        self, found: str, expected: str = "", way_out: str = "", at: tuple[str, str] = ("", "")
+    ) -> Malformed:
         """A Malformed error here; `at` is (parameter message, field)."""
         return Malformed(found, where=self.place(*at), expected=expected, way_out=way_out)
 
@@ -112,7 +118,10 @@ class Layer:
         """An Unsupported error here; the way out is to cut the network before this layer."""
         cut = f"--cut-at {self.node.all('bottom')[0]}" if self.node.all("bottom") else ""
         return Unsupported(
-            found, where=self.place(), expected=expected, way_out=way_out or (f"cut the network before it with {cut}" if cut else "")
+            found,
+            where=self.place(),
+            expected=expected,
+            way_out=way_out or (f"cut the network before it with {cut}" if cut else ""),
         )
 
     def note(self, code: str, text: str, level: str = "note") -> None:
@@ -138,12 +147,15 @@ class Layer:
         dtype: ir.DataType | None = None,
         **attributes: Any,
     ) -> Value:
-        """One node; the shape is that of its first input unless given. Attributes that are None are left out."""
+        """One node; the shape is that of its first input unless given. Attributes that are None are left
+        out."""
         first = next((value for value in inputs if value is not None), None)
         shape = tuple(shape) if shape is not None else dims(first) if first is not None else ()
         self._check(shape)
         name = self.fresh(op_type.lower())
-        value: Value = self.build.op(op_type, *inputs, name=name, output=name, shape=shape, dtype=dtype, **attributes)
+        value: Value = self.build.op(
+            op_type, *inputs, name=name, output=name, shape=shape, dtype=dtype, **attributes
+        )
         self._keep(value, op_type, inputs)
         return value
 
@@ -160,7 +172,13 @@ class Layer:
             self._check(shape)
         names = [self.fresh(op_type.lower()) for _ in shapes]
         values: tuple[Value, ...] = self.build.op(
-            op_type, *inputs, name=names[0], output=names, shape=list(shapes), dtype=list(dtypes) if dtypes else None, **attributes
+            op_type,
+            *inputs,
+            name=names[0],
+            output=names,
+            shape=list(shapes),
+            dtype=list(dtypes) if dtypes else None,
+            **attributes,
         )
         for value in values:
             self._keep(value, op_type, inputs)
@@ -183,12 +201,17 @@ class Layer:
     def _check(self, shape: Sequence[int | str]) -> None:
         sizes = [d for d in shape if isinstance(d, int)]
         if any(d < 1 for d in sizes):
-            raise self.malformed(f"an output of shape {shown(sizes)}", "at least one value in every dimension")
+            raise self.malformed(
+                f"an output of shape {shown(sizes)}", "at least one value in every dimension"
+            )
         if math.prod(sizes) > LARGEST:
-            raise self.malformed(f"an output of shape {shown(sizes)}", f"at most {LARGEST:,} values, as Caffe counts them")
+            raise self.malformed(
+                f"an output of shape {shown(sizes)}", f"at most {LARGEST:,} values, as Caffe counts them"
+            )
 
     def room(self, *sizes: int) -> None:
-        """Refuse a layer that would need a constant of its own of absurd size, before it is made: sizes are numbers in a text."""
+        """Refuse a layer that would need a constant of its own of absurd size, before it is made: sizes are
+        numbers in a text."""
         if math.prod(sizes) > MOST_MADE:
             raise self.unsupported(f"it needs a constant of {shown(sizes)} numbers", f"at most {MOST_MADE:,}")
 
@@ -218,15 +241,17 @@ class Layer:
     ) -> Value:
         """Learned blob `index` of shape `shape`, seen as `view` (of as many values).
 
-        `forms` are further shapes that a file may store it in. When the file has none, an explicit constant or bilinear `filler`
-        gives the values, or `default`, where Caffe's own default means something; otherwise the weights are missing. `meets` is the
-        value whose statistics the blob holds.
+        `forms` are further shapes that a file may store it in. When the file has none, an explicit constant
+        or bilinear `filler` gives the values, or `default`, where Caffe's own default means something;
+        otherwise the weights are missing. `meets` is the value whose statistics the blob holds.
         """
         self.blobs_used = max(self.blobs_used, index + 1)
         want = Wanted(tuple(shape), [tuple(form) for form in forms], filler, default, self.moments(meets))
         return self.weights.value(self, index, what, want, tuple(view if view is not None else shape))
 
-    def stored(self, index: int, what: str, shape: Sequence[int], forms: Sequence[Sequence[int]] = ()) -> Deferred:
+    def stored(
+        self, index: int, what: str, shape: Sequence[int], forms: Sequence[Sequence[int]] = ()
+    ) -> Deferred:
         """The values of learned blob `index`, not in the graph: for values that are derived of them."""
         self.blobs_used = max(self.blobs_used, index + 1)
         return self.weights.tensor(self, index, what, Wanted(tuple(shape), [tuple(form) for form in forms]))
@@ -234,7 +259,8 @@ class Layer:
     # ---- small moves
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
-        """`x` in another shape of as many values. Leading dimensions that stay are copied, so that a changed batch still fits."""
+        """`x` in another shape of as many values. Leading dimensions that stay are copied, so that a changed
+        batch still fits."""
         shape = tuple(shape)
         if shape == dims(x):
             return x
@@ -263,23 +289,29 @@ class Layer:
         """A reduction over axes; where the axes stand depends on the operator and the opset."""
         shape = [1 if i in axes else d for i, d in enumerate(dims(x)) if keep or i not in axes]
         if self.build.opset >= (13 if op_type == "ReduceSum" else 18):
-            return self.op(op_type, x, self.constant(np.array(axes, np.int64), "axes"), shape=shape, keepdims=int(keep))
+            return self.op(
+                op_type, x, self.constant(np.array(axes, np.int64), "axes"), shape=shape, keepdims=int(keep)
+            )
         return self.op(op_type, x, shape=shape, axes=list(axes), keepdims=int(keep))
 
     def cut(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
-        """x[start:stop:step] on one axis; a negative step runs from `start` down to the beginning when stop is below zero."""
+        """x[start:stop:step] on one axis; a negative step runs from `start` down to the beginning when stop
+        is below zero."""
         size = len(range(start, stop, step))
         shape = [size if i == axis else d for i, d in enumerate(dims(x))]
         end = stop if stop >= 0 else -(1 << 62)
         ends = [
-            self.constant(np.array([v], np.int64), what) for v, what in ((start, "start"), (end, "end"), (axis, "axis"), (step, "step"))
+            self.constant(np.array([v], np.int64), what)
+            for v, what in ((start, "start"), (end, "end"), (axis, "axis"), (step, "step"))
         ]
         return self.op("Slice", x, *ends, shape=shape)
 
     def axis(self, given: int, rank: int, field: tuple[str, str] = ("", "")) -> int:
         """The axis that a possibly negative number names. Malformed when there is none."""
         if not -rank <= given < rank:
-            raise self.malformed(f"axis {given} of a blob with {rank} axes", f"an axis from {-rank} to {rank - 1}", at=field)
+            raise self.malformed(
+                f"axis {given} of a blob with {rank} axes", f"an axis from {-rank} to {rank - 1}", at=field
+            )
         return given % rank if rank else 0
 
     def rank(self, x: Value, wanted: int) -> Shape:
@@ -289,5 +321,6 @@ class Layer:
         return dims(x)
 
     def input(self, index: int, shape: Sequence[int] | None) -> Value | None:
-        """Top `index` as a graph input, of the shape that the user asked for or else of this one; None when nothing needs it."""
+        """Top `index` as a graph input, of the shape that the user asked for or else of this one; None when
+        nothing needs it."""
         return self._source(self, index, tuple(shape) if shape is not None else None)

@@ -1,7 +1,8 @@
 """How values are distributed, roughly: mean and variance, followed through the graph while it is built.
 
-For --random-weights alone: a random batch norm gets statistics of what it meets, as training would have given it, so that deep residual
-networks neither explode nor die out. Values count as normally distributed and independent; weights are random as match.py draws them.
+For --random-weights alone: a random batch norm gets statistics of what it meets, as training would have given
+it, so that deep residual networks neither explode nor die out. Values count as normally distributed and
+independent; weights are random as weight_matching.py draws them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def rectified(x: Moments) -> Moments:
     """max(x, 0)"""
     spread = math.sqrt(x.variance)
     ratio = x.mean / spread
-    below, density = (1 + math.erf(ratio / math.sqrt(2))) / 2, math.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi)
+    below, density = (
+        (1 + math.erf(ratio / math.sqrt(2))) / 2,
+        math.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi),
+    )
     mean = x.mean * below + spread * density
     return Moments(mean, max(x.energy * below + x.mean * spread * density - mean**2, 0.0))
 
@@ -61,7 +65,9 @@ def joined(xs: Sequence[Moments]) -> Moments:
 
 
 RULES: dict[str, Callable[[Sequence[Moments]], Moments]] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), lambda xs: Moments(0.0, GAIN * xs[0].energy)),
+    **dict.fromkeys(
+        ("Conv", "ConvTranspose", "Gemm", "MatMul"), lambda xs: Moments(0.0, GAIN * xs[0].energy)
+    ),
     **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Elu", "Clip"), lambda xs: rectified(xs[0])),
     **dict.fromkeys(("Add", "Sum", "Sub"), added),
     **dict.fromkeys(("Sigmoid", "HardSigmoid"), lambda xs: Moments(0.5, 0.05)),

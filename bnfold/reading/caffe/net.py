@@ -1,9 +1,11 @@
 """From a prototxt and a caffemodel to a complete, unfolded model: the way through the rooms of this folder.
 
-    text -> tree -> typed -> upgraded -> filtered by state -> wired -> training dropped -> cut -> built layer by layer
+    text -> tree -> typed -> upgraded -> filtered by state -> wired -> training dropped -> cut -> built layer
+    by layer
 
-Only what the outputs are made of is built. Values are named after their blobs: where in-place layers make several values of one
-blob, the last has the blob's name and earlier ones are `blob/layer`; inner values of a layer are `layer/what`.
+Only what the outputs are made of is built. Values are named after their blobs: where in-place layers make
+several values of one blob, the last has the blob's name and earlier ones are `blob/layer`; inner values of a
+layer are `layer/what`.
 """
 
 from __future__ import annotations
@@ -14,20 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Malformed, Unsupported, UsageError, blamed_on
-from ...graph import ir, uncollected
-from ...record import Finding, Loaded, ReadOptions
-from ...source import Source
-from ..build import Build
+from ...ir.graph import ir, uncollected
+from ...ir.provenance import Source
+from ...results.options import ReadOptions
+from ...results.plan import Finding, Loaded
+from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
 from .blob import shown
 from .caffemodel import load
 from .layer import Layer, Shape, Value
-from .match import Weights
-from .naming import Names, named
 from .prototxt import Entry, Text, parse
 from .registry import LAYERS, bind, unread
 from .schema import Node, typed
 from .upgrade import upgraded
+from .value_names import Names, named
+from .weight_matching import Weights
 from .wiring import Version, Wired, aliased, drop_training, drop_unknown, kept, needed, outputs, wire
 
 OPSETS = range(13, 24)
@@ -37,7 +40,8 @@ SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode",
 
 
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
-    """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and verification."""
+    """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and
+    verification."""
     _check_options(weights, options)
     with uncollected():
         return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
@@ -45,9 +49,13 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
 
 def _check_options(weights: Path | None, options: ReadOptions) -> None:
     if options.dialect not in DIALECTS:
-        raise UsageError(f"dialect '{options.dialect}' for a Caffe model", expected="one of " + ", ".join(DIALECTS))
+        raise UsageError(
+            f"dialect '{options.dialect}' for a Caffe model", expected="one of " + ", ".join(DIALECTS)
+        )
     if options.opset is not None and options.opset not in OPSETS:
-        raise UsageError(f"opset {options.opset}", expected=f"an opset from {OPSETS[0]} to {OPSETS[-1]} for a Caffe model")
+        raise UsageError(
+            f"opset {options.opset}", expected=f"an opset from {OPSETS[0]} to {OPSETS[-1]} for a Caffe model"
+        )
     if options.phase not in ("TEST", "TRAIN"):
         raise UsageError(f"phase '{options.phase}'", expected="TEST or TRAIN")
     if weights is not None and options.random_weights is not None:
@@ -68,7 +76,9 @@ class _Reader:
         self._check_net(net)
         state = net.get("state")
         stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
-        nodes = [layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)]
+        nodes = [
+            layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)
+        ]
         self.layers = wire(nodes)
         drop_training(self.layers, [name for name, _ in self.options.input_shapes])
         drop_unknown(self.layers)
@@ -89,13 +99,25 @@ class _Reader:
         self._report()
         dialect, reason = self._dialect()
         files = (self.network, *((self.weights_path,) if self.weights_path else ()))
-        return Loaded(self.build.model(), "caffe", self.build.graph.name or "", files, tuple(self.findings), dialect, reason)
+        return Loaded(
+            self.build.model(),
+            "caffe",
+            self.build.graph.name or "",
+            files,
+            tuple(self.findings),
+            dialect,
+            reason,
+        )
 
     def _check_net(self, net: Node) -> None:
         if not net.has("layer") and not net.has("layers"):
             names = {entry.name for entry in net.unknown}
             if names & SOLVER:
-                raise Malformed("a solver, not a network", where=self.network, way_out="give the prototxt that its 'net' field names")
+                raise Malformed(
+                    "a solver, not a network",
+                    where=self.network,
+                    way_out="give the prototxt that its 'net' field names",
+                )
             raise Malformed("no layers in it", where=self.network, expected="a network: layer { ... }")
 
     def _unknown_field(self, node: Node, entry: Entry) -> None:
@@ -122,12 +144,20 @@ class _Reader:
             if any(bottom in cut or bottom in behind for bottom in layer.bottoms):
                 behind.update(top for top in layer.tops if top.producer is layer)
                 layer.drop = layer.drop or BEHIND_CUT
-        kept_ = [version for version in found if version not in behind and not (cut and version.producer.kind is None)]
+        kept_ = [
+            version
+            for version in found
+            if version not in behind and not (cut and version.producer.kind is None)
+        ]
         return sorted({*kept_, *cut}, key=lambda version: version.blob)
 
     def _check_needed(self) -> None:
         if not self.results:
-            raise Malformed("the network computes nothing at inference", where=self.network, expected="a blob that no training layer reads")
+            raise Malformed(
+                "the network computes nothing at inference",
+                where=self.network,
+                expected="a blob that no training layer reads",
+            )
         for layer in self.layers:
             if layer not in self.wanted:
                 continue
@@ -147,14 +177,18 @@ class _Reader:
     def _unknown_layer(self, layer: Wired) -> Unsupported:
         near = difflib.get_close_matches(layer.type, LAYERS, 1, 0.75)
         made_by = ", ".join(f"'{b.producer.name}' ({b.producer.type})" for b in layer.bottoms) or "nothing"
-        readers = ", ".join(f"'{r.name}' ({r.type})" for top in layer.tops for r in top.readers) or "nothing: it is an output"
+        readers = (
+            ", ".join(f"'{r.name}' ({r.type})" for top in layer.tops for r in top.readers)
+            or "nothing: it is an output"
+        )
         cut = " ".join(f"--cut-at {b.blob}" for b in layer.bottoms)
         return Unsupported(
             f"layer type '{layer.type}' is not known"
             + (f" (is '{near[0]}' meant?)" if near else "")
             + f"; it reads {made_by} and is read by {readers}",
             where=layer.place,
-            way_out=(f"cut the network before it with {cut}, or " if cut else "") + "teach bnfold the type with bnfold.caffe.layer",
+            way_out=(f"cut the network before it with {cut}, or " if cut else "")
+            + "teach bnfold the type with bnfold.caffe.layer",
         )
 
     # ---- building
@@ -166,10 +200,13 @@ class _Reader:
                     self._build_layer(layer)
         unknown = [name for name, _ in self.options.input_shapes if name and name not in self.asked]
         if unknown:
-            raise UsageError(f"--input-shape for '{unknown[0]}'", expected="an input: " + ", ".join(sorted(self.asked)))
+            raise UsageError(
+                f"--input-shape for '{unknown[0]}'", expected="an input: " + ", ".join(sorted(self.asked))
+            )
         if len(self.inputs) > 1 and any(not name for name, _ in self.options.input_shapes):
             raise UsageError(
-                "--input-shape without a name", expected="the name of one of " + ", ".join(version.blob for version, _ in self.inputs)
+                "--input-shape without a name",
+                expected="the name of one of " + ", ".join(version.blob for version, _ in self.inputs),
             )
         for version in self.results:
             assert version.value is not None
@@ -198,7 +235,10 @@ class _Reader:
             self._warn_field(f"layer type '{wired.type}' takes no '{entry.name}'; it is ignored", entry)
         self.weights.finish(layer)
         if wired.deployed:
-            text = f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is not the loss"
+            text = (
+                f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is "
+                "not the loss"
+            )
             self._note(wired, "caffe.deploy-form", text)
         self._take(layer, wired, result)
 
@@ -206,14 +246,18 @@ class _Reader:
         """Give a layer's values to its tops, under their names."""
         values: Sequence[Value | None] = result if isinstance(result, (tuple, list)) else (result,)
         if len(wired.tops) > len(values):
-            raise Malformed(f"{len(wired.tops)} tops", expected=f"at most {len(values)} for a layer of type {wired.type}")
+            raise Malformed(
+                f"{len(wired.tops)} tops", expected=f"at most {len(values)} for a layer of type {wired.type}"
+            )
         main = True
         for top, value in zip(wired.tops, values, strict=False):
             if not isinstance(value, ir.Value):
                 if wired.kind is not None and wired.kind.role == "source":
                     continue  # an input that nothing needs
                 raise UsageError(
-                    f"the function for layer type '{wired.type}' returned {type(value).__name__} for top '{top.blob}'", expected="a value"
+                    f"the function for layer type '{wired.type}' returned {type(value).__name__} "
+                    f"for top '{top.blob}'",
+                    expected="a value",
                 )
             if top.producer is not wired:
                 continue
@@ -227,7 +271,8 @@ class _Reader:
                 node.name, main = self._node_name(wired.name or top.blob), False
 
     def _node_name(self, wish: str) -> str:
-        """A layer's name for its node; later layers of the name get a number, as onnxruntime wants names to differ."""
+        """A layer's name for its node; later layers of the name get a number, as onnxruntime wants names to
+        differ."""
         if wish and wish not in self.node_names:
             self.node_names.add(wish)
             return wish
@@ -235,16 +280,22 @@ class _Reader:
 
     def _input(self, wired: Wired, index: int, shape: Shape | None) -> Value | None:
         if index >= len(wired.tops) or (
-            not [r for r in wired.tops[index].readers if r in self.wanted] and wired.tops[index] not in self.results
+            not [r for r in wired.tops[index].readers if r in self.wanted]
+            and wired.tops[index] not in self.results
         ):
             return None
         top = wired.tops[index]
         self.asked.add(top.blob)
         dims = self.options.shape_of(top.blob) or shape
         if dims is None:
-            raise Malformed(f"the shape of input '{top.blob}' is not known", way_out=f"give it: --input-shape {top.blob}:1,3,224,224")
+            raise Malformed(
+                f"the shape of input '{top.blob}' is not known",
+                way_out=f"give it: --input-shape {top.blob}:1,3,224,224",
+            )
         if any(d < 1 for d in dims):
-            raise Malformed(f"input '{top.blob}' of shape {shown(dims)}", expected="at least one value in every dimension")
+            raise Malformed(
+                f"input '{top.blob}' of shape {shown(dims)}", expected="at least one value in every dimension"
+            )
         value = self.build.input(self.names[top], dims)
         self.inputs.append((top, value))
         return value
@@ -257,7 +308,12 @@ class _Reader:
     def _report(self) -> None:
         for layer in self.layers:
             if layer.type == "Dropout" and (layer.node.get("phase") or self.options.phase) == "TRAIN":
-                self._note(layer, "caffe.dropout", "drops nothing: random choices are not expressed, whatever the phase", "warning")
+                self._note(
+                    layer,
+                    "caffe.dropout",
+                    "drops nothing: random choices are not expressed, whatever the phase",
+                    "warning",
+                )
             if layer.drop == BEHIND_CUT:
                 continue
             if layer.drop and layer.kind is None:
@@ -271,7 +327,9 @@ class _Reader:
             shown_names = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
             text = f"{len(names)} layers of the weights file are not in the network: {shown_names}"
             self.findings.append(Finding("note", "caffe.unmatched-weights", str(self.weights_path), text))
-        if self.options.strict and (warning := next((f for f in self.findings if f.level == "warning"), None)):
+        if self.options.strict and (
+            warning := next((f for f in self.findings if f.level == "warning"), None)
+        ):
             raise Malformed(f"{warning.text} (a warning, and --strict is on)", where=warning.where)
 
     def _dialect(self) -> tuple[str, str]:
@@ -281,4 +339,6 @@ class _Reader:
         if not chosen:
             return "bvlc", "no batch norm that differs between dialects"
         names = sorted(set(chosen.values()))
-        return ", ".join(sorted({name for name, _ in names})), "; ".join(sorted({reason for _, reason in names}))
+        return ", ".join(sorted({name for name, _ in names})), "; ".join(
+            sorted({reason for _, reason in names})
+        )

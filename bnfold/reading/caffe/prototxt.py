@@ -5,8 +5,9 @@
     Entry     one `name: value` or `name { ... }`, and where it stands
     Scalar    a value as it was written: an identifier, a number or a string
 
-The tree knows no schema: whatever is well-formed text is kept, known or not (schema.py types it). Nesting is kept on a list and
-not on the call stack, so that a hostile depth costs memory in proportion to the file and nothing else.
+The tree knows no schema: whatever is well-formed text is kept, known or not (schema.py types it). Nesting is
+kept on a list and not on the call stack, so that a hostile depth costs memory in proportion to the file and
+nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import Malformed, Unreadable, reason
-from ...source import Source
+from ...ir.provenance import Source
 
 TOKEN = re.compile(
     r"(?P<space>(?:\s|\#[^\n]*+)++)"
@@ -44,9 +45,12 @@ ESCAPES = {
     b"?": b"?",
 }
 CLOSING = {"{": "}", "<": ">"}
-OPENING = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*+)*+([A-Za-z_]\w*+)\s*+[:{<]")  # possessive: every byte is looked at once
+OPENING = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*+)*+([A-Za-z_]\w*+)\s*+[:{<]"
+)  # possessive: every byte is looked at once
 FIRST_FIELDS = frozenset(
-    b"name input input_dim input_shape layer layers state force_backward debug_info engine default_forward_type mem_param".split()
+    b"name input input_dim input_shape layer layers state force_backward debug_info engine "
+    b"default_forward_type mem_param".split()
 )
 
 
@@ -57,7 +61,8 @@ def sniff(head: bytes) -> bool:
 
 
 class Scalar(NamedTuple):
-    """A value as written. `kind` is "name", "number" or "string"; a string is unquoted and unescaped already."""
+    """A value as written. `kind` is "name", "number" or "string"; a string is unquoted and unescaped
+    already."""
 
     kind: str
     text: str
@@ -101,14 +106,17 @@ class Text:
 
     @classmethod
     def read(cls, path: Path) -> Text:
-        """The text of a file; Unreadable when it cannot be had, Malformed when it is no text that a person has written or could read."""
+        """The text of a file; Unreadable when it cannot be had, Malformed when it is no text that a person
+        has written or could read."""
         try:
             with path.open("rb") as file:
                 data = file.read(LIMIT + 1)
         except OSError as error:
             raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
         if len(data) > LIMIT:
-            raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path, expected="a prototxt, which is a text")
+            raise Malformed(
+                f"the file is larger than {LIMIT:,} bytes", where=path, expected="a prototxt, which is a text"
+            )
         return cls(data, path)
 
     def position(self, at: int) -> tuple[int, int]:
@@ -145,7 +153,9 @@ class _Parser:
         while at < len(content):
             found = match(content, at)
             if not found:
-                raise self.text.error(at, f"{_shown(content[at : at + 12])} is no part of text format", *self._hint(at))
+                raise self.text.error(
+                    at, f"{_shown(content[at : at + 12])} is no part of text format", *self._hint(at)
+                )
             kind = found.lastgroup
             if kind != "space":
                 yield Token(kind or "", found.group(), at)
@@ -186,11 +196,15 @@ class _Parser:
                 if not closing:
                     return root
                 raise self.text.error(
-                    message.at, f"'{'{' if closing == '}' else '<'}' is never closed", f"'{closing}' before the end of the file"
+                    message.at,
+                    f"'{'{' if closing == '}' else '<'}' is never closed",
+                    f"'{closing}' before the end of the file",
                 )
             if token.kind != "name":
                 raise self.text.error(
-                    token.at, f"{_shown(token.text)} where a field begins", "a field name" + (f" or '{closing}'" if closing else "")
+                    token.at,
+                    f"{_shown(token.text)} where a field begins",
+                    "a field name" + (f" or '{closing}'" if closing else ""),
                 )
             self._field(token, open_, lists)
 
@@ -209,7 +223,9 @@ class _Parser:
                 at = self.next.at
                 entries.append(Entry(name.text, self._scalar(), at))
                 if not self.accept(",") and not (self.next.kind == "mark" and self.next.text == "]"):
-                    raise self.text.error(self.next.at, f"{_shown(self.next.text)} in the list of '{name.text}'", "',' or ']'")
+                    raise self.text.error(
+                        self.next.at, f"{_shown(self.next.text)} in the list of '{name.text}'", "',' or ']'"
+                    )
         else:
             entries.append(Entry(name.text, self._scalar(), name.at))
         self.accept(",;")
@@ -226,7 +242,9 @@ class _Parser:
         if self.accept(",") and (brace := self.accept("{<")):
             return self._open(name, brace.at, brace, open_)
         if not self.accept("]"):
-            raise self.text.error(self.next.at, f"{_shown(self.next.text)} in the list of '{name}'", "',' and a message, or ']'")
+            raise self.text.error(
+                self.next.at, f"{_shown(self.next.text)} in the list of '{name}'", "',' and a message, or ']'"
+            )
         lists.pop()
         self.accept(",;")
         return None
@@ -240,7 +258,9 @@ class _Parser:
             sign, token = "-", self.take()
         if token.kind in ("number", "name"):
             return Scalar("number" if sign else token.kind, sign + token.text)
-        raise self.text.error(token.at, f"{_shown(token.text)} where a value begins", "a number, an identifier or a string")
+        raise self.text.error(
+            token.at, f"{_shown(token.text)} where a value begins", "a number, an identifier or a string"
+        )
 
     def _string(self, first: Token) -> str:
         parts, token = [], first
@@ -253,7 +273,9 @@ class _Parser:
         try:
             return b"".join(parts).decode()
         except UnicodeDecodeError as error:
-            raise self.text.error(first.at, f"a string that is not UTF-8 ({error.reason})", "UTF-8 text") from error
+            raise self.text.error(
+                first.at, f"a string that is not UTF-8 ({error.reason})", "UTF-8 text"
+            ) from error
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

@@ -3,9 +3,10 @@
     @layer("ELU", param="elu_param")
     def elu(at: Layer, x: Value, *, alpha: float = 1.0): ...
 
-The signature is the schema: positional arguments are bottoms, keyword-only ones the fields of the parameter message, their defaults
-the schema's. What a type deliberately does not use stands in `ignoring`, with the reason. The same decorator teaches bnfold a type
-at run time: a later registration of a type takes its place, and a message that the schema does not know is read by the signature.
+The signature is the schema: positional arguments are bottoms, keyword-only ones the fields of the parameter
+message, their defaults the schema's. What a type deliberately does not use stands in `ignoring`, with the
+reason. The same decorator teaches bnfold a type at run time: a later registration of a type takes its place,
+and a message that the schema does not know is read by the signature.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ FILLER = "fills blobs before training"
 class Kind:
     """One type of layer.
 
-    role      "inference"; "source" (makes graph inputs); "identity" (nothing changes); "loss" (wants a label, dropped without one);
-              "training" (always dropped); "sink" (consumes)
+    role      "inference"; "source" (makes graph inputs); "identity" (nothing changes); "loss" (wants a label,
+              dropped without one); "training" (always dropped); "sink" (consumes)
     inplace   may its top be its bottom?
     origin    the forks that have it, "" for BVLC Caffe
     deploy    for a loss: what stands for it when there is no label
@@ -73,7 +74,8 @@ def layer(
     origin: str = "",
     deploy: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as the reader of one or more types of layer. See the head of this file, and Kind for the options."""
+    """Register a function as the reader of one or more types of layer. See the head of this file, and Kind
+    for the options."""
     if not types:
         raise UsageError("layer() without a type of layer", expected="its name, as in @layer('MyLayer')")
 
@@ -81,7 +83,9 @@ def layer(
         params = (param,) if isinstance(param, str) else tuple(param)
         about = (inspect.getdoc(function) or "").split("\n")[0]
         for type_ in types:
-            LAYERS[type_] = Kind(type_, function, params, dict(ignoring or {}), role, inplace, origin, about, deploy)
+            LAYERS[type_] = Kind(
+                type_, function, params, dict(ignoring or {}), role, inplace, origin, about, deploy
+            )
         return function
 
     return register
@@ -111,9 +115,16 @@ def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
 
 
 def bind(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> dict[str, Any]:
-    """The keyword arguments that a layer's parameter messages give. Malformed when one without a default is missing."""
-    known = [(MESSAGES["LayerParameter"][name][2], node.get(name)) for name in params if name in MESSAGES["LayerParameter"]]
-    loose = [entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)]
+    """The keyword arguments that a layer's parameter messages give. Malformed when one without a default is
+    missing."""
+    known = [
+        (MESSAGES["LayerParameter"][name][2], node.get(name))
+        for name in params
+        if name in MESSAGES["LayerParameter"]
+    ]
+    loose = [
+        entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)
+    ]
     arguments: dict[str, Any] = {}
     for option in keywords(function):
         name = option.name.rstrip("_")  # `lambda` is a field
@@ -124,14 +135,18 @@ def bind(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> d
         if values := [_guess(entry, option, node) for entry in loose if entry.name == name]:
             arguments[option.name] = tuple(values) if _wants_many(option) else values[-1]
         if option.name not in arguments and option.default is option.empty:
-            raise Malformed(f"'{option.name}' is missing", expected=f"{' or '.join(params)} {{ {option.name}: ... }}")
+            raise Malformed(
+                f"'{option.name}' is missing", expected=f"{' or '.join(params)} {{ {option.name}: ... }}"
+            )
     return arguments
 
 
 def unread(function: Callable[..., Any], params: tuple[str, ...], node: Node) -> list[Entry]:
     """The entries of messages without a schema that a function does not take."""
     names = {option.name.rstrip("_") for option in keywords(function)}
-    loose = [entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)]
+    loose = [
+        entry for name in params if name not in MESSAGES["LayerParameter"] for entry in _loose(node, name)
+    ]
     return [entry for entry in loose if entry.name not in names]
 
 

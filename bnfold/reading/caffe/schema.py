@@ -1,9 +1,11 @@
 """The tree of a prototxt, typed by the schema.
 
-    Node     a message whose fields are numbers, strings, enum names and nodes; what the schema does not know stays in `unknown`
+    Node     a message whose fields are numbers, strings, enum names and nodes; what the schema does not know
+             stays in `unknown`
     typed    Message -> Node
 
-The schema is a table (table.py, made from proto/caffe.proto). Floats are rounded to float32 here, as Caffe stores them.
+The schema is a table (table.py, made from proto/caffe.proto). Floats are rounded to float32 here, as Caffe
+stores them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...errors import Malformed
-from ...source import Source
+from ...ir.provenance import Source
 from .prototxt import Entry, Message, Scalar, Text
 from .table import ENUMS, MESSAGES
 
@@ -26,7 +28,16 @@ LIMITS = {
     "uint32": (0, (1 << 32) - 1),
     "uint64": (0, (1 << 64) - 1),
 }
-BOOLS = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
+BOOLS = {
+    "true": True,
+    "True": True,
+    "t": True,
+    "1": True,
+    "false": False,
+    "False": False,
+    "f": False,
+    "0": False,
+}
 SPECIAL = {"inf": "inf", "infinity": "inf", "inff": "inf", "nan": "nan", "nanf": "nan"}
 Unknown = Callable[["Node", Entry], None]
 
@@ -78,7 +89,8 @@ class Node:
 
 
 def typed(message: Message, type_: str, text: Text, unknown: Unknown) -> Node:
-    """The message as a Node; `unknown` is told of each field that the schema lacks. Raises Malformed with file:line:column."""
+    """The message as a Node; `unknown` is told of each field that the schema lacks. Raises Malformed with
+    file:line:column."""
     node = Node(type_, text, message.at)
     rows = MESSAGES[type_]
     for entry in message.entries:
@@ -92,7 +104,8 @@ def typed(message: Message, type_: str, text: Text, unknown: Unknown) -> Node:
             raise text.error(
                 entry.at,
                 f"'{entry.name}' is given twice",
-                f"once, as the field is single (first in line {text.position(node.fields[entry.name][0].at)[0]})",
+                "once, as the field is single (first in line "
+                f"{text.position(node.fields[entry.name][0].at)[0]})",
             )
         node.put(entry.name, _value(entry, row[2], text, unknown), entry.at)
     for name, row in rows.items():
@@ -164,7 +177,9 @@ def real(kind: str, word: str) -> float:
 def enum(value: Scalar, type_: str) -> str:
     """The name of an enum's value, given by name or by number. ValueError says what was expected."""
     names = ENUMS[type_]
-    if value.kind == "name" and (value.text in names or type_.endswith(".Engine")):  # every fork has engines of its own; none matters here
+    if value.kind == "name" and (
+        value.text in names or type_.endswith(".Engine")
+    ):  # every fork has engines of its own; none matters here
         return value.text
     if value.kind == "number" and INTEGER.fullmatch(value.text) and len(value.text) < 12:
         number = integer(value.text)

@@ -38,12 +38,15 @@ def markdown() -> str:
     """The table: a row for each group, layers that are a fork's with its name."""
     order = list(GROUPS)
     kinds = sorted(
-        (kind for kind in LAYERS.values() if group(kind) in GROUPS), key=lambda kind: (order.index(group(kind)), kind.type.lower())
+        (kind for kind in LAYERS.values() if group(kind) in GROUPS),
+        key=lambda kind: (order.index(group(kind)), kind.type.lower()),
     )
     lines = ["| kind | Caffe layers |", "|---|---|"]
     for name, members in groupby(kinds, group):
         lines.append(
-            f"| {GROUPS[name]} | " + ", ".join(kind.type + (f" ({kind.origin})" if kind.origin else "") for kind in members) + " |"
+            f"| {GROUPS[name]} | "
+            + ", ".join(kind.type + (f" ({kind.origin})" if kind.origin else "") for kind in members)
+            + " |"
         )
     return "\n".join(lines)
 

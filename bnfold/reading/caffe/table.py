@@ -1,9 +1,10 @@
-"""The Caffe schema as a table. Made by proto/generate.py from proto/caffe.proto; not edited by hand.
+"""The Caffe schema as a table, made by proto/generate.py from proto/caffe.proto; not edited by hand.
 
     MESSAGES   message -> field -> (number, label, type, default, forks)
     ENUMS      enum -> name -> number
 
-`forks` names the forks that a field comes from, "" for BVLC Caffe. A message without fields is open: it takes any field.
+`forks` names the forks that a field comes from, "" for BVLC Caffe. A message without fields is open: it
+takes any field.
 """
 # ruff: noqa: E501
 

@@ -1,10 +1,12 @@
-"""Older generations of a network, brought to the current one: V0 -> V1 -> V2, then `input` fields -> an Input layer.
+"""Older generations of a network, brought to the current one: V0 -> V1 -> V2, then `input` fields -> an Input
+layer.
 
     V0   layers { layer { name type ... } bottom top }    one flat message of parameters, types in lower case
     V1   layers { name type ... }                         types are enum names
     V2   layer  { name type ... }                         types are strings
 
-Everything works on typed nodes and keeps their places, so that an error in an upgraded layer names the line that was written.
+Everything works on typed nodes and keeps their places, so that an error in an upgraded layer names the line
+that was written.
 """
 
 from __future__ import annotations
@@ -84,7 +86,12 @@ V0_TYPES = {
     "tanh": "TANH",
     "window_data": "WINDOW_DATA",
 }
-_FILLED = {"num_output": "num_output", "biasterm": "bias_term", "weight_filler": "weight_filler", "bias_filler": "bias_filler"}
+_FILLED = {
+    "num_output": "num_output",
+    "biasterm": "bias_term",
+    "weight_filler": "weight_filler",
+    "bias_filler": "bias_filler",
+}
 _WINDOW = {"pad": "pad", "kernelsize": "kernel_size", "stride": "stride"}
 _IMAGES = {"source": "source", "batchsize": "batch_size", "rand_skip": "rand_skip"}
 _SHAPED = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
@@ -98,11 +105,17 @@ V0_PARAMETERS = {  # V0 type -> (parameter message of V1, V0 field -> its field)
     "concat": [("concat_param", {"concat_dim": "concat_dim"})],
     "data": [("data_param", _IMAGES), ("transform_param", _SHAPED)],
     "images": [
-        ("image_data_param", _IMAGES | {"new_height": "new_height", "new_width": "new_width", "shuffle_images": "shuffle"}),
+        (
+            "image_data_param",
+            _IMAGES | {"new_height": "new_height", "new_width": "new_width", "shuffle_images": "shuffle"},
+        ),
         ("transform_param", _SHAPED),
     ],
     "hdf5_data": [("hdf5_data_param", {"source": "source", "batchsize": "batch_size"})],
-    "window_data": [("window_data_param", {"source": "source", "batchsize": "batch_size"}), ("transform_param", _SHAPED)],
+    "window_data": [
+        ("window_data_param", {"source": "source", "batchsize": "batch_size"}),
+        ("transform_param", _SHAPED),
+    ],
     "infogain_loss": [("infogain_loss_param", {"source": "source"})],
 }
 V0_SPENT = {"name", "type", "blobs", "blobs_lr", "weight_decay", "hdf5_output_param"}
@@ -110,7 +123,8 @@ OLD_TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
 
 
 def upgraded(net: Node) -> list[Node]:
-    """The layers of a network, all of the current generation, `input` fields as a layer before them. Malformed when generations mix."""
+    """The layers of a network, all of the current generation, `input` fields as a layer before them.
+    Malformed when generations mix."""
     if net.has("layer") and net.has("layers"):
         raise net.error("layers", "'layers' beside 'layer' in one file", "one generation of layers")
     layers: list[Node] = net.all("layer")
@@ -172,7 +186,9 @@ def _without_padding(layers: list[Node]) -> Iterator[Node]:
             parameters = {"CONVOLUTION": "convolution_param", "POOLING": "pooling_param"}.get(kind)
             if not parameters or len(layer.all("bottom")) != 1:
                 raise layer.error(
-                    "bottom", f"a padding layer is read by a layer of type {kind}", "a convolution or pooling layer of one bottom"
+                    "bottom",
+                    f"a padding layer is read by a layer of type {kind}",
+                    "a convolution or pooling layer of one bottom",
                 )
             source, pad = pads[given.value]
             layer.fields["bottom"][i] = Given(source, given.at)
@@ -189,7 +205,11 @@ def _from_v1(old: Node) -> Node:
             layer.fields[name] = given
     if old.has("type"):
         layer.fields["type"] = [Given(V1_TYPES[old.get("type")], old.fields["type"][0].at)]
-    names, rates, modes = old.fields.get("param", []), old.fields.get("blobs_lr", []), old.fields.get("blob_share_mode", [])
+    names, rates, modes = (
+        old.fields.get("param", []),
+        old.fields.get("blobs_lr", []),
+        old.fields.get("blob_share_mode", []),
+    )
     for i in range(max(len(names), len(rates), len(modes))):
         spec = Node("ParamSpec", old.text, old.at)
         for field, values in (("name", names), ("lr_mult", rates), ("share_mode", modes)):
@@ -213,7 +233,8 @@ def _moved_transform(layer: Node) -> None:
 
 
 def _inputs(net: Node) -> list[Node]:
-    """The Input layer that `input` fields stand for. Names without any shape are no inputs (they stand beside a real Input layer)."""
+    """The Input layer that `input` fields stand for. Names without any shape are no inputs (they stand beside
+    a real Input layer)."""
     names = net.fields.get("input", [])
     shapes = net.all("input_shape")
     dims = net.fields.get("input_dim", [])
@@ -223,7 +244,9 @@ def _inputs(net: Node) -> list[Node]:
     if have < len(names):
         given = f"{len(shapes)} input_shape" if shapes else f"{len(dims)} input_dim"
         raise net.error(
-            "input_shape" if shapes else "input_dim", f"{given} for {len(names)} inputs", "one input_shape, or four input_dim, for each"
+            "input_shape" if shapes else "input_dim",
+            f"{given} for {len(names)} inputs",
+            "one input_shape, or four input_dim, for each",
         )
     layer = Node("LayerParameter", net.text, names[0].at)
     layer.put("name", "input")

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import Malformed
-from ...graph import ir
-from ...source import Source
+from ...ir.graph import ir
+from ...ir.provenance import Source
 from .registry import Kind, lookup
 from .schema import Node
 
@@ -39,12 +39,15 @@ def _matches(rule: Node, phase: str, level: int, stages: Sequence[str]) -> bool:
         return False
     if rule.has("max_level") and level > rule.get("max_level"):
         return False
-    return all(stage in stages for stage in rule.all("stage")) and not any(stage in stages for stage in rule.all("not_stage"))
+    return all(stage in stages for stage in rule.all("stage")) and not any(
+        stage in stages for stage in rule.all("not_stage")
+    )
 
 
 @dataclass(eq=False)
 class Version:
-    """One value of a blob name. `absent` says why it does not exist at inference; `memory` names the storage that it shares."""
+    """One value of a blob name. `absent` says why it does not exist at inference; `memory` names the storage
+    that it shares."""
 
     blob: str
     producer: Wired
@@ -84,7 +87,8 @@ class Wired:
 
     @property
     def uses(self) -> list[Version]:
-        """The bottoms that are read when it is built: a loss that a deploy form stands for reads its prediction alone."""
+        """The bottoms that are read when it is built: a loss that a deploy form stands for reads its
+        prediction alone."""
         return self.bottoms[:1] if self.deployed else self.bottoms
 
     def error(self, field: str, i: int, found: str, expected: str = "", way_out: str = "") -> Malformed:
@@ -98,7 +102,8 @@ ALIASES = ("Reshape", "Flatten", "Split")
 
 
 def wire(nodes: Sequence[Node]) -> list[Wired]:
-    """The layers with versions in place of names. Malformed for unknown bottoms, names produced twice and misplaced in-place use."""
+    """The layers with versions in place of names. Malformed for unknown bottoms, names produced twice and
+    misplaced in-place use."""
     current: dict[str, Version] = {}
     layers = []
     for index, node in enumerate(nodes):
@@ -112,7 +117,11 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
                 continue
             if name not in current:
                 raise layer.error(
-                    "bottom", i, f"unknown bottom '{name}'", "a blob that an earlier layer produces", _meant(name, current, nodes[index:])
+                    "bottom",
+                    i,
+                    f"unknown bottom '{name}'",
+                    "a blob that an earlier layer produces",
+                    _meant(name, current, nodes[index:]),
                 )
             layer.bottoms.append(current[name])
         _check_count(layer)
@@ -146,8 +155,12 @@ def _check_count(layer: Wired) -> None:
     fewest, most = layer.kind.bottoms()
     have = len(layer.bottoms)
     if have < fewest or (most is not None and have > most):
-        wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
-        raise layer.error("bottom", max(0, have - 1), f"{have} bottoms", f"{wanted} for a layer of type {layer.type}")
+        wanted = (
+            f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+        )
+        raise layer.error(
+            "bottom", max(0, have - 1), f"{have} bottoms", f"{wanted} for a layer of type {layer.type}"
+        )
 
 
 def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Version:
@@ -159,29 +172,49 @@ def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Versio
     if i < len(bottoms) and bottoms[i] == name:
         below = layer.bottoms[i]
         if layer.kind is not None and not layer.kind.inplace:
-            raise layer.error("top", i, f"'{name}' is bottom and top of a layer that cannot work in place", "a top of another name")
+            raise layer.error(
+                "top",
+                i,
+                f"'{name}' is bottom and top of a layer that cannot work in place",
+                "a top of another name",
+            )
         if below.readers or bottoms.count(name) > 1:
             raise layer.error(
                 "top",
                 i,
                 f"in place on '{name}', which "
-                + (f"'{below.readers[0].name}' has read already" if below.readers else "the layer reads twice"),
+                + (
+                    f"'{below.readers[0].name}' has read already"
+                    if below.readers
+                    else "the layer reads twice"
+                ),
                 "a blob that nobody else reads before",
             )
-        return below if layer.kind is not None and layer.kind.role == "identity" else Version(name, layer, memory=below.memory)
+        return (
+            below
+            if layer.kind is not None and layer.kind.role == "identity"
+            else Version(name, layer, memory=below.memory)
+        )
     if name in current:
         first = current[name].producer
         raise layer.error(
-            "top", i, f"top '{name}' is produced already, by '{first.name}' in line {first.place.line}", "a name that no layer above has"
+            "top",
+            i,
+            f"top '{name}' is produced already, by '{first.name}' in line {first.place.line}",
+            "a name that no layer above has",
         )
-    alias = layer.type in ALIASES or (layer.type in ("Concat", "Slice") and len(bottoms) == 1 and len(layer.node.all("top")) == 1)
+    alias = layer.type in ALIASES or (
+        layer.type in ("Concat", "Slice") and len(bottoms) == 1 and len(layer.node.all("top")) == 1
+    )
     return Version(name, layer, memory=layer.bottoms[0].memory if alias and layer.bottoms else object())
 
 
 def aliased(layers: Sequence[Wired]) -> Wired | None:
-    """The first layer that reads memory which an in-place layer has changed under another name; None in almost every network.
+    """The first layer that reads memory which an in-place layer has changed under another name; None in
+    almost every network.
 
-    Caffe's Reshape, Flatten, Split and single Concat share memory with their bottom, so such a reader sees the changed data.
+    Caffe's Reshape, Flatten, Split and single Concat share memory with their bottom, so such a reader sees
+    the changed data.
     """
     changed: dict[object, Version] = {}
     for layer in layers:

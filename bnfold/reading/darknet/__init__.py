@@ -3,9 +3,9 @@
     sniff.py        does this content look like a cfg? (no imports, so that the command line stays quick)
     cfg.py          the syntax of a cfg with all its quirks; lines are kept
     schema.py       sections and their options: signatures are schemas, one binder reads them
-    ignored.py      options that inference has no use for, each with the reason
+    ignored_options.py      options that inference has no use for, each with the reason
     dialects.py     the forks, what only one of them has, and the choice between them
-    notes.py        findings; under --strict a warning is an error
+    findings.py        findings; under --strict a warning is an error
     weights.py      header, arrays in file order, exact accounting of bytes
     accounting.py   why a weights file does not fit, and what usually causes it
     activations.py  the table of activations
@@ -16,7 +16,8 @@
     net.py          the walk over the sections
     table.py        the table of sections for the README
 
-Rule 1: the file order of arrays is the order of `take` calls in a section's function, and visible nowhere else.
+Rule 1: the file order of arrays is the order of `take` calls in a section's function, and visible nowhere
+        else.
 Rule 2: a difference between the forks stands where it matters, as `layer.fork`.
 """
 
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING
 from .sniff import sniff
 
 if TYPE_CHECKING:
-    from ...record import Loaded, ReadOptions
+    from ...results.options import ReadOptions
+    from ...results.plan import Loaded
 
 __all__ = ["read", "sniff"]
 
@@ -36,8 +38,8 @@ __all__ = ["read", "sniff"]
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The complete, unfolded model of a cfg and its weights (or of seeded weights: `options.random_weights`).
 
-    Errors: Unreadable, Malformed and Mismatch for what is wrong with the files, Unsupported for what has no meaning in ONNX,
-    UsageError for options that contradict each other. `net.py` holds the walk.
+    Errors: Unreadable, Malformed and Mismatch for what is wrong with the files, Unsupported for what has no
+    meaning in ONNX, UsageError for options that contradict each other. `net.py` holds the walk.
     """
     from .net import load
 

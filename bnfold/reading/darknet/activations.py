@@ -1,7 +1,8 @@
 """The activations of both forks, as ONNX operators.
 
-A row: name, the forks that know it, how it is made. What a fork does not know is relu there, with a message. Some work only
-where the fork has code for them (a convolution, a shortcut): elsewhere its function returns 0 for any input.
+A row: name, the forks that know it, how it is made. What a fork does not know is relu there, with a message.
+Some work only where the fork has code for them (a convolution, a shortcut): elsewhere its function returns 0
+for any input.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...graph import ir
+from ...ir.graph import ir
 from .dialects import Fork
 
 if TYPE_CHECKING:
@@ -63,8 +64,14 @@ def _stair(layer: Layer, x: ir.Value) -> ir.Value:
 
 def _gelu(layer: Layer, x: ir.Value) -> ir.Value:
     """x (1 + tanh(0.797885 x + 0.035677 x^3)) / 2, with darknet's own constants."""
-    cubic = layer.op("Add", layer.op("Mul", layer.op("Mul", x, x), layer.scalar(0.035677)), layer.scalar(0.797885))
-    half = layer.op("Mul", layer.op("Add", layer.op("Tanh", layer.op("Mul", x, cubic)), layer.scalar(1)), layer.scalar(0.5))
+    cubic = layer.op(
+        "Add", layer.op("Mul", layer.op("Mul", x, x), layer.scalar(0.035677)), layer.scalar(0.797885)
+    )
+    half = layer.op(
+        "Mul",
+        layer.op("Add", layer.op("Tanh", layer.op("Mul", x, cubic)), layer.scalar(1)),
+        layer.scalar(0.5),
+    )
     return layer.op("Mul", x, half)
 
 
@@ -87,10 +94,12 @@ def _hard_mish(layer: Layer, x: ir.Value) -> ir.Value:
 
 def _by_channels(numerator: Maker) -> Maker:
     """numerator / (1e-4 + its sum over the channels)."""
+
     def maker(layer: Layer, x: ir.Value) -> ir.Value:
         top = numerator(layer, x)
         total = layer.reduce("ReduceSum", top, 1)
         return layer.op("Div", top, layer.op("Add", total, layer.scalar(1e-4)))
+
     return maker
 
 
@@ -125,7 +134,14 @@ ACTIVATIONS: dict[str, tuple[tuple[Fork, ...], Maker]] = {
     "normalize_channels_softmax": (AA, _by_channels(_op("Exp"))),
     "normalize_channels_softmax_maxval": (AA, _by_channels(_exp_below_max)),
 }
-IN_PLACES = ("swish", "mish", "hard_mish", "normalize_channels", "normalize_channels_softmax", "normalize_channels_softmax_maxval")
+IN_PLACES = (
+    "swish",
+    "mish",
+    "hard_mish",
+    "normalize_channels",
+    "normalize_channels_softmax",
+    "normalize_channels_softmax_maxval",
+)
 
 
 def only_alexeyab(name: str) -> bool:
@@ -134,14 +150,25 @@ def only_alexeyab(name: str) -> bool:
 
 
 def apply(layer: Layer, x: ir.Value, name: str, special: tuple[str, ...], what: str) -> ir.Value:
-    """The activation as the layer's fork computes it; `special` names those of IN_PLACES that it computes in this place."""
+    """The activation as the layer's fork computes it; `special` names those of IN_PLACES that it computes in
+    this place."""
     forks, maker = ACTIVATIONS.get(name, ((), None))
     if maker is None or layer.fork not in forks:
-        layer.warn("activation", f"{layer.fork}'s darknet does not know the activation '{name[:60]}' and takes relu", "activation")
+        layer.warn(
+            "activation",
+            f"{layer.fork}'s darknet does not know the activation '{name[:60]}' and takes relu",
+            "activation",
+        )
         return layer.op("Relu", x, what=what)
     if name in IN_PLACES and name not in special:
-        layer.warn("activation", f"darknet computes no {name} in this place: its result is 0 everywhere", "activation")
+        layer.warn(
+            "activation",
+            f"darknet computes no {name} in this place: its result is 0 everywhere",
+            "activation",
+        )
         return layer.op("Mul", x, layer.scalar(0), what=what)
     if name == "relu6":
-        layer.note("relu6", "relu6 is computed as on the GPU; alexeyab's CPU code returns 0 for it", "activation")
+        layer.note(
+            "relu6", "relu6 is computed as on the GPU; alexeyab's CPU code returns 0 for it", "activation"
+        )
     return maker(layer, x)

@@ -22,8 +22,8 @@ from itertools import islice
 from pathlib import Path
 
 from ...errors import Malformed, Unreadable, reason
-from ...source import Source
-from .notes import Notes
+from ...ir.provenance import Source
+from .findings import Notes
 
 LIMIT, CHUNK = 16 << 20, 1 << 16  # bytes; the largest published cfg has 60 kB
 INT_MAX = 2**31 - 1
@@ -42,7 +42,8 @@ class Option:
 
 @dataclass
 class Section:
-    """One section: its name as written (without the brackets where it is well-formed), its line, its options by key."""
+    """One section: its name as written (without the brackets where it is well-formed), its line, its options
+    by key."""
 
     name: str
     line: int
@@ -57,17 +58,29 @@ def read(path: Path, notes: Notes) -> list[Section]:
     except OSError as error:
         raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
     if len(data) > LIMIT:
-        raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path, expected="a darknet cfg, which is a short text")
+        raise Malformed(
+            f"the file is larger than {LIMIT:,} bytes",
+            where=path,
+            expected="a darknet cfg, which is a short text",
+        )
     return parse(data, path.name, notes)
 
 
 def parse(data: bytes, file: str, notes: Notes) -> list[Section]:
     """The sections of a cfg's content; `file` is its name in errors and findings."""
     if (at := data.find(b"\0")) >= 0:
-        raise Malformed(f"binary data at byte {at:,}", where=file,
-                        expected="a darknet cfg, which is text", way_out="the network comes first, the weights second")
+        raise Malformed(
+            f"binary data at byte {at:,}",
+            where=file,
+            expected="a darknet cfg, which is text",
+            way_out="the network comes first, the weights second",
+        )
     if data.startswith(b"\xef\xbb\xbf"):
-        notes.warn("byte-order-mark", Source(file, 1), "starts with a byte order mark, which darknet itself does not skip")
+        notes.warn(
+            "byte-order-mark",
+            Source(file, 1),
+            "starts with a byte order mark, which darknet itself does not skip",
+        )
         data = data[3:]
     sections: list[Section] = []
     for line, text in _lines(data, file):
@@ -76,12 +89,19 @@ def parse(data: bytes, file: str, notes: Notes) -> list[Section]:
         elif sections:
             _option(sections[-1], text, Source(file, line), notes)
         else:
-            raise Malformed(f"'{_cut(text)}' stands before any section", where=Source(file, line), expected="[net] first")
+            raise Malformed(
+                f"'{_cut(text)}' stands before any section", where=Source(file, line), expected="[net] first"
+            )
     if not sections:
-        raise Malformed("no section in the file", where=file, expected="a darknet cfg, which begins with [net]")
+        raise Malformed(
+            "no section in the file", where=file, expected="a darknet cfg, which begins with [net]"
+        )
     if sections[0].name not in ("net", "network"):
-        raise Malformed(f"the first section is [{_cut(sections[0].name)}]", where=Source(file, sections[0].line),
-                        expected="[net] or [network] first, alone on its line")
+        raise Malformed(
+            f"the first section is [{_cut(sections[0].name)}]",
+            where=Source(file, sections[0].line),
+            expected="[net] or [network] first, alone on its line",
+        )
     return sections
 
 
@@ -93,8 +113,11 @@ def _lines(data: bytes, file: str) -> Iterator[tuple[int, str]]:
             try:
                 yield number, stripped.decode()
             except UnicodeDecodeError as error:
-                raise Malformed(f"byte 0x{stripped[error.start]:02x} is not UTF-8", where=Source(file, number),
-                                expected="ASCII or UTF-8 text outside comments") from error
+                raise Malformed(
+                    f"byte 0x{stripped[error.start]:02x} is not UTF-8",
+                    where=Source(file, number),
+                    expected="ASCII or UTF-8 text outside comments",
+                ) from error
 
 
 def _option(section: Section, text: str, where: Source, notes: Notes) -> None:
@@ -104,7 +127,11 @@ def _option(section: Section, text: str, where: Source, notes: Notes) -> None:
     elif key in section.options:
         first = section.options[key]
         if first.text != value:
-            notes.warn("duplicate-option", where, f"a second '{_cut(key)}' is ignored: darknet takes the first (line {first.line})")
+            notes.warn(
+                "duplicate-option",
+                where,
+                f"a second '{_cut(key)}' is ignored: darknet takes the first (line {first.line})",
+            )
     else:
         if not equals:
             notes.warn("no-value", where, f"'{_cut(text)}' is no option and is ignored")
@@ -112,18 +139,20 @@ def _option(section: Section, text: str, where: Source, notes: Notes) -> None:
 
 
 def atoi(text: str) -> tuple[int, str]:
-    """(the number that C's atoi reads, what is left of the text). Errors: Malformed for a number beyond 32 bits."""
+    """(the number that C's atoi reads, what is left of the text). Errors: Malformed for a number beyond 32
+    bits."""
     match = _INT.match(text)
     if not match:
         return 0, text
     number = int(match[0])
-    if not -INT_MAX <= number <= INT_MAX or text[match.end():match.end() + 1].isdigit():
+    if not -INT_MAX <= number <= INT_MAX or text[match.end() : match.end() + 1].isdigit():
         raise Malformed(f"'{_cut(text)}' does not fit darknet's 32-bit integers")
-    return number, text[match.end():]
+    return number, text[match.end() :]
 
 
 def atof(text: str) -> tuple[float, str]:
-    """(the number that C's atof reads, what is left of the text). Errors: Malformed where it is not finite."""
+    """(the number that C's atof reads, what is left of the text). Errors: Malformed where it is not
+    finite."""
     match = _FLOAT.match(text)
     if not match:
         if re.match(r"[+-]?(inf|nan)", text, re.I):
@@ -132,7 +161,7 @@ def atof(text: str) -> tuple[float, str]:
     number = float(match[0])
     if not math.isfinite(number) or abs(number) > 3.4e38:
         raise Malformed(f"'{_cut(text)}' does not fit darknet's 32-bit floats")
-    return number, text[match.end():]
+    return number, text[match.end() :]
 
 
 def _cut(text: str) -> str:

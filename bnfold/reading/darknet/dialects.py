@@ -4,8 +4,9 @@
     pjreddie        the original, as its GPU code: sqrt(variance + 1e-5); nets were trained with it
     pjreddie-cpu    the original, as its CPU code: sqrt(variance) + 1e-6
 
-Evidence counts in tiers: a section that only one fork knows (the other would stop), then an option or activation that changes
-results, then a training option, then the revision that the fork's writer puts into a weights file.
+Evidence counts in tiers: a section that only one fork knows (the other would stop), then an option or
+activation that changes results, then a training option, then the revision that the fork's writer puts into a
+weights file.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Dialect:
     def variance(self, rolling: np.ndarray) -> np.ndarray:
         """The variance to store, float32, so that sqrt(variance + self.epsilon) is this dialect's divisor.
 
-        For sqrt(v) + 1e-6 that is its square, computed in float64: one rounding, half a unit in the last place of a float32.
-        A negative variance gives NaN, as it does in darknet.
+        For sqrt(v) + 1e-6 that is its square, computed in float64: one rounding, half a unit in the last
+        place of a float32. A negative variance gives NaN, as it does in darknet.
         """
         if not self.outside:
             return rolling
@@ -58,8 +59,14 @@ class Dialect:
             return np.square(np.sqrt(rolling.astype(np.float64)) + EPSILON_OUTSIDE).astype(np.float32)
 
 
-DIALECTS = {d.name: d for d in (Dialect("alexeyab", Fork.ALEXEYAB), Dialect("pjreddie", Fork.PJREDDIE),
-                                Dialect("pjreddie-cpu", Fork.PJREDDIE, outside=True))}
+DIALECTS = {
+    d.name: d
+    for d in (
+        Dialect("alexeyab", Fork.ALEXEYAB),
+        Dialect("pjreddie", Fork.PJREDDIE),
+        Dialect("pjreddie-cpu", Fork.PJREDDIE, outside=True),
+    )
+}
 TIERS = ("section", "option", "training")
 
 
@@ -92,16 +99,27 @@ def asked(name: str) -> Choice | None:
 
 
 def choose(evidence: Iterable[Evidence], revision: int | None) -> list[Choice]:
-    """Dialects to try, best first. `revision` is the one in the header of the weights file, None without a file."""
+    """Dialects to try, best first. `revision` is the one in the header of the weights file, None without a
+    file."""
     known = list(evidence)
     for tier in TIERS:
         for fork in (Fork.ALEXEYAB, Fork.PJREDDIE):
             if found := next((e for e in known if e.tier == tier and e.fork is fork), None):
-                return [Choice(DIALECTS[fork.value], f"{found.where}: only {fork}'s darknet knows {found.what}", firm=True)]
+                return [
+                    Choice(
+                        DIALECTS[fork.value],
+                        f"{found.where}: only {fork}'s darknet knows {found.what}",
+                        firm=True,
+                    )
+                ]
     if revision == ALEXEYAB_REVISION:
         first, reason = Fork.ALEXEYAB, "the weights file was written by alexeyab's darknet (revision 5)"
     else:
         first, reason = Fork.PJREDDIE, "nothing in the files belongs to one fork alone, so the original"
     other = next(f for f in BOTH if f is not first)
-    return [Choice(DIALECTS[first.value], reason, firm=False),
-            Choice(DIALECTS[other.value], f"the weights file fits {other}'s darknet and not {first}'s", firm=False)]
+    return [
+        Choice(DIALECTS[first.value], reason, firm=False),
+        Choice(
+            DIALECTS[other.value], f"the weights file fits {other}'s darknet and not {first}'s", firm=False
+        ),
+    ]

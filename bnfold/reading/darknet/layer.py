@@ -3,8 +3,8 @@
     Feature   the result of a layer: an ONNX value, and the channels, height and width that darknet has for it
     Layer     one section on its way into the graph
 
-Rule 1: a value is (rows, channels, height, width), or (rows, numbers) where a section works on flat numbers; `image` and `flat`
-        turn one into the other where a section needs it.
+Rule 1: a value is (rows, channels, height, width), or (rows, numbers) where a section works on flat numbers;
+        `image` and `flat` turn one into the other where a section needs it.
 Rule 2: values are named `NNN_section/what`; the one that a layer ends with is renamed to `NNN_section`.
 """
 
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import Malformed, Unsupported
-from ...graph import ir
-from ...source import Source
+from ...ir.graph import ir
+from ...ir.provenance import Source
 from . import activations
 from .cfg import INT_MAX, Section
 from .dialects import Dialect, Fork
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Feature:
-    """The result of a layer. `channels`, `height`, `width` are 0 where darknet has flat numbers; `size` counts them per row.
+    """The result of a layer. `channels`, `height`, `width` are 0 where darknet has flat numbers; `size`
+    counts them per row.
 
     value      None where a layer has no result at inference ([cost])
     why_flat   what to say where a picture is asked for and there is none
-    unstrided  (height, width) that darknet believes the layer has, where blurring made it smaller (antialiasing)
+    unstrided  (height, width) that darknet believes the layer has, where blurring made it smaller
+               (antialiasing)
     """
 
     value: ir.Value | None
@@ -96,7 +98,10 @@ class Layer:
         """A feature of (channels, height, width), or of one number: flat."""
         size = math.prod(dims)
         if size > INT_MAX or size < 1:
-            raise Malformed(f"the layer's result has {' x '.join(f'{d:,}' for d in dims)} numbers", expected=f"1 to {INT_MAX:,}")
+            raise Malformed(
+                f"the layer's result has {' x '.join(f'{d:,}' for d in dims)} numbers",
+                expected=f"1 to {INT_MAX:,}",
+            )
         return Feature(value, *(dims if len(dims) == 3 else (0, 0, 0)), size=size)
 
     def like(self, value: ir.Value, x: Feature) -> Feature:
@@ -104,7 +109,8 @@ class Layer:
         return Feature(value, *x.dims, size=x.size)
 
     def earlier(self, index: int) -> Feature:
-        """The result of a layer by its number in the cfg: absolute, or negative from here. Errors: Malformed unless it is earlier."""
+        """The result of a layer by its number in the cfg: absolute, or negative from here. Errors: Malformed
+        unless it is earlier."""
         at = index if index >= 0 else self.index + index
         if not 0 <= at < self.index:
             raise Malformed(f"{index} names layer #{at}", expected=f"a layer before this one (#{self.index})")
@@ -112,8 +118,11 @@ class Layer:
         if found.value is None:
             raise Malformed(f"{index} names layer #{at}, which has no result at inference")
         if found.unstrided not in (None, found.spot):
-            raise Unsupported(f"layer #{at} blurs (antialiasing), and darknet reads beyond its result where another layer refers to it",
-                              way_out="let the layer be read by the next one only")
+            raise Unsupported(
+                f"layer #{at} blurs (antialiasing), and darknet reads beyond its result where "
+                "another layer refers to it",
+                way_out="let the layer be read by the next one only",
+            )
         return found
 
     def shape(self, x: Feature) -> list[int | str]:
@@ -142,17 +151,30 @@ class Layer:
 
     # operators
 
-    def op(self, op_type: str, *inputs: ir.Value | None, what: str = "", shape: Sequence[Any] | None = None, base: str = "",
-           **attributes: Any) -> ir.Value:
-        """A node named `layer/what` (by default the operator's name); `shape` is that of its value, by default that of its first input.
-        Attributes that are numbers are rounded to float32, as a file holds them."""
+    def op(
+        self,
+        op_type: str,
+        *inputs: ir.Value | None,
+        what: str = "",
+        shape: Sequence[Any] | None = None,
+        base: str = "",
+        **attributes: Any,
+    ) -> ir.Value:
+        """A node named `layer/what` (by default the operator's name); `shape` is that of its value, by
+        default that of its first input. Attributes that are numbers are rounded to float32, as a file holds
+        them."""
         while inputs[-1] is None:
             inputs = inputs[:-1]
         if shape is None and inputs[0] is not None:
             shape = dims_of(inputs[0])
         name = self.net.build.fresh(f"{base or self.name}/{what or op_type.lower()}")
-        rounded: dict[str, Any] = {k: float(np.float32(value)) if isinstance(value, float) else value for k, value in attributes.items()}
-        made: ir.Value = self.net.build.op(op_type, *inputs, name=name, shape=shape, source=self.source, **rounded)
+        rounded: dict[str, Any] = {
+            k: float(np.float32(value)) if isinstance(value, float) else value
+            for k, value in attributes.items()
+        }
+        made: ir.Value = self.net.build.op(
+            op_type, *inputs, name=name, shape=shape, source=self.source, **rounded
+        )
         return made
 
     def split(self, value: ir.Value, axis: int, parts: dict[str, int]) -> dict[str, ir.Value]:
@@ -161,9 +183,16 @@ class Layer:
         build, dims = self.net.build, dims_of(value)
         if len(parts) == 1:
             return dict.fromkeys(parts, value)
-        made = build.op("Split", value, self.ints(list(parts.values())), name=build.fresh(f"{self.name}/split"), axis=axis,
-                        source=self.source, output=[build.fresh(f"{self.name}/{name}") for name in parts],
-                        shape=[[*dims[:axis], size, *dims[axis + 1:]] for size in parts.values()])
+        made = build.op(
+            "Split",
+            value,
+            self.ints(list(parts.values())),
+            name=build.fresh(f"{self.name}/split"),
+            axis=axis,
+            source=self.source,
+            output=[build.fresh(f"{self.name}/{name}") for name in parts],
+            shape=[[*dims[:axis], size, *dims[axis + 1 :]] for size in parts.values()],
+        )
         return dict(zip(parts, made, strict=True))
 
     def reshape(self, value: ir.Value, dims: list[int], what: str = "reshape", base: str = "") -> ir.Value:
@@ -176,11 +205,14 @@ class Layer:
         dims = dims_of(value)
         return self.op("Transpose", value, what=what, shape=[dims[p] for p in perm], perm=perm)
 
-    def reduce(self, op_type: str, value: ir.Value, axis: int, *, what: str = "", keep: bool = True) -> ir.Value:
-        """A reduction over one axis; ReduceSum has its axes as an input since opset 13, the others since 18."""
+    def reduce(
+        self, op_type: str, value: ir.Value, axis: int, *, what: str = "", keep: bool = True
+    ) -> ir.Value:
+        """A reduction over one axis; ReduceSum has its axes as an input since opset 13, the others since
+        18."""
         dims = dims_of(value)
         axis %= len(dims)
-        shape = [*dims[:axis], *([1] if keep else []), *dims[axis + 1:]]
+        shape = [*dims[:axis], *([1] if keep else []), *dims[axis + 1 :]]
         if op_type != "ReduceSum" and self.net.build.opset < 18:
             return self.op(op_type, value, what=what, shape=shape, keepdims=int(keep), axes=[axis])
         return self.op(op_type, value, self.ints([axis]), what=what, shape=shape, keepdims=int(keep))
@@ -198,7 +230,8 @@ class Layer:
         return self.net.build.constant(self.net.build.fresh(f"{self.name}/{what}"), values)
 
     def activate(self, x: ir.Value, name: str, *, special: tuple[str, ...] = (), what: str = "") -> ir.Value:
-        """The activation of this name; `special`: those beyond the common ones that darknet computes in this place."""
+        """The activation of this name; `special`: those beyond the common ones that darknet computes in this
+        place."""
         return activations.apply(self, x, name, special, what)
 
     # arrays
@@ -206,7 +239,9 @@ class Layer:
     def tensor(self, what: str, *shape: int) -> ir.TensorProtocol:
         """The next array of the weights file."""
         if self.dontload:
-            return self.net.arrays.absent(shape, self.source, "the layer has dontload=1, so no file holds its weights")
+            return self.net.arrays.absent(
+                shape, self.source, "the layer has dontload=1, so no file holds its weights"
+            )
         return self.net.arrays.take(shape, what, self.source)
 
     def weight(self, what: str, tensor_: ir.TensorProtocol) -> ir.Value:

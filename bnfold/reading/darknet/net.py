@@ -1,8 +1,10 @@
-"""The walk over the sections of a cfg: each becomes a few ONNX nodes, and takes its arrays from the weights file on the way.
+"""The walk over the sections of a cfg: each becomes a few ONNX nodes, and takes its arrays from the weights
+file on the way.
 
     load    files -> dialect -> walk -> accounting of the weights file -> outputs -> Loaded
 
-Where nothing says whose fork a net is, and the weights file does not fit the first choice, the other one is tried.
+Where nothing says whose fork a net is, and the weights file does not fit the first choice, the other one is
+tried.
 """
 
 from __future__ import annotations
@@ -13,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Malformed, Mismatch, UsageError, blamed_on
-from ...graph import ir
-from ...record import Loaded, ReadOptions
-from ...source import Source
-from ...tensor import FileMap
-from ..build import Build
+from ...ir.graph import ir
+from ...ir.provenance import Source
+from ...ir.tensor import FileMap
+from ...results.options import ReadOptions
+from ...results.plan import Loaded
+from ..builder import Build
 from . import cfg, heads, schema, sections, weights
 from .accounting import Predictor, refusal
 from .cfg import Section
 from .dialects import Choice, Fork, asked, choose
+from .findings import Notes
 from .heads import Head
 from .layer import Feature, Layer
-from .notes import Notes
 from .sections.convolution import Kernel
 from .sections.network import Input
 
@@ -36,7 +39,8 @@ assert sections  # importing them has filled schema.SECTIONS
 
 @dataclass(frozen=True)
 class Epsilon:
-    """How much the choice of epsilon matters in one layer: channels it changes, the largest ratio, the smallest variance."""
+    """How much the choice of epsilon matters in one layer: channels it changes, the largest ratio, the
+    smallest variance."""
 
     layer: str
     channels: int
@@ -46,10 +50,19 @@ class Epsilon:
 
 
 class Net:
-    """One network in the making. `rows` is the batch dimension, `steps` and `sequences` what it is made of in a recurrent net."""
+    """One network in the making. `rows` is the batch dimension, `steps` and `sequences` what it is made of in
+    a recurrent net."""
 
-    def __init__(self, path: Path, sections_: list[Section], *, choice: Choice, file: FileMap | None, options: ReadOptions,
-                 notes: Notes) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sections_: list[Section],
+        *,
+        choice: Choice,
+        file: FileMap | None,
+        options: ReadOptions,
+        notes: Notes,
+    ) -> None:
         self.path, self.file = path, path.name
         self.sections, self.dialect, self.options, self.notes = sections_, choice.dialect, options, notes
         self.files = [path]
@@ -84,11 +97,14 @@ class Net:
         """A constant as the result of a layer, for as many rows as the input has."""
         data = self.build.graph.inputs[0]
         count = layer.op("Shape", data, what="rows", shape=[1], dtype=ir.DataType.INT64, start=0, end=1)
-        target = layer.op("Concat", count, layer.ints(list(dims)), what="target", axis=0, shape=[1 + len(dims)])
+        target = layer.op(
+            "Concat", count, layer.ints(list(dims)), what="target", axis=0, shape=[1 + len(dims)]
+        )
         return layer.feature(layer.op("Expand", value, target, shape=[self.rows, *dims]), *dims)
 
     def note_predictor(self, layer: Layer, floats: int) -> None:
-        """Remember the layer whose filters a detection layer behind it would ask for: `floats` numbers per filter."""
+        """Remember the layer whose filters a detection layer behind it would ask for: `floats` numbers per
+        filter."""
         self.candidate = (layer.index, floats)
 
     def expect_classes(self, layer: Layer, classes: int, anchors: int) -> None:
@@ -106,16 +122,23 @@ class Net:
         row, where = schema.SECTIONS["net"], Source(self.file, section.line, type="net")
         with blamed_on(where):
             given: Input = row.function(**schema.bind(section, row, self.dialect.fork, self.file, self.notes))
-            recurrent = any(schema.SECTIONS[s.name].recurrent for s in self.sections[1:] if s.name in schema.SECTIONS)
+            recurrent = any(
+                schema.SECTIONS[s.name].recurrent for s in self.sections[1:] if s.name in schema.SECTIONS
+            )
             given, batch = _resized(given, self.options, recurrent)
             sequences = batch or 1
             rows: int | str = sequences * given.time_steps if recurrent else batch or "N"
             flat = not (given.channels and given.height and given.width)
             dims = [given.inputs] if flat else [given.channels, given.height, given.width]
             if math.prod(dims) > cfg.INT_MAX or (isinstance(rows, int) and rows > cfg.INT_MAX):
-                raise Malformed(f"an input of {' x '.join(str(d) for d in (rows, *dims))}", expected=f"at most {cfg.INT_MAX:,} numbers")
+                raise Malformed(
+                    f"an input of {' x '.join(str(d) for d in (rows, *dims))}",
+                    expected=f"at most {cfg.INT_MAX:,} numbers",
+                )
         channels, height, width = (0, 0, 0) if flat else dims
-        self.start = Feature(self.build.input("data", [rows, *dims]), channels, height, width, math.prod(dims))
+        self.start = Feature(
+            self.build.input("data", [rows, *dims]), channels, height, width, math.prod(dims)
+        )
         return given, rows, sequences
 
     def walk(self) -> None:
@@ -127,11 +150,16 @@ class Net:
             layer = Layer(self, index, section, row.name)
             with blamed_on(layer.source):
                 if self.dialect.fork not in row.forks:
-                    layer.warn("other-fork", f"{self.dialect.fork}'s darknet has no [{row.name}]; only {row.forks[0]}'s does")
+                    layer.warn(
+                        "other-fork",
+                        f"{self.dialect.fork}'s darknet has no [{row.name}]; only {row.forks[0]}'s does",
+                    )
                 wishes = schema.layer_options(section, self.file, self.notes)
                 layer.dontload, layer.numload = bool(wishes["dontload"]), wishes["numload"]
                 layer.dontloadscales = row.name in HONOUR_DONTLOADSCALES and bool(wishes["dontloadscales"])
-                result = row.function(layer, x, **schema.bind(section, row, self.dialect.fork, self.file, self.notes))
+                result = row.function(
+                    layer, x, **schema.bind(section, row, self.dialect.fork, self.file, self.notes)
+                )
             self._name(layer, result)
             self.features.append(result)
             x = result
@@ -139,7 +167,8 @@ class Net:
             raise Malformed("the cfg has no layer", where=self.file, expected="sections after [net]")
 
     def _name(self, layer: Layer, result: Feature) -> None:
-        """A layer's result has the layer's name; one that is another layer's (route, dropout) gets a node of its own."""
+        """A layer's result has the layer's name; one that is another layer's (route, dropout) gets a node of
+        its own."""
         value = result.value
         if value is None:
             return
@@ -155,29 +184,47 @@ class Net:
         if self.options.heads != "layer" or self.arrays.missing:
             _prune(self.build.graph)
         _drop_unused(self.build.graph)
-        for missing in (v.const_value for v in self.build.graph.initializers.values() if isinstance(v.const_value, weights.Missing)):
-            raise Mismatch(f"{missing.why}, and an output needs them", where=missing.where,
-                           way_out="end the cfg before this layer, or give the whole weights file")
+        for missing in (
+            v.const_value
+            for v in self.build.graph.initializers.values()
+            if isinstance(v.const_value, weights.Missing)
+        ):
+            raise Mismatch(
+                f"{missing.why}, and an output needs them",
+                where=missing.where,
+                way_out="end the cfg before this layer, or give the whole weights file",
+            )
         self._note_epsilon()
 
     def _account(self) -> None:
         if isinstance(self.arrays, weights.Seeded) or not self.arrays.left:
             return
         if self.arrays.left > 0 or not self.options.allow_partial:
-            last = self.arrays.taken[-1].where if self.arrays.taken else Source(self.file, self.sections[0].line, type="net")
+            last = (
+                self.arrays.taken[-1].where
+                if self.arrays.taken
+                else Source(self.file, self.sections[0].line, type="net")
+            )
             raise refusal(self.arrays, self.file, self.predictors, last)
-        self.notes.warn("partial", self.arrays.cut,
-                        f"{self.arrays.file.path.name} ends within this layer; layers from here on have no weights")
+        self.notes.warn(
+            "partial",
+            self.arrays.cut,
+            f"{self.arrays.file.path.name} ends within this layer; layers from here on have no weights",
+        )
 
     def _outputs(self) -> list[ir.Value]:
         """The values that the user asked for with --heads, each once."""
         wish = self.options.heads
         if wish != "layer" and not self.heads:
-            raise UsageError(f"--heads {wish}, but {self.file} has no detection layer", way_out="leave --heads out")
+            raise UsageError(
+                f"--heads {wish}, but {self.file} has no detection layer", way_out="leave --heads out"
+            )
         if wish == "boxes":
             return heads.decode(self.heads, self.file)
         if wish == "raw":
-            values = [h.layer.image(h.source) if h.source.is_image else h.layer.flat(h.source) for h in self.heads]
+            values = [
+                h.layer.image(h.source) if h.source.is_image else h.layer.flat(h.source) for h in self.heads
+            ]
         else:
             last = next((f for f in reversed(self.features) if f.value is not None), None)
             if last is None:
@@ -191,15 +238,21 @@ class Net:
         if not changed:
             return
         worst = max(changed, key=lambda e: e.ratio)
-        text = (f"variances down to {worst.smallest:.2g}: sqrt(variance) + 1e-6 (pjreddie-cpu) would scale a channel here "
-                f"{worst.ratio:.3g} times as much as sqrt(variance + 1e-5); {sum(e.channels for e in changed):,} of "
-                f"{sum(e.of for e in self.epsilons):,} channels in {len(changed)} layers change by more than 1 %; "
-                f"the dialect is {self.dialect.name}")
+        text = (
+            f"variances down to {worst.smallest:.2g}: sqrt(variance) + 1e-6 (pjreddie-cpu) would "
+            "scale a channel here "
+            f"{worst.ratio:.3g} times as much as sqrt(variance + 1e-5); "
+            f"{sum(e.channels for e in changed):,} of "
+            f"{sum(e.of for e in self.epsilons):,} channels in {len(changed)} layers change by more "
+            "than 1 %; "
+            f"the dialect is {self.dialect.name}"
+        )
         self.notes.note("epsilon", worst.layer, text)
 
 
 def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input, int | None]:
-    """The input with the sizes that the user asked for (--input-shape), and the batch (--batch). Errors: UsageError."""
+    """The input with the sizes that the user asked for (--input-shape), and the batch (--batch). Errors:
+    UsageError."""
     batch = options.batch
     if batch is not None and batch < 1:
         raise UsageError(f"--batch {batch}", expected="a number of at least 1")
@@ -207,25 +260,40 @@ def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input
     if dims is None:
         return given, batch
     flat = not (given.channels and given.height and given.width)
-    if len(dims) != (2 if flat else 4) or min(dims[1:]) < 1 or dims[1] != (given.inputs if flat else given.channels):
-        raise UsageError(f"--input-shape {','.join(map(str, dims))}",
-                         expected=f"N,{given.inputs}" if flat else f"N,{given.channels},height,width")
+    if (
+        len(dims) != (2 if flat else 4)
+        or min(dims[1:]) < 1
+        or dims[1] != (given.inputs if flat else given.channels)
+    ):
+        raise UsageError(
+            f"--input-shape {','.join(map(str, dims))}",
+            expected=f"N,{given.inputs}" if flat else f"N,{given.channels},height,width",
+        )
     if dims[0] > 0:
         rows = dims[0] // given.time_steps if recurrent else dims[0]
         if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
-            raise UsageError(f"--input-shape has {dims[0]} rows",
-                             expected=f"those of --batch, times {given.time_steps if recurrent else 1} time steps")
+            raise UsageError(
+                f"--input-shape has {dims[0]} rows",
+                expected=f"those of --batch, times {given.time_steps if recurrent else 1} time steps",
+            )
         batch = rows
     if flat:
         return given, batch
-    return Input(given.channels, dims[2], dims[3], given.channels * dims[2] * dims[3], given.time_steps), batch
+    return Input(
+        given.channels, dims[2], dims[3], given.channels * dims[2] * dims[3], given.time_steps
+    ), batch
 
 
-def _arrays(file: FileMap | None, fork: Fork, options: ReadOptions, path: Path) -> weights.Arrays | weights.Seeded:
+def _arrays(
+    file: FileMap | None, fork: Fork, options: ReadOptions, path: Path
+) -> weights.Arrays | weights.Seeded:
     if file is not None:
         return weights.Arrays(file, fork)
     if options.random_weights is None:
-        raise UsageError(f"{path.name} needs its weights file", way_out="name it after the cfg, or pass --random-weights SEED")
+        raise UsageError(
+            f"{path.name} needs its weights file",
+            way_out="name it after the cfg, or pass --random-weights SEED",
+        )
     return weights.Seeded(options.random_weights)
 
 
@@ -241,7 +309,9 @@ def _prune(graph: ir.Graph) -> None:
 
 def _drop_unused(graph: ir.Graph) -> None:
     """Drop the initializers that no node reads."""
-    for name in [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
+    for name in [
+        name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()
+    ]:
         del graph.initializers[name]
 
 
@@ -251,7 +321,9 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
     if options.heads not in HEADS:
         raise UsageError(f"--heads {options.heads}", expected=f"one of {', '.join(HEADS)}")
     if (options.opset or OPSET) < LOWEST_OPSET:
-        raise UsageError(f"--opset {options.opset}", expected=f"at least {LOWEST_OPSET} for a darknet network")
+        raise UsageError(
+            f"--opset {options.opset}", expected=f"at least {LOWEST_OPSET} for a darknet network"
+        )
     syntax = Notes(options.strict)
     sections_ = cfg.read(network, syntax)
     file = FileMap(weights_file) if weights_file is not None else None
@@ -261,11 +333,26 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
     choices = [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))
     net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=syntax)
     files = (net.files[0], *([Path(weights_file)] if weights_file is not None else []), *net.files[1:])
-    return Loaded(net.build.model(), "darknet", network.stem, files, tuple(net.notes.findings), choice.dialect.name, choice.reason)
+    return Loaded(
+        net.build.model(),
+        "darknet",
+        network.stem,
+        files,
+        tuple(net.notes.findings),
+        choice.dialect.name,
+        choice.reason,
+    )
 
 
-def _first_that_fits(network: Path, sections_: list[Section], choices: list[Choice], *, file: FileMap | None, options: ReadOptions,
-                     syntax: Notes) -> tuple[Net, Choice]:
+def _first_that_fits(
+    network: Path,
+    sections_: list[Section],
+    choices: list[Choice],
+    *,
+    file: FileMap | None,
+    options: ReadOptions,
+    syntax: Notes,
+) -> tuple[Net, Choice]:
     """The network in the first dialect that the weights file fits. Errors: those of the first dialect."""
     refused: Mismatch | None = None
     for choice in choices:

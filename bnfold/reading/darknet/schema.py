@@ -1,10 +1,12 @@
 """Sections and their options: the signature of a section's function is its schema.
 
     @section("maxpool", "max")
-    def maxpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None = None, maxpool_depth: AlexeyInt = 0) -> Feature: ...
+    def maxpool(layer: Layer, x: Feature, *, stride: int = 1, size: int | None = None, maxpool_depth:
+    AlexeyInt = 0) -> Feature: ...
 
-Keyword-only parameters are the options, annotations the parsers, defaults darknet's; an `Alexey...` or `Pj...` annotation marks
-an option that only one fork reads. The binder fills them from a section of a cfg and reports what it does not know.
+Keyword-only parameters are the options, annotations the parsers, defaults darknet's; an `Alexey...` or
+`Pj...` annotation marks an option that only one fork reads. The binder fills them from a section of a cfg and
+reports what it does not know.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from functools import cached_property
 from typing import Annotated, Any, Union
 
 from ...errors import Malformed, Unsupported, blamed_on
-from ...source import Source
+from ...ir.provenance import Source
 from .activations import only_alexeyab
 from .cfg import Option, Section, atof, atoi
 from .dialects import BOTH, Evidence, Fork
-from .ignored import ignored
-from .notes import Notes
+from .findings import Notes
+from .ignored_options import ignored
 
 AlexeyInt = Annotated[int, Fork.ALEXEYAB]
 AlexeyFloat = Annotated[float, Fork.ALEXEYAB]
@@ -58,8 +60,11 @@ class Row:
     def parameters(self) -> dict[str, Parameter]:
         """The options by name, in the order of the signature."""
         hints = typing.get_type_hints(self.function, include_extras=True)
-        return {p.name.rstrip("_"): _parameter(p, hints[p.name]) for p in inspect.signature(self.function).parameters.values()
-                if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {
+            p.name.rstrip("_"): _parameter(p, hints[p.name])
+            for p in inspect.signature(self.function).parameters.values()
+            if p.kind is inspect.Parameter.KEYWORD_ONLY
+        }
 
 
 SECTIONS: dict[str, Row] = {}
@@ -68,28 +73,43 @@ SECTIONS: dict[str, Row] = {}
 Function = Callable[..., Any]
 
 
-def section(name: str, *aliases: str, only: Fork | None = None, recurrent: bool = False) -> Callable[[Function], Function]:
-    """Register a section's function under its name and aliases. `recurrent`: rows of the batch are time steps."""
+def section(
+    name: str, *aliases: str, only: Fork | None = None, recurrent: bool = False
+) -> Callable[[Function], Function]:
+    """Register a section's function under its name and aliases. `recurrent`: rows of the batch are time
+    steps."""
+
     def register(function: Function) -> Function:
         row = Row(name, function, (only,) if only else BOTH, aliases, recurrent)
         for key in (name, *aliases):
             SECTIONS[key] = row
         return function
+
     return register
 
 
 def find(section_: Section, where: Source) -> Row:
-    """The row of a section after [net]. Errors: Unsupported for a name that no darknet knows, Malformed for a second [net]."""
+    """The row of a section after [net]. Errors: Unsupported for a name that no darknet knows, Malformed for a
+    second [net]."""
     name, row = section_.name, SECTIONS.get(section_.name)
     if row and row.name == "net":
         raise Malformed("a second [net]", where=where, expected="one, at the beginning")
     if row:
         return row
     if "]" in name:
-        raise Unsupported(f"the section header reads '{name}'", where=where, expected="a name in brackets, alone on its line")
+        raise Unsupported(
+            f"the section header reads '{name}'",
+            where=where,
+            expected="a name in brackets, alone on its line",
+        )
     near = difflib.get_close_matches(name, SECTIONS, 1)
-    raise Unsupported(f"no darknet has a section [{name}]", where=where,
-                      way_out=f"did the file mean [{near[0]}]?" if near else "bnfold reads those of pjreddie's and AlexeyAB's darknet")
+    raise Unsupported(
+        f"no darknet has a section [{name}]",
+        where=where,
+        way_out=f"did the file mean [{near[0]}]?"
+        if near
+        else "bnfold reads those of pjreddie's and AlexeyAB's darknet",
+    )
 
 
 def bind(section_: Section, row: Row, fork: Fork, file: str, notes: Notes) -> dict[str, Any]:
@@ -101,7 +121,11 @@ def bind(section_: Section, row: Row, fork: Fork, file: str, notes: Notes) -> di
         if parameter is None:
             _leftover(section_, row, key, where, notes)
         elif parameter.fork not in (None, fork):
-            notes.warn("other-fork", where, f"{fork}'s darknet does not read '{key}' in [{row.name}]; only {parameter.fork}'s does")
+            notes.warn(
+                "other-fork",
+                where,
+                f"{fork}'s darknet does not read '{key}' in [{row.name}]; only {parameter.fork}'s does",
+            )
         elif option.text is not None:
             values[parameter.argument] = value_of(parameter.kind, option, where, notes)
     return values
@@ -112,7 +136,9 @@ def _leftover(section_: Section, row: Row, key: str, where: Source, notes: Notes
         return
     near = difflib.get_close_matches(key, row.parameters, 1)
     hint = f"; did it mean '{near[0]}'?" if near else ""
-    notes.warn("unknown-option", where, f"no darknet reads '{key}' in [{section_.name}], so it has no effect{hint}")
+    notes.warn(
+        "unknown-option", where, f"no darknet reads '{key}' in [{section_.name}], so it has no effect{hint}"
+    )
 
 
 def value_of(kind: str, option: Option, where: Source, notes: Notes) -> Any:
@@ -138,15 +164,22 @@ def _number(kind: str, text: str, where: Source, notes: Notes) -> int | float:
 def layer_options(section_: Section, file: str, notes: Notes) -> dict[str, int]:
     """The options that every section has, 0 where they are absent."""
     given = {key: section_.options.get(key) for key in LAYER_OPTIONS}
-    return {key: value_of("int", option, Source(file, option.line), notes) if option and option.text is not None else 0
-            for key, option in given.items()}
+    return {
+        key: value_of("int", option, Source(file, option.line), notes)
+        if option and option.text is not None
+        else 0
+        for key, option in given.items()
+    }
 
 
 def evidence(sections: list[Section], file: str) -> Iterator[Evidence]:
-    """What only one fork has, in file order. Values of options are not looked at, but for activations and lists."""
+    """What only one fork has, in file order. Values of options are not looked at, but for activations and
+    lists."""
     given = sections[0].options
     if not any(key in given and (given[key].text or "").strip("0") for key in ("width", "height")):
-        yield Evidence(Fork.PJREDDIE, "training", f"{file}:{sections[0].line}", "nets without pictures")  # the other divides by 0
+        yield Evidence(
+            Fork.PJREDDIE, "training", f"{file}:{sections[0].line}", "nets without pictures"
+        )  # the other divides by 0
     for section_ in sections:
         row = SECTIONS.get(section_.name)
         if row is None:

@@ -1,7 +1,8 @@
-"""The class hierarchy of [softmax] and [region] (`tree=9k.tree`): a line per class, its name and the line of its parent (-1: none).
+"""The class hierarchy of [softmax] and [region] (`tree=9k.tree`): a line per class, its name and the line of
+its parent (-1: none).
 
-Classes with one parent that stand together are siblings; a softmax runs among siblings alone. In ONNX: siblings are gathered into
-the rows of a matrix, padded with the lowest number, and taken out again.
+Classes with one parent that stand together are siblings; a softmax runs among siblings alone. In ONNX:
+siblings are gathered into the rows of a matrix, padded with the lowest number, and taken out again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on, reason
-from ...graph import ir
+from ...ir.graph import ir
 from .cfg import atoi
 from .layer import Layer, dims_of
 
@@ -29,12 +30,17 @@ class Tree:
 
 
 def read(layer: Layer, file: str, classes: int) -> Tree:
-    """The tree that a section names, looked for beside the cfg. Errors: Unreadable, Malformed, Mismatch with the line of the option."""
+    """The tree that a section names, looked for beside the cfg. Errors: Unreadable, Malformed, Mismatch with
+    the line of the option."""
     where = layer.at("tree")
     path = _beside(layer.net.path, file)
     if path is None:
-        raise Unreadable(f"'{file[:200]}' is not there", where=where, expected="the file of the class hierarchy",
-                         way_out=f"put it beside {layer.net.file}")
+        raise Unreadable(
+            f"'{file[:200]}' is not there",
+            where=where,
+            expected="the file of the class hierarchy",
+            way_out=f"put it beside {layer.net.file}",
+        )
     try:
         with path.open("rb") as opened:
             data = opened.read(LIMIT + 1)
@@ -43,17 +49,27 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
     layer.net.files.append(path)
-    parents = np.array([_parent(line, f"{path}:{number}", classes) for number, line in enumerate(data.decode("latin-1").splitlines(), 1)],
-                       np.int64)
+    parents = np.array(
+        [
+            _parent(line, f"{path}:{number}", classes)
+            for number, line in enumerate(data.decode("latin-1").splitlines(), 1)
+        ],
+        np.int64,
+    )
     if len(parents) != classes:
-        raise Mismatch(f"{path.name} has {len(parents):,} classes", where=where, expected=f"{classes:,}, as the layer has")
+        raise Mismatch(
+            f"{path.name} has {len(parents):,} classes",
+            where=where,
+            expected=f"{classes:,}, as the layer has",
+        )
     starts = np.flatnonzero(np.diff(parents, prepend=-2))
     return Tree(parents, np.diff(starts, append=len(parents)))
 
 
 def _beside(cfg: Path, file: str) -> Path | None:
-    """The file below the cfg's folder, below where we are, or below darknet's own folder if the cfg lies in the folder `cfg` of one; else
-    by its name alone beside the cfg. A cfg comes from anywhere, so no other place is looked at, whatever the path or a link in it says."""
+    """The file below the cfg's folder, below where we are, or below darknet's own folder if the cfg lies in
+    the folder `cfg` of one; else by its name alone beside the cfg. A cfg comes from anywhere, so no other
+    place is looked at, whatever the path or a link in it says."""
     home = cfg.parent
     roots = [home, Path(), *([home.parent] if home.resolve().name == "cfg" else [])]
     places = [(root, root / file) for root in roots] + [(home, home / Path(file).name)]
@@ -87,16 +103,24 @@ def softmax(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
     table[slots] = np.arange(classes)
     dims = dims_of(x)
     axis = len(dims) - 1
-    padded = layer.op("Pad", x, layer.ints([0] * (2 * axis + 1) + [1]), layer.scalar(LOWEST), shape=[*dims[:-1], classes + 1])
-    rows = layer.op("Gather", padded, layer.constant("siblings", table), axis=axis, shape=[*dims[:-1], groups, widest])
+    padded = layer.op(
+        "Pad",
+        x,
+        layer.ints([0] * (2 * axis + 1) + [1]),
+        layer.scalar(LOWEST),
+        shape=[*dims[:-1], classes + 1],
+    )
+    rows = layer.op(
+        "Gather", padded, layer.constant("siblings", table), axis=axis, shape=[*dims[:-1], groups, widest]
+    )
     shares = layer.op("Softmax", rows, axis=-1)
     flat = layer.reshape(shares, [0] * axis + [groups * widest])
     return layer.op("Gather", flat, layer.constant("places", np.flatnonzero(slots)), axis=axis, shape=dims)
 
 
 def multiplied(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
-    """Every class's share times those of its ancestors, over the last axis. darknet multiplies class by class, so a parent that
-    comes later counts with its own share alone."""
+    """Every class's share times those of its ancestors, over the last axis. darknet multiplies class by
+    class, so a parent that comes later counts with its own share alone."""
     dims = dims_of(x)
     axis, classes = len(dims) - 1, len(tree.parents)
     later = tree.parents >= np.arange(classes)
@@ -104,7 +128,13 @@ def multiplied(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
     product = x
     for _ in range(_depth(tree.parents)):
         both = layer.op("Concat", product, x, axis=axis, shape=[*dims[:-1], 2 * classes])
-        padded = layer.op("Pad", both, layer.ints([0] * (2 * axis + 1) + [1]), layer.scalar(1), shape=[*dims[:-1], 2 * classes + 1])
+        padded = layer.op(
+            "Pad",
+            both,
+            layer.ints([0] * (2 * axis + 1) + [1]),
+            layer.scalar(1),
+            shape=[*dims[:-1], 2 * classes + 1],
+        )
         product = layer.op("Mul", x, layer.op("Gather", padded, above, axis=axis, shape=dims))
     return product
 

@@ -1,13 +1,16 @@
-"""The weights file: a header, then float32 arrays without names or sizes, in the order in which the sections ask for them.
+"""The weights file: a header, then float32 arrays without names or sizes, in the order in which the sections
+ask for them.
 
     bytes 0-11    int32 major, minor, revision
-    bytes 12-     images seen: 8 bytes, or 4 in old files (the forks disagree where major or minor is above 1000)
+    bytes 12-     images seen: 8 bytes, or 4 in old files (the forks disagree where major or minor is above
+                  1000)
     then          arrays
 
-`Arrays` hands them out: windows on the mapped file, or seeded numbers where there is no file. It never stops at the end of the file:
-what is missing is noted, so that the error can say how much the whole network needs.
+`Arrays` hands them out: windows on the mapped file, or seeded numbers where there is no file. It never stops
+at the end of the file: what is missing is noted, so that the error can say how much the whole network needs.
 
-Rule 1: nothing is read or allocated here; an array is a window, and a window exists only where the file has the bytes.
+Rule 1: nothing is read or allocated here; an array is a window, and a window exists only where the file has
+        the bytes.
 Rule 2: every byte is accounted for.
 """
 
@@ -21,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import Malformed, Mismatch
-from ...graph import ir
-from ...source import Source
-from ...tensor import BLOCK, FileMap, Recipe, Window
+from ...ir.graph import ir
+from ...ir.provenance import Source
+from ...ir.tensor import BLOCK, FileMap, Recipe, Window
 from .cfg import INT_MAX
 from .dialects import Fork
 
@@ -48,21 +51,37 @@ class Header:
 
 
 def header(file: FileMap, fork: Fork) -> Header:
-    """The header as this fork reads it. Errors: Malformed for a file that cannot be a darknet weights file."""
+    """The header as this fork reads it. Errors: Malformed for a file that cannot be a darknet weights
+    file."""
     if len(file) < 16:
-        raise Malformed(f"the file has {len(file)} bytes", where=file.path, expected="a darknet weights file, whose header has 16 or 20")
+        raise Malformed(
+            f"the file has {len(file)} bytes",
+            where=file.path,
+            expected="a darknet weights file, whose header has 16 or 20",
+        )
     major, minor, revision = struct.unpack_from("<iii", file.view)
     if not all(0 <= n <= HIGHEST_VERSION for n in (major, minor, revision)):
         text = bytes(file.view[:12])
-        hint = "this looks like text" if text.isascii() and text.decode("ascii").replace("\n", "").isprintable() else ""
-        raise Malformed(f"the first 12 bytes are version {major}.{minor}.{revision}", where=f"{file.path} @0",
-                        expected="a darknet weights file, whose versions are small numbers (0.2.5)", way_out=hint)
+        hint = (
+            "this looks like text"
+            if text.isascii() and text.decode("ascii").replace("\n", "").isprintable()
+            else ""
+        )
+        raise Malformed(
+            f"the first 12 bytes are version {major}.{minor}.{revision}",
+            where=f"{file.path} @0",
+            expected="a darknet weights file, whose versions are small numbers (0.2.5)",
+            way_out=hint,
+        )
     wide = major * 10 + minor >= 2
     if fork is Fork.PJREDDIE:
         wide = wide and major < 1000 and minor < 1000
     if wide and len(file) < 20:
-        raise Malformed(f"the file has {len(file)} bytes", where=file.path,
-                        expected=f"20 for the header of version {major}.{minor}.{revision}")
+        raise Malformed(
+            f"the file has {len(file)} bytes",
+            where=file.path,
+            expected=f"20 for the header of version {major}.{minor}.{revision}",
+        )
     seen = struct.unpack_from("<Q" if wide else "<I", file.view, 12)[0]
     return Header(major, minor, revision, seen, 20 if wide else 16)
 
@@ -115,7 +134,11 @@ class Arrays:
         if self.offset <= len(self.file):
             return Window(self.file.view, offset, FLOAT, shape)
         self.cut = self.cut or where
-        return self.absent(shape, where, f"the weights file ends at byte {len(self.file):,}, before '{what}' of this layer is complete")
+        return self.absent(
+            shape,
+            where,
+            f"the weights file ends at byte {len(self.file):,}, before '{what}' of this layer is complete",
+        )
 
     def absent(self, shape: tuple[int, ...], where: Source, why: str) -> ir.TensorProtocol:
         """An array that no file holds."""
@@ -131,8 +154,8 @@ class Arrays:
 class Seeded:
     """Arrays out of a seed: healthy weights and statistics for a network without its file.
 
-    Kernels are normal with the variance that keeps activations in range (2 / inputs); scales are below one, so that
-    residual stacks of any depth stay in range.
+    Kernels are normal with the variance that keeps activations in range (2 / inputs); scales are below one,
+    so that residual stacks of any depth stay in range.
     """
 
     transposed = False
@@ -160,8 +183,10 @@ def floats(shape: tuple[int, ...]) -> int:
     """How many numbers an array has. Errors: Malformed beyond darknet's own integers."""
     count = math.prod(shape)
     if count > INT_MAX:
-        raise Malformed(f"an array of {' x '.join(f'{d:,}' for d in shape)} numbers",
-                        expected=f"at most {INT_MAX:,}, as darknet counts in 32 bits")
+        raise Malformed(
+            f"an array of {' x '.join(f'{d:,}' for d in shape)} numbers",
+            expected=f"at most {INT_MAX:,}, as darknet counts in 32 bits",
+        )
     return count
 
 
@@ -185,8 +210,14 @@ def repeated(pattern: np.ndarray, times: int) -> Recipe:
     """`pattern` again and again along its first axis, made when somebody asks."""
     pattern = pattern.astype(np.float32)
     step = max(1, BLOCK // max(1, pattern.size))
-    return Recipe(FLOAT, (len(pattern) * times, *pattern.shape[1:]),
-                  lambda: (np.tile(pattern, (min(step, times - at), *[1] * (pattern.ndim - 1))) for at in range(0, times, step)))
+    return Recipe(
+        FLOAT,
+        (len(pattern) * times, *pattern.shape[1:]),
+        lambda: (
+            np.tile(pattern, (min(step, times - at), *[1] * (pattern.ndim - 1)))
+            for at in range(0, times, step)
+        ),
+    )
 
 
 def _blocks(count: int) -> Iterator[int]:
@@ -196,12 +227,13 @@ def _blocks(count: int) -> Iterator[int]:
 
 
 def transposed(tensor: ir.TensorProtocol, shape: tuple[int, ...]) -> Recipe:
-    """Rows of a matrix that is stored by columns: `tensor` is [columns][rows], the result has rows first, seen as `shape`."""
+    """Rows of a matrix that is stored by columns: `tensor` is [columns][rows], the result has rows first,
+    seen as `shape`."""
     if isinstance(tensor, Missing):
         return Missing(shape, tensor.where, tensor.why)
     columns, rows = tensor.shape.numpy()
     step = max(1, BLOCK // max(1, columns))
-    return Recipe(FLOAT, shape, lambda: (tensor.numpy()[:, at:at + step].T for at in range(0, rows, step)))
+    return Recipe(FLOAT, shape, lambda: (tensor.numpy()[:, at : at + step].T for at in range(0, rows, step)))
 
 
 def by_rows(tensor: ir.TensorProtocol, function: Callable[[np.ndarray], np.ndarray]) -> Recipe:
@@ -215,7 +247,6 @@ def by_rows(tensor: ir.TensorProtocol, function: Callable[[np.ndarray], np.ndarr
     def arrays() -> Iterator[np.ndarray]:
         rows = tensor.numpy().reshape(shape[0], width)
         for at in range(0, shape[0], step):
-            yield function(rows[at:at + step])
+            yield function(rows[at : at + step])
 
     return Recipe(FLOAT, shape, arrays)
-

@@ -14,9 +14,9 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from bnfold.files.protobuf import bytes_field, encode_varint, key, number_field
 from bnfold.reading.caffe import read
-from bnfold.record import ReadOptions
-from bnfold.wire import bytes_field, encode_varint, key, number_field
+from bnfold.results.options import ReadOptions
 
 GENERATIONS = {"v2": (100, 1, 2, 7), "v1": (2, 4, 5, 6), "v0": (2, 1, 2, 50)}
 
@@ -28,12 +28,18 @@ def blob(array, values="packed", shapes="modern"):
     payload = {
         "packed": lambda: bytes_field(5, flat.astype("<f4").tobytes()),
         "unpacked": lambda: b"".join(key(5, 5) + struct.pack("<f", v) for v in flat),
-        "split": lambda: bytes_field(5, flat[:1].astype("<f4").tobytes()) + bytes_field(5, flat[1:].astype("<f4").tobytes()),
+        "split": lambda: (
+            bytes_field(5, flat[:1].astype("<f4").tobytes())
+            + bytes_field(5, flat[1:].astype("<f4").tobytes())
+        ),
         "double": lambda: bytes_field(8, flat.astype("<f8").tobytes()),
         "half": lambda: number_field(10, 2) + bytes_field(12, flat.astype("<f2").tobytes()),
     }[values]()
     if shapes == "legacy":
-        return b"".join(number_field(i + 1, d) for i, d in enumerate((1,) * (4 - array.ndim) + array.shape)) + payload
+        return (
+            b"".join(number_field(i + 1, d) for i, d in enumerate((1,) * (4 - array.ndim) + array.shape))
+            + payload
+        )
     return bytes_field(7, bytes_field(1, b"".join(encode_varint(d) for d in array.shape))) + payload
 
 
@@ -43,7 +49,11 @@ def caffemodel(layers, generation="v2", **form):
     out = bytes_field(1, b"net")
     for name, arrays in layers.items() if isinstance(layers, dict) else layers:
         kind = number_field(type_field, 4) if generation == "v1" else bytes_field(type_field, b"Whatever")
-        body = bytes_field(name_field, name.encode()) + kind + b"".join(bytes_field(blobs_field, blob(a, **form)) for a in arrays)
+        body = (
+            bytes_field(name_field, name.encode())
+            + kind
+            + b"".join(bytes_field(blobs_field, blob(a, **form)) for a in arrays)
+        )
         out += bytes_field(number, bytes_field(1, body) if generation == "v0" else body)
     return out
 
@@ -87,7 +97,9 @@ class Net:
 def input_layer(name, *dims):
     """An Input layer."""
     shape = " ".join(f"dim: {d}" for d in dims)
-    return f'layer {{ name: "{name}_in" type: "Input" top: "{name}" input_param {{ shape {{ {shape} }} }} }}\n'
+    return (
+        f'layer {{ name: "{name}_in" type: "Input" top: "{name}" input_param {{ shape {{ {shape} }} }} }}\n'
+    )
 
 
 def layer(type_, bottoms, tops=("y",), params="", name="l"):
@@ -102,7 +114,8 @@ def normal(*shape, seed=0):
 
 
 def same(got, want, tolerance=2e-6):
-    """Equal up to rounding, relative to the size of what is wanted; NaN and infinity where they are wanted."""
+    """Equal up to rounding, relative to the size of what is wanted; NaN and infinity where they are
+    wanted."""
     want = np.asarray(want, np.float64)
     assert got.shape == want.shape, f"{got.shape} for {want.shape}"
     finite = np.isfinite(want)
@@ -113,6 +126,11 @@ def same(got, want, tolerance=2e-6):
 
 def one_layer(folder, type_, params="", blobs=None, *, x, tops=("y",), **options):
     """The tops of one layer over `x`."""
-    net = Net(folder, input_layer("x", *x.shape) + layer(type_, ["x"], tops, params), {"l": blobs} if blobs else {}, **options)
+    net = Net(
+        folder,
+        input_layer("x", *x.shape) + layer(type_, ["x"], tops, params),
+        {"l": blobs} if blobs else {},
+        **options,
+    )
     found = net.run(x=x)
     return found["y"] if tops == ("y",) else [found[top] for top in tops]

@@ -1,4 +1,5 @@
-"""Convolutions against sums over windows, in one to three dimensions, with everything that an option can do to them."""
+"""Convolutions against sums over windows, in one to three dimensions, with everything that an option can do
+to them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ def convolve(x, w, stride, pad, dilation, group=1):
     """The definition: a sum over channels and taps for every output."""
     n, c, *size = x.shape
     x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), *((p, p) for p in pad)))
-    out = [(m + 2 * p - (d * (k - 1) + 1)) // s + 1 for m, p, d, k, s in zip(size, pad, dilation, w.shape[2:], stride, strict=True)]
+    out = [
+        (m + 2 * p - (d * (k - 1) + 1)) // s + 1
+        for m, p, d, k, s in zip(size, pad, dilation, w.shape[2:], stride, strict=True)
+    ]
     y = np.zeros((n, w.shape[0], *out))
     rows, columns = w.shape[0] // group, c // group
     for place in itertools.product(*map(range, out)):
@@ -24,7 +28,8 @@ def convolve(x, w, stride, pad, dilation, group=1):
             at = tuple(i * s + t * d for i, s, t, d in zip(place, stride, tap, dilation, strict=True))
             for g in range(group):
                 y[(slice(None), slice(g * rows, (g + 1) * rows), *place)] += (
-                    x[(slice(None), slice(g * columns, (g + 1) * columns), *at)] @ w[(slice(g * rows, (g + 1) * rows), slice(None), *tap)].T
+                    x[(slice(None), slice(g * columns, (g + 1) * columns), *at)]
+                    @ w[(slice(g * rows, (g + 1) * rows), slice(None), *tap)].T
                 )
     return y
 
@@ -32,7 +37,9 @@ def convolve(x, w, stride, pad, dilation, group=1):
 def deconvolve(x, w, stride, pad, dilation, group=1):
     """The definition: every input value adds its kernel to the output."""
     n, c, *size = x.shape
-    full = [s * (m - 1) + d * (k - 1) + 1 for m, s, d, k in zip(size, stride, dilation, w.shape[2:], strict=True)]
+    full = [
+        s * (m - 1) + d * (k - 1) + 1 for m, s, d, k in zip(size, stride, dilation, w.shape[2:], strict=True)
+    ]
     y = np.zeros((n, w.shape[1] * group, *full))
     rows, columns = c // group, w.shape[1]
     for place in itertools.product(*map(range, size)):
@@ -64,7 +71,12 @@ CASES = [
 @pytest.mark.parametrize("bias", [True, False])
 def test_convolution(tmp_path, params, kernel, stride, pad, dilation, group, bias):
     x, w, b = normal(2, 4, 7, 8), normal(6, 4 // group, *kernel), normal(6)
-    got = net(tmp_path, x, f"num_output: 6 {params} group: {group} bias_term: {str(bias).lower()}", [w, b] if bias else [w]).run(x=x)["y"]
+    got = net(
+        tmp_path,
+        x,
+        f"num_output: 6 {params} group: {group} bias_term: {str(bias).lower()}",
+        [w, b] if bias else [w],
+    ).run(x=x)["y"]
     same(got, convolve(x, w, stride, pad, dilation, group) + (b[:, None, None] if bias else 0))
 
 
@@ -92,12 +104,19 @@ def test_without_spatial_axes_it_is_a_product(tmp_path):
 def test_axes_before_the_channels_are_batch(tmp_path):
     x, w, b = normal(2, 3, 4, 6, 5), normal(6, 4, 3, 3), normal(6)
     got = net(tmp_path, x, "num_output: 6 kernel_size: 3 axis: 2", [w, b]).run(x=x)["y"]
-    same(got, (convolve(x.reshape(6, 4, 6, 5), w, (1, 1), (0, 0), (1, 1)) + b[:, None, None]).reshape(2, 3, 6, 4, 3))
+    same(
+        got,
+        (convolve(x.reshape(6, 4, 6, 5), w, (1, 1), (0, 0), (1, 1)) + b[:, None, None]).reshape(
+            2, 3, 6, 4, 3
+        ),
+    )
 
 
 def test_several_bottoms_share_the_weights(tmp_path):
     text = input_layer("a", 1, 2, 4, 4) + input_layer("b", 1, 2, 5, 6)
-    text += layer("Convolution", "ab", ["p", "q"], "convolution_param { num_output: 3 kernel_size: 2 bias_term: false }")
+    text += layer(
+        "Convolution", "ab", ["p", "q"], "convolution_param { num_output: 3 kernel_size: 2 bias_term: false }"
+    )
     a, b, w = normal(1, 2, 4, 4), normal(1, 2, 5, 6), normal(3, 2, 2, 2)
     found = Net(tmp_path, text, {"l": [w]})
     assert len([i for i in found.model.graph.initializers if "weight" in i]) == 1
@@ -122,24 +141,38 @@ def test_depthwise(tmp_path, type_, params):
 
 
 def test_a_depthwise_convolution_without_its_group_is_a_full_one(tmp_path):
-    with pytest.raises(Exception, match=r"weight\) is \(4, 1, 3, 3\) in the weights file, the network wants \(4, 4, 3, 3\)"):
-        net(tmp_path, normal(1, 4, 6, 6), "num_output: 4 kernel_size: 3", [normal(4, 1, 3, 3), normal(4)], "DepthwiseConvolution")
+    with pytest.raises(
+        Exception, match=r"weight\) is \(4, 1, 3, 3\) in the weights file, the network wants \(4, 4, 3, 3\)"
+    ):
+        net(
+            tmp_path,
+            normal(1, 4, 6, 6),
+            "num_output: 4 kernel_size: 3",
+            [normal(4, 1, 3, 3), normal(4)],
+            "DepthwiseConvolution",
+        )
 
 
 def test_im2col(tmp_path):
     x = normal(1, 2, 4, 5)
     got = Net(
-        tmp_path, input_layer("x", *x.shape) + layer("Im2col", "x", params="convolution_param { kernel_size: 2 stride: 2 pad: 1 }")
+        tmp_path,
+        input_layer("x", *x.shape)
+        + layer("Im2col", "x", params="convolution_param { kernel_size: 2 stride: 2 pad: 1 }"),
     ).run(x=x)["y"]
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    want = np.stack([padded[:, c, i : i + 5 : 2, j : j + 6 : 2] for c in range(2) for i in range(2) for j in range(2)], 1)
+    want = np.stack(
+        [padded[:, c, i : i + 5 : 2, j : j + 6 : 2] for c in range(2) for i in range(2) for j in range(2)], 1
+    )
     assert np.array_equal(got, want)
 
 
 def test_intels_fused_relu_follows(tmp_path):
     x, w = normal(1, 2, 4, 4), normal(3, 2, 1, 1)
     y = convolve(x, w, (1, 1), (0, 0), (1, 1))
-    got = net(tmp_path, x, "num_output: 3 kernel_size: 1 bias_term: false relu: true negative_slope: 0.2", [w]).run(x=x)["y"]
+    got = net(
+        tmp_path, x, "num_output: 3 kernel_size: 1 bias_term: false relu: true negative_slope: 0.2", [w]
+    ).run(x=x)["y"]
     same(got, np.where(y > 0, y, 0.2 * y))
     with pytest.raises(Unsupported, match="'fusion_type' is SUM_FUSION"):
         net(tmp_path, x, "num_output: 3 kernel_size: 1 fusion_type: SUM_FUSION", [w])
@@ -154,7 +187,10 @@ BROKEN = [
     ("num_output: 3 kernel_size: 3 stride_h: 2", "stride is (2, 0)"),
     ("num_output: 3 kernel_size: 3 stride: 0", "stride is (0, 0)"),
     ("num_output: 3 kernel_size: 0", "kernel_size is (0, 0)"),
-    ("num_output: 3 kernel_size: 3 kernel_size: 3 kernel_size: 3", "3 values of 'kernel_size' for 2 spatial axes"),
+    (
+        "num_output: 3 kernel_size: 3 kernel_size: 3 kernel_size: 3",
+        "3 values of 'kernel_size' for 2 spatial axes",
+    ),
     ("num_output: 3 kernel_size: 3 group: 2", "group 2"),
     ("num_output: 3 kernel_size: 3 group: 0", "group 0"),
     ("num_output: 3 kernel_size: 7", "reaches over (7, 7)"),

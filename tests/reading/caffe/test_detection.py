@@ -20,7 +20,12 @@ def priors(rows, columns, shapes, steps, size, offset=0.5, clip=False, variance=
         for w in range(columns):
             cx, cy = (w + offset) * steps[1], (h + offset) * steps[0]
             for bw, bh in shapes:
-                boxes += [(cx - bw / 2) / size[1], (cy - bh / 2) / size[0], (cx + bw / 2) / size[1], (cy + bh / 2) / size[0]]
+                boxes += [
+                    (cx - bw / 2) / size[1],
+                    (cy - bh / 2) / size[0],
+                    (cx + bw / 2) / size[1],
+                    (cy + bh / 2) / size[0],
+                ]
     boxes = np.clip(boxes, 0, 1) if clip else np.array(boxes)
     return np.stack([boxes, np.tile(variance, len(boxes) // 4)])[None]
 
@@ -34,10 +39,16 @@ R = math.sqrt(2)
         ("min_size: 6.9", {"shapes": [(6, 6)], "steps": (10, 12.5), "size": (30, 50)}),
         (
             "min_size: 6 max_size: 24.5 aspect_ratio: 2 aspect_ratio: 2 aspect_ratio: 1 clip: true",
-            {"shapes": [(6, 6), (12, 12), (6 * R, 6 / R), (6 / R, 6 * R)], "steps": (10, 12.5), "size": (30, 50), "clip": True},
+            {
+                "shapes": [(6, 6), (12, 12), (6 * R, 6 / R), (6 / R, 6 * R)],
+                "steps": (10, 12.5),
+                "size": (30, 50),
+                "clip": True,
+            },
         ),
         (
-            "min_size: [4, 9] aspect_ratio: 2 flip: false img_size: 40 step: 5 offset: 0 variance: [0.1, 0.2, 0.3, 0.4]",
+            "min_size: [4, 9] aspect_ratio: 2 flip: false img_size: 40 step: 5 offset: 0 variance: "
+            "[0.1, 0.2, 0.3, 0.4]",
             {
                 "shapes": [(4, 4), (4 * R, 4 / R), (9, 9), (9 * R, 9 / R)],
                 "steps": (5, 5),
@@ -53,9 +64,9 @@ R = math.sqrt(2)
     ],
 )
 def test_prior_box(tmp_path, params, want):
-    got = Net(tmp_path, MAP + layer("PriorBox", ["x", "image"], params=f"prior_box_param {{ {params} }}")).run(
-        x=normal(1, 2, 3, 4), image=normal(1, 3, 30, 50)
-    )["y"]
+    got = Net(
+        tmp_path, MAP + layer("PriorBox", ["x", "image"], params=f"prior_box_param {{ {params} }}")
+    ).run(x=normal(1, 2, 3, 4), image=normal(1, 3, 30, 50))["y"]
     same(got, priors(3, 4, **want), 1e-6)
 
 
@@ -99,7 +110,20 @@ def decode(prior, variance, loc, kind):
     return np.concatenate([centre - half, centre + half])
 
 
-def detect(loc, conf, prior, classes, *, background=0, shared=True, nms=0.3, top_k=-1, keep=-1, threshold=-np.inf, kind="CORNER"):
+def detect(
+    loc,
+    conf,
+    prior,
+    classes,
+    *,
+    background=0,
+    shared=True,
+    nms=0.3,
+    top_k=-1,
+    keep=-1,
+    threshold=-np.inf,
+    kind="CORNER",
+):
     """What DetectionOutput computes, image by image and class by class."""
     batch, count = loc.shape[0], prior.shape[2] // 4
     boxes, variance = prior[0].reshape(2, count, 4)
@@ -128,7 +152,8 @@ def detect(loc, conf, prior, classes, *, background=0, shared=True, nms=0.3, top
 CASES = [
     ("", {}, 1),
     (
-        "code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } keep_top_k: 7 confidence_threshold: 0.4",
+        "code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } keep_top_k: 7 "
+        "confidence_threshold: 0.4",
         {"kind": "CENTER_SIZE", "nms": 0.45, "top_k": 9, "keep": 7, "threshold": 0.4},
         1,
     ),
@@ -142,7 +167,11 @@ CASES = [
         {"kind": "CORNER_SIZE", "shared": False, "background": 1, "threshold": 0.2},
         2,
     ),
-    ("share_location: false background_label_id: -1 keep_top_k: 3", {"shared": False, "background": -1, "keep": 3}, 2),
+    (
+        "share_location: false background_label_id: -1 keep_top_k: 3",
+        {"shared": False, "background": -1, "keep": 3},
+        2,
+    ),
     ("confidence_threshold: 5", {"threshold": 5}, 2),
 ]
 
@@ -151,15 +180,24 @@ CASES = [
 def test_detection_output(tmp_path, params, options, batch):
     classes, count = 3, 12
     shared = options.get("shared", True)
-    middles, sizes = np.random.default_rng(0).random((count, 2)), np.random.default_rng(1).random((count, 2)) * 0.5 + 0.05
+    middles, sizes = (
+        np.random.default_rng(0).random((count, 2)),
+        np.random.default_rng(1).random((count, 2)) * 0.5 + 0.05,
+    )
     boxes = np.concatenate([middles - sizes, middles + sizes], 1).ravel()
     prior = np.stack([boxes, np.tile([0.1, 0.1, 0.2, 0.2], count)])[None].astype(np.float32)
     loc, conf = (
         normal(batch, count * 4 * (1 if shared else classes)),
         np.random.default_rng(2).random((batch, count * classes)).astype(np.float32),
     )
-    text = input_layer("loc", *loc.shape) + input_layer("conf", *conf.shape) + input_layer("prior", *prior.shape)
-    text += layer("DetectionOutput", ["loc", "conf", "prior"], params=f"detection_output_param {{ num_classes: {classes} {params} }}")
+    text = (
+        input_layer("loc", *loc.shape) + input_layer("conf", *conf.shape) + input_layer("prior", *prior.shape)
+    )
+    text += layer(
+        "DetectionOutput",
+        ["loc", "conf", "prior"],
+        params=f"detection_output_param {{ num_classes: {classes} {params} }}",
+    )
     got = Net(tmp_path, text).run(loc=loc, conf=conf, prior=prior)["y"]
     same(got, detect(loc, conf, prior.astype(np.float64), classes, **options), 1e-5)
 
@@ -169,9 +207,13 @@ def test_inverted_boxes_overlap_nothing(tmp_path):
     loc = np.float32([[0, 0, 0, 0, 0.7, 0, -0.7, 0, 0.01, 0, 0, 0]])  # the second one ends before it begins
     conf = np.float32([[0, 0.9, 0, 0.8, 0, 0.7]])
     text = input_layer("loc", 1, 12) + input_layer("conf", 1, 6) + input_layer("prior", 1, 2, 12)
-    got = Net(tmp_path, text + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 }")).run(
-        loc=loc, conf=conf, prior=prior
-    )["y"]
+    got = Net(
+        tmp_path,
+        text
+        + layer(
+            "DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 }"
+        ),
+    ).run(loc=loc, conf=conf, prior=prior)["y"]
     same(got, detect(loc, conf, prior.astype(np.float64), 2), 1e-6)
     assert got.shape[2] == 2
 
@@ -182,14 +224,28 @@ def test_detections_that_cannot_be_exact_name_the_blob_to_cut_at(tmp_path):
         Net(
             tmp_path,
             text
-            + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 2 nms_param { eta: 0.5 } }"),
+            + layer(
+                "DetectionOutput",
+                ["loc", "conf", "prior"],
+                params="detection_output_param { num_classes: 2 nms_param { eta: 0.5 } }",
+            ),
         )
     with pytest.raises(Malformed, match="4 locations and num_classes confidences"):
-        Net(tmp_path, text + layer("DetectionOutput", ["loc", "conf", "prior"], params="detection_output_param { num_classes: 3 }"))
-    reader = layer("DetectionOutput", ["loc", "conf", "prior"], ["d"], "detection_output_param { num_classes: 2 }") + layer(
-        "InnerProduct", "d", params="inner_product_param { num_output: 2 }", name="ip"
-    )
-    with pytest.raises(Unsupported, match=r"net.prototxt:5:1 ip \(InnerProduct\): a bottom whose size depends on the data"):
+        Net(
+            tmp_path,
+            text
+            + layer(
+                "DetectionOutput",
+                ["loc", "conf", "prior"],
+                params="detection_output_param { num_classes: 3 }",
+            ),
+        )
+    reader = layer(
+        "DetectionOutput", ["loc", "conf", "prior"], ["d"], "detection_output_param { num_classes: 2 }"
+    ) + layer("InnerProduct", "d", params="inner_product_param { num_output: 2 }", name="ip")
+    with pytest.raises(
+        Unsupported, match=r"net.prototxt:5:1 ip \(InnerProduct\): a bottom whose size depends on the data"
+    ):
         Net(tmp_path, text + reader)
 
 
@@ -200,7 +256,13 @@ def test_roi_pooling(tmp_path):
     x = normal(2, 3, 8, 8)
     text = input_layer("x", 2, 3, 8, 8) + input_layer("rois", 4, 5)
     got = Net(
-        tmp_path, text + layer("ROIPooling", ["x", "rois"], params="roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }")
+        tmp_path,
+        text
+        + layer(
+            "ROIPooling",
+            ["x", "rois"],
+            params="roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }",
+        ),
     ).run(x=x, rois=ROIS)["y"]
     want = np.zeros((4, 3, 3, 2))
     for r, (b, *box) in enumerate(ROIS):
@@ -208,8 +270,12 @@ def test_roi_pooling(tmp_path):
         tall, wide = max(y2 - y1 + 1, 1) / 3, max(x2 - x1 + 1, 1) / 2
         for i in range(3):
             for j in range(2):
-                top, bottom = (min(max(f(k * tall) + y1, 0), 8) for f, k in ((math.floor, i), (math.ceil, i + 1)))
-                left, right = (min(max(f(k * wide) + x1, 0), 8) for f, k in ((math.floor, j), (math.ceil, j + 1)))
+                top, bottom = (
+                    min(max(f(k * tall) + y1, 0), 8) for f, k in ((math.floor, i), (math.ceil, i + 1))
+                )
+                left, right = (
+                    min(max(f(k * wide) + x1, 0), 8) for f, k in ((math.floor, j), (math.ceil, j + 1))
+                )
                 if bottom > top and right > left:
                     want[r, :, i, j] = x[int(b), :, top:bottom, left:right].max((1, 2))
     same(got, want)
@@ -220,7 +286,12 @@ def test_psroi_pooling(tmp_path):
     text = input_layer("x", 2, 8, 8, 9) + input_layer("rois", 4, 5)
     got = Net(
         tmp_path,
-        text + layer("PSROIPooling", ["x", "rois"], params="psroi_pooling_param { spatial_scale: 0.25 output_dim: 2 group_size: 2 }"),
+        text
+        + layer(
+            "PSROIPooling",
+            ["x", "rois"],
+            params="psroi_pooling_param { spatial_scale: 0.25 output_dim: 2 group_size: 2 }",
+        ),
     ).run(x=x, rois=ROIS)["y"]
     want = np.zeros((4, 2, 2, 2))
     for r, (b, *box) in enumerate(ROIS):
@@ -229,8 +300,13 @@ def test_psroi_pooling(tmp_path):
         tall, wide = max(bottom0 - top0, 0.1) / 2, max(right0 - left0, 0.1) / 2
         for i in range(2):
             for j in range(2):
-                top, bottom = (min(max(v, 0), 8) for v in (math.floor(i * tall + top0), math.ceil((i + 1) * tall + top0)))
-                left, right = (min(max(v, 0), 9) for v in (math.floor(j * wide + left0), math.ceil((j + 1) * wide + left0)))
+                top, bottom = (
+                    min(max(v, 0), 8) for v in (math.floor(i * tall + top0), math.ceil((i + 1) * tall + top0))
+                )
+                left, right = (
+                    min(max(v, 0), 9)
+                    for v in (math.floor(j * wide + left0), math.ceil((j + 1) * wide + left0))
+                )
                 for c in range(2):
                     window = x[int(b), (c * 2 + i) * 2 + j, top:bottom, left:right]
                     want[r, c, i, j] = window.astype(np.float64).mean() if window.size else 0

@@ -1,4 +1,5 @@
-"""Random networks: what the reader makes of them computes what Caffe computes, and what the fold makes of that, too."""
+"""Random networks: what the reader makes of them computes what Caffe computes, and what the fold makes of
+that, too."""
 
 from __future__ import annotations
 
@@ -16,13 +17,16 @@ SEEDS = range(48)
 
 
 def deviation(drawn, net):
-    """The largest deviation of all blobs that can be seen, relative to the largest entry of each, and the name of its blob."""
+    """The largest deviation of all blobs that can be seen, relative to the largest entry of each, and the
+    name of its blob."""
     found = net.run(**{name: drawn.feeds[name.split("/")[0]] for name in net.inputs})
     seen = {name: (found[name], value) for name, value in drawn.values.items() if name in found}
     assert seen.keys() >= set(net.outputs)
     assert all(got.shape == want.shape for got, want in seen.values())
-    return max((float(np.abs(got - want).max(initial=0)) / (float(np.abs(want).max(initial=0)) + 1e-3), name)
-               for name, (got, want) in seen.items())
+    return max(
+        (float(np.abs(got - want).max(initial=0)) / (float(np.abs(want).max(initial=0)) + 1e-3), name)
+        for name, (got, want) in seen.items()
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)

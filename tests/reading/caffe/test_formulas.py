@@ -41,14 +41,24 @@ ELEMENTWISE = [
     ("Clip", "clip_param { min: -0.5 max: 0.25 }", None, lambda x: np.clip(x, -0.5, 0.25)),
     ("Threshold", "threshold_param { threshold: 0.2 }", None, lambda x: (x > np.float32(0.2)).astype(float)),
     ("Power", "power_param { scale: -2 shift: 0.5 }", None, lambda x: 0.5 - 2 * x),
-    ("Power", "power_param { power: 3 scale: 0.5 shift: 1 }", None, lambda x: (1 + 0.5 * x.astype(np.float64)) ** 3),
+    (
+        "Power",
+        "power_param { power: 3 scale: 0.5 shift: 1 }",
+        None,
+        lambda x: (1 + 0.5 * x.astype(np.float64)) ** 3,
+    ),
     ("Power", "power_param { power: 0.5 scale: 0.01 shift: 1 }", None, lambda x: (1 + 0.01 * x) ** 0.5),
     ("Power", "power_param { power: 2 scale: 0 shift: 3 }", None, lambda x: np.full_like(x, 9)),
     ("Power", "power_param { power: 0 scale: 5 }", None, np.ones_like),
     ("Power", "power_param { power: -1 scale: 0 }", None, lambda x: np.full_like(x, np.inf)),
     ("Power", "", None, lambda x: x),
     ("Exp", "", None, np.exp),
-    ("Exp", "exp_param { base: 2 scale: 0.5 shift: 1.5 }", None, lambda x: 2 ** (1.5 + 0.5 * x.astype(np.float64))),
+    (
+        "Exp",
+        "exp_param { base: 2 scale: 0.5 shift: 1.5 }",
+        None,
+        lambda x: 2 ** (1.5 + 0.5 * x.astype(np.float64)),
+    ),
     ("Log", "log_param { base: 10 scale: 0.1 shift: 4 }", None, lambda x: np.log10(4 + 0.1 * x)),
     ("Dropout", "dropout_param { dropout_ratio: 0.7 }", None, lambda x: x),
     ("Softmax", "", None, lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
@@ -64,14 +74,29 @@ ELEMENTWISE = [
     ("Tile", "tile_param { axis: 2 tiles: 3 }", None, lambda x: np.tile(x, (1, 1, 3, 1))),
     ("Permute", "permute_param { order: 2 order: 0 }", None, lambda x: x.transpose(2, 0, 1, 3)),
     ("ShuffleChannel", "shuffle_channel_param { group: 2 }", None, lambda x: x[:, [0, 2, 1, 3]]),
-    ("CropCenter", "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 1 }", None, lambda x: x[:, 1:-1, 2:-2, 1:-1]),
+    (
+        "CropCenter",
+        "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 1 }",
+        None,
+        lambda x: x[:, 1:-1, 2:-2, 1:-1],
+    ),
     ("Flatten", "", None, lambda x: x.reshape(2, 120)),
     ("Flatten", "flatten_param { axis: 0 }", None, lambda x: x.reshape(-1)),
     ("Flatten", "flatten_param { axis: -3 end_axis: -2 }", None, lambda x: x.reshape(2, 20, 6)),
     ("Reshape", "reshape_param { shape { dim: 0 dim: -1 dim: 3 } }", None, lambda x: x.reshape(2, 40, 3)),
-    ("Reshape", "reshape_param { shape { dim: 1 dim: 1 } axis: -1 num_axes: 0 }", None, lambda x: x.reshape(2, 4, 5, 6, 1, 1)),
+    (
+        "Reshape",
+        "reshape_param { shape { dim: 1 dim: 1 } axis: -1 num_axes: 0 }",
+        None,
+        lambda x: x.reshape(2, 4, 5, 6, 1, 1),
+    ),
     ("Reduction", "", None, lambda x: x.astype(np.float64).sum()),
-    ("Reduction", "reduction_param { operation: ASUM axis: 1 coeff: 2 }", None, lambda x: 2 * np.abs(x).sum((1, 2, 3))),
+    (
+        "Reduction",
+        "reduction_param { operation: ASUM axis: 1 coeff: 2 }",
+        None,
+        lambda x: 2 * np.abs(x).sum((1, 2, 3)),
+    ),
     ("Reduction", "reduction_param { operation: SUMSQ axis: -2 }", None, lambda x: (x**2).sum((2, 3))),
     ("Reduction", "reduction_param { operation: MEAN axis: 3 coeff: -1 }", None, lambda x: -x.mean(3)),
     ("Upsample", "upsample_param { scale: 2 }", None, lambda x: x.repeat(2, 2).repeat(2, 3)),
@@ -84,15 +109,28 @@ ELEMENTWISE = [
     ),
     ("Scale", "scale_param { axis: 0 }", [normal(2)], lambda x: x * normal(2)[:, None, None, None]),
     ("Scale", "scale_param { axis: 1 num_axes: -1 }", [normal(4, 5, 6)], lambda x: x * normal(4, 5, 6)),
-    ("Scale", "scale_param { num_axes: 0 bias_term: true }", [np.float32(3), np.float32(-2)], lambda x: 3 * x - 2),
+    (
+        "Scale",
+        "scale_param { num_axes: 0 bias_term: true }",
+        [np.float32(3), np.float32(-2)],
+        lambda x: 3 * x - 2,
+    ),
     ("Bias", "bias_param { axis: -2 }", [normal(5)], lambda x: x + normal(5)[:, None]),
     (
         "BatchNorm",
         "",
         [normal(4), np.abs(normal(4, seed=3)) + 0.1, np.float32([4])],
-        lambda x: (x - (normal(4) / 4)[:, None, None]) / np.sqrt((np.abs(normal(4, seed=3)) + 0.1)[:, None, None] / 4 + 1e-5),
+        lambda x: (
+            (x - (normal(4) / 4)[:, None, None])
+            / np.sqrt((np.abs(normal(4, seed=3)) + 0.1)[:, None, None] / 4 + 1e-5)
+        ),
     ),
-    ("BatchNorm", "batch_norm_param { eps: 0.25 }", [normal(4), normal(4) ** 2, np.float32([0])], lambda x: x / 0.5),
+    (
+        "BatchNorm",
+        "batch_norm_param { eps: 0.25 }",
+        [normal(4), normal(4) ** 2, np.float32([0])],
+        lambda x: x / 0.5,
+    ),
     (
         "BatchNorm",
         "batch_norm_param { use_global_stats: false }",
@@ -104,7 +142,9 @@ ELEMENTWISE = [
         "batch_norm_param { scale_bias: true eps: 1e-7 }",
         [normal(4), normal(4, seed=9) ** 2 + 1, np.float32([7]), SLOPE, normal(4, seed=5)],
         lambda x: (
-            (x - normal(4)[:, None, None]) / np.sqrt(normal(4, seed=9)[:, None, None] ** 2 + 1 + 1e-5) * SLOPE[:, None, None]
+            (x - normal(4)[:, None, None])
+            / np.sqrt(normal(4, seed=9)[:, None, None] ** 2 + 1 + 1e-5)
+            * SLOPE[:, None, None]
             + normal(4, seed=5)[:, None, None]
         ),
     ),
@@ -113,7 +153,10 @@ ELEMENTWISE = [
         "batch_norm_param { use_weight_bias: true relu: true }",
         [normal(4), normal(4, seed=9) ** 2 + 1, np.float32([2]), SLOPE],
         lambda x: np.maximum(
-            (x - normal(4)[:, None, None] / 2) / np.sqrt((normal(4, seed=9)[:, None, None] ** 2 + 1) / 2 + 1e-5) * SLOPE[:, None, None], 0
+            (x - normal(4)[:, None, None] / 2)
+            / np.sqrt((normal(4, seed=9)[:, None, None] ** 2 + 1) / 2 + 1e-5)
+            * SLOPE[:, None, None],
+            0,
         ),
     ),
     (
@@ -127,7 +170,9 @@ ELEMENTWISE = [
         "",
         [normal(1, 4, 1, 1), normal(1, 4, 1, 1, seed=2)],
         lambda x: (
-            (x - x.mean((0, 2, 3), keepdims=True)) / np.sqrt(x.var((0, 2, 3), keepdims=True) + 1e-9) * normal(1, 4, 1, 1)
+            (x - x.mean((0, 2, 3), keepdims=True))
+            / np.sqrt(x.var((0, 2, 3), keepdims=True) + 1e-9)
+            * normal(1, 4, 1, 1)
             + normal(1, 4, 1, 1, seed=2)
         ),
     ),
@@ -142,7 +187,12 @@ ELEMENTWISE = [
             + normal(1, 4, seed=1)[..., None, None]
         ),
     ),
-    ("Normalize", "", [np.float32(20)], lambda x: 20 * x / np.sqrt((x**2).sum((1, 2, 3), keepdims=True) + 1e-10)),
+    (
+        "Normalize",
+        "",
+        [np.float32(20)],
+        lambda x: 20 * x / np.sqrt((x**2).sum((1, 2, 3), keepdims=True) + 1e-10),
+    ),
     (
         "Normalize",
         "norm_param { across_spatial: false channel_shared: false eps: 0.5 }",
@@ -170,7 +220,11 @@ ELEMENTWISE = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "params", "blobs", "formula"), ELEMENTWISE, ids=[f"{row[0]}-{i}" for i, row in enumerate(ELEMENTWISE)])
+@pytest.mark.parametrize(
+    ("type_", "params", "blobs", "formula"),
+    ELEMENTWISE,
+    ids=[f"{row[0]}-{i}" for i, row in enumerate(ELEMENTWISE)],
+)
 @pytest.mark.parametrize("opset", [13, 17, 21])
 def test_one_layer(tmp_path, type_, params, blobs, formula, opset):
     x = X.astype(np.float64) if type_ == "Softmax" else X

@@ -1,4 +1,5 @@
-"""What real Caffe computed, where the shared goldens are at hand: every small network, value by value, before any folding."""
+"""What real Caffe computed, where the shared goldens are at hand: every small network, value by value, before
+any folding."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from bnfold.reading.caffe import read
-from bnfold.record import ReadOptions
+from bnfold.results.options import ReadOptions
 
 from .files import Net
 
@@ -20,8 +21,16 @@ LARGEST_MB = 0.5
 
 
 def folders():
-    found = [*sorted((SHARED / "caffe").glob("*/")), *sorted((SHARED / "trained").glob("caffe__*/"))] if SHARED.exists() else []
-    return [folder for folder in found if 4e-6 * json.loads((folder / "meta.json").read_text())["param_count"] <= LARGEST_MB]
+    found = (
+        [*sorted((SHARED / "caffe").glob("*/")), *sorted((SHARED / "trained").glob("caffe__*/"))]
+        if SHARED.exists()
+        else []
+    )
+    return [
+        folder
+        for folder in found
+        if 4e-6 * json.loads((folder / "meta.json").read_text())["param_count"] <= LARGEST_MB
+    ]
 
 
 def maker():
@@ -42,7 +51,11 @@ def test_it_computes_what_caffe_computes(tmp_path, folder):
         weights = tmp_path / "weights.caffemodel"
     state = meta.get("state", {})
     net = Net.__new__(Net)
-    net.loaded = read(folder / "deploy.prototxt", weights, ReadOptions(stages=tuple(state.get("stage", ())), level=state.get("level", 0)))
+    net.loaded = read(
+        folder / "deploy.prototxt",
+        weights,
+        ReadOptions(stages=tuple(state.get("stage", ())), level=state.get("level", 0)),
+    )
     net.model = net.loaded.model
     got = net.run(**{i["name"]: make.draw(i) for i in meta["inputs"]})
     with np.load(folder / "expected.npz") as expected:
@@ -52,5 +65,8 @@ def test_it_computes_what_caffe_computes(tmp_path, folder):
             if about["blob"] in got:
                 value = got[about["blob"]].astype(np.float64).ravel()[:: about.get("stride", 1)]
                 assert np.array_equal(np.isfinite(value), np.isfinite(want))
-                off = np.abs(value - want)[np.isfinite(want)] / (np.abs(want) + want.std() + 1e-3)[np.isfinite(want)]
+                off = (
+                    np.abs(value - want)[np.isfinite(want)]
+                    / (np.abs(want) + want.std() + 1e-3)[np.isfinite(want)]
+                )
                 assert off.max(initial=0) < 5e-5, key

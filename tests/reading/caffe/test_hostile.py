@@ -1,4 +1,5 @@
-"""Networks that are damaged, absurd or made to hurt: one sentence with the place, little time, little memory, never a traceback."""
+"""Networks that are damaged, absurd or made to hurt: one sentence with the place, little time, little memory,
+never a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from bnfold.errors import BnfoldError, InputError, Malformed, Unsupported
 from bnfold.reading.caffe import read
-from bnfold.record import ReadOptions
+from bnfold.results.options import ReadOptions
 
 from .files import Net, caffemodel, input_layer, layer, normal
 
@@ -27,7 +28,11 @@ def ip(**values):
 REJECTED = [
     ("Pooling", "pooling_param { kernel_size: 2 pad: 2 }", "a pad of (2, 2) for a kernel of (2, 2)"),
     ("Pooling", "pooling_param { global_pooling: true kernel_size: 2 }", "global_pooling with a kernel"),
-    ("Pooling", "pooling_param { global_pooling: true stride: 2 }", "global_pooling with a kernel, a pad or a stride"),
+    (
+        "Pooling",
+        "pooling_param { global_pooling: true stride: 2 }",
+        "global_pooling with a kernel, a pad or a stride",
+    ),
     ("Pooling", "pooling_param { kernel_h: 2 }", "only one of kernel_h and kernel_w"),
     ("Pooling", "pooling_param { kernel_size: 2 stride_w: 2 }", "only one of stride_h and stride_w"),
     ("Pooling", "pooling_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }", "kernel_size beside kernel_h"),
@@ -69,7 +74,9 @@ REJECTED = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "params", "words"), REJECTED, ids=[f"{row[0]}-{i}" for i, row in enumerate(REJECTED)])
+@pytest.mark.parametrize(
+    ("type_", "params", "words"), REJECTED, ids=[f"{row[0]}-{i}" for i, row in enumerate(REJECTED)]
+)
 def test_what_caffe_rejects(tmp_path, type_, params, words):
     with pytest.raises(Malformed) as caught:
         Net(tmp_path, X + layer(type_, "x", params=params), random_weights=1)
@@ -99,12 +106,22 @@ def test_ranks_that_a_layer_does_not_have(tmp_path, type_, shape, words):
     ("type_", "shapes", "params", "words"),
     [
         ("Eltwise", [(2, 3), (2, 1)], "", "one shape"),
-        ("Eltwise", [(2,), (2,)], "eltwise_param { operation: PROD coeff: 1 coeff: 1 }", "coefficients for PROD"),
+        (
+            "Eltwise",
+            [(2,), (2,)],
+            "eltwise_param { operation: PROD coeff: 1 coeff: 1 }",
+            "coefficients for PROD",
+        ),
         ("Eltwise", [(2,), (2,)], "eltwise_param { coeff: 1 }", "1 coefficients for SUM of 2"),
         ("Concat", [(2, 3), (3, 3)], "", "agree but on axis 1"),
         ("Crop", [(1, 1, 4, 4), (1, 1, 3, 5)], "", "a crop inside of it"),
         ("Crop", [(1, 1, 4, 4), (1, 1, 3, 3)], "crop_param { offset: 2 }", "a crop inside of it"),
-        ("Crop", [(1, 1, 4, 4), (1, 1, 3, 3)], "crop_param { axis: 1 offset: 0 offset: 0 }", "2 offsets for 3 axes"),
+        (
+            "Crop",
+            [(1, 1, 4, 4), (1, 1, 3, 3)],
+            "crop_param { axis: 1 offset: 0 offset: 0 }",
+            "2 offsets for 3 axes",
+        ),
         ("Scale", [(2, 3), (2,)], "", "dimensions from that axis on"),
         ("SoftmaxWithLoss", [(2, 3), (3,)], "", "one for each"),
         ("EuclideanLoss", [(2, 3), (2, 2)], "", "as many values"),
@@ -135,10 +152,16 @@ def test_absurd_sizes_cost_nothing(tmp_path):
     begin, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     huge = input_layer("x", 1, 16, 8000, 8000)
     for text in (
-        huge + layer("PriorBox", ["x", "x2"], params="prior_box_param { min_size: 4 aspect_ratio: 2 }").replace('"x2"', '"x"'),
+        huge
+        + layer("PriorBox", ["x", "x2"], params="prior_box_param { min_size: 4 aspect_ratio: 2 }").replace(
+            '"x2"', '"x"'
+        ),
         huge + layer("InnerProduct", "x", params=ip(num_output=1)),
         X + layer("InnerProduct", "x", params=ip(num_output=2_000_000_000)),
-        X + layer("DummyData", [], params="dummy_data_param { num: 20000 channels: 100 height: 100 width: 10 }"),
+        X
+        + layer(
+            "DummyData", [], params="dummy_data_param { num: 20000 channels: 100 height: 100 width: 10 }"
+        ),
         X + layer("Convolution", "x", params="convolution_param { num_output: 4294967295 kernel_size: 1 }"),
         X + layer("Pooling", "x", params="pooling_param { kernel_size: 4294967295 }"),
     ):
@@ -165,7 +188,11 @@ TEXT = (
     + layer("InnerProduct", "p", "y", ip(num_output=3), "ip")
 )
 MODEL = caffemodel(
-    {"conv": [normal(4, 4, 3, 3), normal(4)], "bn": [normal(4), normal(4) ** 2, normal(1)], "ip": [normal(3, 36), normal(3)]}
+    {
+        "conv": [normal(4, 4, 3, 3), normal(4)],
+        "bn": [normal(4), normal(4) ** 2, normal(1)],
+        "ip": [normal(3, 36), normal(3)],
+    }
 )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bnfold.errors import InputError, Unreadable
+from bnfold.files.protobuf import bytes_field, encode_varint, header, key, number_field
 from bnfold.reading.caffe.caffemodel import load
-from bnfold.wire import bytes_field, encode_varint, header, key, number_field
 
 from .files import Net, blob, caffemodel, input_layer, layer, normal
 
@@ -28,9 +28,13 @@ HOSTILE = {
     "a length beyond the end": bytes_field(1, b"n") + header(100, 1 << 40),
     "a varint that does not end": b"\x0a" + b"\xff" * 12,
     "values that do not fill their type": stored_blob(bytes_field(5, b"\x00" * 7)),
-    "a shape of a terabyte": stored_blob(bytes_field(7, bytes_field(1, encode_varint(1 << 40))) + bytes_field(5, b"\x00" * 8)),
+    "a shape of a terabyte": stored_blob(
+        bytes_field(7, bytes_field(1, encode_varint(1 << 40))) + bytes_field(5, b"\x00" * 8)
+    ),
     "a negative dimension": stored_blob(bytes_field(7, number_field(1, -4)) + bytes_field(5, b"")),
-    "a hundred dimensions": stored_blob(bytes_field(7, bytes_field(1, b"\x01" * 100)) + bytes_field(5, b"\x00" * 4)),
+    "a hundred dimensions": stored_blob(
+        bytes_field(7, bytes_field(1, b"\x01" * 100)) + bytes_field(5, b"\x00" * 4)
+    ),
     "values as text": stored_blob(number_field(5, 7)),
     "raw data of no type": stored_blob(number_field(10, 9) + bytes_field(12, b"\x00" * 4)),
     "raw data cut off": stored_blob(number_field(10, 2) + bytes_field(12, b"\x00" * 3)),
@@ -56,7 +60,11 @@ def test_broken_weights_are_one_sentence(tmp_path, what):
 
 def test_a_pointer_in_place_of_the_file(tmp_path):
     with pytest.raises(Unreadable, match="git lfs pull"):
-        Net(tmp_path, X + CONV, weights=b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+        Net(
+            tmp_path,
+            X + CONV,
+            weights=b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
+        )
 
 
 def test_a_large_file_is_walked_without_reading_it(tmp_path):
@@ -65,7 +73,11 @@ def test_a_large_file_is_walked_without_reading_it(tmp_path):
     body = bytes_field(1, b"fc") + header(7, 4 * values + len(encode_varint(4 * values)) + 1)
     with path.open("wb") as file:
         for _ in range(32):
-            file.write(header(100, len(body) + 4 * values + len(encode_varint(4 * values)) + 1) + body + header(5, 4 * values))
+            file.write(
+                header(100, len(body) + 4 * values + len(encode_varint(4 * values)) + 1)
+                + body
+                + header(5, 4 * values)
+            )
             file.seek(4 * values - 1, 1)
             file.write(b"\x00")
     assert path.stat().st_size > 500e6
@@ -89,10 +101,19 @@ def test_unpacked_values_are_found_at_the_speed_of_memory(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_values_that_are_not_finite_stay_so(tmp_path):
-    weights = {"conv": WEIGHTS["conv"], "bn": [np.float32([np.inf, np.nan, 1, 1e38]), np.ones(4), np.float32([1e-30])]}
-    net = Net(tmp_path, X + CONV + layer("BatchNorm", "c", "c", name="bn"), weights=caffemodel(weights, values="double"))
+    weights = {
+        "conv": WEIGHTS["conv"],
+        "bn": [np.float32([np.inf, np.nan, 1, 1e38]), np.ones(4), np.float32([1e-30])],
+    }
+    net = Net(
+        tmp_path,
+        X + CONV + layer("BatchNorm", "c", "c", name="bn"),
+        weights=caffemodel(weights, values="double"),
+    )
     mean = next(v for k, v in net.model.graph.initializers.items() if "mean" in k).const_value.numpy()
     assert list(np.isfinite(mean)) == [False, False, True, False]
     path = tmp_path / "wide"
-    path.write_bytes(stored_blob(bytes_field(7, bytes_field(1, b"\x01")) + bytes_field(8, np.float64([1e300]).tobytes())))
+    path.write_bytes(
+        stored_blob(bytes_field(7, bytes_field(1, b"\x01")) + bytes_field(8, np.float64([1e300]).tobytes()))
+    )
     assert load(path)[0].blobs[0].values()[0] == np.inf

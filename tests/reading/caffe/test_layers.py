@@ -19,7 +19,10 @@ def one(folder, type_, params="", blobs=None, x=X, **options):
 
 def test_reshape_copies_the_dimension_at_the_shifted_position(tmp_path):
     x = normal(2, 3, 4, 8)
-    same(one(tmp_path, "Reshape", "reshape_param { shape { dim: 0 dim: 2 dim: -1 } axis: 2 }", x=x), x.reshape(2, 3, 4, 2, 4))
+    same(
+        one(tmp_path, "Reshape", "reshape_param { shape { dim: 0 dim: 2 dim: -1 } axis: 2 }", x=x),
+        x.reshape(2, 3, 4, 2, 4),
+    )
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -58,7 +61,9 @@ def test_reorg_keeps_the_quirk_of_darknet(tmp_path, reverse):
 def test_interp(tmp_path, params, shape):
     got = one(tmp_path, "Interp", f"interp_param {{ {params} }}")
     x = X[:, :, 1:-2, 1:-2] if "pad_beg" in params else X
-    rows, columns = (np.arange(n) * ((m - 1) / (n - 1) if n > 1 else 0) for n, m in zip(shape, x.shape[2:], strict=True))
+    rows, columns = (
+        np.arange(n) * ((m - 1) / (n - 1) if n > 1 else 0) for n, m in zip(shape, x.shape[2:], strict=True)
+    )
 
     def lines(positions, data, axis):
         low = np.minimum(positions.astype(int), data.shape[axis] - 1)
@@ -79,7 +84,12 @@ def test_eltwise(tmp_path):
         ("operation: MAX", np.maximum(np.maximum(a, b), c)),
         ("operation: MAX coeff: 2 coeff: 2 coeff: 2", np.maximum(np.maximum(a, b), c)),
     ):
-        same(Net(tmp_path, text + layer("Eltwise", "abc", params=f"eltwise_param {{ {params} }}")).run(a=a, b=b, c=c)["y"], want)
+        same(
+            Net(tmp_path, text + layer("Eltwise", "abc", params=f"eltwise_param {{ {params} }}")).run(
+                a=a, b=b, c=c
+            )["y"],
+            want,
+        )
     twice = Net(tmp_path, input_layer("a", 2, 3) + layer("Eltwise", "aa")).run(a=a)["y"]
     same(twice, a + a)
 
@@ -87,9 +97,16 @@ def test_eltwise(tmp_path):
 def test_a_second_bottom_as_coefficient(tmp_path):
     text = input_layer("x", 2, 4, 5, 6) + input_layer("s", 2, 4)
     s = normal(2, 4)
-    net = Net(tmp_path, text + layer("Scale", "xs", params="scale_param { axis: 0 bias_term: true }"), {"l": [normal(2, 4, seed=8)]})
+    net = Net(
+        tmp_path,
+        text + layer("Scale", "xs", params="scale_param { axis: 0 bias_term: true }"),
+        {"l": [normal(2, 4, seed=8)]},
+    )
     same(net.run(x=X, s=s)["y"], X * s[..., None, None] + normal(2, 4, seed=8)[..., None, None])
-    same(Net(tmp_path, text + layer("Bias", "xs", params="bias_param { axis: 0 }")).run(x=X, s=s)["y"], X + s[..., None, None])
+    same(
+        Net(tmp_path, text + layer("Bias", "xs", params="bias_param { axis: 0 }")).run(x=X, s=s)["y"],
+        X + s[..., None, None],
+    )
     y = normal(2, 4, 5, 6, seed=4)
     net = Net(tmp_path, text + input_layer("z", 2, 4, 5, 6) + layer("Axpy", "sxz"))
     same(net.run(x=X, s=s, z=y)["y"], s[..., None, None] * X + y)
@@ -97,7 +114,9 @@ def test_a_second_bottom_as_coefficient(tmp_path):
 
 def test_slice_concat_crop(tmp_path):
     text = input_layer("x", 2, 4, 5, 6)
-    got = Net(tmp_path, text + layer("Slice", "x", "abc", "slice_param { axis: -1 slice_point: 1 slice_point: 4 }")).run(x=X)
+    got = Net(
+        tmp_path, text + layer("Slice", "x", "abc", "slice_param { axis: -1 slice_point: 1 slice_point: 4 }")
+    ).run(x=X)
     assert all(np.array_equal(got[k], v) for k, v in zip("abc", np.split(X, [1, 4], 3), strict=True))
     got = Net(
         tmp_path,
@@ -106,9 +125,16 @@ def test_slice_concat_crop(tmp_path):
         + layer("Concat", "ba", params="concat_param { concat_dim: 2 }", name="m"),
     ).run(x=X)
     assert np.array_equal(got["y"], np.concatenate([X[:, 2:], X[:, :2]], 2))
-    crop = Net(tmp_path, text + input_layer("like", 1, 1, 3, 2) + layer("Crop", ["x", "like"], params="crop_param { offset: 2 offset: 1 }"))
+    crop = Net(
+        tmp_path,
+        text
+        + input_layer("like", 1, 1, 3, 2)
+        + layer("Crop", ["x", "like"], params="crop_param { offset: 2 offset: 1 }"),
+    )
     assert np.array_equal(crop.run(x=X, like=np.zeros((1, 1, 3, 2)))["y"], X[:, :, 2:5, 1:3])
-    one_of_each = Net(tmp_path, text + layer("Concat", "x", "a") + layer("Slice", "a", params="", name="m")).run(x=X)
+    one_of_each = Net(
+        tmp_path, text + layer("Concat", "x", "a") + layer("Slice", "a", params="", name="m")
+    ).run(x=X)
     assert np.array_equal(one_of_each["y"], X)
 
 
@@ -139,9 +165,17 @@ def test_embed_reindex_filter(tmp_path):
 
 def test_max_unpooling(tmp_path):
     x = normal(1, 2, 4, 6)
-    text = input_layer("x", 1, 2, 4, 6) + layer("Pooling", "x", "pm", "pooling_param { kernel_size: 2 stride: 2 }")
-    for params, size in (("", (4, 6)), ("upsample_h: 5 upsample_w: 7", (5, 7)), ("scale_h: 3 scale_w: 2 pad_out_h: true", (5, 6))):
-        got = Net(tmp_path, text + layer("Upsample", "pm", params=f"upsample_param {{ {params} }}", name="u")).run(x=x)
+    text = input_layer("x", 1, 2, 4, 6) + layer(
+        "Pooling", "x", "pm", "pooling_param { kernel_size: 2 stride: 2 }"
+    )
+    for params, size in (
+        ("", (4, 6)),
+        ("upsample_h: 5 upsample_w: 7", (5, 7)),
+        ("scale_h: 3 scale_w: 2 pad_out_h: true", (5, 6)),
+    ):
+        got = Net(
+            tmp_path, text + layer("Upsample", "pm", params=f"upsample_param {{ {params} }}", name="u")
+        ).run(x=x)
         want = np.zeros((1, 2, size[0] * size[1]))
         for c in range(2):
             want[0, c, got["m"][0, c].ravel().astype(int)] = got["p"][0, c].ravel()

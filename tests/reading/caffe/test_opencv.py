@@ -1,4 +1,5 @@
-"""OpenCV's own Caffe importer as an independent judge, on what it reads right (it has its own importer traps; see each comment)."""
+"""OpenCV's own Caffe importer as an independent judge, on what it reads right (it has its own importer traps;
+see each comment)."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ def weights(name, *shape, factor=3.0):
     channels = shape[0]
     return {
         name: [normal(*shape) * 0.3],
-        f"{name}/bn": [normal(channels) * factor, (normal(channels, seed=1) ** 2 + 0.5) * factor, np.float32([factor])],
+        f"{name}/bn": [
+            normal(channels) * factor,
+            (normal(channels, seed=1) ** 2 + 0.5) * factor,
+            np.float32([factor]),
+        ],
         f"{name}/scale": [normal(channels, seed=2), normal(channels, seed=3)],
     }
 
@@ -53,21 +58,25 @@ BRANCHES = (
     + layer("Concat", "ab", "c", name="cat")
     + layer("PReLU", "c", "d", name="prelu")
     + layer("Pooling", "d", "e", "pooling_param { kernel_size: 3 stride: 2 }", "pool")
-    + layer("Deconvolution", "e", "y", "convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 }", "up")
+    + layer(
+        "Deconvolution", "e", "y", "convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 }", "up"
+    )
 )
 DETECTOR = (
     X
     + conv("data", "l", "loc", "num_output: 8 kernel_size: 3 pad: 1 stride: 4")
     + conv("data", "k", "conf", "num_output: 6 kernel_size: 3 pad: 1 stride: 4")
     + "".join(
-        layer("Permute", [b], [t], "permute_param { order: 0 order: 2 order: 3 order: 1 }", t) + layer("Flatten", [t], [f], name=f)
+        layer("Permute", [b], [t], "permute_param { order: 0 order: 2 order: 3 order: 1 }", t)
+        + layer("Flatten", [t], [f], name=f)
         for b, t, f in (("l", "lp", "lf"), ("k", "kp", "kf"))
     )
     + layer(
         "PriorBox",
         ["l", "data"],
         ["pb"],
-        "prior_box_param { min_size: 4 max_size: 6 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 flip: false clip: false }",
+        "prior_box_param { min_size: 4 max_size: 6 variance: 0.1 variance: 0.1 variance: 0.2 "
+        "variance: 0.2 flip: false clip: false }",
         "prior",
     )
     + layer("Reshape", ["kf"], ["kr"], "reshape_param { shape { dim: 0 dim: -1 dim: 3 } }", "kr")
@@ -78,18 +87,29 @@ DETECTOR = (
         ["lf", "kk", "pb"],
         ["det"],
         "detection_output_param { num_classes: 3 share_location: true background_label_id: 0 "
-        "nms_param { nms_threshold: 0.45 top_k: 20 } code_type: CENTER_SIZE keep_top_k: 10 confidence_threshold: 0.1 }",
+        "nms_param { nms_threshold: 0.45 top_k: 20 } code_type: CENTER_SIZE keep_top_k: 10 "
+        "confidence_threshold: 0.1 }",
         "det",
     )
 )
 NETS = {
-    "residual": (RESIDUAL, weights("a", 8, 3, 3, 3) | weights("b", 8, 8, 3, 3) | {"fc": [normal(5, 48), normal(5)]}, "prob"),
+    "residual": (
+        RESIDUAL,
+        weights("a", 8, 3, 3, 3) | weights("b", 8, 8, 3, 3) | {"fc": [normal(5, 48), normal(5)]},
+        "prob",
+    ),
     "branches": (
         BRANCHES,
-        weights("a", 6, 1, 3, 3) | weights("b", 4, 3, 3, 3) | {"prelu": [normal(10)], "up": [normal(10, 3, 4, 4), normal(3)]},
+        weights("a", 6, 1, 3, 3)
+        | weights("b", 4, 3, 3, 3)
+        | {"prelu": [normal(10)], "up": [normal(10, 3, 4, 4), normal(3)]},
         "y",
     ),
-    "detector": (DETECTOR, {"loc": [normal(8, 3, 3, 3) * 0.2, normal(8)], "conf": [normal(6, 3, 3, 3) * 0.2, normal(6)]}, "det"),
+    "detector": (
+        DETECTOR,
+        {"loc": [normal(8, 3, 3, 3) * 0.2, normal(8)], "conf": [normal(6, 3, 3, 3) * 0.2, normal(6)]},
+        "det",
+    ),
 }
 
 
@@ -98,7 +118,9 @@ def test_opencv_computes_the_same(tmp_path, name):
     text, blobs, output = NETS[name]
     data = normal(1, 3, 12, 10)
     ours = Net(tmp_path, text, blobs).run(data=data)[output]
-    theirs = cv2.dnn.readNetFromCaffe(np.frombuffer(text.encode(), np.uint8), np.frombuffer(caffemodel(blobs), np.uint8))
+    theirs = cv2.dnn.readNetFromCaffe(
+        np.frombuffer(text.encode(), np.uint8), np.frombuffer(caffemodel(blobs), np.uint8)
+    )
     theirs.setInput(data, "data")
     want = theirs.forward()
     ours = ours.reshape(want.shape)

@@ -67,19 +67,28 @@ WINDOWS = [
 def test_pooling(tmp_path, size, window, method, ceil):
     kernel, stride, pad = window
     params = " ".join(
-        f"{what}_{a}: {v}" for what, pair in zip(("kernel", "stride", "pad"), window, strict=True) for a, v in zip("hw", pair, strict=True)
+        f"{what}_{a}: {v}"
+        for what, pair in zip(("kernel", "stride", "pad"), window, strict=True)
+        for a, v in zip("hw", pair, strict=True)
     )
     x = normal(2, 3, *size)
     if min(n + 2 * p - k for n, p, k in zip(size, pad, kernel, strict=True)) < 0 and not ceil:
         return
-    got = one(tmp_path, "Pooling", f"pooling_param {{ pool: {method} {params} {'' if ceil else 'round_mode: FLOOR'} }}", x=x)
+    got = one(
+        tmp_path,
+        "Pooling",
+        f"pooling_param {{ pool: {method} {params} {'' if ceil else 'round_mode: FLOOR'} }}",
+        x=x,
+    )
     same(got, caffe_pool(x, method, kernel, stride, pad, ceil)[0])
 
 
 @pytest.mark.parametrize("window", WINDOWS[:5])
 def test_pooling_mask(tmp_path, window):
     params = " ".join(
-        f"{what}_{a}: {v}" for what, pair in zip(("kernel", "stride", "pad"), window, strict=True) for a, v in zip("hw", pair, strict=True)
+        f"{what}_{a}: {v}"
+        for what, pair in zip(("kernel", "stride", "pad"), window, strict=True)
+        for a, v in zip("hw", pair, strict=True)
     )
     x = normal(2, 3, 7, 8)
     y, mask = one(tmp_path, "Pooling", f"pooling_param {{ {params} }}", x=x, tops=("y", "m"))
@@ -89,7 +98,10 @@ def test_pooling_mask(tmp_path, window):
 
 
 def test_global_pooling_and_the_forks_ceil_mode(tmp_path):
-    same(one(tmp_path, "Pooling", "pooling_param { global_pooling: true pool: AVE }"), X.mean((2, 3), keepdims=True))
+    same(
+        one(tmp_path, "Pooling", "pooling_param { global_pooling: true pool: AVE }"),
+        X.mean((2, 3), keepdims=True),
+    )
     y, mask = one(tmp_path, "Pooling", "pooling_param { global_pooling: true }", tops=("y", "m"))
     same(y, X.max((2, 3), keepdims=True))
     same(mask, X.reshape(2, 4, 30).argmax(-1).reshape(2, 4, 1, 1))
@@ -110,7 +122,9 @@ def test_a_window_outside_of_the_input_holds_what_caffe_starts_with(tmp_path):
 
 @pytest.mark.parametrize("region", ["ACROSS_CHANNELS", "WITHIN_CHANNEL"])
 def test_lrn(tmp_path, region):
-    got = one(tmp_path, "LRN", f"lrn_param {{ local_size: 3 alpha: 0.7 beta: 0.6 k: 2 norm_region: {region} }}")
+    got = one(
+        tmp_path, "LRN", f"lrn_param {{ local_size: 3 alpha: 0.7 beta: 0.6 k: 2 norm_region: {region} }}"
+    )
     squares = X.astype(np.float64) ** 2
     if region == "ACROSS_CHANNELS":
         padded = np.pad(squares, ((0, 0), (1, 1), (0, 0), (0, 0)))

@@ -1,4 +1,5 @@
-"""Text format: what the real parser accepts and refuses, with protobuf's own text_format as an independent judge of our tree."""
+"""Text format: what the real parser accepts and refuses, with protobuf's own text_format as an independent
+judge of our tree."""
 
 from __future__ import annotations
 
@@ -13,7 +14,17 @@ from bnfold.reading.caffe.prototxt import Message, Text, parse, sniff
 from bnfold.reading.caffe.schema import Node, typed
 from bnfold.reading.caffe.table import ENUMS, MESSAGES
 
-SCALARS = {"double": 1, "float": 2, "int64": 3, "uint64": 4, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "uint32": 13}
+SCALARS = {
+    "double": 1,
+    "float": 2,
+    "int64": 3,
+    "uint64": 4,
+    "int32": 5,
+    "bool": 8,
+    "string": 9,
+    "bytes": 12,
+    "uint32": 13,
+}
 LABELS = {"optional": 1, "required": 2, "repeated": 3}
 
 
@@ -63,7 +74,11 @@ def judged(message):
         many = not isinstance(value, (str, bytes)) and hasattr(value, "__len__") and field.type != 11
         many = many or (field.type == 11 and hasattr(value, "__len__"))
         values = [
-            judged(v) if field.type == 11 else field.enum_type.values_by_number[v].name if field.type == 14 else v
+            judged(v)
+            if field.type == 11
+            else field.enum_type.values_by_number[v].name
+            if field.type == 14
+            else v
             for v in (value if many else [value])
         ]
         out[field.name] = values if many else values[0]
@@ -73,10 +88,13 @@ def judged(message):
 QUIRKS = [
     'name: "a" "b" \'c\'',
     "name: 'tab\\t quote\\' \\x41\\101 \\\\'  # a comment",
-    'layer { name: "x" type: "Convolution" convolution_param < num_output: 0x10 pad: 010 kernel_size: [3, 5]; stride: 2, > }',
-    'layer: { name: "x"; type: "Scale", scale_param { axis: -1 bias_term: True filler { value: 1.5f } bias_filler { value: .5 } } }',
+    'layer { name: "x" type: "Convolution" convolution_param < num_output: 0x10 pad: 010 '
+    "kernel_size: [3, 5]; stride: 2, > }",
+    'layer: { name: "x"; type: "Scale", scale_param { axis: -1 bias_term: True filler { value: '
+    "1.5f } bias_filler { value: .5 } } }",
     'layer { type: "Pooling" pooling_param { pool: 1 kernel_size: 3 global_pooling: f } }',
-    'layer { type: "Pooling" pooling_param { pool: AVE } } layer { type: "Pooling" pooling_param { pool: MAX global_pooling: t } }',
+    'layer { type: "Pooling" pooling_param { pool: AVE } } layer { type: "Pooling" pooling_param { '
+    "pool: MAX global_pooling: t } }",
     'layer { type: "Power" power_param { power: -1e-3 scale: 2. shift: -3 } }',
     'input: "data" input_dim: 1 input_dim: 3 input_dim: [4, 5]',
     "layers { type: CONVOLUTION blobs_lr: 1 blobs_lr: 2. } layers { type: 17 }",
@@ -142,7 +160,12 @@ def test_bytes_that_are_not_utf8_may_stand_in_comments_alone():
 def test_unknown_fields_stay_in_the_tree_and_are_told():
     told = []
     source = Text(b'layer { name: "a" what { is: "this" } }', Path("n"))
-    net = typed(parse(source), "NetParameter", source, lambda node, entry: told.append((node.type, entry.name, source.position(entry.at))))
+    net = typed(
+        parse(source),
+        "NetParameter",
+        source,
+        lambda node, entry: told.append((node.type, entry.name, source.position(entry.at))),
+    )
     assert told == [("LayerParameter", "what", (1, 19))]
     assert isinstance(net.all("layer")[0].unknown[0].value, Message)
 
@@ -163,7 +186,16 @@ def test_deep_nesting_is_read_without_a_stack():
 
 
 def test_ten_thousand_lines_in_half_a_second():
-    fields = ['name: "conv"', 'type: "Convolution"', 'bottom: "a"', 'top: "b"', "convolution_param {", "  num_output: 64", "  pad: 1", "}"]
+    fields = [
+        'name: "conv"',
+        'type: "Convolution"',
+        'bottom: "a"',
+        'top: "b"',
+        "convolution_param {",
+        "  num_output: 64",
+        "  pad: 1",
+        "}",
+    ]
     one = "\n".join(["layer {", *(f"  {field}" for field in fields), "}\n"])
     text = one * 1000
     read(text)

@@ -10,7 +10,11 @@ from bnfold.errors import Malformed
 from .files import Net, input_layer, layer, normal, same
 
 T, N, IN, H, S = 5, 3, 4, 2, 6
-X, CONT, STATIC = normal(T, N, IN), np.float32([[0, 0, 0], [1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]), normal(N, S)
+X, CONT, STATIC = (
+    normal(T, N, IN),
+    np.float32([[0, 0, 0], [1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]),
+    normal(N, S),
+)
 
 
 def logistic(x):
@@ -41,7 +45,9 @@ def test_lstm(tmp_path, static, expose):
     if expose:
         text += input_layer("h0", 1, N, H) + input_layer("c0", 1, N, H)
         bottoms, tops, feeds = [*bottoms, "h0", "c0"], ["y", "h", "c"], {**feeds, "h0": h0, "c0": c0}
-    text += layer("LSTM", bottoms, tops, f"recurrent_param {{ num_output: {H} expose_hidden: {str(expose).lower()} }}")
+    text += layer(
+        "LSTM", bottoms, tops, f"recurrent_param {{ num_output: {H} expose_hidden: {str(expose).lower()} }}"
+    )
     got = Net(tmp_path, text, {"l": [wx, b, ws, wh] if static else [wx, b, wh]}).run(**feeds)
     want = lstm(X, CONT, wx, b, wh, STATIC @ ws.T if static else 0.0, *((h0[0], c0[0]) if expose else ()))
     for top, value in zip(tops, want, strict=False):
@@ -75,13 +81,22 @@ def test_bottoms_that_do_not_fit(tmp_path, shapes, words):
     names = "abcd"[: len(shapes)]
     text = "".join(input_layer(name, *shape) for name, shape in zip(names, shapes, strict=True))
     with pytest.raises(Malformed) as caught:
-        Net(tmp_path, text + layer("LSTM", names, params="recurrent_param { num_output: 2 }"), random_weights=1)
+        Net(
+            tmp_path,
+            text + layer("LSTM", names, params="recurrent_param { num_output: 2 }"),
+            random_weights=1,
+        )
     assert words in str(caught.value)
 
 
 def test_lstm_unit(tmp_path):
     c, gates, cont = normal(1, N, H), normal(1, N, 4 * H), np.float32([[1, 0, 1]])
-    text = input_layer("c", 1, N, H) + input_layer("g", 1, N, 4 * H) + input_layer("k", 1, N) + layer("LSTMUnit", "cgk", ["y", "h"])
+    text = (
+        input_layer("c", 1, N, H)
+        + input_layer("g", 1, N, 4 * H)
+        + input_layer("k", 1, N)
+        + layer("LSTMUnit", "cgk", ["y", "h"])
+    )
     got = Net(tmp_path, text).run(c=c, g=gates, k=cont)
     i, f, o, g = np.split(gates, 4, 2)
     want = cont[..., None] * logistic(f) * c + logistic(i) * np.tanh(g)

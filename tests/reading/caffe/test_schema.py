@@ -47,7 +47,9 @@ def test_the_signature_is_the_schema(name, kind):
     for param in kind.params:
         fields.update(MESSAGES[MESSAGES["LayerParameter"][param][2]])
     options = {option.name.rstrip("_"): option for option in keywords(kind.function)}
-    assert set(options) | set(kind.ignored) == set(fields), "a field is neither read nor ignored with a reason"
+    assert set(options) | set(kind.ignored) == set(fields), (
+        "a field is neither read nor ignored with a reason"
+    )
     assert not set(options) & set(kind.ignored)
     assert all(kind.ignored.values())
     for field, option in options.items():

@@ -1,4 +1,5 @@
-"""Teaching a type of layer at run time, by the decorator that the built-in ones use; and the table of what is known."""
+"""Teaching a type of layer at run time, by the decorator that the built-in ones use; and the table of what is
+known."""
 
 from __future__ import annotations
 
@@ -38,9 +39,15 @@ def test_a_layer_with_parameters_and_blobs(tmp_path):
     net = Net(tmp_path, X + text_of("Gain", "x", params=params, name="g"), {"g": [normal(3)]})
     assert net.codes == []
     same(net.run(x=DATA)["y"], DATA * normal(3) * 3 + 0.5)
-    with pytest.raises(Malformed, match=r"net.prototxt:2:1 g \(Gain\): 'factor' is missing; gain_param \{ factor: ... \}"):
+    with pytest.raises(
+        Malformed, match=r"net.prototxt:2:1 g \(Gain\): 'factor' is missing; gain_param \{ factor: ... \}"
+    ):
         Net(tmp_path, X + text_of("Gain", "x", name="g"), {"g": [normal(3)]})
-    net = Net(tmp_path, X + text_of("Gain", "x", params=params.replace("on:", "volume: 11 on:"), name="g"), {"g": [normal(3)]})
+    net = Net(
+        tmp_path,
+        X + text_of("Gain", "x", params=params.replace("on:", "volume: 11 on:"), name="g"),
+        {"g": [normal(3)]},
+    )
     assert "layer type 'Gain' takes no 'volume'" in str(net.loaded.findings[0])
 
 
@@ -68,7 +75,9 @@ def test_what_a_function_may_not_do(tmp_path):
         return None
 
     with pytest.raises(
-        UsageError, match=r"net.prototxt:2:1 l \(Forgets\): the function for layer type 'Forgets' returned NoneType for top 'y'"
+        UsageError,
+        match=r"net.prototxt:2:1 l \(Forgets\): the function for layer type 'Forgets' returned NoneType "
+        r"for top 'y'",
     ):
         Net(tmp_path, X + text_of("Forgets", "x"))
     with pytest.raises(UsageError, match="without a type of layer"):

@@ -55,7 +55,10 @@ def test_generations_mix_freely(tmp_path, text, generation):
 
 
 def test_provenance_is_the_line_that_was_written(tmp_path):
-    assert Net(tmp_path, V0, WEIGHTS).model.graph[0].metadata_props["bnfold.source"] == "net.prototxt:3 conv (Convolution)"
+    assert (
+        Net(tmp_path, V0, WEIGHTS).model.graph[0].metadata_props["bnfold.source"]
+        == "net.prototxt:3 conv (Convolution)"
+    )
 
 
 def test_shared_names_of_v1(tmp_path):
@@ -72,19 +75,32 @@ def test_shared_names_of_v1(tmp_path):
     [
         ('layer { type: "ReLU" }\nlayers { type: RELU }', "2:1", "'layers' beside 'layer'"),
         ('layers { layer { type: "batchnorm" } }', "1:18", "V0 layer type 'batchnorm'"),
-        ('layers { layer { type: "relu" kernelsize: 3 } bottom: "a" top: "b" }', "1:31", "'kernelsize' in a V0 layer of type 'relu'"),
+        (
+            'layers { layer { type: "relu" kernelsize: 3 } bottom: "a" top: "b" }',
+            "1:31",
+            "'kernelsize' in a V0 layer of type 'relu'",
+        ),
         (
             V0.replace('"relu" }', '"tanh" }').replace('bottom: "c" top: "c"', 'bottom: "padded" top: "t"'),
             "4:46",
             "is read by a layer of type TANH",
         ),
-        ('layers { layer { type: "padding" pad: 1 } bottom: "a" bottom: "b" top: "c" }', "1:1", "other than one bottom"),
         (
-            'input: "a" input: "b" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4\nlayer { type: "ReLU" bottom: "a" top: "y" }',
+            'layers { layer { type: "padding" pad: 1 } bottom: "a" bottom: "b" top: "c" }',
+            "1:1",
+            "other than one bottom",
+        ),
+        (
+            'input: "a" input: "b" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4\nlayer { '
+            'type: "ReLU" bottom: "a" top: "y" }',
             "1:23",
             "4 input_dim for 2 inputs",
         ),
-        ('input: "a" input: "b" input_shape { dim: 1 }\nlayer { type: "ReLU" bottom: "a" top: "y" }', "1:23", "1 input_shape for 2 inputs"),
+        (
+            'input: "a" input: "b" input_shape { dim: 1 }\nlayer { type: "ReLU" bottom: "a" top: "y" }',
+            "1:23",
+            "1 input_shape for 2 inputs",
+        ),
         ('input: "a"\nlayer { type: "ReLU" bottom: "a" top: "y" }', "2:22", "unknown bottom 'a'"),
     ],
 )

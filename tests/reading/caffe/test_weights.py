@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from bnfold.errors import Malformed, Mismatch, Unreadable, Unsupported
+from bnfold.ir.tensor import Window
 from bnfold.reading.caffe.caffemodel import load
-from bnfold.tensor import Window
 
 from .files import Net, caffemodel, input_layer, layer, normal, same
 
 X = input_layer("x", 2, 3, 4, 4)
 CONV = layer("Convolution", "x", "c", "convolution_param { num_output: 4 kernel_size: 2 }", name="conv")
-NORM = layer("BatchNorm", "c", "c", name="bn") + layer("Scale", "c", "c", "scale_param { bias_term: true }", name="scale")
+NORM = layer("BatchNorm", "c", "c", name="bn") + layer(
+    "Scale", "c", "c", "scale_param { bias_term: true }", name="scale"
+)
 W, B = normal(4, 3, 2, 2), normal(4)
 BN = [normal(4), normal(4) ** 2 + 0.5, np.float32([2])]
 WEIGHTS = {"conv": [W, B], "bn": BN, "scale": [normal(4, seed=1), normal(4, seed=2)]}
@@ -31,7 +33,9 @@ def expected(tmp_path_factory):
 @pytest.mark.parametrize("values", ["packed", "unpacked", "split", "double"])
 @pytest.mark.parametrize("shapes", ["modern", "legacy"])
 def test_every_form_says_the_same(tmp_path, expected, generation, values, shapes):
-    net = Net(tmp_path, X + CONV + NORM, weights=caffemodel(WEIGHTS, generation, values=values, shapes=shapes))
+    net = Net(
+        tmp_path, X + CONV + NORM, weights=caffemodel(WEIGHTS, generation, values=values, shapes=shapes)
+    )
     assert np.array_equal(net.run(x=DATA)["c"], expected)
 
 
@@ -58,14 +62,18 @@ def test_layers_without_a_partner_are_ignored_and_told(tmp_path, expected):
 def test_the_first_layer_of_a_name_takes_the_last_stored_one(tmp_path):
     stored = caffemodel([("conv", [W, B]), ("conv", [W * 2, B])])
     filler = "weight_filler { type: 'constant' value: 3 } bias_filler { value: 1 }"
-    text = X + CONV + CONV.replace('top: "c"', 'top: "d"').replace("kernel_size: 2", f"kernel_size: 2 {filler}")
+    text = (
+        X + CONV + CONV.replace('top: "c"', 'top: "d"').replace("kernel_size: 2", f"kernel_size: 2 {filler}")
+    )
     got = Net(tmp_path, text, weights=stored).run(x=DATA)
     same(got["c"], Net(tmp_path, X + CONV, {"conv": [W * 2, B]}).run(x=DATA)["c"])
     same(got["d"], Net(tmp_path, X + CONV, {"conv": [np.full_like(W, 3), np.ones_like(B)]}).run(x=DATA)["c"])
 
 
 def shared(name, top, param, bottom="x"):
-    return layer("Convolution", bottom, top, f"convolution_param {{ num_output: 4 kernel_size: 2 }} {param}", name=name)
+    return layer(
+        "Convolution", bottom, top, f"convolution_param {{ num_output: 4 kernel_size: 2 }} {param}", name=name
+    )
 
 
 def test_the_last_copy_of_a_shared_parameter_wins(tmp_path):
@@ -73,22 +81,37 @@ def test_the_last_copy_of_a_shared_parameter_wins(tmp_path):
     text = X + shared("a", "p", param) + shared("b", "q", param)
     net = Net(tmp_path, text, weights=caffemodel([("b", [W, B]), ("a", [W * 5, B * 2])]))
     got = net.run(x=DATA)
-    want = {top: Net(tmp_path, X + CONV, {"conv": [W * 5, bias]}).run(x=DATA)["c"] for top, bias in (("p", B * 2), ("q", B))}
+    want = {
+        top: Net(tmp_path, X + CONV, {"conv": [W * 5, bias]}).run(x=DATA)["c"]
+        for top, bias in (("p", B * 2), ("q", B))
+    }
     same(got["p"], want["p"])
     same(got["q"], want["q"])
     assert sum("weight" in name for name in net.model.graph.initializers) == 1
 
 
 def test_shared_parameters_must_agree(tmp_path):
-    other = layer("InnerProduct", "x", "q", 'inner_product_param { num_output: 2 } param { name: "w" }', name="b")
+    other = layer(
+        "InnerProduct", "x", "q", 'inner_product_param { num_output: 2 } param { name: "w" }', name="b"
+    )
     with pytest.raises(
-        Mismatch, match=r"b \(InnerProduct\): blob 0 \(weight\) is \(2, 48\), and shares parameter 'w' of shape \(4, 3, 2, 2\)"
+        Mismatch,
+        match=r"b \(InnerProduct\): blob 0 \(weight\) is \(2, 48\), and shares parameter 'w' of shape "
+        r"\(4, 3, 2, 2\)",
     ):
-        Net(tmp_path, X + shared("a", "p", 'param { name: "w" }') + other, {"a": [W, B], "b": [normal(2, 48), normal(2)]})
+        Net(
+            tmp_path,
+            X + shared("a", "p", 'param { name: "w" }') + other,
+            {"a": [W, B], "b": [normal(2, 48), normal(2)]},
+        )
 
 
 def test_a_sharer_without_copy_uses_the_owners(tmp_path):
-    text = X + shared("a", "p", 'param { name: "w" } param { name: "b" }') + shared("b", "q", 'param { name: "w" } param { name: "b" }')
+    text = (
+        X
+        + shared("a", "p", 'param { name: "w" } param { name: "b" }')
+        + shared("b", "q", 'param { name: "w" } param { name: "b" }')
+    )
     got = Net(tmp_path, text, {"a": [W, B]}).run(x=DATA)
     assert np.array_equal(got["p"], got["q"])
 
@@ -99,7 +122,8 @@ def test_every_mismatch_is_named_layer_by_layer(tmp_path):
         Net(tmp_path, X + CONV + NORM, wrong)
     for words in (
         "net.caffemodel: ",
-        "net.prototxt:2:1 conv (Convolution): blob 0 (weight) is (4, 3, 3, 3) in the weights file, the network wants (4, 3, 2, 2)",
+        "net.prototxt:2:1 conv (Convolution): blob 0 (weight) is (4, 3, 3, 3) in the weights file, "
+        "the network wants (4, 3, 2, 2)",
         "conv (Convolution): 1 blobs in the weights file, the network wants 2",
         "bn (BatchNorm): blob 2 (factor) is (2) in the weights file",
     ):
@@ -109,13 +133,22 @@ def test_every_mismatch_is_named_layer_by_layer(tmp_path):
 
 
 def test_missing_weights(tmp_path):
-    words = r"no weights are given, and 1 blobs need them, first .*blob 0 \(weight\) of shape \(4, 3, 2, 2\) needs weights.*--random"
+    words = (
+        r"no weights are given, and 1 blobs need them, first .*blob 0 \(weight\) of shape \(4, 3, 2, "
+        r"2\) needs weights.*--random"
+    )
     with pytest.raises(Mismatch, match=words):
         Net(tmp_path, X + CONV)
-    with pytest.raises(Mismatch, match=r"conv \(Convolution\): blob 0 \(weight\) of shape \(4, 3, 2, 2\) has no weights"):
+    with pytest.raises(
+        Mismatch, match=r"conv \(Convolution\): blob 0 \(weight\) of shape \(4, 3, 2, 2\) has no weights"
+    ):
         Net(tmp_path, X + CONV, {"other": [B]})
     with pytest.raises(Mismatch, match=r"has no weights"):
-        Net(tmp_path, X + CONV.replace("kernel_size: 2", "kernel_size: 2 weight_filler { type: 'xavier' }"), {})
+        Net(
+            tmp_path,
+            X + CONV.replace("kernel_size: 2", "kernel_size: 2 weight_filler { type: 'xavier' }"),
+            {},
+        )
     with pytest.raises(Mismatch, match=r"bn \(BatchNorm\): blob 0 \(mean\) of shape \(4\) has no weights"):
         Net(tmp_path, X + CONV + NORM, {"conv": [W, B], "scale": WEIGHTS["scale"]})
 
@@ -125,7 +158,8 @@ def test_fillers_that_mean_something(tmp_path):
         "Deconvolution",
         "x",
         "c",
-        "convolution_param { num_output: 3 group: 3 kernel_size: 5 bias_term: false weight_filler { type: 'bilinear' } }",
+        "convolution_param { num_output: 3 group: 3 kernel_size: 5 bias_term: false weight_filler "
+        "{ type: 'bilinear' } }",
         name="up",
     )
     net = Net(tmp_path, text)
@@ -146,7 +180,13 @@ def test_fillers_that_mean_something(tmp_path):
 
 def test_random_weights_are_seeded_and_healthy(tmp_path):
     deep = "".join(
-        layer("Convolution", [f"c{i}"], [f"c{i + 1}"], "convolution_param { num_output: 8 kernel_size: 3 pad: 1 }", name=f"conv{i}")
+        layer(
+            "Convolution",
+            [f"c{i}"],
+            [f"c{i + 1}"],
+            "convolution_param { num_output: 8 kernel_size: 3 pad: 1 }",
+            name=f"conv{i}",
+        )
         + layer("BatchNorm", [f"c{i + 1}"], [f"c{i + 1}"], name=f"bn{i}")
         + layer("Scale", [f"c{i + 1}"], [f"c{i + 1}"], "scale_param { bias_term: true }", name=f"s{i}")
         + layer("ReLU", [f"c{i + 1}"], [f"c{i + 1}"], name=f"r{i}")
@@ -163,9 +203,19 @@ def test_random_weights_are_seeded_and_healthy(tmp_path):
 def test_random_weights_keep_deep_residual_networks_alive(tmp_path):
     def block(i):
         a, b, c = f"x{i}", f"b{i}", f"x{i + 1}"
-        conv = layer("Convolution", [a], [b], "convolution_param { num_output: 16 kernel_size: 3 pad: 1 bias_term: false }", name=f"c{i}")
-        norm = layer("BatchNorm", [b], [b], name=f"n{i}") + layer("Scale", [b], [b], "scale_param { bias_term: true }", name=f"s{i}")
-        return conv + norm + layer("Eltwise", [a, b], [c], name=f"e{i}") + layer("ReLU", [c], [c], name=f"r{i}")
+        conv = layer(
+            "Convolution",
+            [a],
+            [b],
+            "convolution_param { num_output: 16 kernel_size: 3 pad: 1 bias_term: false }",
+            name=f"c{i}",
+        )
+        norm = layer("BatchNorm", [b], [b], name=f"n{i}") + layer(
+            "Scale", [b], [b], "scale_param { bias_term: true }", name=f"s{i}"
+        )
+        return (
+            conv + norm + layer("Eltwise", [a, b], [c], name=f"e{i}") + layer("ReLU", [c], [c], name=f"r{i}")
+        )
 
     net = Net(tmp_path, input_layer("x0", 1, 16, 8, 8) + "".join(map(block, range(40))), random_weights=7)
     got = net.run(x0=normal(1, 16, 8, 8))
@@ -174,7 +224,11 @@ def test_random_weights_keep_deep_residual_networks_alive(tmp_path):
 
 def test_too_many_param_blocks(tmp_path):
     with pytest.raises(Malformed, match="3 param blocks for 2 blobs"):
-        Net(tmp_path, X + CONV.replace("convolution_param", "param { } param { } param { } convolution_param"), {"conv": [W, B]})
+        Net(
+            tmp_path,
+            X + CONV.replace("convolution_param", "param { } param { } param { } convolution_param"),
+            {"conv": [W, B]},
+        )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +255,10 @@ def test_dialects(tmp_path):
     bn = layer("BatchNorm", "x", name="bn")
     five = {"bn": [normal(3), normal(3) ** 2 + 1, np.float32([4]), normal(3, seed=1), normal(3, seed=2)]}
     plain = {"bn": five["bn"][:3]}
-    assert (Net(tmp_path, X + bn, plain).loaded.dialect, Net(tmp_path, X + bn, five).loaded.dialect) == ("bvlc", "nvcaffe")
+    assert (Net(tmp_path, X + bn, plain).loaded.dialect, Net(tmp_path, X + bn, five).loaded.dialect) == (
+        "bvlc",
+        "nvcaffe",
+    )
     assert "BatchNorm has 5 blobs" in Net(tmp_path, X + bn, five).loaded.dialect_reason
 
     def value(weights, **options):
@@ -221,7 +278,9 @@ def test_dialects(tmp_path):
 
 
 def test_a_factor_of_zero_is_told(tmp_path):
-    net = Net(tmp_path, X + layer("BatchNorm", "x", name="bn"), {"bn": [normal(3), normal(3) ** 2, np.float32([0])]})
+    net = Net(
+        tmp_path, X + layer("BatchNorm", "x", name="bn"), {"bn": [normal(3), normal(3) ** 2, np.float32([0])]}
+    )
     assert net.codes == ["caffe.factor-zero"]
     same(net.run(x=DATA)["y"], DATA / math.sqrt(1e-5))
 
@@ -234,10 +293,13 @@ def test_batch_statistics_are_kept_or_overruled(tmp_path):
     assert "BatchNormalization" not in net.ops()
     forced = Net(tmp_path, text, weights, assume_global_stats=True)
     assert forced.ops() == ["BatchNormalization"]
-    assert "BatchNormalization" not in Net(tmp_path, X + layer("BatchNorm", "x", name="bn"), weights, phase="TRAIN").ops()
-    assert Net(tmp_path, X + layer("BatchNorm", "x", params="phase: TEST", name="bn"), weights, phase="TRAIN").ops() == [
+    assert (
         "BatchNormalization"
-    ]
+        not in Net(tmp_path, X + layer("BatchNorm", "x", name="bn"), weights, phase="TRAIN").ops()
+    )
+    assert Net(
+        tmp_path, X + layer("BatchNorm", "x", params="phase: TEST", name="bn"), weights, phase="TRAIN"
+    ).ops() == ["BatchNormalization"]
 
 
 def test_hdf5(tmp_path, expected):
@@ -268,13 +330,23 @@ def test_hdf5_stores_shared_blobs_once(tmp_path):
             file.create_dataset(f"data/a/{i}", data=array)
     got = Net(tmp_path, text, weights=path.read_bytes()).run(x=DATA)
     assert np.array_equal(got["p"], got["q"])
-    with pytest.raises(Mismatch, match=r"b \(Convolution\): 0 blobs in the weights file, the network wants 2"):
-        Net(tmp_path, X + shared("a", "p", both) + shared("b", "q", 'param { name: "w" }'), weights=path.read_bytes())
+    with pytest.raises(
+        Mismatch, match=r"b \(Convolution\): 0 blobs in the weights file, the network wants 2"
+    ):
+        Net(
+            tmp_path,
+            X + shared("a", "p", both) + shared("b", "q", 'param { name: "w" }'),
+            weights=path.read_bytes(),
+        )
 
 
 def test_permissive_sharing_compares_counts_alone(tmp_path):
     text = input_layer("x", 1, 4) + layer(
-        "InnerProduct", "x", "p", 'inner_product_param { num_output: 2 bias_term: false } param { name: "w" }', name="a"
+        "InnerProduct",
+        "x",
+        "p",
+        'inner_product_param { num_output: 2 bias_term: false } param { name: "w" }',
+        name="a",
     )
     text += layer("Scale", "p", "q", 'scale_param { axis: 0 num_axes: 2 } param { name: "s" }', name="b")
     other = 'inner_product_param { num_output: 4 bias_term: false } param { name: "w" MODE }'
@@ -282,14 +354,23 @@ def test_permissive_sharing_compares_counts_alone(tmp_path):
         "InnerProduct", "r", "y", other, name="c"
     )
     weights = {"a": [normal(2, 4)], "b": [normal(1, 2)], "c": [normal(4, 2)]}
-    with pytest.raises(Mismatch, match=r"c \(InnerProduct\): blob 0 \(weight\) is \(4, 2\), and shares parameter 'w' of shape \(2, 4\)"):
+    with pytest.raises(
+        Mismatch,
+        match=r"c \(InnerProduct\): blob 0 \(weight\) is \(4, 2\), and shares parameter 'w' of shape \(2, "
+        r"4\)",
+    ):
         Net(tmp_path, text.replace("MODE", ""), weights)
     got = Net(tmp_path, text.replace("MODE", "share_mode: PERMISSIVE"), weights).run(x=normal(1, 4))
     same(got["y"], got["q"] @ normal(4, 2).T)
 
 
 def test_a_copy_of_another_size_is_never_taken_in_silence(tmp_path):
-    text = X + shared("a", "p", 'param { name: "w" }') + shared("gone", "q", 'param { name: "w" }') + layer("Silence", "q", [], name="s")
+    text = (
+        X
+        + shared("a", "p", 'param { name: "w" }')
+        + shared("gone", "q", 'param { name: "w" }')
+        + layer("Silence", "q", [], name="s")
+    )
     with pytest.raises(Mismatch, match="the layer that shares it stores 3 values"):
         Net(tmp_path, text, {"a": [W, B], "gone": [normal(3), B]})
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bnfold.errors import Malformed, Unsupported, UsageError
+from bnfold.ir.provenance import SOURCE_KEY
 from bnfold.reading.caffe.prototxt import Text
 from bnfold.reading.caffe.schema import Node
 from bnfold.reading.caffe.wiring import kept
-from bnfold.source import SOURCE_KEY
 
 from .files import Net, input_layer, layer, normal, same
 
@@ -97,7 +97,13 @@ def test_an_input_keeps_its_name_unless_an_output_wants_it(tmp_path):
 
 
 def test_readers_after_an_in_place_layer_see_its_result(tmp_path):
-    text = X + power("x", "a", 2, "one") + power("a", "a", 3, "two") + power("a", "b", 1.5, "p") + power("a", "c", 2, "q")
+    text = (
+        X
+        + power("x", "a", 2, "one")
+        + power("a", "a", 3, "two")
+        + power("a", "b", 1.5, "p")
+        + power("a", "c", 2, "q")
+    )
     got = Net(tmp_path, text).run(x=DATA)
     same(got["b"], DATA * 9)
     same(got["c"], DATA * 12)
@@ -119,15 +125,27 @@ def test_duplicate_layer_names_are_fine(tmp_path):
 BROKEN = [
     (power("z", "y", 2, "l"), "2:33", "unknown bottom 'z'"),
     (power("y", "y", 2, "l"), "2:33", "layers run in file order"),
-    (power("x", "x2", 2, "a").replace("\n", " ") + power("x2", "x", 2, "l"), "2:", "top 'x' is produced already, by 'x_in' in line 1"),
+    (
+        power("x", "x2", 2, "a").replace("\n", " ") + power("x2", "x", 2, "l"),
+        "2:",
+        "top 'x' is produced already, by 'x_in' in line 1",
+    ),
     (power("x", "a", 2, "a") + power("x", "x", 2, "l"), "3:45", "which 'a' has read already"),
     (layer("Eltwise", "xx", "x"), "2:", "the layer reads twice"),
     (layer("Split", "x", "aa"), "2:", "top 'a' is given twice"),
     (layer("Reshape", "x", "x", "reshape_param { shape { dim: -1 } }"), "2:", "cannot work in place"),
-    (layer("Convolution", "x", "x", "convolution_param { num_output: 3 kernel_size: 1 }"), "2:", "cannot work in place"),
+    (
+        layer("Convolution", "x", "x", "convolution_param { num_output: 3 kernel_size: 1 }"),
+        "2:",
+        "cannot work in place",
+    ),
     (layer("Pooling", "x", "x", "pooling_param { kernel_size: 1 }"), "2:", "cannot work in place"),
     (layer("Permute", "x", "x"), "2:", "cannot work in place"),
-    (power("x", "y", 2, "l", "include { phase: TEST } exclude { phase: TRAIN }"), "2:", "include and exclude rules"),
+    (
+        power("x", "y", 2, "l", "include { phase: TEST } exclude { phase: TRAIN }"),
+        "2:",
+        "include and exclude rules",
+    ),
     (layer("ReLU", [], "y"), "2:", "0 bottoms"),
     (layer("Input", "x", "y"), "2:", "1 bottoms"),
     (layer("ReLU", "x", [""]), "2:", "a top without a name"),
@@ -178,12 +196,18 @@ def test_unknown_layers(tmp_path):
     net = Net(tmp_path, text + layer("MultiBoxLoss", "u", "m", name="loss"))
     assert net.outputs == ["a"]
     assert "caffe.unknown-layer" in net.codes
-    assert Net(tmp_path, X + power("x", "a", 2, "one") + layer("StrangeLoss", "a", "m", name="loss")).outputs == ["a"]
+    assert Net(
+        tmp_path, X + power("x", "a", 2, "one") + layer("StrangeLoss", "a", "m", name="loss")
+    ).outputs == ["a"]
 
 
 def test_cut_at(tmp_path):
     text = (
-        X + power("x", "a", 2, "one") + power("x", "side", 5, "three") + layer("Nobody", "a", "u", name="odd") + power("u", "y", 3, "two")
+        X
+        + power("x", "a", 2, "one")
+        + power("x", "side", 5, "three")
+        + layer("Nobody", "a", "u", name="odd")
+        + power("u", "y", 3, "two")
     )
     net = Net(tmp_path, text, cut_at=("a",))
     assert net.outputs == ["a", "side"]
@@ -203,29 +227,52 @@ def test_unknown_fields_are_told_by_line_and_strict_refuses_them(tmp_path):
 
 
 def test_input_shapes(tmp_path):
-    text = "layer { name: 'i' type: 'Input' top: 'x' } layer { name: 'j' type: 'Input' top: 'z' input_param { shape { dim: 2 } } }\n"
+    text = (
+        "layer { name: 'i' type: 'Input' top: 'x' } layer { name: 'j' type: 'Input' top: 'z' "
+        "input_param { shape { dim: 2 } } }\n"
+    )
     text += layer("ReLU", "x")
     assert Net(tmp_path, text, input_shapes=(("x", (1, 2)),)).outputs == ["y", "z"]
-    with pytest.raises(Malformed, match=r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it: --input-shape x:"):
+    with pytest.raises(
+        Malformed,
+        match=r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it: --input-shape x:",
+    ):
         Net(tmp_path, text)
     with pytest.raises(UsageError, match="--input-shape for 'w'; an input: x, z"):
         Net(tmp_path, text, input_shapes=(("x", (1, 2)), ("w", (1,))))
     with pytest.raises(UsageError, match="--input-shape without a name"):
         Net(tmp_path, text, input_shapes=(("", (1, 2)),))
-    assert tuple(Net(tmp_path, X + layer("ReLU", "x"), input_shapes=(("", (7, 3)),)).model.graph.inputs[0].shape) == (7, 3)
+    assert tuple(
+        Net(tmp_path, X + layer("ReLU", "x"), input_shapes=(("", (7, 3)),)).model.graph.inputs[0].shape
+    ) == (7, 3)
 
 
 @pytest.mark.parametrize(
-    ("shape", "words"), [("dim: 0", "shape of (0)"), ("dim: -2", "shape of (-2)"), ("dim: 65536 dim: 65536", "fewer than 2^31 values")]
+    ("shape", "words"),
+    [
+        ("dim: 0", "shape of (0)"),
+        ("dim: -2", "shape of (-2)"),
+        ("dim: 65536 dim: 65536", "fewer than 2^31 values"),
+    ],
 )
 def test_shapes_that_nothing_can_have(tmp_path, shape, words):
     with pytest.raises(Malformed) as caught:
-        Net(tmp_path, f"layer {{ type: 'Input' name: 'i' top: 'x' input_param {{ shape {{ {shape} }} }} }}" + layer("ReLU", "x"))
+        Net(
+            tmp_path,
+            f"layer {{ type: 'Input' name: 'i' top: 'x' input_param {{ shape {{ {shape} }} }} }}"
+            + layer("ReLU", "x"),
+        )
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "options", [{"dialect": "pjreddie"}, {"opset": 9}, {"phase": "test"}, {"random_weights": 1, "weights": b"\x0a\x01n"}]
+    "options",
+    [
+        {"dialect": "pjreddie"},
+        {"opset": 9},
+        {"phase": "test"},
+        {"random_weights": 1, "weights": b"\x0a\x01n"},
+    ],
 )
 def test_wrong_usage(tmp_path, options):
     with pytest.raises(UsageError):
@@ -240,7 +287,8 @@ def test_a_solver_is_no_network(tmp_path):
     with pytest.raises(Malformed, match="computes nothing at inference"):
         Net(
             tmp_path,
-            "layer { name: 'd' type: 'Data' top: 'l' top: 't' } layer { name: 'm' type: 'MultiBoxLoss' bottom: 'l' bottom: 't' top: 'm' }",
+            "layer { name: 'd' type: 'Data' top: 'l' top: 't' } layer { name: 'm' type: "
+            "'MultiBoxLoss' bottom: 'l' bottom: 't' top: 'm' }",
         )
 
 

@@ -1,4 +1,5 @@
-"""What the darknet tests share: small nets on disk, and their results under onnxruntime with its own optimisations off."""
+"""What the darknet tests share: small nets on disk, and their results under onnxruntime with its own
+optimisations off."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from bnfold.reading.darknet import read
-from bnfold.record import Loaded, ReadOptions
+from bnfold.results.options import ReadOptions
+from bnfold.results.plan import Loaded
 
 NET = "[net]\nwidth=12\nheight=10\nchannels=3\n"
 CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n"  # 4 + 108 floats on 3 channels
@@ -27,15 +29,25 @@ def floats(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.1, 0.9, count).astype(np.float32)
 
 
-def on_disk(folder: Path, cfg: str | bytes, arrays: np.ndarray | None = None, head: bytes | None = None) -> tuple[Path, Path]:
+def on_disk(
+    folder: Path, cfg: str | bytes, arrays: np.ndarray | None = None, head: bytes | None = None
+) -> tuple[Path, Path]:
     """(cfg, weights) as files."""
     network, weights = folder / "net.cfg", folder / "net.weights"
     network.write_bytes(cfg if isinstance(cfg, bytes) else cfg.encode())
-    weights.write_bytes((header() if head is None else head) + (b"" if arrays is None else arrays.astype("<f4").tobytes()))
+    weights.write_bytes(
+        (header() if head is None else head) + (b"" if arrays is None else arrays.astype("<f4").tobytes())
+    )
     return network, weights
 
 
-def load(folder: Path, cfg: str | bytes, arrays: np.ndarray | None = None, head: bytes | None = None, **options: object) -> Loaded:
+def load(
+    folder: Path,
+    cfg: str | bytes,
+    arrays: np.ndarray | None = None,
+    head: bytes | None = None,
+    **options: object,
+) -> Loaded:
     """A net of a cfg and the floats of its weights file; without floats seeded weights."""
     network, weights = on_disk(folder, cfg, arrays, head)
     if arrays is None:

@@ -7,7 +7,7 @@ import pytest
 from bnfold.errors import Malformed, Unreadable, Unsupported
 from bnfold.reading.darknet import sniff
 from bnfold.reading.darknet.cfg import LIMIT, atof, atoi, parse, read
-from bnfold.reading.darknet.notes import Notes
+from bnfold.reading.darknet.findings import Notes
 
 
 def parsed(text: str | bytes, strict: bool = False):
@@ -20,15 +20,18 @@ def options(text: str) -> dict[str, str | None]:
     return {key: option.text for key, option in sections[0].options.items()}
 
 
-@pytest.mark.parametrize(("line", "key", "value"), [
-    ("width=7", "width", "7"),
-    (" w i d t h\t= 7 ", "width", "7"),
-    ("width=7\r", "width", "7"),
-    ("activation=relu # why", "activation", "relu#why"),
-    ("anchors = 1,2,  3,4", "anchors", "1,2,3,4"),
-    ("a=b=c", "a", "b=c"),
-    ("pad", "pad", None),
-])
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("width=7", "width", "7"),
+        (" w i d t h\t= 7 ", "width", "7"),
+        ("width=7\r", "width", "7"),
+        ("activation=relu # why", "activation", "relu#why"),
+        ("anchors = 1,2,  3,4", "anchors", "1,2,3,4"),
+        ("a=b=c", "a", "b=c"),
+        ("pad", "pad", None),
+    ],
+)
 def test_options(line, key, value):
     assert options(line) == {key: value}
 
@@ -64,14 +67,17 @@ def test_a_comment_may_be_in_any_encoding_and_an_option_may_not():
     assert (str(error.value.where), error.value.found) == ("net.cfg:3", "byte 0xc4 is not UTF-8")
 
 
-@pytest.mark.parametrize(("text", "where"), [
-    ("width=1\n[net]\n", "net.cfg:1"),
-    ("[convolutional]\n", "net.cfg:1"),
-    ("\n[net] # comment\n", "net.cfg:2"),
-    ("# nothing\n", "net.cfg"),
-    ("", "net.cfg"),
-    (b"\0\0\0\0\2\0\0\0", "net.cfg"),
-])
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("width=1\n[net]\n", "net.cfg:1"),
+        ("[convolutional]\n", "net.cfg:1"),
+        ("\n[net] # comment\n", "net.cfg:2"),
+        ("# nothing\n", "net.cfg"),
+        ("", "net.cfg"),
+        (b"\0\0\0\0\2\0\0\0", "net.cfg"),
+    ],
+)
 def test_what_is_no_cfg(text, where):
     with pytest.raises(Malformed) as error:
         parsed(text)
@@ -89,10 +95,20 @@ def test_strict_makes_a_warning_an_error():
         parsed("[net]\nwidth=1\nwidth=2", strict=True)
 
 
-@pytest.mark.parametrize(("text", "number", "rest"), [
-    ("6.9", 6, ".9"), ("1e2", 1, "e2"), ("-3", -3, ""), ("+4", 4, ""), ("12#comment", 12, "#comment"), ("two", 0, "two"), ("", 0, ""),
-    ("0x10", 0, "x10"), ("2147483647", 2147483647, ""),
-])
+@pytest.mark.parametrize(
+    ("text", "number", "rest"),
+    [
+        ("6.9", 6, ".9"),
+        ("1e2", 1, "e2"),
+        ("-3", -3, ""),
+        ("+4", 4, ""),
+        ("12#comment", 12, "#comment"),
+        ("two", 0, "two"),
+        ("", 0, ""),
+        ("0x10", 0, "x10"),
+        ("2147483647", 2147483647, ""),
+    ],
+)
 def test_whole_numbers_are_read_as_atoi_does(text, number, rest):
     assert atoi(text) == (number, rest)
 
@@ -103,9 +119,17 @@ def test_whole_numbers_beyond_32_bits(text):
         atoi(text)
 
 
-@pytest.mark.parametrize(("text", "number", "rest"), [
-    (".5", 0.5, ""), ("1e-4", 1e-4, ""), ("-2.", -2.0, ""), ("1e", 1.0, "e"), ("5#x", 5.0, "#x"), ("x", 0.0, "x"),
-])
+@pytest.mark.parametrize(
+    ("text", "number", "rest"),
+    [
+        (".5", 0.5, ""),
+        ("1e-4", 1e-4, ""),
+        ("-2.", -2.0, ""),
+        ("1e", 1.0, "e"),
+        ("5#x", 5.0, "#x"),
+        ("x", 0.0, "x"),
+    ],
+)
 def test_numbers_are_read_as_atof_does(text, number, rest):
     assert atof(text) == (number, rest)
 
@@ -124,10 +148,20 @@ def test_files_that_cannot_be_read(tmp_path):
         read(tmp_path / "huge.cfg", Notes())
 
 
-@pytest.mark.parametrize(("head", "cfg"), [
-    (b"[net]\nwidth=1", True), (b"\xef\xbb\xbf[network]", True), (b"# c\r\n\r\n [ net ]\r\n", True), (b"; c\n[convolutional]\n", True),
-    (b'name: "net"\nlayer {', False), (b"# prototxt\nname: 1", False), (b"\x08\x07\x12", False), (b"", False), (b"# only a comment", False),
-    (b"[1, 2]", False),
-])
+@pytest.mark.parametrize(
+    ("head", "cfg"),
+    [
+        (b"[net]\nwidth=1", True),
+        (b"\xef\xbb\xbf[network]", True),
+        (b"# c\r\n\r\n [ net ]\r\n", True),
+        (b"; c\n[convolutional]\n", True),
+        (b'name: "net"\nlayer {', False),
+        (b"# prototxt\nname: 1", False),
+        (b"\x08\x07\x12", False),
+        (b"", False),
+        (b"# only a comment", False),
+        (b"[1, 2]", False),
+    ],
+)
 def test_sniff(head, cfg):
     assert sniff(head) is cfg

@@ -10,19 +10,24 @@ from bnfold.reading.darknet.dialects import DIALECTS
 
 from .nets import CONV, NET, codes, floats, header, load, ops, run
 
-NORMED = "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nbatch_normalize=1\nfilters=1\nactivation=linear\n"
+NORMED = (
+    "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nbatch_normalize=1\nfilters=1\nactivation=linear\n"
+)
 
 
-@pytest.mark.parametrize(("section", "fork", "what"), [
-    ("[sam]\nfrom=-1\n", "alexeyab", "[sam]"),
-    ("[l2norm]\n", "pjreddie", "[l2norm]"),
-    ("[convolutional]\nactivation=mish\n", "alexeyab", "the activation mish"),
-    ("[convolutional]\nstride_x=1\n", "alexeyab", "'stride_x'"),
-    ("[shortcut]\nfrom=-1\nalpha=2\n", "pjreddie", "'alpha'"),
-    ("[shortcut]\nfrom=-1,-2\n", "alexeyab", "several layers"),
-    ("[cost]\nnoobj=.5\n", "pjreddie", "'noobj'"),
-    ("[dropout]\ndropblock=1\n", "alexeyab", "'dropblock'"),
-])
+@pytest.mark.parametrize(
+    ("section", "fork", "what"),
+    [
+        ("[sam]\nfrom=-1\n", "alexeyab", "[sam]"),
+        ("[l2norm]\n", "pjreddie", "[l2norm]"),
+        ("[convolutional]\nactivation=mish\n", "alexeyab", "the activation mish"),
+        ("[convolutional]\nstride_x=1\n", "alexeyab", "'stride_x'"),
+        ("[shortcut]\nfrom=-1\nalpha=2\n", "pjreddie", "'alpha'"),
+        ("[shortcut]\nfrom=-1,-2\n", "alexeyab", "several layers"),
+        ("[cost]\nnoobj=.5\n", "pjreddie", "'noobj'"),
+        ("[dropout]\ndropblock=1\n", "alexeyab", "'dropblock'"),
+    ],
+)
 def test_what_only_one_fork_has_decides_and_is_named(section, fork, what, tmp_path):
     loaded = load(tmp_path, NET + CONV + CONV + section)
     assert loaded.dialect == fork
@@ -35,7 +40,9 @@ def test_a_section_outweighs_an_option(tmp_path):
 
 
 def test_a_net_without_pictures_is_pjreddies(tmp_path):
-    loaded = load(tmp_path, "[net]\ninputs=4\n[gru]\noutput=3\n", floats(3 * (3 + 9) + 3 * (3 + 12)), header(revision=5))
+    loaded = load(
+        tmp_path, "[net]\ninputs=4\n[gru]\noutput=3\n", floats(3 * (3 + 9) + 3 * (3 + 12)), header(revision=5)
+    )
     assert (loaded.dialect, "without pictures" in loaded.dialect_reason) == ("pjreddie", True)
 
 
@@ -50,13 +57,20 @@ def test_a_wrong_name(tmp_path):
 
 
 @pytest.mark.parametrize("variance", [0.0, 5.6e-45, 1e-12, 1e-5, 0.3, 4e4])
-@pytest.mark.parametrize(("dialect", "divisor"), [
-    ("alexeyab", lambda v: np.sqrt(v + 1e-5)), ("pjreddie", lambda v: np.sqrt(v + 1e-5)), ("pjreddie-cpu", lambda v: np.sqrt(v) + 1e-6),
-])
+@pytest.mark.parametrize(
+    ("dialect", "divisor"),
+    [
+        ("alexeyab", lambda v: np.sqrt(v + 1e-5)),
+        ("pjreddie", lambda v: np.sqrt(v + 1e-5)),
+        ("pjreddie-cpu", lambda v: np.sqrt(v) + 1e-6),
+    ],
+)
 def test_batch_norm(variance, dialect, divisor, tmp_path):
     bias, scale, mean, weight, x = 0.5, 2.0, 0.25, 3.0, 1.5
     stored = np.float32(variance)
-    loaded = load(tmp_path, NORMED, np.array([bias, scale, mean, stored, weight], np.float32), dialect=dialect)
+    loaded = load(
+        tmp_path, NORMED, np.array([bias, scale, mean, stored, weight], np.float32), dialect=dialect
+    )
     assert ops(loaded) == ["Conv", "BatchNormalization"]
     want = (weight * x - mean) / divisor(float(stored)) * scale + bias
     assert run(loaded, np.full((1, 1, 1, 1), x))[0].item() == pytest.approx(want, rel=5e-7)

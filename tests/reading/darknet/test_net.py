@@ -6,23 +6,33 @@ import numpy as np
 import pytest
 
 from bnfold.errors import BnfoldError, Malformed, Mismatch, Unreadable, Unsupported, UsageError
-from bnfold.source import SOURCE_KEY, Source, parse
+from bnfold.ir.provenance import SOURCE_KEY, Source, parse
 
 from .nets import CONV, NET, codes, floats, load, ops, run
 
-YOLO = ("[convolutional]\nfilters=18\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nnum=2\nclasses=4\nanchors=1,2,3,4\n")
+YOLO = "[convolutional]\nfilters=18\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nnum=2\nclasses=4\nanchors=1,2,3,4\n"
 DETECTOR = NET + CONV + YOLO + "[route]\nlayers=0\n[maxpool]\nsize=2\nstride=2\n" + YOLO
 
 
 def test_names_sources_and_shapes(tmp_path):
-    loaded = load(tmp_path, NET + "[conv]\nfilters=5\nsize=3\npad=1\nstride=2\nbatch_normalize=1\nactivation=leaky\n[avg]\n[soft]\n")
+    loaded = load(
+        tmp_path,
+        NET
+        + "[conv]\nfilters=5\nsize=3\npad=1\nstride=2\nbatch_normalize=1\nactivation=leaky\n[avg]\n[soft]\n",
+    )
     graph = loaded.model.graph
     assert [v.name for v in graph.inputs] == ["data"]
     results = {v.name: list(v.shape.dims) for node in graph for v in node.outputs if "/" not in v.name}
     assert {name: [str(d) for d in dims] for name, dims in results.items()} == {
-        "000_convolutional": ["N", "5", "5", "6"], "001_avgpool": ["N", "5", "1", "1"], "002_softmax": ["N", "5"]}
+        "000_convolutional": ["N", "5", "5", "6"],
+        "001_avgpool": ["N", "5", "1", "1"],
+        "002_softmax": ["N", "5"],
+    }
     assert {node.metadata_props[SOURCE_KEY] for node in graph} == {
-        "net.cfg:5 [convolutional] #0", "net.cfg:12 [avgpool] #1", "net.cfg:13 [softmax] #2"}
+        "net.cfg:5 [convolutional] #0",
+        "net.cfg:12 [avgpool] #1",
+        "net.cfg:13 [softmax] #2",
+    }
     assert parse("net.cfg:5 [convolutional] #0") == Source("net.cfg", 5, index=0, type="convolutional")
     assert (loaded.format, loaded.name, [f.name for f in loaded.files]) == ("darknet", "net", ["net.cfg"])
 
@@ -32,11 +42,18 @@ def test_batch_norm_is_batch_normalization_with_the_files_own_arrays(tmp_path):
     values = np.arange(1, 15, dtype=np.float32)
     graph = load(tmp_path, cfg, values).model.graph
     norm = next(node for node in graph if node.op_type == "BatchNormalization")
-    assert [v.const_value.numpy().tolist() for v in norm.inputs[1:]] == [[3, 4], [1, 2], [5, 6], [7, 8]]  # scales, biases, mean, variance
+    assert [v.const_value.numpy().tolist() for v in norm.inputs[1:]] == [
+        [3, 4],
+        [1, 2],
+        [5, 6],
+        [7, 8],
+    ]  # scales, biases, mean, variance
     assert norm.attributes["epsilon"].value == np.float32(1e-5)
 
 
-@pytest.mark.parametrize(("options", "rows"), [({}, "N"), ({"batch": 3}, "3"), ({"input_shapes": (("", (5, 3, 10, 12)),)}, "5")])
+@pytest.mark.parametrize(
+    ("options", "rows"), [({}, "N"), ({"batch": 3}, "3"), ({"input_shapes": (("", (5, 3, 10, 12)),)}, "5")]
+)
 def test_batch(options, rows, tmp_path):
     loaded = load(tmp_path, NET + CONV + "[implicit]\nfilters=2\n[route]\nlayers=-1\n", **options)
     assert {str(v.shape.dims[0]) for v in (*loaded.model.graph.inputs, *loaded.model.graph.outputs)} == {rows}
@@ -66,8 +83,14 @@ def test_another_size(tmp_path):
         load(tmp_path, DETECTOR, input_shapes=(("", (4, 3, 32, 64)),), batch=2)
 
 
-@pytest.mark.parametrize(("heads", "outputs"), [
-    ("layer", ["002_yolo", "006_yolo"]), ("raw", ["001_convolutional", "005_convolutional"]), ("boxes", ["boxes", "scores"])])
+@pytest.mark.parametrize(
+    ("heads", "outputs"),
+    [
+        ("layer", ["002_yolo", "006_yolo"]),
+        ("raw", ["001_convolutional", "005_convolutional"]),
+        ("boxes", ["boxes", "scores"]),
+    ],
+)
 def test_heads(heads, outputs, tmp_path):
     assert [v.name for v in load(tmp_path, DETECTOR, heads=heads).model.graph.outputs] == outputs
 
@@ -98,7 +121,11 @@ def test_a_tree_is_looked_for_beside_the_cfg(tmp_path):
     assert [f.name for f in loaded.files] == ["net.cfg", "t.tree"]
     shares = run(loaded, np.random.default_rng(0).random((2, 3, 10, 12)))[0]
     assert np.allclose(shares.reshape(2, 2, 2).sum(axis=2), 1)
-    for text, kind in (("a -1\n", Mismatch), ("a 4\nb\nc\nd\n", Malformed), ("a 99999999999\nb\nc\nd\n", Malformed)):
+    for text, kind in (
+        ("a -1\n", Mismatch),
+        ("a 4\nb\nc\nd\n", Malformed),
+        ("a 99999999999\nb\nc\nd\n", Malformed),
+    ):
         (tmp_path / "t.tree").write_text(text)
         with pytest.raises(kind):
             load(tmp_path, cfg)
@@ -106,7 +133,7 @@ def test_a_tree_is_looked_for_beside_the_cfg(tmp_path):
 
 def test_unknown_options_are_named_with_their_line_and_an_idea(tmp_path):
     loaded = load(tmp_path, NET + "[convolutional]\nfilter=4\nlearning_rate=2\n")
-    finding, = loaded.findings
+    (finding,) = loaded.findings
     assert (finding.level, finding.code, finding.where) == ("warning", "darknet.unknown-option", "net.cfg:6")
     assert "'filters'" in finding.text
     with pytest.raises(Unsupported):
@@ -153,8 +180,11 @@ BAD = [
     ("[crnn]\nhidden=2\noutput=2\nsize=3\n", Malformed, "change the size of the state"),
     ("[local]\nsize=5\npad=1\n", Unsupported, "pad=1 with size=5"),
     ("[softmax]\n[convolutional]\n", Malformed, "flat numbers"),
-    ("[maxpool]\nstride=2\n[convolutional]\n[maxpool]\nstride=2\n[route]\nlayers=-1,0\n[convolutional]\n", Malformed,
-     "[route] #3 joins pictures of 3 x 3 and 5 x 6 pixels"),
+    (
+        "[maxpool]\nstride=2\n[convolutional]\n[maxpool]\nstride=2\n[route]\nlayers=-1,0\n[convolutional]\n",
+        Malformed,
+        "[route] #3 joins pictures of 3 x 3 and 5 x 6 pixels",
+    ),
     ("[cost]\n[convolutional]\n", Malformed, "flat numbers"),
     ("[net]\nwidth=1\n", Malformed, "a second [net]"),
     ("[convolutionall]\n", Unsupported, "no darknet has a section [convolutionall]"),
@@ -172,8 +202,17 @@ def test_what_is_wrong_is_said_with_its_line(section, kind, found, tmp_path):
     assert str(error.value).startswith("net.cfg:")
 
 
-@pytest.mark.parametrize("net", ["[net]\n", "[net]\nwidth=0\nheight=0\n", "[net]\nwidth=-4\nheight=4\nchannels=3\n", "[net]\ninputs=-3\n",
-                                 "[net]\nwidth=60000\nheight=60000\nchannels=3\n", "[net]\ninputs=4\ntime_steps=2000000000\n[rnn]\n"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        "[net]\n",
+        "[net]\nwidth=0\nheight=0\n",
+        "[net]\nwidth=-4\nheight=4\nchannels=3\n",
+        "[net]\ninputs=-3\n",
+        "[net]\nwidth=60000\nheight=60000\nchannels=3\n",
+        "[net]\ninputs=4\ntime_steps=2000000000\n[rnn]\n",
+    ],
+)
 def test_inputs_that_are_none(net, tmp_path):
     with pytest.raises(Malformed):
         load(tmp_path, net + "[connected]\n", batch=2)
@@ -191,7 +230,12 @@ def test_an_absurd_number_of_time_steps(tmp_path):
 
 def test_opset(tmp_path):
     for opset in (15, 18, 21):
-        cfg = NET + CONV + "[convolutional]\nfilters=2\nactivation=normalize_channels_softmax_maxval\n" + "[maxpool]\nmaxpool_depth=1\n"
+        cfg = (
+            NET
+            + CONV
+            + "[convolutional]\nfilters=2\nactivation=normalize_channels_softmax_maxval\n"
+            + "[maxpool]\nmaxpool_depth=1\n"
+        )
         loaded = load(tmp_path, cfg, opset=opset)
         assert run(loaded, np.ones((1, 3, 10, 12)))[0].shape == (1, 1, 10, 12)
     with pytest.raises(UsageError):
@@ -199,7 +243,8 @@ def test_opset(tmp_path):
 
 
 def test_nothing_is_allocated_because_a_cfg_says_so(tmp_path):
-    """Sizes that fit darknet's integers but no machine: refused by the accounting of the file, or kept as recipes."""
+    """Sizes that fit darknet's integers but no machine: refused by the accounting of the file, or kept as
+    recipes."""
     import tracemalloc
 
     cfg = NET + CONV + "[connected]\noutput=1000000\n[connected]\noutput=2000\n"

@@ -1,4 +1,5 @@
-"""OpenCV's own darknet importer as an independent reader of the same files; its epsilon is 1e-6, so variances are large."""
+"""OpenCV's own darknet importer as an independent reader of the same files; its epsilon is 1e-6, so variances
+are large."""
 
 from __future__ import annotations
 
@@ -22,16 +23,35 @@ def conv(f: int = 8, k: int = 3, s: int = 1, a: str = "leaky") -> str:
 
 def norm(channels: int, rng: np.random.Generator) -> list[np.ndarray]:
     """biases, scales, mean, variance around 1."""
-    return [rng.normal(0, 0.2, channels), rng.uniform(0.5, 1.5, channels), rng.normal(0, 0.2, channels), rng.uniform(0.8, 1.6, channels)]
+    return [
+        rng.normal(0, 0.2, channels),
+        rng.uniform(0.5, 1.5, channels),
+        rng.normal(0, 0.2, channels),
+        rng.uniform(0.8, 1.6, channels),
+    ]
 
 
 CASES = {
     "conv": (conv() + conv(4, 1) + HEAD, [(8, 3, 3), (4, 8, 1)], 4),
-    "activations": (conv(a="relu") + conv(a="mish") + conv(a="swish") + conv(a="logistic") + HEAD, [(8, 3, 3)] + 3 * [(8, 8, 3)], 8),
-    "shortcut": (conv() + conv() + conv() + "[shortcut]\nfrom=-3\nactivation=linear\n" + HEAD, [(8, 3, 3), (8, 8, 3), (8, 8, 3)], 8),
+    "activations": (
+        conv(a="relu") + conv(a="mish") + conv(a="swish") + conv(a="logistic") + HEAD,
+        [(8, 3, 3)] + 3 * [(8, 8, 3)],
+        8,
+    ),
+    "shortcut": (
+        conv() + conv() + conv() + "[shortcut]\nfrom=-3\nactivation=linear\n" + HEAD,
+        [(8, 3, 3), (8, 8, 3), (8, 8, 3)],
+        8,
+    ),
     "route": (conv() + conv(6) + "[route]\nlayers=-1,0\n" + HEAD, [(8, 3, 3), (6, 8, 3)], 14),
     "route groups": (conv() + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n" + HEAD, [(8, 3, 3)], 4),
-    "maxpool": (conv() + "[maxpool]\nsize=2\nstride=2\n[maxpool]\nsize=2\nstride=1\n[maxpool]\nsize=5\nstride=1\n" + HEAD, [(8, 3, 3)], 8),
+    "maxpool": (
+        conv()
+        + "[maxpool]\nsize=2\nstride=2\n[maxpool]\nsize=2\nstride=1\n[maxpool]\nsize=5\nstride=1\n"
+        + HEAD,
+        [(8, 3, 3)],
+        8,
+    ),
     "upsample": (conv(s=2) + "[upsample]\nstride=2\n" + HEAD, [(8, 3, 3)], 8),
     "reorg": (conv() + "[reorg]\nstride=2\n" + HEAD, [(8, 3, 3)], 32),
 }
@@ -41,7 +61,11 @@ CASES = {
 def test_the_same_numbers(name, tmp_path):
     sections, kernels, last = CASES[name]
     rng = np.random.default_rng(len(name))
-    arrays = [a for f, c, k in kernels for a in (*norm(f, rng), rng.normal(0, 1 / np.sqrt(c * k * k), f * c * k * k))]
+    arrays = [
+        a
+        for f, c, k in kernels
+        for a in (*norm(f, rng), rng.normal(0, 1 / np.sqrt(c * k * k), f * c * k * k))
+    ]
     arrays += [rng.normal(0, 0.2, 6), rng.normal(0, 1 / np.sqrt(last), 6 * last)]
     values = np.concatenate(arrays).astype(np.float32)
     x = rng.random((1, 3, 32, 32)).astype(np.float32)

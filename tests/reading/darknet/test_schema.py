@@ -1,4 +1,5 @@
-"""Signatures are schemas: what the binder makes of them, the table of options without use, and the table in the README."""
+"""Signatures are schemas: what the binder makes of them, the table of options without use, and the table in
+the README."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from pathlib import Path
 
 from bnfold.reading.darknet import sections as _  # noqa: F401  (fills SECTIONS)
 from bnfold.reading.darknet.dialects import BOTH, Fork
-from bnfold.reading.darknet.ignored import ROWS, ignored
+from bnfold.reading.darknet.ignored_options import ROWS, ignored
 from bnfold.reading.darknet.schema import LAYER_OPTIONS, SECTIONS, Parameter
 from bnfold.reading.darknet.table import markdown, rows
 
@@ -26,7 +27,9 @@ def test_a_signature_is_a_schema():
 
 def test_an_option_is_used_or_ignored_and_never_both():
     for row in rows():
-        assert not [name for name in row.parameters if ignored(row.name, name) or name in LAYER_OPTIONS], row.name
+        assert not [name for name in row.parameters if ignored(row.name, name) or name in LAYER_OPTIONS], (
+            row.name
+        )
 
 
 def test_ignored_options_are_of_sections_that_exist_and_have_a_reason():

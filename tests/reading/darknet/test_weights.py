@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from bnfold.errors import Malformed, Mismatch, Unreadable, UsageError
+from bnfold.ir.tensor import FileMap
 from bnfold.reading.darknet import read
 from bnfold.reading.darknet.dialects import Fork
 from bnfold.reading.darknet.weights import Seeded
 from bnfold.reading.darknet.weights import header as read_header
-from bnfold.record import ReadOptions
-from bnfold.tensor import FileMap
+from bnfold.results.options import ReadOptions
 
 from .nets import CONV, NET, codes, floats, header, load, on_disk, run
 
@@ -20,18 +20,29 @@ NORMED = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=1\nactivation=leak
 YOLO = "[convolutional]\nfilters=18\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nnum=2\nclasses=4\nanchors=1,2,3,4\n"
 
 
-@pytest.mark.parametrize(("version", "fork", "size", "turned"), [
-    ((0, 1, 0), Fork.PJREDDIE, 16, False), ((0, 1, 0), Fork.ALEXEYAB, 16, False), ((0, 2, 0), Fork.PJREDDIE, 20, False),
-    ((0, 2, 5), Fork.ALEXEYAB, 20, False), ((1, 0, 0), Fork.PJREDDIE, 20, False), ((1001, 0, 0), Fork.PJREDDIE, 16, True),
-    ((1001, 0, 0), Fork.ALEXEYAB, 20, True), ((0, 1001, 0), Fork.PJREDDIE, 16, True), ((1000, 0, 0), Fork.PJREDDIE, 16, False),
-])
+@pytest.mark.parametrize(
+    ("version", "fork", "size", "turned"),
+    [
+        ((0, 1, 0), Fork.PJREDDIE, 16, False),
+        ((0, 1, 0), Fork.ALEXEYAB, 16, False),
+        ((0, 2, 0), Fork.PJREDDIE, 20, False),
+        ((0, 2, 5), Fork.ALEXEYAB, 20, False),
+        ((1, 0, 0), Fork.PJREDDIE, 20, False),
+        ((1001, 0, 0), Fork.PJREDDIE, 16, True),
+        ((1001, 0, 0), Fork.ALEXEYAB, 20, True),
+        ((0, 1001, 0), Fork.PJREDDIE, 16, True),
+        ((1000, 0, 0), Fork.PJREDDIE, 16, False),
+    ],
+)
 def test_header(version, fork, size, turned, tmp_path):
     (tmp_path / "w").write_bytes(header(*version, seen=5))
     found = read_header(FileMap(tmp_path / "w"), fork)
     assert (found.size, found.transposed, found.seen) == (size, turned, 5)
 
 
-@pytest.mark.parametrize("content", [b"\0" * 15, b"[net]\nwidth=10\nheight=10\n", b"\xff" * 64, header()[:18]])
+@pytest.mark.parametrize(
+    "content", [b"\0" * 15, b"[net]\nwidth=10\nheight=10\n", b"\xff" * 64, header()[:18]]
+)
 def test_what_is_no_header(content, tmp_path):
     network, weights = on_disk(tmp_path, NET + CONV)
     weights.write_bytes(content)
@@ -64,7 +75,9 @@ def test_arrays_are_windows_on_the_file_in_order(tmp_path):
 
 @pytest.mark.parametrize("more", [1, 4, 7, 400])
 def test_bytes_left_over(more, tmp_path):
-    network, weights = on_disk(tmp_path, NET + CONV + CONV.replace("filters=4", "filters=2"), floats(SIZE + 2 + 72))
+    network, weights = on_disk(
+        tmp_path, NET + CONV + CONV.replace("filters=4", "filters=2"), floats(SIZE + 2 + 72)
+    )
     weights.write_bytes(weights.read_bytes() + b"\0" * more)
     with pytest.raises(Mismatch) as error:
         read(network, weights, ReadOptions(dialect="pjreddie"))
@@ -89,7 +102,8 @@ def test_other_classes_are_recognised(tmp_path):
 
 
 def test_where_cfg_and_weights_parted(tmp_path):
-    """The file was written for 4 filters in the first layer, the cfg says 5: the second layer's variances are kernels."""
+    """The file was written for 4 filters in the first layer, the cfg says 5: the second layer's variances are
+    kernels."""
     values = np.concatenate([floats(16), np.full(12, 0.5), floats(16), np.full(16, -0.5)]).astype(np.float32)
     with pytest.raises(Mismatch) as error:
         load(tmp_path, NET + NORMED.replace("filters=4", "filters=5") + NORMED, values)
@@ -114,7 +128,10 @@ def test_the_fork_is_the_one_that_the_file_fits(tmp_path):
 
 
 def test_transposed_connected_weights(tmp_path):
-    cfg, values = "[net]\ninputs=3\n[connected]\noutput=2\nactivation=linear\n", np.array([10, 20, 1, 2, 3, 4, 5, 6], np.float32)
+    cfg, values = (
+        "[net]\ninputs=3\n[connected]\noutput=2\nactivation=linear\n",
+        np.array([10, 20, 1, 2, 3, 4, 5, 6], np.float32),
+    )
     x = np.array([[1.0, 10.0, 100.0]])
     assert run(load(tmp_path, cfg, values), x)[0].tolist() == [[331.0, 674.0]]
     assert run(load(tmp_path, cfg, values, header(1001, 0, 0, wide=False)), x)[0].tolist() == [[541.0, 662.0]]

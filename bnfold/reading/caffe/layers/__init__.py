@@ -1,4 +1,5 @@
-"""One function for each type of layer. The signature is the schema (registry.py); a new type is one function here and one test.
+"""One function for each type of layer. The signature is the schema (registry.py); a new type is one function
+here and one test.
 
 Formulas are Caffe's own; where a fork's layer has none that is published, the fork is named beside it.
 """

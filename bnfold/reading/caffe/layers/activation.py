@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ....tensor import from_array
+from ....ir.tensor import from_array
 from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, along_channels, dims
 from ..registry import ENGINE, layer
@@ -24,7 +24,13 @@ def relu(at: Layer, x: Value, *, negative_slope: float = 0.0) -> Value:
     return leaky(at, x, negative_slope)
 
 
-@layer("ReLU6", param=("relu6_param", "relu_param"), inplace=True, origin="mobilenet-yolo", ignoring={"engine": ENGINE, "fuse": ENGINE})
+@layer(
+    "ReLU6",
+    param=("relu6_param", "relu_param"),
+    inplace=True,
+    origin="mobilenet-yolo",
+    ignoring={"engine": ENGINE, "fuse": ENGINE},
+)
 def relu6(at: Layer, x: Value, *, negative_slope: float = 0.0) -> Value:
     """min(max(x, 0) + slope min(x, 0), 6)"""
     if not negative_slope:
@@ -39,8 +45,12 @@ def prelu(at: Layer, x: Value, *, filler: Node | None = None, channel_shared: bo
     if len(shape) < 2:
         raise at.malformed(f"a bottom of shape {shown(shape)}", "at least two axes")
     if channel_shared:
-        return at.op("PRelu", x, at.blob(0, "slope", (), forms=[(1,)], filler=filler, default=0.25, view=(1,)))
-    return at.op("PRelu", x, at.blob(0, "slope", (shape[1],), filler=filler, default=0.25, view=along_channels(shape)))
+        return at.op(
+            "PRelu", x, at.blob(0, "slope", (), forms=[(1,)], filler=filler, default=0.25, view=(1,))
+        )
+    return at.op(
+        "PRelu", x, at.blob(0, "slope", (shape[1],), filler=filler, default=0.25, view=along_channels(shape))
+    )
 
 
 @layer("ELU", param="elu_param", inplace=True)
@@ -122,7 +132,9 @@ def affine(at: Layer, x: Value, scale: float, shift: float) -> Value:
 def everywhere(at: Layer, x: Value, value: float) -> Value:
     """A constant of the shape of `x`."""
     shape = at.op("Shape", x, shape=(len(dims(x)),), dtype=INT64)
-    return at.op("ConstantOfShape", shape, shape=dims(x), dtype=FLOAT, value=from_array(np.array([value], np.float32)))
+    return at.op(
+        "ConstantOfShape", shape, shape=dims(x), dtype=FLOAT, value=from_array(np.array([value], np.float32))
+    )
 
 
 @layer("Power", param="power_param", inplace=True)
@@ -163,8 +175,20 @@ def log(at: Layer, x: Value, *, base: float = -1.0, scale: float = 1.0, shift: f
     return affine(at, at.op("Log", affine(at, x, scale, shift)), 1.0 / log_base, 0.0)
 
 
-@layer("Eltwise", param="eltwise_param", inplace=True, ignoring={"stable_prod_grad": "training", "engine": ENGINE})
-def eltwise(at: Layer, first: Value, second: Value, *more: Value, operation: str = "SUM", coeff: tuple[float, ...] = ()) -> Value:
+@layer(
+    "Eltwise",
+    param="eltwise_param",
+    inplace=True,
+    ignoring={"stable_prod_grad": "training", "engine": ENGINE},
+)
+def eltwise(
+    at: Layer,
+    first: Value,
+    second: Value,
+    *more: Value,
+    operation: str = "SUM",
+    coeff: tuple[float, ...] = (),
+) -> Value:
     """Sum (with coefficients on demand), product or maximum of blobs of one shape"""
     xs = [first, second, *more]
     if other := next((x for x in xs if dims(x) != dims(first)), None):
@@ -191,6 +215,7 @@ def axpy(at: Layer, a: Value, x: Value, y: Value) -> Value:
     shape = at.rank(x, 4)
     if dims(y) != shape or dims(a) not in (shape[:2], (*shape[:2], 1, 1)):
         raise at.malformed(
-            f"bottoms of shapes {shown(dims(a))}, {shown(shape)} and {shown(dims(y))}", "(N, C[, 1, 1]) and two blobs (N, C, H, W)"
+            f"bottoms of shapes {shown(dims(a))}, {shown(shape)} and {shown(dims(y))}",
+            "(N, C[, 1, 1]) and two blobs (N, C, H, W)",
         )
     return at.op("Add", at.op("Mul", at.reshape(a, (*shape[:2], 1, 1)), x, shape=shape), y)

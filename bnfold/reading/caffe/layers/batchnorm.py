@@ -1,11 +1,12 @@
 """Batch norms of Caffe and its forks.
 
-    BatchNorm   y = (x - mean) / sqrt(variance + eps), mean and variance as stored times s, s = 1 / factor, and 0 for a factor of 0
-                bvlc      mean, variance, factor
-                nvcaffe   mean, variance, factor, scale, bias; nothing is divided by the factor; eps at least 1e-5
+    BatchNorm   y = (x - mean) / sqrt(variance + eps), mean and variance as stored times s, s = 1 / factor,
+                and 0 for a factor of 0 bvlc      mean, variance, factor
+                nvcaffe   mean, variance, factor, scale, bias; nothing is divided by the factor; eps at least
+                          1e-5
                 intel     mean, variance, factor [, scale [, bias]]; divided as in bvlc
-    BN          segnet    scale, shift: y = scale x + shift (statistics merged already); bn_mode LEARN: batch statistics, eps 1e-9
-                pspnet    slope, bias, mean, variance
+    BN          segnet    scale, shift: y = scale x + shift (statistics merged already); bn_mode LEARN: batch
+                statistics, eps 1e-9 pspnet    slope, bias, mean, variance
 
 The channel axis is 1, whatever the rank.
 """
@@ -16,8 +17,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ....graph import ir
-from ....tensor import Recipe, array
+from ....ir.graph import ir
+from ....ir.tensor import Recipe, array
 from ..blob import shown
 from ..layer import Layer, Shape, Value, along_channels, dims
 from ..registry import ENGINE, FILLER, layer
@@ -48,7 +49,9 @@ def filled(at: Layer, channels: int, value: float, what: str) -> Value:
 def channels_of(at: Layer, x: Value) -> int:
     """The channels of a batch norm's input, which needs two axes at least."""
     if len(dims(x)) < 2:
-        raise at.malformed(f"a bottom of shape {shown(dims(x))}", "at least two axes: the second one is normalised")
+        raise at.malformed(
+            f"a bottom of shape {shown(dims(x))}", "at least two axes: the second one is normalised"
+        )
     return dims(x)[1]
 
 
@@ -91,7 +94,8 @@ def batch_norm(
     bias_term: bool = True,
     relu: bool = False,
 ) -> Value:
-    """Batch norm with stored statistics; with batch statistics where the file asks for them. BVLC's, NVCaffe's and Intel's blobs."""
+    """Batch norm with stored statistics; with batch statistics where the file asks for them. BVLC's,
+    NVCaffe's and Intel's blobs."""
     channels = channels_of(at, x)
     dialect, count = _dialect(at)
     if dialect == "bvlc":
@@ -101,16 +105,37 @@ def batch_norm(
     elif use_global_stats is False or (use_global_stats is None and at.phase == "TRAIN"):
         if not at.options.assume_global_stats:
             return _unfoldable(at, x, eps, count, channels)
-        at.note("caffe.assumed-global-stats", "use_global_stats is false; stored statistics are used as asked", "warning")
+        at.note(
+            "caffe.assumed-global-stats",
+            "use_global_stats is false; stored statistics are used as asked",
+            "warning",
+        )
     factor = float(array(at.stored(2, "factor", (1,)))[0])
     if dialect == "nvcaffe":
-        mean, variance = (at.blob(i, what, (channels,), forms=_forms(channels), meets=x) for i, what in ((0, "mean"), (1, "variance")))
+        mean, variance = (
+            at.blob(i, what, (channels,), forms=_forms(channels), meets=x)
+            for i, what in ((0, "mean"), (1, "variance"))
+        )
     else:
-        mean, variance = (_divided(at, x, i, what, channels, factor) for i, what in ((0, "mean"), (1, "variance")))
+        mean, variance = (
+            _divided(at, x, i, what, channels, factor) for i, what in ((0, "mean"), (1, "variance"))
+        )
         if factor == 0 and not at.weights.problems:
-            at.note("caffe.factor-zero", "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)", "warning")
-    gamma = at.blob(3, "scale", (channels,), forms=_forms(channels)) if count > 3 else filled(at, channels, 1.0, "one")
-    beta = at.blob(4, "bias", (channels,), forms=_forms(channels)) if count > 4 else filled(at, channels, 0.0, "zero")
+            at.note(
+                "caffe.factor-zero",
+                "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)",
+                "warning",
+            )
+    gamma = (
+        at.blob(3, "scale", (channels,), forms=_forms(channels))
+        if count > 3
+        else filled(at, channels, 1.0, "one")
+    )
+    beta = (
+        at.blob(4, "bias", (channels,), forms=_forms(channels))
+        if count > 4
+        else filled(at, channels, 0.0, "zero")
+    )
     y = at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
     return at.op("Relu", y) if relu else y
 
@@ -147,7 +172,8 @@ def _dialect(at: Layer) -> tuple[str, int]:
 
 
 def _check_rates(at: Layer) -> None:
-    """Caffe refuses learning rates on the statistics, unless all three blocks are there (then it clears them)."""
+    """Caffe refuses learning rates on the statistics, unless all three blocks are there (then it clears
+    them)."""
     specs = at.node.all("param")
     if len(specs) < 3 and any(spec.get("lr_mult") != 0 for spec in specs):
         raise at.malformed(
@@ -169,7 +195,12 @@ def _unfoldable(at: Layer, x: Value, eps: float, count: int, channels: int) -> V
     y = batch_statistics(at, x, eps)
     for index, what, op in ((3, "scale", "Mul"), (4, "bias", "Add")):
         if count > index:
-            y = at.op(op, y, at.blob(index, what, (channels,), forms=_forms(channels), view=along_channels(dims(x))), shape=dims(x))
+            y = at.op(
+                op,
+                y,
+                at.blob(index, what, (channels,), forms=_forms(channels), view=along_channels(dims(x))),
+                shape=dims(x),
+            )
     return y
 
 
@@ -188,13 +219,19 @@ def _unfoldable(at: Layer, x: Value, eps: float, count: int, channels: int) -> V
     },
 )
 def bn(at: Layer, x: Value, *, eps: float = 1e-5, frozen: bool = False, bn_mode: str = "LEARN") -> Value:
-    """The forks' batch norm: SegNet's two blobs (statistics merged, or batch statistics in LEARN mode) and PSPNet's four."""
+    """The forks' batch norm: SegNet's two blobs (statistics merged, or batch statistics in LEARN mode) and
+    PSPNet's four."""
     channels = channels_of(at, x)
     stored, given = at.weights.count(at), at.node.get("bn_param")
-    segnet_fields = given is not None and any(given.has(field) for field in ("bn_mode", "scale_filler", "shift_filler"))
+    segnet_fields = given is not None and any(
+        given.has(field) for field in ("bn_mode", "scale_filler", "shift_filler")
+    )
     asked = at.options.dialect if at.options.dialect in ("segnet", "pspnet") else ""
     dialect = asked or ("segnet" if stored == 2 or (stored is None and segnet_fields) else "pspnet")
-    at.weights.dialects[at.index] = dialect, "as asked" if asked else f"BN has {stored} blobs" if stored else "fields of bn_param"
+    at.weights.dialects[at.index] = (
+        dialect,
+        "as asked" if asked else f"BN has {stored} blobs" if stored else "fields of bn_param",
+    )
     along = along_channels(dims(x))
     if dialect == "segnet":
         if bn_mode == "LEARN":

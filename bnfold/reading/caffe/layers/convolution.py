@@ -45,12 +45,21 @@ class Window:
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
 
-def spread(at: Layer, field: str, values: Sequence[int], pair: tuple[int | None, int | None], spatial: int, default: int | None) -> Shape:
-    """A repeated option along the spatial axes, or its _h/_w form, of which Caffe takes a missing half for 0."""
+def spread(
+    at: Layer,
+    field: str,
+    values: Sequence[int],
+    pair: tuple[int | None, int | None],
+    spatial: int,
+    default: int | None,
+) -> Shape:
+    """A repeated option along the spatial axes, or its _h/_w form, of which Caffe takes a missing half for
+    0."""
     if any(pair):
         if values or spatial != 2:
             raise at.malformed(
-                f"'{field}_h' and '{field}_w' " + (f"beside '{field}'" if values else f"for {spatial} spatial axes"),
+                f"'{field}_h' and '{field}_w' "
+                + (f"beside '{field}'" if values else f"for {spatial} spatial axes"),
                 "one form, and two spatial axes",
                 at=(PARAM, field),
             )
@@ -60,24 +69,38 @@ def spread(at: Layer, field: str, values: Sequence[int], pair: tuple[int | None,
             raise at.malformed(f"'{field}' is missing", f"{PARAM} {{ {field}: ... }}")
         return (default,) * spatial
     if len(values) not in (1, spatial):
-        raise at.malformed(f"{len(values)} values of '{field}' for {spatial} spatial axes", f"1 or {spatial}", at=(PARAM, field))
+        raise at.malformed(
+            f"{len(values)} values of '{field}' for {spatial} spatial axes",
+            f"1 or {spatial}",
+            at=(PARAM, field),
+        )
     return tuple(values) * (spatial if len(values) == 1 else 1)
 
 
-def window(at: Layer, x: Value, axis: int, kernel: Shape, stride: Shape, pad: Shape, dilation: Shape) -> Window:
+def window(
+    at: Layer, x: Value, axis: int, kernel: Shape, stride: Shape, pad: Shape, dilation: Shape
+) -> Window:
     """A window held against the blob that it moves over."""
     for field, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
         if any(v < 1 for v in values):
-            raise at.malformed(f"{field} is {shown(values)} (an _h or _w alone leaves the other 0)", "positive numbers", at=(PARAM, field))
+            raise at.malformed(
+                f"{field} is {shown(values)} (an _h or _w alone leaves the other 0)",
+                "positive numbers",
+                at=(PARAM, field),
+            )
     return Window(kernel, stride, pad, dilation)
 
 
 def convolved(at: Layer, window_: Window, spatial: Sequence[int]) -> Shape:
     """Output sizes of a convolution."""
-    sizes = tuple((n + 2 * p - r) // s + 1 for n, p, r, s in zip(spatial, window_.pad, window_.reach, window_.stride, strict=True))
+    sizes = tuple(
+        (n + 2 * p - r) // s + 1
+        for n, p, r, s in zip(spatial, window_.pad, window_.reach, window_.stride, strict=True)
+    )
     if any(size < 1 for size in sizes):
         raise at.malformed(
-            f"a kernel that reaches over {shown(window_.reach)} of an input of {shown(spatial)}, padded by {shown(window_.pad)}",
+            f"a kernel that reaches over {shown(window_.reach)} of an input of {shown(spatial)}, "
+            f"padded by {shown(window_.pad)}",
             "a kernel no larger than the padded input",
         )
     return sizes
@@ -85,7 +108,10 @@ def convolved(at: Layer, window_: Window, spatial: Sequence[int]) -> Shape:
 
 def transposed(at: Layer, window_: Window, spatial: Sequence[int]) -> Shape:
     """Output sizes of a deconvolution."""
-    sizes = tuple(s * (n - 1) + r - 2 * p for n, p, r, s in zip(spatial, window_.pad, window_.reach, window_.stride, strict=True))
+    sizes = tuple(
+        s * (n - 1) + r - 2 * p
+        for n, p, r, s in zip(spatial, window_.pad, window_.reach, window_.stride, strict=True)
+    )
     if any(size < 1 for size in sizes):
         raise at.malformed(f"an output of {shown(sizes)}", "at least one value in every dimension")
     return sizes
@@ -136,23 +162,52 @@ def _layers(
     into = shape[axis]
     for field, count in (("num_output", channels), ("channels", into)):
         if group < 1 or count < 1 or count % group:
-            raise at.malformed(f"{field} is {count}, group {group}", "positive numbers, the first a multiple of group", at=(PARAM, "group"))
+            raise at.malformed(
+                f"{field} is {count}, group {group}",
+                "positive numbers, the first a multiple of group",
+                at=(PARAM, "group"),
+            )
     window_ = window(at, xs[0], axis, *windows)
     rows, columns = (into, channels // group) if transpose else (channels, into // group)
     stored = (rows, columns, *window_.kernel)
-    weight = at.blob(0, "weight", stored, filler=weight_filler, view=(rows, columns, *(window_.kernel or (1,))))
+    weight = at.blob(
+        0, "weight", stored, filler=weight_filler, view=(rows, columns, *(window_.kernel or (1,)))
+    )
     bias = at.blob(1, "bias", (channels,), filler=bias_filler, default=0.0) if bias_term else None
     results = []
     for x in xs:
         if len(dims(x)) != len(shape) or dims(x)[axis] != into:
-            raise at.malformed(f"bottoms of shapes {shown(shape)} and {shown(dims(x))}", "as many axes, and as many channels")
+            raise at.malformed(
+                f"bottoms of shapes {shown(shape)} and {shown(dims(x))}", "as many axes, and as many channels"
+            )
         spatial = dims(x)[axis + 1 :]
         sizes = transposed(at, window_, spatial) if transpose else convolved(at, window_, spatial)
-        results.append(_apply(at, "ConvTranspose" if transpose else "Conv", x, axis, weight, bias, window_, group, channels, sizes))
+        results.append(
+            _apply(
+                at,
+                "ConvTranspose" if transpose else "Conv",
+                x,
+                axis,
+                weight,
+                bias,
+                window_,
+                group,
+                channels,
+                sizes,
+            )
+        )
     return results
 
 
-@layer("Convolution", "Deconvolution", "DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv", param=PARAM, ignoring=IGNORED)
+@layer(
+    "Convolution",
+    "Deconvolution",
+    "DepthwiseConvolution",
+    "ConvolutionDepthwise",
+    "DepthwiseConv",
+    param=PARAM,
+    ignoring=IGNORED,
+)
 def convolution(
     at: Layer,
     first: Value,
@@ -180,10 +235,12 @@ def convolution(
     coeff: tuple[float, ...] = (),
     fusion_type: str = "NONE_FUSION",
 ) -> list[Value]:
-    """Convolution in any number of dimensions, with groups and dilation; the transposed and the depthwise forms.
+    """Convolution in any number of dimensions, with groups and dilation; the transposed and the depthwise
+    forms.
 
-    DepthwiseConvolution takes `group` as it is written, ConvolutionDepthwise ignores it, and num_output, for the number of
-    channels; DepthwiseConv takes the number of channels where no group is written. Intel's fused ReLU follows where it is asked for.
+    DepthwiseConvolution takes `group` as it is written, ConvolutionDepthwise ignores it, and num_output, for
+    the number of channels; DepthwiseConv takes the number of channels where no group is written. Intel's
+    fused ReLU follows where it is asked for.
     """
     at.expect("fusion_type", fusion_type, "NONE_FUSION")
     at.expect("coeff", coeff, ())
@@ -201,18 +258,41 @@ def convolution(
         )
     spatial = len(dims(first)) - axis - 1
     if (kernel_h is None) != (kernel_w is None):
-        raise at.malformed("only one of kernel_h and kernel_w", "both", at=(PARAM, "kernel_h" if kernel_w is None else "kernel_w"))
+        raise at.malformed(
+            "only one of kernel_h and kernel_w",
+            "both",
+            at=(PARAM, "kernel_h" if kernel_w is None else "kernel_w"),
+        )
     windows = (
-        spread(at, "kernel_size" if kernel_h is None else "kernel", kernel_size, (kernel_h, kernel_w), spatial, None),
+        spread(
+            at,
+            "kernel_size" if kernel_h is None else "kernel",
+            kernel_size,
+            (kernel_h, kernel_w),
+            spatial,
+            None,
+        ),
         spread(at, "stride", stride, (stride_h, stride_w), spatial, 1),
         spread(at, "pad", pad, (pad_h, pad_w), spatial, 0),
         spread(at, "dilation", dilation, (dilation_h, dilation_w), spatial, 1),
     )
     values = _layers(
-        at, (first, *more), at.type == "Deconvolution", num_output, group, axis, windows, bias_term, weight_filler, bias_filler
+        at,
+        (first, *more),
+        at.type == "Deconvolution",
+        num_output,
+        group,
+        axis,
+        windows,
+        bias_term,
+        weight_filler,
+        bias_filler,
     )
     if relu:
-        values = [at.op("LeakyRelu", y, alpha=negative_slope) if negative_slope else at.op("Relu", y) for y in values]
+        values = [
+            at.op("LeakyRelu", y, alpha=negative_slope) if negative_slope else at.op("Relu", y)
+            for y in values
+        ]
     return values
 
 
@@ -221,7 +301,17 @@ def convolution(
     param=PARAM,
     ignoring=IGNORED
     | dict.fromkeys(
-        ("num_output", "bias_term", "group", "weight_filler", "bias_filler", "relu", "negative_slope", "coeff", "fusion_type"),
+        (
+            "num_output",
+            "bias_term",
+            "group",
+            "weight_filler",
+            "bias_filler",
+            "relu",
+            "negative_slope",
+            "coeff",
+            "fusion_type",
+        ),
         "no weights, no arithmetic",
     ),
 )
@@ -260,5 +350,9 @@ def im2col(
     if taps > 4096:
         raise at.unsupported(f"windows of {taps:,} values", "at most 4,096")
     at.room(channels, taps, taps)
-    one_hot = np.tile(np.eye(taps, dtype=np.float32).reshape(taps, 1, *window_.kernel), (channels, *(1,) * (spatial + 1)))
-    return _apply(at, "Conv", x, axis, at.constant(one_hot, "windows"), None, window_, channels, channels * taps, sizes)
+    one_hot = np.tile(
+        np.eye(taps, dtype=np.float32).reshape(taps, 1, *window_.kernel), (channels, *(1,) * (spatial + 1))
+    )
+    return _apply(
+        at, "Conv", x, axis, at.constant(one_hot, "windows"), None, window_, channels, channels * taps, sizes
+    )

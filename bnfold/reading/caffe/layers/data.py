@@ -1,4 +1,5 @@
-"""Where blobs come from: graph inputs, constants, learned blobs. Data sources become inputs whose shape they tell in part."""
+"""Where blobs come from: graph inputs, constants, learned blobs. Data sources become inputs whose shape they
+tell in part."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import math
 
 import numpy as np
 
-from ....tensor import from_array
+from ....ir.tensor import from_array
 from ..blob import shown
 from ..layer import FLOAT, Layer, Shape, Value
 from ..registry import layer
@@ -17,7 +18,9 @@ def dims_of(at: Layer, shape: Node) -> Shape:
     """The dimensions that a BlobShape states. Malformed below 1, or when there are too many."""
     wanted = tuple(int(d) for d in shape.all("dim"))
     if any(d < 1 for d in wanted) or len(wanted) > 32 or math.prod(wanted) > (1 << 31) - 1:
-        raise at.malformed(f"a shape of {shown(wanted)}", "up to 32 positive dimensions of fewer than 2^31 values in all")
+        raise at.malformed(
+            f"a shape of {shown(wanted)}", "up to 32 positive dimensions of fewer than 2^31 values in all"
+        )
     return wanted
 
 
@@ -25,13 +28,26 @@ def dims_of(at: Layer, shape: Node) -> Shape:
 def input_(at: Layer, *, shape: tuple[Node, ...] = ()) -> list[Value | None]:
     """Graph inputs: one shape for all tops, or one for each"""
     if len(shape) not in (0, 1, len(at.tops)):
-        raise at.malformed(f"{len(shape)} shapes for {len(at.tops)} tops", "one, or one for each", at=("input_param", "shape"))
+        raise at.malformed(
+            f"{len(shape)} shapes for {len(at.tops)} tops",
+            "one, or one for each",
+            at=("input_param", "shape"),
+        )
     shapes = [dims_of(at, s) for s in (shape * len(at.tops) if len(shape) == 1 else shape)]
     return [at.input(i, shapes[i] if shapes else None) for i in range(len(at.tops))]
 
 
 @layer(
-    "Data", "ImageData", "HDF5Data", "WindowData", "AnnotatedData", "VideoData", "DenseImageData", "SegData", "ImageSegData", role="source"
+    "Data",
+    "ImageData",
+    "HDF5Data",
+    "WindowData",
+    "AnnotatedData",
+    "VideoData",
+    "DenseImageData",
+    "SegData",
+    "ImageSegData",
+    role="source",
 )
 def data(at: Layer) -> list[Value | None]:
     """A graph input in place of a data source: batch and image size as its parameters tell them"""
@@ -43,7 +59,11 @@ def data(at: Layer) -> list[Value | None]:
 
 def _messages(at: Layer) -> list[Node]:
     """The parameter messages of a data layer."""
-    found = (given[0].value for name, given in at.node.fields.items() if name.endswith("_data_param") or name == "data_param")
+    found = (
+        given[0].value
+        for name, given in at.node.fields.items()
+        if name.endswith("_data_param") or name == "data_param"
+    )
     return [message for message in found if isinstance(message, Node) and "batch_size" in _fields(message)]
 
 
@@ -69,14 +89,20 @@ def _channels(at: Layer) -> int:
     transform = at.node.get("transform_param")
     if transform is not None and (transform.get("force_gray") or len(transform.all("mean_value")) == 1):
         return 1
-    at.note("caffe.assumed-channels", "the data source does not tell its channels; 3 are assumed (--input-shape overrules it)")
+    at.note(
+        "caffe.assumed-channels",
+        "the data source does not tell its channels; 3 are assumed (--input-shape overrules it)",
+    )
     return 3
 
 
 @layer("MemoryData", param="memory_data_param", role="source")
 def memory_data(at: Layer, *, batch_size: int, channels: int, height: int, width: int) -> list[Value | None]:
     """A graph input of the shape that the parameters tell"""
-    return [at.input(i, (batch_size, channels, height, width) if i == 0 else (batch_size,)) for i in range(len(at.tops))]
+    return [
+        at.input(i, (batch_size, channels, height, width) if i == 0 else (batch_size,))
+        for i in range(len(at.tops))
+    ]
 
 
 @layer("DummyData", param="dummy_data_param", role="source")
@@ -102,7 +128,9 @@ def dummy_data(
         filler = data_filler[i if len(data_filler) > 1 else 0] if data_filler else None
         if filler is not None and filler.get("type") != "constant":
             at.note(
-                "caffe.random-data", f"'{at.tops[i]}' is drawn anew at each pass ({filler.get('type')}); it becomes an input", "warning"
+                "caffe.random-data",
+                f"'{at.tops[i]}' is drawn anew at each pass ({filler.get('type')}); it becomes an input",
+                "warning",
             )
             values.append(at.input(i, wanted))
             continue

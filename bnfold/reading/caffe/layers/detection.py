@@ -1,4 +1,5 @@
-"""SSD's boxes: default boxes of a feature map, and what is left of them after decoding and non-maximum suppression."""
+"""SSD's boxes: default boxes of a feature map, and what is left of them after decoding and non-maximum
+suppression."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ....graph import ir
-from ....tensor import Recipe
+from ....ir.graph import ir
+from ....ir.tensor import Recipe
 from ..blob import shown
 from ..layer import BOOL, FLOAT, INT64, Layer, Value, dims
 from ..registry import layer
@@ -40,8 +41,9 @@ def prior_box(
 ) -> Value:
     """Boxes around every cell of a feature map, and their variances; a constant, as only shapes are read
 
-    Top (1, 2, H W P 4): corners by image size, then variances. A cell has, for each min_size, a square of it, a square of
-    sqrt(min max), and a box for each ratio. Sizes are truncated to whole numbers, as the original stores them as such.
+    Top (1, 2, H W P 4): corners by image size, then variances. A cell has, for each min_size, a square of it,
+    a square of sqrt(min max), and a box for each ratio. Sizes are truncated to whole numbers, as the original
+    stores them as such.
     """
     _, _, rows, columns = at.rank(x, 4)
     _, _, image_h, image_w = at.rank(image, 4)
@@ -53,7 +55,9 @@ def prior_box(
     size = (img_size or img_h or image_h, img_size or img_w or image_w)
     steps = (step or step_h or size[0] / rows, step or step_w or size[1] / columns)
     if any(not 0 < ratio < 1e6 for ratio in aspect_ratio):
-        raise at.malformed(f"aspect_ratio is {shown(aspect_ratio)}", "positive numbers", at=(PRIOR, "aspect_ratio"))
+        raise at.malformed(
+            f"aspect_ratio is {shown(aspect_ratio)}", "positive numbers", at=(PRIOR, "aspect_ratio")
+        )
     shapes = _shapes(min_size, max_size, _ratios(aspect_ratio, flip))
     at.room(columns, len(shapes), 4)
     variances = np.array(variance if len(variance) == 4 else (variance or (0.1,)) * 4, np.float32)
@@ -63,28 +67,44 @@ def prior_box(
         middle_x = ((np.arange(columns) + offset) * steps[1])[:, None]
         for row in range(rows):
             middle_y = np.full_like(middle_x, (row + offset) * steps[0])
-            corners = (middle_x - half[:, 0], middle_y - half[:, 1], middle_x + half[:, 0], middle_y + half[:, 1])
+            corners = (
+                middle_x - half[:, 0],
+                middle_y - half[:, 1],
+                middle_x + half[:, 0],
+                middle_y + half[:, 1],
+            )
             boxes = np.stack(corners, -1) / np.array([size[1], size[0]] * 2)
             yield (np.clip(boxes, 0, 1) if clip else boxes).astype(np.float32).reshape(-1)
         for _ in range(rows):
             yield np.tile(variances, columns * len(shapes))
 
-    return at.initializer(Recipe(ir.DataType.FLOAT, (1, 2, rows * columns * len(shapes) * 4), rows_of_boxes), "boxes")
+    return at.initializer(
+        Recipe(ir.DataType.FLOAT, (1, 2, rows * columns * len(shapes) * 4), rows_of_boxes), "boxes"
+    )
 
 
-def _check_sizes(at: Layer, min_size: Sequence[float], max_size: Sequence[float], variance: Sequence[float]) -> None:
+def _check_sizes(
+    at: Layer, min_size: Sequence[float], max_size: Sequence[float], variance: Sequence[float]
+) -> None:
     if not min_size or any(not 0 < s < 1e6 for s in min_size):
         raise at.malformed(
-            f"min_size is {shown(min_size)}" if min_size else "'min_size' is missing", "positive sizes", at=(PRIOR, "min_size")
+            f"min_size is {shown(min_size)}" if min_size else "'min_size' is missing",
+            "positive sizes",
+            at=(PRIOR, "min_size"),
         )
     if max_size and (
-        len(max_size) != len(min_size) or any(not small < large < 1e6 for small, large in zip(min_size, max_size, strict=True))
+        len(max_size) != len(min_size)
+        or any(not small < large < 1e6 for small, large in zip(min_size, max_size, strict=True))
     ):
         raise at.malformed(
-            f"max_size is {shown(max_size)} for a min_size of {shown(min_size)}", "none, or one for each and larger", at=(PRIOR, "max_size")
+            f"max_size is {shown(max_size)} for a min_size of {shown(min_size)}",
+            "none, or one for each and larger",
+            at=(PRIOR, "max_size"),
         )
     if len(variance) not in (0, 1, 4) or any(not v > 0 for v in variance):
-        raise at.malformed(f"variance is {shown(variance)}", "one positive number, or four", at=(PRIOR, "variance"))
+        raise at.malformed(
+            f"variance is {shown(variance)}", "one positive number, or four", at=(PRIOR, "variance")
+        )
 
 
 def _ratios(given: Sequence[float], flip: bool) -> list[float]:
@@ -112,7 +132,12 @@ def _shapes(min_size: Sequence[float], max_size: Sequence[float], ratios: Sequen
     "DetectionOutput",
     param="detection_output_param",
     origin="ssd",
-    ignoring={"save_output_param": "writes files", "visualize": "draws", "visualize_threshold": "draws", "save_file": "writes files"},
+    ignoring={
+        "save_output_param": "writes files",
+        "visualize": "draws",
+        "visualize_threshold": "draws",
+        "save_file": "writes files",
+    },
 )
 def detection_output(
     at: Layer,
@@ -132,22 +157,32 @@ def detection_output(
 ) -> Value:
     """Decoded boxes after non-maximum suppression: rows of (image, label, score, x1, y1, x2, y2)
 
-    For each class but the background: the top_k best scores above the threshold, suppressed by overlap; of all classes the keep_top_k
-    best, by class and then by score. When no image has any: one row for each image, of its number and -1.
+    For each class but the background: the top_k best scores above the threshold, suppressed by overlap; of
+    all classes the keep_top_k best, by class and then by score. When no image has any: one row for each
+    image, of its number and -1.
     """
     count, batch = math.prod(dims(prior)[2:]) // 4, dims(loc)[0]
     locations = 1 if share_location else num_classes
-    if math.prod(dims(loc)) != batch * count * locations * 4 or math.prod(dims(conf)) != batch * count * num_classes or not count:
+    if (
+        math.prod(dims(loc)) != batch * count * locations * 4
+        or math.prod(dims(conf)) != batch * count * num_classes
+        or not count
+    ):
         raise at.malformed(
-            f"locations {shown(dims(loc))} and confidences {shown(dims(conf))} for {count} boxes of {num_classes} classes",
+            f"locations {shown(dims(loc))} and confidences {shown(dims(conf))} for {count} boxes of "
+            f"{num_classes} classes",
             "4 locations and num_classes confidences for each box",
         )
     classes = [c for c in range(num_classes) if c != background_label_id]
     overlap, top_k, eta = (
-        (nms_param.get("nms_threshold"), nms_param.get("top_k"), nms_param.get("eta")) if nms_param is not None else (0.3, None, 1.0)
+        (nms_param.get("nms_threshold"), nms_param.get("top_k"), nms_param.get("eta"))
+        if nms_param is not None
+        else (0.3, None, 1.0)
     )
     at.expect("eta", eta, 1.0)
-    boxes = _decoded(at, at.reshape(loc, (batch, count, locations, 4)), prior, count, code_type, variance_encoded_in_target)
+    boxes = _decoded(
+        at, at.reshape(loc, (batch, count, locations, 4)), prior, count, code_type, variance_encoded_in_target
+    )
     boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
     scores = at.transpose(at.reshape(conf, (batch, count, num_classes)), [0, 2, 1])
     best = count if top_k is None or top_k < 0 else min(top_k, count)
@@ -168,7 +203,9 @@ def _decoded(at: Layer, loc: Value, prior: Value, count: int, code_type: str, en
     size = at.op("Sub", high, low)
     first, second = at.cut(loc, 3, 0, 2), at.cut(loc, 3, 2, 4)
     if code_type == "CORNER_SIZE":
-        corners = [at.op("Add", at.op("Mul", part, size), edge) for part, edge in ((first, low), (second, high))]
+        corners = [
+            at.op("Add", at.op("Mul", part, size), edge) for part, edge in ((first, low), (second, high))
+        ]
     else:
         middle = at.op("Mul", at.op("Add", low, high), at.scalar(0.5, "half"))
         centre = at.op("Add", at.op("Mul", first, size), middle)
@@ -178,19 +215,33 @@ def _decoded(at: Layer, loc: Value, prior: Value, count: int, code_type: str, en
 
 
 def _image(
-    at: Layer, item: int, boxes: Value, scores: Value, classes: Sequence[int], shared: bool, limits: tuple[int, float, float | None, int]
+    at: Layer,
+    item: int,
+    boxes: Value,
+    scores: Value,
+    classes: Sequence[int],
+    shared: bool,
+    limits: tuple[int, float, float | None, int],
 ) -> Value:
     """The rows of one image, (K, 7)."""
     best, overlap, threshold, keep = limits
     _, all_classes, count = dims(scores)
     mine = at.reshape(at.cut(scores, 0, item, item + 1), (all_classes, count))
-    mine = at.op("Gather", mine, at.constant(np.array(classes), "classes"), shape=(len(classes), count), axis=0)
+    mine = at.op(
+        "Gather", mine, at.constant(np.array(classes), "classes"), shape=(len(classes), count), axis=0
+    )
     shape = (len(classes), best)
-    top, place = at.ops("TopK", mine, at.constant(np.array([best]), "k"), shapes=[shape, shape], dtypes=[FLOAT, INT64], axis=1)
+    top, place = at.ops(
+        "TopK", mine, at.constant(np.array([best]), "k"), shapes=[shape, shape], dtypes=[FLOAT, INT64], axis=1
+    )
     first = np.array([[(item if shared else item * all_classes + c) * count] for c in classes])
-    picked = at.op("Gather", boxes, at.op("Add", place, at.constant(first, "first")), shape=(*shape, 4), axis=0)
+    picked = at.op(
+        "Gather", boxes, at.op("Add", place, at.constant(first, "first")), shape=(*shape, 4), axis=0
+    )
     low, high = at.cut(picked, 2, 0, 2), at.cut(picked, 2, 2, 4)
-    upright = at.op("Concat", low, at.op("Max", low, high), shape=dims(picked), axis=2)  # an inverted box overlaps nothing in Caffe
+    upright = at.op(
+        "Concat", low, at.op("Max", low, high), shape=dims(picked), axis=2
+    )  # an inverted box overlaps nothing in Caffe
     kept = f"{at.name}/kept_{item}"
     chosen = at.op(
         "NonMaxSuppression",
@@ -209,7 +260,12 @@ def _image(
     label = at.op("Gather", at.constant(np.array(classes, np.float32), "labels"), row, shape=(kept,))
     score = at.op("Gather", at.reshape(top, (len(classes) * best,)), flat, shape=(kept,), axis=0)
     corners = at.op("Gather", at.reshape(picked, (len(classes) * best, 4)), flat, shape=(kept, 4), axis=0)
-    number = at.op("Add", at.op("Mul", label, at.scalar(0.0, "zero"), shape=(kept,)), at.scalar(float(item), "item"), shape=(kept,))
+    number = at.op(
+        "Add",
+        at.op("Mul", label, at.scalar(0.0, "zero"), shape=(kept,)),
+        at.scalar(float(item), "item"),
+        shape=(kept,),
+    )
     axis = at.constant(np.array([1]), "axis")
     columns = [at.op("Unsqueeze", column, axis, shape=(kept, 1)) for column in (number, label, score)]
     return at.op("Concat", *columns, corners, shape=(kept, 7), axis=1)
@@ -234,7 +290,13 @@ def _found(at: Layer, rows: Sequence[Value], batch: int) -> Value:
     nothing[:, 0] = np.arange(batch)
     total = at.op("Concat", *rows, shape=(found, 7), axis=0) if len(rows) > 1 else rows[0]
     zero = at.constant(np.array([0]), "zero")
-    have = at.op("Slice", at.op("Shape", total, shape=(2,), dtype=INT64), zero, at.constant(np.array([1]), "one"), shape=(1,))
+    have = at.op(
+        "Slice",
+        at.op("Shape", total, shape=(2,), dtype=INT64),
+        zero,
+        at.constant(np.array([1]), "one"),
+        shape=(1,),
+    )
     none = at.op("Equal", have, zero, dtype=BOOL)
     end = at.op("Where", none, at.constant(np.array([batch]), "batch"), have, shape=(1,), dtype=INT64)
     both = at.op("Concat", total, at.constant(nothing, "nothing"), shape=(f"{found}_or_none", 7), axis=0)

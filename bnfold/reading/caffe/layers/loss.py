@@ -1,7 +1,9 @@
-"""Losses and accuracies, as Caffe computes them when the label is an input; and what stands for them when there is none.
+"""Losses and accuracies, as Caffe computes them when the label is an input; and what stands for them when
+there is none.
 
-Labels are floats, truncated. A label picks its prediction by its place in memory, as Caffe does: the flat index
-item dim + label inner + position, so that a label out of range reads a neighbour (held inside the blob).
+Labels are floats, truncated. A label picks its prediction by its place in memory, as Caffe does: the flat
+index item dim + label inner + position, so that a label out of range reads a neighbour (held inside the
+blob).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from ..registry import ENGINE, dropped, layer
 from .activation import affine
 from .statistics import softmax
 
-SMALLEST = 1.1754943508222875e-38  # FLT_MIN: the smallest probability that SoftmaxWithLoss takes a logarithm of
+SMALLEST = (
+    1.1754943508222875e-38  # FLT_MIN: the smallest probability that SoftmaxWithLoss takes a logarithm of
+)
 THRESHOLD = 1e-20  # the same for MultinomialLogisticLoss and InfogainLoss
 
 dropped(
@@ -68,7 +72,9 @@ def _split(at: Layer, x: Value, axis: int) -> tuple[int, int, int]:
 def _labels(at: Layer, label: Value, outer: int, inner: int) -> Value:
     """Labels as whole numbers, (outer, inner)."""
     if math.prod(dims(label)) != outer * inner:
-        raise at.malformed(f"labels of shape {shown(dims(label))} for {outer * inner} predictions", "one for each")
+        raise at.malformed(
+            f"labels of shape {shown(dims(label))} for {outer * inner} predictions", "one for each"
+        )
     return at.cast(at.reshape(label, (outer, inner)), INT64)
 
 
@@ -78,8 +84,13 @@ def _picked(at: Layer, x: Value, labels: Value, outer: int, classes: int, inner:
     base = np.arange(outer)[:, None] * classes * inner + np.arange(inner)[None, :]
     at_label = at.op("Mul", labels, at.constant(np.int64(inner), "inner", np.int64)) if inner > 1 else labels
     index = at.op("Add", at_label, at.constant(base, "base"))
-    limits = at.constant(np.int64(0), "low", np.int64), at.constant(np.int64(outer * classes * inner - 1), "high", np.int64)
-    flat = at.op("Reshape", x, at.constant(np.array([-1], np.int64), "flat"), shape=(outer * classes * inner,))
+    limits = (
+        at.constant(np.int64(0), "low", np.int64),
+        at.constant(np.int64(outer * classes * inner - 1), "high", np.int64),
+    )
+    flat = at.op(
+        "Reshape", x, at.constant(np.array([-1], np.int64), "flat"), shape=(outer * classes * inner,)
+    )
     return at.op("Gather", flat, at.op("Clip", index, *limits), shape=(outer, inner), axis=0)
 
 
@@ -108,12 +119,18 @@ def _mode(at: Layer, default: str) -> str:
     """How a loss is divided: `normalization`, or the old `normalize`."""
     given = at.node.get("loss_param")
     if given is None or given.has("normalization") or not given.has("normalize"):
-        return str(given.get("normalization")) if given is not None and given.has("normalization") else default
+        return (
+            str(given.get("normalization")) if given is not None and given.has("normalization") else default
+        )
     return "VALID" if given.get("normalize") else "BATCH_SIZE"
 
 
 def _plain(
-    at: Layer, label_smoothing: float, class_weighting: tuple[float, ...], weight_by_label_freqs: bool, pre_fixed_normalizer: float
+    at: Layer,
+    label_smoothing: float,
+    class_weighting: tuple[float, ...],
+    weight_by_label_freqs: bool,
+    pre_fixed_normalizer: float,
 ) -> None:
     for field, value, usual in (
         ("label_smoothing", label_smoothing, 0.0),
@@ -132,7 +149,13 @@ def _probabilities(at: Layer, x: Value, *, axis: int = 1) -> list[Value]:
     return [softmax(at, x, axis=axis)] * max(1, len(at.tops))
 
 
-@layer("SoftmaxWithLoss", param=("softmax_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS | {"engine": ENGINE})
+@layer(
+    "SoftmaxWithLoss",
+    param=("softmax_param", "loss_param"),
+    role="loss",
+    deploy=_probabilities,
+    ignoring=LOSS | {"engine": ENGINE},
+)
 def softmax_with_loss(
     at: Layer,
     x: Value,
@@ -153,7 +176,10 @@ def softmax_with_loss(
     probabilities = at.op("Softmax", x, axis=where)
     picked = _picked(at, probabilities, labels, outer, classes, inner)
     losses = at.op("Neg", at.op("Log", at.op("Max", picked, at.scalar(SMALLEST, "smallest"))))
-    return [_averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer), probabilities]
+    return [
+        _averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer),
+        probabilities,
+    ]
 
 
 def _sigmoid(at: Layer, x: Value) -> Value:
@@ -204,7 +230,12 @@ def multinomial_logistic_loss(at: Layer, x: Value, label: Value) -> Value:
     batch = _batch(at, x)
     classes = math.prod(dims(x)[1:])
     picked = _picked(at, x, _labels(at, label, batch, 1), batch, classes, 1)
-    return affine(at, _total(at, at.op("Log", at.op("Max", picked, at.scalar(THRESHOLD, "smallest")))), -1.0 / batch, 0.0)
+    return affine(
+        at,
+        _total(at, at.op("Log", at.op("Max", picked, at.scalar(THRESHOLD, "smallest")))),
+        -1.0 / batch,
+        0.0,
+    )
 
 
 @layer("HingeLoss", param="hinge_loss_param", role="loss")
@@ -214,30 +245,54 @@ def hinge_loss(at: Layer, x: Value, label: Value, *, norm: str = "L1") -> Value:
     classes = math.prod(dims(x)[1:])
     labels = _labels(at, label, batch, 1)
     at.room(classes)
-    own = at.op("Equal", labels, at.constant(np.arange(classes)[None, :], "classes"), shape=(batch, classes), dtype=BOOL)
+    own = at.op(
+        "Equal",
+        labels,
+        at.constant(np.arange(classes)[None, :], "classes"),
+        shape=(batch, classes),
+        dtype=BOOL,
+    )
     scores = at.reshape(x, (batch, classes))
     margins = at.op(
-        "Relu", at.op("Add", at.op("Where", own, at.op("Neg", scores), scores, shape=(batch, classes), dtype=FLOAT), at.scalar(1.0, "one"))
+        "Relu",
+        at.op(
+            "Add",
+            at.op("Where", own, at.op("Neg", scores), scores, shape=(batch, classes), dtype=FLOAT),
+            at.scalar(1.0, "one"),
+        ),
     )
     return affine(at, _squares(at, margins) if norm == "L2" else _total(at, margins), 1.0 / batch, 0.0)
 
 
 @layer("ContrastiveLoss", param="contrastive_loss_param", role="loss")
-def contrastive_loss(at: Layer, a: Value, b: Value, similar: Value, *, margin: float = 1.0, legacy_version: bool = False) -> Value:
-    """Squared distance of similar pairs, squared shortfall from the margin of others; half of it, averaged over the batch"""
+def contrastive_loss(
+    at: Layer, a: Value, b: Value, similar: Value, *, margin: float = 1.0, legacy_version: bool = False
+) -> Value:
+    """Squared distance of similar pairs, squared shortfall from the margin of others; half of it, averaged
+    over the batch"""
     batch = dims(a)[0]
     difference = at.op("Sub", a, _alike(at, a, b))
-    distance = at.reduce("ReduceSum", at.op("Mul", difference, difference), list(range(1, len(dims(a)))), keep=False)
+    distance = at.reduce(
+        "ReduceSum", at.op("Mul", difference, difference), list(range(1, len(dims(a)))), keep=False
+    )
     if legacy_version:
         other = at.op("Relu", at.op("Sub", at.scalar(margin, "margin"), distance, shape=(batch,)))
     else:
-        short = at.op("Relu", at.op("Sub", at.scalar(margin, "margin"), at.op("Sqrt", distance), shape=(batch,)))
+        short = at.op(
+            "Relu", at.op("Sub", at.scalar(margin, "margin"), at.op("Sqrt", distance), shape=(batch,))
+        )
         other = at.op("Mul", short, short)
     together = at.cast(at.cast(at.reshape(similar, (batch,)), INT64), BOOL)
     return affine(at, _total(at, at.op("Where", together, distance, other, dtype=FLOAT)), 0.5 / batch, 0.0)
 
 
-@layer("InfogainLoss", param=("infogain_loss_param", "loss_param"), role="loss", deploy=_probabilities, ignoring=LOSS)
+@layer(
+    "InfogainLoss",
+    param=("infogain_loss_param", "loss_param"),
+    role="loss",
+    deploy=_probabilities,
+    ignoring=LOSS,
+)
 def infogain_loss(
     at: Layer,
     x: Value,
@@ -262,13 +317,23 @@ def infogain_loss(
     logs = at.op("Log", at.op("Max", at.op("Softmax", x, axis=where), at.scalar(THRESHOLD, "smallest")))
     rows = at.transpose(at.reshape(logs, (outer, classes, inner)), [0, 2, 1])
     table = at.reshape(gains, (classes, classes))
-    picked = at.op("Gather", table, at.indices(at.reshape(label, (outer, inner)), classes), shape=(outer, inner, classes), axis=0)
+    picked = at.op(
+        "Gather",
+        table,
+        at.indices(at.reshape(label, (outer, inner)), classes),
+        shape=(outer, inner, classes),
+        axis=0,
+    )
     losses = at.op("Neg", at.reduce("ReduceSum", at.op("Mul", picked, rows), [2], keep=False))
-    return [_averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer)]
+    return [
+        _averaged(at, losses, _counted(at, labels, ignore_label), _mode(at, "VALID"), outer * inner, outer)
+    ]
 
 
 @layer("Accuracy", param="accuracy_param", role="loss")
-def accuracy(at: Layer, x: Value, label: Value, *, top_k: int = 1, axis: int = 1, ignore_label: int | None = None) -> Value:
+def accuracy(
+    at: Layer, x: Value, label: Value, *, top_k: int = 1, axis: int = 1, ignore_label: int | None = None
+) -> Value:
     """How often the label is among the top k; equal scores count against it"""
     if len(at.tops) > 1:
         raise at.unsupported("accuracies of single classes (a second top)")

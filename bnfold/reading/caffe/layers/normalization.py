@@ -10,12 +10,20 @@ from ..registry import ENGINE, layer
 from ..schema import Node
 from .pooling import plane, pooled
 
-SPARE = 255  # how much further than the blob an LRN window may reach: real ones are small and meet small blobs
+SPARE = (
+    255  # how much further than the blob an LRN window may reach: real ones are small and meet small blobs
+)
 
 
 @layer("Normalize", param="norm_param", inplace=True, origin="ssd")
 def normalize(
-    at: Layer, x: Value, *, across_spatial: bool = True, scale_filler: Node | None = None, channel_shared: bool = True, eps: float = 1e-10
+    at: Layer,
+    x: Value,
+    *,
+    across_spatial: bool = True,
+    scale_filler: Node | None = None,
+    channel_shared: bool = True,
+    eps: float = 1e-10,
 ) -> Value:
     """Division by the L2 norm of each pixel's channels, or of the whole item, times a learned scale."""
     shape = at.rank(x, 4)
@@ -36,8 +44,11 @@ def normalize(
 
 
 @layer("MVN", param="mvn_param", inplace=True)
-def mvn(at: Layer, x: Value, *, normalize_variance: bool = True, across_channels: bool = False, eps: float = 1e-9) -> Value:
-    """Mean and variance of each plane, or of each item, brought to 0 and 1: (x - mean) / (sqrt(variance) + eps), always four axes."""
+def mvn(
+    at: Layer, x: Value, *, normalize_variance: bool = True, across_channels: bool = False, eps: float = 1e-9
+) -> Value:
+    """Mean and variance of each plane, or of each item, brought to 0 and 1: (x - mean) / (sqrt(variance) +
+    eps), always four axes."""
     if len(dims(x)) > 4:
         raise at.malformed(f"a bottom of shape {shown(dims(x))}", "four axes at most")
     x = at.reshape(x, dims(x) + (1,) * (4 - len(dims(x))))
@@ -60,11 +71,14 @@ def lrn(
     norm_region: str = "ACROSS_CHANNELS",
     k: float = 1.0,
 ) -> Value:
-    """Local response normalisation, across channels or within one; within, alpha is divided by local_size squared and k is 1."""
+    """Local response normalisation, across channels or within one; within, alpha is divided by local_size
+    squared and k is 1."""
     shape = at.rank(x, 4)
     widest = 2 * math.prod(shape) + SPARE
     if local_size % 2 == 0 or local_size > widest:
-        raise at.malformed(f"local_size is {local_size}", f"an odd number up to {widest}", at=("lrn_param", "local_size"))
+        raise at.malformed(
+            f"local_size is {local_size}", f"an odd number up to {widest}", at=("lrn_param", "local_size")
+        )
     if norm_region == "ACROSS_CHANNELS":
         return at.op("LRN", x, size=local_size, alpha=alpha, beta=beta, bias=k)
     half = (local_size - 1) // 2

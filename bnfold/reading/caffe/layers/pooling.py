@@ -1,8 +1,9 @@
 """Pooling by Caffe's rules, in ONNX operators that mean the same in every version of onnxruntime.
 
-Output sizes round up (or down, on demand); with any padding a last window that starts beyond the input and its padding is dropped.
-Expressed in floor mode with end pads enlarged to (out - 1) stride + kernel - in - pad. An average divides by the window's area inside
-[−pad, in + pad): AveragePool counts the padding, and where windows overhang, a constant map corrects the divisor.
+Output sizes round up (or down, on demand); with any padding a last window that starts beyond the input and
+its padding is dropped. Expressed in floor mode with end pads enlarged to (out - 1) stride + kernel - in -
+pad. An average divides by the window's area inside [−pad, in + pad): AveragePool counts the padding, and
+where windows overhang, a constant map corrects the divisor.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ class Plane:
     size: Shape
 
     def ends(self, spatial: Shape) -> Shape:
-        """End pads under which floor mode gives this size; below zero where the last pixels are read by no window."""
-        return tuple((o - 1) * s + k - n - p for o, s, k, n, p in zip(self.size, self.stride, self.kernel, spatial, self.pad, strict=True))
+        """End pads under which floor mode gives this size; below zero where the last pixels are read by no
+        window."""
+        return tuple(
+            (o - 1) * s + k - n - p
+            for o, s, k, n, p in zip(self.size, self.stride, self.kernel, spatial, self.pad, strict=True)
+        )
 
 
 def plane(at: Layer, spatial: Shape, kernel: Shape, stride: Shape, pad: Shape, ceil: bool) -> Plane:
@@ -68,7 +73,9 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
         if not mask:
             return [at.op("MaxPool", x, shape=shape, **attributes)]
         y, indices = at.ops("MaxPool", x, shapes=[shape, shape], dtypes=[FLOAT, INT64], **attributes)
-        inside = at.op("Mod", indices, at.constant(np.int64(math.prod(spatial)), "plane", np.int64), shape=shape)
+        inside = at.op(
+            "Mod", indices, at.constant(np.int64(math.prod(spatial)), "plane", np.int64), shape=shape
+        )
         return [y, at.cast(inside, FLOAT)]
     y = at.op("AveragePool", x, shape=shape, count_include_pad=1, **attributes)
     at.room(*over.size)
@@ -82,7 +89,8 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
 
 
 def _inside(over: Plane, axis: int, size: int) -> np.ndarray:
-    """How far each window reaches inside of [-pad, size + pad) along one axis; Caffe lets it be 0 or negative outside."""
+    """How far each window reaches inside of [-pad, size + pad) along one axis; Caffe lets it be 0 or negative
+    outside."""
     kernel, stride, pad = over.kernel[axis], over.stride[axis], over.pad[axis]
     start = np.arange(over.size[axis]) * stride - pad
     return np.minimum(start + kernel, size + pad) - start
@@ -92,7 +100,14 @@ def _padded(at: Layer, x: Value, pads: list[int], value: float) -> Value:
     top, left, bottom, right = pads
     n, c, h, w = dims(x)
     amounts = at.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64), "pads")
-    return at.op("Pad", x, amounts, at.scalar(value, "outside"), shape=(n, c, h + top + bottom, w + left + right), mode="constant")
+    return at.op(
+        "Pad",
+        x,
+        amounts,
+        at.scalar(value, "outside"),
+        shape=(n, c, h + top + bottom, w + left + right),
+        mode="constant",
+    )
 
 
 @layer("Pooling", param=PARAM, ignoring={"engine": ENGINE})
@@ -120,7 +135,8 @@ def pooling(
     kernel_size_3d: tuple[int, ...] = (),
     stride_3d: tuple[int, ...] = (),
 ) -> Value | list[Value]:
-    """Maximum or average over windows; a second top has the positions of the maxima. The forks' `ceil_mode: false` rounds down."""
+    """Maximum or average over windows; a second top has the positions of the maxima. The forks' `ceil_mode:
+    false` rounds down."""
     for field, value, usual in (
         ("torch_pooling", torch_pooling, False),
         ("avg_include_pad", avg_include_pad, True),
@@ -148,25 +164,39 @@ def pooling(
     else:
         kernel = _both(at, "kernel", kernel_size, kernel_h, kernel_w)
     if any(k < 1 for k in kernel) or any(s < 1 for s in strides):
-        raise at.malformed(f"a kernel of {shown(kernel)} and a stride of {shown(strides)}", "positive numbers")
+        raise at.malformed(
+            f"a kernel of {shown(kernel)} and a stride of {shown(strides)}", "positive numbers"
+        )
     if any(p >= k for p, k in zip(pads, kernel, strict=True)):
-        raise at.malformed(f"a pad of {shown(pads)} for a kernel of {shown(kernel)}", "a pad smaller than the kernel", at=(PARAM, "pad"))
+        raise at.malformed(
+            f"a pad of {shown(pads)} for a kernel of {shown(kernel)}",
+            "a pad smaller than the kernel",
+            at=(PARAM, "pad"),
+        )
     mask = len(at.tops) > 1
     if mask and pool != "MAX":
         raise at.malformed("a second top", "one top for an average")
     if global_pooling and not mask:
         return at.op("GlobalMaxPool" if pool == "MAX" else "GlobalAveragePool", x, shape=(*dims(x)[:2], 1, 1))
-    return pooled(at, x, pool, plane(at, spatial, kernel, strides, pads, round_mode == "CEIL" and ceil_mode), mask)
+    return pooled(
+        at, x, pool, plane(at, spatial, kernel, strides, pads, round_mode == "CEIL" and ceil_mode), mask
+    )
 
 
 def _both(at: Layer, field: str, one: int | None, h: int | None, w: int | None) -> Shape:
     """An option in its single form, or in both of its _h/_w form."""
     single = "kernel_size" if field == "kernel" else field
     if (h is None) != (w is None):
-        raise at.malformed(f"only one of {field}_h and {field}_w", "both", at=(PARAM, f"{field}_h" if w is None else f"{field}_w"))
+        raise at.malformed(
+            f"only one of {field}_h and {field}_w",
+            "both",
+            at=(PARAM, f"{field}_h" if w is None else f"{field}_w"),
+        )
     if h is not None and w is not None:
         if field == "kernel" and one is not None:
-            raise at.malformed("kernel_size beside kernel_h and kernel_w", "one form", at=(PARAM, "kernel_size"))
+            raise at.malformed(
+                "kernel_size beside kernel_h and kernel_w", "one form", at=(PARAM, "kernel_size")
+            )
         return h, w
     if one is None:
         raise at.malformed(f"'{single}' is missing", f"{PARAM} {{ {single}: ... }}, or global_pooling")
@@ -175,19 +205,25 @@ def _both(at: Layer, field: str, one: int | None, h: int | None, w: int | None) 
 
 @layer("SPP", param="spp_param", ignoring={"engine": ENGINE})
 def spp(at: Layer, x: Value, *, pyramid_height: int, pool: str = "MAX") -> Value:
-    """Spatial pyramid pooling: 1, 2, 4 ... bins along each axis, flattened and joined; a height of 1 is one pooling."""
+    """Spatial pyramid pooling: 1, 2, 4 ... bins along each axis, flattened and joined; a height of 1 is one
+    pooling."""
     if pool == "STOCHASTIC":
         raise at.unsupported("stochastic pooling", "its result is random")
     n, c, *spatial = at.rank(x, 4)
     if not 1 <= pyramid_height <= 30:
-        raise at.malformed(f"a pyramid of height {pyramid_height}", "from 1 to 30", at=("spp_param", "pyramid_height"))
+        raise at.malformed(
+            f"a pyramid of height {pyramid_height}", "from 1 to 30", at=("spp_param", "pyramid_height")
+        )
     parts = []
     for level in range(pyramid_height):
         bins = 1 << level
         kernel = tuple(-(-size // bins) for size in spatial)
         pad = tuple((k * bins - size + 1) // 2 for k, size in zip(kernel, spatial, strict=True))
         if any(p >= k for p, k in zip(pad, kernel, strict=True)):
-            raise at.malformed(f"a pyramid of height {pyramid_height} over an input of {shown(spatial)}", "bins no smaller than a pixel")
+            raise at.malformed(
+                f"a pyramid of height {pyramid_height} over an input of {shown(spatial)}",
+                "bins no smaller than a pixel",
+            )
         parts.append(pooled(at, x, pool, plane(at, tuple(spatial), kernel, kernel, pad, True))[0])
     if pyramid_height == 1:
         return parts[0]

@@ -35,7 +35,11 @@ def inner_product(
     weight = at.blob(0, "weight", stored, filler=weight_filler)
     bias = at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0) if bias_term else None
     rows = math.prod(shape[:first])
-    x = at.op("Flatten", x, shape=(rows, into), axis=1) if first == 1 and len(shape) > 2 else at.reshape(x, (rows, into))
+    x = (
+        at.op("Flatten", x, shape=(rows, into), axis=1)
+        if first == 1 and len(shape) > 2
+        else at.reshape(x, (rows, into))
+    )
     y = at.op("Gemm", x, weight, bias, shape=(rows, num_output), transB=int(not transpose))
     y = at.reshape(y, (*shape[:first], num_output))
     return leaky(at, y, negative_slope) if relu else y
@@ -57,4 +61,8 @@ def embed(
         raise at.malformed(f"a table of shape {shown((input_dim, num_output))}", "positive sizes")
     weight = at.blob(0, "weight", (input_dim, num_output), filler=weight_filler)
     y = at.op("Gather", weight, at.indices(x, input_dim), shape=(*dims(x), num_output), axis=0)
-    return at.op("Add", y, at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0)) if bias_term else y
+    return (
+        at.op("Add", y, at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0))
+        if bias_term
+        else y
+    )

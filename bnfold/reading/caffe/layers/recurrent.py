@@ -1,6 +1,8 @@
-"""LSTM and RNN over time, as ONNX Scan: cont_t (0 at the beginning of a sequence) clears the state before step t.
+"""LSTM and RNN over time, as ONNX Scan: cont_t (0 at the beginning of a sequence) clears the state before
+step t.
 
-    LSTM   gates i, f, o, g = W_hc (cont h) + W_xc x + b;  c = cont sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
+    LSTM   gates i, f, o, g = W_hc (cont h) + W_xc x + b;  c = cont sigmoid(f) c + sigmoid(i) tanh(g);  h =
+           sigmoid(o) tanh(c)
     RNN    h = tanh(W_hh (cont h) + W_xh x + b_h);  o = tanh(W_ho h + b_o)
 
 What the input contributes is one product for all steps, outside of the scan.
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ....graph import ir
+from ....ir.graph import ir
 from ..blob import shown
 from ..layer import FLOAT, Layer, Shape, Value, dims
 from ..registry import FILLER, layer
@@ -39,12 +41,18 @@ class Body:
     def op(self, op_type: str, *inputs: Value, shape: Shape | None = None, **attributes: Any) -> Value:
         """One node; the shape is that of its first input unless given."""
         name = self.at.fresh(f"step_{op_type.lower()}")
-        value = ir.Value(name=name, shape=ir.Shape(shape if shape is not None else dims(inputs[0])), type=ir.TensorType(FLOAT))
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(shape if shape is not None else dims(inputs[0])),
+            type=ir.TensorType(FLOAT),
+        )
         self.graph.append(ir.node(op_type, list(inputs), attributes, outputs=[value], name=name))
         return value
 
 
-def _inputs(at: Layer, x: Value, rest: Sequence[Value], states: int, expose: bool) -> tuple[Value, Value | None, list[Value]]:
+def _inputs(
+    at: Layer, x: Value, rest: Sequence[Value], states: int, expose: bool
+) -> tuple[Value, Value | None, list[Value]]:
     """(cont as (T, N, 1), the static input, the initial states)."""
     steps, batch = dims(x)[:2] if len(dims(x)) > 2 else (0, 0)
     wanted = 1 + states * expose
@@ -55,15 +63,23 @@ def _inputs(at: Layer, x: Value, rest: Sequence[Value], states: int, expose: boo
         )
     if dims(rest[0]) != (steps, batch):
         raise at.malformed(f"cont of shape {shown(dims(rest[0]))}", f"{shown((steps, batch))}")
-    return at.reshape(rest[0], (steps, batch, 1)), rest[1] if len(rest) > wanted else None, list(rest[-states:]) if expose else []
+    return (
+        at.reshape(rest[0], (steps, batch, 1)),
+        rest[1] if len(rest) > wanted else None,
+        list(rest[-states:]) if expose else [],
+    )
 
 
-def _projected(at: Layer, x: Value, static: Value | None, rows: int, names: tuple[str, str, str]) -> tuple[Value, int]:
+def _projected(
+    at: Layer, x: Value, static: Value | None, rows: int, names: tuple[str, str, str]
+) -> tuple[Value, int]:
     """What the inputs contribute to every step, (T, N, rows), and how many blobs that took."""
     steps, batch = dims(x)[:2]
     into = math.prod(dims(x)[2:])
     weight, bias = at.blob(0, names[0], (rows, into)), at.blob(1, names[1], (rows,), default=0.0)
-    y = at.op("Gemm", at.reshape(x, (steps * batch, into)), weight, bias, shape=(steps * batch, rows), transB=1)
+    y = at.op(
+        "Gemm", at.reshape(x, (steps * batch, into)), weight, bias, shape=(steps * batch, rows), transB=1
+    )
     y = at.reshape(y, (steps, batch, rows))
     if static is None:
         return y, 2
@@ -84,19 +100,30 @@ def _start(at: Layer, states: Sequence[Value], count: int, shape: Shape) -> list
     return [at.reshape(state, shape) for state in states]
 
 
-def _scan(at: Layer, body: Body, starts: Sequence[Value], sequences: Sequence[Value], hidden: int) -> list[Value]:
+def _scan(
+    at: Layer, body: Body, starts: Sequence[Value], sequences: Sequence[Value], hidden: int
+) -> list[Value]:
     """[states after the last step as (1, N, H) ..., the sequence (T, N, H)]"""
     steps, batch = dims(sequences[0])[:2]
     state = (batch, hidden)
     results = at.ops(
-        "Scan", *starts, *sequences, shapes=[*[state] * len(starts), (steps, *state)], num_scan_inputs=len(sequences), body=body.graph
+        "Scan",
+        *starts,
+        *sequences,
+        shapes=[*[state] * len(starts), (steps, *state)],
+        num_scan_inputs=len(sequences),
+        body=body.graph,
     )
-    return [*[at.reshape(value, (1, *state)) for value in (results[:-1] if len(at.tops) > 1 else ())], results[-1]]
+    return [
+        *[at.reshape(value, (1, *state)) for value in (results[:-1] if len(at.tops) > 1 else ())],
+        results[-1],
+    ]
 
 
 @layer("LSTM", param=PARAM, ignoring=IGNORED)
 def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: bool = False) -> list[Value]:
-    """Long short-term memory over (T, N, ...), with cont (T, N), on demand a static input and visible states"""
+    """Long short-term memory over (T, N, ...), with cont (T, N), on demand a static input and visible
+    states"""
     cont, static, states = _inputs(at, x, rest, 2, expose_hidden)
     if num_output < 1:
         raise at.malformed("'num_output' is missing", "a positive number", at=(PARAM, "num_output"))
@@ -108,8 +135,13 @@ def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: 
     h, c = body.input("h_before", (batch, size)), body.input("c_before", (batch, size))
     x_t, cont_t = body.input("x_t", (batch, 4 * size)), body.input("cont_t", (batch, 1))
     gates = body.op("Gemm", body.op("Mul", h, cont_t), recurrent, x_t, shape=(batch, 4 * size), transB=1)
-    parts = [ir.Value(name=at.fresh(f"gate_{gate}"), shape=ir.Shape((batch, size)), type=ir.TensorType(FLOAT)) for gate in "ifog"]
-    body.graph.append(ir.node("Split", [gates, sizes], {"axis": 1}, outputs=parts, name=at.fresh("step_split")))
+    parts = [
+        ir.Value(name=at.fresh(f"gate_{gate}"), shape=ir.Shape((batch, size)), type=ir.TensorType(FLOAT))
+        for gate in "ifog"
+    ]
+    body.graph.append(
+        ir.node("Split", [gates, sizes], {"axis": 1}, outputs=parts, name=at.fresh("step_split"))
+    )
     i, f, o = (body.op("Sigmoid", part) for part in parts[:3])
     forgotten = body.op("Mul", body.op("Mul", f, cont_t), c)
     c_next = body.op("Add", forgotten, body.op("Mul", i, body.op("Tanh", parts[3])))
@@ -121,7 +153,8 @@ def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: 
 
 @layer("RNN", param=PARAM, ignoring=IGNORED)
 def rnn(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: bool = False) -> list[Value]:
-    """A simple recurrent network over (T, N, ...), with cont (T, N), on demand a static input and a visible state"""
+    """A simple recurrent network over (T, N, ...), with cont (T, N), on demand a static input and a visible
+    state"""
     cont, static, states = _inputs(at, x, rest, 1, expose_hidden)
     if num_output < 1:
         raise at.malformed("'num_output' is missing", "a positive number", at=(PARAM, "num_output"))
@@ -146,11 +179,13 @@ def rnn(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: b
 
 @layer("LSTMUnit")
 def lstm_unit(at: Layer, before: Value, gates: Value, cont: Value) -> list[Value]:
-    """One step of an LSTM: the cell (1, N, H) and the hidden state, of the cell before, the gates (1, N, 4 H) and cont (1, N)"""
+    """One step of an LSTM: the cell (1, N, H) and the hidden state, of the cell before, the gates (1, N, 4 H)
+    and cont (1, N)"""
     shape = at.rank(before, 3)
     if dims(gates) != (*shape[:2], 4 * shape[2]) or dims(cont) != shape[:2] or shape[0] != 1:
         raise at.malformed(
-            f"bottoms of shapes {shown(shape)}, {shown(dims(gates))} and {shown(dims(cont))}", "(1, N, H), (1, N, 4 H) and (1, N)"
+            f"bottoms of shapes {shown(shape)}, {shown(dims(gates))} and {shown(dims(cont))}",
+            "(1, N, H), (1, N, 4 H) and (1, N)",
         )
     sizes = at.constant(np.array([shape[2]] * 4), "gates")
     parts = at.ops("Split", gates, sizes, shapes=[shape] * 4, axis=2)

@@ -19,12 +19,23 @@ def _regions(at: Layer, rois: Value) -> int:
 
 @layer("ROIPooling", param="roi_pooling_param", origin="fast-rcnn", ignoring={})
 def roi_pooling(
-    at: Layer, x: Value, rois: Value, *, pooled_h: int = 0, pooled_w: int = 0, spatial_scale: float = 1.0, pooled_size: tuple[int, ...] = ()
+    at: Layer,
+    x: Value,
+    rois: Value,
+    *,
+    pooled_h: int = 0,
+    pooled_w: int = 0,
+    spatial_scale: float = 1.0,
+    pooled_size: tuple[int, ...] = (),
 ) -> Value:
     """The maximum of each bin of each region"""
     at.expect("pooled_size", pooled_size, ())
     if pooled_h < 1 or pooled_w < 1:
-        raise at.malformed(f"bins of {shown((pooled_h, pooled_w))}", "pooled_h and pooled_w above 0", at=("roi_pooling_param", "pooled_h"))
+        raise at.malformed(
+            f"bins of {shown((pooled_h, pooled_w))}",
+            "pooled_h and pooled_w above 0",
+            at=("roi_pooling_param", "pooled_h"),
+        )
     channels, count = at.rank(x, 4)[1], _regions(at, rois)
     return at.op(
         "MaxRoiPool",
@@ -37,11 +48,14 @@ def roi_pooling(
 
 
 @layer("PSROIPooling", param="psroi_pooling_param", origin="r-fcn, intel")
-def psroi_pooling(at: Layer, x: Value, rois: Value, *, spatial_scale: float, output_dim: int, group_size: int) -> Value:
+def psroi_pooling(
+    at: Layer, x: Value, rois: Value, *, spatial_scale: float, output_dim: int, group_size: int
+) -> Value:
     """The average of each bin of each region, bin (i, j) out of its own group of channels
 
-    As R-FCN has it: a region is [round(x1), round(x2) + 1) times the scale, at least 0.1 long; bin i is [floor(i bin), ceil((i + 1) bin))
-    behind its start, held inside of the image; an empty bin is 0. Sums run over products with 0/1 masks of rows and columns.
+    As R-FCN has it: a region is [round(x1), round(x2) + 1) times the scale, at least 0.1 long; bin i is
+    [floor(i bin), ceil((i + 1) bin)) behind its start, held inside of the image; an empty bin is 0. Sums run
+    over products with 0/1 masks of rows and columns.
     """
     _, c, h, w = at.rank(x, 4)
     g, count = group_size, _regions(at, rois)
@@ -52,25 +66,49 @@ def psroi_pooling(at: Layer, x: Value, rois: Value, *, spatial_scale: float, out
             at=("psroi_pooling_param", "output_dim"),
         )
     rois = at.reshape(rois, (count, 5))
-    item = at.op("Gather", x, at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,)), shape=(count, c, h, w), axis=0)
+    item = at.op(
+        "Gather",
+        x,
+        at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,)),
+        shape=(count, c, h, w),
+        axis=0,
+    )
     item = at.reshape(item, (count, output_dim, g, g, h, w))
     columns, wide = _masks(at, rois, (1, 3), w, g, spatial_scale, count)
     rows, tall = _masks(at, rois, (2, 4), h, g, spatial_scale, count)
-    over_w = at.op("MatMul", item, at.reshape(columns, (count, 1, 1, g, w, 1)), shape=(count, output_dim, g, g, h, 1))
-    total = at.op("MatMul", at.reshape(rows, (count, 1, g, 1, 1, h)), over_w, shape=(count, output_dim, g, g, 1, 1))
-    area = at.op("Mul", at.reshape(tall, (count, 1, g, 1)), at.reshape(wide, (count, 1, 1, g)), shape=(count, 1, g, g))
-    return at.op("Div", at.reshape(total, (count, output_dim, g, g)), at.op("Max", area, at.scalar(1.0, "one")))
+    over_w = at.op(
+        "MatMul", item, at.reshape(columns, (count, 1, 1, g, w, 1)), shape=(count, output_dim, g, g, h, 1)
+    )
+    total = at.op(
+        "MatMul", at.reshape(rows, (count, 1, g, 1, 1, h)), over_w, shape=(count, output_dim, g, g, 1, 1)
+    )
+    area = at.op(
+        "Mul", at.reshape(tall, (count, 1, g, 1)), at.reshape(wide, (count, 1, 1, g)), shape=(count, 1, g, g)
+    )
+    return at.op(
+        "Div", at.reshape(total, (count, output_dim, g, g)), at.op("Max", area, at.scalar(1.0, "one"))
+    )
 
 
-def _masks(at: Layer, rois: Value, corners: tuple[int, int], size: int, bins: int, scale: float, count: int) -> tuple[Value, Value]:
+def _masks(
+    at: Layer, rois: Value, corners: tuple[int, int], size: int, bins: int, scale: float, count: int
+) -> tuple[Value, Value]:
     """Along one axis: (R, bins, size), 1 inside of each bin; and (R, bins), how many pixels it has."""
     at.room(bins)
     at.room(size)
     first, last = (
-        at.op("Mul", at.op("Add", _rounded(at, at.cut(rois, 1, i, i + 1)), at.scalar(float(end), "end")), at.scalar(scale, "scale"))
+        at.op(
+            "Mul",
+            at.op("Add", _rounded(at, at.cut(rois, 1, i, i + 1)), at.scalar(float(end), "end")),
+            at.scalar(scale, "scale"),
+        )
         for end, i in enumerate(corners)
     )
-    step = at.op("Div", at.op("Max", at.op("Sub", last, first), at.scalar(0.1, "shortest")), at.scalar(float(bins), "bins"))
+    step = at.op(
+        "Div",
+        at.op("Max", at.op("Sub", last, first), at.scalar(0.1, "shortest")),
+        at.scalar(float(bins), "bins"),
+    )
     limits = at.scalar(0.0, "low"), at.scalar(float(size), "high")
     edges = []
     for name, shift in (("Floor", 0), ("Ceil", 1)):

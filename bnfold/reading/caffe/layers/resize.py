@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ....tensor import from_array
+from ....ir.tensor import from_array
 from ..blob import shown
 from ..layer import FLOAT, INT64, Layer, Value, dims
 from ..registry import layer
@@ -24,16 +24,22 @@ def interp(
     pad_beg: int = 0,
     pad_end: int = 0,
 ) -> Value:
-    """Bilinear resizing with aligned corners; the size is shrunk, zoomed or given. Negative pads crop first."""
+    """Bilinear resizing with aligned corners; the size is shrunk, zoomed or given. Negative pads crop
+    first."""
     n, c, *spatial = at.rank(x, 4)
     if pad_beg > 0 or pad_end > 0:
-        raise at.malformed(f"pads of {pad_beg} and {pad_end}", "zero, or negative ones, which crop", at=("interp_param", "pad_beg"))
+        raise at.malformed(
+            f"pads of {pad_beg} and {pad_end}",
+            "zero, or negative ones, which crop",
+            at=("interp_param", "pad_beg"),
+        )
     inner = [size + pad_beg + pad_end for size in spatial]
     given = at.node.get("interp_param")
     zooms, shrinks = (given is not None and given.has(field) for field in ("zoom_factor", "shrink_factor"))
     if (zooms and zoom_factor < 1) or (shrinks and shrink_factor < 1) or min(inner) < 1:
         raise at.malformed(
-            f"zoom {zoom_factor}, shrink {shrink_factor} of {shown(inner)}", "factors of 1 and more, and something left to resize"
+            f"zoom {zoom_factor}, shrink {shrink_factor} of {shown(inner)}",
+            "factors of 1 and more, and something left to resize",
         )
     size = inner
     if shrinks:
@@ -43,14 +49,25 @@ def interp(
     if not zooms and not shrinks:
         size = [height, width]
         if min(size) < 1:
-            raise at.malformed("neither a size nor a factor", "height and width, zoom_factor or shrink_factor")
+            raise at.malformed(
+                "neither a size nor a factor", "height and width, zoom_factor or shrink_factor"
+            )
     for i in (2, 3):
         if pad_beg or pad_end:
             x = at.cut(x, i, -pad_beg, dims(x)[i] + pad_end)
     if size == inner:
         return x
     sizes = at.constant(np.array([n, c, *size], np.int64), "sizes")
-    return at.op("Resize", x, None, None, sizes, shape=(n, c, *size), mode="linear", coordinate_transformation_mode="align_corners")
+    return at.op(
+        "Resize",
+        x,
+        None,
+        None,
+        sizes,
+        shape=(n, c, *size),
+        mode="linear",
+        coordinate_transformation_mode="align_corners",
+    )
 
 
 @layer("Upsample", param="upsample_param", origin="segnet, enet, mobilenet-yolo")
@@ -67,7 +84,8 @@ def upsample(
     upsample_h: int | None = None,
     upsample_w: int | None = None,
 ) -> Value:
-    """With a mask: each value back where the pooling found it, zeros elsewhere. With one bottom: nearest neighbour."""
+    """With a mask: each value back where the pooling found it, zeros elsewhere. With one bottom: nearest
+    neighbour."""
     n, c, h, w = at.rank(x, 4)
     if mask is None:
         factor = 1 if scale is None else scale
@@ -85,7 +103,9 @@ def upsample(
             nearest_mode="floor",
         )
     if dims(mask) != dims(x):
-        raise at.malformed(f"a mask of shape {shown(dims(mask))} for data of shape {shown(dims(x))}", "one shape")
+        raise at.malformed(
+            f"a mask of shape {shown(dims(mask))} for data of shape {shown(dims(x))}", "one shape"
+        )
     if (scale_h is None) != (scale_w is None):
         raise at.malformed("only one of scale_h and scale_w", "both")
     tall, wide = scale_h or scale or 2, scale_w or scale or 2
@@ -93,7 +113,9 @@ def upsample(
     if upsample_h and upsample_w:
         size = (upsample_h, upsample_w)
     if min(size) < 1 or math.prod(size) < h * w:
-        raise at.malformed(f"an output of {shown(size)} for an input of {shown((h, w))}", "an output that holds the input")
+        raise at.malformed(
+            f"an output of {shown(size)} for an input of {shown((h, w))}", "an output that holds the input"
+        )
     nothing = from_array(np.zeros(1, np.float32))
     planes = at.op(
         "ConstantOfShape",

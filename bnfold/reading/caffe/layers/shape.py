@@ -33,10 +33,17 @@ def concat(at: Layer, first: Value, *more: Value, axis: int = 1, concat_dim: int
         raise at.malformed("'axis' beside 'concat_dim'", "one of them", at=("concat_param", "concat_dim"))
     old = given is not None and given.has("concat_dim")
     shape = dims(first)
-    where = at.axis(concat_dim if old else axis, len(shape), ("concat_param", "concat_dim" if old else "axis"))
+    where = at.axis(
+        concat_dim if old else axis, len(shape), ("concat_param", "concat_dim" if old else "axis")
+    )
     for x in more:
-        if len(dims(x)) != len(shape) or any(a != b for i, (a, b) in enumerate(zip(dims(x), shape, strict=True)) if i != where):
-            raise at.malformed(f"bottoms of shapes {shown(shape)} and {shown(dims(x))}", f"shapes that agree but on axis {where}")
+        if len(dims(x)) != len(shape) or any(
+            a != b for i, (a, b) in enumerate(zip(dims(x), shape, strict=True)) if i != where
+        ):
+            raise at.malformed(
+                f"bottoms of shapes {shown(shape)} and {shown(dims(x))}",
+                f"shapes that agree but on axis {where}",
+            )
     if not more:
         return first
     total = sum(dims(x)[where] for x in (first, *more))
@@ -44,8 +51,11 @@ def concat(at: Layer, first: Value, *more: Value, axis: int = 1, concat_dim: int
 
 
 @layer("Slice", param="slice_param")
-def slice_(at: Layer, x: Value, *, axis: int = 1, slice_point: tuple[int, ...] = (), slice_dim: int = 1) -> list[Value] | tuple[Value, ...]:
-    """A blob in pieces along an axis: at absolute points, or in equal parts; slice_dim is the old name of the axis."""
+def slice_(
+    at: Layer, x: Value, *, axis: int = 1, slice_point: tuple[int, ...] = (), slice_dim: int = 1
+) -> list[Value] | tuple[Value, ...]:
+    """A blob in pieces along an axis: at absolute points, or in equal parts; slice_dim is the old name of the
+    axis."""
     given = at.node.get("slice_param")
     old = given is not None and given.has("slice_dim")
     if old and given is not None and given.has("axis"):
@@ -78,15 +88,26 @@ def slice_(at: Layer, x: Value, *, axis: int = 1, slice_point: tuple[int, ...] =
 
 
 @layer("Reshape", param="reshape_param")
-def reshape(at: Layer, x: Value, *, shape: Node | None = None, axis: int = 0, num_axes: int = -1, pixelshuffler: int = 1) -> Value:
-    """Other dimensions for the axes [axis, axis + num_axes): 0 copies the bottom's at that place, -1 is inferred."""
+def reshape(
+    at: Layer,
+    x: Value,
+    *,
+    shape: Node | None = None,
+    axis: int = 0,
+    num_axes: int = -1,
+    pixelshuffler: int = 1,
+) -> Value:
+    """Other dimensions for the axes [axis, axis + num_axes): 0 copies the bottom's at that place, -1 is
+    inferred."""
     at.expect("pixelshuffler", pixelshuffler, 1)
     old = dims(x)
     first = axis if axis >= 0 else len(old) + axis + 1
     last = len(old) if num_axes == -1 else first + num_axes
     if not 0 <= first <= last <= len(old) or num_axes < -1:
         raise at.malformed(
-            f"{num_axes} axes from axis {axis} on, of a bottom of shape {shown(old)}", "axes that it has", at=("reshape_param", "axis")
+            f"{num_axes} axes from axis {axis} on, of a bottom of shape {shown(old)}",
+            "axes that it has",
+            at=("reshape_param", "axis"),
         )
     wanted = [int(d) for d in shape.all("dim")] if shape is not None else []
     new = []
@@ -100,12 +121,18 @@ def reshape(at: Layer, x: Value, *, shape: Node | None = None, axis: int = 0, nu
         new.append(old[first + i] if d == 0 else d)
     result = [*old[:first], *new, *old[last:]]
     if new.count(-1) > 1 or any(d < -1 for d in new):
-        raise at.malformed(f"a shape of {shown(wanted)}", "one -1 at most, and nothing below", at=("reshape_param", "shape"))
+        raise at.malformed(
+            f"a shape of {shown(wanted)}", "one -1 at most, and nothing below", at=("reshape_param", "shape")
+        )
     if -1 in new:
         rest = math.prod(d for d in result if d != -1)
         result[result.index(-1)] = math.prod(old) // rest if rest and math.prod(old) % rest == 0 else 0
     if math.prod(result) != math.prod(old):
-        raise at.malformed(f"a bottom of shape {shown(old)} as {shown(wanted)}", "as many values", at=("reshape_param", "shape"))
+        raise at.malformed(
+            f"a bottom of shape {shown(old)} as {shown(wanted)}",
+            "as many values",
+            at=("reshape_param", "shape"),
+        )
     return at.reshape(x, result)
 
 
@@ -113,9 +140,14 @@ def reshape(at: Layer, x: Value, *, shape: Node | None = None, axis: int = 0, nu
 def flatten(at: Layer, x: Value, *, axis: int = 1, end_axis: int = -1) -> Value:
     """The axes from `axis` to `end_axis` as one"""
     shape = dims(x)
-    first, last = at.axis(axis, len(shape), ("flatten_param", "axis")), at.axis(end_axis, len(shape), ("flatten_param", "end_axis"))
+    first, last = (
+        at.axis(axis, len(shape), ("flatten_param", "axis")),
+        at.axis(end_axis, len(shape), ("flatten_param", "end_axis")),
+    )
     if last < first:
-        raise at.malformed(f"end_axis {end_axis} before axis {axis}", "an axis behind it", at=("flatten_param", "end_axis"))
+        raise at.malformed(
+            f"end_axis {end_axis} before axis {axis}", "an axis behind it", at=("flatten_param", "end_axis")
+        )
     target = (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
     if first == 1 and last == len(shape) - 1 and len(shape) != 2:
         return at.op("Flatten", x, shape=target, axis=1)
@@ -131,7 +163,9 @@ def crop(at: Layer, x: Value, like: Value, *, axis: int = 2, offset: tuple[int, 
         raise at.malformed(f"bottoms of shapes {shown(shape)} and {shown(target)}", "as many axes")
     if len(offset) > 1 and len(offset) != len(shape) - first:
         raise at.malformed(
-            f"{len(offset)} offsets for {len(shape) - first} axes", "none, one, or one for each", at=("crop_param", "offset")
+            f"{len(offset)} offsets for {len(shape) - first} axes",
+            "none, one, or one for each",
+            at=("crop_param", "offset"),
         )
     offsets = offset * (len(shape) - first) if len(offset) == 1 else offset or (0,) * (len(shape) - first)
     boxes = [(start, start + size) for start, size in zip(offsets, target[first:], strict=True)]
@@ -149,7 +183,10 @@ def _cropped(at: Layer, x: Value, boxes: dict[int, tuple[int, int]]) -> Value:
     axes = sorted(i for i, (start, stop) in boxes.items() if (start, stop) != (0, dims(x)[i]))
     if not axes:
         return x
-    starts, ends = (at.constant(np.array([boxes[i][which] for i in axes], np.int64), what) for which, what in ((0, "starts"), (1, "ends")))
+    starts, ends = (
+        at.constant(np.array([boxes[i][which] for i in axes], np.int64), what)
+        for which, what in ((0, "starts"), (1, "ends"))
+    )
     shape = [boxes[i][1] - boxes[i][0] if i in axes else d for i, d in enumerate(dims(x))]
     return at.op("Slice", x, starts, ends, at.constant(np.array(axes, np.int64), "axes"), shape=shape)
 
@@ -160,7 +197,9 @@ def crop_center(at: Layer, x: Value, *, crop_size: tuple[int, ...] = ()) -> Valu
     shape = dims(x)
     if len(crop_size) > len(shape) or any(2 * c >= n for c, n in zip(crop_size, shape, strict=False)):
         raise at.malformed(
-            f"a margin of {shown(crop_size)} off {shown(shape)}", "margins that leave something", at=("crop_center_param", "crop_size")
+            f"a margin of {shown(crop_size)} off {shown(shape)}",
+            "margins that leave something",
+            at=("crop_center_param", "crop_size"),
         )
     return _cropped(at, x, {i: (c, shape[i] - c) for i, c in enumerate(crop_size)})
 
@@ -173,7 +212,12 @@ def tile(at: Layer, x: Value, *, axis: int = 1, tiles: int) -> Value:
     if tiles < 1:
         raise at.malformed(f"tiles is {tiles}", "a positive number", at=("tile_param", "tiles"))
     repeats = [tiles if i == where else 1 for i in range(len(shape))]
-    return at.op("Tile", x, at.constant(np.array(repeats, np.int64), "repeats"), shape=[d * r for d, r in zip(shape, repeats, strict=True)])
+    return at.op(
+        "Tile",
+        x,
+        at.constant(np.array(repeats, np.int64), "repeats"),
+        shape=[d * r for d, r in zip(shape, repeats, strict=True)],
+    )
 
 
 @layer("Permute", param="permute_param", origin="ssd")
@@ -181,7 +225,11 @@ def permute(at: Layer, x: Value, *, order: tuple[int, ...] = ()) -> Value:
     """A transposition; axes that are not listed follow in ascending order"""
     rank = len(dims(x))
     if len(set(order)) != len(order) or any(i >= rank for i in order):
-        raise at.malformed(f"order {shown(order)} of a bottom with {rank} axes", "each axis once at most", at=("permute_param", "order"))
+        raise at.malformed(
+            f"order {shown(order)} of a bottom with {rank} axes",
+            "each axis once at most",
+            at=("permute_param", "order"),
+        )
     return at.transpose(x, [*order, *(i for i in range(rank) if i not in order)])
 
 
@@ -191,7 +239,9 @@ def shuffle_channel(at: Layer, x: Value, *, group: int = 1) -> Value:
     n, c, *rest = dims(x) if len(dims(x)) > 1 else (0, 0)
     if group < 1 or not c or c % group:
         raise at.malformed(
-            f"group {group} for a bottom of shape {shown(dims(x))}", "a divisor of its channels", at=("shuffle_channel_param", "group")
+            f"group {group} for a bottom of shape {shown(dims(x))}",
+            "a divisor of its channels",
+            at=("shuffle_channel_param", "group"),
         )
     grouped = at.reshape(x, (n, group, c // group, *rest))
     return at.reshape(at.transpose(grouped, [0, 2, 1, *range(3, 3 + len(rest))]), (n, c, *rest))
@@ -199,13 +249,15 @@ def shuffle_channel(at: Layer, x: Value, *, group: int = 1) -> Value:
 
 @layer("Reorg", param="reorg_param", origin="mobilenet-yolo, intel")
 def reorg(at: Layer, x: Value, *, stride: int, reverse: bool = False) -> Value:
-    """Space to depth as darknet's YOLOv2 has it, quirk included: forward, the buffer is read as if it had the other shape."""
+    """Space to depth as darknet's YOLOv2 has it, quirk included: forward, the buffer is read as if it had the
+    other shape."""
     n, c, h, w = at.rank(x, 4)
     s = stride
     if s < 1 or c % (s * s) or (not reverse and (h % s or w % s)):
         raise at.malformed(
             f"stride {s} for a bottom of shape {shown(dims(x))}",
-            "channels in multiples of its square" + ("" if reverse else ", height and width in multiples of it"),
+            "channels in multiples of its square"
+            + ("" if reverse else ", height and width in multiples of it"),
             at=("reorg_param", "stride"),
         )
     out = c // (s * s)
@@ -225,12 +277,14 @@ def batch_reindex(at: Layer, x: Value, index: Value) -> Value:
 
 @layer("Filter")
 def filter_(at: Layer, first: Value, *more: Value) -> list[Value]:
-    """Items of the batch whose selector, the last bottom, is not 0; how many these are is known at run time alone"""
+    """Items of the batch whose selector, the last bottom, is not 0; how many these are is known at run time
+    alone"""
     *xs, selector = first, *more
     batch = dims(selector)[0] if dims(selector) else 0
     if not xs or math.prod(dims(selector)) != batch or any(dims(x)[:1] != (batch,) for x in xs):
         raise at.malformed(
-            f"{len(xs)} blobs and a selector of shape {shown(dims(selector))}", "blobs, and a selector with one value for each item"
+            f"{len(xs)} blobs and a selector of shape {shown(dims(selector))}",
+            "blobs, and a selector with one value for each item",
         )
     chosen = at.cast(at.reshape(selector, (batch,)), BOOL)
     return [at.op("Compress", x, chosen, shape=(f"{at.name}/kept", *dims(x)[1:]), axis=0) for x in xs]

@@ -2,4 +2,14 @@
 
 from . import convolution, detection, joining, network, normalising, pointwise, pooling, recurrent, reshaping
 
-__all__ = ["convolution", "detection", "joining", "network", "normalising", "pointwise", "pooling", "recurrent", "reshaping"]
+__all__ = [
+    "convolution",
+    "detection",
+    "joining",
+    "network",
+    "normalising",
+    "pointwise",
+    "pooling",
+    "recurrent",
+    "reshaping",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import nan
 
 from ....errors import Malformed, Unsupported
-from ....graph import ir
+from ....ir.graph import ir
 from .. import tree as trees
 from ..dialects import Fork
 from ..heads import Detection, Grid, Head, Region, Yolo
@@ -20,22 +20,30 @@ GAUSSIAN = 9  # entries before the classes: x y w h, each with its sigma, and th
 
 
 def _entries(layer: Layer, x: Feature, anchors: int, entries: int, classes: int) -> ir.Value:
-    """The input as (rows, anchors, entries, height, width). Errors: Malformed where filters and classes do not agree."""
+    """The input as (rows, anchors, entries, height, width). Errors: Malformed where filters and classes do
+    not agree."""
     positive(classes=classes, num=anchors)
     image = layer.image(x)
     if x.channels != anchors * entries:
-        raise Malformed(f"{x.channels} channels for {anchors} anchors of {entries} numbers ({classes} classes)",
-                        expected=f"filters={anchors * entries} in the layer before")
+        raise Malformed(
+            f"{x.channels} channels for {anchors} anchors of {entries} numbers ({classes} classes)",
+            expected=f"filters={anchors * entries} in the layer before",
+        )
     layer.net.expect_classes(layer, classes, anchors)
     return layer.reshape(image, [0, anchors, entries, *x.spot], "entries")
 
 
 def _moved(layer: Layer, value: ir.Value, scale: float) -> ir.Value:
-    """scale_x_y: s v - (s - 1) / 2, as v + (s - 1) (v - 1/2): with v read twice no fold can move it into the layer before, whose
-    result is what users of raw heads ask for by name."""
+    """scale_x_y: s v - (s - 1) / 2, as v + (s - 1) (v - 1/2): with v read twice no fold can move it into the
+    layer before, whose result is what users of raw heads ask for by name."""
     if scale == 1:
         return value
-    beyond = layer.op("Mul", layer.op("Sub", value, layer.scalar(0.5), what="centred"), layer.scalar(scale - 1), what="beyond")
+    beyond = layer.op(
+        "Mul",
+        layer.op("Sub", value, layer.scalar(0.5), what="centred"),
+        layer.scalar(scale - 1),
+        what="beyond",
+    )
     return layer.op("Add", value, beyond, what="moved")
 
 
@@ -47,28 +55,53 @@ def _logistic(layer: Layer, parts: dict[str, ir.Value], *names: str) -> None:
 
 def _joined(layer: Layer, x: Feature, entries: ir.Value, parts: dict[str, ir.Value]) -> Feature:
     """The parts side by side again, in the layout of the input."""
-    y = layer.op("Concat", *parts.values(), axis=2, shape=dims_of(entries)) if len(parts) > 1 else next(iter(parts.values()))
+    y = (
+        layer.op("Concat", *parts.values(), axis=2, shape=dims_of(entries))
+        if len(parts) > 1
+        else next(iter(parts.values()))
+    )
     return layer.like(layer.reshape(y, [0, *x.dims]), x)
 
 
-def _anchors(layer: Layer, mask: list[int] | None, num: int, anchors: list[float] | None) -> tuple[tuple[float, float], ...]:
-    """(width, height) of the anchors in the mask; 0.5 where the cfg gives none, as in darknet; NaN beyond darknet's own memory."""
+def _anchors(
+    layer: Layer, mask: list[int] | None, num: int, anchors: list[float] | None
+) -> tuple[tuple[float, float], ...]:
+    """(width, height) of the anchors in the mask; 0.5 where the cfg gives none, as in darknet; NaN beyond
+    darknet's own memory."""
     positive(num=num)
     if num > MOST_ANCHORS or any(not 0 <= m < MOST_ANCHORS for m in mask or ()):
-        raise Malformed(f"mask={','.join(map(str, (mask or [])[:20]))} num={num}", where=layer.at("mask" if mask else "num"),
-                        expected="indices from 0 to num - 1")
+        raise Malformed(
+            f"mask={','.join(map(str, (mask or [])[:20]))} num={num}",
+            where=layer.at("mask" if mask else "num"),
+            expected="indices from 0 to num - 1",
+        )
     chosen = list(range(num)) if mask is None else mask
     if max(chosen) >= num:
-        layer.warn("anchors", f"the mask names anchor {max(chosen)}, but num={num}: darknet decodes boxes from memory behind them", "mask")
+        layer.warn(
+            "anchors",
+            f"the mask names anchor {max(chosen)}, but num={num}: darknet decodes boxes from memory "
+            "behind them",
+            "mask",
+        )
     values = list(anchors or [])
     values += [0.5 if at < 2 * num else nan for at in range(len(values), 2 * max(num, *chosen) + 2)]
     return tuple((values[2 * m], values[2 * m + 1]) for m in chosen)
 
 
 @section("yolo")
-def yolo(layer: Layer, x: Feature, *, classes: int = 20, num: int = 1, mask: list[int] | None = None, anchors: list[float] | None = None,
-         scale_x_y: AlexeyFloat = 1.0, new_coords: AlexeyInt = 0) -> Feature:
-    """Per anchor x, y, w, h, objectness, classes: the logistic of all but w and h (none with new_coords), then scale_x_y on x and y."""
+def yolo(
+    layer: Layer,
+    x: Feature,
+    *,
+    classes: int = 20,
+    num: int = 1,
+    mask: list[int] | None = None,
+    anchors: list[float] | None = None,
+    scale_x_y: AlexeyFloat = 1.0,
+    new_coords: AlexeyInt = 0,
+) -> Feature:
+    """Per anchor x, y, w, h, objectness, classes: the logistic of all but w and h (none with new_coords),
+    then scale_x_y on x and y."""
     sizes = _anchors(layer, mask, num, anchors)
     entries = _entries(layer, x, len(sizes), 5 + classes, classes)
     parts = layer.split(entries, 2, {"xy": 2, "wh": 2, "scores": 1 + classes})
@@ -76,45 +109,92 @@ def yolo(layer: Layer, x: Feature, *, classes: int = 20, num: int = 1, mask: lis
         _logistic(layer, parts, "xy", "scores")
     parts["xy"] = _moved(layer, parts["xy"], scale_x_y)
     out = _joined(layer, x, entries, parts)
-    layer.net.heads.append(Head(layer, x, out, classes, Yolo(Grid(*x.spot, sizes), layer.net.input_spot, squared=bool(new_coords))))
+    layer.net.heads.append(
+        Head(
+            layer, x, out, classes, Yolo(Grid(*x.spot, sizes), layer.net.input_spot, squared=bool(new_coords))
+        )
+    )
     return out
 
 
 @section("Gaussian_yolo", only=Fork.ALEXEYAB)
-def gaussian_yolo(layer: Layer, x: Feature, *, classes: int = 20, num: int = 1, mask: list[int] | None = None,
-                  anchors: list[float] | None = None, scale_x_y: float = 1.0, yolo_point: str = "center") -> Feature:
-    """Per anchor x, y, w, h with a sigma behind each, objectness, classes: the logistic of all but w and h."""
+def gaussian_yolo(
+    layer: Layer,
+    x: Feature,
+    *,
+    classes: int = 20,
+    num: int = 1,
+    mask: list[int] | None = None,
+    anchors: list[float] | None = None,
+    scale_x_y: float = 1.0,
+    yolo_point: str = "center",
+) -> Feature:
+    """Per anchor x, y, w, h with a sigma behind each, objectness, classes: the logistic of all but w and
+    h."""
     sizes = _anchors(layer, mask, num, anchors)
     entries = _entries(layer, x, len(sizes), GAUSSIAN + classes, classes)
-    parts = layer.split(entries, 2, {"x": 1, "x_sigma": 1, "y": 1, "y_sigma": 1, "w": 1, "w_sigma": 1, "h": 1, "rest": 2 + classes})
+    parts = layer.split(
+        entries,
+        2,
+        {"x": 1, "x_sigma": 1, "y": 1, "y_sigma": 1, "w": 1, "w_sigma": 1, "h": 1, "rest": 2 + classes},
+    )
     _logistic(layer, parts, "x", "x_sigma", "y", "y_sigma", "w_sigma", "rest")
     for name in ("x", "y"):
         parts[name] = _moved(layer, parts[name], scale_x_y)
     out = _joined(layer, x, entries, parts)
     point = {"left_top": 0.5, "right_bottom": -0.5}.get(yolo_point, 0.0)
-    layer.net.heads.append(Head(layer, x, out, classes, Yolo(Grid(*x.spot, sizes), layer.net.input_spot, gaussian=True, point=point)))
+    layer.net.heads.append(
+        Head(
+            layer,
+            x,
+            out,
+            classes,
+            Yolo(Grid(*x.spot, sizes), layer.net.input_spot, gaussian=True, point=point),
+        )
+    )
     return out
 
 
 @section("region")
-def region(layer: Layer, x: Feature, *, coords: int = 4, classes: int = 20, num: int = 1, softmax: int = 0,
-           anchors: list[float] | None = None, tree: str = "", background: PjInt = 0) -> Feature:
+def region(
+    layer: Layer,
+    x: Feature,
+    *,
+    coords: int = 4,
+    classes: int = 20,
+    num: int = 1,
+    softmax: int = 0,
+    anchors: list[float] | None = None,
+    tree: str = "",
+    background: PjInt = 0,
+) -> Feature:
     """YOLOv2's layer; the forks differ in layout and activations. Anchors are applied in decoding alone."""
     sizes = _anchors(layer, None, num, anchors)
     entries = _entries(layer, x, num, coords + 1 + classes, classes)
     if coords < 4:
         raise Unsupported(f"coords={coords}", where=layer.at("coords"), expected="at least 4")
     hierarchy = trees.read(layer, tree, classes) if tree else None
-    rule = Region(Grid(*x.spot, sizes), coords, classes, bool(softmax), layer.fork is Fork.ALEXEYAB, bool(background), hierarchy)
+    rule = Region(
+        Grid(*x.spot, sizes),
+        coords,
+        classes,
+        bool(softmax),
+        layer.fork is Fork.ALEXEYAB,
+        bool(background),
+        hierarchy,
+    )
     out = (_region_by_cell if rule.by_cell else _region_by_plane)(layer, x, entries, rule)
     layer.net.heads.append(Head(layer, x, out, classes, rule))
     return out
 
 
 def _region_by_cell(layer: Layer, x: Feature, entries: ir.Value, rule: Region) -> Feature:
-    """AlexeyAB: (row, column, anchor, entry); the logistic of the fifth entry alone, classes behind it raw without softmax."""
+    """AlexeyAB: (row, column, anchor, entry); the logistic of the fifth entry alone, classes behind it raw
+    without softmax."""
     cells = layer.transpose(entries, [0, 3, 4, 1, 2], "cells")
-    parts = layer.split(cells, 4, {"box": 4, "objectness": 1, "classes": rule.classes, "rest": rule.coords - 4})
+    parts = layer.split(
+        cells, 4, {"box": 4, "objectness": 1, "classes": rule.classes, "rest": rule.coords - 4}
+    )
     _logistic(layer, parts, "objectness")
     if rule.tree:
         parts["classes"] = trees.softmax(layer, parts["classes"], rule.tree)
@@ -124,9 +204,13 @@ def _region_by_cell(layer: Layer, x: Feature, entries: ir.Value, rule: Region) -
 
 
 def _region_by_plane(layer: Layer, x: Feature, entries: ir.Value, rule: Region) -> Feature:
-    """pjreddie: planes as in the input; the logistic of x, y and (without background) the objectness, and of classes without softmax.
-    With background the objectness is one more class in front of the others."""
-    behind = {"classes": 1 + rule.classes} if rule.background and rule.softmax else {"objectness": 1, "classes": rule.classes}
+    """pjreddie: planes as in the input; the logistic of x, y and (without background) the objectness, and of
+    classes without softmax. With background the objectness is one more class in front of the others."""
+    behind = (
+        {"classes": 1 + rule.classes}
+        if rule.background and rule.softmax
+        else {"objectness": 1, "classes": rule.classes}
+    )
     parts = layer.split(entries, 2, {"xy": 2, "wh": rule.coords - 2, **behind})
     _logistic(layer, parts, "xy", *(() if rule.background else ("objectness",)))
     if rule.tree:
@@ -142,19 +226,37 @@ def _region_by_plane(layer: Layer, x: Feature, entries: ir.Value, rule: Region) 
 
 
 @section("detection")
-def detection(layer: Layer, x: Feature, *, classes: int = 1, coords: int = 1, side: int = 7, num: int = 1, softmax: int = 0,
-              sqrt: int = 0) -> Feature:
-    """YOLOv1's layer: flat, the classes of all cells, then the objectness, then the boxes; copied, with softmax=1 softmax per cell."""
+def detection(
+    layer: Layer,
+    x: Feature,
+    *,
+    classes: int = 1,
+    coords: int = 1,
+    side: int = 7,
+    num: int = 1,
+    softmax: int = 0,
+    sqrt: int = 0,
+) -> Feature:
+    """YOLOv1's layer: flat, the classes of all cells, then the objectness, then the boxes; copied, with
+    softmax=1 softmax per cell."""
     positive(classes=classes, coords=coords, side=side, num=num)
     cells, flat = side * side, layer.flat(x)
     if x.size != cells * ((1 + coords) * num + classes):
-        raise Malformed(f"{x.size} numbers for side={side} num={num} coords={coords} classes={classes}",
-                        expected=f"output={cells * ((1 + coords) * num + classes)} in the layer before")
+        raise Malformed(
+            f"{x.size} numbers for side={side} num={num} coords={coords} classes={classes}",
+            expected=f"output={cells * ((1 + coords) * num + classes)} in the layer before",
+        )
     out = layer.feature(flat, x.size)
     if softmax:
         parts = layer.split(flat, 1, {"classes": cells * classes, "rest": x.size - cells * classes})
         shares = layer.op("Softmax", layer.reshape(parts["classes"], [0, cells, classes]), axis=-1)
-        out.value = layer.op("Concat", layer.reshape(shares, [0, cells * classes]), parts["rest"], axis=1, shape=[layer.net.rows, x.size])
+        out.value = layer.op(
+            "Concat",
+            layer.reshape(shares, [0, cells * classes]),
+            parts["rest"],
+            axis=1,
+            shape=[layer.net.rows, x.size],
+        )
     layer.net.heads.append(Head(layer, x, out, classes, Detection(side, num, coords, squared=bool(sqrt))))
     return out
 
@@ -164,10 +266,10 @@ def iseg(layer: Layer, x: Feature, *, classes: int = 20, ids: int = 32) -> Featu
     """Instance segmentation: the logistic of the first `classes` planes, embeddings behind them raw."""
     positive(classes=classes, ids=ids)
     if x.channels != classes + ids:
-        raise Malformed(f"{x.channels} channels for {classes} classes and {ids} ids",
-                        expected=f"filters={classes + ids} in the layer before")
+        raise Malformed(
+            f"{x.channels} channels for {classes} classes and {ids} ids",
+            expected=f"filters={classes + ids} in the layer before",
+        )
     parts = layer.split(layer.image(x), 1, {"classes": classes, "ids": ids})
     _logistic(layer, parts, "classes")
     return layer.like(layer.op("Concat", *parts.values(), axis=1, shape=layer.shape(x)), x)
-
-

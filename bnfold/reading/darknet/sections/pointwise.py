@@ -1,9 +1,10 @@
-"""Sections that change numbers and no sizes: [activation], [logistic], [softmax], [dropout], [empty], [cost], [contrastive]."""
+"""Sections that change numbers and no sizes: [activation], [logistic], [softmax], [dropout], [empty], [cost],
+[contrastive]."""
 
 from __future__ import annotations
 
 from ....errors import Malformed
-from ....graph import ir
+from ....ir.graph import ir
 from .. import tree as trees
 from ..dialects import Fork
 from ..layer import Feature, Layer
@@ -53,13 +54,28 @@ def contrastive(layer: Layer, x: Feature) -> Feature:
 
 
 @section("softmax", "soft")
-def softmax(layer: Layer, x: Feature, *, groups: int = 1, temperature: float = 1.0, tree: str = "", spatial: float = 0.0) -> Feature:
-    """softmax(x / temperature) over all numbers of the input, or over `groups` equal runs of them, or among siblings of a tree."""
+def softmax(
+    layer: Layer,
+    x: Feature,
+    *,
+    groups: int = 1,
+    temperature: float = 1.0,
+    tree: str = "",
+    spatial: float = 0.0,
+) -> Feature:
+    """softmax(x / temperature) over all numbers of the input, or over `groups` equal runs of them, or among
+    siblings of a tree."""
     if groups < 1 or x.size % groups or temperature == 0:
-        raise Malformed(f"groups={groups} temperature={temperature:g} for {x.size} numbers",
-                        expected="groups that divide them, and a temperature")
+        raise Malformed(
+            f"groups={groups} temperature={temperature:g} for {x.size} numbers",
+            expected="groups that divide them, and a temperature",
+        )
     if spatial:
-        layer.warn("softmax", "spatial=1 is ignored, as on the CPU; darknet's GPU code takes it over channels at each pixel", "spatial")
+        layer.warn(
+            "softmax",
+            "spatial=1 is ignored, as on the CPU; darknet's GPU code takes it over channels at each pixel",
+            "spatial",
+        )
     flat = layer.flat(x)
     if temperature != 1:
         flat = layer.op("Div", flat, layer.scalar(temperature))

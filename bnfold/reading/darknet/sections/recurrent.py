@@ -1,7 +1,8 @@
 """Recurrent sections: [rnn], [gru], [lstm], [crnn], [conv_lstm], [history].
 
-Rows of the batch are time steps: row t * sequences + s is step t of sequence s. The state is zero at the beginning. What reads the
-input alone is computed for all steps at once; what reads the state is unrolled, one set of nodes per step on shared arrays.
+Rows of the batch are time steps: row t * sequences + s is step t of sequence s. The state is zero at the
+beginning. What reads the input alone is computed for all steps at once; what reads the state is unrolled, one
+set of nodes per step on shared arrays.
 
     Part    a linear layer with its arrays, ready to be applied
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ....errors import Malformed, Unsupported
-from ....graph import ir
+from ....ir.graph import ir
 from ..dialects import Fork
 from ..layer import Feature, Layer, dims_of
 from ..schema import AlexeyInt, PjInt, positive, section
@@ -23,7 +24,9 @@ MOST_STEPS = 1000
 Part = Callable[[ir.Value], ir.Value]
 
 
-def _dense(layer: Layer, what: str, inputs: int, outputs: int, *, norm: bool, activation: str = "linear") -> Part:
+def _dense(
+    layer: Layer, what: str, inputs: int, outputs: int, *, norm: bool, activation: str = "linear"
+) -> Part:
     kernel = take_dense(layer, inputs, outputs, norm, f"{what}/")
     return lambda x: apply_dense(layer, x, kernel, activation, f"{what}/")
 
@@ -71,25 +74,52 @@ def _elman(layer: Layer, x: ir.Value, parts: Sequence[Part], state: ir.Value, sh
 
 
 @section("rnn", recurrent=True)
-def rnn(layer: Layer, x: Feature, *, output: int = 1, hidden: AlexeyInt = 1, activation: str = "logistic", batch_normalize: int = 0,
-        shortcut: int = 0, logistic: AlexeyInt = 0) -> Feature:
-    """Elman's network. pjreddie's hidden width is that of the output; AlexeyAB's own activation of the state is logistic=1 or 2."""
+def rnn(
+    layer: Layer,
+    x: Feature,
+    *,
+    output: int = 1,
+    hidden: AlexeyInt = 1,
+    activation: str = "logistic",
+    batch_normalize: int = 0,
+    shortcut: int = 0,
+    logistic: AlexeyInt = 0,
+) -> Feature:
+    """Elman's network. pjreddie's hidden width is that of the output; AlexeyAB's own activation of the state
+    is logistic=1 or 2."""
     width = hidden if layer.fork is Fork.ALEXEYAB else output
     positive(output=output, hidden=width)
     norm, own = bool(batch_normalize), {1: "logistic", 2: "loggy"}.get(logistic, activation)
-    parts = [_dense(layer, "input", x.size, width, norm=norm, activation=activation),
-             _dense(layer, "self", width, width, norm=norm, activation=own),
-             _dense(layer, "output", width, output, norm=norm, activation=activation)]
+    parts = [
+        _dense(layer, "input", x.size, width, norm=norm, activation=activation),
+        _dense(layer, "self", width, width, norm=norm, activation=own),
+        _dense(layer, "output", width, output, norm=norm, activation=activation),
+    ]
     out = layer.feature(layer.flat(x), output, 1, 1)
     out.value = _elman(layer, layer.flat(x), parts, _zero(layer, width), shortcut)
     return out
 
 
 @section("crnn", recurrent=True)
-def crnn(layer: Layer, x: Feature, *, output: AlexeyInt = 1, hidden: AlexeyInt = 1, output_filters: PjInt = 1,
-         hidden_filters: PjInt = 1, size: AlexeyInt = 3, stride: AlexeyInt = 1, dilation: AlexeyInt = 1, pad: AlexeyInt = 0,
-         padding: AlexeyInt = 0, groups: AlexeyInt = 1, activation: str = "logistic", batch_normalize: int = 0, xnor: AlexeyInt = 0,
-         shortcut: int = 0) -> Feature:
+def crnn(
+    layer: Layer,
+    x: Feature,
+    *,
+    output: AlexeyInt = 1,
+    hidden: AlexeyInt = 1,
+    output_filters: PjInt = 1,
+    hidden_filters: PjInt = 1,
+    size: AlexeyInt = 3,
+    stride: AlexeyInt = 1,
+    dilation: AlexeyInt = 1,
+    pad: AlexeyInt = 0,
+    padding: AlexeyInt = 0,
+    groups: AlexeyInt = 1,
+    activation: str = "logistic",
+    batch_normalize: int = 0,
+    xnor: AlexeyInt = 0,
+    shortcut: int = 0,
+) -> Feature:
     """The same with convolutions, of which pjreddie's are 3 x 3 with padding 1."""
     image = layer.image(x)
     if layer.fork is Fork.PJREDDIE:
@@ -97,45 +127,79 @@ def crnn(layer: Layer, x: Feature, *, output: AlexeyInt = 1, hidden: AlexeyInt =
         if x.height != x.width:
             x = _swapped(layer, x)
             image = layer.image(x)
-    conv = Conv(hidden, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation,
-                bool(xnor))
+    conv = Conv(
+        hidden,
+        size,
+        stride,
+        stride,
+        size // 2 if pad else padding,
+        dilation,
+        groups,
+        bool(batch_normalize),
+        activation,
+        bool(xnor),
+    )
     _same_size(x, conv)
     last = replace(conv, filters=output)
-    parts = [_conv(layer, "input", x.channels, conv), _conv(layer, "self", hidden, conv), _conv(layer, "output", hidden, last)]
+    parts = [
+        _conv(layer, "input", x.channels, conv),
+        _conv(layer, "self", hidden, conv),
+        _conv(layer, "output", hidden, last),
+    ]
     out = layer.feature(image, output, *x.spot)
     out.value = _elman(layer, image, parts, _zero(layer, hidden, *x.spot), shortcut)
     return out
 
 
 def _swapped(layer: Layer, x: Feature) -> Feature:
-    """The same numbers with height and width exchanged: pjreddie's parse_crnn passes them in the wrong order (src/parser.c)."""
-    layer.warn("crnn", f"pjreddie's darknet takes the {x.height} x {x.width} pixels of a [crnn] for {x.width} x {x.height}")
-    return layer.feature(layer.reshape(layer.image(x), [0, x.channels, x.width, x.height], "swapped"), x.channels, x.width, x.height)
+    """The same numbers with height and width exchanged: pjreddie's parse_crnn passes them in the wrong order
+    (src/parser.c)."""
+    layer.warn(
+        "crnn",
+        f"pjreddie's darknet takes the {x.height} x {x.width} pixels of a [crnn] for {x.width} x {x.height}",
+    )
+    return layer.feature(
+        layer.reshape(layer.image(x), [0, x.channels, x.width, x.height], "swapped"),
+        x.channels,
+        x.width,
+        x.height,
+    )
 
 
 def _same_size(x: Feature, conv: Conv) -> None:
     """A state has one size, so its convolutions must keep it."""
     conv.check(conv.groups)
     if conv.out(*x.spot) != x.spot:
-        raise Malformed(f"size={conv.size} stride={conv.stride_x} padding={conv.padding} change the size of the state",
-                        expected="convolutions that keep height and width (pad=1, stride=1)")
+        raise Malformed(
+            f"size={conv.size} stride={conv.stride_x} padding={conv.padding} change the size of the state",
+            expected="convolutions that keep height and width (pad=1, stride=1)",
+        )
 
 
 @section("gru", recurrent=True)
 def gru(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0, tanh: PjInt = 0) -> Feature:
-    """z = sg(Uz x + Wz h), r = sg(Ur x + Wr h), g = act(Uh x + Wh (r h)), h = z h + (1 - z) g. The forks' files have U and W in
-    different order; act is the logistic, or tanh with tanh=1."""
+    """z = sg(Uz x + Wz h), r = sg(Ur x + Wr h), g = act(Uh x + Wh (r h)), h = z h + (1 - z) g. The forks'
+    files have U and W in different order; act is the logistic, or tanh with tanh=1."""
     positive(output=output)
     order = "wu" if layer.fork is Fork.PJREDDIE else "uw"
-    parts = {side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize))
-             for side in order for gate in "zrh"}
+    parts = {
+        side + gate: _dense(
+            layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize)
+        )
+        for side in order
+        for gate in "zrh"
+    }
     flat = layer.flat(x)
     inputs = [_steps(layer, parts[f"u{gate}"](flat)) for gate in "zrh"]
     state, states = _zero(layer, output), []
     for in_z, in_r, in_h in zip(*inputs, strict=True):
         z = layer.op("Sigmoid", _sum(layer, in_z, parts["wz"](state)), what="z")
         r = layer.op("Sigmoid", _sum(layer, in_r, parts["wr"](state)), what="r")
-        g = layer.op("Tanh" if tanh else "Sigmoid", _sum(layer, in_h, parts["wh"](layer.op("Mul", r, state))), what="candidate")
+        g = layer.op(
+            "Tanh" if tanh else "Sigmoid",
+            _sum(layer, in_h, parts["wh"](layer.op("Mul", r, state))),
+            what="candidate",
+        )
         # z h + (1 - z) g = g + z (h - g)
         state = _sum(layer, g, layer.op("Mul", z, layer.op("Sub", state, g)))
         states.append(state)
@@ -145,7 +209,8 @@ def gru(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0, 
 
 
 def _lstm(layer: Layer, x: ir.Value, parts: dict[str, Part], zero: ir.Value, constrain: int = 0) -> ir.Value:
-    """f, i, o = sg(W h + U x [+ V c]), g = tanh(W h + U x), c = f c + i g, h = o tanh(c); V of o reads the new c."""
+    """f, i, o = sg(W h + U x [+ V c]), g = tanh(W h + U x), c = f c + i g, h = o tanh(c); V of o reads the
+    new c."""
     inputs = [_steps(layer, parts[f"u{gate}"](x)) for gate in "figo"]
     cell = state = zero
     states = []
@@ -168,28 +233,65 @@ def _peep(parts: dict[str, Part], name: str, cell: ir.Value) -> list[ir.Value]:
 
 @section("lstm", recurrent=True)
 def lstm(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0) -> Feature:
-    """An LSTM of dense layers; the files have wi wf wo wg (pjreddie) or wf wi wg wo (AlexeyAB), then the same of u."""
+    """An LSTM of dense layers; the files have wi wf wo wg (pjreddie) or wf wi wg wo (AlexeyAB), then the same
+    of u."""
     positive(output=output)
     order = "ifog" if layer.fork is Fork.PJREDDIE else "figo"
-    parts = {side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize))
-             for side in "wu" for gate in order}
+    parts = {
+        side + gate: _dense(
+            layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize)
+        )
+        for side in "wu"
+        for gate in order
+    }
     out = layer.feature(layer.flat(x), output, 1, 1)
     out.value = _lstm(layer, layer.flat(x), parts, _zero(layer, output))
     return out
 
 
 @section("conv_lstm", only=Fork.ALEXEYAB, recurrent=True)
-def conv_lstm(layer: Layer, x: Feature, *, output: int = 1, size: int = 3, stride: int = 1, dilation: int = 1, pad: int = 0,
-              padding: int = 0, groups: int = 1, activation: str = "linear", batch_normalize: int = 0, xnor: int = 0, peephole: int = 0,
-              bottleneck: int = 0, state_constrain: int | None = None, shortcut: int = 0) -> Feature:
-    """An LSTM of convolutions, each with the activation; with peephole=1 gates see the cell; the cell is clipped after each step."""
+def conv_lstm(
+    layer: Layer,
+    x: Feature,
+    *,
+    output: int = 1,
+    size: int = 3,
+    stride: int = 1,
+    dilation: int = 1,
+    pad: int = 0,
+    padding: int = 0,
+    groups: int = 1,
+    activation: str = "linear",
+    batch_normalize: int = 0,
+    xnor: int = 0,
+    peephole: int = 0,
+    bottleneck: int = 0,
+    state_constrain: int | None = None,
+    shortcut: int = 0,
+) -> Feature:
+    """An LSTM of convolutions, each with the activation; with peephole=1 gates see the cell; the cell is
+    clipped after each step."""
     image = layer.image(x)
     if bottleneck:
-        raise Unsupported("bottleneck=1 has no CPU code in darknet", where=layer.at("bottleneck"), expected="bottleneck=0")
+        raise Unsupported(
+            "bottleneck=1 has no CPU code in darknet", where=layer.at("bottleneck"), expected="bottleneck=0"
+        )
     if shortcut:
-        layer.note("conv_lstm", "shortcut=1 changes nothing: darknet reads it and does not use it", "shortcut")
-    conv = Conv(output, size, stride, stride, size // 2 if pad else padding, dilation, groups, bool(batch_normalize), activation,
-                bool(xnor))
+        layer.note(
+            "conv_lstm", "shortcut=1 changes nothing: darknet reads it and does not use it", "shortcut"
+        )
+    conv = Conv(
+        output,
+        size,
+        stride,
+        stride,
+        size // 2 if pad else padding,
+        dilation,
+        groups,
+        bool(batch_normalize),
+        activation,
+        bool(xnor),
+    )
     _same_size(x, conv)
     names = [*(["vf", "vi", "vo"] if peephole else []), *(side + gate for side in "wu" for gate in "figo")]
     parts = {name: _conv(layer, name, x.channels if name[0] == "u" else output, conv) for name in names}
@@ -201,18 +303,30 @@ def conv_lstm(layer: Layer, x: Feature, *, output: int = 1, size: int = 3, strid
 
 @section("history", only=Fork.ALEXEYAB, recurrent=True)
 def history(layer: Layer, x: Feature, *, history_size: int = 4) -> Feature:
-    """The input, then as much of the previous step's result as fits; with a single time step nothing but zeros behind the input."""
+    """The input, then as much of the previous step's result as fits; with a single time step nothing but
+    zeros behind the input."""
     positive(history_size=history_size)
     image, kept = layer.image(x), (history_size - 1) * x.channels
     out = layer.feature(image, history_size * x.channels, *x.spot)
     if layer.net.steps == 1:
-        out.value = layer.op("Pad", image, layer.ints([0, 0, 0, 0, 0, kept, 0, 0]), shape=layer.shape(out)) if kept else image
+        out.value = (
+            layer.op("Pad", image, layer.ints([0, 0, 0, 0, 0, kept, 0, 0]), shape=layer.shape(out))
+            if kept
+            else image
+        )
         return out
     shape = [layer.net.sequences, out.channels, *x.spot]
     previous, results = _zero(layer, *out.dims), []
     for step in _steps(layer, image):
-        past = layer.op("Slice", previous, layer.ints([0]), layer.ints([kept]), layer.ints([1]), what="past",
-                        shape=[layer.net.sequences, kept, *x.spot])
+        past = layer.op(
+            "Slice",
+            previous,
+            layer.ints([0]),
+            layer.ints([kept]),
+            layer.ints([1]),
+            what="past",
+            shape=[layer.net.sequences, kept, *x.spot],
+        )
         previous = layer.op("Concat", step, past, axis=1, what="present", shape=shape)
         results.append(previous)
     out.value = _together(layer, results, "steps")

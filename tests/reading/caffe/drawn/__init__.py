@@ -1,10 +1,12 @@
-"""Random Caffe networks with their values: every layer is drawn, written as text and blobs, and computed in float64 as Caffe computes it.
+"""Random Caffe networks with their values: every layer is drawn, written as text and blobs, and computed in
+float64 as Caffe computes it.
 
-net = draw(seed)          net.text, net.weights, net.feeds, net.values (name -> what the blob holds at the end)
+net = draw(seed)          net.text, net.weights, net.feeds, net.values (name -> what the blob holds at the
+                          end)
 
-A second, small Caffe, written from its formulas and not from the readers. Most axes have four entries, so that an operator or a fold along
-a wrong axis still fits and only its numbers tell. Layers stand in LAYERS; one whose bottom does not suit it after all draws
-nothing.
+A second, small Caffe, written from its formulas and not from the readers. Most axes have four entries, so
+that an operator or a fold along a wrong axis still fits and only its numbers tell. Layers stand in LAYERS;
+one whose bottom does not suit it after all draws nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from .net import Drawn, calm
 
 
 class Row(NamedTuple):
-    """How a layer is drawn (of the net, a bottom's name and its value), how often, and on which bottoms: of which rank, and below what."""
+    """How a layer is drawn (of the net, a bottom's name and its value), how often, and on which bottoms: of
+    which rank, and below what."""
 
     make: Callable
     often: int

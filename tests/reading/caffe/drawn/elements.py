@@ -31,8 +31,13 @@ def activation(net, name, x):
 def prelu(net, name, x):
     shared = net.chance(0.3)
     slope = net.numbers() if shared else net.numbers(x.shape[1])
-    net.add("PReLU", [name], [np.maximum(x, 0) + (slope if shared else along(slope, x, 1)) * np.minimum(x, 0)],
-            f"prelu_param {{ channel_shared: {str(shared).lower()} }}", [slope])
+    net.add(
+        "PReLU",
+        [name],
+        [np.maximum(x, 0) + (slope if shared else along(slope, x, 1)) * np.minimum(x, 0)],
+        f"prelu_param {{ channel_shared: {str(shared).lower()} }}",
+        [slope],
+    )
 
 
 def eltwise(net, name, x):
@@ -42,7 +47,14 @@ def eltwise(net, name, x):
     names = [name, *(net.pick(*others) for _ in range(net.whole(1, 2)))]
     values = [net.values[n] for n in names]
     operation = net.pick("SUM", "SUM", "SUM", "PROD", "MAX")
-    coefficients = [net.pick(1.0, -1.0, 0.5, 2.0) for _ in names] if operation == "SUM" and net.chance() else []
-    y = {"SUM": lambda: sum(c * v for c, v in zip(coefficients or [1.0] * len(names), values, strict=True)),
-         "PROD": lambda: np.prod(values, 0), "MAX": lambda: np.max(values, 0)}[operation]()
-    net.add("Eltwise", names, [y], f"eltwise_param {{ operation: {operation} {dims('coeff', coefficients)} }}")
+    coefficients = (
+        [net.pick(1.0, -1.0, 0.5, 2.0) for _ in names] if operation == "SUM" and net.chance() else []
+    )
+    y = {
+        "SUM": lambda: sum(c * v for c, v in zip(coefficients or [1.0] * len(names), values, strict=True)),
+        "PROD": lambda: np.prod(values, 0),
+        "MAX": lambda: np.max(values, 0),
+    }[operation]()
+    net.add(
+        "Eltwise", names, [y], f"eltwise_param {{ operation: {operation} {dims('coeff', coefficients)} }}"
+    )

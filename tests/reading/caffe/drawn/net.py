@@ -10,8 +10,25 @@ from ..files import layer
 
 LARGEST = 3000  # elements of a blob
 ALIASES = ("Reshape", "Flatten", "Split", "Concat", "Slice")  # they share memory with their bottom
-IN_PLACE = ("BatchNorm", "Scale", "Bias", "Power", "PReLU", "Softmax", "ReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Clip", "Swish",
-            "Exp", "Dropout", "ReLU6")
+IN_PLACE = (
+    "BatchNorm",
+    "Scale",
+    "Bias",
+    "Power",
+    "PReLU",
+    "Softmax",
+    "ReLU",
+    "ELU",
+    "Sigmoid",
+    "TanH",
+    "AbsVal",
+    "BNLL",
+    "Clip",
+    "Swish",
+    "Exp",
+    "Dropout",
+    "ReLU6",
+)
 
 
 @dataclass
@@ -51,11 +68,17 @@ class Drawn:
         return names[-1] if self.chance(self.chained) else self.pick(*names)
 
     def add(self, kind, bottoms, tops, params="", blobs=()):
-        """Write a layer of one or more tops; the first may take the place of its bottom where the kind allows it."""
+        """Write a layer of one or more tops; the first may take the place of its bottom where the kind allows
+        it."""
         self.count += 1
         name = f"{kind.lower()}{self.count}"
         names = [f"{name}_{i}" for i in range(len(tops))] if len(tops) > 1 else [name]
-        if kind in IN_PLACE and bottoms[0] not in self.read | self.aliased and self.chance() and bottoms.count(bottoms[0]) == 1:
+        if (
+            kind in IN_PLACE
+            and bottoms[0] not in self.read | self.aliased
+            and self.chance()
+            and bottoms.count(bottoms[0]) == 1
+        ):
             names[0] = bottoms[0]
         elif kind in ALIASES:
             self.aliased |= {*names, *bottoms}

@@ -14,17 +14,32 @@ from .net import axis_of, calm
 def softmax(net, name, x):
     written, axis = axis_of(net, x) if net.chance() else (1, 1)
     e = np.exp(x - x.max(axis, keepdims=True))
-    net.add("Softmax", [name], [e / e.sum(axis, keepdims=True)], "" if written == 1 else f"softmax_param {{ axis: {written} }}")
+    net.add(
+        "Softmax",
+        [name],
+        [e / e.sum(axis, keepdims=True)],
+        "" if written == 1 else f"softmax_param {{ axis: {written} }}",
+    )
 
 
 def reduction(net, name, x):
     written, axis = axis_of(net, x, 1)
     flat, factor = x.reshape(*x.shape[:axis], -1), net.pick(1.0, -0.5)
     operation = net.pick("SUM", "ASUM", "SUMSQ", "MEAN")
-    y = {"SUM": flat.sum(-1), "ASUM": np.abs(flat).sum(-1), "SUMSQ": (flat**2).sum(-1), "MEAN": flat.mean(-1)}[operation]
+    y = {
+        "SUM": flat.sum(-1),
+        "ASUM": np.abs(flat).sum(-1),
+        "SUMSQ": (flat**2).sum(-1),
+        "MEAN": flat.mean(-1),
+    }[operation]
     if np.abs(y).max() < 0.05 * np.abs(flat).sum(-1).max() / (flat.shape[-1] if operation == "MEAN" else 1):
         return  # nothing but rounding is left
-    net.add("Reduction", [name], [y * factor], f"reduction_param {{ operation: {operation} axis: {written} coeff: {factor} }}")
+    net.add(
+        "Reduction",
+        [name],
+        [y * factor],
+        f"reduction_param {{ operation: {operation} axis: {written} coeff: {factor} }}",
+    )
 
 
 def mvn(net, name, x):
@@ -35,7 +50,12 @@ def mvn(net, name, x):
     y = x - x.mean(axes, keepdims=True)
     if variance:
         y = y / (np.sqrt(x.var(axes, keepdims=True)) + 1e-9)
-    net.add("MVN", [name], [y], f"mvn_param {{ across_channels: {str(across).lower()} normalize_variance: {str(variance).lower()} }}")
+    net.add(
+        "MVN",
+        [name],
+        [y],
+        f"mvn_param {{ across_channels: {str(across).lower()} normalize_variance: {str(variance).lower()} }}",
+    )
 
 
 def lrn(net, name, x):
@@ -43,12 +63,21 @@ def lrn(net, name, x):
     half = (size - 1) // 2
     region = net.pick("ACROSS_CHANNELS", "WITHIN_CHANNEL")
     if region == "ACROSS_CHANNELS":
-        around = sliding_window_view(np.pad(x**2, [(0, 0), (half, half), (0, 0), (0, 0)]), size, axis=1).sum(-1)
+        around = sliding_window_view(np.pad(x**2, [(0, 0), (half, half), (0, 0), (0, 0)]), size, axis=1).sum(
+            -1
+        )
         y = x / (k + alpha / size * around) ** beta
     else:
-        around = sliding_window_view(np.pad(x**2, [(0, 0), (0, 0), (half, half), (half, half)]), (size, size), axis=(2, 3)).mean((-2, -1))
+        around = sliding_window_view(
+            np.pad(x**2, [(0, 0), (0, 0), (half, half), (half, half)]), (size, size), axis=(2, 3)
+        ).mean((-2, -1))
         y = x * (1 + alpha * around) ** -beta
-    net.add("LRN", [name], [y], f"lrn_param {{ local_size: {size} alpha: {alpha} beta: {beta} k: {k} norm_region: {region} }}")
+    net.add(
+        "LRN",
+        [name],
+        [y],
+        f"lrn_param {{ local_size: {size} alpha: {alpha} beta: {beta} k: {k} norm_region: {region} }}",
+    )
 
 
 def pooling(net, name, x):
@@ -58,7 +87,9 @@ def pooling(net, name, x):
         net.add("Pooling", [name], [y], f"pooling_param {{ pool: {method} global_pooling: true }}")
         return
     kernel, stride = ([net.whole(1, 3) for _ in range(2)] for _ in range(2))
-    stride = [min(s, k) for s, k in zip(stride, kernel, strict=True)]  # a window outside of the image has no mean
+    stride = [
+        min(s, k) for s, k in zip(stride, kernel, strict=True)
+    ]  # a window outside of the image has no mean
     pad = [net.whole(0, k - 1) for k in kernel]
     floor = net.chance(0.3)
     outs = []
@@ -68,16 +99,26 @@ def pooling(net, name, x):
     if min(outs) < 1:
         return
     if any(pad):
-        outs = [o - 1 if (o - 1) * s >= n + p else o for o, s, n, p in zip(outs, stride, x.shape[2:], pad, strict=True)]
+        outs = [
+            o - 1 if (o - 1) * s >= n + p else o
+            for o, s, n, p in zip(outs, stride, x.shape[2:], pad, strict=True)
+        ]
     y = np.empty((*x.shape[:2], *outs))
     for at in product(*map(range, outs)):
         starts = [a * s - p for a, s, p in zip(at, stride, pad, strict=True)]
         ends = [min(b + k, n + p) for b, k, n, p in zip(starts, kernel, x.shape[2:], pad, strict=True)]
         area = prod(e - b for b, e in zip(starts, ends, strict=True))
-        part = x[(..., *(slice(max(b, 0), min(e, n)) for b, e, n in zip(starts, ends, x.shape[2:], strict=True)))]
+        part = x[
+            (..., *(slice(max(b, 0), min(e, n)) for b, e, n in zip(starts, ends, x.shape[2:], strict=True)))
+        ]
         y[(..., *at)] = part.max((2, 3)) if method == "MAX" else part.sum((2, 3)) / area
-    net.add("Pooling", [name], [y], f"pooling_param {{ pool: {method} kernel_h: {kernel[0]} kernel_w: {kernel[1]} stride_h: {stride[0]} "
-            f"stride_w: {stride[1]} pad_h: {pad[0]} pad_w: {pad[1]} {'round_mode: FLOOR' if floor else ''} }}")
+    net.add(
+        "Pooling",
+        [name],
+        [y],
+        f"pooling_param {{ pool: {method} kernel_h: {kernel[0]} kernel_w: {kernel[1]} stride_h: {stride[0]} "
+        f"stride_w: {stride[1]} pad_h: {pad[0]} pad_w: {pad[1]} {'round_mode: FLOOR' if floor else ''} }}",
+    )
 
 
 def axpy(net, name, x):

@@ -1,0 +1,261 @@
+"""Paths and URLs alike: list them, fetch from them, deliver to them, tell whether they have changed.
+
+    store_of(place)    this machine's disk, or what fsspec makes of the URL
+    redacted(text)     the text without credentials that URLs in it carry
+
+Rule 1: what is delivered stands under its name only when it is whole: a rename on disks, one put in object
+        stores, and elsewhere a put under another name that is then moved.
+Rule 2: a file is what its content is. A store that vouches for the content by a tag of its own (ETag, MD5) is
+        believed; modification times are not.
+Rule 3: whatever goes wrong in a store is Unreadable or WriteError with the place, and no credential in the
+        sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, reason, root_cause
+from ..files.discovery import DISK, Shelf, bare, is_url
+
+_BLOCK = 1 << 20
+_TAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "Digest")  # what stores call their tags of the content
+_PUT_IS_ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"}
+_USER = re.compile(r"(?<=://)[^/\s@'\"]*@")
+_QUERY = re.compile(r"(://[^\s'\"?#]*)\?(?!\.\.\.)[^\s'\"]*?(?=[:;,.)]*(?:[\s'\"]|$))")
+
+
+class Store(Shelf, Protocol):
+    """A shelf that files can be taken from and put on."""
+
+    def identity(self, place: str) -> str:
+        """What changes when the content does. Raises Unreadable."""
+
+    def read(self, place: str, limit: int) -> bytes | None:
+        """A small file; None where there is none, or more than `limit` bytes."""
+
+    def fetch(self, place: str, target: Path) -> None:
+        """Copy to this machine. Raises Unreadable."""
+
+    def deliver(self, source: Path, place: str) -> None:
+        """Move a finished local file to its place. Raises WriteError."""
+
+
+class _Disk:
+    """This machine's files, or what is mounted like them."""
+
+    exists, is_file, is_folder, walk, matches = (
+        DISK.exists,
+        DISK.is_file,
+        DISK.is_folder,
+        DISK.walk,
+        DISK.matches,
+    )
+
+    def identity(self, place: str) -> str:
+        with _reading(place), Path(place).open("rb") as file:
+            return _hashed(file)
+
+    def read(self, place: str, limit: int) -> bytes | None:
+        try:
+            with Path(place).open("rb") as file:
+                data = file.read(limit + 1)
+        except OSError:
+            return None
+        return data if len(data) <= limit else None
+
+    def fetch(self, place: str, target: Path) -> None:
+        with _reading(place):
+            shutil.copyfile(place, target)
+
+    def deliver(self, source: Path, place: str) -> None:
+        with _writing(place):
+            target = Path(place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                source.replace(target)
+            except OSError:  # another file system: a copy beside the target, then the rename
+                beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+                try:
+                    shutil.copyfile(source, beside)
+                    beside.replace(target)
+                except BaseException:
+                    beside.unlink(missing_ok=True)
+                    raise
+
+
+class _Remote:
+    """What fsspec reaches."""
+
+    def __init__(self, scheme: str) -> None:
+        self._atomic = scheme in _PUT_IS_ATOMIC
+
+    def exists(self, place: str) -> bool:
+        with _reading(place):
+            fs, path = _file_system(place)
+            return bool(fs.exists(path))
+
+    def is_file(self, place: str) -> bool:
+        with _reading(place):
+            fs, path = _file_system(place)
+            return bool(fs.isfile(path))
+
+    def is_folder(self, place: str) -> bool:
+        with _reading(place):
+            fs, path = _file_system(place)
+            return bool(fs.isdir(path))
+
+    def walk(self, folder: str) -> list[str]:
+        with _reading(folder):
+            fs, path = _file_system(folder)
+            return sorted(fs.unstrip_protocol(found) for found in fs.find(path))
+
+    def matches(self, pattern: str) -> list[str]:
+        with _reading(pattern):
+            fs, path = _file_system(pattern)
+            return sorted(fs.unstrip_protocol(found) for found in fs.glob(path))
+
+    def identity(self, place: str) -> str:
+        with _reading(place):
+            fs, path = _file_system(place)
+            fs.invalidate_cache()
+            facts = fs.info(path)
+            tag = next((str(facts[name]) for name in _TAGS if facts.get(name)), "")
+            if tag and not tag.startswith("W/"):  # a weak tag promises no equal bytes
+                return f"etag:{tag}:{facts.get('size')}"
+            with fs.open(path, "rb") as file:
+                return _hashed(file)
+
+    def read(self, place: str, limit: int) -> bytes | None:
+        with _reading(place):
+            fs, path = _file_system(place)
+            fs.invalidate_cache()
+            try:
+                with fs.open(path, "rb") as file:
+                    data: bytes = file.read(limit + 1)
+            except FileNotFoundError:
+                return None
+            return data if len(data) <= limit else None
+
+    def fetch(self, place: str, target: Path) -> None:
+        with _reading(place):
+            fs, path = _file_system(place)
+            with fs.open(path, "rb") as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy, _BLOCK)
+
+    def deliver(self, source: Path, place: str) -> None:
+        with _writing(place):
+            fs, path = _file_system(place)
+            folder, _, name = path.rpartition("/")
+            if not self._atomic:
+                fs.makedirs(folder, exist_ok=True)
+            goal = path if self._atomic else f"{folder}/.{name}.{secrets.token_hex(6)}.tmp"
+            fs.put_file(os.fspath(source), goal)
+            if goal != path:
+                fs.mv(goal, path)
+            source.unlink()
+
+
+_DISK = _Disk()
+
+
+def store_of(place: str) -> Store:
+    """Where a place is."""
+    return _Remote(scheme_of(place)) if is_url(place) else _DISK
+
+
+def scheme_of(place: str) -> str:
+    """`s3` of `s3://bucket/net.onnx`."""
+    return place.partition("://")[0].rpartition("::")[2] if is_url(place) else ""
+
+
+def check_drivers(places: Iterable[str]) -> None:
+    """Is there a driver for each URL? Found before the work, and once. Raises UsageError."""
+    for url in {scheme_of(place): place for place in places if is_url(place)}.values():
+        _file_system(url)
+
+
+def plain(place: str) -> str:
+    """A file:// URL as the path that it is; anything else as it stands."""
+    if not place.startswith("file://"):
+        return place
+    from urllib.request import url2pathname  # brings an HTTP client, which every worker would wait for
+
+    return url2pathname(unquote(urlsplit(place).path))
+
+
+def joined(folder: str, name: str) -> str:
+    """A file in a folder; `name` is relative and has forward slashes."""
+    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.fspath(Path(folder) / name)
+
+
+def folder_of(place: str) -> str:
+    """The folder that a file is in."""
+    return bare(place).rpartition("/")[0] if is_url(place) else os.path.dirname(place)  # noqa: PTH120 - as it was given
+
+
+def absolute(place: str) -> str:
+    """As every process finds it, wherever it was started."""
+    return place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 - a link counts where it lies
+
+
+def redacted(text: str) -> str:
+    """URLs in the text without user, password and query, which may be a signature."""
+    return _QUERY.sub(r"\1?...", _USER.sub("", text)) if "://" in text else text
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the path in it. Raises UsageError where the extra or the driver is
+    not installed."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise UsageError(f"{redacted(url)} needs fsspec", way_out="pip install 'bnfold[remote]'") from error
+    try:
+        fs, path = url_to_fs(url)
+    except ImportError as error:
+        raise UsageError(
+            f"{redacted(url)} needs a driver that is not installed ({error})",
+            way_out="pip install what it names",
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{redacted(url)}: {redacted(str(error))}", expected="a URL that fsspec knows"
+        ) from error
+    return fs, str(path)
+
+
+def _hashed(file: Any) -> str:
+    return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _reading(place: str) -> Any:
+    return _blamed(place, Unreadable, "read")
+
+
+def _writing(place: str) -> Any:
+    return _blamed(place, WriteError, "written")
+
+
+@contextmanager
+def _blamed(place: str, kind: Callable[..., BnfoldError], done: str) -> Iterator[None]:
+    try:
+        yield
+    except (BnfoldError, MemoryError):
+        raise
+    except OSError as error:
+        said = root_cause(error) if is_url(place) else reason(error)
+        raise kind(f"cannot be {done} ({redacted(one_line(said))})", where=redacted(place)) from error
+    except Exception as error:  # drivers raise classes of their own, which share no base
+        raise kind(
+            f"cannot be {done} ({redacted(one_line(root_cause(error)))})", where=redacted(place)
+        ) from error

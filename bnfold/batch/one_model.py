@@ -1,0 +1,259 @@
+"""One model of a batch, from its place to the place of its outputs. Runs in a process of its own that may be
+ended at any moment.
+
+    skip    a result that is still right is not made again
+    fetch   what lies behind a URL comes to this machine, external data included; what lies on disks is read
+            where it lies
+    fold    the pipeline, into a folder of this run alone
+    check   the result against the policy
+    deliver the data first, then the model, then its page, then the record that says they are finished
+
+Rule: only what passed is delivered, and the record comes last; a result without a record that fits it is made
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import NOT_EQUIVALENT, OK, BnfoldError
+from ..files.discovery import bare, is_url, suffix
+from ..pipeline import pipeline
+from ..pipeline.job import Job, Say
+from ..reporting import json as documents
+from ..results.batch_run import Fingerprint, Run
+from ..results.fold_result import FoldResult, Violation
+from ..results.from_json import Unfit, decoded
+from . import fingerprints
+from .companions import companions
+from .locations import folder_of, joined, redacted, store_of
+from .task import OUT_OF_MEMORY, Task
+
+_LONGEST = 400  # of a sentence
+
+
+def run(task: Task, work: Path, say: Say, memory: int | None = None) -> Run:
+    """Do one model; verification knows that there are so many bytes of `memory`. Raises MemoryError, and
+    nothing else that a model can cause."""
+    started = time.perf_counter()
+    made = _Made(task, work, say, memory)
+    try:
+        found = (None if task.force else _finished(task)) or made.run()
+    except BnfoldError as error:
+        if any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise MemoryError(
+                str(error)
+            ) from error  # what has no memory is not verified, but that says nothing of the fold
+        found = made.failed(error)
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            raise
+        found = made.failed(
+            BnfoldError(
+                f"internal error ({type(error).__name__}: {error}); this is a bug in bnfold, please report it"
+            )
+        )
+    return replace(found, seconds=round(time.perf_counter() - started, 3))
+
+
+def stopped(task: Task, work: Path, error: BnfoldError, outcome: str) -> Run:
+    """A model whose process is no more: its record and its page say why."""
+    return replace(_Made(task, work, lambda _: None).failed(error), outcome=outcome)
+
+
+def _finished(task: Task) -> Run | None:
+    record = fingerprints.finished(task)
+    if record is None:
+        return None
+    outcome = "passed" if task.batch and record.get("batch") == task.batch else "unchanged"
+    with suppress(
+        Unfit, LookupError, TypeError, AttributeError
+    ):  # figures that are none: a record that somebody changed is none, either
+        return decoded(Run, documents.plain(_run_of(task, record, outcome, output=True)))  # type: ignore[no-any-return]
+    return None
+
+
+class _Made:
+    """One model being made."""
+
+    def __init__(self, task: Task, work: Path, say: Say, memory: int | None = None) -> None:
+        self.task, self.work, self.say, self.memory = task, work, say, memory
+        self.names = [(f"{work / 'out'}", _folder(task.out, task.name))]
+
+    def run(self) -> Run:
+        network, weights = self._fetched()
+        self.say("taking fingerprints")
+        taken = fingerprints.taken(self.task, network)
+        target = self.work / "out" / f"{PurePosixPath(self.task.name).name}.onnx"
+        target.parent.mkdir()
+        task, verify = self.task, self.task.verify
+        if verify is not None and verify.max_memory is None:
+            verify = replace(verify, max_memory=self.memory)
+        result = pipeline.fold_file(
+            Job(
+                network,
+                weights,
+                target,
+                task.read,
+                task.fold,
+                verify,
+                task.external_data,
+                say=self.say,
+                detail=True,
+            )
+        )
+        violations = self._violations(result)
+        code = max((v.exit_code for v in violations), default=OK)
+        content = documents.of_fold(result)
+        if violations:
+            content |= {"output": None, "violations": violations}
+            return replace(
+                self._told(content, code, "failed" if code == NOT_EQUIVALENT else "error"),
+                sentence=self._clean(_summary(violations)),
+                violations=tuple(map(self._renamed, violations)),
+            )
+        return self._delivered(result, content, taken)
+
+    def failed(self, error: BnfoldError) -> Run:
+        """Why there is no result, in a record and on a page, as far as they can be written."""
+        content = documents.of_error(error)
+        if self.task.listed:
+            content["listed"] = self.task.listed
+        outcome = "failed" if error.exit_code == NOT_EQUIVALENT else "error"
+        sentence = self._clean(f"{self.task.listed}: {error}" if self.task.listed else str(error))
+        try:
+            return replace(self._told(content, error.exit_code, outcome), sentence=sentence)
+        except BnfoldError as second:
+            both = (
+                f"{sentence}; {self._clean(str(second))}"
+                if self._clean(str(second)) not in sentence
+                else sentence
+            )
+            found = _run_of(self.task, documents.document("fold", error.exit_code, **content), outcome)
+            return replace(found, sentence=both, result=None, page=None)
+
+    def _fetched(self) -> tuple[Path, Path | None]:
+        """Network and weights on this machine."""
+        folder = self.work / "in"
+        folder.mkdir()
+        network = self._local(self.task.network, folder)
+        if is_url(self.task.network):
+            self.names.append((f"{folder}", redacted(folder_of(self.task.network))))
+            for name in companions(network):
+                self._companion(name, folder)
+        return network, None if self.task.weights is None else self._local(self.task.weights, folder)
+
+    def _local(self, place: str, folder: Path) -> Path:
+        if not is_url(place):
+            return Path(place)
+        self.say("fetching")
+        target = folder / (PurePosixPath(bare(place)).name or f"model{suffix(place)}")
+        store_of(place).fetch(place, target)
+        return target
+
+    def _companion(self, name: str, folder: Path) -> None:
+        place = joined(folder_of(self.task.network), name)
+        if store_of(place).is_file(place):  # what is missing the reader says, by the tensor that needs it
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            store_of(place).fetch(place, folder / name)
+
+    def _violations(self, result: FoldResult) -> tuple[Violation, ...]:
+        if self.task.policy is None:
+            return ()
+        from ..gate import check
+
+        self.say("holding it against the policy")
+        return check.check_result(result, self.task.policy).violations
+
+    def _delivered(self, result: FoldResult, content: dict[str, Any], taken: Fingerprint) -> Run:
+        self.say("delivering")
+        assert result.path is not None
+        folder = _folder(self.task.out, self.task.name)
+        store, outputs = store_of(folder), []
+        for path in (*result.data, result.path):
+            place = joined(folder, path.name)
+            store.deliver(path, place)
+            outputs.append((path.name, store.identity(place)))
+        return self._told(content, OK, "passed", replace(taken, outputs=tuple(outputs)))
+
+    def _told(
+        self, content: dict[str, Any], code: int, outcome: str, fingerprint: Fingerprint | None = None
+    ) -> Run:
+        """The page, and then the record."""
+        from ..reporting import html
+
+        document = self._clean(documents.document("fold", code, **content))
+        page = html.page(document)
+        if fingerprint is not None:
+            document |= {"fingerprint": documents.plain(fingerprint), "batch": self.task.batch}
+        found = _run_of(self.task, document, outcome, output=fingerprint is not None)
+        for text, ending in ((page, ".html"), (documents.text(document) + "\n", fingerprints.SUFFIX)):
+            file = self.work / f"told{ending}"
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")
+            place = joined(self.task.out, self.task.name + ending)
+            store_of(place).deliver(file, place)
+        return found
+
+    def _renamed(self, violation: Violation) -> Violation:
+        return replace(
+            violation,
+            **{name: self._clean(getattr(violation, name)) for name in ("where", "text", "subject", "path")},
+        )
+
+    def _clean(self, value: Any) -> Any:
+        """With the places that the user knows for those of this run, and without credentials."""
+        if isinstance(value, str):
+            for local, shown in (*self.names, *self.task.shown):
+                value = value.replace(local, shown)
+            return redacted(value)
+        if isinstance(value, dict):
+            return {self._clean(key): self._clean(inner) for key, inner in value.items()}
+        return [self._clean(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _run_of(task: Task, document: dict[str, Any], outcome: str, *, output: bool = False) -> Run:
+    """The line of a model, from its document."""
+    shown = dict(task.shown)
+    report, plan, size = (
+        document.get("verification") or {},
+        document.get("batch_norms") or {},
+        document.get("size") or {},
+    )
+    return Run(
+        task.name,
+        redacted(shown.get(task.network, task.network)),
+        None if task.weights is None else redacted(shown.get(task.weights, task.weights)),
+        outcome,
+        document["exit_code"],
+        folded=plan.get("folded"),
+        kept=plan.get("kept"),
+        noise=report.get("noise"),
+        max_error=report.get("max_error"),
+        before=size.get("before"),
+        after=size.get("after"),
+        output=_place(task, ".onnx") if output else None,
+        result=_place(task, fingerprints.SUFFIX),
+        page=_place(task, ".html"),
+    )
+
+
+def _place(task: Task, ending: str) -> str:
+    place = joined(task.out, task.name + ending)
+    for local, shown in task.shown:
+        place = place.replace(local, shown)
+    return redacted(place)
+
+
+def _folder(out: str, name: str) -> str:
+    parent = PurePosixPath(name).parent
+    return out if str(parent) == "." else joined(out, str(parent))
+
+
+def _summary(violations: Sequence[Violation]) -> str:
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    return f"{violations[0].text} [{violations[0].code}]{more}"[:_LONGEST]

@@ -1,0 +1,327 @@
+"""Replacing a file in one step: every file that bnfold makes for its user gets its name here.
+
+    place(path)                     the file that a path means, if it is ours to write
+    with Stage(target) as stage:    a hidden folder beside the target
+        ... fill and sync stage.path() ...
+        stage.commit()              rename it to the target
+    replace(path, text)             all of it, for reports
+
+Rule 1: the target is its old self or a complete new file at every moment, whatever ends the run.
+Rule 2: what stands beside a file (external data) is in place, and its folder synced, before the file that
+        points to it.
+Rule 3: a stage is locked as long as its run lives. A run that finds one of its target unlocked knows that
+        nobody will finish it, and removes it. Locks do not reach other machines, so its name tells where it
+        was made, and those of others are left alone, as are all where the system has no such lock.
+Rule 4: a link is written through; permissions, and where the system allows it the owner, of a file that is
+        replaced are kept. A file that may not be written is not replaced either.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import WriteError, reason
+from . import names, supervision
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
+_CAN_LOCK = fcntl is not None
+
+
+class Stage:
+    """A hidden folder `.<name>.<16 hex digits>.tmp` beside the target, for files that are not finished.
+    `target` is what `place` gave."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        with failing(target):
+            _sweep(target)
+            self.folder, self._lock = _locked_folder(target)
+
+    def path(self, name: str | None = None) -> Path:
+        """A place in the stage; by default under the target's own name."""
+        return self.folder / (name or self.target.name)
+
+    def commit(self, beside: Path | None = None) -> None:
+        """Put the file of the target's name in place, and before it the file `beside` it under its own name.
+        Raises WriteError; then nothing has changed."""
+        path, target = self.path(), place(self.target)
+        with failing(target):
+            for file in (path, beside):
+                if file is not None:
+                    _resemble(file, target)
+            if beside is None:
+                path.replace(target)
+            else:
+                _commit_pair(path, target, beside)
+            _sync(target.parent)
+
+    def close(self) -> None:
+        """Remove what is left. Harmless when it is gone."""
+        _remove(self.folder)
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def place(path: Path) -> Path:
+    """The real file behind the path, whether it is there or not. Raises WriteError for what cannot be
+    written, or is no file of ours to replace: a folder, a device, a pipe, a file without permission to write,
+    a name that this system cannot have."""
+    if "\0" in str(path):
+        raise WriteError(
+            "a null byte in the name, which is no name for a file", where=path, way_out="choose another name"
+        )
+    with failing(path):
+        target = names.extended(Path(os.path.realpath(path)))
+        refused = names.refused(target.name)
+        if refused:
+            raise WriteError(
+                f"{refused}, which is no name for a file here", where=path, way_out="choose another name"
+            )
+        if not target.parent.is_dir():
+            raise WriteError("the folder does not exist", where=target.parent, way_out="make it first")
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            return target
+    if not stat.S_ISREG(mode):
+        raise WriteError(
+            "is a folder" if stat.S_ISDIR(mode) else "is not a regular file",
+            where=path,
+            expected="the name of a file to write",
+        )
+    if not os.access(target, os.W_OK):
+        raise WriteError(
+            "cannot be written (it is read-only)",
+            where=path,
+            way_out="allow writing to it, or choose another name",
+        )
+    return target
+
+
+def replace(path: Path, text: str) -> None:
+    """A whole text file in UTF-8. What is no regular file (a pipe, a terminal, /dev/stdout) is written to as
+    it is. Raises WriteError."""
+    data = text.encode("utf-8", errors="backslashreplace")
+    with failing(path):
+        if is_stream(path):
+            with path.open("wb") as stream:
+                stream.write(data)
+            return
+        with Stage(place(path)) as stage:
+            with stage.path().open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            stage.commit()
+
+
+def is_stream(path: Path) -> bool:
+    """Is it there, and neither a file nor a folder? Raises OSError."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def replaceable(path: Path) -> None:
+    """Nothing that can be known now keeps `replace` from writing there. Raises WriteError."""
+    with failing(path):
+        if not is_stream(path):
+            place(path)
+
+
+@contextmanager
+def failing(where: object) -> Iterator[None]:
+    """What the system refuses is a WriteError with its reason."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot be written ({reason(error)})", where=where) from error
+
+
+# Stages: made and locked, found again and removed.
+
+
+def _locked_folder(target: Path) -> tuple[Path, int | None]:
+    """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it;
+    then the next is tried."""
+    while True:
+        folder = target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.tmp"
+        supervision.remember(
+            str(folder)
+        )  # first, for it takes a while, in which a signal would leave the folder behind
+        folder.mkdir(mode=0o700)
+        try:
+            lock = _lock(folder, wait=True)
+        except FileNotFoundError:
+            continue
+        if lock is None or _is_still(folder, lock):
+            return folder, lock
+        os.close(lock)
+
+
+def _sweep(target: Path) -> None:
+    """Remove the stages of this target whose runs are dead."""
+    prefix = _prefix(target)
+    with (
+        suppress(OSError),
+        os.scandir(target.parent) as entries,
+    ):  # a folder may be one to write in, and not to read
+        for entry in entries:
+            if entry.name.startswith(prefix) and re.fullmatch(r"[0-9a-f]{8}\.tmp", entry.name[len(prefix) :]):
+                _remove_if_dead(target.parent / entry.name)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    with suppress(OSError):  # a live run's, another user's, or gone by now: nothing to do
+        lock = _lock(folder)
+        if lock is None:
+            return
+        try:
+            _remove(folder)
+        finally:
+            os.close(lock)
+
+
+def _lock(folder: Path, wait: bool = False) -> int | None:
+    """The descriptor that locks a stage, None where the system cannot lock folders. Raises OSError where
+    another has it, or it is gone."""
+    if not _CAN_LOCK:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        if wait:
+            return None
+        raise
+    return descriptor
+
+
+def _is_still(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """The files in a stage, and it. Never what is inside a folder or behind a link: a stage has none."""
+    with suppress(FileNotFoundError):
+        for entry in list(folder.iterdir()):
+            entry.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _prefix(target: Path) -> str:
+    """What the names of all stages of a target begin with that this machine makes: short, and readable for
+    every library whatever the target's name holds."""
+    return "." + re.sub(r"[^A-Za-z0-9_+=@.-]", "_", target.name)[:80] + "." + _here()
+
+
+@cache
+def _here() -> str:
+    """8 hex digits for the kernel that runs now, which all containers on it share as they share its locks."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        name = platform.node().encode("utf-8", "surrogateescape")
+    return hashlib.sha256(name).hexdigest()[:8]
+
+
+# The moment of truth.
+
+
+def _commit_pair(path: Path, goal: Path, beside: Path) -> None:
+    """Data first, then the file that points to it. The data's name says its content, so that runs that make
+    the same may put it there one after the other; a run that fails takes back its own alone."""
+    data = goal.parent / beside.name
+    fresh = _put(beside, data)
+    try:
+        _sync(goal.parent)
+        path.replace(goal)
+    except BaseException:
+        if fresh:
+            _take_back(data, beside)
+        raise
+
+
+def _put(file: Path, name: Path) -> bool:
+    """Give a file its name; was the name free?"""
+    try:
+        name.hardlink_to(file)  # of two runs, one learns that it was first
+        return True
+    except OSError:  # the name is taken, or the system has no hard links
+        free = not name.exists()
+        file.replace(name)
+        return free
+
+
+def _take_back(data: Path, mine: Path) -> None:
+    """Move data that nobody points to back into the stage, unless another run has put its own there by
+    now."""
+    away = mine.with_name(mine.name + ".back")
+    ours = mine.stat() if mine.exists() else data.stat()
+    data.replace(away)
+    if not os.path.samestat(away.stat(), ours):
+        away.replace(data)
+
+
+def _resemble(file: Path, old: Path) -> None:
+    """The permissions of the file that is replaced, and its owner. Where the system keeps the owner from us,
+    a group that was not the file's gets no more than everybody has."""
+    try:
+        was = old.stat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(was.st_mode) & 0o777
+    now = file.stat()
+    if (now.st_uid, now.st_gid) != (was.st_uid, was.st_gid) and hasattr(os, "chown"):
+        try:
+            os.chown(file, was.st_uid, was.st_gid)
+        except OSError:
+            if now.st_gid != was.st_gid:
+                mode &= ~0o070 | (mode & 0o007) << 3
+    file.chmod(mode)
+
+
+def _sync(folder: Path) -> None:
+    """Make renames survive a power cut, where the system can sync folders and this one may be opened."""
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder to write in, not to read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

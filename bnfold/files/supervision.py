@@ -1,0 +1,138 @@
+"""A process that watches over the one that works: what kills a run becomes a sentence and an exit code, and
+leaves nothing behind.
+
+A file that shrinks while it is mapped (SIGBUS), a crash in a native library, a system short of memory: none
+of these can be caught inside the process that meets them. So the command line works in a child, forked before
+anything is imported; the parent waits, hands signals on, and ends as the child ends.
+
+Rule 1: what ends the parent ends a child that has begun to write; a second signal ends it at once. So does
+        the end of its time.
+Rule 2: where there is no such process to be had (other systems than Linux, a limit reached), or none is
+        wanted (BNFOLD_DEBUG), the work is done in this one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+Clean = Callable[[list[str]], None]
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
+_HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
+WHOLE = "what stands under the output's name is whole"
+LATE = "the run took longer than --timeout allows"
+_PR_SET_PDEATHSIG = 1
+_PATIENCE = 1.0  # seconds after a signal before the next one means that the user will not wait
+_told_to: list[
+    tuple[int, int, int]
+] = []  # in the child: the pipe by which it tells of its folders, the parent's number, its own
+
+
+def guarded(work: Callable[[], int], clean: Clean) -> int:
+    """The exit code of `work`, which is done in a child. `clean` removes folders that a child left behind
+    which was killed or asked to end. The signals that ask for it are blocked while `work` begins: it unblocks
+    them when it is ready for them."""
+    if sys.platform != "linux" or os.environ.get("BNFOLD_DEBUG"):
+        return work()
+    reading, writing = os.pipe()
+    waited = {signal.SIGCHLD, *(getattr(signal, name) for name in _HANDED_ON)}
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    parent = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+        return work()
+    if not child:
+        os.close(reading)
+        os.set_blocking(writing, False)
+        _told_to.append((writing, parent, os.getpid()))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        return work()
+    os.close(writing)
+    status, asked = _wait(child, waited)
+    if status < 0 or asked:  # a signal may come between the making of a folder and whoever would remove it
+        clean(_told(reading))
+    return _verdict(-status, asked) if status < 0 else status
+
+
+def remember(folder: str) -> None:
+    """Tell the parent, if there is one, of a folder that must not outlive this run. From here on the child
+    dies with its parent: what only reads may end by itself, and needs no ctypes."""
+    for pipe, parent, worker in _told_to:
+        if os.getpid() == worker:  # a process that the work has forked has another parent
+            _end_with(parent)
+        with suppress(BlockingIOError):  # full: the next run finds the folder
+            os.write(pipe, os.fsencode(folder) + b"\0")
+
+
+def end_after(seconds: float) -> bool:
+    """Have the system end this process when the time is over, whatever native code does then; the parent
+    finds the words. False where there is no parent."""
+    if not any(os.getpid() == worker for _, _, worker in _told_to):
+        return False
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return True
+
+
+def _end_with(parent: int) -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(128 + signal.SIGKILL)
+
+
+def _wait(child: int, waited: set[signal.Signals]) -> tuple[int, int]:
+    """(exit code or minus the signal that killed the child, the signal that asked it to end or 0)."""
+    asked, since = 0, 0.0
+    while True:
+        got = signal.sigwaitinfo(waited)
+        if got.si_signo == signal.SIGCHLD:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status), asked
+        elif asked and time.monotonic() - since > _PATIENCE:
+            os.kill(child, signal.SIGKILL)
+        else:
+            if not asked:
+                asked, since = got.si_signo, time.monotonic()
+            if got.si_code <= 0:  # sent by a process; a terminal sends to the child, too
+                os.kill(child, got.si_signo)
+
+
+def _told(reading: int) -> list[str]:
+    with os.fdopen(reading, "rb") as pipe:
+        return [os.fsdecode(name) for name in pipe.read().split(b"\0") if name]
+
+
+def _verdict(number: int, asked: int) -> int:
+    """Say what killed the child; the exit code that this means."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if asked:
+        code, words = 128 + asked, f"interrupted; {WHOLE}"
+    elif name == "SIGBUS":
+        code, words = (
+            3,
+            f"a file changed while it was read: it became shorter, or its disk failed; {WHOLE}; run "
+            "again when it is finished",
+        )
+    elif name in _CRASHES:
+        code, words = (
+            4,
+            f"a native library crashed on this model ({name}); {WHOLE}; --no-verify runs no network",
+        )
+    elif name == "SIGALRM":
+        code, words = 6, f"{LATE}; {WHOLE}"
+    elif name == "SIGKILL":
+        code, words = 6, f"the system ended the run ({name}), most likely for want of memory; {WHOLE}"
+    else:
+        code, words = 128 + number, f"ended by {name}; {WHOLE}"
+    with suppress(OSError):  # where nobody hears, the code tells
+        os.write(2, f"bnfold: ERROR code={code} {words}\n".encode())
+    return code

@@ -1,0 +1,43 @@
+"""What is known of a folded node until names are final; then its row of the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import label
+from ..results.plan import Folded
+from .push import Push
+from .recognise import Reading
+
+
+@dataclass
+class Record:
+    """One folded node: its place in the graph, what it was, and the push that took it out."""
+
+    place: int
+    node: str
+    op: str
+    source: str
+    reading: Reading
+    push: Push
+
+    def folded(self) -> Folded:
+        """Its row of the plan; the operators that hold it have their final names by now."""
+        scale, shift = self.reading.map.scale, self.reading.map.shift
+        holders = [hold.linear.holder.node for hold in self.push.holds]
+        return Folded(
+            self.node,
+            self.op,
+            self.source,
+            tuple(dict.fromkeys(label(holder) for holder in holders)),
+            tuple(dict.fromkeys(holder.outputs[0].name or "" for holder in holders)),
+            (float(scale.min()), float(scale.max())),
+            (float(shift.min()), float(shift.max())),
+            int(scale.size),
+            int(np.sum(scale == 0)),
+            self.reading.smallest_variance,
+            tuple(self.push.via),
+            self.push.direction,
+        )

@@ -1,0 +1,275 @@
+"""Which node is which linear operator: SEERS, one row an operator.
+
+A seer raises Refused where the operator cannot hold a map (its weight is not constant ...), Malformed where
+it contradicts itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import Malformed
+from ..inference import Shapes
+from ..inference.constants import is_float
+from ..ir.graph import attribute, ir, is_op, label, source_text
+from ..ir.tensor import dims
+from .linear import Linear
+from .reasons import Refused
+
+_Seer = Callable[[ir.Node, Shapes], Linear | None]
+
+
+def see(node: ir.Node, shapes: Shapes) -> Linear | None:
+    """The node as a Linear, None where its operator is not linear. Raises Refused where it is, but cannot
+    hold a map."""
+    seer = SEERS.get(node.op_type) if is_op(node, *SEERS) else None
+    if seer is None:
+        return None
+    if any(a.is_ref() for a in node.attributes.values()):
+        raise Refused(
+            "kept.weight-not-constant",
+            f"an attribute of {node.op_type} '{label(node)}' is set by the function's caller",
+        )
+    linear = seer(node, shapes)
+    if shapes.contradicts(node):
+        raise Refused(
+            "kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input"
+        )
+    if linear is not None and linear.quantized is not None:
+        linear.quantized_scale = _dequantizing_scale(linear, shapes)
+    return linear
+
+
+def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
+    """The scale of the weight's DequantizeLinear: one number, or one for each output channel; None for
+    anything else."""
+    dequantize = linear.quantized
+    assert dequantize is not None
+    scale = shapes.constants.array(dequantize.inputs[1])
+    if scale is None or scale.dtype != np.float64 or attribute(dequantize, "block_size", 0):
+        return None
+    rank = len(linear.tensor.shape)
+    along = (
+        scale.ndim == 1
+        and scale.size == linear.outs
+        and attribute(dequantize, "axis", 1) % rank == linear.stored_axis
+    )
+    zero = shapes.constants.tensor(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
+    point = zero is None or zero.size in (1, scale.size)
+    return scale if (scale.size == 1 or along) and point else None
+
+
+def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:
+    """The constant weight of a node, and the DequantizeLinear that it comes from, if any."""
+    value = node.inputs[index] if len(node.inputs) > index else None
+    if value is None:
+        raise Malformed(f"{node.op_type} '{label(node)}' has no weight", where=source_text(node) or None)
+    producer = value.producer()
+    if is_op(producer, "DequantizeLinear"):
+        assert producer is not None
+        stored = shapes.constants.tensor(producer.inputs[0])
+        if stored is not None:
+            return stored, producer
+    found = shapes.constants.tensor(value)
+    if found is None:
+        if value.is_initializer() and value.is_graph_input():
+            raise Refused(
+                "kept.overridable-parameter",
+                f"the weight of {node.op_type} '{label(node)}' is a graph input that a caller may "
+                "override; --freeze-initializers",
+            )
+        raise Refused(
+            "kept.weight-not-constant",
+            f"the weight of {node.op_type} '{label(node)}' is computed or fed at run time",
+        )
+    if not is_float(found.dtype):
+        raise Refused("kept.type", f"the weight of {node.op_type} '{label(node)}' is {found.dtype.name}")
+    return found, None
+
+
+def _conv(node: ir.Node, shapes: Shapes) -> Linear:
+    tensor, quantized = _weight(node, 1, shapes)
+    w, group = dims(tensor), _group(node, dims(tensor)[:1])
+    _whole(node, w)
+    view = (group, w[0] // group, w[1], math.prod(w[2:]))
+    return Linear(
+        node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:]), quantized=quantized
+    )
+
+
+def _conv_transpose(node: ir.Node, shapes: Shapes) -> Linear:
+    tensor, quantized = _weight(node, 1, shapes)
+    w, group = dims(tensor), _group(node, dims(tensor)[:1])
+    _whole(node, w)
+    view = (group, w[0] // group, w[1], math.prod(w[2:]))
+    return Linear(node, 0, 1, 2, tensor, view, (0, 2), (0, 1), 1, 1, False, quantized=quantized)
+
+
+def _whole(node: ir.Node, w: tuple[int, ...]) -> None:
+    """Has a convolution's weight spatial axes, and as many as its strides, dilations and pads speak of?"""
+    axes = len(w) - 2
+    odd = next(
+        (
+            name
+            for name, each in (("strides", 1), ("dilations", 1), ("kernel_shape", 1), ("pads", 2))
+            if len(attribute(node, name) or [0] * each * axes) != each * axes
+        ),
+        None,
+    )
+    if axes < 1 or odd is not None:
+        found = f"{node.op_type} '{label(node)}' has a weight of {list(w)}" + (
+            f" and {odd} of another rank" if odd else ""
+        )
+        raise Malformed(found, where=source_text(node) or None)
+
+
+def _group(node: ir.Node, leading: tuple[int, ...]) -> int:
+    group = attribute(node, "group", 1)
+    if not leading or group < 1 or leading[0] % group:
+        raise Malformed(
+            f"{node.op_type} '{label(node)}' has {group} groups for a weight of {leading}",
+            where=source_text(node) or None,
+        )
+    return int(group)
+
+
+def _pads(node: ir.Node, kernel: tuple[int, ...]) -> bool:
+    """May a tap read padding? Padding hidden in auto_pad counts; a kernel of one never reaches it."""
+    auto = attribute(node, "auto_pad", "NOTSET")
+    if auto.startswith("SAME"):
+        return any(k != 1 for k in kernel)
+    return auto != "VALID" and any(p != 0 for p in attribute(node, "pads") or ())
+
+
+def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
+    alpha, beta = (float(np.float32(attribute(node, name, 1.0))) for name in ("alpha", "beta"))
+    if (
+        shapes.constants.tensor(node.inputs[0]) is not None
+        and shapes.constants.tensor(node.inputs[1]) is None
+    ):
+        tensor, quantized = _weight(node, 0, shapes)
+        transposed, data = bool(attribute(node, "transA", 0)), 1
+        rows, columns = ((1,), (0,)) if transposed else ((0,), (1,))
+        return Linear(
+            node,
+            data,
+            0,
+            2,
+            tensor,
+            _matrix(node, tensor),
+            rows,
+            columns,
+            0,
+            1 if attribute(node, "transB", 0) else 0,
+            True,
+            alpha,
+            beta,
+            quantized,
+        )
+    tensor, quantized = _weight(node, 1, shapes)
+    rows, columns = ((0,), (1,)) if attribute(node, "transB", 0) else ((1,), (0,))
+    return Linear(
+        node,
+        0,
+        1,
+        2,
+        tensor,
+        _matrix(node, tensor),
+        rows,
+        columns,
+        1,
+        0 if attribute(node, "transA", 0) else 1,
+        True,
+        alpha,
+        beta,
+        quantized,
+    )
+
+
+def _matrix(node: ir.Node, weight: ir.TensorProtocol) -> tuple[int, ...]:
+    if len(shape := dims(weight)) != 2:
+        raise Malformed(
+            f"{node.op_type} '{label(node)}' has a weight of {list(shape)}",
+            where=source_text(node) or None,
+            expected="a matrix",
+        )
+    return shape
+
+
+def _of_constants(value: ir.Value | None, shapes: Shapes) -> bool:
+    """A weight all the same, though not one that may be rewritten: quantised, or overridable."""
+    if value is None or value.is_initializer():
+        return value is not None
+    producer = value.producer()
+    return (
+        is_op(producer, "DequantizeLinear")
+        and producer is not None
+        and shapes.constants.tensor(producer.inputs[0]) is not None
+    )
+
+
+def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
+    if not any(shapes.constants.tensor(v) is not None or _of_constants(v, shapes) for v in node.inputs):
+        return None  # two run-time operands: no place for a map, though a scale may pass (commute_many.py)
+    first = shapes.constants.tensor(node.inputs[0]) is not None
+    index = 0 if first else 1
+    tensor, quantized = _weight(node, index, shapes)
+    w = dims(tensor)
+    rank = shapes.rank(node.inputs[1 - index])
+    if len(w) < 2 or rank is None or rank < 2:
+        raise Refused(
+            "kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices"
+        )
+    if len(w) > 2 and (math.prod(w[:-2]) != 1 or len(w) > rank):
+        raise Refused("kept.wrong-axis", f"the weight of MatMul '{label(node)}' is a stack of matrices")
+    view = w[-2:]
+    rows, columns, y_axis, x_axis = ((0,), (1,), -2, -2) if first else ((1,), (0,), -1, -1)
+    return Linear(
+        node, 1 - index, index, None, tensor, view, rows, columns, y_axis, x_axis, True, quantized=quantized
+    )
+
+
+def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
+    """An Einsum of one run-time operand and one weight, where one letter of the weight runs over the output's
+    channels alone and one over what is summed."""
+    terms, _, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
+    operands = terms.split(",")
+    if not len(operands) == len(node.inputs) == 2 or not result or "." in terms:
+        raise Refused(
+            "kept.non-linear", f"Einsum '{label(node)}' is not a product of two operands with a named result"
+        )
+    index = 0 if shapes.constants.tensor(node.inputs[0]) is not None else 1
+    tensor, quantized = _weight(node, index, shapes)
+    weight, data = operands[index], operands[1 - index]
+    if any(len(set(term)) != len(term) for term in (weight, data, result)):
+        raise Refused("kept.non-linear", f"Einsum '{label(node)}' takes a diagonal")
+    outs = [c for c in weight if c in result and c not in data]
+    ins = [c for c in weight if c not in result and c in data]
+    if len(outs) != 1 or len(ins) != 1 or len(weight) != 2:
+        raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a matrix product")
+    return Linear(
+        node,
+        1 - index,
+        index,
+        None,
+        tensor,
+        _matrix(node, tensor),
+        (weight.index(outs[0]),),
+        (weight.index(ins[0]),),
+        result.index(outs[0]) - len(result),
+        data.index(ins[0]) - len(data),
+        True,
+        quantized=quantized,
+    )
+
+
+SEERS: dict[str, _Seer] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Einsum": _einsum,
+}

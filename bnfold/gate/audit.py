@@ -1,0 +1,218 @@
+"""Is a file still what its certificate says? Hashes, and every folded weight derived again from the sources;
+no network is run.
+
+    audit(certificate, model, sources)  -> Checks: "fault" for what contradicts the certificate, "note" for
+                                        what could not be looked at
+
+Rule 1: hashes come first and cover every bit of every file. What fails there is read only to say where it
+        differs, if it can be read.
+Rule 2: the sources are read and folded again with the certificate's options, in float64; each weight must
+        come out bit for bit, or, where another library's sums end in another last digit, within one rounding
+        of its type.
+Rule 3: what stands in a certificate is a claim: its paths are opened only where the file has the size that it
+        names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BnfoldError, Unreadable, UsageError, reason
+from ..ir.difference import difference, same_bytes
+from ..ir.graph import ir, label, nodes, source_text
+from ..pipeline import pipeline
+from ..results.certificate import Certificate, FileEntry
+from ..results.comparison import Check
+from ..results.options import ReadOptions
+from .certificate import read, sha256
+
+DOUBLE_SLACK = (
+    1e-12  # of the largest value of a weight stored in float64: what another order of summing may change
+)
+
+
+def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
+    """Hold a model, and its sources where they are known, against a certificate. Without `sources` the paths
+    in the certificate are tried. Raises UsageError for files too many, Unreadable for one that is not there,
+    and what `certificate.read` raises."""
+    certificate = read(path)
+    wanted = 2 if certificate.weights_apart else 1
+    if sources and len(sources) != wanted:
+        raise UsageError(f"{len(sources)} source files", expected=f"{wanted}, as when it was folded")
+    for file in (model, *sources):
+        if not file.exists():
+            raise Unreadable("cannot be read (no such file or directory)", where=file)
+    found = [Check("certificate", "ok", f"bnfold {certificate.version}, {certificate.made}")]
+    found += _output(certificate, model)
+    inputs, notes = _sources(certificate, path.parent, sources)
+    found += notes
+    if all(found) and inputs:
+        found += _derived(certificate, model, inputs)
+    elif not all(notes):
+        found.append(Check("weights", "note", "not derived again: the sources are other ones"))
+    elif inputs:
+        found.append(_where_it_differs(certificate, model, inputs))
+    return found
+
+
+def _output(certificate: Certificate, model: Path) -> Iterator[Check]:
+    for entry in certificate.output:
+        yield _hash("output", model if entry is certificate.output[0] else model.parent / entry.path, entry)
+
+
+def _sources(certificate: Certificate, folder: Path, given: Sequence[Path]) -> tuple[list[Path], list[Check]]:
+    """(the network and its weights, where they are all there; what was found of every source file)"""
+    network = given[0] if given else folder / certificate.sources[0].path if certificate.sources else None
+    if network is None:
+        return [], [Check("sources", "note", "the certificate names none")]
+    apart = 2 if certificate.weights_apart else 1
+    named = certificate.sources[:apart]
+    files = list(given) or [folder / entry.path for entry in named]
+    absent = [file for file in files if not file.is_file()]
+    if absent and not given:
+        return [], [
+            Check(
+                "sources",
+                "note",
+                f"{absent[0]} is not there, so no weight was derived again; give the sources to do so",
+            )
+        ]
+    rest = certificate.sources[apart:]  # data files of an ONNX source, in its folder
+    home = os.path.dirname(named[0].path)  # noqa: PTH120 - paths of the certificate, which may lead up
+    files += [files[0].parent / os.path.relpath(entry.path, home) for entry in rest]
+    return files[:apart], [
+        _hash("source", file, entry) for file, entry in zip(files, (*named, *rest), strict=False)
+    ]
+
+
+def _hash(what: str, file: Path, entry: FileEntry) -> Check:
+    """The size first: a claim of a certificate makes nobody read a terabyte."""
+    try:
+        size = file.stat().st_size
+        if size != entry.size and file.is_file():
+            return Check(what, "fault", f"{file}: {size:,} bytes, {entry.size:,} were certified")
+        same = sha256(file) == entry.sha256
+    except OSError as error:
+        return Check(what, "fault", f"{file}: cannot be read ({reason(error)})")
+    except BnfoldError as error:
+        return Check(what, "fault", str(error))
+    return Check(
+        what,
+        "ok" if same else "fault",
+        f"{file}" if same else f"{file}: changed since it was certified (SHA-256 differs)",
+    )
+
+
+def _derived(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterator[Check]:
+    """Every weight, from the sources."""
+    mine, theirs = _folded_again(certificate, inputs), pipeline.load(model, None, ReadOptions()).model
+    weights = _Weights(_readers(theirs))
+    if other := difference(mine, theirs, weights.same):
+        yield Check("graph", "fault", f"{model}: what the sources give differs in {other}")
+    else:
+        yield Check("graph", "ok", "the sources give the same graph")
+    yield from weights.checks(model)
+
+
+def _where_it_differs(certificate: Certificate, model: Path, inputs: list[Path]) -> Check:
+    """The file is not the certified one: which weight, which node?"""
+    try:
+        wrong = [check for check in _derived(certificate, model, inputs) if not check]
+    except BnfoldError as error:
+        return Check("weights", "note", f"not derived again: {error}")
+    return (
+        wrong[0]
+        if wrong
+        else Check(
+            "weights", "note", "every weight and node is as the sources give it; what changed is no number"
+        )
+    )
+
+
+def _folded_again(certificate: Certificate, inputs: list[Path]) -> ir.Model:
+    loaded = pipeline.load(inputs[0], inputs[1] if len(inputs) > 1 else None, certificate.read)
+    taken_back = certificate.fold.withdrawn + tuple(
+        (kept.node, kept.reason) for kept in certificate.withdrawn
+    )
+    model, plan = pipeline.fold_model(loaded.model, replace(certificate.fold, withdrawn=taken_back))
+    return model if plan.changes else loaded.model
+
+
+def _readers(model: ir.Model) -> dict[int, str]:
+    """id of a tensor -> the node that reads it and where that came from, in words."""
+    return {
+        id(value.const_value): f" of node '{label(node)}' ({source_text(node)})"
+        for node in nodes(model)
+        for value in node.inputs
+        if value is not None and value.const_value is not None
+    }
+
+
+class _Weights:
+    """Counts tensors as `difference` meets them; a tensor of other numbers is remembered, not called a
+    difference of the graphs."""
+
+    def __init__(self, readers: dict[int, str]) -> None:
+        self.readers = readers
+        self.count = self.rounded = 0
+        self.wrong: list[str] = []
+
+    def same(self, mine: ir.TensorProtocol | None, theirs: ir.TensorProtocol | None) -> bool:
+        """Of one type and shape? Whether the numbers agree is for `checks`."""
+        self.count += 1
+        if same_bytes(mine, theirs):
+            return True
+        if (
+            mine is None
+            or theirs is None
+            or mine.dtype != theirs.dtype
+            or mine.shape.numpy() != theirs.shape.numpy()
+        ):
+            return False
+        off = beyond_rounding(mine, theirs)
+        if off:
+            reader = self.readers.get(id(theirs), "")
+            self.wrong.append(f"{off:,} of {mine.size:,} values of '{theirs.name or mine.name}'{reader}")
+        else:
+            self.rounded += 1
+        return True
+
+    def checks(self, model: Path) -> Iterator[Check]:
+        """One for every tensor that is wrong, or one for all."""
+        yield from (
+            Check("weights", "fault", f"{model}: {what} are not what the sources give") for what in self.wrong
+        )
+        if not self.wrong:
+            rounded = f", {self.rounded} of them within one rounding" if self.rounded else ""
+            yield Check("weights", "ok", f"{self.count} derived again from the sources{rounded}")
+
+
+def beyond_rounding(mine: ir.TensorProtocol, theirs: ir.TensorProtocol) -> int:
+    """How many elements of two tensors of one type and shape are further apart than neighbouring numbers of
+    that type. Two doubles may be DOUBLE_SLACK of the tensor's largest value apart. What is no floating-point
+    number must be the same."""
+    a, b = mine.numpy(), theirs.numpy()
+    if not mine.dtype.is_floating_point() or mine.dtype.bitwidth < 16:
+        return int(np.count_nonzero(a != b)) or 1
+    if mine.dtype == ir.DataType.DOUBLE:
+        with np.errstate(all="ignore"):
+            near = np.abs(a - b) <= DOUBLE_SLACK * np.abs(a).max(initial=0.0)
+        return int(np.count_nonzero(~near & (a != b)))
+    steps = np.abs(_order(a) - _order(b))
+    with np.errstate(all="ignore"):
+        fine = (steps <= 1) & np.isfinite(a.astype(np.float64)) & np.isfinite(b.astype(np.float64))
+    return int(np.count_nonzero(~fine & (steps != 0)))
+
+
+def _order(values: np.ndarray) -> np.ndarray:
+    """Floating-point numbers of 16 or 32 bits as integers in the same order, neighbours one apart; both zeros
+    are 0."""
+    bits = values.itemsize * 8
+    raw = values.reshape(-1).view(f"u{values.itemsize}").astype(np.int64)
+    magnitude = raw & ((1 << (bits - 1)) - 1)
+    return np.asarray(np.where(raw >> (bits - 1), -magnitude, magnitude)).reshape(values.shape)

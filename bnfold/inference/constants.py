@@ -1,0 +1,322 @@
+"""What is constant in a graph, and its value.
+
+A value is constant if it is an initializer that no caller can override, the output of a Constant node, or
+computed from constants by a deterministic operator. `tensor` gives it without reading it where that is
+possible (weights stay windows); `array` evaluates it in full, floats in float64, and only up to LIMIT
+elements: what is folded into weights is small.
+
+    overridable   an initializer that is also a graph input, from IR 4 on: the caller may feed another value
+    IR 3          all initializers are graph inputs, and are constants
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..ir import tensor
+from ..ir.graph import attribute, ir, is_op, named_type, opset
+from .size_bounds import elements
+
+LIMIT = 1 << 22  # elements of a constant that is evaluated
+# elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number
+# of them
+ROOM = 4 * LIMIT
+_DEPTH = 200  # nodes of one constant subgraph
+_LONGEST = 1 << 16  # numbers in an argument that counts or points
+
+DETERMINISTIC = frozenset(
+    """
+    Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor
+    Gather GatherElements Gemm Greater Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or
+    Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round
+    ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
+    Where
+    """.split()  # noqa: SIM905  (a table of words reads better than a list of quotes)
+)
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
+
+def is_float(dtype: ir.DataType | None) -> bool:
+    """Is it a type in which folding is arithmetic of real numbers?"""
+    return dtype in _FLOATS
+
+
+class Constants:
+    """Constants of one model. Answers are remembered: a value that is constant stays so while the graph
+    around it changes."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        freeze_initializers: bool = False,
+        shapes: Callable[[ir.Value], Any] | None = None,
+        dtypes: Callable[[ir.Value], ir.DataType | None] | None = None,
+    ) -> None:
+        self._model = model
+        self._overridable = model.ir_version >= 4 and not freeze_initializers
+        self._arrays: dict[ir.Value, np.ndarray | None] = {}
+        self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
+        self._room = ROOM
+        self._shape_of = shapes or (lambda value: None)
+        self._dtype_of = dtypes or (lambda value: value.dtype)
+
+    def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
+        """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over
+        it."""
+        if value is None:
+            return None
+        if value not in self._tensors:
+            self._see(value)
+        return self._tensors[value]
+
+    def _see(self, value: ir.Value) -> None:
+        """Look through rearranging operators down to something known, then come back up, view by view."""
+        path = [value]
+        while (below := self._below(path[-1])) is not None:
+            path.append(below)
+        base = path[-1]
+        if base not in self._tensors:
+            self._tensors[base] = self.stored(base) or self._evaluated(base)
+        for at in reversed(path[:-1]):
+            self._tensors[at] = self._viewed(at, self._tensors[self._below_of(at)]) or self._evaluated(at)
+
+    def _below_of(self, value: ir.Value) -> ir.Value:
+        node = value.producer()
+        assert node is not None and node.inputs[0] is not None
+        return node.inputs[0]
+
+    def _below(self, value: ir.Value) -> ir.Value | None:
+        """What a value is a view of, unless it is known already."""
+        node = value.producer()
+        if value in self._tensors or value.is_initializer() or not is_op(node, *_VIEWS):
+            return None
+        assert node is not None
+        return node.inputs[0] if node.inputs else None
+
+    def _evaluated(self, value: ir.Value) -> ir.TensorProtocol | None:
+        found, dtype = self.array(value), self._dtype_of(value)
+        return (
+            None
+            if found is None or dtype is None
+            else tensor.from_array(found.astype(dtype.numpy()), dtype=dtype)
+        )
+
+    def stored(self, value: ir.Value) -> ir.TensorProtocol | None:
+        """The tensor of an initializer or a Constant node, without looking through anything."""
+        if value.is_initializer():
+            return None if self._overridable and value.is_graph_input() else value.const_value
+        node = value.producer()
+        if not is_op(node, "Constant"):
+            return None
+        assert node is not None
+        return _constant_node(node)
+
+    def array(self, value: ir.Value | None) -> np.ndarray | None:
+        """The values, floats as float64, or None where it is not constant or too large."""
+        if value is None:
+            return None
+        if value not in self._arrays:
+            self._evaluate(value)
+        return self._arrays[value]
+
+    def integers(self, value: ir.Value | None) -> list[int] | None:
+        """What a constant that counts or points says, in a row; None where it is not known, or longer than
+        any argument. Raises ValueError where it is no integer, or no row."""
+        found = self.array(value)
+        if found is not None and found.dtype.kind not in "iu":
+            raise ValueError(f"numbers of the type {found.dtype} cannot count")
+        if found is not None and found.ndim > 1:
+            raise ValueError(f"{found.ndim} axes are no row")
+        return None if found is None or found.size > _LONGEST else [int(n) for n in found.reshape(-1)]
+
+    def remember(self, value: ir.Value, values: np.ndarray) -> None:
+        """A value that was made while folding, more exactly than its stored type holds it."""
+        self._arrays[value] = values
+
+    def _viewed(self, value: ir.Value, base: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
+        """A constant seen through one rearranging operator, as a recipe over it."""
+        node = value.producer()
+        if base is None or node is None or any(a.is_ref() for a in node.attributes.values()):
+            return None
+        shape = tensor.dims(base)
+        rearranged = _VIEWS[node.op_type](node, shape, self)
+        if rearranged is None:
+            return None
+        new_shape, move = rearranged
+        return base if move is None and new_shape == shape else _view(base, new_shape, move)
+
+    def _evaluate(self, value: ir.Value) -> None:
+        """Evaluate a constant subgraph without recursion: a value waits on the stack until its inputs are
+        known."""
+        stack = [value]
+        while stack:
+            current = stack[-1]
+            if current in self._arrays:
+                stack.pop()
+                continue
+            if len(stack) > _DEPTH:
+                self._arrays[current] = None
+                continue
+            node = current.producer()
+            stored = self.stored(current)
+            if (
+                stored is not None
+                or node is None
+                or not is_op(node, *DETERMINISTIC)
+                or any(a.is_ref() for a in node.attributes.values())
+            ):
+                self._arrays[current] = None if stored is None else _widened(stored)
+                continue
+            waiting = [v for v in self._needed(node) if v not in self._arrays]
+            stack.extend(waiting)
+            if not waiting:
+                found = self._computed(node)
+                self._room -= sum(a.size for a in found if a is not None)
+                self._arrays.update(
+                    zip(node.outputs, found if self._room >= 0 else [None] * len(found), strict=True)
+                )
+
+    def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
+        """Inputs whose values matter: CastLike looks only at the type of its second, Shape only at the shape
+        of its first."""
+        if is_op(node, "Shape", "Size"):
+            return
+        inputs = node.inputs[:1] if is_op(node, "CastLike") else node.inputs
+        yield from (v for v in inputs if v is not None)
+
+    def _computed(self, node: ir.Node) -> list[np.ndarray | None]:
+        nothing: list[np.ndarray | None] = [None] * len(node.outputs)
+        if is_op(node, "Shape", "Size"):
+            return self._shape(node) or nothing
+        inputs = [None if v is None else self._arrays.get(v) for v in node.inputs]
+        if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
+            return nothing
+        if is_op(node, "CastLike"):
+            like = node.inputs[1]
+            dtype = None if like is None else self._dtype_of(like)
+            return nothing if dtype is None or inputs[0] is None else [_cast(inputs[0], dtype)]
+        if is_op(node, "Cast") and inputs[0] is not None and (to := named_type(node)) is not None:
+            return [_cast(inputs[0], to)]
+        return _run(node, inputs, opset(self._model, node.graph)) or nothing
+
+    def _shape(self, node: ir.Node) -> list[np.ndarray | None] | None:
+        source = node.inputs[0]
+        assert source is not None
+        stored = self.stored(source)
+        shape = tensor.dims(stored) if stored is not None else self._shape_of(source)
+        if shape is None:
+            return None
+        if is_op(node, "Shape"):
+            shape = shape[attribute(node, "start", 0) : attribute(node, "end")]
+        if not all(isinstance(d, int) for d in shape):
+            return None
+        return [np.array(shape, np.int64) if is_op(node, "Shape") else np.array(math.prod(shape), np.int64)]
+
+
+def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
+    """The tensor of a Constant node in any of its forms; None for text, sparse tensors and references."""
+    for name, found in node.attributes.items():
+        if found.is_ref():
+            return None
+        if name == "value":
+            return found.as_tensor()
+        if name in ("value_float", "value_floats"):
+            return tensor.from_array(np.array(found.value, np.float32))
+        if name in ("value_int", "value_ints"):
+            return tensor.from_array(np.array(found.value, np.int64))
+    return None
+
+
+def _widened(stored: ir.TensorProtocol) -> np.ndarray | None:
+    if math.prod(tensor.dims(stored)) > LIMIT or stored.dtype == ir.DataType.STRING:
+        return None
+    values = stored.numpy()
+    with np.errstate(invalid="ignore"):  # a signalling NaN stays a NaN
+        return values.astype(np.float64) if is_float(stored.dtype) else values
+
+
+def _cast(values: np.ndarray, to: ir.DataType) -> np.ndarray | None:
+    """A cast between float types keeps float64, rounded to the narrower type as the cast does."""
+    if to == ir.DataType.STRING:
+        return None
+    with np.errstate(all="ignore"):
+        cast = values.astype(to.numpy())
+    return cast.astype(np.float64) if is_float(to) else cast
+
+
+def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[np.ndarray | None] | None:
+    """One node through onnx's reference evaluator. What it cannot do is not a constant to us."""
+    if not elements(node, inputs) <= LIMIT:
+        return None
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    proto = ir.to_proto(node)
+    names = [f"i{k}" if a is not None else "" for k, a in enumerate(inputs)]
+    del proto.input[:], proto.output[:]
+    proto.input.extend(names)
+    outputs = [f"o{k}" for k in range(len(node.outputs))]
+    proto.output.extend(outputs)
+    graph = helper.make_graph(
+        [proto],
+        "constant",
+        [helper.make_empty_tensor_value_info(n) for n in names if n],
+        [helper.make_empty_tensor_value_info(n) for n in outputs],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+    try:
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(model).run(
+                None, {n: a for n, a in zip(names, inputs, strict=True) if a is not None}
+            )
+    except (
+        Exception
+    ):  # the evaluator raises whatever its kernels raise; an operator it cannot run is simply not a constant
+        return None
+    return [np.asarray(r) for r in results]
+
+
+# Views: how one rearranging operator changes a shape, and how it moves values (None: it does not).
+
+_Move = Callable[[np.ndarray], np.ndarray] | None
+_Rearranged = tuple[tuple[int, ...], _Move] | None
+
+
+def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
+    permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
+    if sorted(permutation) != list(range(len(shape))):
+        return None
+    return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
+
+
+def _reshape(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
+    wanted = constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
+    if wanted is None or wanted.dtype.kind not in "iu" or wanted.ndim != 1 or attribute(node, "allowzero", 0):
+        return None
+    dims = [shape[k] if d == 0 and k < len(shape) else int(d) for k, d in enumerate(wanted.tolist())]
+    known = math.prod(d for d in dims if d != -1)
+    if dims.count(-1) == 1 and known > 0:
+        dims[dims.index(-1)] = math.prod(shape) // known
+    return (tuple(dims), None) if math.prod(dims) == math.prod(shape) and min(dims, default=1) >= 0 else None
+
+
+def _identity(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
+    return shape, None
+
+
+_VIEWS: dict[str, Callable[[ir.Node, tuple[int, ...], Constants], _Rearranged]] = {
+    "Identity": _identity,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+}
+
+
+def _view(base: ir.TensorProtocol, shape: tuple[int, ...], move: _Move) -> tensor.Recipe:
+    def arrays() -> Iterator[np.ndarray]:
+        yield base.numpy() if move is None else move(base.numpy())
+
+    return tensor.Recipe(base.dtype, shape, arrays)

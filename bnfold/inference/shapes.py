@@ -1,0 +1,253 @@
+"""Static shapes, as far as they can be proved.
+
+A shape is a tuple of dims; a dim is an int, or a symbol: a string that stands for one unknown size. Two equal
+symbols are provably the same size. Symbols that nothing relates get names of their own (`?1`, `?2` ...), so
+that "unknown" never equals "unknown". None instead of a tuple: not even the rank is known.
+
+Shapes are derived from what an operator does to its inputs (shape_rules.py, one row an operator); what a file
+declares about an inner value is believed only where no row knows better, because a fold must not rest on a
+claim. One pass in graph order, no recursion. A declared size below zero is unknown: some exporters write -1
+for that. A node whose arguments contradict its inputs is remembered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..ir.graph import graphs, ir, is_op, named_type
+from ..ir.tensor import dims
+from .constants import Constants
+from .rule_context import Dim, Shape
+from .shape_contents import CONTENTS, Content
+from .shape_rules import RULES
+
+T = TypeVar("T")
+MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
+_SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
+_NO_SIZE = 1 << 63  # sizes are int64: what is this large is none
+
+
+class Shapes:
+    """Shapes of all values of a model, derived once, on the first question."""
+
+    def __init__(self, model: ir.Model, freeze_initializers: bool = False) -> None:
+        self._model = model
+        self._known: dict[ir.Value, Shape | None] = {}
+        self._contents: dict[ir.Value, Content | None] = {}
+        self._symbols = 0
+        self._derived = False
+        self._contradictory: set[ir.Node] = set()
+        self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
+
+    def of(self, value: ir.Value | None) -> Shape | None:
+        """The shape of a value, or None where not even its rank is known."""
+        if value is None:
+            return None
+        self._derive_once()
+        return self._so_far(value)
+
+    def contradicts(self, node: ir.Node) -> bool:
+        """Do the arguments of a node not fit its inputs, so that no run can get past it?"""
+        self._derive_once()
+        return node in self._contradictory
+
+    def rank(self, value: ir.Value | None) -> int | None:
+        """The rank of a value, or None."""
+        shape = self.of(value)
+        return None if shape is None else len(shape)
+
+    def content(self, value: ir.Value | None) -> Content | None:
+        """The elements of a small integer tensor, as far as they are known (see shape_contents.py)."""
+        if value is None:
+            return None
+        if value not in self._contents:
+            self._contents[value] = self._stored_content(value)
+        return self._contents[value]
+
+    def _stored_content(self, value: ir.Value) -> Content | None:
+        stored = self.constants.stored(value)
+        if (
+            stored is None
+            or stored.dtype not in (ir.DataType.INT64, ir.DataType.INT32)
+            or math.prod(dims(stored)) > _SHAPE_LENGTH
+        ):
+            return None
+        return tuple(int(d) for d in stored.numpy().reshape(-1))
+
+    def dims(self, value: ir.Value | None) -> Shape | None:
+        """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not
+        even its length is known."""
+        found = self.content(value)
+        if (
+            found is None
+            and (stored := self.constants.integers(value)) is not None
+            and len(stored) <= MAX_RANK
+        ):
+            found = tuple(stored)
+        if found is None and (length := self.dim(value, 0)) is not None and length <= _SHAPE_LENGTH:
+            found = (None,) * length
+        return None if found is None else tuple(self.symbol() if d is None else d for d in found)
+
+    def dim(self, value: ir.Value | None, axis: int) -> int | None:
+        """A dim that is a known number, or None."""
+        shape = self.of(value)
+        if shape is None or not -len(shape) <= axis < len(shape):
+            return None
+        found = shape[axis]
+        return found if isinstance(found, int) else None
+
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
+        """The type of a value: declared, or that of the inputs it is computed from."""
+        seen: set[ir.Value] = set()
+        waiting = [value]
+        while waiting and len(seen) < _TYPE_SEARCH:
+            current = waiting.pop(0)
+            if current is None or current in seen:
+                continue
+            seen.add(current)
+            if (known := _own_dtype(current, self.constants)) is not None:
+                return known
+            node = current.producer()
+            if node is not None and node.domain == "" and node.op_type in TYPE_KEEPING:
+                waiting.extend(node.inputs)
+            elif node is not None and node.domain == "" and node.op_type in MOVING:
+                waiting.append(node.inputs[0])
+            elif is_op(node, "CastLike") and node is not None:
+                waiting.append(node.inputs[1])
+        return None
+
+    def put(self, value: ir.Value, shape: Shape | None) -> None:
+        """A value that was made while folding."""
+        self._known[value] = shape
+
+    def symbol(self) -> str:
+        """A size that equals no other."""
+        self._symbols += 1
+        return f"?{self._symbols}"
+
+    def _so_far(self, value: ir.Value) -> Shape | None:
+        if value not in self._known:
+            self._known[value] = self._declared(value)
+        return self._known[value]
+
+    def _declared(self, value: ir.Value) -> Shape | None:
+        stored = self.constants.stored(value) if value.is_initializer() else None
+        if stored is not None:
+            return dims(stored)
+        if value.shape is None or len(value.shape) > MAX_RANK:
+            return None
+        return tuple(self._size(d if isinstance(d, int) else d.value) for d in value.shape)
+
+    def _size(self, declared: int | str | None) -> Dim:
+        if isinstance(declared, int) and declared >= 0:
+            return declared
+        return declared if isinstance(declared, str) else self.symbol()
+
+    def _derive_once(self) -> None:
+        if self._derived:
+            return
+        self._derived = True
+        for graph in graphs(self._model):
+            for node in graph:
+                self._visit(node)
+
+    def _visit(self, node: ir.Node) -> None:
+        rule = (
+            RULES.get(node.op_type)
+            if node.domain == "" and not any(a.is_ref() for a in node.attributes.values())
+            else None
+        )
+        inputs = [None if v is None else self._so_far(v) for v in node.inputs]
+        found = self._answered(node, lambda: rule(self, node, inputs)) if rule is not None else None
+        for value, shape in zip(node.outputs, found or (), strict=False):
+            if shape is not None and any(isinstance(d, int) and not 0 <= d < _NO_SIZE for d in shape):
+                self._contradictory.add(node)
+            elif shape is not None and len(shape) <= MAX_RANK:
+                self._known[value] = shape
+        if node.domain == "" and node.op_type in CONTENTS and self._holds_sizes(node):
+            self._contents[node.outputs[0]] = self._answered(node, lambda: CONTENTS[node.op_type](self, node))
+
+    def _answered(self, node: ir.Node, rule: Callable[[], T]) -> T | None:
+        """What a rule says; None where the node's arguments contradict its inputs, so that the rule runs into
+        them."""
+        try:
+            return rule()
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
+            self._contradictory.add(node)
+            return None
+
+    def _holds_sizes(self, node: ir.Node) -> bool:
+        """May its output be a shape on its way? Shape begins one; the others go on with what holds one."""
+        if node.op_type == "Shape":
+            return True
+        shape = self._known.get(node.outputs[0])
+        small = shape is None or (
+            len(shape) <= 1 and all(isinstance(d, int) and d <= _SHAPE_LENGTH for d in shape)
+        )
+        return small and any(v is not None and self._contents.get(v) is not None for v in node.inputs)
+
+
+# Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's
+# type but for OTHER.
+_REDUCING = {
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+}
+MOVING = frozenset(
+    {
+        "Reshape",
+        "Expand",
+        "Tile",
+        "Gather",
+        "Slice",
+        "Squeeze",
+        "Unsqueeze",
+        "Split",
+        "Pad",
+        "Resize",
+        "Upsample",
+        "Pow",
+    }
+    | {"Dropout", "CumSum", "BatchNormalization"}
+    | _REDUCING
+)
+OTHER = frozenset(
+    {
+        "Cast",
+        "CastLike",
+        "Shape",
+        "NonZero",
+        "Equal",
+        "Greater",
+        "Less",
+        "And",
+        "Or",
+        "Not",
+        "Where",
+        "ConstantOfShape",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    }
+)
+TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal"}) - MOVING - OTHER
+_TYPE_SEARCH = 200  # values looked at to find a type
+
+
+def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
+    if value.dtype is not None:
+        return value.dtype
+    stored = constants.stored(value)
+    if stored is not None:
+        return stored.dtype
+    node = value.producer()
+    if is_op(node, "Cast") and node is not None:
+        return named_type(node)
+    return None

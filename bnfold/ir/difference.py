@@ -1,0 +1,114 @@
+"""Do two models hold the same graph and the same bytes? Exact, and no arithmetic: what a written file is held
+against when nothing in it was meant to change.
+
+Tensors are compared block by block, so a large model costs one reading of its file and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any
+
+from . import tensor
+from .graph import STANDARD, GraphLike, graphs, ir
+
+SameTensor = Callable[[ir.TensorProtocol | None, ir.TensorProtocol | None], bool]
+
+
+def difference(one: ir.Model, other: ir.Model, same: SameTensor | None = None) -> str:
+    """The first difference in words, or "". `same` says when two tensors are; the same bytes by default."""
+    same = same or same_bytes
+    if dict(one.opset_imports) != dict(other.opset_imports):
+        return f"opsets {dict(one.opset_imports)} and {dict(other.opset_imports)}"
+    if one.ir_version != other.ir_version:
+        return f"IR versions {one.ir_version} and {other.ir_version}"
+    for left, right in zip_longest(graphs(one), graphs(other)):
+        if left is None or right is None:
+            return "a graph or function is missing"
+        if found := _graph_difference(left, right, same):
+            return found
+    return ""
+
+
+def _graph_difference(one: GraphLike, other: GraphLike, same: SameTensor) -> str:
+    for what, left, right in (("inputs", one.inputs, other.inputs), ("outputs", one.outputs, other.outputs)):
+        if [_face(v) for v in left] != [_face(v) for v in right]:
+            return f"{what} {[v.name for v in left]} and {[v.name for v in right]}"
+    if isinstance(one, ir.Graph) and isinstance(other, ir.Graph):
+        if set(one.initializers) != set(other.initializers):
+            return (
+                f"initializers: {sorted(set(one.initializers) ^ set(other.initializers))[:3]} are in "
+                "one alone"
+            )
+        for name, value in one.initializers.items():
+            if not same(value.const_value, other.initializers[name].const_value):
+                return f"initializer '{name}'"
+    for ours, theirs in zip_longest(one, other):
+        if ours is None or theirs is None or not _same_node(ours, theirs, same):
+            return f"node '{(ours or theirs).name or (ours or theirs).op_type}'"
+    return ""
+
+
+def _face(value: ir.Value) -> tuple[Any, ...]:
+    return value.name, value.dtype, str(value.shape)
+
+
+def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
+    def identity(node: ir.Node) -> tuple[Any, ...]:
+        domain = "" if node.domain in STANDARD else node.domain
+        return (
+            node.op_type,
+            domain,
+            node.overload,
+            node.name or "",
+            [v.name if v is not None else "" for v in node.inputs],
+            _made(node),
+            set(node.attributes),
+        )
+
+    return identity(one) == identity(other) and all(
+        _same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items()
+    )
+
+
+def _made(node: ir.Node) -> list[str | None]:
+    """The names of what a node gives; without a name at the end an output is left out, written or not."""
+    names = [value.name for value in node.outputs]
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
+    if one.is_ref() or other.is_ref():
+        return one.ref_attr_name == other.ref_attr_name
+    if one.type != other.type:
+        return False
+    if one.type == ir.AttributeType.TENSOR:
+        return same(one.as_tensor(), other.as_tensor())
+    if one.type == ir.AttributeType.TENSORS:
+        return all(same(a, b) for a, b in zip_longest(one.as_tensors(), other.as_tensors()))
+    if one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+        return True  # a body is a graph of its own, compared as one
+    return bool(
+        one.value == other.value or repr(one.value) == repr(other.value)
+    )  # repr: a NaN does not equal itself
+
+
+def same_bytes(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -> bool:
+    """The same type, shape and bytes."""
+    if one is None or other is None:
+        return one is other
+    if one.dtype != other.dtype or one.shape.numpy() != other.shape.numpy():
+        return False
+    if one.dtype == ir.DataType.STRING:
+        return bool((one.numpy() == other.numpy()).all())
+    return _same_blocks(one, other)
+
+
+def _same_blocks(one: ir.TensorProtocol, other: ir.TensorProtocol) -> bool:
+    """Block by block: both sides cut alike, unless one of them lies in memory whole."""
+    if isinstance(one, tensor.Window) and isinstance(other, tensor.Window):
+        return all(a == b for a, b in zip(one.blocks(), other.blocks(), strict=True))
+    return one.tobytes() == other.tobytes()

@@ -1,0 +1,1 @@
+"""The way through the rooms: load, fold, write, verify, withdraw what fails."""

@@ -1,0 +1,106 @@
+"""What a run is asked for, and how long its stages take: the values that go through the pipeline with the
+model.
+
+Job     one file to make
+Watch   seconds of each stage
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import WouldReplace
+from ..files.names import identity
+from ..results.options import FoldOptions, ReadOptions, VerifyOptions
+from ..results.plan import Loaded
+
+Say = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Nobody wants to hear what is being done."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say`
+    hears what is being done. `detail` looks closely, for pictures. `others` are files that the run is to
+    write besides."""
+
+    source: Any
+    weights: Path | None = None
+    out: Path | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
+    fold: FoldOptions = field(default_factory=FoldOptions)
+    verify: VerifyOptions | None = field(default_factory=VerifyOptions)
+    external_data: bool = False
+    keep_failed: bool = False
+    say: Say = silent
+    detail: bool = False
+    others: tuple[Path, ...] = ()
+
+    @property
+    def target(self) -> Path:
+        """Where the result goes."""
+        if self.out is not None:
+            return self.out
+        if isinstance(self.source, (str, os.PathLike)):
+            return default_target(Path(self.source))
+        return Path("model.folded.onnx")
+
+    @property
+    def refused(self) -> Path:
+        """Where a model goes that verification refused and the user wants to keep."""
+        return self.target.with_name(f"{self.target.stem}.failed{self.target.suffix}")
+
+    def check_targets(self, loaded: Loaded, system: str = sys.platform) -> None:
+        """No file is written twice, and none that was read (the model's files, and inputs of verification):
+        an ONNX model alone may be replaced by its own folded self, where the system lets go of a file that is
+        read. Raises WouldReplace."""
+        inputs = [Path(file) for _, file in self.verify.inputs] if self.verify is not None else []
+        reads = {identity(file, system): file for file in (*loaded.files, *inputs)}
+        may_go = loaded.format == "onnx" and loaded.files and system != "win32"
+        itself = identity(loaded.files[0], system) if may_go else None
+        met: dict[tuple[object, ...], Path] = {}
+        for path in (self.target, *([self.refused] if self.keep_failed else []), *self.others):
+            key = identity(path, system)
+            if key in reads and not (key == itself and path == self.target):
+                raise WouldReplace(
+                    f"{path} would replace {reads[key]}, which is read", expected="another file"
+                )
+            if key in met:
+                raise WouldReplace(
+                    f"{path} and {met[key]} are one file, and both would be written",
+                    expected="a file for each",
+                )
+            met[key] = path
+
+
+def default_target(model: Path) -> Path:
+    """`net.prototxt` -> `net.folded.onnx`, beside it."""
+    return model.with_name(f"{model.stem}.folded.onnx")
+
+
+class Watch:
+    """Seconds of each stage, in order; a stage that comes again adds up."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap belongs to this stage."""
+        now = time.perf_counter()
+        self._laps[stage] = self._laps.get(stage, 0.0) + now - self._since
+        self._since = now
+
+    @property
+    def laps(self) -> tuple[tuple[str, float], ...]:
+        """(stage, seconds) in order."""
+        return tuple(self._laps.items())

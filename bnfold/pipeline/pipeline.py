@@ -1,0 +1,332 @@
+"""The way through the rooms: load, fold, write, verify, withdraw what fails, put in place. With compare.py
+the only file that knows them all.
+
+    fold_file     Job -> FoldResult     what `bnfold fold` does
+    convert_file  Job -> FoldResult     read and write, no folding
+    plan          Job -> FoldResult     what would be folded; nothing is written
+
+Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays
+        behind.
+Rule 2: a fold that the gate refuses is taken back (retry.py) and the rest is verified again; under `strict`
+        it is an error.
+Rule 3: rooms are imported when they are entered, so that an answer that needs none of them is quick.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Malformed, NotEquivalent, WriteError, blamed_on
+from ..files.atomic import place
+from ..files.stamps import stamped, unchanged
+from ..results.comparison import Comparison, Side
+from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
+from ..results.options import FoldOptions, ReadOptions
+from ..results.plan import Kept, Loaded, Plan
+from .compare import heard, side_of
+from .job import Job, Watch
+from .retry import ROUNDS, Withdrawn, settle
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from ..results.drawing import Detail
+    from ..writing import Written
+
+
+def load(source: Any, weights: Path | None = None, options: ReadOptions | None = None) -> Loaded:
+    """Read a model of any format. Under `strict` the reader's warnings are errors."""
+    from ..reading import formats
+
+    options = options or ReadOptions()
+    given = stamped(Path(p) for p in (source, weights) if isinstance(p, (str, os.PathLike)))
+    with unchanged(given) as check:
+        loaded = formats.read(source, weights, options)
+        check()
+    warning = next((f for f in loaded.findings if f.level == "warning"), None)
+    if options.strict and warning is not None:
+        raise Malformed(
+            warning.text, where=warning.where or None, way_out="without --strict this is a warning"
+        )
+    found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
+    loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
+    return loaded
+
+
+def kind_of(path: Path) -> str:
+    """ "onnx", "caffe" or "darknet"."""
+    from ..reading import formats
+
+    return formats.kind_of(path)
+
+
+def fold_model(model: ir.Model, options: FoldOptions, in_place: bool = False) -> tuple[ir.Model, Plan]:
+    """Fold in memory; the plan remembers what was withdrawn. `in_place`: the model itself may be folded,
+    nobody needs it any more."""
+    from ..folding import fold
+
+    return fold(model, options, in_place)
+
+
+def plan(job: Job) -> FoldResult:
+    """What would be folded, and what not. Nothing is written or verified."""
+    watch = Watch()
+    job.say("reading")
+    loaded = load(job.source, job.weights, job.read)
+    watch.lap("read")
+    made = planned(loaded, job.fold, _size(job, loaded))
+    watch.lap("plan")
+    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
+
+
+def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
+    """The plan of a loaded model whose files take `size` bytes."""
+    with blamed_on(_place(loaded)):
+        model, made = fold_model(loaded.model, options)
+    return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
+
+
+def _place(loaded: Loaded) -> str | Path:
+    """What an error names that no line of a file is to blame for."""
+    return loaded.files[0] if loaded.files else loaded.name
+
+
+def fold_file(job: Job) -> FoldResult:
+    """Read, fold, write, verify, put in place. Raises NotEquivalent where no way of folding passes; then
+    nothing is written."""
+    watch = Watch()
+    loaded = _loaded(job)
+    watch.lap("read")
+    with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
+        work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
+        try:
+            done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
+        except NotEquivalent as error:
+            check()
+            error.where = job.target if error.where is None else error.where
+            if job.keep_failed:
+                error.way_out = work.keep_failed()
+            raise
+        check()
+        path = done.written.commit()
+        watch.lap("commit")
+        return work.result(done, path)
+
+
+def convert_file(job: Job) -> FoldResult:
+    """Read and write, nothing folded: the baseline that folded models are held against."""
+    from ..ir.difference import difference
+    from ..writing import write
+
+    watch = Watch()
+    loaded = _loaded(job)
+    watch.lap("read")
+    job.say("writing")
+    with (
+        unchanged(recalled(loaded.model).stamps) as check,
+        blamed_on(_place(loaded)),
+        write(loaded.model, job.target, external_data=job.external_data) as written,
+    ):
+        watch.lap("write")
+        if job.verify is not None:
+            job.say("checking what was written")
+            _check_same(difference(loaded.model, _reread(written)), job.target)
+            watch.lap("check")
+        origin = origin_of(loaded)
+        before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
+        check()
+        path = written.commit()
+    return FoldResult(
+        loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps
+    )
+
+
+def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
+    """Write a model as it is; nothing is verified."""
+    from ..writing import write
+
+    with (
+        unchanged(recalled(model).stamps, in_place=True) as check,
+        write(model, path, external_data=external_data) as written,
+    ):
+        check()
+        return written.commit()
+
+
+def to_onnx(model: ir.Model) -> onnx.ModelProto:
+    """A model as the message of the onnx package."""
+    from ..writing import to_proto
+
+    return to_proto(model)
+
+
+def _loaded(job: Job) -> Loaded:
+    """The job's model, when it is certain that writing the result takes nothing away."""
+    place(job.target)
+    job.say("reading")
+    loaded = load(job.source, job.weights, job.read)
+    job.check_targets(loaded)
+    return loaded
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    model: ir.Model
+    plan: Plan
+    written: Written
+    report: Comparison | None
+    unchanged: bool
+
+
+@dataclass
+class _Work:
+    """One fold in progress: its attempts, and the unfolded model as a file for them to be held against. Where
+    nothing is verified or looked at closely, there is one attempt, and nobody needs the unfolded model but
+    for its census."""
+
+    job: Job
+    loaded: Loaded
+    watch: Watch
+    stack: ExitStack
+    before: Census
+    _reference: Side | None = None
+    _taken_back: dict[str, Kept] = field(default_factory=dict)
+    _last: Written | None = None
+
+    def attempt(self, withdrawn: Withdrawn) -> _Attempt:
+        """Fold without the withdrawn nodes, write under a temporary name, verify."""
+        if withdrawn:
+            gc.collect()  # a graph is full of cycles: the last attempt's would stay otherwise
+        self.job.say("folding" if not withdrawn else f"folding again without {len(withdrawn)} of the folds")
+        model, made = self._folded(withdrawn)
+        unchanged = not made.changes
+        if unchanged:  # then the model is written as it was read, which needs no arithmetic to check
+            model = self.loaded.model
+        written = self._write(model)
+        if self.job.verify is None:
+            return _Attempt(model, made, written, None, unchanged)
+        if unchanged:
+            self._check_unchanged(written)
+            return _Attempt(model, made, written, None, unchanged)
+        return _Attempt(model, made, written, self._verified(model, written), unchanged)
+
+    def result(self, done: _Attempt, path: Path) -> FoldResult:
+        """What the last attempt came to."""
+        origin, after = origin_of(self.loaded), census(done.model, done.written.size)
+        return FoldResult(
+            done.model,
+            done.plan,
+            origin,
+            self.before,
+            after,
+            done.report,
+            path,
+            done.unchanged,
+            _detail(self.job, self.loaded, done.model, done.plan),
+            self.watch.laps,
+            (done.written.data,) if done.written.data is not None else (),
+        )
+
+    def keep_failed(self) -> str:
+        """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
+        from ..writing import write
+
+        try:
+            with write(
+                self._folded(())[0], self.job.refused, external_data=self.job.external_data
+            ) as written:
+                return f"the refused model is in {written.commit()}"
+        except WriteError as error:  # that the model is refused is the news
+            return f"the refused model is not kept: {error}"
+
+    def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
+        with blamed_on(_place(self.loaded)):
+            options = replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn)
+            model, made = fold_model(
+                self.loaded.model, options, in_place=self.job.verify is None and not self.job.detail
+            )
+        for name in made.merged:
+            self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
+        for done in made.folded:
+            self._taken_back[done.node] = Kept(done.node, done.op, done.source, WITHDRAWN, "")
+        back = tuple(
+            replace(self._taken_back[name], reason=why) for name, why in withdrawn if name in self._taken_back
+        )
+        self.watch.lap("fold")
+        return model, made.with_withdrawn(back)
+
+    def _write(self, model: ir.Model) -> Written:
+        from ..writing import write
+
+        if self._last is not None:
+            self._last.discard()
+        self.job.say("writing")
+        with blamed_on(_place(self.loaded)):
+            self._last = self.stack.enter_context(
+                write(model, self.job.target, external_data=self.job.external_data)
+            )
+        self.watch.lap("write")
+        return self._last
+
+    def _verified(self, model: ir.Model, written: Written) -> Comparison:
+        from ..verifying import compare as compared
+
+        assert self.job.verify is not None
+        self.job.say("verifying")
+        report = compared(
+            self._reference_side(),
+            Side(model, written.path, self.job.target.name),
+            self.job.verify,
+            heard(self.job.say),
+        )
+        self.watch.lap("verify")
+        return report
+
+    def _reference_side(self) -> Side:
+        if self._reference is None:
+            self._reference = side_of(
+                self.loaded, self.job.target.with_name(f"{self.job.target.stem}.unfolded.onnx"), self.stack
+            )
+        return self._reference
+
+    def _check_unchanged(self, written: Written) -> None:
+        from ..ir.difference import difference
+
+        self.job.say("checking what was written")
+        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
+        self.watch.lap("check")
+
+
+def _size(job: Job, loaded: Loaded) -> int | None:
+    """Bytes of what was read; of a network without its weights it would be no figure to compare with."""
+    return None if job.read.random_weights is not None else origin_of(loaded).size
+
+
+def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | None:
+    if not job.detail:
+        return None
+    from ..results.drawing import detail
+
+    job.say("looking closely")
+    return detail(loaded.model, model, made)
+
+
+def _reread(written: Written) -> ir.Model:
+    from ..reading.onnx import reader
+
+    return reader.read(written.path, ReadOptions()).model
+
+
+def _check_same(difference: str, target: Path) -> None:
+    if difference:
+        raise NotEquivalent(
+            f"the written file does not hold the model: {difference}",
+            where=target,
+            way_out="please report it",
+        )

@@ -1,0 +1,154 @@
+"""Which format is it: from the content first, from the extension only where content cannot tell.
+
+Rule 1: a row in READERS is a format; a row in FOREIGN is a file that people give by mistake, with the way
+        out.
+Rule 2: a name never decides against the content.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import Unreadable, UsageError, reason
+from ..results.options import ReadOptions
+from ..results.plan import Loaded
+
+HEAD = 1 << 16  # bytes looked at: long licence comments stand before the first word of some text files
+# First byte of an ONNX file: the key of a ModelProto field (ir_version, producer, version, domain, doc,
+# graph, opset, metadata).
+_ONNX_KEYS = frozenset((0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72))
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f")
+
+
+@dataclass(frozen=True)
+class _Format:
+    """`module` has `read`, and for text formats `sniff(head) -> bool`."""
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...]
+    weights: str = ""
+
+
+READERS = (
+    _Format("onnx", "onnx", (".onnx", ".ort", ".pb")),
+    _Format("caffe", "caffe", (".prototxt", ".pbtxt"), ".caffemodel"),
+    _Format("darknet", "darknet", (".cfg",), ".weights"),
+)
+
+FOREIGN = (
+    (
+        0,
+        b"version https://git-lfs",
+        "is a Git LFS pointer and not the file it points to",
+        "run 'git lfs pull'",
+    ),
+    (0, b"PK\x03\x04", "is a zip archive (a PyTorch checkpoint is one)", "export the model to ONNX first"),
+    (
+        0,
+        b"\x80\x02",
+        "is a Python pickle (an old PyTorch checkpoint is one)",
+        "export the model to ONNX first",
+    ),
+    (
+        0,
+        b"\x89HDF\r\n\x1a\n",
+        "is an HDF5 file",
+        "give the network first and the weights second, or export the model to ONNX",
+    ),
+    (0, b"\x1f\x8b", "is compressed with gzip", "unpack it first"),
+    (4, b"TFL3", "is a TensorFlow Lite model", "convert it to ONNX first"),
+    (4, b"ORTM", "is a model in onnxruntime's own format", "give the .onnx file that it was made from"),
+    (0, b"<", "is HTML or XML (a web page saved in place of the file?)", "download the file itself"),
+)
+
+WEIGHTS_FIRST = {
+    ".caffemodel": "bnfold fold net.prototxt net.caffemodel",
+    ".weights": "bnfold fold net.cfg net.weights",
+}
+
+
+def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptions) -> Loaded:
+    """A complete, unfolded model, whatever its format. `source` is a path or anything that the ONNX reader
+    takes. Raises UsageError (exit 2), Unreadable, Malformed, Mismatch (exit 3), Unsupported (exit 4)."""
+    if not isinstance(source, (str, os.PathLike)):
+        if weights is not None:
+            raise UsageError("a weights file goes with a path to a Caffe or darknet network alone")
+        return _room("onnx").read(source, options)  # type: ignore[no-any-return]
+    path = Path(source)
+    name = kind_of(path)
+    if name == "onnx":
+        if weights is not None:
+            raise UsageError(
+                f"{path} is an ONNX model, which carries its weights",
+                where=os.fspath(weights),
+                way_out="leave the second file out",
+            )
+        return _room("onnx").read(path, options)  # type: ignore[no-any-return]
+    return _room(name).read(path, Path(weights) if weights is not None else None, options)  # type: ignore[no-any-return]
+
+
+def kind_of(path: Path) -> str:
+    """ "onnx", "caffe" or "darknet". Raises Unreadable for what is none of them."""
+    head = _head(path)
+    for offset, magic, what, way_out in FOREIGN:
+        if head[offset:].lstrip(b"\xef\xbb\xbf \t\r\n" if magic == b"<" else b"").startswith(magic):
+            raise Unreadable(what, where=path, expected="an ONNX model, a prototxt or a cfg", way_out=way_out)
+    found = _by_content(head) or _by_suffix(path)
+    if found:
+        return found
+    if path.suffix.lower() in WEIGHTS_FIRST:
+        raise Unreadable(
+            "looks like a weights file",
+            where=path,
+            expected="the network first, its weights second",
+            way_out=f"as in '{WEIGHTS_FIRST[path.suffix.lower()]}'",
+        )
+    raise Unreadable("is neither an ONNX model, nor a Caffe prototxt, nor a darknet cfg", where=path)
+
+
+def _by_content(head: bytes) -> str:
+    """A format that the first bytes prove, or ""."""
+    if not _is_text(head):
+        return "onnx" if head[:1] and head[0] in _ONNX_KEYS else ""
+    sniffing: list[tuple[str, Callable[[bytes], bool]]] = [
+        (f.name, _room(f.module).sniff) for f in READERS if f.weights
+    ]
+    found = [name for name, sniff in sniffing if sniff(head)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _by_suffix(path: Path) -> str:
+    return next((f.name for f in READERS if path.suffix.lower() in f.suffixes), "")
+
+
+def _is_text(head: bytes) -> bool:
+    """No control characters but white space."""
+    return bool(head) and _CONTROLS.isdisjoint(head)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise Unreadable("is a folder", where=path, expected="a model file")
+        if not stat.S_ISREG(mode):
+            raise Unreadable("is not a regular file", where=path, expected="a model file")
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
+    if not head:
+        raise Unreadable("the file is empty", where=path)
+    return head
+
+
+def _room(name: str) -> Any:
+    """A reader's package, imported when a file of its format is there."""
+    return import_module(f".{name}", __package__)

@@ -1,0 +1,1 @@
+"""What rooms hand each other, as frozen values: options, plans, comparisons, results."""

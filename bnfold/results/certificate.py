@@ -1,0 +1,88 @@
+"""The certificate of a fold, as frozen values: the JSON document is these dataclasses, field by field.
+
+Made, written and read by gate/certificate.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .comparison import Figures
+from .options import FoldOptions, ReadOptions
+from .plan import Folded, Kept
+
+SCHEMA = "bnfold.certificate/1"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file: its path from the certificate's folder, SHA-256 in hexadecimal, bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold with its evidence; `condition` says in words why it is exact, `epsilon` is that of a batch
+    norm."""
+
+    fold: Folded
+    condition: str
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one execution provider computed."""
+
+    provider: str
+    engine: str
+    passed: bool
+    noise: float
+    max_error: float
+    outputs: tuple[Figures, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What verification measured, without what differs from run to run. `files` are the user's own inputs."""
+
+    equivalent: bool
+    truth: str
+    seed: int
+    samples: int
+    noise_limit: float
+    inputs: tuple[tuple[str, str], ...]
+    files: tuple[FileEntry, ...]
+    providers: tuple[Measured, ...]
+    folds: tuple[Figures, ...]
+    environment: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
+    where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody
+    verified."""
+
+    schema: str
+    made: str
+    version: str
+    libraries: tuple[tuple[str, str], ...]
+    format: str
+    dialect: str
+    dialect_reason: str
+    sources: tuple[FileEntry, ...]
+    weights_apart: bool
+    output: tuple[FileEntry, ...]
+    read: ReadOptions
+    fold: FoldOptions
+    folded: tuple[Fold, ...]
+    kept: tuple[Kept, ...]
+    withdrawn: tuple[Kept, ...]
+    merged: tuple[str, ...]
+    unchanged: bool
+    verification: Evidence | None
+    digest: str = ""

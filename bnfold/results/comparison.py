@@ -1,0 +1,158 @@
+"""The verdict of verification, as frozen values. Made in verifying/, read by pipeline, reporting and users of
+the API.
+
+Figures         one value (usually an output), unfolded and folded against the truth
+ProviderResult  all figures of one execution provider
+Comparison      everything: truthy when the two models are equivalent
+Check           one line of the self-test
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import NOISE_LIMIT
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models: as IR (for the float64 interpreter) and, where it is on disk already, as a file
+    (for onnxruntime)."""
+
+    model: ir.Model
+    path: Path | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One value of both models against the truth.
+
+    reference_error, candidate_error  largest error relative to the value's own magnitude
+    reference_rms, candidate_rms      the same, root mean square
+    noise                             candidate over reference error: about 1 for a right fold
+    roundings                         candidate error in units of the storage type's rounding
+    """
+
+    value: str
+    shape: tuple[int, ...]
+    dtype: str
+    magnitude: float
+    reference_error: float
+    candidate_error: float
+    reference_rms: float
+    candidate_rms: float
+    noise: float
+    roundings: float
+    passed: bool
+    reason: str = ""
+    top1: float | None = None
+    top5: float | None = None
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first value, in topological order, whose error leaves the noise."""
+
+    value: str
+    node: str
+    source: str
+    folds: str
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class ProviderResult:
+    """What one execution provider computed. `engine` is "onnxruntime" or "float64" (decision 7: what
+    onnxruntime cannot run)."""
+
+    provider: str
+    engine: str
+    outputs: tuple[Figures, ...]
+    passed: bool
+    noise: float
+    max_error: float
+    seconds: tuple[float, float] = (0.0, 0.0)
+    spread: float | None = None
+    provider_error: float | None = None
+    tf32_error: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Truthy when the two models are numerically the same; carries every figure.
+
+    equivalent   the verdict
+    providers    the figures of each execution provider
+    noise        the largest noise ratio: error of the candidate over error of the reference
+    max_error    the candidate's largest error, relative to the value's own magnitude
+    truth        what errors are measured against: "float64", or "unfolded"
+    seed         of the random inputs
+    inputs       (name, shape) of every input that was fed
+    divergence   the first value that leaves the noise; None where the gate passes
+    reason       why the gate fails; empty where it passes
+    notes        what was chosen or could not be done
+    folds        every folded value on its own, computed by the candidate from true inputs in float64: `noise`
+                 is its error over what rounding the folded weights can do
+    environment  (name, version) of the machine and its libraries
+    seconds      how long all of it took
+    noise_limit  the limit that `noise` was held against
+    """
+
+    equivalent: bool
+    providers: tuple[ProviderResult, ...]
+    noise: float
+    max_error: float
+    truth: str
+    seed: int
+    inputs: tuple[tuple[str, str], ...] = ()
+    divergence: Divergence | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    folds: tuple[Figures, ...] = ()
+    environment: tuple[tuple[str, str], ...] = field(default=())
+    seconds: float = 0.0
+    noise_limit: float = NOISE_LIMIT
+
+    def __bool__(self) -> bool:
+        return self.equivalent
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON text; what is not finite becomes null, as JSON has no NaN."""
+        return json.dumps(finite(self.as_dict()), indent=2, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the self-test. `level` is "ok", "note" or "fault"."""
+
+    name: str
+    level: str
+    detail: str
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.level != "fault"
+
+
+def finite(value: Any) -> Any:
+    """The same value with None for every number that is not finite, and lists for tuples: JSON has no NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return value

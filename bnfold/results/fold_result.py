@@ -1,0 +1,188 @@
+"""What came out, as frozen values: made by the pipeline, read by reports and by users of the API.
+
+Origin      where a model came from, without the model itself
+Census      what a model consists of: operators, parameters, bytes
+FoldResult  a folded model with its plan, its census before and after, and the report of verification
+Checked     a model held against a policy, with every Violation
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import NOT_EQUIVALENT, OK
+from ..files.stamps import Stamp
+from .comparison import Comparison
+from .plan import Finding, Loaded, Plan
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from .drawing import Detail
+
+ORIGIN_KEY = "bnfold.origin"
+WITHDRAWN = "kept.withdrawn"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`). `stamps`
+    tell what its files were when they were read."""
+
+    format: str = "onnx"
+    name: str = "model"
+    files: tuple[Path, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    dialect: str = ""
+    dialect_reason: str = ""
+    stamps: tuple[Stamp, ...] = field(default=(), repr=False)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files together; None for a model that never was a file."""
+        try:
+            return sum(file.stat().st_size for file in self.files) if self.files else None
+        except OSError:
+            return None  # a file that is gone has no size any more
+
+
+@dataclass(frozen=True)
+class Census:
+    """What a model consists of, its functions and inner graphs included.
+
+    operators   operator type (with its domain, where that is not the standard one) -> how many nodes
+    parameters  elements of all initializers and constants together
+    size        bytes of the file or files, where there are any
+    """
+
+    operators: tuple[tuple[str, int], ...]
+    parameters: int
+    size: int | None = None
+
+    @property
+    def nodes(self) -> int:
+        """All nodes."""
+        return sum(count for _, count in self.operators)
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a fold came to.
+
+    model      the folded model (the input is never changed)
+    plan       every affine node: folded into what, or kept and why
+    origin     format, files and dialect of the source, and what was noticed in it
+    before     operators, parameters and bytes of the source
+    after      the same of the folded model
+    report     what verification measured; None where nothing was verified
+    path       the written file; None where nothing was written
+    unchanged  nothing was folded, and the written file holds the same model
+    detail     what pictures need; None unless it was asked for
+    seconds    (stage, how long it took)
+    data       the data files that were written beside `path`
+    """
+
+    model: ir.Model
+    plan: Plan
+    origin: Origin
+    before: Census
+    after: Census
+    report: Comparison | None = None
+    path: Path | None = None
+    unchanged: bool = False
+    detail: Detail | None = None
+    seconds: tuple[tuple[str, float], ...] = field(default=())
+    data: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that a policy does not allow.
+
+    code       stable, for CI
+    where      the place in the source, in words
+    subject    the node that it is about, "" for the whole model: with `code` and the model it tells one
+               violation from another
+    amount     how bad it is, where that is a number (bytes, noise ratio)
+    path       the file that has to change, with the line where it is text
+    exit_code  what this violation alone would end with
+    known      a baseline has it already, so it fails nothing
+    """
+
+    code: str
+    where: str
+    text: str
+    subject: str = ""
+    amount: float | None = None
+    path: str = ""
+    line: int | None = None
+    column: int | None = None
+    exit_code: int = NOT_EQUIVALENT
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One model held against a policy: fine when it has no violation but known ones. What could not be loaded
+    has no origin, census or plan. `ran` are the codes of the rules that were applied; a rule that the policy
+    does not ask for, or that nothing is there for, is not among them."""
+
+    path: Path
+    violations: tuple[Violation, ...]
+    origin: Origin | None = None
+    census: Census | None = None
+    plan: Plan | None = None
+    ran: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The exit code that this model alone would give: what could not be read stands before what a policy
+        forbids."""
+        return max((v.exit_code for v in self.violations if not v.known), default=OK)
+
+
+def origin_of(loaded: Loaded) -> Origin:
+    """Where a loaded model came from."""
+    stamps = recalled(loaded.model).stamps
+    return Origin(
+        loaded.format,
+        loaded.name,
+        loaded.files,
+        loaded.findings,
+        loaded.dialect,
+        loaded.dialect_reason,
+        stamps,
+    )
+
+
+def recalled(model: ir.Model) -> Origin:
+    """Where a model in memory came from, as `load` noted it on the model."""
+    found = model.meta.get(ORIGIN_KEY)
+    return found if isinstance(found, Origin) else Origin(name=model.graph.name or "model")
+
+
+def census(model: ir.Model, size: int | None = None) -> Census:
+    """Count a model. Reads shapes alone, never a weight."""
+    from ..ir.graph import STANDARD, nodes
+    from ..ir.tensor import dims
+
+    counts = Counter(n.op_type if n.domain in STANDARD else f"{n.domain}.{n.op_type}" for n in nodes(model))
+    parameters = sum(math.prod(dims(t)) for t in _tensors(model))
+    return Census(tuple(sorted(counts.items(), key=lambda row: (-row[1], row[0]))), parameters, size)
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    from ..ir.graph import graphs, ir, is_op
+
+    for graph in graphs(model):
+        if isinstance(graph, ir.Graph):
+            yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+        for node in graph:
+            value = node.attributes.get("value") if is_op(node, "Constant") else None
+            if value is not None and not value.is_ref():
+                yield value.as_tensor()

@@ -1,0 +1,114 @@
+"""What was read, folded and kept, as frozen values.
+
+Finding     something a reader noticed and a user should know
+Loaded      a model, where it came from, and its findings
+Folded      one affine node that is gone, and into what
+Kept        one affine node that stays, and exactly why
+Plan        all of them
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reader noticed. `level` is "note" or "warning"; `code` is stable, for CI; `where`
+    names the place."""
+
+    level: str
+    code: str
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" if self.where else self.text
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A complete, unfolded model in standard ONNX operators.
+
+    format   "onnx", "caffe" or "darknet"
+    files    every file that was read, external data included, in reading order
+    dialect  the dialect that was chosen ("" where the format has none) and `dialect_reason` why
+    """
+
+    model: ir.Model
+    format: str
+    name: str
+    files: tuple[Path, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    dialect: str = ""
+    dialect_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One affine node that is gone.
+
+    node, op, source   the node that was folded, its operator, where it came from
+    into               names of the nodes that hold it now
+    values             names of values whose producer changed: what verification compares first
+    scale, shift       smallest and largest of the folded map, float64
+    dead               channels whose scale is zero
+    smallest_variance  for a batch norm: the smallest running variance, else None
+    via                operators that the map was moved through, in order
+    """
+
+    node: str
+    op: str
+    source: str
+    into: tuple[str, ...]
+    values: tuple[str, ...]
+    scale: tuple[float, float]
+    shift: tuple[float, float]
+    channels: int
+    dead: int = 0
+    smallest_variance: float | None = None
+    via: tuple[str, ...] = ()
+    direction: str = "backward"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One affine node that stays. `code` is stable (`kept.multiple-consumers`), `reason` is for people."""
+
+    node: str
+    op: str
+    source: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every affine node of a model with its verdict, in the order of the graph."""
+
+    folded: tuple[Folded, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    withdrawn: tuple[Kept, ...] = ()
+    merged: tuple[str, ...] = field(default=())
+
+    @property
+    def batch_norms(self) -> tuple[int, int]:
+        """(folded, kept) counting BatchNormalization nodes alone."""
+        kept = self.kept + self.withdrawn
+        return tuple(sum(x.op == "BatchNormalization" for x in group) for group in (self.folded, kept))  # type: ignore[return-value]
+
+    @property
+    def changes(self) -> bool:
+        """Does it change the model at all?"""
+        return bool(self.folded or self.merged)
+
+    def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:
+        """The same plan, remembering folds that verification took back; each node stands in one list
+        alone."""
+        names = {k.node for k in withdrawn}
+        return replace(self, kept=tuple(k for k in self.kept if k.node not in names), withdrawn=withdrawn)

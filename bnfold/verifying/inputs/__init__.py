@@ -1,0 +1,1 @@
+"""What the two models are fed: their interface, random samples, the user's own files."""

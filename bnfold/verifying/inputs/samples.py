@@ -1,0 +1,282 @@
+"""What the models are fed: seeded samples of several distributions for every input, symbolic dims made
+concrete.
+
+U[0, 1) alone, which other tools use, misses faults of sign, of padding and of channels that rarely fire. Here
+the samples of one run take the rows of DISTRIBUTIONS in turn: a normal one, impulses on borders and single
+channels over a faint background, magnitudes over four decades, and so on. Integer inputs that index a table
+stay inside it.
+
+Rule: a feed is a function of (seed, sample, input name, shape), so the printed seed reproduces everything.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import UsageError
+from ...ir.graph import ir
+from ..truth.number_formats import numpy_type
+
+MOST_ELEMENTS = 1 << 29  # 2 GB of float32
+Array = np.ndarray
+Feeds = dict[str, Array]
+
+
+class Unfillable(Exception):
+    """An input that no feed can be made for. The text is a clause."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A graph input that needs a feed. A dim is a number, a symbol or None; `span` is the sensible range of
+    integers, its end excluded."""
+
+    name: str
+    kind: ir.DataType
+    dims: tuple[int | str | None, ...]
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What free dims become: the first axis, channels of an image, its sides, everything else."""
+
+    batch: int
+    channels: int
+    side: int
+    length: int
+
+
+ATTEMPTS = (
+    Defaults(2, 3, 32, 8),
+    Defaults(1, 3, 32, 8),
+    Defaults(1, 3, 64, 16),
+    Defaults(1, 3, 224, 128),
+    Defaults(1, 1, 28, 1),
+    Defaults(1, 3, 299, 64),
+    Defaults(1, 3, 512, 32),
+    Defaults(4, 3, 32, 4),
+)
+
+
+def _normal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return random.standard_normal(shape)
+
+
+def _impulses(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """A faint background, an offset on some channels, spikes on the borders of every spatial axis and on
+    single places."""
+    x = 0.05 * random.standard_normal(shape)
+    if len(shape) >= 2:
+        x += (random.random((1, shape[1]) + (1,) * (len(shape) - 2)) < 0.3) * random.choice([-2.0, 2.0])
+    for axis in range(2, len(shape)):
+        edge = [slice(None)] * len(shape)
+        edge[axis] = slice(0, 1) if random.random() < 0.5 else slice(-1, None)
+        x[tuple(edge)] += 3 * random.standard_normal(x[tuple(edge)].shape)
+    x += (random.random(shape) < 0.02) * 8 * random.standard_normal(shape)
+    return x
+
+
+def _wide(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Signs and magnitudes over four decades: wakes channels that a normal sample leaves dead."""
+    return np.asarray(random.choice([-1.0, 1.0], shape) * np.exp2(random.uniform(-8, 6, shape)))
+
+
+def _constant(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """All equal within a channel: only borders and shifts can differ."""
+    per = (1, shape[1]) + (1,) * (len(shape) - 2) if len(shape) >= 2 else shape
+    return np.array(np.broadcast_to(random.uniform(-2, 2, per), shape))
+
+
+def _pixels(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return random.integers(0, 256, shape).astype(np.float64)
+
+
+def _offset(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    per = (1, shape[1]) + (1,) * (len(shape) - 2) if len(shape) >= 2 else shape
+    return np.asarray(random.standard_normal(shape) + random.choice([-4.0, 4.0], per))
+
+
+DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
+    "normal": _normal,
+    "impulses": _impulses,
+    "wide": _wide,
+    "uniform": lambda random, shape: random.random(shape),
+    "constant": _constant,
+    "offset": _offset,
+    "pixels": _pixels,
+}
+
+
+def inputs_of(model: ir.Model) -> list[Input]:
+    """The graph inputs that need a feed: those without an initializer, which keeps its value whether a caller
+    may override it or not."""
+    graph = model.graph
+    found = []
+    for value in graph.inputs:
+        if value.name in graph.initializers:
+            continue
+        if value.dtype in (None, ir.DataType.UNDEFINED, ir.DataType.STRING) or not isinstance(
+            value.type, ir.TensorType
+        ):
+            raise Unfillable(f"input '{value.name}' is no tensor of numbers")
+        dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+        found.append(Input(value.name or "", value.dtype, dims, _span(value)))
+    return found
+
+
+_CARRIES = (
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Unsqueeze",
+    "Squeeze",
+    "Flatten",
+    "Transpose",
+    "Concat",
+    "Slice",
+    "Expand",
+    "Clip",
+    "Tile",
+)
+
+
+def _span(value: ir.Value, depth: int = 8) -> tuple[int, int] | None:
+    """The integers that may come in: those inside the smallest table that is indexed with them; 1 to 3 where
+    they count something."""
+    spans: list[tuple[int, int]] = []
+    for node, place in value.uses():
+        if node.op_type in ("Gather", "GatherElements", "GatherND") and place == 1:
+            data = node.inputs[0]
+            axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+            if (
+                data is not None
+                and data.shape is not None
+                and len(data.shape) > 0
+                and isinstance(data.shape[axis], int)
+            ):
+                spans.append((0, max(int(data.shape[axis]), 1)))  # type: ignore[arg-type]
+        elif node.op_type == "OneHot" and place == 0:
+            spans.append((0, 2))
+        elif node.op_type in ("Reshape", "Expand", "Tile", "ConstantOfShape", "Range", "Loop") and (
+            place > 0 or node.op_type[0] in "CRL"
+        ):
+            spans.append((1, 4))
+        elif node.op_type in _CARRIES and depth:
+            inner = _span(node.outputs[0], depth - 1)
+            spans.extend([inner] if inner is not None else [])
+    return min(spans, key=lambda span: span[1]) if spans else None
+
+
+def concrete(
+    inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """(shapes by input name, the dims that were chosen here, in words). The same symbol becomes the same
+    number everywhere."""
+    symbols = _asked_symbols(inputs, asked)
+    chosen: dict[str, None] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for one in inputs:
+        given = asked.get(one.name, asked.get("") if len(inputs) == 1 else None)
+        if given is not None:
+            shapes[one.name] = tuple(given)
+            continue
+        dims = []
+        for axis, dim in enumerate(one.dims):
+            if isinstance(dim, int) and dim >= 0:
+                dims.append(dim)
+                continue
+            named = isinstance(dim, str) and bool(dim)
+            default = _default(axis, len(one.dims), defaults)
+            if not named or dim not in symbols:
+                chosen[f"{dim if named else f'dim {axis}'} of '{one.name}' = {default}"] = None
+            dims.append(symbols.setdefault(str(dim), default) if named else default)
+        shapes[one.name] = tuple(dims)
+    return shapes, list(chosen)
+
+
+def _default(axis: int, rank: int, defaults: Defaults) -> int:
+    if axis == 0:
+        return defaults.batch
+    if rank in (4, 5):
+        return defaults.channels if axis == 1 else defaults.side
+    return defaults.length
+
+
+def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    names = {one.name for one in inputs}
+    if unknown := [name for name in asked if name and name not in names]:
+        raise UsageError(
+            f"--input-shape names '{unknown[0]}'",
+            expected=f"one of the inputs {', '.join(sorted(names)) or '(none)'}",
+        )
+    if "" in asked and len(inputs) != 1:
+        raise UsageError(
+            "--input-shape without a name", expected=f"a name, one of {', '.join(sorted(names)) or '(none)'}"
+        )
+    symbols: dict[str, int] = {}
+    for one in inputs:
+        given = asked.get(one.name, asked.get(""))
+        if given is None:
+            continue
+        if one.dims and len(given) != len(one.dims):
+            raise UsageError(
+                f"--input-shape gives '{one.name}' {len(given)} dims",
+                expected=f"{len(one.dims)}, as the model declares",
+            )
+        for dim, number in zip(one.dims, given, strict=False):
+            if isinstance(dim, int) and dim >= 0 and dim != number:
+                raise UsageError(
+                    f"--input-shape gives '{one.name}' a dim of {number}",
+                    expected=f"{dim}, as the model declares",
+                )
+            if isinstance(dim, str) and dim:
+                symbols[dim] = number
+    return symbols
+
+
+def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
+    """The index-th seeded sample for all inputs. Raises Unfillable for one that would not fit into memory."""
+    for name, shape in shapes.items():
+        count = math.prod(
+            max(size, 1) for size in shape
+        )  # sizes of zero count as one: kernels go through the other axes all the same
+        if count > MOST_ELEMENTS or min(shape, default=0) < 0:
+            raise Unfillable(
+                f"input '{name}' of shape {shape} cannot be filled: {count:,} elements, "
+                f"{MOST_ELEMENTS:,} at most"
+            )
+    return {one.name: fill(one, shapes[one.name], seed, index) for one in inputs}
+
+
+def distribution(index: int) -> str:
+    """The name of the distribution of the index-th sample."""
+    return list(DISTRIBUTIONS)[index % len(DISTRIBUTIONS)]
+
+
+def fill(one: Input, shape: tuple[int, ...], seed: int, index: int) -> Array:
+    """One input's values, of its own type."""
+    random = np.random.default_rng([seed, index, zlib.crc32(one.name.encode())])
+    kind = numpy_type(one.kind)
+    if one.kind == ir.DataType.BOOL:
+        return random.random(shape) < 0.5
+    if one.kind.is_integer():
+        return _integers(random, one, shape).astype(kind)
+    values = DISTRIBUTIONS[distribution(index)](random, shape)
+    return np.asarray(values).astype(kind)
+
+
+def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...]) -> Array:
+    if one.span is not None:
+        return random.integers(*one.span, shape)
+    if one.kind in (ir.DataType.UINT8, ir.DataType.INT8):
+        low = 0 if one.kind == ir.DataType.UINT8 else -128
+        return random.integers(low, low + 256, shape)
+    if one.kind.bitwidth < 8:
+        return random.integers(0, 2 ** (one.kind.bitwidth - 1), shape)
+    return random.integers(0, 2, shape)

@@ -1,0 +1,308 @@
+"""The user's own inputs, one reader per kind of file, found by suffix.
+
+    .npy  .npz     arrays; a .npz without a name in front serves all inputs by their names
+    .pb            a TensorProto, as the onnx test data sets have them
+    .bin           raw values in the input's type and shape
+    images         .png .jpg .jpeg .bmp .webp, one or a folder of them; resized to the input, 0 to 255, then
+                   (x - mean)/std per channel
+
+A file may hold several samples: (N, 3, 224, 224) for an input of (1, 3, 224, 224) is N of them. With several
+inputs the shorter lists start again.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import Malformed, Mismatch, Unreadable, UsageError, reason
+from ...ir.graph import ir
+from ...results.options import VerifyOptions
+from ..truth.number_formats import is_float, numpy_type
+from .samples import Feeds, Input
+
+UNPACKED, PER_BYTE = (
+    256 << 20,
+    100,
+)  # bytes that an archive may unpack to: so many, and so many for each of its own
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one input should look like: its declaration, its concrete shape where that is known, the user's
+    options."""
+
+    one: Input
+    shape: tuple[int, ...] | None
+    options: VerifyOptions
+
+
+def read(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
+    """Every sample of the user's files; an empty list if there are none. Inputs without a file are absent
+    from the feeds."""
+    lists: dict[str, list[np.ndarray]] = {}
+    for name, place in options.inputs:
+        if not name and Path(place).suffix == ".npz":
+            lists.update({one.name: samples(array, one, place) for one, array in _named(place, inputs)})
+            continue
+        one = _input(inputs, name)
+        arrays = _arrays(Path(place), Wanted(one, _shape(one, options), options))
+        lists[one.name] = [x for array in arrays for x in samples(array, one, place)]
+    count = max((len(found) for found in lists.values()), default=0)
+    return [{name: found[i % len(found)] for name, found in lists.items()} for i in range(count)]
+
+
+def _input(inputs: Sequence[Input], name: str) -> Input:
+    names = ", ".join(one.name for one in inputs)
+    if not name:
+        if len(inputs) != 1:
+            raise UsageError(
+                "--inputs without a name", expected=f"name:file, for the model has the inputs {names}"
+            )
+        return inputs[0]
+    found = next((one for one in inputs if one.name == name), None)
+    if found is None:
+        raise UsageError(f"--inputs names '{name}'", expected=f"one of the inputs {names or '(none)'}")
+    return found
+
+
+def _shape(one: Input, options: VerifyOptions) -> tuple[int, ...] | None:
+    table = dict(options.input_shapes)
+    if (given := table.get(one.name, table.get(""))) is not None:
+        return given
+    return tuple(one.dims) if one.dims and all(isinstance(d, int) for d in one.dims) else None  # type: ignore[arg-type]
+
+
+def _named(place: str, inputs: Sequence[Input]) -> list[tuple[Input, np.ndarray]]:
+    arrays = _npz(Path(place))
+    known = {one.name: one for one in inputs}
+    if unknown := [name for name in arrays if name not in known]:
+        raise Mismatch(
+            f"it holds '{unknown[0]}'", where=Path(place), expected=f"arrays named {', '.join(known)}"
+        )
+    return [(known[name], array) for name, array in arrays.items()]
+
+
+def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
+    """An array as samples of an input: of its type, of its rank, cut along the first axis where it holds
+    several."""
+    kind = numpy_type(one.kind)
+    if array.dtype.kind not in "biufV" or (is_float(array.dtype) and not is_float(kind)):
+        raise Mismatch(
+            f"it holds {array.dtype}",
+            where=place,
+            expected=f"{one.kind.name.lower()}, as the input '{one.name}' is",
+        )
+    array = array.astype(kind, copy=False)
+    rank = len(one.dims)
+    if one.dims and array.ndim == rank - 1:
+        array = array[None]
+    fixed = [(axis, d) for axis, d in enumerate(one.dims) if isinstance(d, int)]
+    if one.dims and (array.ndim != rank or any(array.shape[axis] != d for axis, d in fixed if axis)):
+        raise Mismatch(
+            f"its shape is {array.shape}",
+            where=place,
+            expected=f"{list(one.dims)}, as the input '{one.name}' is",
+        )
+    if not one.dims or not isinstance(one.dims[0], int) or array.shape[0] == one.dims[0]:
+        return [array]
+    batch = one.dims[0]
+    if batch <= 0 or array.shape[0] % batch:
+        raise Mismatch(
+            f"it holds {array.shape[0]} rows",
+            where=place,
+            expected=f"a multiple of {batch}, the batch of input '{one.name}'",
+        )
+    return list(array.reshape(-1, batch, *array.shape[1:]))
+
+
+def _arrays(place: Path, wanted: Wanted) -> list[np.ndarray]:
+    if place.is_dir():
+        files = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES)
+        if not files:
+            raise Unreadable(f"the folder has no images ({', '.join(IMAGES)})", where=place)
+        return [_image(path, wanted) for path in files]
+    reader = READERS.get(place.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            f"cannot read inputs from '{place.name}'",
+            expected=f"one of {', '.join(READERS)} or a folder of images",
+        )
+    return [reader(place, wanted)]
+
+
+def _bytes(place: Path) -> bytes:
+    try:
+        return _regular(place).read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
+
+
+def _npy(place: Path, wanted: Wanted) -> np.ndarray:
+    del wanted
+    try:
+        return np.asarray(np.load(_regular(place), allow_pickle=False, mmap_mode="r"))
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
+    except (ValueError, EOFError) as error:
+        raise Malformed(f"it is no .npy file ({error})", where=place) from error
+
+
+def _npz(place: Path) -> dict[str, np.ndarray]:
+    """Every array of the archive. What they unpack to is read from their headers first, and held against the
+    size of the file."""
+    import zlib
+
+    try:
+        with zipfile.ZipFile(_regular(place)) as archive:
+            limit = UNPACKED + PER_BYTE * place.stat().st_size
+            claimed = sum(_claimed(archive, name) for name in archive.namelist())
+            if claimed > limit:
+                raise Malformed(
+                    f"it unpacks to {claimed:,} bytes",
+                    where=place,
+                    expected=f"at most {limit:,} from a file of its size",
+                )
+        with np.load(place, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
+    except (
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
+        raise Malformed(f"it is no .npz file ({error})", where=place) from error
+
+
+def _claimed(archive: zipfile.ZipFile, name: str) -> int:
+    """The bytes of an array, as its header in the archive says. Raises ValueError where it is no array."""
+    with archive.open(name) as member:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        version = np.lib.format.read_magic(member)
+        if version not in read:
+            raise ValueError(f"'{name}' is an array of format version {version}")
+        shape, _, dtype = read[version](member)
+    return math.prod(shape) * dtype.itemsize
+
+
+def _regular(place: Path) -> Path:
+    """The path of a regular file: opening a pipe would wait for whoever writes into it."""
+    if place.exists() and not place.is_file():
+        raise Unreadable("is not a regular file", where=place)
+    return place
+
+
+def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
+    arrays = _npz(place)
+    if wanted.one.name in arrays:
+        return arrays[wanted.one.name]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise Mismatch(
+        f"it holds {', '.join(arrays) or 'nothing'}",
+        where=place,
+        expected=f"an array named '{wanted.one.name}', or one alone",
+    )
+
+
+def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
+    del wanted
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+
+    proto = onnx.TensorProto()
+    try:
+        proto.ParseFromString(_bytes(place))
+        if proto.external_data:
+            raise Malformed(
+                "its values are in another file", where=place, expected="a tensor with its values in it"
+            )
+        return np.asarray(ir.serde.deserialize_tensor(proto).numpy())
+    except (DecodeError, ValueError, TypeError) as error:
+        raise Malformed(f"it is no TensorProto ({type(error).__name__})", where=place) from error
+
+
+def _raw(place: Path, wanted: Wanted) -> np.ndarray:
+    if wanted.shape is None:
+        raise UsageError(f"'{place.name}' has no shape", expected=f"--input-shape {wanted.one.name}:...")
+    values = _bytes(place)
+    kind = numpy_type(wanted.one.kind)
+    each = int(np.prod(wanted.shape, dtype=np.int64)) * kind.itemsize
+    if not each or len(values) % each or not values:
+        raise Mismatch(
+            f"it has {len(values):,} bytes",
+            where=place,
+            expected=f"a multiple of {each:,} for shape {wanted.shape}",
+        )
+    return np.frombuffer(values, kind).reshape(-1, *wanted.shape[1:])
+
+
+def _image(place: Path, wanted: Wanted) -> np.ndarray:
+    """(1, C, H, W) or (1, H, W, C), float, after mean and std."""
+    try:
+        from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise UsageError("images need Pillow", way_out="pip install 'bnfold[images]'") from error
+    channels, height, width = _layout(wanted)
+    try:
+        with warnings.catch_warnings(), Image.open(_regular(place)) as picture:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            values = picture.convert("L" if channels == 1 else "RGB").resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+            pixels = np.asarray(values, np.float64).reshape(height, width, channels)
+    except (
+        OSError,
+        UnidentifiedImageError,
+        ValueError,
+        Image.DecompressionBombWarning,
+        Image.DecompressionBombError,
+    ) as error:
+        raise Malformed(f"it is no image that can be read ({type(error).__name__})", where=place) from error
+    for name, given in (("--mean", wanted.options.mean), ("--std", wanted.options.std)):
+        if given and len(given) not in (1, channels):
+            raise UsageError(
+                f"{name} has {len(given)} values", expected=f"{channels}, one per channel, or one for all"
+            )
+    pixels = (pixels - np.array(wanted.options.mean or (0.0,))) / np.array(wanted.options.std or (1.0,))
+    return np.asarray(pixels[None] if wanted.options.layout == "NHWC" else pixels.transpose(2, 0, 1)[None])
+
+
+def _layout(wanted: Wanted) -> tuple[int, int, int]:
+    shape = wanted.shape
+    if shape is None or len(shape) != 4:
+        raise UsageError(
+            f"input '{wanted.one.name}' has no fixed shape of four dims",
+            expected="--input-shape, to resize images to",
+        )
+    channels, height, width = (shape[3], shape[1], shape[2]) if wanted.options.layout == "NHWC" else shape[1:]
+    if channels not in (1, 3):
+        raise UsageError(
+            f"input '{wanted.one.name}' has {channels} channels in layout {wanted.options.layout}",
+            expected="1 or 3 for images",
+            way_out="try --layout NHWC or NCHW",
+        )
+    return channels, height, width
+
+
+READERS: Mapping[str, Callable[[Path, Wanted], np.ndarray]] = {
+    ".npy": _npy,
+    ".npz": _one_of_npz,
+    ".pb": _tensor,
+    ".bin": _raw,
+    **dict.fromkeys(IMAGES, _image),
+}

@@ -1,0 +1,93 @@
+"""Operators whose results are not a function of their inputs, or not a continuous one.
+
+RANDOM      each engine draws its own numbers: such a node gets seeded stand-ins, as an unknown one does, and
+            a note says so
+JUMPS       a difference in the last bit may flip a result by a whole step: where an output behind one fails,
+            the values that decide are judged instead, and flips are accepted if those agree within the noise
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..ir.graph import ir, is_op, named_type, nodes
+from ..results.comparison import Figures
+
+RANDOM = (
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+)
+JUMPS = (
+    "ArgMax",
+    "ArgMin",
+    "TopK",
+    "NonMaxSuppression",
+    "NonZero",
+    "Greater",
+    "Less",
+    "GreaterOrEqual",
+    "LessOrEqual",
+    "Equal",
+    "Round",
+    "Floor",
+    "Ceil",
+    "Sign",
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "Unique",
+    "Hardmax",
+    "MatMulInteger",
+    "Mod",
+)
+WORK = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
+
+
+def random_nodes(model: ir.Model) -> list[ir.Node]:
+    """Nodes that draw random numbers."""
+    return [node for node in nodes(model) if is_op(node, *RANDOM)]
+
+
+def jumps(node: ir.Node) -> bool:
+    """May this node turn a difference in the last bit into a whole step?"""
+    if is_op(node, *JUMPS):
+        return True
+    return is_op(node, "Cast") and (to := named_type(node)) is not None and not to.is_floating_point()
+
+
+def deciding(model: ir.Model, output: str) -> list[str]:
+    """The values of the main graph that jumps read on the way to an output; none if a linear operator stands
+    behind a jump."""
+    producers = {v.name: node for node in model.graph for v in node.outputs if v.name}
+    waiting, seen, found = [output], set[str](), dict[str, None]()
+    while waiting:
+        name = waiting.pop()
+        node = producers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        inputs = [v.name for v in node.inputs if v is not None and v.name]
+        if jumps(node):
+            found.update(dict.fromkeys(n for n in inputs if n in producers))
+        elif is_op(node, *WORK):
+            return []
+        else:
+            waiting.extend(inputs)
+    return list(found)
+
+
+def settled_by_inputs(
+    figures: Figures, model: ir.Model, judged: Callable[[list[str]], list[Figures] | None]
+) -> Figures:
+    """A failed value behind jumps passes if what decides the jumps passes: then the flips are ties within the
+    noise."""
+    names = deciding(model, figures.value)
+    verdicts = judged(names) if names else None
+    if not verdicts or len(verdicts) < len(names) or not all(f.passed for f in verdicts):
+        return figures
+    reason = f"{figures.reason}, where {', '.join(names)} decide and agree within the noise"
+    return replace(figures, passed=True, noise=max(f.noise for f in verdicts), reason=reason)

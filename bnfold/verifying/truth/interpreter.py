@@ -1,0 +1,318 @@
+"""The truth: a model run in float64, node by node.
+
+    Interpreter(model).run(feeds)                    every float value in double, whatever the model stores
+    Interpreter(model, Rounding(seed)).run(feeds)    the same, each node's result rounded to its storage type:
+                                                     a stand-in for an engine where onnxruntime has none
+                                                     (decision: what it cannot run)
+
+Nodes run in topological order; a value is freed after its last reader. Heavy operators, and those whose stock
+implementation is slow or wrong, have kernels of our own (kernels/, one table); everything else goes through
+onnx's reference implementation (onnx_reference.py). Bodies (If, Loop, Scan) and model-local functions run in
+the same way; a body sees the values around it because a value is its own key.
+
+A large weight of a linear operator stays as it is stored and is widened part by part (large_weights.py).
+
+Rule 1: floats are widened on entry (feeds, initializers, constants) and stay float64; a cast to an integer or
+        bool is real.
+Rule 2: an operator that nobody knows is opaque: both models get the same seeded stand-in for its outputs, and
+        what it was given is recorded, so that the parts around it can be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import Unsupported
+from ...files.memory import SHORT
+from ...ir.graph import STANDARD, GraphLike, bodies, ir, is_op, label, named_type, opset, source_text
+from ..nondeterminism import RANDOM, WORK
+from . import large_weights, onnx_reference, unknown_operators
+from .kernels import KERNELS
+from .kernels.linear import TAKES_STORED
+from .large_weights import Stored, Weight, changed
+from .number_formats import Rounding, is_float, storage_of, widened
+
+
+class CannotEvaluate(Exception):
+    """A node that the interpreter cannot compute. `node` names it."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        self.node = node
+        self.reason = reason
+        super().__init__(f"{node}: {reason}")
+
+
+@dataclass
+class Frame:
+    """What one function call (or the main graph) sees: values, their storage types, the function's
+    attributes, its opset."""
+
+    opset: int
+    imports: Mapping[str, int]
+    values: dict[ir.Value, Any] = field(default_factory=dict)
+    types: dict[ir.Value, ir.DataType] = field(default_factory=dict)
+    attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
+
+
+class Call:
+    """What a kernel sees of its node: attributes with references resolved, the opset, which outputs are
+    wanted, bodies to run."""
+
+    def __init__(self, interpreter: Interpreter, node: ir.Node, frame: Frame) -> None:
+        self._interpreter = interpreter
+        self._frame = frame
+        self.node = node
+        self.op = node.op_type
+        self.opset = frame.opset
+        self.wanted = tuple(bool(v.name) for v in node.outputs)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute's value, or the default: a float attribute is a float32 in the document's schema
+        too."""
+        found = self.attributes.get(name)
+        if found is None:
+            return float(np.float32(default)) if isinstance(default, float) else default
+        return found.value
+
+    @property
+    def attributes(self) -> dict[str, ir.Attr]:
+        """All attributes; those that refer to the function's are replaced by what the caller gave, or
+        absent."""
+        result: dict[str, ir.Attr] = {}
+        for name, attribute in self.node.attributes.items():
+            if not attribute.is_ref():
+                result[name] = attribute
+            elif (given := self._frame.attributes.get(attribute.ref_attr_name or "")) is not None:
+                result[name] = ir.Attr(name, given.type, given.value)
+        return result
+
+    def storage(self, index: int) -> ir.DataType:
+        """The element type in which the model stores an input."""
+        value = self.node.inputs[index] if index < len(self.node.inputs) else None
+        return self._frame.types.get(value, ir.DataType.FLOAT) if value is not None else ir.DataType.FLOAT
+
+    def evaluate(
+        self, graph: ir.Graph, arguments: Sequence[Any], types: Sequence[ir.DataType] = ()
+    ) -> list[Any]:
+        """Run a body with its inputs bound; it sees the values around it."""
+        for value, argument in zip(graph.inputs, arguments, strict=False):
+            self._frame.values[value] = argument
+            self._frame.types[value] = storage_of(argument, value.dtype)
+        for value, known in zip(graph.inputs, types, strict=False):
+            self._frame.types[value] = known
+        return self._interpreter.graph(graph, self._frame)
+
+
+@dataclass
+class Step:
+    """One node that has been computed: what it read, what it gave, and the storage types of that."""
+
+    node: ir.Node
+    call: Call
+    arguments: list[Any]
+    results: list[Any]
+    kinds: list[ir.DataType]
+
+
+class Interpreter:
+    """Runs one model. `stand_ins` remembers what opaque operators gave, so that a second model sees the
+    same."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        rounding: Rounding | None = None,
+        stand_ins: unknown_operators.StandIns | None = None,
+    ) -> None:
+        self.model = model
+        self.rounding = rounding
+        self.stand_ins = stand_ins
+        self.outputs: dict[str, Any] = {}
+        self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
+        self._stock = onnx_reference.Cache()
+
+    def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
+        """Outputs, and the watched values of the main graph, by name. An input without a feed takes its
+        initializer."""
+        watched: dict[str, Any] = {}
+        wanted = set(watch)
+        for step in self.walk(feeds):
+            watched.update(
+                {v.name: r for v, r in zip(step.node.outputs, step.results, strict=False) if v.name in wanted}
+            )
+        return {**watched, **self.outputs}
+
+    def walk(self, feeds: Mapping[str, np.ndarray]) -> Iterator[Step]:
+        """The main graph, node by node. Whoever walks may change `step.results`; the nodes behind see that.
+        Then `outputs` is there."""
+        graph = self.model.graph
+        frame = Frame(opset(self.model), self.model.opset_imports)
+        for value in graph.inputs:
+            if (fed := feeds.get(value.name or "")) is not None:
+                frame.values[value], frame.types[value] = widened(fed), storage_of(fed, value.dtype)
+            elif value.name not in graph.initializers:
+                raise CannotEvaluate(value.name or "", "the input has no feed")
+        last = self._last_reads(graph)
+        for node in graph:
+            step = self._step(node, frame)
+            yield step
+            self._keep(step, frame, last)
+        self.outputs = {value.name or "": self._value(value, frame) for value in graph.outputs}
+
+    def graph(self, graph: GraphLike, frame: Frame) -> list[Any]:
+        """The outputs of a body or function whose inputs are bound in the frame."""
+        last = self._last_reads(graph)
+        for node in graph:
+            self._keep(self._step(node, frame), frame, last)
+        results = [self._value(value, frame) for value in graph.outputs]
+        for value in graph.outputs:
+            if not value.is_graph_input() and value.graph is graph:
+                frame.values.pop(value, None)
+        return results
+
+    def _step(self, node: ir.Node, frame: Frame) -> Step:
+        arguments = [
+            None if value is None or not value.name else self._value(value, frame) for value in node.inputs
+        ]
+        while arguments and arguments[-1] is None:
+            arguments.pop()
+        call = Call(self, node, frame)
+        try:
+            with np.errstate(all="ignore"):
+                results = list(self._results(call, arguments, frame))
+        except (CannotEvaluate, Unsupported):
+            raise
+        except MemoryError as error:
+            raise CannotEvaluate(label(node), SHORT) from error
+        except (
+            Exception
+        ) as error:  # a kernel's complaint about values of an untrusted model becomes one sentence
+            raise CannotEvaluate(label(node), f"{node.op_type}: {type(error).__name__}: {error}") from error
+        kinds = [
+            self._storage(node, value, result, frame)
+            for value, result in zip(node.outputs, results, strict=False)
+        ]
+        return Step(node, call, arguments, results, kinds)
+
+    def _keep(self, step: Step, frame: Frame, last: Mapping[ir.Node, list[ir.Value]]) -> None:
+        for value, result, kind in zip(step.node.outputs, step.results, step.kinds, strict=False):
+            if value.name:
+                frame.types[value] = kind
+                frame.values[value] = self.rounding(result, kind) if self.rounding else result
+        for value in last.get(step.node, ()):
+            frame.values.pop(value, None)
+
+    def _results(self, call: Call, arguments: list[Any], frame: Frame) -> Sequence[Any]:
+        node = call.node
+        function = self.model.functions.get(node.op_identifier())
+        if function is not None:
+            return self._function(function, call, arguments, frame)
+        if node.domain in STANDARD and node.op_type in KERNELS:
+            results = KERNELS[node.op_type](call, *arguments)
+            return results if isinstance(results, tuple) else (results,)
+        found = None if is_op(node, *RANDOM) else self._stock(call, arguments, frame.imports)
+        if found is not None:
+            return tuple(widened(result) for result in found)
+        if self.stand_ins is None:
+            raise CannotEvaluate(
+                label(node), f"nobody knows the operator {node.domain or 'ai.onnx'}::{node.op_type}"
+            )
+        return self.stand_ins(node, arguments, source_text(node))
+
+    def _function(self, function: ir.Function, call: Call, arguments: list[Any], frame: Frame) -> list[Any]:
+        given = {
+            **{name: a for name, a in function.attributes.items() if a.value is not None},
+            **call.attributes,
+        }
+        inner = Frame(opset(self.model, function.graph), function.opset_imports, attributes=given)
+        for index, value in enumerate(function.inputs):
+            inner.values[value] = arguments[index] if index < len(arguments) else None
+            inner.types[value] = call.storage(index)
+        return self.graph(function.graph, inner)
+
+    def _value(self, value: ir.Value, frame: Frame) -> Any:
+        if value in frame.values:
+            return frame.values[value]
+        if value.const_value is not None and value.producer() is None:
+            frame.types[value] = value.const_value.dtype
+            frame.values[value] = self._weight(value)
+            return frame.values[value]
+        raise CannotEvaluate(value.name or "", "nothing computes this value")
+
+    def _weight(self, value: ir.Value) -> Weight:
+        found = self._large(value) or constant(value)
+        rounding = self.rounding
+        if rounding is None or not any(place and is_op(node, *WORK) for node, place in value.uses()):
+            return found
+        kind = value.const_value.dtype  # type: ignore[union-attr]
+        return changed(found, lambda part: rounding.jittered(part, kind))  # type: ignore[no-any-return]
+
+    def _large(self, value: ir.Value) -> Stored | None:
+        """A large weight as it is stored, where kernels that can take it so are its only readers."""
+        tensor, functions = value.const_value, self.model.functions
+        if tensor is None or tensor.nbytes < large_weights.LEAST_BYTES or value.is_graph_output():
+            return None
+        if not all(
+            place == 1 and is_op(node, *TAKES_STORED) and node.op_identifier() not in functions
+            for node, place in value.uses()
+        ):
+            return None
+        array = tensor.numpy()
+        return Stored(array) if is_float(array.dtype) and array.dtype != np.float64 else None
+
+    def _storage(self, node: ir.Node, value: ir.Value, result: Any, frame: Frame) -> ir.DataType:
+        """The type that a value has in the model: as declared, else as its operator says, else as the first
+        float that it reads."""
+        if value.dtype is not None:
+            return value.dtype
+        if not isinstance(result, np.ndarray) or result.dtype != np.float64:
+            return storage_of(result, None)
+        if (named := named_type(node) or named_type(node, "dtype")) is not None:
+            return named
+        if (
+            constant := node.attributes.get("value")
+        ) is not None and constant.type == ir.AttributeType.TENSOR:
+            return ir.DataType(constant.value.dtype)
+        read = (frame.types[v] for v in node.inputs if v is not None and v in frame.types)
+        return next((kind for kind in read if kind.is_floating_point()), ir.DataType.FLOAT)
+
+    def _last_reads(self, graph: GraphLike) -> dict[ir.Node, list[ir.Value]]:
+        if graph not in self._dead:
+            self._dead[graph] = last_reads(graph)
+        return self._dead[graph]
+
+
+def constant(value: ir.Value) -> np.ndarray:
+    """An initializer's values, widened."""
+    try:
+        return np.asarray(widened(value.const_value.numpy()))  # type: ignore[union-attr]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CannotEvaluate(value.name or "", f"the initializer has no dense values ({error})") from error
+
+
+def last_reads(graph: GraphLike) -> dict[ir.Node, list[ir.Value]]:
+    """Which values of a graph nobody reads after a node. A body reads for the node that holds it."""
+    kept = set(graph.outputs)
+    owned = set(graph.initializers.values()) if isinstance(graph, ir.Graph) else set()
+    seen: set[ir.Value] = set()
+    last: dict[ir.Node, list[ir.Value]] = {}
+    for node in graph:
+        owned.update(node.outputs)
+    for node in reversed(graph):
+        dead = [v for v in (*_read(node), *node.outputs) if v in owned and v not in seen and v not in kept]
+        seen.update(dead)
+        last[node] = dead
+    return last
+
+
+def _read(node: ir.Node) -> list[ir.Value]:
+    found = [value for value in node.inputs if value is not None]
+    for body in bodies(node):
+        found.extend(body.outputs)
+        for inner in body:
+            found.extend(_read(inner))
+    return list(dict.fromkeys(found))

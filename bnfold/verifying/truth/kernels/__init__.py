@@ -1,0 +1,25 @@
+"""Our own float64 kernels, one table: operator -> function(call, *inputs) -> output or tuple of outputs.
+
+A kernel gets float64 for every float, the model's own integers and bools, None for an absent optional input.
+It reads attributes with `call.get` and the opset from `call.opset`, so all versions of an operator stand in
+one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import control, convert, elementwise, linear, norm, pool, reduce, resize, shape
+
+KERNELS: dict[str, Callable[..., Any]] = {
+    **elementwise.TABLE,
+    **reduce.TABLE,
+    **shape.TABLE,
+    **convert.TABLE,
+    **linear.TABLE,
+    **pool.TABLE,
+    **norm.TABLE,
+    **resize.TABLE,
+    **control.TABLE,
+}
