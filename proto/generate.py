@@ -26,7 +26,7 @@ FIELD = re.compile(
 )
 VALUE = re.compile(r"(\w+) = (-?\d+);(?:\s*// fork: (.*))?")
 
-HEAD = '''"""The Caffe schema as a table, made by proto/generate.py from proto/caffe.proto; not edited by hand.
+HEAD = '''"""The Caffe schema as a table, made by proto/generate.py from proto/caffe.proto; not edited.
 
     MESSAGES   message -> field -> (number, label, type, default, forks)
     ENUMS      enum -> name -> number

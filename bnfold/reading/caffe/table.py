@@ -1,4 +1,4 @@
-"""The Caffe schema as a table, made by proto/generate.py from proto/caffe.proto; not edited by hand.
+"""The Caffe schema as a table, made by proto/generate.py from proto/caffe.proto; not edited.
 
     MESSAGES   message -> field -> (number, label, type, default, forks)
     ENUMS      enum -> name -> number
