@@ -21,7 +21,7 @@ Rule 2: an operator that nobody knows is opaque: both models get the same seeded
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from ...files.memory import SHORT
 from ...ir.graph import STANDARD, GraphLike, bodies, ir, is_op, label, named_type, opset, source_text
 from ..nondeterminism import RANDOM, WORK
 from . import large_weights, onnx_reference, unknown_operators
+from .call import Call, Frame
 from .kernels import KERNELS
 from .kernels.linear import TAKES_STORED
 from .large_weights import Stored, Weight, changed
@@ -44,67 +45,6 @@ class CannotEvaluate(Exception):
         self.node = node
         self.reason = reason
         super().__init__(f"{node}: {reason}")
-
-
-@dataclass
-class Frame:
-    """What one function call (or the main graph) sees: values, their storage types, the function's
-    attributes, its opset."""
-
-    opset: int
-    imports: Mapping[str, int]
-    values: dict[ir.Value, Any] = field(default_factory=dict)
-    types: dict[ir.Value, ir.DataType] = field(default_factory=dict)
-    attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
-
-
-class Call:
-    """What a kernel sees of its node: attributes with references resolved, the opset, which outputs are
-    wanted, bodies to run."""
-
-    def __init__(self, interpreter: Interpreter, node: ir.Node, frame: Frame) -> None:
-        self._interpreter = interpreter
-        self._frame = frame
-        self.node = node
-        self.op = node.op_type
-        self.opset = frame.opset
-        self.wanted = tuple(bool(v.name) for v in node.outputs)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """An attribute's value, or the default: a float attribute is a float32 in the document's schema
-        too."""
-        found = self.attributes.get(name)
-        if found is None:
-            return float(np.float32(default)) if isinstance(default, float) else default
-        return found.value
-
-    @property
-    def attributes(self) -> dict[str, ir.Attr]:
-        """All attributes; those that refer to the function's are replaced by what the caller gave, or
-        absent."""
-        result: dict[str, ir.Attr] = {}
-        for name, attribute in self.node.attributes.items():
-            if not attribute.is_ref():
-                result[name] = attribute
-            elif (given := self._frame.attributes.get(attribute.ref_attr_name or "")) is not None:
-                result[name] = ir.Attr(name, given.type, given.value)
-        return result
-
-    def storage(self, index: int) -> ir.DataType:
-        """The element type in which the model stores an input."""
-        value = self.node.inputs[index] if index < len(self.node.inputs) else None
-        return self._frame.types.get(value, ir.DataType.FLOAT) if value is not None else ir.DataType.FLOAT
-
-    def evaluate(
-        self, graph: ir.Graph, arguments: Sequence[Any], types: Sequence[ir.DataType] = ()
-    ) -> list[Any]:
-        """Run a body with its inputs bound; it sees the values around it."""
-        for value, argument in zip(graph.inputs, arguments, strict=False):
-            self._frame.values[value] = argument
-            self._frame.types[value] = storage_of(argument, value.dtype)
-        for value, known in zip(graph.inputs, types, strict=False):
-            self._frame.types[value] = known
-        return self._interpreter.graph(graph, self._frame)
 
 
 @dataclass
@@ -180,7 +120,7 @@ class Interpreter:
         ]
         while arguments and arguments[-1] is None:
             arguments.pop()
-        call = Call(self, node, frame)
+        call = Call(node, frame, self.graph)
         try:
             with np.errstate(all="ignore"):
                 results = list(self._results(call, arguments, frame))

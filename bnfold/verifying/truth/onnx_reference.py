@@ -8,14 +8,12 @@ it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...ir.graph import ir
-
-if TYPE_CHECKING:
-    from .interpreter import Call
+from .call import Call
 
 
 _RENAMED = {"Scatter": "ScatterElements"}  # deprecated names of operators that still run
