@@ -142,7 +142,7 @@ def test_the_walk_understands_every_form(module, statement, meant):
         ("ir.graph", "folding.engine", False),
         ("folding.engine", "reading.onnx.reader", False),
         ("folding.engine", "verifying.compare", False),
-        ("reading.caffe.net", "reading.darknet.net", False),
+        ("reading.caffe.net", "reading.darknet.reader", False),
         ("reading.caffe.net", "reading.builder", True),
         ("reading.builder", "reading.caffe.net", False),
         ("pipeline.pipeline", "reading.caffe.net", True),

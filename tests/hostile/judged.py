@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bnfold.folding
 import bnfold.reading.caffe.net
-import bnfold.reading.darknet.net
+import bnfold.reading.darknet.reader
 import bnfold.reading.onnx.reader
 import bnfold.writing  # noqa: F401
 from bnfold.errors import BnfoldError

@@ -41,6 +41,6 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     Errors: Unreadable, Malformed and Mismatch for what is wrong with the files, Unsupported for what has no
     meaning in ONNX, UsageError for options that contradict each other. `net.py` holds the walk.
     """
-    from .net import load
+    from .reader import load
 
     return load(network, weights, options)

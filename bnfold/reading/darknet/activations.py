@@ -8,15 +8,13 @@ for any input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...ir.graph import ir
 from .dialects import Fork
+from .layer import Layer
 
-if TYPE_CHECKING:
-    from .layer import Layer
-
-Maker = Callable[["Layer", ir.Value], ir.Value]
+Maker = Callable[[Layer, ir.Value], ir.Value]
 
 
 def _op(op_type: str, **attributes: Any) -> Maker:
@@ -149,9 +147,9 @@ def only_alexeyab(name: str) -> bool:
     return ACTIVATIONS.get(name, (BOTH, None))[0] == AA
 
 
-def apply(layer: Layer, x: ir.Value, name: str, special: tuple[str, ...], what: str) -> ir.Value:
-    """The activation as the layer's fork computes it; `special` names those of IN_PLACES that it computes in
-    this place."""
+def activate(layer: Layer, x: ir.Value, name: str, *, special: tuple[str, ...] = ()) -> ir.Value:
+    """The activation `name` of `x`, as the layer's fork computes it; `special` names those of IN_PLACES that
+    it computes in this kind of layer."""
     forks, maker = ACTIVATIONS.get(name, ((), None))
     if maker is None or layer.fork not in forks:
         layer.warn(
@@ -159,14 +157,14 @@ def apply(layer: Layer, x: ir.Value, name: str, special: tuple[str, ...], what: 
             f"{layer.fork}'s darknet does not know the activation '{name[:60]}' and takes relu",
             "activation",
         )
-        return layer.op("Relu", x, what=what)
+        return layer.op("Relu", x)
     if name in IN_PLACES and name not in special:
         layer.warn(
             "activation",
             f"darknet computes no {name} in this place: its result is 0 everywhere",
             "activation",
         )
-        return layer.op("Mul", x, layer.scalar(0), what=what)
+        return layer.op("Mul", x, layer.scalar(0))
     if name == "relu6":
         layer.note(
             "relu6", "relu6 is computed as on the GPU; alexeyab's CPU code returns 0 for it", "activation"

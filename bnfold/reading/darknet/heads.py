@@ -19,7 +19,8 @@ import numpy as np
 from ...errors import Malformed, Unsupported, blamed_on
 from ...ir.graph import ir
 from . import tree as trees
-from .layer import Feature, Layer, dims_of
+from .layer import Layer, dims_of
+from .network import Feature
 
 MOST_BOXES = 1 << 20
 
@@ -221,7 +222,7 @@ class Detection:
             "Mul",
             layer.reshape(parts["classes"], [0, cells, 1, classes]),
             objectness,
-            shape=[layer.net.rows, cells, self.num, classes],
+            shape=[layer.network.rows, cells, self.num, classes],
         )
         boxes = _boxes(
             layer,
@@ -253,7 +254,7 @@ def _together(layer: Layer, name: str, values: Sequence[ir.Value]) -> ir.Value:
     """One head's rows after the other's, under the name of the output."""
     rows, _, numbers = dims_of(values[0])
     total = sum(dims_of(value)[1] for value in values)
-    made: ir.Value = layer.net.build.op(
+    made: ir.Value = layer.network.build.op(
         "Concat",
         *values,
         name=f"heads/{name}",

@@ -1,8 +1,5 @@
 """What a section's function works with: the features it reads, the arrays it takes, the operators it makes.
 
-    Feature   the result of a layer: an ONNX value, and the channels, height and width that darknet has for it
-    Layer     one section on its way into the graph
-
 Rule 1: a value is (rows, channels, height, width), or (rows, numbers) where a section works on flat numbers;
         `image` and `flat` turn one into the other where a section needs it.
 Rule 2: values are named `NNN_section/what`; the one that a layer ends with is renamed to `NNN_section`.
@@ -12,56 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...errors import Malformed, Unsupported
 from ...ir.graph import ir
 from ...ir.provenance import Source
-from . import activations
 from .cfg import INT_MAX, Section
 from .dialects import Dialect, Fork
-
-if TYPE_CHECKING:
-    from .net import Net
-
-
-@dataclass(eq=False)
-class Feature:
-    """The result of a layer. `channels`, `height`, `width` are 0 where darknet has flat numbers; `size`
-    counts them per row.
-
-    value      None where a layer has no result at inference ([cost])
-    why_flat   what to say where a picture is asked for and there is none
-    unstrided  (height, width) that darknet believes the layer has, where blurring made it smaller
-               (antialiasing)
-    """
-
-    value: ir.Value | None
-    channels: int
-    height: int
-    width: int
-    size: int
-    unstrided: tuple[int, int] | None = None
-    why_flat: str = "the layer before this one gives flat numbers"
-    _forms: dict[str, ir.Value] = field(default_factory=dict)
-
-    @property
-    def is_image(self) -> bool:
-        """Does darknet take it for a picture?"""
-        return self.channels > 0 and self.height > 0 and self.width > 0
-
-    @property
-    def dims(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        return self.channels, self.height, self.width
-
-    @property
-    def spot(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.height, self.width
+from .network import Feature, Network
 
 
 def dims_of(value: ir.Value) -> list[Any]:
@@ -73,11 +30,11 @@ def dims_of(value: ir.Value) -> list[Any]:
 class Layer:
     """One section on its way into the graph. `name` is `NNN_section`."""
 
-    def __init__(self, net: Net, index: int, section: Section, type_: str) -> None:
-        self.net = net
+    def __init__(self, network: Network, index: int, section: Section, type_: str) -> None:
+        self.network = network
         self.index = index
         self.name = f"{index:03}_{type_}"
-        self.source = Source(net.file, section.line, index=index, type=type_)
+        self.source = Source(network.file, section.line, index=index, type=type_)
         self.option_line = {key: option.line for key, option in section.options.items()}
         self.dontload = self.dontloadscales = False
         self.numload = 0
@@ -85,12 +42,12 @@ class Layer:
     @property
     def fork(self) -> Fork:
         """Whose code is followed."""
-        return self.net.dialect.fork
+        return self.network.dialect.fork
 
     @property
     def dialect(self) -> Dialect:
         """The dialect, with its formula of batch norm."""
-        return self.net.dialect
+        return self.network.dialect
 
     # features
 
@@ -114,7 +71,7 @@ class Layer:
         at = index if index >= 0 else self.index + index
         if not 0 <= at < self.index:
             raise Malformed(f"{index} names layer #{at}", expected=f"a layer before this one (#{self.index})")
-        found = self.net.features[at]
+        found = self.network.features[at]
         if found.value is None:
             raise Malformed(f"{index} names layer #{at}, which has no result at inference")
         if found.unstrided not in (None, found.spot):
@@ -127,7 +84,7 @@ class Layer:
 
     def shape(self, x: Feature) -> list[int | str]:
         """Dimensions of a feature as a picture."""
-        return [self.net.rows, *x.dims]
+        return [self.network.rows, *x.dims]
 
     def image(self, x: Feature) -> ir.Value:
         """The feature as (rows, channels, height, width). Errors: Malformed for flat numbers."""
@@ -167,12 +124,12 @@ class Layer:
             inputs = inputs[:-1]
         if shape is None and inputs[0] is not None:
             shape = dims_of(inputs[0])
-        name = self.net.build.fresh(f"{base or self.name}/{what or op_type.lower()}")
+        name = self.network.build.fresh(f"{base or self.name}/{what or op_type.lower()}")
         rounded: dict[str, Any] = {
             k: float(np.float32(value)) if isinstance(value, float) else value
             for k, value in attributes.items()
         }
-        made: ir.Value = self.net.build.op(
+        made: ir.Value = self.network.build.op(
             op_type, *inputs, name=name, shape=shape, source=self.source, **rounded
         )
         return made
@@ -180,7 +137,7 @@ class Layer:
     def split(self, value: ir.Value, axis: int, parts: dict[str, int]) -> dict[str, ir.Value]:
         """Parts of an axis, by their names and sizes in order; parts of size 0 are left out."""
         parts = {name: size for name, size in parts.items() if size}
-        build, dims = self.net.build, dims_of(value)
+        build, dims = self.network.build, dims_of(value)
         if len(parts) == 1:
             return dict.fromkeys(parts, value)
         made = build.op(
@@ -213,40 +170,43 @@ class Layer:
         dims = dims_of(value)
         axis %= len(dims)
         shape = [*dims[:axis], *([1] if keep else []), *dims[axis + 1 :]]
-        if op_type != "ReduceSum" and self.net.build.opset < 18:
+        if op_type != "ReduceSum" and self.network.build.opset < 18:
             return self.op(op_type, value, what=what, shape=shape, keepdims=int(keep), axes=[axis])
         return self.op(op_type, value, self.ints([axis]), what=what, shape=shape, keepdims=int(keep))
 
     def scalar(self, value: float) -> ir.Value:
         """A float32 constant, shared by the whole net."""
-        return self.net.shared(f"scalar/{np.float32(value)!s}", np.float32(value))
+        return self.network.constant(f"scalar/{np.float32(value)!s}", np.float32(value))
 
     def ints(self, values: list[int]) -> ir.Value:
         """An int64 vector, shared by the whole net."""
-        return self.net.shared(f"ints/{'_'.join(map(str, values))}", np.array(values, np.int64))
+        return self.network.constant(f"ints/{'_'.join(map(str, values))}", np.array(values, np.int64))
+
+    def every_row(self, value: ir.Value, *dims: int) -> Feature:
+        """A constant as the result of this layer, repeated for as many rows as the input has."""
+        data = self.network.build.graph.inputs[0]
+        count = self.op("Shape", data, what="rows", shape=[1], dtype=ir.DataType.INT64, start=0, end=1)
+        target = self.op("Concat", count, self.ints(list(dims)), what="target", axis=0, shape=[1 + len(dims)])
+        expanded = self.op("Expand", value, target, shape=[self.network.rows, *dims])
+        return self.feature(expanded, *dims)
 
     def constant(self, what: str, values: Any) -> ir.Value:
         """A constant of this layer, float32 or int64."""
-        return self.net.build.constant(self.net.build.fresh(f"{self.name}/{what}"), values)
-
-    def activate(self, x: ir.Value, name: str, *, special: tuple[str, ...] = (), what: str = "") -> ir.Value:
-        """The activation of this name; `special`: those beyond the common ones that darknet computes in this
-        place."""
-        return activations.apply(self, x, name, special, what)
+        return self.network.build.constant(self.network.build.fresh(f"{self.name}/{what}"), values)
 
     # arrays
 
     def tensor(self, what: str, *shape: int) -> ir.TensorProtocol:
         """The next array of the weights file."""
         if self.dontload:
-            return self.net.arrays.absent(
+            return self.network.arrays.absent(
                 shape, self.source, "the layer has dontload=1, so no file holds its weights"
             )
-        return self.net.arrays.take(shape, what, self.source)
+        return self.network.arrays.take(shape, what, self.source)
 
     def weight(self, what: str, tensor_: ir.TensorProtocol) -> ir.Value:
         """An initializer of this layer."""
-        return self.net.build.weight(self.net.build.fresh(f"{self.name}/{what}"), tensor_)
+        return self.network.build.weight(self.network.build.fresh(f"{self.name}/{what}"), tensor_)
 
     def take(self, what: str, *shape: int) -> ir.Value:
         """The next array of the weights file as an initializer."""
@@ -256,12 +216,12 @@ class Layer:
 
     def at(self, option: str) -> Source:
         """The line of an option, else that of the section."""
-        return Source(self.net.file, self.option_line.get(option, self.source.line))
+        return Source(self.network.file, self.option_line.get(option, self.source.line))
 
     def note(self, code: str, text: str, option: str = "") -> None:
         """A note on this layer."""
-        self.net.notes.note(code, self.at(option) if option else self.source, text)
+        self.network.notes.note(code, self.at(option) if option else self.source, text)
 
     def warn(self, code: str, text: str, option: str = "") -> None:
         """A warning on this layer."""
-        self.net.notes.warn(code, self.at(option) if option else self.source, text)
+        self.network.notes.warn(code, self.at(option) if option else self.source, text)

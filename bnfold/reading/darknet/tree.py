@@ -33,13 +33,13 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
     """The tree that a section names, looked for beside the cfg. Errors: Unreadable, Malformed, Mismatch with
     the line of the option."""
     where = layer.at("tree")
-    path = _beside(layer.net.path, file)
+    path = _beside(layer.network.path, file)
     if path is None:
         raise Unreadable(
             f"'{file[:200]}' is not there",
             where=where,
             expected="the file of the class hierarchy",
-            way_out=f"put it beside {layer.net.file}",
+            way_out=f"put it beside {layer.network.file}",
         )
     try:
         with path.open("rb") as opened:
@@ -48,7 +48,7 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
         raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
     if len(data) > LIMIT:
         raise Malformed(f"the file is larger than {LIMIT:,} bytes", where=path)
-    layer.net.files.append(path)
+    layer.network.files.append(path)
     parents = np.array(
         [
             _parent(line, f"{path}:{number}", classes)

@@ -15,7 +15,6 @@ import numpy as np
 from ...ir.graph import ir
 from .call import Call
 
-
 _RENAMED = {"Scatter": "ScatterElements"}  # deprecated names of operators that still run
 
 

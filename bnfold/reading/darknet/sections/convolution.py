@@ -13,12 +13,13 @@ import numpy as np
 
 from ....errors import Malformed, Mismatch, Unsupported
 from ....ir.graph import ir
-from ..activations import IN_PLACES
+from ..activations import IN_PLACES, activate
 from ..dialects import Fork
-from ..layer import Feature, Layer, dims_of
+from ..layer import Layer, dims_of
+from ..network import Feature, Kernel
 from ..schema import AlexeyInt, positive, section
 from ..weights import by_rows, repeated, transposed
-from .normalising import Norm, batch_norm, take_norm
+from .normalising import batch_norm, take_norm
 
 CONV, LINEAR = IN_PLACES, "linear"
 NOBODY = -1_000_000_000  # darknet's own "no share_index"
@@ -75,17 +76,6 @@ class Conv:
             reach,
             *(reach + max(0, self.size - extent - 2 * self.padding) for extent in (height, width)),
         ]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The arrays of a linear layer as values; `stored` is the kernel before it was made binary. `norm` is
-    None without batch norm."""
-
-    biases: ir.Value
-    norm: Norm | None
-    weights: ir.Value
-    stored: ir.TensorProtocol
 
 
 def windows(extent: int, padding: int, size: int, stride: int) -> int:
@@ -166,7 +156,7 @@ def apply_conv(layer: Layer, x: ir.Value, conv: Conv, kernel: Kernel, prefix: st
     )
     if kernel.norm:
         y = batch_norm(layer, y, kernel.norm, kernel.biases, prefix)
-    return layer.activate(y, conv.activation, special=CONV)
+    return activate(layer, y, conv.activation, special=CONV)
 
 
 @section("convolutional", "conv")
@@ -215,10 +205,12 @@ def convolutional(
     kernel = (
         _shared(layer, share_index, conv) if share_index != NOBODY else take_conv(layer, conv, x.channels)
     )
-    layer.net.kernels[layer.index] = kernel
+    layer.network.kernels[layer.index] = kernel
     out = layer.feature(image, filters, *conv.out(*x.spot))  # a wrong size is found before a node is made
     out.value = apply_conv(layer, image, conv, kernel)
-    layer.net.note_predictor(layer, floats=x.channels // conv.groups * size * size + (4 if conv.norm else 1))
+    layer.network.note_predictor(
+        layer.index, floats=x.channels // conv.groups * size * size + (4 if conv.norm else 1)
+    )
     return blurred(layer, out, antialiasing, across, down)
 
 
@@ -257,13 +249,13 @@ def _shared(layer: Layer, share_index: int, conv: Conv) -> Kernel:
     """The arrays of another convolution; they are not in the file again."""
     layer.earlier(share_index)
     at = share_index if share_index >= 0 else layer.index + share_index
-    kernel = layer.net.kernels.get(at)
+    kernel = layer.network.kernels.get(at)
     if kernel is None:
         raise Malformed(
             f"share_index={share_index} names layer #{at}, which is no convolution",
             where=layer.at("share_index"),
         )
-    x = layer.net.features[layer.index - 1].channels if layer.index else layer.net.input.channels
+    x = layer.network.features[layer.index - 1].channels if layer.index else layer.network.input.channels
     want, have = (conv.filters, x // conv.groups, conv.size, conv.size), tuple(kernel.stored.shape.numpy())
     if want != have:
         raise Mismatch(
@@ -294,7 +286,7 @@ def blurred(layer: Layer, x: Feature, antialiasing: int, stride_x: int, stride_y
         x.value,
         layer.weight("blur", repeated(kernel[None, None], x.channels)),
         what="blurred",
-        shape=[layer.net.rows, x.channels, *spot],
+        shape=[layer.network.rows, x.channels, *spot],
         kernel_shape=[size] * 2,
         strides=[stride_y, stride_x],
         pads=conv.pads(*x.spot),
@@ -337,21 +329,21 @@ def deconvolutional(
         weights,
         None if norm else biases,
         what="conv",
-        shape=[layer.net.rows, filters, *spot],
+        shape=[layer.network.rows, filters, *spot],
         kernel_shape=[size] * 2,
         strides=[stride] * 2,
         pads=[padding] * 4,
     )
     if norm:
         y = batch_norm(layer, y, norm, biases)
-    out.value = layer.activate(y, activation)
+    out.value = activate(layer, y, activation)
     return out
 
 
 def take_dense(layer: Layer, inputs: int, outputs: int, norm: bool, prefix: str = "") -> Kernel:
     """biases, then the matrix, then the batch norm (after the matrix, unlike a convolution)."""
     biases = layer.take(f"{prefix}biases", outputs)
-    shape = (inputs, outputs) if layer.net.arrays.transposed else (outputs, inputs)
+    shape = (inputs, outputs) if layer.network.arrays.transposed else (outputs, inputs)
     stored = layer.tensor(f"{prefix}weights", *shape)
     weights = layer.weight(f"{prefix}weights", stored)
     return Kernel(biases, take_norm(layer, outputs, prefix) if norm else None, weights, stored)
@@ -361,7 +353,7 @@ def apply_dense(
     layer: Layer, x: ir.Value, kernel: Kernel, activation: str = LINEAR, prefix: str = ""
 ) -> ir.Value:
     """W x -> (batch norm | biases) -> activation on (rows, inputs)."""
-    across = 0 if layer.net.arrays.transposed else 1
+    across = 0 if layer.network.arrays.transposed else 1
     y = layer.op(
         "Gemm",
         x,
@@ -373,7 +365,7 @@ def apply_dense(
     )
     if kernel.norm:
         y = batch_norm(layer, y, kernel.norm, kernel.biases, prefix)
-    return layer.activate(y, activation)
+    return activate(layer, y, activation)
 
 
 @section("connected", "conn")
@@ -423,14 +415,14 @@ def local(
         image,
         cutter,
         what="patches",
-        shape=[layer.net.rows, taps, *spot],
+        shape=[layer.network.rows, taps, *spot],
         kernel_shape=[size] * 2,
         strides=[stride] * 2,
         pads=conv.pads(*x.spot),
         group=x.channels,
     )
     columns = layer.transpose(layer.reshape(patches, [0, taps, places]), [2, 1, 0])
-    products = layer.op("MatMul", weights, columns, shape=[places, filters, layer.net.rows])
+    products = layer.op("MatMul", weights, columns, shape=[places, filters, layer.network.rows])
     y = layer.reshape(layer.transpose(products, [2, 1, 0]), [0, filters, *spot])
-    out.value = layer.activate(layer.op("Add", y, biases, what="biased"), activation)
+    out.value = activate(layer, layer.op("Add", y, biases, what="biased"), activation)
     return out

@@ -1,6 +1,6 @@
 """Detection layers: [yolo], [Gaussian_yolo], [region], [detection], [iseg].
 
-Each computes the layer's result exactly, and registers a Head, so that heads.py can decode boxes from it.
+Each computes the layer's result exactly, and returns it in a Head, from which heads.py can decode boxes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from ....ir.graph import ir
 from .. import tree as trees
 from ..dialects import Fork
 from ..heads import Detection, Grid, Head, Region, Yolo
-from ..layer import Feature, Layer, dims_of
+from ..layer import Layer, dims_of
+from ..network import Feature
 from ..schema import AlexeyFloat, AlexeyInt, PjInt, positive, section
 
 MOST_ANCHORS = 1 << 16
@@ -29,7 +30,7 @@ def _entries(layer: Layer, x: Feature, anchors: int, entries: int, classes: int)
             f"{x.channels} channels for {anchors} anchors of {entries} numbers ({classes} classes)",
             expected=f"filters={anchors * entries} in the layer before",
         )
-    layer.net.expect_classes(layer, classes, anchors)
+    layer.network.expect_classes(layer.index, classes, anchors)
     return layer.reshape(image, [0, anchors, entries, *x.spot], "entries")
 
 
@@ -99,7 +100,7 @@ def yolo(
     anchors: list[float] | None = None,
     scale_x_y: AlexeyFloat = 1.0,
     new_coords: AlexeyInt = 0,
-) -> Feature:
+) -> Head:
     """Per anchor x, y, w, h, objectness, classes: the logistic of all but w and h (none with new_coords),
     then scale_x_y on x and y."""
     sizes = _anchors(layer, mask, num, anchors)
@@ -109,12 +110,8 @@ def yolo(
         _logistic(layer, parts, "xy", "scores")
     parts["xy"] = _moved(layer, parts["xy"], scale_x_y)
     out = _joined(layer, x, entries, parts)
-    layer.net.heads.append(
-        Head(
-            layer, x, out, classes, Yolo(Grid(*x.spot, sizes), layer.net.input_spot, squared=bool(new_coords))
-        )
-    )
-    return out
+    rule = Yolo(Grid(*x.spot, sizes), layer.network.input_spot, squared=bool(new_coords))
+    return Head(layer, x, out, classes, rule)
 
 
 @section("Gaussian_yolo", only=Fork.ALEXEYAB)
@@ -128,7 +125,7 @@ def gaussian_yolo(
     anchors: list[float] | None = None,
     scale_x_y: float = 1.0,
     yolo_point: str = "center",
-) -> Feature:
+) -> Head:
     """Per anchor x, y, w, h with a sigma behind each, objectness, classes: the logistic of all but w and
     h."""
     sizes = _anchors(layer, mask, num, anchors)
@@ -143,16 +140,8 @@ def gaussian_yolo(
         parts[name] = _moved(layer, parts[name], scale_x_y)
     out = _joined(layer, x, entries, parts)
     point = {"left_top": 0.5, "right_bottom": -0.5}.get(yolo_point, 0.0)
-    layer.net.heads.append(
-        Head(
-            layer,
-            x,
-            out,
-            classes,
-            Yolo(Grid(*x.spot, sizes), layer.net.input_spot, gaussian=True, point=point),
-        )
-    )
-    return out
+    rule = Yolo(Grid(*x.spot, sizes), layer.network.input_spot, gaussian=True, point=point)
+    return Head(layer, x, out, classes, rule)
 
 
 @section("region")
@@ -167,7 +156,7 @@ def region(
     anchors: list[float] | None = None,
     tree: str = "",
     background: PjInt = 0,
-) -> Feature:
+) -> Head:
     """YOLOv2's layer; the forks differ in layout and activations. Anchors are applied in decoding alone."""
     sizes = _anchors(layer, None, num, anchors)
     entries = _entries(layer, x, num, coords + 1 + classes, classes)
@@ -184,8 +173,7 @@ def region(
         hierarchy,
     )
     out = (_region_by_cell if rule.by_cell else _region_by_plane)(layer, x, entries, rule)
-    layer.net.heads.append(Head(layer, x, out, classes, rule))
-    return out
+    return Head(layer, x, out, classes, rule)
 
 
 def _region_by_cell(layer: Layer, x: Feature, entries: ir.Value, rule: Region) -> Feature:
@@ -236,7 +224,7 @@ def detection(
     num: int = 1,
     softmax: int = 0,
     sqrt: int = 0,
-) -> Feature:
+) -> Head:
     """YOLOv1's layer: flat, the classes of all cells, then the objectness, then the boxes; copied, with
     softmax=1 softmax per cell."""
     positive(classes=classes, coords=coords, side=side, num=num)
@@ -255,10 +243,9 @@ def detection(
             layer.reshape(shares, [0, cells * classes]),
             parts["rest"],
             axis=1,
-            shape=[layer.net.rows, x.size],
+            shape=[layer.network.rows, x.size],
         )
-    layer.net.heads.append(Head(layer, x, out, classes, Detection(side, num, coords, squared=bool(sqrt))))
-    return out
+    return Head(layer, x, out, classes, Detection(side, num, coords, squared=bool(sqrt)))
 
 
 @section("iseg", only=Fork.PJREDDIE)

@@ -11,8 +11,10 @@ import numpy as np
 from ....errors import Malformed, Unsupported
 from ....ir.graph import ir
 from ....ir.tensor import Recipe
+from ..activations import activate
 from ..dialects import Fork
-from ..layer import Feature, Layer, dims_of
+from ..layer import Layer, dims_of
+from ..network import Feature
 from ..schema import AlexeyInt, AlexeyStr, PjFloat, positive, section
 from ..weights import FLOAT, Missing, filled
 
@@ -53,7 +55,7 @@ def route(
 def _join(layer: Layer, values: list[ir.Value], *dims: int) -> Feature:
     out = layer.feature(values[0], *dims)
     if len(values) > 1:
-        out.value = layer.op("Concat", *values, axis=1, shape=[layer.net.rows, *dims])
+        out.value = layer.op("Concat", *values, axis=1, shape=[layer.network.rows, *dims])
     return out
 
 
@@ -78,7 +80,7 @@ def _parts(layer: Layer, sources: list[Feature], groups: int, group_id: int, ima
                 stop,
                 layer.ints([1]),
                 what="part",
-                shape=[layer.net.rows, part, *source.spot],
+                shape=[layer.network.rows, part, *source.spot],
             )
         )
     return _join(layer, values, sum(s.channels // groups for s in sources), *sources[0].spot)
@@ -100,12 +102,12 @@ def shortcut(
     sources = [layer.earlier(index) for index in _named(layer, from_)]
     if layer.fork is Fork.PJREDDIE:
         y = _add_strided(layer, x, sources[0], alpha, beta)
-        return layer.like(layer.activate(y, activation), x)
+        return layer.like(activate(layer, y, activation), x)
     rows = _weights(layer, x, len(sources), weights_type, weights_normalization)
     y = _weighted(layer, layer.image(x) if x.is_image else layer.flat(x), rows, 0)
     for number, source in enumerate(sources, 1):
         y = layer.op("Add", y, _weighted(layer, _as_large(layer, source, x), rows, number), what="sum")
-    return layer.like(layer.activate(y, activation, special=SHORTCUT), x)
+    return layer.like(activate(layer, y, activation, special=SHORTCUT), x)
 
 
 def _named(layer: Layer, layers: list[int] | None) -> list[int]:
@@ -148,7 +150,7 @@ def _add_strided(layer: Layer, x: Feature, source: Feature, alpha: float, beta: 
         layer.ints([1, 2, 3]),
         layer.ints([1, step, step]),
         what="part",
-        shape=[layer.net.rows, *_count(source, common, step)],
+        shape=[layer.network.rows, *_count(source, common, step)],
     )
     part = layer.op("Mul", part, layer.scalar(beta)) if beta != 1 else part
     placed = _placed(layer, part, x, common, sample)
@@ -194,7 +196,7 @@ def _placed(layer: Layer, part: ir.Value, x: Feature, common: list[int], sample:
             strides=[sample] * 2,
             group=common[0],
             kernel_shape=[1, 1],
-            shape=[layer.net.rows, common[0], *spot],
+            shape=[layer.network.rows, common[0], *spot],
         )
     else:
         spot = common[1:]
@@ -240,7 +242,7 @@ def _as_large(layer: Layer, source: Feature, x: Feature) -> ir.Value:
             layer.ints([want]),
             layer.ints([1]),
             what="part",
-            shape=[layer.net.rows, want, *rest],
+            shape=[layer.network.rows, want, *rest],
         )
     if have < want:
         ends = [0, want - have, *(0 for _ in rest)]
@@ -249,7 +251,7 @@ def _as_large(layer: Layer, source: Feature, x: Feature) -> ir.Value:
             value,
             layer.ints([0] * len(ends) + ends),
             what="padded",
-            shape=[layer.net.rows, want, *rest],
+            shape=[layer.network.rows, want, *rest],
         )
     return value if alike or not x.is_image else layer.reshape(value, [0, *x.dims])
 
@@ -303,7 +305,7 @@ def _weighted(layer: Layer, value: ir.Value, rows: ir.Value | None, number: int)
     row = layer.op(
         "Gather",
         rows,
-        layer.net.shared(f"index/{number}", np.array(number, np.int64)),
+        layer.network.constant(f"index/{number}", np.array(number, np.int64)),
         what="row",
         axis=0,
         shape=dims_of(rows)[1:],
@@ -325,7 +327,7 @@ def scale_channels(
             expected=f"{fits[0]} x {fits[1]} x {fits[2]}",
         )
     y = layer.op("Mul", layer.image(source), layer.image(x), what="scaled")
-    return layer.like(layer.activate(y, activation), source)
+    return layer.like(activate(layer, y, activation), source)
 
 
 @section("sam", only=Fork.ALEXEYAB)
@@ -339,7 +341,7 @@ def sam(layer: Layer, x: Feature, *, from_: list[int] | None = None, activation:
             expected="one size",
         )
     return layer.like(
-        layer.activate(layer.op("Mul", layer.image(source), layer.image(x), what="scaled"), activation), x
+        activate(layer, layer.op("Mul", layer.image(source), layer.image(x), what="scaled"), activation), x
     )
 
 
@@ -347,4 +349,4 @@ def sam(layer: Layer, x: Feature, *, from_: list[int] | None = None, activation:
 def implicit(layer: Layer, x: Feature, *, filters: int = 128, atoms: int = 1) -> Feature:
     """Learned numbers, the same for every picture: (filters, atoms, 1)."""
     positive(filters=filters, atoms=atoms)
-    return layer.net.every_row(layer, layer.take("weights", 1, filters, atoms, 1), filters, atoms, 1)
+    return layer.every_row(layer.take("weights", 1, filters, atoms, 1), filters, atoms, 1)

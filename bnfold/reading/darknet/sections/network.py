@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ....errors import Malformed
+from ..network import Input
 from ..schema import section
-
-
-@dataclass(frozen=True)
-class Input:
-    """What [net] says about the input: (channels, height, width), or `inputs` flat numbers; steps of a
-    recurrent net."""
-
-    channels: int
-    height: int
-    width: int
-    inputs: int
-    time_steps: int
 
 
 @section("net", "network")

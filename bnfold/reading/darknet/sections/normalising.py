@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ....errors import Unsupported
 from ....ir.graph import ir
 from ....ir.tensor import Recipe, Window
 from ..dialects import EPSILON, EPSILON_OUTSIDE, Fork
-from ..layer import Feature, Layer
+from ..layer import Layer
+from ..network import Epsilon, Feature, Norm
 from ..schema import positive, section
 from ..weights import FLOAT, Missing, filled
 
 MATTERS = 0.01  # relative change of a channel's scale between the formulas that is worth a note
 MOST_CHANNELS = 4096  # for the matrix of [normalization]
-
-
-@dataclass(frozen=True)
-class Norm:
-    """The arrays of one batch norm as values."""
-
-    scales: ir.Value
-    mean: ir.Value
-    variance: ir.Value
 
 
 def take_norm(layer: Layer, channels: int, prefix: str = "") -> Norm:
@@ -72,12 +62,14 @@ def _examine(layer: Layer, scales: ir.TensorProtocol | None, variance: ir.Tensor
     values = np.maximum(values, 0)
     ratio = np.sqrt(values + EPSILON) / (np.sqrt(values) + EPSILON_OUTSIDE)
     alive = scales.numpy() != 0
-    layer.net.epsilon_matters(
-        layer,
-        int((alive & (np.abs(ratio - 1) > MATTERS)).sum()),
-        values.size,
-        float(ratio[alive].max(initial=1)),
-        float(values.min(initial=np.inf)),
+    layer.network.epsilons.append(
+        Epsilon(
+            str(layer.source),
+            channels=int((alive & (np.abs(ratio - 1) > MATTERS)).sum()),
+            of=values.size,
+            ratio=float(ratio[alive].max(initial=1)),
+            smallest=float(values.min(initial=np.inf)),
+        )
     )
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 from ....errors import Malformed
 from ....ir.graph import ir
 from .. import tree as trees
+from ..activations import activate
 from ..dialects import Fork
-from ..layer import Feature, Layer
+from ..layer import Layer
+from ..network import Feature
 from ..schema import section
 from ..weights import filled
 
@@ -19,7 +21,7 @@ def _any(layer: Layer, x: Feature) -> ir.Value:
 @section("activation")
 def activation(layer: Layer, x: Feature, *, activation: str = "linear") -> Feature:
     """An activation alone."""
-    return layer.like(layer.activate(_any(layer, x), activation), x)
+    return layer.like(activate(layer, _any(layer, x), activation), x)
 
 
 @section("logistic", only=Fork.PJREDDIE)
@@ -50,7 +52,7 @@ def cost(layer: Layer, x: Feature) -> Feature:
 def contrastive(layer: Layer, x: Feature) -> Feature:
     """A loss over embeddings; darknet's result of it is zero everywhere."""
     dims = x.dims if x.is_image else (x.size,)
-    return layer.net.every_row(layer, layer.weight("zero", filled((1,) * (len(dims) + 1), 0)), *dims)
+    return layer.every_row(layer.weight("zero", filled((1,) * (len(dims) + 1), 0)), *dims)
 
 
 @section("softmax", "soft")

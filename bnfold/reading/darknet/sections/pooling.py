@@ -7,7 +7,8 @@ import numpy as np
 from ....errors import Malformed, Unsupported
 from ....ir.graph import ir
 from ..dialects import Fork
-from ..layer import Feature, Layer
+from ..layer import Layer
+from ..network import Feature
 from ..schema import AlexeyInt, positive, section
 from .convolution import blurred, windows
 
@@ -57,7 +58,7 @@ def maxpool(
             image,
             layer.ints([0, 0, *pads[:2], 0, 0, *pads[2:]]),
             layer.scalar(float(np.finfo(np.float32).min)),
-            shape=[layer.net.rows, x.channels, x.height + pads[0] + pads[2], x.width + pads[1] + pads[3]],
+            shape=[layer.network.rows, x.channels, x.height + pads[0] + pads[2], x.width + pads[1] + pads[3]],
         )
         pads = [0] * 4
     out.value = layer.op(

@@ -15,7 +15,8 @@ from dataclasses import replace
 from ....errors import Malformed, Unsupported
 from ....ir.graph import ir
 from ..dialects import Fork
-from ..layer import Feature, Layer, dims_of
+from ..layer import Layer, dims_of
+from ..network import Feature
 from ..schema import AlexeyInt, PjInt, positive, section
 from ..weights import filled
 from .convolution import Conv, apply_conv, apply_dense, take_conv, take_dense
@@ -39,21 +40,21 @@ def _conv(layer: Layer, what: str, channels: int, conv: Conv) -> Part:
 
 def _steps(layer: Layer, value: ir.Value) -> list[ir.Value]:
     """The value step by step."""
-    steps = layer.net.steps
+    steps = layer.network.steps
     if steps > MOST_STEPS:
         raise Unsupported(f"time_steps={steps}", expected=f"at most {MOST_STEPS}: the steps are unrolled")
-    return list(layer.split(value, 0, {f"step{t}": layer.net.sequences for t in range(steps)}).values())
+    return list(layer.split(value, 0, {f"step{t}": layer.network.sequences for t in range(steps)}).values())
 
 
 def _together(layer: Layer, values: Sequence[ir.Value], what: str) -> ir.Value:
     """All steps as rows of one value."""
     if len(values) == 1:
         return values[0]
-    return layer.op("Concat", *values, axis=0, what=what, shape=[layer.net.rows, *dims_of(values[0])[1:]])
+    return layer.op("Concat", *values, axis=0, what=what, shape=[layer.network.rows, *dims_of(values[0])[1:]])
 
 
 def _zero(layer: Layer, *dims: int) -> ir.Value:
-    return layer.weight("zero", filled((layer.net.sequences, *dims), 0))
+    return layer.weight("zero", filled((layer.network.sequences, *dims), 0))
 
 
 def _sum(layer: Layer, *values: ir.Value) -> ir.Value:
@@ -296,7 +297,7 @@ def conv_lstm(
     names = [*(["vf", "vi", "vo"] if peephole else []), *(side + gate for side in "wu" for gate in "figo")]
     parts = {name: _conv(layer, name, x.channels if name[0] == "u" else output, conv) for name in names}
     out = layer.feature(image, output, *x.spot)
-    constrain = 32 * layer.net.steps if state_constrain is None else state_constrain
+    constrain = 32 * layer.network.steps if state_constrain is None else state_constrain
     out.value = _lstm(layer, image, parts, _zero(layer, output, *x.spot), constrain)
     return out
 
@@ -308,14 +309,14 @@ def history(layer: Layer, x: Feature, *, history_size: int = 4) -> Feature:
     positive(history_size=history_size)
     image, kept = layer.image(x), (history_size - 1) * x.channels
     out = layer.feature(image, history_size * x.channels, *x.spot)
-    if layer.net.steps == 1:
+    if layer.network.steps == 1:
         out.value = (
             layer.op("Pad", image, layer.ints([0, 0, 0, 0, 0, kept, 0, 0]), shape=layer.shape(out))
             if kept
             else image
         )
         return out
-    shape = [layer.net.sequences, out.channels, *x.spot]
+    shape = [layer.network.sequences, out.channels, *x.spot]
     previous, results = _zero(layer, *out.dims), []
     for step in _steps(layer, image):
         past = layer.op(
@@ -325,7 +326,7 @@ def history(layer: Layer, x: Feature, *, history_size: int = 4) -> Feature:
             layer.ints([kept]),
             layer.ints([1]),
             what="past",
-            shape=[layer.net.sequences, kept, *x.spot],
+            shape=[layer.network.sequences, kept, *x.spot],
         )
         previous = layer.op("Concat", step, past, axis=1, what="present", shape=shape)
         results.append(previous)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ....errors import Malformed, Unsupported
 from ....ir.graph import ir
 from ..dialects import Fork
-from ..layer import Feature, Layer
+from ..layer import Layer
+from ..network import Feature
 from ..schema import PjInt, positive, section
 
 
@@ -90,7 +91,7 @@ def reorg3d(layer: Layer, x: Feature, *, stride: int = 1, reverse: int = 0) -> F
         wide,
         blocksize=stride,
         mode="DCR",
-        shape=[layer.net.rows, dims[0] // stride**2, dims[1] * stride, dims[2] * stride],
+        shape=[layer.network.rows, dims[0] // stride**2, dims[1] * stride, dims[2] * stride],
     )
     out.value = layer.reshape(fine, [0, *dims])
     return out
@@ -125,7 +126,7 @@ def _extended(layer: Layer, x: Feature, extra: int) -> Feature:
     positive(extra=extra)
     out = layer.feature(layer.flat(x), x.size + extra)
     out.value = layer.op(
-        "Pad", out.value, layer.ints([0, 0, 0, extra]), shape=[layer.net.rows, x.size + extra]
+        "Pad", out.value, layer.ints([0, 0, 0, extra]), shape=[layer.network.rows, x.size + extra]
     )
     return out
 
