@@ -18,7 +18,7 @@ from ...errors import Malformed, Mismatch
 from ...ir.graph import ir
 from ...ir.tensor import BLOCK, Deferred, Recipe, Window
 
-Dims = tuple[int, ...]
+Shape = tuple[int, ...]
 
 
 class Piece(NamedTuple):
@@ -36,7 +36,7 @@ class Blob:
     is a blob that its file leaves out because the layer shares it."""
 
     buffer: memoryview
-    shape: Dims = ()
+    shape: Shape = ()
     legacy: bool = False
     pieces: list[Piece] = field(default_factory=list)
     at: int = 0
@@ -47,13 +47,13 @@ class Blob:
         """How many values are there."""
         return sum(piece.size for piece in self.pieces)
 
-    def fits(self, shape: Dims) -> bool:
+    def fits(self, shape: Shape) -> bool:
         """Is this the shape that a layer expects? Legacy shapes are compared right-aligned."""
         if self.legacy:
             return len(shape) <= 4 and self.shape == (1,) * (4 - len(shape)) + shape
         return self.shape == shape
 
-    def tensor(self, shape: Dims, name: str | None = None) -> Deferred:
+    def tensor(self, shape: Shape, name: str | None = None) -> Deferred:
         """The values under another shape of as many values, float32."""
         first = self.pieces[0] if self.pieces else Piece(0, 0, "<f4", 4)
         if len(self.pieces) == 1 and first.dtype == "<f4" and first.stride == 4:

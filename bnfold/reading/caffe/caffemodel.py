@@ -17,7 +17,7 @@ import numpy as np
 from ...errors import Malformed, Unreadable, blamed_on
 from ...files import protobuf
 from ...ir.tensor import FileMap
-from .blob import Blob, Dims, Piece, Stored
+from .blob import Blob, Piece, Shape, Stored
 from .weights_h5 import load_h5
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -138,7 +138,7 @@ def _run(view: memoryview, at: int, stride: int, records: int) -> int:
     return seen
 
 
-def _dims(view: memoryview, entry: protobuf.Field) -> Dims:
+def _dims(view: memoryview, entry: protobuf.Field) -> Shape:
     dims: list[int] = []
     for part in protobuf.fields(view, entry.start, entry.end):
         if part.number != 1:

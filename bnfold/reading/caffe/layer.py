@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,16 +24,13 @@ from ...ir.tensor import Deferred
 from ...results.options import ReadOptions
 from ...results.plan import Finding
 from ..builder import Build
-from .blob import shown
+from .blob import Shape, shown
 from .moments import NORMAL, Moments, moments
 from .schema import Node
-
-if TYPE_CHECKING:
-    from .value_names import Names
-    from .weight_matching import Weights
+from .value_names import Names
+from .weight_matching import BlobSpec, Slot, Weights
 
 Value = ir.Value
-Shape = tuple[int, ...]
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 MOMENTS = "bnfold.moments"  # key in a value's meta, which is never written
 MOST_MADE = 1 << 24  # numbers of a constant that a layer makes in memory
@@ -46,17 +43,6 @@ def dims(value: Value) -> Shape:
     if any(not isinstance(d, int) for d in sizes):
         raise Unsupported("a bottom whose size depends on the data", expected="static sizes")
     return sizes  # type: ignore[return-value]
-
-
-class Wanted(NamedTuple):
-    """The blob that a layer expects: its shape, other shapes that a file may store it in, what fills it when
-    it is missing, and how the values are distributed that it meets, for random statistics."""
-
-    shape: Shape
-    forms: Sequence[Shape] = ()
-    filler: Node | None = None
-    default: float | None = None
-    meets: Moments = NORMAL
 
 
 def along_channels(shape: Shape) -> Shape:
@@ -74,6 +60,7 @@ class Layer:
         index: int,
         name: str,
         type_: str,
+        *,
         build: Build,
         weights: Weights,
         options: ReadOptions,
@@ -245,16 +232,39 @@ class Layer:
         or bilinear `filler` gives the values, or `default`, where Caffe's own default means something;
         otherwise the weights are missing. `meets` is the value whose statistics the blob holds.
         """
-        self.blobs_used = max(self.blobs_used, index + 1)
-        want = Wanted(tuple(shape), [tuple(form) for form in forms], filler, default, self.moments(meets))
-        return self.weights.value(self, index, what, want, tuple(view if view is not None else shape))
+        spec = BlobSpec(tuple(shape), [tuple(form) for form in forms], filler, default, self.moments(meets))
+        source = self.weights.source(self._slot(index, what), spec)
+        seen_as = tuple(view if view is not None else shape)
+        if seen_as not in source.views:
+            source.views[seen_as] = self.initializer(self.weights.tensor(source, seen_as, what), what)
+        return source.views[seen_as]
 
     def stored(
         self, index: int, what: str, shape: Sequence[int], forms: Sequence[Sequence[int]] = ()
     ) -> Deferred:
-        """The values of learned blob `index`, not in the graph: for values that are derived of them."""
+        """The values of learned blob `index`, for a layer that computes other values from them: they are not
+        put into the graph."""
+        spec = BlobSpec(tuple(shape), [tuple(form) for form in forms])
+        return self.weights.tensor(self.weights.source(self._slot(index, what), spec), spec.shape, what)
+
+    def _slot(self, index: int, what: str) -> Slot:
         self.blobs_used = max(self.blobs_used, index + 1)
-        return self.weights.tensor(self, index, what, Wanted(tuple(shape), [tuple(form) for form in forms]))
+        return Slot(self.index, index, what, str(self.place()))
+
+    @property
+    def stored_blobs(self) -> int | None:
+        """How many blobs the weights file has for this layer; None when it does not have the layer."""
+        return self.weights.count(self.index)
+
+    def check_blobs(self) -> None:
+        """To be called after the layer's function: the file must have as many blobs as the function used, and
+        the prototxt no more `param` blocks than blobs."""
+        self.weights.check_count(self.index, self.blobs_used, str(self.place()))
+        blocks = len(self.node.all("param"))
+        if blocks > self.blobs_used > 0:
+            raise self.malformed(
+                f"{blocks} param blocks for {self.blobs_used} blobs", "no more than one for each blob"
+            )
 
     # ---- small moves
 

@@ -22,9 +22,9 @@ from ...results.options import ReadOptions
 from ...results.plan import Finding, Loaded
 from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
-from .blob import shown
+from .blob import Shape, shown
 from .caffemodel import load
-from .layer import Layer, Shape, Value
+from .layer import Layer, Value
 from .prototxt import Entry, Text, parse
 from .registry import LAYERS, bind, unread
 from .schema import Node, typed
@@ -86,7 +86,13 @@ class _Reader:
         self.wanted = needed(self.results)
         self._check_needed()
         stored = load(self.weights_path) if self.weights_path is not None else None
-        self.weights = Weights(nodes, stored, self.weights_path, self.options.random_weights)
+        self.weights = Weights(
+            nodes,
+            stored=stored,
+            path=self.weights_path,
+            seed=self.options.random_weights,
+            findings=self.findings,
+        )
         built = [layer for layer in self.layers if layer in self.wanted]
         self.taken = Names(name for layer in built for name in (layer.name, *layer.node.all("top")))
         self.names, renamed = named(built, self.results, self.taken)
@@ -95,7 +101,7 @@ class _Reader:
             self._note(version.producer, "caffe.renamed-input", text)
         self.build = Build(str(net.get("name") or "") or self.network.stem, self.options.opset or 17)
         self._build()
-        self.weights.settle()
+        self.weights.raise_problems()
         self._report()
         dialect, reason = self._dialect()
         files = (self.network, *((self.weights_path,) if self.weights_path else ()))
@@ -221,19 +227,19 @@ class _Reader:
             wired.index,
             wired.name,
             wired.type,
-            self.build,
-            self.weights,
-            self.options,
-            self.findings,
-            self.taken,
-            lambda at, i, shape: self._input(wired, i, shape),
+            build=self.build,
+            weights=self.weights,
+            options=self.options,
+            findings=self.findings,
+            names=self.taken,
+            source=lambda at, i, shape: self._input(wired, i, shape),
         )
         function = kind.deploy if wired.deployed and kind.deploy else kind.function
         bottoms = [bottom.value for bottom in wired.uses]
         result = function(layer, *bottoms, **bind(function, kind.params, wired.node))
         for entry in unread(function, kind.params, wired.node):
             self._warn_field(f"layer type '{wired.type}' takes no '{entry.name}'; it is ignored", entry)
-        self.weights.finish(layer)
+        layer.check_blobs()
         if wired.deployed:
             text = (
                 f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is "

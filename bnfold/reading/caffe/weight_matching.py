@@ -14,14 +14,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ...errors import InputError, Mismatch, Unsupported
 from ...ir.graph import ir
 from ...ir.tensor import BLOCK, Deferred, Recipe
-from .blob import Blob, Stored, shown
-from .layer import Layer, Shape, Value, Wanted
+from ...results.plan import Finding
+from .blob import Blob, Shape, Stored, shown
 from .moments import GAIN, NORMAL, Moments
 from .schema import Node
 
@@ -36,26 +37,60 @@ LARGEST_BILINEAR = 4096  # real ones upsample by 32 at most: 64 by 64
 SHOWN_PROBLEMS = 8
 
 
+@dataclass(frozen=True)
+class Slot:
+    """One learned blob that a layer asks for: the number of the layer, the number of the blob, what the blob
+    is, and where the layer stands in the prototxt."""
+
+    layer: int
+    blob: int
+    what: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"blob {self.blob} ({self.what})"
+
+
+class BlobSpec(NamedTuple):
+    """The blob that a layer expects: its shape, other shapes that a file may store it in, what fills it when
+    it is missing, and, for random statistics, the distribution of the values that it is applied to."""
+
+    shape: Shape
+    forms: Sequence[Shape] = ()
+    filler: Node | None = None
+    default: float | None = None
+    meets: Moments = NORMAL
+
+
 @dataclass
-class Source:
-    """Where one learned blob gets its values from, whatever shape it is seen in."""
+class BlobSource:
+    """Where one learned blob gets its values from, whatever shape it is seen in. `views` holds the graph
+    values that layers have made of it, by their shape."""
 
     shape: Shape
     number: int
     stored: Blob | None = None
     filler: tuple[str, float] = ("constant", 0.0)
     meets: Moments = NORMAL
-    views: dict[Shape, Value] = field(default_factory=dict)
+    views: dict[Shape, ir.Value] = field(default_factory=dict)
 
 
 class Weights:
     """The weights of one network. `layers` are its layers after filtering, in file order."""
 
     def __init__(
-        self, layers: Sequence[Node], stored: Sequence[Stored] | None, path: Path | None, seed: int | None
+        self,
+        layers: Sequence[Node],
+        *,
+        stored: Sequence[Stored] | None,
+        path: Path | None,
+        seed: int | None,
+        findings: list[Finding],
     ) -> None:
+        self.layers = layers
         self.path = path
         self.seed = seed
+        self.findings = findings
         self.given = stored is not None
         self.problems: list[str] = []
         self.dialects: dict[int, tuple[str, str]] = {}  # layer -> batch norm dialect and why
@@ -69,7 +104,7 @@ class Weights:
             seen.add(name)
         self.unmatched = [entry for entry in stored or () if entry.blobs and entry.name not in seen]
         self.shared = self._sharers(layers)
-        self.sources: dict[object, Source] = {}
+        self.sources: dict[object, BlobSource] = {}
 
     @staticmethod
     def _sharers(layers: Sequence[Node]) -> dict[tuple[int, int], tuple[str, list[tuple[int, int]]]]:
@@ -81,116 +116,102 @@ class Weights:
                     groups.setdefault(spec.get("name"), []).append((index, i))
         return {user: (name, users) for name, users in groups.items() for user in users}
 
-    def count(self, layer: Layer) -> int | None:
+    def count(self, layer: int) -> int | None:
         """How many blobs the file has for a layer; None when it has no such layer."""
-        match = self.matches.get(layer.index)
+        match = self.matches.get(layer)
         return len(match[1].blobs) if match else None
 
-    def stored(self, layer: Layer, index: int) -> Blob | None:
-        """One stored blob, for questions about its values."""
-        match = self.matches.get(layer.index)
+    def stored(self, layer: int, index: int) -> Blob | None:
+        """One stored blob of a layer; None where the file has none."""
+        match = self.matches.get(layer)
         return match[1].blobs[index] if match and index < len(match[1].blobs) else None
 
-    def value(self, layer: Layer, index: int, what: str, want: Wanted, view: Shape) -> Value:
-        """A blob as a graph value; one value for everybody who shares the blob and sees it alike."""
-        source = self._source(layer, index, what, want)
-        if view not in source.views:
-            source.views[view] = layer.initializer(self._tensor(source, view, what), what)
-        return source.views[view]
-
-    def tensor(self, layer: Layer, index: int, what: str, want: Wanted) -> Deferred:
-        """A blob's values, not in the graph: for values that are derived of them."""
-        return self._tensor(self._source(layer, index, what, want), want.shape, what)
-
-    def _source(self, layer: Layer, index: int, what: str, want: Wanted) -> Source:
-        """Where a blob comes from. A disagreement is noted, and a stand-in takes the blob's place until it is
-        raised."""
-        self._hold(layer, index, what, want)
-        name, users = self.shared.get((layer.index, index), ("", []))
-        key: object = name or (layer.index, index)
+    def source(self, slot: Slot, spec: BlobSpec) -> BlobSource:
+        """Where a blob comes from; layers that share the blob get the same source. A disagreement is noted,
+        and a stand-in takes the blob's place until it is raised."""
+        self._check_stored(slot, spec)
+        name, users = self.shared.get((slot.layer, slot.blob), ("", [(slot.layer, slot.blob)]))
+        key: object = name or (slot.layer, slot.blob)
         if key not in self.sources:
-            self.sources[key] = Source(
-                want.shape,
-                len(self.sources),
-                *self._origin(layer, index, what, want, users),
-                meets=want.meets,
-            )
+            stored, filler = self._origin(slot, spec, users)
+            self.sources[key] = BlobSource(spec.shape, len(self.sources), stored, filler, spec.meets)
         source = self.sources[key]
-        if source.shape == want.shape or (
-            math.prod(source.shape) == math.prod(want.shape) and self._permissive(layer, index)
+        if source.shape == spec.shape or (
+            math.prod(source.shape) == math.prod(spec.shape) and self._permissive(slot)
         ):
             return source
         self._problem(
-            layer,
-            f"blob {index} ({what}) is {shown(want.shape)}, and shares parameter '{name}' of shape "
-            f"{shown(source.shape)}",
+            slot.place,
+            f"{slot} is {shown(spec.shape)}, and shares parameter '{name}' of shape {shown(source.shape)}",
         )
-        return Source(want.shape, 0)
+        return BlobSource(spec.shape, 0)
 
-    @staticmethod
-    def _permissive(layer: Layer, index: int) -> bool:
-        """Does a sharer ask for as many values alone, whatever their shape?"""
-        return bool(layer.node.all("param")[index].get("share_mode") == "PERMISSIVE")
+    def _permissive(self, slot: Slot) -> bool:
+        """Does a layer that shares a blob require only the number of its values, whatever the shape?"""
+        return bool(self.layers[slot.layer].all("param")[slot.blob].get("share_mode") == "PERMISSIVE")
 
-    def _hold(self, layer: Layer, index: int, what: str, want: Wanted) -> None:
-        """Hold the layer's own stored blob against the shape that the layer expects."""
-        blob = self.stored(layer, index)
+    def _check_stored(self, slot: Slot, spec: BlobSpec) -> None:
+        """Compare the layer's own stored blob with the shape that the layer expects."""
+        blob = self.stored(slot.layer, slot.blob)
         if blob is None or blob.hole:
             return
         try:
             blob.check()
         except InputError as error:
-            self._problem(layer, f"blob {index} ({what}): {error}")
+            self._problem(slot.place, f"{slot}: {error}")
             return
-        if not any(blob.fits(form) for form in (want.shape, *want.forms)):
+        if not any(blob.fits(form) for form in (spec.shape, *spec.forms)):
             self._problem(
-                layer,
-                f"blob {index} ({what}) is {shown(blob.shape)} in the weights file, the network "
-                f"wants {shown(want.shape)}",
+                slot.place,
+                f"{slot} is {shown(blob.shape)} in the weights file, the network wants {shown(spec.shape)}",
             )
 
     def _origin(
-        self, layer: Layer, index: int, what: str, want: Wanted, users: list[tuple[int, int]]
+        self, slot: Slot, spec: BlobSpec, users: list[tuple[int, int]]
     ) -> tuple[Blob | None, tuple[str, float]]:
         """(the stored blob, or None and a filler with its value)"""
-        copies, nothing, filler, shape = [], ("constant", 0.0), want.filler, want.shape
-        for user, i in users or [(layer.index, index)]:
-            match = self.matches.get(user)
-            if match and i < len(match[1].blobs) and not match[1].blobs[i].hole:
-                copies.append((match[0], match[1].blobs[i]))
-        if copies:
-            blob = max(copies, key=lambda copy: copy[0])[1]
-            if blob.count != math.prod(shape) and blob is not self.stored(
-                layer, index
-            ):  # its own is told by _hold()
-                self._problem(
-                    layer,
-                    f"blob {index} ({what}) is {shown(shape)}, and the layer that shares it stores "
-                    f"{blob.count:,} values",
-                )
-            return blob, nothing
+        blob = self._last_copy(users)
+        if blob is None:
+            return None, self._filler(slot, spec)
+        own = self.stored(slot.layer, slot.blob)
+        if blob is not own and blob.count != math.prod(spec.shape):  # _check_stored() has compared its own
+            self._problem(
+                slot.place,
+                f"{slot} is {shown(spec.shape)}, and the layer that shares it stores {blob.count:,} values",
+            )
+        return blob, ("constant", 0.0)
+
+    def _last_copy(self, users: list[tuple[int, int]]) -> Blob | None:
+        """The copy of a shared blob that comes last in the weights file; None where the file has none."""
+        copies = []
+        for layer, index in users:
+            blob = self.stored(layer, index)
+            if blob is not None and not blob.hole:
+                copies.append((self.matches[layer][0], blob))
+        return max(copies, key=lambda copy: copy[0])[1] if copies else None
+
+    def _filler(self, slot: Slot, spec: BlobSpec) -> tuple[str, float]:
+        """What gives a blob its values when no file has them, and the value of a constant filler."""
+        filler, shape = spec.filler, spec.shape
         kind = str(filler.get("type")) if filler is not None else "constant"
         if self.seed is not None and not self.given and kind != "bilinear":
-            return None, ("random", 0.0)
+            return "random", 0.0
         if kind == "bilinear" and len(shape) == 4 and shape[2] == shape[3]:
-            return None, ("bilinear", 0.0)
-        value = float(filler.get("value")) if filler is not None else want.default
+            return "bilinear", 0.0
+        value = float(filler.get("value")) if filler is not None else spec.default
         if kind != "constant" or value is None:
-            count = self.count(layer)
-            if count is None or index < count:  # a wrong count is told by finish()
-                self._problem(
-                    layer,
-                    f"blob {index} ({what}) of shape {shown(shape)} "
-                    + ("has no weights" if self.given else "needs weights"),
-                )
-            return None, nothing
+            count = self.count(slot.layer)
+            if count is None or slot.blob < count:  # check_count() reports a wrong number of blobs
+                missing = "has no weights" if self.given else "needs weights"
+                self._problem(slot.place, f"{slot} of shape {shown(shape)} {missing}")
+            return "constant", 0.0
         if self.given or filler is not None:
-            layer.note(
-                "caffe.filler", f"{what} is not in the weights file; its filler makes it {value:g} everywhere"
-            )
-        return None, ("constant", value)
+            text = f"{slot.what} is not in the weights file; its filler makes it {value:g} everywhere"
+            self.findings.append(Finding("note", "caffe.filler", slot.place, text))
+        return "constant", value
 
-    def _tensor(self, source: Source, view: Shape, what: str) -> Deferred:
+    def tensor(self, source: BlobSource, view: Shape, what: str) -> Deferred:
+        """The values of a blob, seen in the shape `view`."""
         if source.stored is not None and source.stored.count == math.prod(view):
             return source.stored.tensor(view)
         kind, value = source.filler
@@ -198,29 +219,23 @@ class Weights:
             return random(view, what, self.seed or 0, source)
         return bilinear(source.shape, view) if kind == "bilinear" else _constant(view, value)
 
-    def finish(self, layer: Layer) -> None:
-        """After a layer has asked for its blobs: are there as many in the file, and no more `param` than
-        blobs?"""
-        match, count = self.matches.get(layer.index), self.count(layer)
-        told = range(count or 0, layer.blobs_used)
-        shares = (
-            match is not None
-            and match[1].partial
-            and bool(told)
-            and all((layer.index, i) in self.shared for i in told)
-        )
-        if count is not None and count != layer.blobs_used and not shares:
-            self._problem(layer, f"{count} blobs in the weights file, the network wants {layer.blobs_used}")
-        if len(layer.node.all("param")) > layer.blobs_used > 0:
-            raise layer.malformed(
-                f"{len(layer.node.all('param'))} param blocks for {layer.blobs_used} blobs",
-                "no more than one for each blob",
-            )
+    def check_count(self, layer: int, used: int, place: str) -> None:
+        """Note a problem unless the file has as many blobs for a layer as the layer has used. A file in which
+        the layer's last blobs are another layer's may leave these out."""
+        match = self.matches.get(layer)
+        if match is None:
+            return
+        stored = match[1]
+        count = len(stored.blobs)
+        missing = range(count, used)
+        shares = stored.partial and bool(missing) and all((layer, i) in self.shared for i in missing)
+        if count != used and not shares:
+            self._problem(place, f"{count} blobs in the weights file, the network wants {used}")
 
-    def _problem(self, layer: Layer, text: str) -> None:
-        self.problems.append(f"{layer.place()}: {text}")
+    def _problem(self, place: str, text: str) -> None:
+        self.problems.append(f"{place}: {text}")
 
-    def settle(self) -> None:
+    def raise_problems(self) -> None:
         """Raise what has been collected, as one error."""
         if not self.problems:
             return
@@ -261,7 +276,7 @@ def bilinear(shape: Shape, view: Shape) -> Recipe:
     return Recipe(ir.DataType.FLOAT, view, arrays)
 
 
-def random(view: Shape, what: str, seed: int, source: Source) -> Recipe:
+def random(view: Shape, what: str, seed: int, source: BlobSource) -> Recipe:
     """Seeded values: weights that keep the size of activations, variances and scales around 1, the rest
     around 0."""
     spread = SPREAD.get(what, math.sqrt(GAIN / max(1, math.prod(source.shape[1:]))))

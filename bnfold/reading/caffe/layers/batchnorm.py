@@ -19,8 +19,8 @@ import numpy as np
 
 from ....ir.graph import ir
 from ....ir.tensor import Recipe, array
-from ..blob import shown
-from ..layer import Layer, Shape, Value, along_channels, dims
+from ..blob import Shape, shown
+from ..layer import Layer, Value, along_channels, dims
 from ..registry import ENGINE, FILLER, layer
 from ..schema import Node
 
@@ -154,7 +154,7 @@ def _fork(given: Node) -> str:
 
 def _dialect(at: Layer) -> tuple[str, int]:
     """Whose BatchNorm this is, and how many blobs it has. Remembered for the report, with the reason."""
-    stored = at.weights.count(at)
+    stored = at.stored_blobs
     given = at.node.get("batch_norm_param")
     named = _fork(given) if given is not None else ""
     asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "intel") else ""
@@ -222,7 +222,7 @@ def bn(at: Layer, x: Value, *, eps: float = 1e-5, frozen: bool = False, bn_mode:
     """The forks' batch norm: SegNet's two blobs (statistics merged, or batch statistics in LEARN mode) and
     PSPNet's four."""
     channels = channels_of(at, x)
-    stored, given = at.weights.count(at), at.node.get("bn_param")
+    stored, given = at.stored_blobs, at.node.get("bn_param")
     segnet_fields = given is not None and any(
         given.has(field) for field in ("bn_mode", "scale_filler", "shift_filler")
     )

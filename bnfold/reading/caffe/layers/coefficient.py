@@ -3,8 +3,8 @@ position, not from the right."""
 
 from __future__ import annotations
 
-from ..blob import shown
-from ..layer import Layer, Shape, Value, dims
+from ..blob import Shape, shown
+from ..layer import Layer, Value, dims
 from ..registry import layer
 from ..schema import Node
 

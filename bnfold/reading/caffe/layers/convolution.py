@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..blob import shown
-from ..layer import Layer, Shape, Value, dims
+from ..blob import Shape, shown
+from ..layer import Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
 

@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from ....ir.tensor import from_array
-from ..blob import shown
-from ..layer import FLOAT, Layer, Shape, Value
+from ..blob import Shape, shown
+from ..layer import FLOAT, Layer, Value
 from ..registry import layer
 from ..schema import Node
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..blob import shown
-from ..layer import Layer, Shape, Value, along_channels, dims
+from ..blob import Shape, shown
+from ..layer import Layer, Value, along_channels, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
 from .pooling import plane, pooled

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..blob import shown
-from ..layer import FLOAT, INT64, Layer, Shape, Value, dims
+from ..blob import Shape, shown
+from ..layer import FLOAT, INT64, Layer, Value, dims
 from ..registry import ENGINE, layer
 
 PARAM = "pooling_param"

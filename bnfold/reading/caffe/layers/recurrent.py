@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ....ir.graph import ir
-from ..blob import shown
-from ..layer import FLOAT, Layer, Shape, Value, dims
+from ..blob import Shape, shown
+from ..layer import FLOAT, Layer, Value, dims
 from ..registry import FILLER, layer
 
 PARAM = "recurrent_param"
