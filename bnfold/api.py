@@ -149,7 +149,12 @@ def fold(model: Any, **options: Unpack[FoldKeywords]) -> FoldResult:
     folded, plan = pipeline.fold_model(loaded.model, _fold_options(options))
     origin = recalled(loaded.model)
     return FoldResult(
-        folded, plan, origin, census(loaded.model, origin.size), census(folded), unchanged=not plan.changes
+        model=folded,
+        plan=plan,
+        origin=origin,
+        before=census(loaded.model, origin.size),
+        after=census(folded),
+        unchanged=not plan.changes,
     )
 
 
@@ -251,7 +256,16 @@ def _job(
     check = (
         _verify_options({k: v for k, v in options.items() if k in _names(VerifyOptions)}) if verify else None
     )
-    return Job(source, _path(weights), _path(out), read, fold_options, check, external_data, keep_failed)
+    return Job(
+        source=source,
+        weights=_path(weights),
+        out=_path(out),
+        read=read,
+        fold=fold_options,
+        verify=check,
+        external_data=external_data,
+        keep_failed=keep_failed,
+    )
 
 
 def _load(source: Any, weights: StrPath | None, options: ReadOptions) -> Loaded:
@@ -266,7 +280,7 @@ def _in_memory(model: Any) -> Loaded:
         model = model.model
     if isinstance(model, ir.Model) and ORIGIN_KEY in model.meta:
         origin = recalled(model)
-        return Loaded(model, "memory", origin.name)
+        return Loaded(model=model, format="memory", name=origin.name)
     return _load(model, None, ReadOptions())
 
 

@@ -34,7 +34,11 @@ def certify(
     """Fold the sources into `name`.onnx of the folder, with its certificate."""
     target = folder / f"{name}.onnx"
     job = Job(
-        sources[0], sources[1] if len(sources) > 1 else None, target, external_data=external_data, detail=True
+        source=sources[0],
+        weights=sources[1] if len(sources) > 1 else None,
+        out=target,
+        external_data=external_data,
+        detail=True,
     )
     path = certificate.beside(target)
     path.write_text(certificate.text(certificate.made(job, pipeline.fold_file(job), path)))

@@ -96,13 +96,13 @@ class _Made:
             verify = replace(verify, max_memory=self.memory)
         result = pipeline.fold_file(
             Job(
-                network,
-                weights,
-                target,
-                task.read,
-                task.fold,
-                verify,
-                task.external_data,
+                source=network,
+                weights=weights,
+                out=target,
+                read=task.read,
+                fold=task.fold,
+                verify=verify,
+                external_data=task.external_data,
                 say=self.say,
                 detail=True,
             )

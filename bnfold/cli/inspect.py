@@ -26,7 +26,13 @@ def command(files: tuple[Path, ...], **values: Any) -> Ending:
     with request.documented("inspect", values, files) as content:
         model, weights = request.network(files, values)
         work = Job(
-            model, weights, None, rows.read_options(values), rows.fold_options(values), None, say=view.say
+            source=model,
+            weights=weights,
+            out=None,
+            read=rows.read_options(values),
+            fold=rows.fold_options(values),
+            verify=None,
+            say=view.say,
         )
         with view.working():
             result = pipeline.plan(work)

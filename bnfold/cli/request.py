@@ -41,15 +41,15 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
     return Job(
-        model,
-        weights,
-        out or last,
-        options.read_options(values),
-        options.fold_options(values),
-        options.verify_options(values),
-        bool(values.get("external_data")),
-        bool(values.get("keep_failed")),
-        view.say,
+        source=model,
+        weights=weights,
+        out=out or last,
+        read=options.read_options(values),
+        fold=options.fold_options(values),
+        verify=options.verify_options(values),
+        external_data=bool(values.get("external_data")),
+        keep_failed=bool(values.get("keep_failed")),
+        say=view.say,
         detail=bool(values["report_path"] or values["json_path"]),
         others=tuple(path for _, path in _targets(values) if not atomic.is_stream(path)),
     )

@@ -28,16 +28,16 @@ class Record:
         scale, shift = self.reading.map.scale, self.reading.map.shift
         holders = [hold.linear.holder.node for hold in self.push.holds]
         return Folded(
-            self.node,
-            self.op,
-            self.source,
-            tuple(dict.fromkeys(label(holder) for holder in holders)),
-            tuple(dict.fromkeys(holder.outputs[0].name or "" for holder in holders)),
-            (float(scale.min()), float(scale.max())),
-            (float(shift.min()), float(shift.max())),
-            int(scale.size),
-            int(np.sum(scale == 0)),
-            self.reading.smallest_variance,
-            tuple(self.push.via),
-            self.push.direction,
+            node=self.node,
+            op=self.op,
+            source=self.source,
+            into=tuple(dict.fromkeys(label(holder) for holder in holders)),
+            values=tuple(dict.fromkeys(holder.outputs[0].name or "" for holder in holders)),
+            scale=(float(scale.min()), float(scale.max())),
+            shift=(float(shift.min()), float(shift.max())),
+            channels=int(scale.size),
+            dead=int(np.sum(scale == 0)),
+            smallest_variance=self.reading.smallest_variance,
+            via=tuple(self.push.via),
+            direction=self.push.direction,
         )

@@ -80,24 +80,24 @@ def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
     folded = tuple(Fold(f, _condition(f), epsilon.get(f.node)) for f in plan.folded)
     output = [replace(entry(f, f.parent), path=f.name) for f in (result.path, *result.data)]
     certificate = Certificate(
-        SCHEMA,
-        _now(),
-        __version__,
-        _libraries(),
-        result.origin.format,
-        result.origin.dialect,
-        result.origin.dialect_reason,
-        tuple(entry(f, folder) for f in result.origin.files),
-        job.weights is not None,
-        tuple(output),
-        job.read,
-        job.fold,
-        folded,
-        plan.kept,
-        plan.withdrawn,
-        plan.merged,
-        result.unchanged,
-        _evidence(job, result.report, folder),
+        schema=SCHEMA,
+        made=_now(),
+        version=__version__,
+        libraries=_libraries(),
+        format=result.origin.format,
+        dialect=result.origin.dialect,
+        dialect_reason=result.origin.dialect_reason,
+        sources=tuple(entry(f, folder) for f in result.origin.files),
+        weights_apart=job.weights is not None,
+        output=tuple(output),
+        read=job.read,
+        fold=job.fold,
+        folded=folded,
+        kept=plan.kept,
+        withdrawn=plan.withdrawn,
+        merged=plan.merged,
+        unchanged=result.unchanged,
+        verification=_evidence(job, result.report, folder),
     )
     return replace(certificate, digest=digest(certificate))
 
@@ -163,16 +163,16 @@ def _evidence(job: Job, report: Comparison | None, folder: Path) -> Evidence | N
     )
     files = tuple(entry(Path(name), folder) for _, name in job.verify.inputs if Path(name).is_file())
     return Evidence(
-        report.equivalent,
-        report.truth,
-        report.seed,
-        job.verify.samples,
-        report.noise_limit,
-        report.inputs,
-        files,
-        providers,
-        report.folds,
-        report.environment,
+        equivalent=report.equivalent,
+        truth=report.truth,
+        seed=report.seed,
+        samples=job.verify.samples,
+        noise_limit=report.noise_limit,
+        inputs=report.inputs,
+        files=files,
+        providers=providers,
+        folds=report.folds,
+        environment=report.environment,
     )
 
 

@@ -27,7 +27,7 @@ def silent(_: str) -> None:
     """Nobody wants to hear what is being done."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say`
     hears what is being done. `detail` looks closely, for pictures. `others` are files that the run is to

@@ -89,7 +89,13 @@ def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> Fo
     """The plan of a loaded model whose files take `size` bytes."""
     with blamed_on(_place(loaded)):
         model, made = fold_model(loaded.model, options)
-    return FoldResult(model, made, origin_of(loaded), census(loaded.model, size), census(model))
+    return FoldResult(
+        model=model,
+        plan=made,
+        origin=origin_of(loaded),
+        before=census(loaded.model, size),
+        after=census(model),
+    )
 
 
 def _place(loaded: Loaded) -> str | Path:
@@ -143,7 +149,14 @@ def convert_file(job: Job) -> FoldResult:
         check()
         path = written.commit()
     return FoldResult(
-        loaded.model, Plan(), origin, before, after, path=path, unchanged=True, seconds=watch.laps
+        model=loaded.model,
+        plan=Plan(),
+        origin=origin,
+        before=before,
+        after=after,
+        path=path,
+        unchanged=True,
+        seconds=watch.laps,
     )
 
 
@@ -220,17 +233,17 @@ class _Work:
         """What the last attempt came to."""
         origin, after = origin_of(self.loaded), census(done.model, done.written.size)
         return FoldResult(
-            done.model,
-            done.plan,
-            origin,
-            self.before,
-            after,
-            done.report,
-            path,
-            done.unchanged,
-            _detail(self.job, self.loaded, done.model, done.plan),
-            self.watch.laps,
-            (done.written.data,) if done.written.data is not None else (),
+            model=done.model,
+            plan=done.plan,
+            origin=origin,
+            before=self.before,
+            after=after,
+            report=done.report,
+            path=path,
+            unchanged=done.unchanged,
+            detail=_detail(self.job, self.loaded, done.model, done.plan),
+            seconds=self.watch.laps,
+            data=(done.written.data,) if done.written.data is not None else (),
         )
 
     def keep_failed(self) -> str:

@@ -76,7 +76,15 @@ def picture(drawing: dict[str, Any]) -> Picture:
     widths = [_node_width(nodes[i]) for i in chosen]
     laid = layout(widths, inner)
     boxes = tuple(
-        Box(x, y, w, nodes[i][0], shortened(nodes[i][0], NAME), nodes[i][1], nodes[i][2])
+        Box(
+            x=x,
+            y=y,
+            width=w,
+            name=nodes[i][0],
+            shown=shortened(nodes[i][0], NAME),
+            op=nodes[i][1],
+            state=nodes[i][2],
+        )
         for i, w, (x, y) in zip(chosen, widths, laid.nodes, strict=True)
     )
     return Picture(

@@ -45,7 +45,7 @@ class Measured:
     outputs: tuple[Figures, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What verification measured, without what differs from run to run. `files` are the user's own inputs."""
 
@@ -61,7 +61,7 @@ class Evidence:
     environment: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
     where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody

@@ -31,7 +31,7 @@ class Side:
     name: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """One value of both models against the truth.
 
@@ -68,7 +68,7 @@ class Divergence:
     figures: Figures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProviderResult:
     """What one execution provider computed. `engine` is "onnxruntime" or "float64" (decision 7: what
     onnxruntime cannot run)."""
@@ -86,7 +86,7 @@ class ProviderResult:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Truthy when the two models are numerically the same; carries every figure.
 

@@ -29,7 +29,7 @@ ORIGIN_KEY = "bnfold.origin"
 WITHDRAWN = "kept.withdrawn"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`). `stamps`
     tell what its files were when they were read."""
@@ -70,7 +70,7 @@ class Census:
         return sum(count for _, count in self.operators)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldResult:
     """What a fold came to.
 
@@ -150,13 +150,13 @@ def origin_of(loaded: Loaded) -> Origin:
     """Where a loaded model came from."""
     stamps = recalled(loaded.model).stamps
     return Origin(
-        loaded.format,
-        loaded.name,
-        loaded.files,
-        loaded.findings,
-        loaded.dialect,
-        loaded.dialect_reason,
-        stamps,
+        format=loaded.format,
+        name=loaded.name,
+        files=loaded.files,
+        findings=loaded.findings,
+        dialect=loaded.dialect,
+        dialect_reason=loaded.dialect_reason,
+        stamps=stamps,
     )
 
 

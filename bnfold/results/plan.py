@@ -31,7 +31,7 @@ class Finding:
         return f"{self.where}: {self.text}" if self.where else self.text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A complete, unfolded model in standard ONNX operators.
 
@@ -49,7 +49,7 @@ class Loaded:
     dialect_reason: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folded:
     """One affine node that is gone.
 

@@ -55,12 +55,12 @@ def compare(
         face = interface(reference, candidate)
     except Unfillable as error:
         return Comparison(
-            False,
-            (),
-            math.nan,
-            math.nan,
-            "",
-            options.seed,
+            equivalent=False,
+            providers=(),
+            noise=math.nan,
+            max_error=math.nan,
+            truth="",
+            seed=options.seed,
             reason=f"nothing here can verify the reference: {error}",
         )
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
@@ -145,7 +145,13 @@ def _result(runs: Runs, figures: list[Figures]) -> ProviderResult:
     noise = max((f.noise for f in figures), default=1.0)
     error = max((f.candidate_error for f in figures), default=0.0)
     return ProviderResult(
-        "cpu", runs.engine.name, tuple(figures), all(f.passed for f in figures), noise, error, runs.seconds
+        provider="cpu",
+        engine=runs.engine.name,
+        outputs=tuple(figures),
+        passed=all(f.passed for f in figures),
+        noise=noise,
+        max_error=error,
+        seconds=runs.seconds,
     )
 
 
@@ -160,16 +166,16 @@ def _comparison(
     passed = bool(results) and all(r.passed for r in results) and all(f.passed for f in folds)
     inputs = tuple((name, "x".join(map(str, shape)) or "scalar") for name, shape in case.shapes.items())
     return Comparison(
-        passed,
-        results,
-        max((r.noise for r in results), default=math.nan),
-        max((r.max_error for r in results), default=math.nan),
-        runs.truth if runs else "",
-        case.options.seed,
-        inputs,
-        divergence,
-        reason,
-        tuple(dict.fromkeys(case.notes)),
-        folds,
-        environment(),
+        equivalent=passed,
+        providers=results,
+        noise=max((r.noise for r in results), default=math.nan),
+        max_error=max((r.max_error for r in results), default=math.nan),
+        truth=runs.truth if runs else "",
+        seed=case.options.seed,
+        inputs=inputs,
+        divergence=divergence,
+        reason=reason,
+        notes=tuple(dict.fromkeys(case.notes)),
+        folds=folds,
+        environment=environment(),
     )

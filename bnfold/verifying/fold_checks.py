@@ -228,18 +228,18 @@ class _Judge:
         rms = [float(np.sqrt(sums[:, i].sum() / total)) for i in (1, 2)]
         peak = float(np.abs(error).max(initial=0.0)) / (magnitude or 1.0)
         return Figures(
-            value.name or "",
-            tuple(true.shape),
-            kind.name.lower(),
-            magnitude,
-            0.0,
-            peak,
-            rms[0] * _unit(kind),
-            rms[1] * _unit(kind),
-            noise,
-            rms[1],
-            not reason,
-            reason,
+            value=value.name or "",
+            shape=tuple(true.shape),
+            dtype=kind.name.lower(),
+            magnitude=magnitude,
+            reference_error=0.0,
+            candidate_error=peak,
+            reference_rms=rms[0] * _unit(kind),
+            candidate_rms=rms[1] * _unit(kind),
+            noise=noise,
+            roundings=rms[1],
+            passed=not reason,
+            reason=reason,
         )
 
 
@@ -250,7 +250,18 @@ def _unit(kind: ir.DataType) -> float:
 def _failed(name: str, true: np.ndarray, kind: ir.DataType, reason: str) -> Figures:
     inf = float("inf")
     return Figures(
-        name, tuple(true.shape), kind.name.lower(), float("nan"), 0.0, inf, 0.0, inf, inf, inf, False, reason
+        value=name,
+        shape=tuple(true.shape),
+        dtype=kind.name.lower(),
+        magnitude=float("nan"),
+        reference_error=0.0,
+        candidate_error=inf,
+        reference_rms=0.0,
+        candidate_rms=inf,
+        noise=inf,
+        roundings=inf,
+        passed=False,
+        reason=reason,
     )
 
 

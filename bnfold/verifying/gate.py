@@ -139,18 +139,18 @@ def _overflows(t: Triple, kind: ir.DataType) -> np.ndarray:
 def failed(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> Figures:
     """Figures of what needs no arithmetic to be wrong."""
     return Figures(
-        name,
-        shape,
-        dtype,
-        math.nan,
-        math.nan,
-        math.inf,
-        math.nan,
-        math.inf,
-        math.inf,
-        math.inf,
-        False,
-        reason,
+        value=name,
+        shape=shape,
+        dtype=dtype,
+        magnitude=math.nan,
+        reference_error=math.nan,
+        candidate_error=math.inf,
+        reference_rms=math.nan,
+        candidate_rms=math.inf,
+        noise=math.inf,
+        roundings=math.inf,
+        passed=False,
+        reason=reason,
     )
 
 
@@ -166,18 +166,18 @@ def _exact(name: str, triples: Sequence[Triple], dtype: str) -> Figures:
     reason = f"{differ} of {total} entries differ" if differ else ""
     noise = math.inf if differ else 1.0
     return Figures(
-        name,
-        tuple(triples[0].reference.shape),
-        dtype,
-        float(total),
-        own,
-        share,
-        own,
-        share,
-        noise,
-        0.0,
-        not differ,
-        reason,
+        value=name,
+        shape=tuple(triples[0].reference.shape),
+        dtype=dtype,
+        magnitude=float(total),
+        reference_error=own,
+        candidate_error=share,
+        reference_rms=own,
+        candidate_rms=share,
+        noise=noise,
+        roundings=0.0,
+        passed=not differ,
+        reason=reason,
     )
 
 
@@ -295,18 +295,18 @@ def _summary(
     ]
     unit = errors[0].unit
     return Figures(
-        name,
-        shape,
-        dtype,
-        max(e.magnitude for e in errors),
-        peaks[0],
-        peaks[1],
-        rms[0] * unit,
-        rms[1] * unit,
-        noise,
-        rms[1],
-        not reason,
-        reason,
+        value=name,
+        shape=shape,
+        dtype=dtype,
+        magnitude=max(e.magnitude for e in errors),
+        reference_error=peaks[0],
+        candidate_error=peaks[1],
+        reference_rms=rms[0] * unit,
+        candidate_rms=rms[1] * unit,
+        noise=noise,
+        roundings=rms[1],
+        passed=not reason,
+        reason=reason,
     )
 
 

@@ -135,19 +135,27 @@ def _comparison(case: Case, runs: Runs, figures: tuple[Figures, ...]) -> Compari
         max((f.noise for f in figures), default=math.nan),
         max((f.candidate_error for f in figures), default=math.nan),
     )
-    result = ProviderResult("opencv", "opencv", figures, failed is None, noise, error, runs.seconds)
+    result = ProviderResult(
+        provider="opencv",
+        engine="opencv",
+        outputs=figures,
+        passed=failed is None,
+        noise=noise,
+        max_error=error,
+        seconds=runs.seconds,
+    )
     inputs = tuple((name, "x".join(map(str, shape))) for name, shape in case.shapes.items())
     return Comparison(
-        failed is None,
-        (result,),
-        noise,
-        error,
-        runs.truth,
-        case.options.seed,
-        inputs,
-        None,
-        f"{failed.value}: {failed.reason}" if failed else "",
-        tuple(case.notes),
-        (),
-        environment("opencv-python-headless"),
+        equivalent=failed is None,
+        providers=(result,),
+        noise=noise,
+        max_error=error,
+        truth=runs.truth,
+        seed=case.options.seed,
+        inputs=inputs,
+        divergence=None,
+        reason=f"{failed.value}: {failed.reason}" if failed else "",
+        notes=tuple(case.notes),
+        folds=(),
+        environment=environment("opencv-python-headless"),
     )

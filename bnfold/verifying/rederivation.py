@@ -109,18 +109,18 @@ def _held(name: str, value: ir.Value, true: np.ndarray, terms: np.ndarray) -> Fi
     kind, stored = value.const_value.dtype, constant(value)
     if stored.shape != true.shape:
         return Figures(
-            name,
-            stored.shape,
-            kind.name.lower(),
-            0.0,
-            0.0,
-            np.inf,
-            0.0,
-            np.inf,
-            np.inf,
-            np.inf,
-            False,
-            f"the shape of '{value.name}' is {stored.shape}, derived is {true.shape}",
+            value=name,
+            shape=stored.shape,
+            dtype=kind.name.lower(),
+            magnitude=0.0,
+            reference_error=0.0,
+            candidate_error=np.inf,
+            reference_rms=0.0,
+            candidate_rms=np.inf,
+            noise=np.inf,
+            roundings=np.inf,
+            passed=False,
+            reason=f"the shape of '{value.name}' is {stored.shape}, derived is {true.shape}",
         )
     size = np.maximum(np.abs(true), tiny(kind))
     half = np.exp2(np.frexp(size)[1] - 1) * rounding(kind)
@@ -143,16 +143,16 @@ def _held(name: str, value: ir.Value, true: np.ndarray, terms: np.ndarray) -> Fi
     error = float(np.abs(stored - true).max(initial=0.0)) / (magnitude or 1.0)
     rms = float(np.sqrt(np.mean(off**2))) if off.size else 0.0
     return Figures(
-        name,
-        stored.shape,
-        kind.name.lower(),
-        magnitude,
-        0.0,
-        error,
-        0.0,
-        rms * rounding(kind),
-        worst,
-        rms,
-        not wrong,
-        reason,
+        value=name,
+        shape=stored.shape,
+        dtype=kind.name.lower(),
+        magnitude=magnitude,
+        reference_error=0.0,
+        candidate_error=error,
+        reference_rms=0.0,
+        candidate_rms=rms * rounding(kind),
+        noise=worst,
+        roundings=rms,
+        passed=not wrong,
+        reason=reason,
     )

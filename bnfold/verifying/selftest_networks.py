@@ -236,7 +236,17 @@ def _block(b: Builder, index: int, name: str, x: Array, channels: int) -> tuple[
     y = (conv_transpose if transposed else conv)(call, x, weight, bias)
     op = "ConvTranspose" if transposed else "Conv"
     norm = _statistics(b, y)
-    result = _emit(b, index, name, op, weight, bias, norm, attributes, transposed)
+    result = _emit(
+        b,
+        index=index,
+        name=name,
+        op=op,
+        weight=weight,
+        bias=bias,
+        norm=norm,
+        attributes=attributes,
+        transposed=transposed,
+    )
     y = _normalised(y, norm)
     added = name if channels == out and index % 3 == 2 else None
     result = b.node((0, 1), "Relu", [result], f"relu{index}")
@@ -265,6 +275,7 @@ def _normalised(y: Array, norm: dict[str, Array]) -> Array:
 
 def _emit(
     b: Builder,
+    *,
     index: int,
     name: str,
     op: str,
@@ -279,10 +290,29 @@ def _emit(
     plain = [b.weight((0,), f"w{index}", weight), b.weight((0,), f"b{index}", bias)]
     parts = [b.weight((0,), f"{key}{index}", norm[key]) for key in ("scale", "bias", "mean", "var")]
     scale, shift = true_map(norm)
-    f = Fold(weight, bias, norm, attributes["group"], weight, bias, 1 if transposed else 0, b.random)
+    f = Fold(
+        weight=weight,
+        bias=bias,
+        norm=norm,
+        group=attributes["group"],
+        plain_weight=weight,
+        plain_bias=bias,
+        channel_axis=1 if transposed else 0,
+        random=b.random,
+    )
     f.rebuilt(scale, shift)
     if structural == "shift under padding":
-        return _norm_first(b, index, name, op, weight, bias, parts, norm, attributes)
+        return _norm_first(
+            b,
+            index=index,
+            name=name,
+            op=op,
+            weight=weight,
+            bias=bias,
+            parts=parts,
+            norm=norm,
+            attributes=attributes,
+        )
     if b.planted(index) and b.fault in FAULTS:
         FAULTS[b.fault](f)
     folded = [b.weight((1,), f"w{index}", f.weight), b.weight((1,), f"b{index}", f.bias)]
@@ -299,6 +329,7 @@ def _emit(
 
 def _norm_first(
     b: Builder,
+    *,
     index: int,
     name: str,
     op: str,

@@ -196,7 +196,7 @@ def test_what_is_kept_of_a_refused_model_replaces_no_source(tmp_path: Path) -> N
 def test_names_that_do_not_exist_yet_are_compared_as_the_system_does(
     tmp_path: Path, system: str, name: str, same: bool
 ) -> None:
-    job = Job(tmp_path / "model.onnx", out=tmp_path / "net.json", others=(tmp_path / name,))
+    job = Job(source=tmp_path / "model.onnx", out=tmp_path / "net.json", others=(tmp_path / name,))
     if not same:
         job.check_targets(nothing(), system)
         return
@@ -205,7 +205,9 @@ def test_names_that_do_not_exist_yet_are_compared_as_the_system_does(
 
 
 def test_accents_are_compared_as_macos_does(tmp_path: Path) -> None:
-    job = Job(tmp_path / "model.onnx", out=tmp_path / "n\u00e9t.json", others=(tmp_path / "ne\u0301t.json",))
+    job = Job(
+        source=tmp_path / "model.onnx", out=tmp_path / "n\u00e9t.json", others=(tmp_path / "ne\u0301t.json",)
+    )
     job.check_targets(nothing(), "linux")
     with pytest.raises(UsageError, match="one file"):
         job.check_targets(nothing(), "darwin")
@@ -213,12 +215,12 @@ def test_accents_are_compared_as_macos_does(tmp_path: Path) -> None:
 
 def test_windows_does_not_let_go_of_a_file_that_is_read(tmp_path: Path) -> None:
     source = digits(tmp_path)
-    job = Job(source, out=source, verify=VerifyOptions())
-    read = Loaded(api.load(source), "onnx", "net", (source,))
+    job = Job(source=source, out=source, verify=VerifyOptions())
+    read = Loaded(model=api.load(source), format="onnx", name="net", files=(source,))
     job.check_targets(read, "linux")
     with pytest.raises(UsageError, match="which is read"):
         job.check_targets(read, "win32")
 
 
 def nothing() -> Loaded:
-    return Loaded(None, "onnx", "net")  # type: ignore[arg-type]  # the model is not asked
+    return Loaded(model=None, format="onnx", name="net")  # type: ignore[arg-type]  # the model is not asked

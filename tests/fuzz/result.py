@@ -46,7 +46,7 @@ def folded(path: Path, case: Case) -> None:
     """A model of a stranger, all the way: if it was valid it still is, and if it runs the fold computes the
     same."""
     options = FoldOptions(merge_branches=len(case.data) % 2 == 0, simplify_leftovers=len(case.data) % 3 == 0)
-    done = pipeline.fold_file(Job(path, out=case.target, fold=options, verify=None))
+    done = pipeline.fold_file(Job(source=path, out=case.target, fold=options, verify=None))
     again = _taken(case)
     before = read_onnx(case.data).model
     if not _small(before) or not _small(done.model) or _contradictory(before):

@@ -51,7 +51,13 @@ def folded(
         second = others(case)
         try:
             outcome.result = pipeline.fold_file(
-                Job(path, second, out=case.target, read=ReadOptions(random_weights=weights), verify=None)
+                Job(
+                    source=path,
+                    weights=second,
+                    out=case.target,
+                    read=ReadOptions(random_weights=weights),
+                    verify=None,
+                )
             )
         except BnfoldError as error:
             outcome.error = error

@@ -177,6 +177,6 @@ def test_external_data_lies_beside_the_model(tmp_path: Path) -> None:
 
 def test_stages_are_told_and_timed(tmp_path: Path) -> None:
     heard: list[str] = []
-    result = pipeline.fold_file(Job(saved(tmp_path), say=heard.append))
+    result = pipeline.fold_file(Job(source=saved(tmp_path), say=heard.append))
     assert heard[:4] == ["reading", "folding", "writing", "verifying"]
     assert {"read", "fold", "write", "verify", "commit"} <= dict(result.seconds).keys()

@@ -12,7 +12,19 @@ from bnfold.pipeline.retry import ROUNDS, Withdrawn, settle
 from bnfold.results.comparison import Comparison, Divergence, Figures, ProviderResult
 from bnfold.results.plan import Folded, Plan
 
-FIGURES = Figures("v", (1,), "FLOAT", 1.0, 1e-7, 1e-3, 1e-7, 1e-3, 1e4, 1e4, False)
+FIGURES = Figures(
+    value="v",
+    shape=(1,),
+    dtype="FLOAT",
+    magnitude=1.0,
+    reference_error=1e-7,
+    candidate_error=1e-3,
+    reference_rms=1e-7,
+    candidate_rms=1e-3,
+    noise=1e4,
+    roundings=1e4,
+    passed=False,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,16 @@ class Machine:
         guilty = next((n for n in names if n in self.bad), None)
         plan = Plan(
             folded=tuple(
-                Folded(n, "BatchNormalization", "", (f"conv_{n}",), (f"value_{n}",), (1, 1), (0, 0), 1)
+                Folded(
+                    node=n,
+                    op="BatchNormalization",
+                    source="",
+                    into=(f"conv_{n}",),
+                    values=(f"value_{n}",),
+                    scale=(1, 1),
+                    shift=(0, 0),
+                    channels=1,
+                )
                 for n in names
             )
         )
@@ -49,8 +70,23 @@ class Machine:
 
 def report(guilty: str | None, *, passed: bool, localised: bool) -> Comparison:
     place = Divergence(f"value_{guilty}", f"conv_{guilty}", "", "", FIGURES) if guilty and localised else None
-    provider = ProviderResult("cpu", "onnxruntime", (), passed, 1.0 if passed else 1e4, 1e-7)
-    return Comparison(passed, (provider,), provider.noise, 1e-7, "float64", 0, divergence=place)
+    provider = ProviderResult(
+        provider="cpu",
+        engine="onnxruntime",
+        outputs=(),
+        passed=passed,
+        noise=1.0 if passed else 1e4,
+        max_error=1e-7,
+    )
+    return Comparison(
+        equivalent=passed,
+        providers=(provider,),
+        noise=provider.noise,
+        max_error=1e-7,
+        truth="float64",
+        seed=0,
+        divergence=place,
+    )
 
 
 def folded(attempt: Tried) -> list[str]:
@@ -120,7 +156,13 @@ def test_the_last_round_counts() -> None:
 
 def test_what_nothing_can_check_fails_at_once() -> None:
     unchecked = Comparison(
-        False, (), float("nan"), float("nan"), "float64", 0, reason="no engine runs 'Mystery'"
+        equivalent=False,
+        providers=(),
+        noise=float("nan"),
+        max_error=float("nan"),
+        truth="float64",
+        seed=0,
+        reason="no engine runs 'Mystery'",
     )
     tries: list[Withdrawn] = []
 

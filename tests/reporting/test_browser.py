@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """The page of a fold of two blocks, opened; what it logs and asks for is collected and must be
     nothing."""
-    result = pipeline.fold_file(Job(saved(tmp_path, TWO_BLOCKS), detail=True))
+    result = pipeline.fold_file(Job(source=saved(tmp_path, TWO_BLOCKS), detail=True))
     document = json.loads(documents.text(documents.document("fold", 0, **documents.of_fold(result))))
     (tmp_path / "net.html").write_text(html.page(document), encoding="utf-8")
     said: list[str] = []

@@ -33,7 +33,7 @@ CHROMIUM = next(
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    result = pipeline.fold_file(Job(path, detail=True))
+    result = pipeline.fold_file(Job(source=path, detail=True))
     return json.loads(documents.text(documents.document("fold", 0, **documents.of_fold(result))))  # type: ignore[no-any-return]
 
 
@@ -75,7 +75,7 @@ def test_every_fact_is_on_the_page(tmp_path: Path) -> None:
 
 
 def test_values_stand_in_the_order_of_the_network(tmp_path: Path) -> None:
-    job = Job(saved(tmp_path, TWO_BLOCKS), verify=VerifyOptions(every_value=True), detail=True)
+    job = Job(source=saved(tmp_path, TWO_BLOCKS), verify=VerifyOptions(every_value=True), detail=True)
     document = documents.document("fold", 0, **documents.of_fold(pipeline.fold_file(job)))
     text = html.page(json.loads(documents.text(document)))
     at = [text.index(f'<td class="mono">{value}</td>') for value in ("n", "r", "y")]
@@ -169,7 +169,7 @@ def long_net(blocks: int) -> onnx.ModelProto:
 
 def test_a_thousand_nodes_are_quick(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(long_net(250).SerializeToString())
-    planned = pipeline.plan(Job(tmp_path / "net.onnx", detail=True))
+    planned = pipeline.plan(Job(source=tmp_path / "net.onnx", detail=True))
     document = documents.plain(documents.document("inspect", 0, **documents.of_fold(planned, dry_run=True)))
     started = time.perf_counter()
     text = html.page(document)

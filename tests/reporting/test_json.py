@@ -29,7 +29,7 @@ def reread(document: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def fold(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    result = pipeline.fold_file(Job(saved(tmp_path_factory.mktemp("json"), TWO_BLOCKS), detail=True))
+    result = pipeline.fold_file(Job(source=saved(tmp_path_factory.mktemp("json"), TWO_BLOCKS), detail=True))
     return reread(documents.document("fold", 0, **documents.of_fold(result)))
 
 
@@ -85,7 +85,7 @@ def test_the_scales_of_the_picture_are_those_of_the_plan(fold: dict[str, Any]) -
 
 
 def test_the_ranges_of_the_picture_are_those_of_the_weights(tmp_path: Path) -> None:
-    result = pipeline.fold_file(Job(saved(tmp_path, TWO_BLOCKS), detail=True))
+    result = pipeline.fold_file(Job(source=saved(tmp_path, TWO_BLOCKS), detail=True))
     assert result.detail is not None
     node = next(n for n in result.model.graph if n.name == "Conv_c")
     assert node.inputs[1] is not None and node.inputs[1].const_value is not None

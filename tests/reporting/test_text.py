@@ -15,26 +15,30 @@ from bnfold.results.fold_result import Census
 from bnfold.results.plan import Folded, Kept, Plan
 
 FIGURES = Figures(
-    "prob",
-    (1, 10),
-    "float",
-    1.0,
-    1e-7,
-    2e-3,
-    1e-7,
-    1e-3,
-    2e4,
-    2e4,
-    False,
+    value="prob",
+    shape=(1, 10),
+    dtype="float",
+    magnitude=1.0,
+    reference_error=1e-7,
+    candidate_error=2e-3,
+    reference_rms=1e-7,
+    candidate_rms=1e-3,
+    noise=2e4,
+    roundings=2e4,
+    passed=False,
     reason="noise 2e+04 is over the limit of 4",
 )
 REPORT = Comparison(
-    False,
-    (ProviderResult("cpu", "onnxruntime", (FIGURES,), False, 2e4, 2e-3),),
-    2e4,
-    2e-3,
-    "float64",
-    0,
+    equivalent=False,
+    providers=(
+        ProviderResult(
+            provider="cpu", engine="onnxruntime", outputs=(FIGURES,), passed=False, noise=2e4, max_error=2e-3
+        ),
+    ),
+    noise=2e4,
+    max_error=2e-3,
+    truth="float64",
+    seed=0,
     divergence=Divergence("conv1", "conv1", "net.prototxt:14 conv1 (Convolution)", "bn1", FIGURES),
 )
 
@@ -51,14 +55,14 @@ def rendered(*things: Any) -> str:
 
 def fold(name: str) -> Folded:
     return Folded(
-        name,
-        "BatchNormalization",
-        "",
-        (f"conv_{name}",),
-        (name,),
-        (0.5, 2.0),
-        (-1.0, 1.0),
-        8,
+        node=name,
+        op="BatchNormalization",
+        source="",
+        into=(f"conv_{name}",),
+        values=(name,),
+        scale=(0.5, 2.0),
+        shift=(-1.0, 1.0),
+        channels=8,
         dead=3,
         via=("Relu",),
     )

@@ -4,13 +4,10 @@ needs when it is called."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...results.options import ReadOptions
+from ...results.plan import Loaded
 from .prototxt import sniff
-
-if TYPE_CHECKING:
-    from ...results.options import ReadOptions
-    from ...results.plan import Loaded
 
 __all__ = ["read", "sniff"]
 

@@ -106,13 +106,13 @@ class _Reader:
         dialect, reason = self._dialect()
         files = (self.network, *((self.weights_path,) if self.weights_path else ()))
         return Loaded(
-            self.build.model(),
-            "caffe",
-            self.build.graph.name or "",
-            files,
-            tuple(self.findings),
-            dialect,
-            reason,
+            model=self.build.model(),
+            format="caffe",
+            name=self.build.graph.name or "",
+            files=files,
+            findings=tuple(self.findings),
+            dialect=dialect,
+            dialect_reason=reason,
         )
 
     def _check_net(self, net: Node) -> None:

@@ -84,7 +84,15 @@ def layer(
         about = (inspect.getdoc(function) or "").split("\n")[0]
         for type_ in types:
             LAYERS[type_] = Kind(
-                type_, function, params, dict(ignoring or {}), role, inplace, origin, about, deploy
+                type=type_,
+                function=function,
+                params=params,
+                ignored=dict(ignoring or {}),
+                role=role,
+                inplace=inplace,
+                origin=origin,
+                about=about,
+                deploy=deploy,
             )
         return function
 

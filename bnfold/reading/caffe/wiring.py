@@ -239,26 +239,31 @@ def _stands_on(version: Version, source: Version) -> bool:
 
 
 def drop_training(layers: Sequence[Wired], data_tops_given: Sequence[str]) -> None:
-    """Mark what exists for training alone: labels, losses without them, and whatever reads nothing else."""
+    """Mark the layers that exist for training alone: labels, losses without them, and whatever reads nothing
+    else."""
     for layer in layers:
-        role = layer.kind.role if layer.kind else "unknown"
-        missing = next((b for b in layer.bottoms if b.absent), None)
-        if role == "training":
-            layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
-        elif role == "loss" and not layer.tops:
-            layer.drop = "its result has no name"
-        elif role == "loss" and missing:
-            layer.deployed = bool(layer.kind and layer.kind.deploy) and not layer.bottoms[0].absent
-            layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"
-        elif missing:
-            layer.drop = f"needs '{missing.blob}', {missing.absent}"
-        if role == "source" and layer.type in LABELLED:
+        _mark_training(layer)
+        if layer.kind is not None and layer.kind.role == "source" and layer.type in LABELLED:
             for top in layer.tops[1:]:
                 top.absent = "" if top.blob in data_tops_given else "a label that only the data source has"
         if layer.drop:
             for top in layer.tops:
                 if top.producer is layer:
                     top.absent = f"which '{layer.name}' ({layer.type}) made while training"
+
+
+def _mark_training(layer: Wired) -> None:
+    """Say why a layer is dropped, or that a loss becomes what it is in a deployed network."""
+    role = layer.kind.role if layer.kind else "unknown"
+    missing = next((b for b in layer.bottoms if b.absent), None)
+    if role == "training":
+        layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
+    elif role == "loss" and not layer.tops:
+        layer.drop = "its result has no name"
+    elif missing:
+        has_deploy_form = role == "loss" and bool(layer.kind and layer.kind.deploy)
+        layer.deployed = has_deploy_form and not layer.bottoms[0].absent
+        layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"
 
 
 LABELLED = (

@@ -24,13 +24,10 @@ Rule 2: a difference between the forks stands where it matters, as `layer.fork`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...results.options import ReadOptions
+from ...results.plan import Loaded
 from .sniff import sniff
-
-if TYPE_CHECKING:
-    from ...results.options import ReadOptions
-    from ...results.plan import Loaded
 
 __all__ = ["read", "sniff"]
 
@@ -39,7 +36,7 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The complete, unfolded model of a cfg and its weights (or of seeded weights: `options.random_weights`).
 
     Errors: Unreadable, Malformed and Mismatch for what is wrong with the files, Unsupported for what has no
-    meaning in ONNX, UsageError for options that contradict each other. `net.py` holds the walk.
+    meaning in ONNX, UsageError for options that contradict each other. `reader.py` holds the walk.
     """
     from .reader import load
 

@@ -291,13 +291,13 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
     net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=syntax)
     files = (net.files[0], *([Path(weights_file)] if weights_file is not None else []), *net.files[1:])
     return Loaded(
-        net.build.model(),
-        "darknet",
-        network.stem,
-        files,
-        tuple(net.notes.findings),
-        choice.dialect.name,
-        choice.reason,
+        model=net.build.model(),
+        format="darknet",
+        name=network.stem,
+        files=files,
+        findings=tuple(net.notes.findings),
+        dialect=choice.dialect.name,
+        dialect_reason=choice.reason,
     )
 
 

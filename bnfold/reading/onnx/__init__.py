@@ -3,11 +3,10 @@ called."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ...results.options import ReadOptions
-    from ...results.plan import Loaded
+from ...results.options import ReadOptions
+from ...results.plan import Loaded
 
 __all__ = ["read"]
 

@@ -56,14 +56,16 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
     schema = onnx.defs.get_schema(op_type, known, domain)
     optional = onnx.defs.OpSchema.FormalParameterOption
     return _Rules(
-        domain == "" and version > onnx.defs.onnx_opset_version(),
-        (schema.min_input, schema.max_input),
-        (schema.min_output, schema.max_output),
-        tuple(i for i, formal in enumerate(schema.inputs) if formal.option == optional.Single),
-        next((i for i, formal in enumerate(schema.inputs) if formal.option == optional.Variadic), _UNBOUNDED),
-        sum(formal.option == optional.Single for formal in schema.outputs),
-        {name: int(attribute.type.value) for name, attribute in schema.attributes.items()},  # type: ignore[attr-defined]
-        tuple(name for name, attribute in schema.attributes.items() if attribute.required),
+        newer=domain == "" and version > onnx.defs.onnx_opset_version(),
+        inputs=(schema.min_input, schema.max_input),
+        outputs=(schema.min_output, schema.max_output),
+        named=tuple(i for i, formal in enumerate(schema.inputs) if formal.option == optional.Single),
+        listed=next(
+            (i for i, formal in enumerate(schema.inputs) if formal.option == optional.Variadic), _UNBOUNDED
+        ),
+        made=sum(formal.option == optional.Single for formal in schema.outputs),
+        types={name: int(attribute.type.value) for name, attribute in schema.attributes.items()},  # type: ignore[attr-defined]
+        required=tuple(name for name, attribute in schema.attributes.items() if attribute.required),
     )
 
 

@@ -60,7 +60,9 @@ def read(source: Any, options: ReadOptions | None = None) -> Loaded:
     elif isinstance(source, ir.Model):
         loaded = _from_ir(source)
     elif (proto := _proto_of(source)) is not None:
-        loaded = Loaded(_deserialised(_own(proto), "model", _refuse_external), "onnx", "model")
+        loaded = Loaded(
+            model=_deserialised(_own(proto), "model", _refuse_external), format="onnx", name="model"
+        )
     elif isinstance(inner := getattr(source, "model", None), ir.Model):
         loaded = _from_ir(inner)
     else:
@@ -105,14 +107,14 @@ def _from_path(path: Path) -> Loaded:
         file = tensor.FileMap(path)
         maps: dict[Path, tensor.FileMap] = {}
         model = _parsed(file.view, path.name, lambda t: _external(t, path.parent, maps))
-    return Loaded(model, "onnx", path.name, files=(path, *maps))
+    return Loaded(model=model, format="onnx", name=path.name, files=(path, *maps))
 
 
 def _from_bytes(data: memoryview) -> Loaded:
     with blamed_on("model"):
         if not len(data):
             raise Unreadable("the model is empty")
-        return Loaded(_parsed(data, "model", _refuse_external), "onnx", "model")
+        return Loaded(model=_parsed(data, "model", _refuse_external), format="onnx", name="model")
 
 
 def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor], tensor.Window]) -> ir.Model:
@@ -184,7 +186,7 @@ def _from_ir(source: ir.Model) -> Loaded:
     maps: dict[Path, tensor.FileMap] = {}
     model = cloned(source)
     _replace_tensors(model, lambda t: _external(t, Path(t.base_dir), maps))
-    return Loaded(model, "onnx", source.graph.name or "model", files=tuple(maps))
+    return Loaded(model=model, format="onnx", name=source.graph.name or "model", files=tuple(maps))
 
 
 def _stamp(model: ir.Model, name: str) -> None:
@@ -226,7 +228,13 @@ def _window(found: ir.ExternalTensor, view: memoryview, offset: int) -> tensor.W
             expected=f"{need:,} bytes for {found.dtype.name}{list(shape)}",
         )
     return tensor.Window(
-        view, offset, found.dtype, shape, found.name, found.doc_string, dict(found.metadata_props) or None
+        view,
+        offset,
+        found.dtype,
+        shape,
+        name=found.name,
+        doc_string=found.doc_string,
+        metadata_props=dict(found.metadata_props) or None,
     )
 
 

@@ -32,17 +32,17 @@ def judged_on(case: Case, runs: Runs, provider: str) -> ProviderResult:
     tf32 = _largest(found.references, found.tf32) if found.tf32 else None
     notes = tuple(f"{key}: {value}" for key, value in found.versions)
     return ProviderResult(
-        provider.removesuffix(SUFFIX).lower(),
-        "onnxruntime",
-        figures,
-        all(f.passed for f in figures),
-        max((f.noise for f in figures), default=1.0),
-        max((f.candidate_error for f in figures), default=0.0),
-        found.seconds,
-        spread,
-        of_provider,
-        tf32,
-        notes,
+        provider=provider.removesuffix(SUFFIX).lower(),
+        engine="onnxruntime",
+        outputs=figures,
+        passed=all(f.passed for f in figures),
+        noise=max((f.noise for f in figures), default=1.0),
+        max_error=max((f.candidate_error for f in figures), default=0.0),
+        seconds=found.seconds,
+        spread=spread,
+        provider_error=of_provider,
+        tf32_error=tf32,
+        notes=notes,
     )
 
 

@@ -121,6 +121,7 @@ def _apply(
     at: Layer,
     op_type: str,
     x: Value,
+    *,
     axis: int,
     weight: Value,
     bias: Value | None,
@@ -148,6 +149,7 @@ def _apply(
 def _layers(
     at: Layer,
     xs: Sequence[Value],
+    *,
     transpose: bool,
     channels: int,
     group: int,
@@ -187,13 +189,13 @@ def _layers(
                 at,
                 "ConvTranspose" if transpose else "Conv",
                 x,
-                axis,
-                weight,
-                bias,
-                window_,
-                group,
-                channels,
-                sizes,
+                axis=axis,
+                weight=weight,
+                bias=bias,
+                window_=window_,
+                group=group,
+                channels=channels,
+                sizes=sizes,
             )
         )
     return results
@@ -278,15 +280,15 @@ def convolution(
     )
     values = _layers(
         at,
-        (first, *more),
-        at.type == "Deconvolution",
-        num_output,
-        group,
-        axis,
-        windows,
-        bias_term,
-        weight_filler,
-        bias_filler,
+        xs=(first, *more),
+        transpose=at.type == "Deconvolution",
+        channels=num_output,
+        group=group,
+        axis=axis,
+        windows=windows,
+        bias_term=bias_term,
+        weight_filler=weight_filler,
+        bias_filler=bias_filler,
     )
     if relu:
         values = [
@@ -338,12 +340,12 @@ def im2col(
     spatial = len(dims(x)) - axis - 1
     window_ = window(
         at,
-        x,
-        axis,
-        spread(at, "kernel_size", kernel_size, (kernel_h, kernel_w), spatial, None),
-        spread(at, "stride", stride, (stride_h, stride_w), spatial, 1),
-        spread(at, "pad", pad, (pad_h, pad_w), spatial, 0),
-        spread(at, "dilation", dilation, (dilation_h, dilation_w), spatial, 1),
+        x=x,
+        axis=axis,
+        kernel=spread(at, "kernel_size", kernel_size, (kernel_h, kernel_w), spatial, None),
+        stride=spread(at, "stride", stride, (stride_h, stride_w), spatial, 1),
+        pad=spread(at, "pad", pad, (pad_h, pad_w), spatial, 0),
+        dilation=spread(at, "dilation", dilation, (dilation_h, dilation_w), spatial, 1),
     )
     sizes = convolved(at, window_, dims(x)[axis + 1 :])
     taps, channels = math.prod(window_.kernel), dims(x)[axis]
@@ -354,5 +356,14 @@ def im2col(
         np.eye(taps, dtype=np.float32).reshape(taps, 1, *window_.kernel), (channels, *(1,) * (spatial + 1))
     )
     return _apply(
-        at, "Conv", x, axis, at.constant(one_hot, "windows"), None, window_, channels, channels * taps, sizes
+        at,
+        op_type="Conv",
+        x=x,
+        axis=axis,
+        weight=at.constant(one_hot, "windows"),
+        bias=None,
+        window_=window_,
+        group=channels,
+        channels=channels * taps,
+        sizes=sizes,
     )

@@ -187,7 +187,10 @@ def detection_output(
     scores = at.transpose(at.reshape(conf, (batch, count, num_classes)), [0, 2, 1])
     best = count if top_k is None or top_k < 0 else min(top_k, count)
     limits = (best, overlap, confidence_threshold, keep_top_k)
-    rows = [_image(at, i, boxes, scores, classes, share_location, limits) for i in range(batch)]
+    rows = [
+        _image(at, item=i, boxes=boxes, scores=scores, classes=classes, shared=share_location, limits=limits)
+        for i in range(batch)
+    ]
     return _found(at, rows, batch)
 
 

@@ -74,8 +74,8 @@ def psroi_pooling(
         axis=0,
     )
     item = at.reshape(item, (count, output_dim, g, g, h, w))
-    columns, wide = _masks(at, rois, (1, 3), w, g, spatial_scale, count)
-    rows, tall = _masks(at, rois, (2, 4), h, g, spatial_scale, count)
+    columns, wide = _masks(at, rois=rois, corners=(1, 3), size=w, bins=g, scale=spatial_scale, count=count)
+    rows, tall = _masks(at, rois=rois, corners=(2, 4), size=h, bins=g, scale=spatial_scale, count=count)
     over_w = at.op(
         "MatMul", item, at.reshape(columns, (count, 1, 1, g, w, 1)), shape=(count, output_dim, g, g, h, 1)
     )

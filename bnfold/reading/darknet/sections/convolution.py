@@ -187,17 +187,17 @@ def convolutional(
     image = layer.image(x)
     across, down = stride_x if stride_x >= 1 else stride, stride_y if stride_y >= 1 else stride
     conv = Conv(
-        filters,
-        size,
-        across,
-        down,
-        size // 2 if pad else padding,
-        dilation,
-        groups,
-        bool(batch_normalize or cbn),
-        activation,
-        bool(xnor),
-        bool(flipped),
+        filters=filters,
+        size=size,
+        stride_x=across,
+        stride_y=down,
+        padding=size // 2 if pad else padding,
+        dilation=dilation,
+        groups=groups,
+        norm=bool(batch_normalize or cbn),
+        activation=activation,
+        xnor=bool(xnor),
+        flipped=bool(flipped),
     ).check(x.channels)
     if antialiasing:
         conv = replace(conv, stride_x=1, stride_y=1)

@@ -164,13 +164,13 @@ def region(
         raise Unsupported(f"coords={coords}", where=layer.at("coords"), expected="at least 4")
     hierarchy = trees.read(layer, tree, classes) if tree else None
     rule = Region(
-        Grid(*x.spot, sizes),
-        coords,
-        classes,
-        bool(softmax),
-        layer.fork is Fork.ALEXEYAB,
-        bool(background),
-        hierarchy,
+        grid=Grid(*x.spot, sizes),
+        coords=coords,
+        classes=classes,
+        softmax=bool(softmax),
+        by_cell=layer.fork is Fork.ALEXEYAB,
+        background=bool(background),
+        tree=hierarchy,
     )
     out = (_region_by_cell if rule.by_cell else _region_by_plane)(layer, x, entries, rule)
     return Head(layer, x, out, classes, rule)

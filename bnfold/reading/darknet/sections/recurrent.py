@@ -129,16 +129,16 @@ def crnn(
             x = _swapped(layer, x)
             image = layer.image(x)
     conv = Conv(
-        hidden,
-        size,
-        stride,
-        stride,
-        size // 2 if pad else padding,
-        dilation,
-        groups,
-        bool(batch_normalize),
-        activation,
-        bool(xnor),
+        filters=hidden,
+        size=size,
+        stride_x=stride,
+        stride_y=stride,
+        padding=size // 2 if pad else padding,
+        dilation=dilation,
+        groups=groups,
+        norm=bool(batch_normalize),
+        activation=activation,
+        xnor=bool(xnor),
     )
     _same_size(x, conv)
     last = replace(conv, filters=output)
@@ -282,16 +282,16 @@ def conv_lstm(
             "conv_lstm", "shortcut=1 changes nothing: darknet reads it and does not use it", "shortcut"
         )
     conv = Conv(
-        output,
-        size,
-        stride,
-        stride,
-        size // 2 if pad else padding,
-        dilation,
-        groups,
-        bool(batch_normalize),
-        activation,
-        bool(xnor),
+        filters=output,
+        size=size,
+        stride_x=stride,
+        stride_y=stride,
+        padding=size // 2 if pad else padding,
+        dilation=dilation,
+        groups=groups,
+        norm=bool(batch_normalize),
+        activation=activation,
+        xnor=bool(xnor),
     )
     _same_size(x, conv)
     names = [*(["vf", "vi", "vo"] if peephole else []), *(side + gate for side in "wu" for gate in "figo")]
