@@ -43,11 +43,11 @@ OK, NOT_EQUIVALENT, USAGE, INPUT, UNSUPPORTED, NO_PROVIDER, STOPPED, BUG = 0, 1,
 
 
 class BnfoldError(Exception):
-    """`where: found; expected; way_out` with the parts that are known.
+    """`where: found; expected ...; way_out` with the parts that are known.
 
     where     a Source, a path or a path with an offset: anything whose str() names a place
     found     what is there, a clause without a full stop
-    expected  what should be there instead
+    expected  what should be there instead, as it reads after the word "expected"
     way_out   what the user can do now
     """
 
@@ -63,7 +63,8 @@ class BnfoldError(Exception):
     def __str__(self) -> str:
         where = os.fspath(self.where) if isinstance(self.where, os.PathLike) else str(self.where)
         place = f"{one_line(where)}: " if self.where is not None else ""
-        return place + "; ".join(one_line(part) for part in (self.found, self.expected, self.way_out) if part)
+        expected = f"expected {self.expected}" if self.expected else ""
+        return place + "; ".join(one_line(part) for part in (self.found, expected, self.way_out) if part)
 
 
 class UsageError(BnfoldError):
@@ -124,7 +125,7 @@ class WriteError(BnfoldError):
 
 
 class Stopped(BnfoldError):
-    """The process that worked on a model ended before the work did: it took too long or too much memory, or
+    """The worker process of a model was killed or timed out: it took too long or too much memory, or
     it crashed."""
 
     exit_code = STOPPED

@@ -48,10 +48,10 @@ def test_the_three_faults_of_a_file_are_input_errors(child):
             {"where": Source("net.cfg", line=12, type="maxpool", index=3)},
             "net.cfg:12 [maxpool] #3: stride is -1",
         ),
-        ({"expected": "a positive number"}, "stride is -1; a positive number"),
+        ({"expected": "a positive number"}, "stride is -1; expected a positive number"),
         (
             {"where": "net.cfg:12", "expected": "a positive number", "way_out": "give stride=1"},
-            "net.cfg:12: stride is -1; a positive number; give stride=1",
+            "net.cfg:12: stride is -1; expected a positive number; give stride=1",
         ),
         ({"where": 0}, "0: stride is -1"),
     ],

@@ -90,7 +90,9 @@ def _knock(address: str) -> None:
     except ValueError:  # a port that is none
         known = None
     if not known:
-        raise UsageError(f"--scheduler {address!r} is no address", expected="one such as tcp://host:8786")
+        raise UsageError(
+            f"--scheduler {address!r} is not an address", expected="an address such as tcp://host:8786"
+        )
     try:
         socket.create_connection((parts.hostname or "", parts.port or 0), PATIENCE).close()
     except OSError as error:

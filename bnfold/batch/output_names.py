@@ -36,7 +36,7 @@ def names(models: Sequence[Found], given: Sequence[str] = ()) -> list[str]:
         one, other = (redacted(models[at].network) for at in (first, second))
         raise UsageError(
             f"{one} and {other} would both become {found[first]}.onnx",
-            expected="a name for each",
+            expected="a different name for each",
             way_out="a manifest can give names",
         )
     return found

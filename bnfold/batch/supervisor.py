@@ -149,26 +149,28 @@ class Child:
         last, began, stage = self._last_words(), bool(stage), stage or "starting"
         if self._late:
             return Ended(
-                f"took longer than {seconds:g} s and was ended while {stage}",
+                f"the worker process took longer than {seconds:g} s and was killed while {stage}",
                 "timeout",
                 began=began,
-                way_out="--timeout allows more",
+                way_out="--timeout allows more time",
             )
         if want is not None or any(sign in last for sign in OUT_OF_MEMORY):
             allowed = f" ({self.limits.memory:,} bytes are allowed)" if self.limits.memory else ""
             return Ended(
-                f"ran out of memory while {stage}{allowed}{f': {want}' if want else ''}",
+                f"the worker process ran out of memory while {stage}{allowed}{f': {want}' if want else ''}",
                 "memory",
                 began=began,
-                way_out="--memory-limit allows more" if self.limits.memory else "",
+                way_out="--memory-limit allows more memory" if self.limits.memory else "",
             )
         said = f": {one_line(last.strip().splitlines()[0])[:200]}" if last.strip() else ""
         hint = (
-            "the system ends processes so when it has no memory left"
+            "the system kills processes in this way when it runs out of memory"
             if code == -getattr(signal, "SIGKILL", 9)
             else ""
         )
-        return Ended(f"its process {_death(code)} while {stage}{said}", "crashed", began=began, way_out=hint)
+        return Ended(
+            f"the worker process {_death(code)} while {stage}{said}", "crashed", began=began, way_out=hint
+        )
 
     def _last_words(self) -> str:
         size = self._said.seek(0, os.SEEK_END)
@@ -190,8 +192,8 @@ def environment(threads: int) -> dict[str, str]:
 
 def _death(code: int) -> str:
     if code >= 0:
-        return f"ended with code {code}"
+        return f"ended with exit code {code}"
     try:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"was ended by signal {-code}"
+        return f"was killed by signal {-code}"

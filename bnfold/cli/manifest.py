@@ -196,7 +196,7 @@ def _values(table: _Table, folder: str, faults: list[Malformed], *, own: bool) -
             found |= _value(KEYS[key], value, folder)
         except (click.BadParameter, BnfoldError) as error:
             said = error.message if isinstance(error, click.BadParameter) else str(error)
-            faults.append(Malformed(f"'{key}' is {value!r}"[:200], where=where, expected=said))
+            faults.append(Malformed(f"'{key}' is {value!r}"[:200] + f": {said}", where=where))
     return found
 
 
@@ -223,12 +223,12 @@ def _switch(value: Any) -> bool:
         return value
     if str(value).strip().lower() in (*_YES, *_NO):
         return str(value).strip().lower() in _YES
-    raise click.BadParameter("true or false")
+    raise click.BadParameter("expected true or false")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise click.BadParameter("a text or a number")
+        raise click.BadParameter("expected a text or a number")
     return str(value)
 
 

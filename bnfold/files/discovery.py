@@ -112,7 +112,8 @@ def gathered(given: Sequence[str], shelf_of: Callable[[str], Shelf] = lambda _: 
                 found[-1] = Found(found[-1].network, network, found[-1].root)
             else:
                 raise UsageError(
-                    f"the weights {network} follow no network", expected="NETWORK WEIGHTS, in this order"
+                    f"the weights {network} do not follow a network",
+                    expected="NETWORK WEIGHTS, in this order",
                 )
     once: dict[tuple[str, str | None], Found] = {}
     for one in found:
@@ -154,7 +155,9 @@ def _models(folder: str, shelf: Shelf) -> list[str]:
     ]
     if not models:
         raise Unreadable(
-            "holds no model", where=folder, expected=".onnx files, or networks with weights of the same name"
+            "the folder holds no model",
+            where=folder,
+            expected=".onnx files, or networks with weights of the same name",
         )
     return models
 

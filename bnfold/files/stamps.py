@@ -59,7 +59,7 @@ def _changed(stamps: Sequence[Stamp], in_place: bool) -> Unreadable | None:
             return Unreadable(
                 "changed while it was read",
                 where=stamp.path,
-                expected="a file that nobody writes to meanwhile",
+                expected="a file that no other program writes to meanwhile",
                 way_out="run again when it is finished",
             )
     return None

@@ -52,7 +52,7 @@ def load(source: Any, weights: Path | None = None, options: ReadOptions | None =
     warning = next((f for f in loaded.findings if f.level == "warning"), None)
     if options.strict and warning is not None:
         raise Malformed(
-            warning.text, where=warning.where or None, way_out="without --strict this is a warning"
+            warning.text, where=warning.where or None, way_out="without --strict, this is only a warning"
         )
     found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
     loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)

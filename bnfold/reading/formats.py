@@ -79,7 +79,7 @@ def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptio
     takes. Raises UsageError (exit 2), Unreadable, Malformed, Mismatch (exit 3), Unsupported (exit 4)."""
     if not isinstance(source, (str, os.PathLike)):
         if weights is not None:
-            raise UsageError("a weights file goes with a path to a Caffe or darknet network alone")
+            raise UsageError("a weights file can only be given with the path of a Caffe or darknet network")
         return _room("onnx").read(source, options)  # type: ignore[no-any-return]
     path = Path(source)
     name = kind_of(path)

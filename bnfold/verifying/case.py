@@ -111,7 +111,7 @@ class Case:
                 if isinstance(error, CannotRun):
                     self.notes.append(
                         f"onnxruntime cannot run the reference ({error}); the float64 interpreter "
-                        "stands in for it"
+                        "is used instead"
                     )
                 refusal = error
                 continue
@@ -121,9 +121,8 @@ class Case:
     def _engines(self) -> Iterator[Engine]:
         if drawn := random_nodes(self.reference.model):
             self.notes.append(
-                f"{len(drawn)} nodes draw random numbers ({drawn[0].op_type}); both models got the "
-                "same seeded ones instead, "
-                "in the float64 interpreter"
+                f"{len(drawn)} nodes draw random numbers ({drawn[0].op_type}); both models were given the "
+                "same seeded numbers, and ran in the float64 interpreter"
             )
         else:
             yield Onnxruntime()
@@ -163,7 +162,9 @@ class Case:
                 tried.add(key)
                 yield (
                     shapes,
-                    f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else "",
+                    f"bnfold chose sizes for free dimensions: {', '.join(chosen)} (--input-shape sets them)"
+                    if chosen
+                    else "",
                 )
 
     def _feed(self, index: int) -> Values:
@@ -224,8 +225,8 @@ class Case:
                 if self.options.truth == "float64" or runs.engine.name != "onnxruntime":
                     raise
                 self.notes.append(
-                    f"no float64 truth ({error}): the unfolded model in its own precision is the "
-                    "reference, a weaker gate"
+                    f"there is no float64 truth ({error}); the unfolded model in its own precision is the "
+                    "reference, which is a weaker check"
                 )
                 runs.truth, runs.truths, runs.expected = "unfolded", [], []
         if runs.truth == "unfolded":
@@ -237,8 +238,8 @@ class Case:
             return self.options.truth
         if (each := runs.seconds[0] / len(runs.feeds)) > TOO_LONG_S:
             self.notes.append(
-                f"no float64 truth: a run takes {each:.0f} s already; the unfolded model is the "
-                "reference, a weaker gate"
+                f"there is no float64 truth, because one run already takes {each:.0f} s; the unfolded "
+                "model is the reference, which is a weaker check"
             )
             return "unfolded"
         return "float64"
@@ -258,7 +259,7 @@ class Case:
                 self.options.noise_limit,
             )
         except CannotEvaluate as error:
-            self.notes.append(f"the folds could not be judged one by one: {error}")
+            self.notes.append(f"the folds could not be checked one by one: {error}")
             return
         runs.folds = steps.figures
         if runs.truth == "float64" and (runs.engine.name != "onnxruntime" or not steps.opaque):

@@ -61,14 +61,14 @@ def compare(
             max_error=math.nan,
             truth="",
             seed=options.seed,
-            reason=f"nothing here can verify the reference: {error}",
+            reason=f"the reference cannot be verified here: {error}",
         )
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
     with bounded(options.max_memory):
         try:
             found = _verdict(case, providers)
         except MemoryError:
-            found = _comparison(case, None, (), None, f"nothing here can verify the reference: {SHORT}")
+            found = _comparison(case, None, (), None, f"the reference cannot be verified here: {SHORT}")
     return replace(found, seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 
 
@@ -78,7 +78,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
         runs = case.settled()
         case.complete(runs)
     except (CannotEvaluate, Unfillable) as error:
-        return _comparison(case, None, (), None, f"nothing here can verify the reference: {error}")
+        return _comparison(case, None, (), None, f"the reference cannot be verified here: {error}")
     except CandidateFails as error:
         return _comparison(
             case, None, (), None, f"the candidate cannot be run where the reference can: {error}"
@@ -89,8 +89,8 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
         figures = _judged(case, runs)
     if runs.opaque:
         case.notes.append(
-            "operators that nobody here knows were cut out, the parts around them verified: "
-            + ", ".join(runs.opaque)
+            "neither onnxruntime nor bnfold implements some operators, so only the parts around them were "
+            "verified: " + ", ".join(runs.opaque)
         )
     results = [_result(runs, figures)] if CPU in providers else []
     results += [judged_on(case, runs, name) for name in providers if name != CPU]

@@ -78,7 +78,7 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
             ) as runner:
                 expected = runner.run(feed)
     except REFUSALS as error:
-        case.notes.append(f"values inside the models could not be looked at: {error}")
+        case.notes.append(f"values inside the models could not be compared: {error}")
         return None
     shown = [name for name in names if name in reference and name in candidate and name in truth]
     triples = [(n, Triple(truth[n], reference[n], candidate[n], expected.get(n))) for n in shown]

@@ -47,7 +47,7 @@ def against_opencv(
         case.truth(runs)
     except (CannotEvaluate, Unfillable) as error:
         raise Unsupported(
-            f"nothing here can run the converted model: {error}", where=model.name or None
+            f"the converted model cannot be run here: {error}", where=model.name or None
         ) from error
     case.tell("running OpenCV", 0.6)
     before = time.perf_counter()
@@ -64,7 +64,7 @@ def _load(network: Path, weights: Path | None) -> Any:
         raise UsageError("the oracle needs OpenCV", way_out="pip install 'bnfold[oracle]'") from error
     if int(cv2.__version__.split(".")[0]) >= 5:
         raise UsageError(
-            f"OpenCV {cv2.__version__} reads no Caffe and darknet files any more",
+            f"OpenCV {cv2.__version__} no longer reads Caffe and darknet files",
             expected="OpenCV 4",
             way_out="pip install 'opencv-python-headless<5'",
         )
@@ -72,7 +72,7 @@ def _load(network: Path, weights: Path | None) -> Any:
     reader = readers.get(network.suffix.lower())
     if reader is None or weights is None:
         raise UsageError(
-            f"OpenCV is no oracle for '{network.name}'",
+            f"OpenCV cannot be the oracle for '{network.name}'",
             expected="a .prototxt and a .caffemodel, or a .cfg and .weights",
             way_out="for ONNX sources onnxruntime is the oracle: bnfold verify REFERENCE CANDIDATE",
         )
@@ -120,8 +120,8 @@ def _figures(case: Case, runs: Runs, name: str) -> Figures:
         answer = candidate[name]
         if np.isnan(answer).any() and not np.isnan(truth[name]).any():
             raise Unsupported(
-                f"OpenCV's own answer for '{name}' is not a number",
-                way_out="it is no oracle for this network",
+                f"OpenCV's own result for '{name}' contains NaN or infinity",
+                way_out="OpenCV cannot be the oracle for this network",
             )
         if answer.size == reference[name].size:  # OpenCV drops and adds axes of one
             answer = answer.reshape(reference[name].shape)

@@ -29,7 +29,7 @@ def figures(case: Case, name: str, runs: Runs) -> Figures:
     engine disagree."""
     given = [(name in r, name in c) for r, c in zip(runs.references, runs.candidates, strict=True)]
     if any(one != other for one, other in given) or max(given) == (False, False):
-        return failed(name, (), "", "the models do not both give it")
+        return failed(name, (), "", "only one of the models has this output")
     runs = runs.only(*(i for i, both in enumerate(given) if all(both)))
     expected = runs.expected or [{}] * len(runs.truths)
     triples = [

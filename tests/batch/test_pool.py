@@ -114,7 +114,8 @@ def test_one_that_hangs_stops_no_other(tmp_path: Path) -> None:
     found = records(out)
     assert found["b_fine"]["verdict"] == "PASS"
     assert (
-        found["a_hang"]["error"]["found"] == "took longer than 6 s and was ended while running the reference"
+        found["a_hang"]["error"]["found"]
+        == "the worker process took longer than 6 s and was killed while running the reference"
     )
     assert (out / "a_hang.html").is_file()
     assert not (out / "a_hang.onnx").exists()
@@ -129,7 +130,7 @@ def test_one_that_crashes_stops_no_other(tmp_path: Path) -> None:
     said = process.communicate(timeout=60)
     assert process.returncode == 6, said
     assert said[1].splitlines()[-1] == "bnfold: FAIL models=2 passed=1 crashed=1"
-    assert "its process was ended by SIGSEGV while " in records(tmp_path / "out")["a_hang"]["error"]["found"]
+    assert "the worker process was killed by SIGSEGV while " in records(tmp_path / "out")["a_hang"]["error"]["found"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's own memory")

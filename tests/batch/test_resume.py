@@ -220,7 +220,11 @@ def test_two_batches_on_one_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "last"),
     [
-        (["zoo", "--scheduler", "tcp://x:1", "--jobs", "2"], 2, "--jobs with --scheduler; one of them: "),
+        (
+            ["zoo", "--scheduler", "tcp://x:1", "--jobs", "2"],
+            2,
+            "--jobs with --scheduler; expected one of them: ",
+        ),
         (["zoo", "--memory-limit", "lots"], 2, "'lots' is no size; bytes, or "),
         (["nothing/*.onnx"], 2, "nothing matches nothing/*.onnx"),
         (
@@ -228,7 +232,7 @@ def test_two_batches_on_one_folder(tmp_path: Path) -> None:
             2,
             "the policy requires certificates, which a batch does not make; bnfold fold --certificate",
         ),
-        (["zoo/net0.onnx", "--out", "zoo"], 2, "would replace a model that is read; another --out"),
+        (["zoo/net0.onnx", "--out", "zoo"], 2, "would replace a model that is read; expected another --out"),
         (["bad.csv"], 3, "bad.csv:2: unknown key 'nonsens'"),
     ],
 )
@@ -321,5 +325,5 @@ def test_a_child_that_cannot_start_says_why(task: Task, monkeypatch: pytest.Monk
     found = worker.work(Request(task, Limits(threads=3)).as_json())
     assert (found["outcome"], found["sentence"]) == (
         "crashed",
-        "its process ended with code 3 while starting: no room",
+        "the worker process ended with exit code 3 while starting: no room",
     )

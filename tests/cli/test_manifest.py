@@ -94,28 +94,30 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         (
             "[[model]]\nmodel = 'a.onnx'\n\n[[model]]\nmodel = 'b.onnx'\nsmaples = 3",
             [
-                "zoo.toml:6: unknown key 'smaples'; an option of 'bnfold batch --help' without its "
+                "zoo.toml:6: unknown key 'smaples'; expected an option of 'bnfold batch --help' without its "
                 "dashes; 'samples' is meant?"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nsamples = 'many'",
-            ["zoo.toml:3: 'samples' is 'many'; 'many' is not a valid integer range."],
+            ["zoo.toml:3: 'samples' is 'many': 'many' is not a valid integer range."],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nsamples = 0",
-            ["zoo.toml:3: 'samples' is 0; 0 is not in the range x>=1."],
+            ["zoo.toml:3: 'samples' is 0: 0 is not in the range x>=1."],
         ),
         (
             "[[model]]\nname = 'a'\n[[model]]\nmodel = 7",
             [
-                "zoo.toml:1: names no model; a key 'model' with a path, a pattern or a URL",
-                "zoo.toml:4: 'model' is 7; a path or a URL",
+                "zoo.toml:1: names no model; expected a key 'model' with a path, a pattern or a URL",
+                "zoo.toml:4: 'model' is 7; expected a path or a URL",
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nname = '../a'",
-            ["zoo.toml:3: 'name' is '../a'; a name for the outputs, below the folder of all outputs"],
+            [
+                "zoo.toml:3: 'name' is '../a'; expected a name for the outputs, below the folder of all outputs"
+            ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nheads = 'raw'",
@@ -123,48 +125,54 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         ),
         (
             "[[model]]\nmodel = 'a.cfg'\nstrict = 'perhaps'",
-            ["zoo.toml:3: 'strict' is 'perhaps'; true or false"],
+            ["zoo.toml:3: 'strict' is 'perhaps': expected true or false"],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\ninput-shape = 'what'",
             [
-                "zoo.toml:3: 'input-shape' is 'what'; --input-shape 'what' is no shape; "
+                "zoo.toml:3: 'input-shape' is 'what': --input-shape 'what' is no shape; expected "
                 "name:1,3,224,224 or 1x3x224x224"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nrtol = -1",
-            ["zoo.toml:3: 'rtol' is -1; --rtol '-1' is no tolerance; 1e-4 or output:1e-4"],
+            ["zoo.toml:3: 'rtol' is -1: --rtol '-1' is no tolerance; expected 1e-4 or output:1e-4"],
         ),
-        ("[[model]]\nmodel = 'a.onnx'\nkeep = [true]", ["zoo.toml:3: 'keep' is [True]; a text or a number"]),
+        (
+            "[[model]]\nmodel = 'a.onnx'\nkeep = [true]",
+            ["zoo.toml:3: 'keep' is [True]: expected a text or a number"],
+        ),
         (
             "[defaults]\nmodel = 'x'\n[[model]]\nmodel = 'a.onnx'",
             [
-                "zoo.toml:2: unknown key 'model'; an option of 'bnfold batch --help' without its "
+                "zoo.toml:2: unknown key 'model'; expected an option of 'bnfold batch --help' without its "
                 "dashes; 'no-merge-branches' is meant?"
             ],
         ),
         (
             "[[models]]\nmodel = 'a.onnx'",
-            ["zoo.toml:1: unknown key 'models'; a table [defaults], and [[model]] for each"],
+            ["zoo.toml:1: unknown key 'models'; expected a table [defaults], and [[model]] for each"],
         ),
-        ("model = 'a.onnx'", ["zoo.toml:1: 'model' is no list of tables; [[model]] before each"]),
+        ("model = 'a.onnx'", ["zoo.toml:1: 'model' is no list of tables; expected [[model]] before each"]),
         (
             "\nmodel = [{model = 'a.onnx', nonsense = 1}]",
             [
-                "zoo.toml:2: unknown key 'nonsense'; an option of 'bnfold batch --help' without "
+                "zoo.toml:2: unknown key 'nonsense'; expected an option of 'bnfold batch --help' without "
                 "its dashes; 'no-verify' is meant?"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nkeep = '''\n[[model]]\nbatch = 0\n'''\n[[model]]\nmodel "
             "= 'b.cfg'\nbatch = 0",
-            ["zoo.toml:9: 'batch' is 0; 0 is not in the range x>=1."],
+            ["zoo.toml:9: 'batch' is 0: 0 is not in the range x>=1."],
         ),
-        ("[[model]]\nmodel = a.onnx\n", ["zoo.toml:2:9: is not TOML (Invalid value); a manifest of models"]),
+        (
+            "[[model]]\nmodel = a.onnx\n",
+            ["zoo.toml:2:9: is not TOML (Invalid value); expected a manifest of models"],
+        ),
         (
             "[[model]]\nmodel = 'a.onnx'\nkeep = [",
-            ["zoo.toml:3: is not TOML (Invalid value); a manifest of models"],
+            ["zoo.toml:3: is not TOML (Invalid value); expected a manifest of models"],
         ),
     ],
 )
@@ -179,34 +187,43 @@ def test_every_fault_of_toml_has_its_line(text: str, told: list[str], tmp_path: 
         (
             "model,heads\na.cfg,raw\nb.cfg,none\nc.cfg,raw,1",
             [
-                "zoo.csv:3: 'heads' is 'none'; 'none' is not one of 'layer', 'raw', 'boxes'.",
-                "zoo.csv:4: 3 cells; at most 2, as in the first line; a value with commas in it "
+                "zoo.csv:3: 'heads' is 'none': 'none' is not one of 'layer', 'raw', 'boxes'.",
+                "zoo.csv:4: 3 cells; expected at most 2, as in the first line; a value with commas in it "
                 "stands in double quotes",
             ],
         ),
         (
             'model,name\n"a\nb.onnx",x\nc.onnx,/x',
-            ["zoo.csv:4: 'name' is '/x'; a name for the outputs, below the folder of all outputs"],
+            ["zoo.csv:4: 'name' is '/x'; expected a name for the outputs, below the folder of all outputs"],
         ),
         (
             "model;name\na.onnx;x",
             [
-                "zoo.csv:1: the first line names no column 'model'; model,weights,name, and options; "
+                "zoo.csv:1: the first line names no column 'model'; expected model,weights,name, and options; "
                 "cells are separated by commas, not by ';'"
             ],
         ),
-        ("model,seed,seed\na.onnx,1,2", ["zoo.csv:1: the column 'seed' stands there twice; each once"]),
+        (
+            "model,seed,seed\na.onnx,1,2",
+            ["zoo.csv:1: the column 'seed' stands there twice; expected each once"],
+        ),
         (
             "model,sede\na.onnx,1\nb.onnx,2",
             [
-                "zoo.csv:2: unknown key 'sede'; an option of 'bnfold batch --help' without its "
+                "zoo.csv:2: unknown key 'sede'; expected an option of 'bnfold batch --help' without its "
                 "dashes; 'seed' is meant?",
-                "zoo.csv:3: unknown key 'sede'; an option of 'bnfold batch --help' without its "
+                "zoo.csv:3: unknown key 'sede'; expected an option of 'bnfold batch --help' without its "
                 "dashes; 'seed' is meant?",
             ],
         ),
-        ("model,name\n,x", ["zoo.csv:2: names no model; a key 'model' with a path, a pattern or a URL"]),
-        ('model\na.onnx\n"b.onnx', ["zoo.csv:3: is not CSV (unexpected end of data); a manifest of models"]),
+        (
+            "model,name\n,x",
+            ["zoo.csv:2: names no model; expected a key 'model' with a path, a pattern or a URL"],
+        ),
+        (
+            'model\na.onnx\n"b.onnx',
+            ["zoo.csv:3: is not CSV (unexpected end of data); expected a manifest of models"],
+        ),
     ],
 )
 def test_every_fault_of_csv_has_its_line(text: str, told: list[str], tmp_path: Path) -> None:

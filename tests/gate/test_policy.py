@@ -105,10 +105,10 @@ def test_where_it_is_found(tmp_path: Path) -> None:
     [
         ("noise-limit = 4\nmax-sise = 1", ":2", "unknown key 'max-sise'.*'max-size' is meant"),
         ("noise_limit = 4", ":1", "'noise-limit' is meant"),
-        ("\n\nnoise-limit = -1", ":3", "'noise-limit' is -1; a positive number"),
+        ("\n\nnoise-limit = -1", ":3", "'noise-limit' is -1; expected a positive number"),
         ("noise-limit = nan", ":1", "a positive number"),
         ("noise-limit = true", ":1", "a positive number"),
-        ("max-size = -5", ":1", "'max-size' is -5; bytes"),
+        ("max-size = -5", ":1", "'max-size' is -5; expected bytes"),
         ('max-size = "5 parsec"', ":1", "bytes"),
         ("max-size = true", ":1", "bytes"),
         ('allow-kept = "kept.x"', ":1", "a list of codes"),

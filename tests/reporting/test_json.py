@@ -109,7 +109,7 @@ def test_an_error_has_its_parts() -> None:
         "found": "cannot be read",
         "expected": "a model",
         "way_out": "look elsewhere",
-        "sentence": "x.onnx: cannot be read; a model; look elsewhere",
+        "sentence": "x.onnx: cannot be read; expected a model; look elsewhere",
     }
     assert "verification" not in documents.of_error(NotEquivalent("differs"))
 

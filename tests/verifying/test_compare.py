@@ -135,14 +135,14 @@ def test_free_dims_are_found_by_trying_and_reported() -> None:
     found = compare(side(RESHAPED), side(RESHAPED), OPTIONS)
     assert found
     assert found.inputs == (("x", "1x3x32x32"),)
-    assert any("free dims" in note for note in found.notes)
+    assert any("free dimensions" in note for note in found.notes)
 
 
 def test_shapes_can_be_given() -> None:
     found = compare(side(RESHAPED), side(RESHAPED), VerifyOptions(input_shapes=(("", (1, 3, 16, 64)),)))
     assert found
     assert found.inputs == (("x", "1x3x16x64"),)
-    assert not any("free dims" in note for note in found.notes)
+    assert not any("free dimensions" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("shapes", [(("z", (1,)),), (("x", (1, 3)),), (("x", (1, 4, 32, 32)),)])

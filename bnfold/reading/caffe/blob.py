@@ -77,7 +77,8 @@ class Blob:
         offset."""
         if any(d < 0 for d in self.shape):
             raise Malformed(
-                f"a shape of {shown(self.shape)} at byte {self.at:,}", expected="no negative dimension"
+                f"a shape of {shown(self.shape)} at byte {self.at:,}",
+                expected="dimensions that are not negative",
             )
         if (claimed := math.prod(self.shape)) != self.count:
             raise Mismatch(

@@ -152,7 +152,7 @@ def _dims(view: memoryview, entry: protobuf.Field) -> Shape:
             dims.append(value)
         if len(dims) > 32:
             raise Malformed(
-                f"a shape of {len(dims)} dimensions at byte {entry.start:,}", expected="32 at most"
+                f"a shape of {len(dims)} dimensions at byte {entry.start:,}", expected="at most 32"
             )
     return tuple(d if d < 1 << 63 else d - (1 << 64) for d in dims)
 

@@ -41,7 +41,7 @@ def dims(value: Value) -> Shape:
     """The static shape of a value. Unsupported when its size is known at run time alone."""
     sizes = tuple(value.shape or ())
     if any(not isinstance(d, int) for d in sizes):
-        raise Unsupported("a bottom whose size depends on the data", expected="static sizes")
+        raise Unsupported("the layer reads a bottom whose size depends on the data", expected="static sizes")
     return sizes  # type: ignore[return-value]
 
 
@@ -118,7 +118,9 @@ class Layer:
     def expect(self, field: str, value: object, usual: object) -> None:
         """Unsupported when an option has another value than the one that we can express."""
         if value != usual:
-            raise self.unsupported(f"'{field}' is {value}", f"only {usual} can be expressed")
+            raise self.unsupported(
+                f"'{field}' is {value}", f"{usual}, the only value that bnfold can express"
+            )
 
     # ---- nodes
 

@@ -170,13 +170,15 @@ class _Reader:
             if layer.kind is None:
                 raise self._unknown_layer(layer)
             if layer.drop:
-                raise Unsupported(f"its result is needed, but it {layer.drop}", where=layer.place)
+                raise Unsupported(
+                    f"the layer's result is needed, but the layer {layer.drop}", where=layer.place
+                )
         reader = aliased([layer for layer in self.layers if layer in self.wanted])
         if reader is not None:
             raise Unsupported(
-                "reads memory that an in-place layer has changed under another blob's name",
+                "the layer reads memory that an in-place layer has changed under another blob's name, so "
+                "that its result depends on how Reshape, Flatten and Split share memory in Caffe",
                 where=reader.place,
-                expected="in Caffe the result depends on how Reshape, Flatten and Split share memory",
                 way_out="give the in-place layer a top of its own",
             )
 

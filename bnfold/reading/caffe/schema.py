@@ -104,13 +104,13 @@ def typed(message: Message, type_: str, text: Text, unknown: Unknown) -> Node:
             raise text.error(
                 entry.at,
                 f"'{entry.name}' is given twice",
-                "once, as the field is single (first in line "
+                "one value, since the field is not repeated (the first is in line "
                 f"{text.position(node.fields[entry.name][0].at)[0]})",
             )
         node.put(entry.name, _value(entry, row[2], text, unknown), entry.at)
     for name, row in rows.items():
         if row[1] == "required" and name not in node.fields:
-            raise text.error(message.at, f"'{name}' is missing", f"{type_} needs it")
+            raise text.error(message.at, f"'{name}' is missing", f"it in every {type_}")
     return node
 
 

@@ -126,7 +126,7 @@ def upgraded(net: Node) -> list[Node]:
     """The layers of a network, all of the current generation, `input` fields as a layer before them.
     Malformed when generations mix."""
     if net.has("layer") and net.has("layers"):
-        raise net.error("layers", "'layers' beside 'layer' in one file", "one generation of layers")
+        raise net.error("layers", "'layers' beside 'layer' in one file", "layers of one generation")
     layers: list[Node] = net.all("layer")
     if net.has("layers"):
         old: list[Node] = net.all("layers")
@@ -177,7 +177,9 @@ def _without_padding(layers: list[Node]) -> Iterator[Node]:
         kind = layer.get("type")
         if isinstance(kind, tuple):
             if len(layer.all("bottom")) != 1 or len(layer.all("top")) != 1:
-                raise layer.error("", "a padding layer with other than one bottom and one top", "one of each")
+                raise layer.error(
+                    "", "a padding layer with other than one bottom and one top", "one bottom and one top"
+                )
             pads[layer.all("top")[0]] = (layer.all("bottom")[0], kind[1])
             continue
         for i, given in enumerate(layer.fields.get("bottom", ())):

@@ -86,7 +86,7 @@ def _layers(group: Any, path: Path, h5py: Any) -> Iterator[tuple[str, list[Any]]
         again = next((inner for inner, item, _ in groups if item.id.__hash__() in seen), None)
         if again is not None or depth > DEEPEST:
             raise Malformed(
-                f"group '{again or name}' stands in itself, or too deep",
+                f"group '{again or name}' contains itself, or is nested too deeply",
                 where=path,
                 expected="a group for each layer",
             )

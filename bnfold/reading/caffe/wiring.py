@@ -166,7 +166,9 @@ def _check_count(layer: Wired) -> None:
 def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Version:
     bottoms = layer.node.all("bottom")
     if not name:
-        raise layer.error("top", i, "a top without a name", "a name: ONNX takes an empty one for nothing")
+        raise layer.error(
+            "top", i, "a top without a name", "a name: in ONNX an empty name means that there is no value"
+        )
     if name in (version.blob for version in layer.tops):
         raise layer.error("top", i, f"top '{name}' is given twice", "names that differ")
     if i < len(bottoms) and bottoms[i] == name:
@@ -188,7 +190,7 @@ def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Versio
                     if below.readers
                     else "the layer reads twice"
                 ),
-                "a blob that nobody else reads before",
+                "a blob that no other layer has read before",
             )
         return (
             below

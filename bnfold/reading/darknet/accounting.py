@@ -46,7 +46,7 @@ def refusal(arrays: Arrays, network: str, predictors: Sequence[Predictor], last:
     return Mismatch(
         found,
         where=arrays.cut or last,
-        expected=f"{need:,} bytes of arrays for {network}, the file has {have:,}",
+        expected=f"{need:,} bytes of arrays for {network}, but the file has {have:,}",
         way_out="; ".join(_causes(arrays, predictors)),
     )
 

@@ -123,7 +123,7 @@ def _lines(data: bytes, file: str) -> Iterator[tuple[int, str]]:
 def _option(section: Section, text: str, where: Source, notes: Notes) -> None:
     key, equals, value = text.partition("=")
     if equals and not value:
-        notes.warn("no-value", where, f"'{_cut(text)}' has no value and is ignored, as darknet does")
+        notes.warn("no-value", where, f"'{_cut(text)}' has no value; bnfold ignores it, as darknet does")
     elif key in section.options:
         first = section.options[key]
         if first.text != value:
@@ -134,7 +134,7 @@ def _option(section: Section, text: str, where: Source, notes: Notes) -> None:
             )
     else:
         if not equals:
-            notes.warn("no-value", where, f"'{_cut(text)}' is no option and is ignored")
+            notes.warn("no-value", where, f"'{_cut(text)}' is not an option; bnfold ignores it")
         section.options[key] = Option(value if equals else None, where.line or 0)
 
 

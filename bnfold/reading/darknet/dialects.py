@@ -94,7 +94,9 @@ def asked(name: str) -> Choice | None:
     if name == "auto":
         return None
     if name not in DIALECTS:
-        raise UsageError(f"'{name}' is no dialect of darknet", expected=f"one of auto, {', '.join(DIALECTS)}")
+        raise UsageError(
+            f"'{name}' is not a dialect of darknet", expected=f"one of auto, {', '.join(DIALECTS)}"
+        )
     return Choice(DIALECTS[name], "as asked", firm=True)
 
 

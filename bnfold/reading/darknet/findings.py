@@ -23,5 +23,5 @@ class Notes:
     def warn(self, code: str, where: object, text: str) -> None:
         """Something that may not be what the user meant."""
         if self.strict:
-            raise Unsupported(text, where=where, way_out="without --strict this is a warning")
+            raise Unsupported(text, where=where, way_out="without --strict, this is only a warning")
         self.findings.append(Finding("warning", f"darknet.{code}", str(where), text))

@@ -231,7 +231,7 @@ def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input
         if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
             raise UsageError(
                 f"--input-shape has {dims[0]} rows",
-                expected=f"those of --batch, times {given.time_steps if recurrent else 1} time steps",
+                expected=f"the number of --batch, times {given.time_steps if recurrent else 1} time steps",
             )
         batch = rows
     if flat:
@@ -285,7 +285,9 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
     sections_ = cfg.read(network, syntax)
     file = FileMap(weights_file) if weights_file is not None else None
     if file is not None and options.random_weights is not None:
-        raise UsageError("--random-weights and a weights file", expected="one of them")
+        raise UsageError(
+            "--random-weights was given together with a weights file", expected="only one of them"
+        )
     named = asked(options.dialect)
     choices = [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))
     net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=syntax)

@@ -93,7 +93,7 @@ def find(section_: Section, where: Source) -> Row:
     second [net]."""
     name, row = section_.name, SECTIONS.get(section_.name)
     if row and row.name == "net":
-        raise Malformed("a second [net]", where=where, expected="one, at the beginning")
+        raise Malformed("a second [net]", where=where, expected="one [net], at the beginning")
     if row:
         return row
     if "]" in name:

@@ -36,7 +36,7 @@ def read(layer: Layer, file: str, classes: int) -> Tree:
     path = _beside(layer.network.path, file)
     if path is None:
         raise Unreadable(
-            f"'{file[:200]}' is not there",
+            f"'{file[:200]}' does not exist",
             where=where,
             expected="the file of the class hierarchy",
             way_out=f"put it beside {layer.network.file}",

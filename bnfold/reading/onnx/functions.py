@@ -44,7 +44,7 @@ def check_call(node: Any, function: Any) -> None:
     ):
         if len(given) > len(known):
             found = f"node '{node.name}' calls the function '{function.name}' with {len(given)} {what}"
-            raise Malformed(found, expected=f"{len(known)} at most")
+            raise Malformed(found, expected=f"at most {len(known)}")
 
 
 def check_functions(functions: Mapping[Identifier, Any], main: Any) -> None:
@@ -62,7 +62,7 @@ def check_functions(functions: Mapping[Identifier, Any], main: Any) -> None:
             inner = [call for call in calls[name] if call in functions]
             unknown = [] if name in sizes else [call for call in inner if call not in sizes]
             if unknown and name in open_:
-                raise Malformed(f"the function '{name[1]}' comes to call itself")
+                raise Malformed(f"the function '{name[1]}' calls itself, directly or through other functions")
             if unknown:
                 open_.add(name)
                 waiting += dict.fromkeys(unknown)
@@ -71,7 +71,9 @@ def check_functions(functions: Mapping[Identifier, Any], main: Any) -> None:
             waiting.pop()
     total = sum(sizes.get(called(node), 1) for node in _nodes(main))
     if total > MOST_NODES:
-        raise Unsupported(f"calls of functions come to {total:.3g} nodes", expected=f"{MOST_NODES:,} at most")
+        raise Unsupported(
+            f"the calls of functions expand to {total:.3g} nodes", expected=f"at most {MOST_NODES:,}"
+        )
 
 
 def _nodes(nodes: Iterable[Any]) -> Iterator[Any]:

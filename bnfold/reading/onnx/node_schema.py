@@ -74,7 +74,8 @@ def check_type(number: int, where: str) -> None:
     given."""
     if number not in _types():
         raise Malformed(
-            f"{where} has the element type {number}", expected=f"one that ONNX numbers, up to {max(_types())}"
+            f"{where} has the element type {number}",
+            expected=f"a number that ONNX has given to a type, up to {max(_types())}",
         )
 
 
@@ -123,7 +124,9 @@ def check_node(node: Any, imports: Mapping[str, int]) -> None:
         (i for i, name in enumerate(inputs) if not name and (i in rules.named or i >= rules.listed)), None
     )
     if missing is not None:
-        raise Malformed(f"{_name(node)} has no input {missing}", expected="a value")
+        raise Malformed(
+            f"{_name(node)} has no input {missing}", expected="a value, which the operator requires"
+        )
     if not all(outputs[: rules.made]):
         raise Malformed(f"{_name(node)} has an output without a name")
     _check_attributes(node, rules, version)
@@ -161,7 +164,7 @@ def _check_attributes(node: Any, rules: _Rules, version: int) -> None:
     if missing is not None:
         raise Malformed(
             f"{_name(node)} has no attribute '{missing}'",
-            expected="it, for without it the operator has no meaning",
+            expected="this attribute, which the operator requires",
         )
 
 

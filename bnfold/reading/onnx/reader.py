@@ -126,8 +126,9 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
         proto = onnx.ModelProto.FromString(onnx_skeleton.skeleton(view, token))
     except DecodeError as error:
         raise Malformed(
-            "the file is not a whole ONNX model (protobuf cannot parse it)",
-            expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind",
+            "the file is not a whole ONNX model: it is cut off, damaged or of another kind "
+            "(protobuf cannot parse it)",
+            expected="a file written by an ONNX exporter",
         ) from error
 
     def window(found: ir.ExternalTensor) -> tensor.Window:
@@ -244,7 +245,7 @@ def _check_shape(found: ir.TensorProtocol, dims: Sequence[Any]) -> None:
             f"tensor '{found.name}' has the shape {list(dims)}", expected="dimensions that are not negative"
         )
     if len(dims) > MAX_RANK:
-        raise Unsupported(f"tensor '{found.name}' has {len(dims)} dimensions", expected=f"{MAX_RANK} at most")
+        raise Unsupported(f"tensor '{found.name}' has {len(dims)} dimensions", expected=f"at most {MAX_RANK}")
     if found.dtype == ir.DataType.UNDEFINED:
         raise Malformed(f"tensor '{found.name}' has no data type")
 
@@ -271,7 +272,7 @@ def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:
         _check_shape(found, tuple(found.shape))
         if isinstance(found, ir.StringTensor) and len(proto) != math.prod(found.shape.numpy()):
             raise Mismatch(
-                f"tensor '{found.name}' holds {len(proto):,} texts",
+                f"tensor '{found.name}' holds {len(proto):,} strings",
                 expected=f"as many as its shape {found.shape} says",
             )
         return found

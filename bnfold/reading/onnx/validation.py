@@ -47,8 +47,8 @@ def check_door(proto: onnx.ModelProto) -> bool:
     it reads."""
     if not proto.HasField("graph") or not 0 < proto.ir_version <= _NEWEST_IR:
         raise Malformed(
-            "the file is not an ONNX model (no graph, or no IR version)",
-            expected="a file written by an ONNX exporter: it is cut off, damaged, or of another kind",
+            "the file is not an ONNX model: it has no graph or no IR version",
+            expected="a file written by an ONNX exporter",
         )
     if proto.training_info:
         raise Unsupported(
@@ -73,7 +73,7 @@ def check_door(proto: onnx.ModelProto) -> bool:
                         f"attribute '{attribute.name}' of node '{node.name}' refers to "
                         f"'{attribute.ref_attr_name}' of a function"
                     )
-                    raise Malformed(found, expected="a value: the node is in no function")
+                    raise Malformed(found, expected="a value, since the node is not in a function")
             if (function := own.get(called(node))) is not None:
                 check_call(node, function)
             else:
@@ -132,8 +132,8 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
                 _check_texts(entry, "a node")
             if node.device_configurations and proto.ir_version < _DEVICES_IR:
                 raise Unsupported(
-                    f"node '{node.name}' says on which devices it runs, which IR version "
-                    f"{proto.ir_version} cannot hold",
+                    f"node '{node.name}' has device configurations, which IR version "
+                    f"{proto.ir_version} does not have",
                     expected=f"IR version {_DEVICES_IR}",
                 )
             if not node.op_type:
@@ -142,13 +142,17 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
                 (name for name in node.input if name and not any(name in names for names in known)), None
             )
             if missing is not None:
-                raise Malformed(f"node '{node.name}' ({node.op_type}) reads '{missing}', which nothing makes")
+                raise Malformed(
+                    f"node '{node.name}' ({node.op_type}) reads '{missing}', which nothing produces"
+                )
             waiting += [
                 _Scope(body, body.node, known, scope.imports, scope.in_function) for body in bodies(node)
             ]
         lost = next((name for name in _names(scope.message.output) if not name or name not in made), None)
         if lost is not None:
-            raise Malformed(f"the graph '{scope.message.name}' gives '{lost}', which nothing makes in it")
+            raise Malformed(
+                f"the graph '{scope.message.name}' has the output '{lost}', which nothing in it produces"
+            )
         yield scope
 
 
@@ -164,7 +168,7 @@ def _made(scope: _Scope) -> frozenset[str]:
         raise Malformed("an initializer has no name, so nothing can read it")
     twice = next(_repeated(stored), None) or next(_repeated([*(made | set(stored)), *outputs]), None)
     if twice is not None:
-        raise Malformed(f"two nodes or initializers make '{twice}'")
+        raise Malformed(f"two nodes or initializers produce '{twice}'")
     return frozenset(made).union(stored, outputs)
 
 
@@ -176,8 +180,8 @@ def _imports(message: Any) -> dict[str, int]:
     odd = next(((domain, version) for domain, version in found.items() if not 0 < version < 1 << 31), None)
     if odd is not None:
         raise Malformed(
-            f"it imports version {odd[1]} of the operators of domain '{odd[0] or 'ai.onnx'}'",
-            expected="1 or more",
+            f"the model imports version {odd[1]} of the operators of domain '{odd[0] or 'ai.onnx'}'",
+            expected="a version of at least 1",
         )
     return found
 
@@ -265,7 +269,9 @@ def _check_tensor(stored: onnx.TensorProto) -> None:
     numbers, and not negative."""
     check_type(stored.data_type, f"tensor '{stored.name}'")
     if 0 in stored.dims and math.prod(max(size, 1) for size in stored.dims) > _MOST:
-        raise Malformed(f"tensor '{stored.name}' has the dims {list(stored.dims)}, which nothing can hold")
+        raise Malformed(
+            f"tensor '{stored.name}' has the dimensions {list(stored.dims)}, which no memory can hold"
+        )
     for entry in stored.external_data:
         if entry.key in ("offset", "length") and not (
             entry.value.isascii() and entry.value.isdigit() and len(entry.value) < 20

@@ -58,7 +58,7 @@ def _figures(case: Case, runs: Runs, found: ProviderRuns, name: str) -> Figures:
         if not any(name in values for values in lists[:2]):
             continue
         if not all(name in values for values in lists):
-            return failed(name, (), "", "not all runs give it")
+            return failed(name, (), "", "not every run has this output")
         reference, candidate, true, *repeats = (values[name] for values in lists)
         base = widened(reference)
         apart = [np.abs(widened(repeat) - base) for repeat in repeats] if base.dtype.kind == "f" else []

@@ -124,7 +124,7 @@ def inputs_of(model: ir.Model) -> list[Input]:
         if value.dtype in (None, ir.DataType.UNDEFINED, ir.DataType.STRING) or not isinstance(
             value.type, ir.TensorType
         ):
-            raise Unfillable(f"input '{value.name}' is no tensor of numbers")
+            raise Unfillable(f"input '{value.name}' is not a tensor of numbers")
         dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
         found.append(Input(value.name or "", value.dtype, dims, _span(value)))
     return found
@@ -226,13 +226,13 @@ def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) ->
             continue
         if one.dims and len(given) != len(one.dims):
             raise UsageError(
-                f"--input-shape gives '{one.name}' {len(given)} dims",
+                f"--input-shape gives '{one.name}' {len(given)} dimensions",
                 expected=f"{len(one.dims)}, as the model declares",
             )
         for dim, number in zip(one.dims, given, strict=False):
             if isinstance(dim, int) and dim >= 0 and dim != number:
                 raise UsageError(
-                    f"--input-shape gives '{one.name}' a dim of {number}",
+                    f"--input-shape gives '{one.name}' a dimension of {number}",
                     expected=f"{dim}, as the model declares",
                 )
             if isinstance(dim, str) and dim:
@@ -248,8 +248,8 @@ def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int
         )  # sizes of zero count as one: kernels go through the other axes all the same
         if count > MOST_ELEMENTS or min(shape, default=0) < 0:
             raise Unfillable(
-                f"input '{name}' of shape {shape} cannot be filled: {count:,} elements, "
-                f"{MOST_ELEMENTS:,} at most"
+                f"input '{name}' of shape {shape} cannot be filled: it has {count:,} elements, and "
+                f"bnfold generates at most {MOST_ELEMENTS:,}"
             )
     return {one.name: fill(one, shapes[one.name], seed, index) for one in inputs}
 

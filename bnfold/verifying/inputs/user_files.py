@@ -65,7 +65,8 @@ def _input(inputs: Sequence[Input], name: str) -> Input:
     if not name:
         if len(inputs) != 1:
             raise UsageError(
-                "--inputs without a name", expected=f"name:file, for the model has the inputs {names}"
+                "--inputs gives a file without the name of an input",
+                expected=f"name:file, where name is one of {names}",
             )
         return inputs[0]
     found = next((one for one in inputs if one.name == name), None)
@@ -86,7 +87,9 @@ def _named(place: str, inputs: Sequence[Input]) -> list[tuple[Input, np.ndarray]
     known = {one.name: one for one in inputs}
     if unknown := [name for name in arrays if name not in known]:
         raise Mismatch(
-            f"it holds '{unknown[0]}'", where=Path(place), expected=f"arrays named {', '.join(known)}"
+            f"the file holds an array '{unknown[0]}'",
+            where=Path(place),
+            expected=f"arrays named {', '.join(known)}",
         )
     return [(known[name], array) for name, array in arrays.items()]
 
@@ -97,7 +100,7 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     kind = numpy_type(one.kind)
     if array.dtype.kind not in "biufV" or (is_float(array.dtype) and not is_float(kind)):
         raise Mismatch(
-            f"it holds {array.dtype}",
+            f"the array has the type {array.dtype}",
             where=place,
             expected=f"{one.kind.name.lower()}, as the input '{one.name}' is",
         )
@@ -108,7 +111,7 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     fixed = [(axis, d) for axis, d in enumerate(one.dims) if isinstance(d, int)]
     if one.dims and (array.ndim != rank or any(array.shape[axis] != d for axis, d in fixed if axis)):
         raise Mismatch(
-            f"its shape is {array.shape}",
+            f"the array has the shape {array.shape}",
             where=place,
             expected=f"{list(one.dims)}, as the input '{one.name}' is",
         )
@@ -117,7 +120,7 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     batch = one.dims[0]
     if batch <= 0 or array.shape[0] % batch:
         raise Mismatch(
-            f"it holds {array.shape[0]} rows",
+            f"the array has {array.shape[0]} rows",
             where=place,
             expected=f"a multiple of {batch}, the batch of input '{one.name}'",
         )
@@ -153,7 +156,7 @@ def _npy(place: Path, wanted: Wanted) -> np.ndarray:
     except OSError as error:
         raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
     except (ValueError, EOFError) as error:
-        raise Malformed(f"it is no .npy file ({error})", where=place) from error
+        raise Malformed(f"the file is not a .npy file ({error})", where=place) from error
 
 
 def _npz(place: Path) -> dict[str, np.ndarray]:
@@ -167,7 +170,7 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
             claimed = sum(_claimed(archive, name) for name in archive.namelist())
             if claimed > limit:
                 raise Malformed(
-                    f"it unpacks to {claimed:,} bytes",
+                    f"the archive unpacks to {claimed:,} bytes",
                     where=place,
                     expected=f"at most {limit:,} from a file of its size",
                 )
@@ -185,7 +188,7 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
         zlib.error,
         lzma.LZMAError,
     ) as error:
-        raise Malformed(f"it is no .npz file ({error})", where=place) from error
+        raise Malformed(f"the file is not a .npz file ({error})", where=place) from error
 
 
 def _claimed(archive: zipfile.ZipFile, name: str) -> int:
@@ -213,9 +216,9 @@ def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     raise Mismatch(
-        f"it holds {', '.join(arrays) or 'nothing'}",
+        f"the file holds {', '.join(arrays) or 'nothing'}",
         where=place,
-        expected=f"an array named '{wanted.one.name}', or one alone",
+        expected=f"an array named '{wanted.one.name}', or a single array",
     )
 
 
@@ -229,11 +232,13 @@ def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
         proto.ParseFromString(_bytes(place))
         if proto.external_data:
             raise Malformed(
-                "its values are in another file", where=place, expected="a tensor with its values in it"
+                "the values of the tensor are in another file",
+                where=place,
+                expected="a tensor with its values in it",
             )
         return np.asarray(ir.serde.deserialize_tensor(proto).numpy())
     except (DecodeError, ValueError, TypeError) as error:
-        raise Malformed(f"it is no TensorProto ({type(error).__name__})", where=place) from error
+        raise Malformed(f"the file is not a TensorProto ({type(error).__name__})", where=place) from error
 
 
 def _raw(place: Path, wanted: Wanted) -> np.ndarray:
@@ -244,7 +249,7 @@ def _raw(place: Path, wanted: Wanted) -> np.ndarray:
     each = int(np.prod(wanted.shape, dtype=np.int64)) * kind.itemsize
     if not each or len(values) % each or not values:
         raise Mismatch(
-            f"it has {len(values):,} bytes",
+            f"the file has {len(values):,} bytes",
             where=place,
             expected=f"a multiple of {each:,} for shape {wanted.shape}",
         )
@@ -272,7 +277,9 @@ def _image(place: Path, wanted: Wanted) -> np.ndarray:
         Image.DecompressionBombWarning,
         Image.DecompressionBombError,
     ) as error:
-        raise Malformed(f"it is no image that can be read ({type(error).__name__})", where=place) from error
+        raise Malformed(
+            f"the file is not an image that Pillow can read ({type(error).__name__})", where=place
+        ) from error
     for name, given in (("--mean", wanted.options.mean), ("--std", wanted.options.std)):
         if given and len(given) not in (1, channels):
             raise UsageError(
@@ -286,7 +293,7 @@ def _layout(wanted: Wanted) -> tuple[int, int, int]:
     shape = wanted.shape
     if shape is None or len(shape) != 4:
         raise UsageError(
-            f"input '{wanted.one.name}' has no fixed shape of four dims",
+            f"input '{wanted.one.name}' has no fixed shape of four dimensions",
             expected="--input-shape, to resize images to",
         )
     channels, height, width = (shape[3], shape[1], shape[2]) if wanted.options.layout == "NHWC" else shape[1:]

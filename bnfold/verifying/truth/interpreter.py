@@ -159,7 +159,8 @@ class Interpreter:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:
             raise CannotEvaluate(
-                label(node), f"nobody knows the operator {node.domain or 'ai.onnx'}::{node.op_type}"
+                label(node),
+                f"no implementation is known of the operator {node.domain or 'ai.onnx'}::{node.op_type}",
             )
         return self.stand_ins(node, arguments, source_text(node))
 

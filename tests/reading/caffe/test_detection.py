@@ -244,7 +244,8 @@ def test_detections_that_cannot_be_exact_name_the_blob_to_cut_at(tmp_path):
         "DetectionOutput", ["loc", "conf", "prior"], ["d"], "detection_output_param { num_classes: 2 }"
     ) + layer("InnerProduct", "d", params="inner_product_param { num_output: 2 }", name="ip")
     with pytest.raises(
-        Unsupported, match=r"net.prototxt:5:1 ip \(InnerProduct\): a bottom whose size depends on the data"
+        Unsupported,
+        match=r"net.prototxt:5:1 ip \(InnerProduct\): the layer reads a bottom whose size depends on the data",
     ):
         Net(tmp_path, text + reader)
 

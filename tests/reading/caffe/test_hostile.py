@@ -45,22 +45,26 @@ REJECTED = [
     ("Concat", "concat_param { axis: 1 concat_dim: 1 }", "'axis' beside 'concat_dim'"),
     ("Slice", "slice_param { axis: 1 slice_dim: 1 }", "'axis' beside 'slice_dim'"),
     ("Slice", "slice_param { slice_point: 9 }", "slice points (9)"),
-    ("Reshape", "reshape_param { shape { dim: 7 } }", "as many values"),
-    ("Reshape", "reshape_param { shape { dim: -1 dim: -1 } }", "one -1 at most"),
+    ("Reshape", "reshape_param { shape { dim: 7 } }", "the same number of values"),
+    ("Reshape", "reshape_param { shape { dim: -1 dim: -1 } }", "at most one -1"),
     ("Reshape", "reshape_param { shape { dim: 0 dim: 0 dim: 0 dim: 0 dim: 0 } }", "dim 0 at position 4"),
     ("Reshape", "reshape_param { shape { dim: -1 } axis: 7 }", "axes that it has"),
     ("Flatten", "flatten_param { axis: 3 end_axis: 1 }", "end_axis 1 before axis 3"),
     ("Tile", "tile_param { tiles: 0 }", "tiles is 0"),
     ("Tile", "tile_param { tiles: 2000000000 }", "at most 2,147,483,647 values"),
     ("Tile", "", "'tiles' is missing"),
-    ("Permute", "permute_param { order: 1 order: 1 }", "each axis once at most"),
-    ("Permute", "permute_param { order: 4 }", "each axis once at most"),
+    ("Permute", "permute_param { order: 1 order: 1 }", "each axis at most once"),
+    ("Permute", "permute_param { order: 4 }", "each axis at most once"),
     ("ShuffleChannel", "shuffle_channel_param { group: 3 }", "a divisor of its channels"),
-    ("Reorg", "reorg_param { stride: 5 }", "channels in multiples of its square"),
+    ("Reorg", "reorg_param { stride: 5 }", "channels that is a multiple of its square"),
     ("Interp", "", "neither a size nor a factor"),
     ("Interp", "interp_param { zoom_factor: 2 pad_beg: 1 }", "negative ones, which crop"),
     ("Upsample", "upsample_param { scale: 0 }", "scale is 0"),
-    ("CropCenter", "crop_center_param { crop_size: 0 crop_size: 2 }", "margins that leave something"),
+    (
+        "CropCenter",
+        "crop_center_param { crop_size: 0 crop_size: 2 }",
+        "margins that leave at least one value",
+    ),
     ("ArgMax", "argmax_param { top_k: 0 }", "top_k is 0"),
     ("Exp", "exp_param { base: 0 }", "base is 0"),
     ("Log", "log_param { base: 1 }", "base is 1"),
@@ -69,8 +73,8 @@ REJECTED = [
     ("Scale", "scale_param { axis: 3 num_axes: 2 }", "axes that it has"),
     ("SPP", "spp_param { pyramid_height: 40 }", "a pyramid of height 40"),
     ("SPP", "spp_param { pyramid_height: 5 }", "bins no smaller than a pixel"),
-    ("PriorBox", "", "1 bottoms; 2"),
-    ("Eltwise", "", "1 bottoms; at least 2"),
+    ("PriorBox", "", "1 bottoms; expected 2"),
+    ("Eltwise", "", "1 bottoms; expected at least 2"),
 ]
 
 
@@ -93,7 +97,7 @@ def test_what_caffe_rejects(tmp_path, type_, params, words):
         ("BN", (5,), "at least two axes"),
         ("LRN", (5, 5), "4 axes"),
         ("Pooling", (5, 5, 5), "4 axes"),
-        ("MVN", (1, 1, 1, 1, 2), "four axes at most"),
+        ("MVN", (1, 1, 1, 1, 2), "at most four axes"),
     ],
 )
 def test_ranks_that_a_layer_does_not_have(tmp_path, type_, shape, words):
@@ -105,7 +109,7 @@ def test_ranks_that_a_layer_does_not_have(tmp_path, type_, shape, words):
 @pytest.mark.parametrize(
     ("type_", "shapes", "params", "words"),
     [
-        ("Eltwise", [(2, 3), (2, 1)], "", "one shape"),
+        ("Eltwise", [(2, 3), (2, 1)], "", "the same shape"),
         (
             "Eltwise",
             [(2,), (2,)],
@@ -114,8 +118,8 @@ def test_ranks_that_a_layer_does_not_have(tmp_path, type_, shape, words):
         ),
         ("Eltwise", [(2,), (2,)], "eltwise_param { coeff: 1 }", "1 coefficients for SUM of 2"),
         ("Concat", [(2, 3), (3, 3)], "", "agree but on axis 1"),
-        ("Crop", [(1, 1, 4, 4), (1, 1, 3, 5)], "", "a crop inside of it"),
-        ("Crop", [(1, 1, 4, 4), (1, 1, 3, 3)], "crop_param { offset: 2 }", "a crop inside of it"),
+        ("Crop", [(1, 1, 4, 4), (1, 1, 3, 5)], "", "a crop that lies inside"),
+        ("Crop", [(1, 1, 4, 4), (1, 1, 3, 3)], "crop_param { offset: 2 }", "a crop that lies inside"),
         (
             "Crop",
             [(1, 1, 4, 4), (1, 1, 3, 3)],
@@ -123,8 +127,8 @@ def test_ranks_that_a_layer_does_not_have(tmp_path, type_, shape, words):
             "2 offsets for 3 axes",
         ),
         ("Scale", [(2, 3), (2,)], "", "dimensions from that axis on"),
-        ("SoftmaxWithLoss", [(2, 3), (3,)], "", "one for each"),
-        ("EuclideanLoss", [(2, 3), (2, 2)], "", "as many values"),
+        ("SoftmaxWithLoss", [(2, 3), (3,)], "", "one label for each prediction"),
+        ("EuclideanLoss", [(2, 3), (2, 2)], "", "the same number of values"),
     ],
 )
 def test_bottoms_that_do_not_fit(tmp_path, type_, shapes, params, words):

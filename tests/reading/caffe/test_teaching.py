@@ -40,7 +40,8 @@ def test_a_layer_with_parameters_and_blobs(tmp_path):
     assert net.codes == []
     same(net.run(x=DATA)["y"], DATA * normal(3) * 3 + 0.5)
     with pytest.raises(
-        Malformed, match=r"net.prototxt:2:1 g \(Gain\): 'factor' is missing; gain_param \{ factor: ... \}"
+        Malformed,
+        match=r"net.prototxt:2:1 g \(Gain\): 'factor' is missing; expected gain_param \{ factor: ... \}",
     ):
         Net(tmp_path, X + text_of("Gain", "x", name="g"), {"g": [normal(3)]})
     net = Net(

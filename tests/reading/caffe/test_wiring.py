@@ -149,7 +149,7 @@ BROKEN = [
     (layer("ReLU", [], "y"), "2:", "0 bottoms"),
     (layer("Input", "x", "y"), "2:", "1 bottoms"),
     (layer("ReLU", "x", [""]), "2:", "a top without a name"),
-    (layer("Eltwise", "x", "y"), "2:", "1 bottoms; at least 2"),
+    (layer("Eltwise", "x", "y"), "2:", "1 bottoms; expected at least 2"),
     (layer("ReLU", "x", "ab"), "2:", "2 tops"),
     ('layer { name: "l" bottom: "x" top: "y" }', "2:", "a layer without a type"),
 ]
@@ -171,7 +171,7 @@ def test_shared_memory_that_an_in_place_layer_changes_is_declined(tmp_path):
         + layer("ReLU", "r", "r", name="relu")
     )
     Net(tmp_path, text + layer("Softmax", "r", "s", name="after"))
-    with pytest.raises(Unsupported, match=r"net.prototxt:5:1 late \(AbsVal\): reads memory"):
+    with pytest.raises(Unsupported, match=r"net.prototxt:5:1 late \(AbsVal\): the layer reads memory"):
         Net(tmp_path, text + layer("AbsVal", "a", ["late"], name="late"))
     Net(
         tmp_path,
@@ -238,7 +238,7 @@ def test_input_shapes(tmp_path):
         match=r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it: --input-shape x:",
     ):
         Net(tmp_path, text)
-    with pytest.raises(UsageError, match="--input-shape for 'w'; an input: x, z"):
+    with pytest.raises(UsageError, match="--input-shape for 'w'; expected an input: x, z"):
         Net(tmp_path, text, input_shapes=(("x", (1, 2)), ("w", (1,))))
     with pytest.raises(UsageError, match="--input-shape without a name"):
         Net(tmp_path, text, input_shapes=(("", (1, 2)),))

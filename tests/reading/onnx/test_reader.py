@@ -235,7 +235,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"length": 12}, Mismatch, "12 bytes; 4,800 bytes for FLOAT"),
+        ({"length": 12}, Mismatch, "12 bytes; expected 4,800 bytes for FLOAT"),
         ({"offset": 100_000}, Malformed, "at offset 100,000"),
         ({"offset": -8}, Malformed, "offset '-8'"),
         ({"location": "missing.data"}, Unreadable, "missing.data"),
@@ -298,7 +298,7 @@ def test_a_size_that_disagrees_with_its_bytes(tmp_path: Path) -> None:
     proto.graph.initializer.append(
         TensorProto(name="s", dims=[3], data_type=TensorProto.FLOAT, float_data=[1, 2])
     )
-    with pytest.raises(Mismatch, match=r"'s' holds 2 values; 3 values"):
+    with pytest.raises(Mismatch, match=r"'s' holds 2 values; expected 3 values"):
         read(proto)
 
 
@@ -325,13 +325,16 @@ def test_deep_nesting_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda g: g.node[0].input.__setitem__(1, "nowhere"), "reads 'nowhere', which nothing makes"),
-        (lambda g: g.output[0].__setattr__("name", "nowhere"), "gives 'nowhere', which nothing makes"),
-        (lambda g: g.node[1].output.__setitem__(0, "h"), "make 'h'"),
-        (lambda g: g.initializer.add().CopyFrom(g.initializer[0]), "make 'w'"),
+        (lambda g: g.node[0].input.__setitem__(1, "nowhere"), "reads 'nowhere', which nothing produces"),
+        (
+            lambda g: g.output[0].__setattr__("name", "nowhere"),
+            "has the output 'nowhere', which nothing in it produces",
+        ),
+        (lambda g: g.node[1].output.__setitem__(0, "h"), "produce 'h'"),
+        (lambda g: g.initializer.add().CopyFrom(g.initializer[0]), "produce 'w'"),
         (
             lambda g: g.initializer[0].__setattr__("data_type", 524295),
-            "tensor 'w' has the element type 524295; one that ONNX numbers",
+            "tensor 'w' has the element type 524295; expected a number that ONNX has given to a type",
         ),
         (
             lambda g: g.node.append(onnx.helper.make_node("Cast", ["h"], ["cast"], to=99)),

@@ -196,7 +196,7 @@ def test_double_has_a_random_last_bit() -> None:
         (
             '<ir_version: 9, opset_import: ["" : 17, "odd" : 1]> g (float[2] x) => (float[2] y) { '
             "y = odd.Thing(x) }",
-            "nobody knows",
+            "no implementation is known",
         ),
         (
             '<ir_version: 9, opset_import: ["" : 17]> g (float[2] x) => (float[3] y) { y = '

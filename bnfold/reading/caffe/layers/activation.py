@@ -192,7 +192,9 @@ def eltwise(
     """Sum (with coefficients on demand), product or maximum of blobs of one shape"""
     xs = [first, second, *more]
     if other := next((x for x in xs if dims(x) != dims(first)), None):
-        raise at.malformed(f"bottoms of shapes {shown(dims(first))} and {shown(dims(other))}", "one shape")
+        raise at.malformed(
+            f"bottoms of shapes {shown(dims(first))} and {shown(dims(other))}", "the same shape"
+        )
     if coeff and (operation == "PROD" or len(coeff) != len(xs)):
         raise at.malformed(
             f"{len(coeff)} coefficients for {operation} of {len(xs)} bottoms",

@@ -60,7 +60,7 @@ def spread(
             raise at.malformed(
                 f"'{field}_h' and '{field}_w' "
                 + (f"beside '{field}'" if values else f"for {spatial} spatial axes"),
-                "one form, and two spatial axes",
+                "one of the two forms, and two spatial axes",
                 at=(PARAM, field),
             )
         return tuple(value or 0 for value in pair)
@@ -180,7 +180,8 @@ def _layers(
     for x in xs:
         if len(dims(x)) != len(shape) or dims(x)[axis] != into:
             raise at.malformed(
-                f"bottoms of shapes {shown(shape)} and {shown(dims(x))}", "as many axes, and as many channels"
+                f"bottoms of shapes {shown(shape)} and {shown(dims(x))}",
+                "the same number of axes and of channels",
             )
         spatial = dims(x)[axis + 1 :]
         sizes = transposed(at, window_, spatial) if transpose else convolved(at, window_, spatial)

@@ -30,7 +30,7 @@ def input_(at: Layer, *, shape: tuple[Node, ...] = ()) -> list[Value | None]:
     if len(shape) not in (0, 1, len(at.tops)):
         raise at.malformed(
             f"{len(shape)} shapes for {len(at.tops)} tops",
-            "one, or one for each",
+            "one, or one for each top",
             at=("input_param", "shape"),
         )
     shapes = [dims_of(at, s) for s in (shape * len(at.tops) if len(shape) == 1 else shape)]
@@ -91,7 +91,8 @@ def _channels(at: Layer) -> int:
         return 1
     at.note(
         "caffe.assumed-channels",
-        "the data source does not tell its channels; 3 are assumed (--input-shape overrules it)",
+        "the prototxt does not say how many channels the data has; bnfold assumes 3 (--input-shape "
+        "overrides this)",
     )
     return 3
 
@@ -121,7 +122,7 @@ def dummy_data(
     shapes = [dims_of(at, s) for s in shape] or list(zip(num, channels, height, width, strict=False))
     for what, have, fewest in (("shapes", len(shapes), 1), ("fillers", len(data_filler), 0)):
         if have not in (fewest, 1, count):
-            raise at.malformed(f"{have} {what} for {count} tops", "one, or one for each")
+            raise at.malformed(f"{have} {what} for {count} tops", "one, or one for each top")
     values: list[Value | None] = []
     for i in range(count):
         wanted = shapes[i if len(shapes) > 1 else 0]
@@ -129,7 +130,8 @@ def dummy_data(
         if filler is not None and filler.get("type") != "constant":
             at.note(
                 "caffe.random-data",
-                f"'{at.tops[i]}' is drawn anew at each pass ({filler.get('type')}); it becomes an input",
+                f"'{at.tops[i]}' is filled with new random values in each pass ({filler.get('type')}); it "
+                "becomes an input",
                 "warning",
             )
             values.append(at.input(i, wanted))

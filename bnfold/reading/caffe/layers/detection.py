@@ -49,9 +49,9 @@ def prior_box(
     _, _, image_h, image_w = at.rank(image, 4)
     _check_sizes(at, min_size, max_size, variance)
     if img_size is not None and (img_h is not None or img_w is not None):
-        raise at.malformed("img_size beside img_h or img_w", "one form", at=(PRIOR, "img_size"))
+        raise at.malformed("img_size beside img_h or img_w", "one of the two forms", at=(PRIOR, "img_size"))
     if step is not None and (step_h is not None or step_w is not None):
-        raise at.malformed("step beside step_h or step_w", "one form", at=(PRIOR, "step"))
+        raise at.malformed("step beside step_h or step_w", "one of the two forms", at=(PRIOR, "step"))
     size = (img_size or img_h or image_h, img_size or img_w or image_w)
     steps = (step or step_h or size[0] / rows, step or step_w or size[1] / columns)
     if any(not 0 < ratio < 1e6 for ratio in aspect_ratio):

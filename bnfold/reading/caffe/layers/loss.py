@@ -73,7 +73,8 @@ def _labels(at: Layer, label: Value, outer: int, inner: int) -> Value:
     """Labels as whole numbers, (outer, inner)."""
     if math.prod(dims(label)) != outer * inner:
         raise at.malformed(
-            f"labels of shape {shown(dims(label))} for {outer * inner} predictions", "one for each"
+            f"labels of shape {shown(dims(label))} for {outer * inner} predictions",
+            "one label for each prediction",
         )
     return at.cast(at.reshape(label, (outer, inner)), INT64)
 
@@ -210,7 +211,9 @@ def sigmoid_cross_entropy_loss(
 def _alike(at: Layer, x: Value, other: Value) -> Value:
     """The other bottom in the shape of the first; Caffe asks for as many values."""
     if math.prod(dims(x)) != math.prod(dims(other)):
-        raise at.malformed(f"bottoms of shapes {shown(dims(x))} and {shown(dims(other))}", "as many values")
+        raise at.malformed(
+            f"bottoms of shapes {shown(dims(x))} and {shown(dims(other))}", "the same number of values"
+        )
     return at.reshape(other, dims(x))
 
 

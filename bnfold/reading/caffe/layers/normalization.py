@@ -50,7 +50,7 @@ def mvn(
     """Mean and variance of each plane, or of each item, brought to 0 and 1: (x - mean) / (sqrt(variance) +
     eps), always four axes."""
     if len(dims(x)) > 4:
-        raise at.malformed(f"a bottom of shape {shown(dims(x))}", "four axes at most")
+        raise at.malformed(f"a bottom of shape {shown(dims(x))}", "at most four axes")
     x = at.reshape(x, dims(x) + (1,) * (4 - len(dims(x))))
     axes = [1, 2, 3] if across_channels else [2, 3]
     centred = at.op("Sub", x, at.reduce("ReduceMean", x, axes))

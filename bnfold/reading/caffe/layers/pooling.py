@@ -147,12 +147,12 @@ def pooling(
     ):
         at.expect(field, value, usual)
     if pool == "STOCHASTIC":
-        raise at.unsupported("stochastic pooling", "its result is random")
+        raise at.unsupported("stochastic pooling, whose result is random", "MAX or AVE")
     spatial = at.rank(x, 4)[2:]
     strides = _both(at, "stride", stride, stride_h, stride_w)
     pads = (pad_h, pad_w) if pad_h or pad_w else (pad, pad)
     if (pad_h or pad_w) and pad:
-        raise at.malformed("'pad' beside pad_h or pad_w", "one form", at=(PARAM, "pad"))
+        raise at.malformed("'pad' beside pad_h or pad_w", "one of the two forms", at=(PARAM, "pad"))
     if global_pooling:
         if any(v is not None for v in (kernel_size, kernel_h, kernel_w)) or any(pads) or strides != (1, 1):
             raise at.malformed(
@@ -195,7 +195,7 @@ def _both(at: Layer, field: str, one: int | None, h: int | None, w: int | None) 
     if h is not None and w is not None:
         if field == "kernel" and one is not None:
             raise at.malformed(
-                "kernel_size beside kernel_h and kernel_w", "one form", at=(PARAM, "kernel_size")
+                "kernel_size beside kernel_h and kernel_w", "one of the two forms", at=(PARAM, "kernel_size")
             )
         return h, w
     if one is None:
@@ -208,11 +208,13 @@ def spp(at: Layer, x: Value, *, pyramid_height: int, pool: str = "MAX") -> Value
     """Spatial pyramid pooling: 1, 2, 4 ... bins along each axis, flattened and joined; a height of 1 is one
     pooling."""
     if pool == "STOCHASTIC":
-        raise at.unsupported("stochastic pooling", "its result is random")
+        raise at.unsupported("stochastic pooling, whose result is random", "MAX or AVE")
     n, c, *spatial = at.rank(x, 4)
     if not 1 <= pyramid_height <= 30:
         raise at.malformed(
-            f"a pyramid of height {pyramid_height}", "from 1 to 30", at=("spp_param", "pyramid_height")
+            f"a pyramid of height {pyramid_height}",
+            "a height from 1 to 30",
+            at=("spp_param", "pyramid_height"),
         )
     parts = []
     for level in range(pyramid_height):

@@ -59,7 +59,7 @@ def _inputs(
     if not steps or len(rest) not in (wanted, wanted + 1):
         raise at.malformed(
             f"{1 + len(rest)} bottoms, the first of shape {shown(dims(x))}",
-            f"x (T, N, ...), cont (T, N), on demand a static input{', and the states' * expose}",
+            f"x (T, N, ...), cont (T, N) and optionally a static input{', and the states' * expose}",
         )
     if dims(rest[0]) != (steps, batch):
         raise at.malformed(f"cont of shape {shown(dims(rest[0]))}", f"{shown((steps, batch))}")
@@ -122,7 +122,7 @@ def _scan(
 
 @layer("LSTM", param=PARAM, ignoring=IGNORED)
 def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: bool = False) -> list[Value]:
-    """Long short-term memory over (T, N, ...), with cont (T, N), on demand a static input and visible
+    """Long short-term memory over (T, N, ...), with cont (T, N), optionally a static input and visible
     states"""
     cont, static, states = _inputs(at, x, rest, 2, expose_hidden)
     if num_output < 1:
@@ -153,8 +153,8 @@ def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: 
 
 @layer("RNN", param=PARAM, ignoring=IGNORED)
 def rnn(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: bool = False) -> list[Value]:
-    """A simple recurrent network over (T, N, ...), with cont (T, N), on demand a static input and a visible
-    state"""
+    """A simple recurrent network over (T, N, ...), with cont (T, N), optionally a static input and a
+    visible state"""
     cont, static, states = _inputs(at, x, rest, 1, expose_hidden)
     if num_output < 1:
         raise at.malformed("'num_output' is missing", "a positive number", at=(PARAM, "num_output"))

@@ -104,7 +104,7 @@ def upsample(
         )
     if dims(mask) != dims(x):
         raise at.malformed(
-            f"a mask of shape {shown(dims(mask))} for data of shape {shown(dims(x))}", "one shape"
+            f"a mask of shape {shown(dims(mask))} for data of shape {shown(dims(x))}", "the same shape"
         )
     if (scale_h is None) != (scale_w is None):
         raise at.malformed("only one of scale_h and scale_w", "both")

@@ -74,7 +74,7 @@ def slice_(
         sizes = [b - a for a, b in pairwise(edges)]
     else:
         if size % count:
-            raise at.malformed(f"an axis of {size} in {count} equal parts", "a multiple")
+            raise at.malformed(f"an axis of {size} in {count} equal parts", f"a multiple of {count}")
         sizes = [size // count] * count
     if count == 1:
         return [x]
@@ -122,7 +122,9 @@ def reshape(
     result = [*old[:first], *new, *old[last:]]
     if new.count(-1) > 1 or any(d < -1 for d in new):
         raise at.malformed(
-            f"a shape of {shown(wanted)}", "one -1 at most, and nothing below", at=("reshape_param", "shape")
+            f"a shape of {shown(wanted)}",
+            "at most one -1, and no other negative number",
+            at=("reshape_param", "shape"),
         )
     if -1 in new:
         rest = math.prod(d for d in result if d != -1)
@@ -130,7 +132,7 @@ def reshape(
     if math.prod(result) != math.prod(old):
         raise at.malformed(
             f"a bottom of shape {shown(old)} as {shown(wanted)}",
-            "as many values",
+            "the same number of values",
             at=("reshape_param", "shape"),
         )
     return at.reshape(x, result)
@@ -146,7 +148,9 @@ def flatten(at: Layer, x: Value, *, axis: int = 1, end_axis: int = -1) -> Value:
     )
     if last < first:
         raise at.malformed(
-            f"end_axis {end_axis} before axis {axis}", "an axis behind it", at=("flatten_param", "end_axis")
+            f"end_axis {end_axis} before axis {axis}",
+            "an end_axis that is not before axis",
+            at=("flatten_param", "end_axis"),
         )
     target = (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
     if first == 1 and last == len(shape) - 1 and len(shape) != 2:
@@ -160,11 +164,11 @@ def crop(at: Layer, x: Value, like: Value, *, axis: int = 2, offset: tuple[int, 
     shape, target = dims(x), dims(like)
     first = at.axis(axis, len(shape), ("crop_param", "axis"))
     if len(target) != len(shape):
-        raise at.malformed(f"bottoms of shapes {shown(shape)} and {shown(target)}", "as many axes")
+        raise at.malformed(f"bottoms of shapes {shown(shape)} and {shown(target)}", "the same number of axes")
     if len(offset) > 1 and len(offset) != len(shape) - first:
         raise at.malformed(
             f"{len(offset)} offsets for {len(shape) - first} axes",
-            "none, one, or one for each",
+            "no offset, one, or one for each axis",
             at=("crop_param", "offset"),
         )
     offsets = offset * (len(shape) - first) if len(offset) == 1 else offset or (0,) * (len(shape) - first)
@@ -172,7 +176,7 @@ def crop(at: Layer, x: Value, like: Value, *, axis: int = 2, offset: tuple[int, 
     if any(stop > size for (_, stop), size in zip(boxes, shape[first:], strict=True)):
         raise at.malformed(
             f"a crop to {shown(target)} at offset {shown(offsets)} out of {shown(shape)}",
-            "a crop inside of it",
+            "a crop that lies inside",
             at=("crop_param", "offset"),
         )
     return _cropped(at, x, {first + i: box for i, box in enumerate(boxes)})
@@ -198,7 +202,7 @@ def crop_center(at: Layer, x: Value, *, crop_size: tuple[int, ...] = ()) -> Valu
     if len(crop_size) > len(shape) or any(2 * c >= n for c, n in zip(crop_size, shape, strict=False)):
         raise at.malformed(
             f"a margin of {shown(crop_size)} off {shown(shape)}",
-            "margins that leave something",
+            "margins that leave at least one value",
             at=("crop_center_param", "crop_size"),
         )
     return _cropped(at, x, {i: (c, shape[i] - c) for i, c in enumerate(crop_size)})
@@ -227,7 +231,7 @@ def permute(at: Layer, x: Value, *, order: tuple[int, ...] = ()) -> Value:
     if len(set(order)) != len(order) or any(i >= rank for i in order):
         raise at.malformed(
             f"order {shown(order)} of a bottom with {rank} axes",
-            "each axis once at most",
+            "each axis at most once",
             at=("permute_param", "order"),
         )
     return at.transpose(x, [*order, *(i for i in range(rank) if i not in order)])
@@ -256,7 +260,7 @@ def reorg(at: Layer, x: Value, *, stride: int, reverse: bool = False) -> Value:
     if s < 1 or c % (s * s) or (not reverse and (h % s or w % s)):
         raise at.malformed(
             f"stride {s} for a bottom of shape {shown(dims(x))}",
-            "channels in multiples of its square"
+            "a number of channels that is a multiple of its square"
             + ("" if reverse else ", height and width in multiples of it"),
             at=("reorg_param", "stride"),
         )

@@ -34,7 +34,7 @@ def argmax(
     if not 1 <= top_k <= size:
         raise at.malformed(
             f"top_k is {top_k} of {size} values",
-            "at least 1 and no more than there are",
+            "at least 1, and at most the number of values",
             at=("argmax_param", "top_k"),
         )
     values, indices = _largest(at, flat, where, top_k)
@@ -81,6 +81,6 @@ def reduction(
     shape = dims(x)
     first = at.axis(axis, len(shape), ("reduction_param", "axis"))
     if not shape:
-        raise at.malformed(f"a bottom of shape {shown(shape)}", "one axis at least")
+        raise at.malformed(f"a bottom of shape {shown(shape)}", "at least one axis")
     y = at.reduce(SUMS[operation], x, list(range(first, len(shape))), keep=False)
     return at.op("Mul", y, at.scalar(coeff, "coeff")) if coeff != 1.0 else y

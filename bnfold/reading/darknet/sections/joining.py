@@ -36,7 +36,7 @@ def route(
     """Earlier results, one after the other along the channels; with groups one part of each. Where heights
     and widths differ, darknet puts them one after the other as flat numbers."""
     if not layers:
-        raise Malformed("[route] without 'layers'", expected="layers=-1,8 or the like")
+        raise Malformed("[route] has no 'layers'", expected="something like layers=-1,8")
     sources = [layer.earlier(index) for index in layers]
     images = all(s.is_image for s in sources) and len({s.spot for s in sources}) == 1
     if groups != 1:
@@ -66,7 +66,7 @@ def _parts(layer: Layer, sources: list[Feature], groups: int, group_id: int, ima
     if not images or any(s.channels % groups for s in sources):
         raise Unsupported(
             f"groups={groups} over {', '.join(str(s.channels) for s in sources)} channels",
-            expected="groups that divide them, and one size",
+            expected="groups that divide all of them, and sources of one size",
         )
     values = []
     for source in sources:
@@ -113,7 +113,7 @@ def shortcut(
 def _named(layer: Layer, layers: list[int] | None) -> list[int]:
     """The layers that 'from' names; pjreddie's code reads the first alone."""
     if not layers:
-        raise Malformed(f"[{layer.source.type}] without 'from'", expected="from=-3 or the like")
+        raise Malformed(f"[{layer.source.type}] has no 'from'", expected="something like from=-3")
     if layer.fork is Fork.PJREDDIE and len(layers) > 1:
         layer.warn("shortcut", "pjreddie's darknet adds the first of the layers in 'from' alone", "from")
     return layers if layer.fork is Fork.ALEXEYAB else layers[:1]
@@ -128,7 +128,7 @@ def _add_strided(layer: Layer, x: Feature, source: Feature, alpha: float, beta: 
     if ratios[0] != ratios[1]:
         raise Malformed(
             f"a source of {source.spot[0]} x {source.spot[1]} pixels for {x.height} x {x.width}",
-            expected="one ratio for both directions",
+            expected="the same ratio in both directions",
         )
     if source.dims == x.dims:
         y = layer.op("Mul", image, layer.scalar(alpha)) if alpha != 1 else image
@@ -139,7 +139,7 @@ def _add_strided(layer: Layer, x: Feature, source: Feature, alpha: float, beta: 
         "shortcut",
         f"adds {source.channels} x {source.height} x {source.width} to {x.channels} x {x.height} x "
         f"{x.width}: "
-        "what does not meet is left out, as darknet does",
+        "the parts that do not overlap are left out, as darknet does",
     )
     common = [min(a, b) for a, b in zip(source.dims, x.dims, strict=True)]
     part = layer.op(
@@ -338,7 +338,7 @@ def sam(layer: Layer, x: Feature, *, from_: list[int] | None = None, activation:
         raise Malformed(
             f"{x.channels} x {x.height} x {x.width} times {source.channels} x {source.height} x "
             f"{source.width}",
-            expected="one size",
+            expected="the same size",
         )
     return layer.like(
         activate(layer, layer.op("Mul", layer.image(source), layer.image(x), what="scaled"), activation), x

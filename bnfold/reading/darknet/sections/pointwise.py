@@ -70,7 +70,7 @@ def softmax(
     if groups < 1 or x.size % groups or temperature == 0:
         raise Malformed(
             f"groups={groups} temperature={temperature:g} for {x.size} numbers",
-            expected="groups that divide them, and a temperature",
+            expected="groups that divide them, and a temperature that is not 0",
         )
     if spatial:
         layer.warn(

@@ -78,7 +78,7 @@ def _over_channels(layer: Layer, x: Feature, image: ir.Value, out_channels: int)
     positive(out_channels=out_channels)
     if x.channels % out_channels:
         raise Unsupported(
-            f"out_channels={out_channels} does not divide {x.channels} channels", expected="a divisor"
+            f"out_channels={out_channels} does not divide {x.channels} channels", expected="a divisor of them"
         )
     apart = layer.reshape(image, [0, x.channels // out_channels, out_channels, *x.spot])
     out = layer.feature(image, out_channels, *x.spot)

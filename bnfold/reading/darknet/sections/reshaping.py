@@ -139,7 +139,8 @@ def crop(
     positive(crop_height=crop_height, crop_width=crop_width)
     if crop_height > x.height or crop_width > x.width:
         raise Malformed(
-            f"{crop_height} x {crop_width} pixels out of {x.height} x {x.width}", expected="at most as many"
+            f"{crop_height} x {crop_width} pixels out of {x.height} x {x.width}",
+            expected="a crop that is no larger",
         )
     top, left = (x.height - crop_height) // 2, (x.width - crop_width) // 2
     out = layer.feature(layer.image(x), x.channels, crop_height, crop_width)
