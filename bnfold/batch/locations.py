@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, reason, root_cause
-from ..files.discovery import DISK, Shelf, bare, is_url
+from ..files.discovery import DISK, Storage, bare, is_url
 
 _BLOCK = 1 << 20
 _TAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "Digest")  # what stores call their tags of the content
@@ -34,8 +34,8 @@ _USER = re.compile(r"(?<=://)[^/\s@'\"]*@")
 _QUERY = re.compile(r"(://[^\s'\"?#]*)\?(?!\.\.\.)[^\s'\"]*?(?=[:;,.)]*(?:[\s'\"]|$))")
 
 
-class Store(Shelf, Protocol):
-    """A shelf that files can be taken from and put on."""
+class Store(Storage, Protocol):
+    """A storage that files can be taken from and put on."""
 
     def identity(self, place: str) -> str:
         """What changes when the content does. Raises Unreadable."""

@@ -1,15 +1,16 @@
-"""One model of a batch, from its place to the place of its outputs. Runs in a process of its own that may be
-ended at any moment.
+"""One model of a batch, from its source to its outputs. It runs in a process of its own, which may be killed
+at any moment.
 
-    skip    a result that is still right is not made again
-    fetch   what lies behind a URL comes to this machine, external data included; what lies on disks is read
-            where it lies
-    fold    the pipeline, into a folder of this run alone
-    check   the result against the policy
-    deliver the data first, then the model, then its page, then the record that says they are finished
+    skip     a result that is still up to date is kept
+    fetch    files behind URLs are copied to this machine, external data included; files on disks are read in
+             place
+    fold     the pipeline writes into a folder of this run alone
+    check    the policy is applied to the result
+    deliver  the data comes first, then the model, then its page, and last the record that says they are
+             finished
 
-Rule: only what passed is delivered, and the record comes last; a result without a record that fits it is made
-again.
+Rule: only a result that passed is delivered, and the record comes last. A result without a matching record is
+made again.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ _LONGEST = 400  # of a sentence
 
 
 def run(task: Task, work: Path, say: Say, memory: int | None = None) -> Run:
-    """Do one model; verification knows that there are so many bytes of `memory`. Raises MemoryError, and
-    nothing else that a model can cause."""
+    """Process one model; verification may use `memory` bytes. Raises MemoryError, and nothing else that a
+    model can cause."""
     started = time.perf_counter()
-    made = _Made(task, work, say, memory)
+    made = _ModelRun(task, work, say, memory)
     try:
         found = (None if task.force else _finished(task)) or made.run()
     except BnfoldError as error:
@@ -62,8 +63,8 @@ def run(task: Task, work: Path, say: Say, memory: int | None = None) -> Run:
 
 
 def stopped(task: Task, work: Path, error: BnfoldError, outcome: str) -> Run:
-    """A model whose process is no more: its record and its page say why."""
-    return replace(_Made(task, work, lambda _: None).failed(error), outcome=outcome)
+    """The run of a model whose process was killed or crashed; its record and its page say why."""
+    return replace(_ModelRun(task, work, lambda _: None).failed(error), outcome=outcome)
 
 
 def _finished(task: Task) -> Run | None:
@@ -78,8 +79,8 @@ def _finished(task: Task) -> Run | None:
     return None
 
 
-class _Made:
-    """One model being made."""
+class _ModelRun:
+    """The run of one model, from fetching its files to delivering the outputs."""
 
     def __init__(self, task: Task, work: Path, say: Say, memory: int | None = None) -> None:
         self.task, self.work, self.say, self.memory = task, work, say, memory
@@ -113,7 +114,7 @@ class _Made:
         if violations:
             content |= {"output": None, "violations": violations}
             return replace(
-                self._told(content, code, "failed" if code == NOT_EQUIVALENT else "error"),
+                self._recorded(content, code, "failed" if code == NOT_EQUIVALENT else "error"),
                 sentence=self._clean(_summary(violations)),
                 violations=tuple(map(self._renamed, violations)),
             )
@@ -127,7 +128,7 @@ class _Made:
         outcome = "failed" if error.exit_code == NOT_EQUIVALENT else "error"
         sentence = self._clean(f"{self.task.listed}: {error}" if self.task.listed else str(error))
         try:
-            return replace(self._told(content, error.exit_code, outcome), sentence=sentence)
+            return replace(self._recorded(content, error.exit_code, outcome), sentence=sentence)
         except BnfoldError as second:
             both = (
                 f"{sentence}; {self._clean(str(second))}"
@@ -179,12 +180,12 @@ class _Made:
             place = joined(folder, path.name)
             store.deliver(path, place)
             outputs.append((path.name, store.identity(place)))
-        return self._told(content, OK, "passed", replace(taken, outputs=tuple(outputs)))
+        return self._recorded(content, OK, "passed", replace(taken, outputs=tuple(outputs)))
 
-    def _told(
+    def _recorded(
         self, content: dict[str, Any], code: int, outcome: str, fingerprint: Fingerprint | None = None
     ) -> Run:
-        """The page, and then the record."""
+        """Deliver the page, and then the record."""
         from ..reporting import html
 
         document = self._clean(documents.document("fold", code, **content))
@@ -193,7 +194,7 @@ class _Made:
             document |= {"fingerprint": documents.plain(fingerprint), "batch": self.task.batch}
         found = _run_of(self.task, document, outcome, output=fingerprint is not None)
         for text, ending in ((page, ".html"), (documents.text(document) + "\n", fingerprints.SUFFIX)):
-            file = self.work / f"told{ending}"
+            file = self.work / f"record{ending}"
             file.write_text(text, encoding="utf-8", errors="backslashreplace")
             place = joined(self.task.out, self.task.name + ending)
             store_of(place).deliver(file, place)

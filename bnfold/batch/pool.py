@@ -44,7 +44,7 @@ def _of_one_pool(
     """`running` is what is out when the pool breaks."""
     from loky import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(jobs, initializer=worker.settle)
+    executor = ProcessPoolExecutor(jobs, initializer=worker.set_up)
     futures: dict[Any, int] = {}
     try:
         while waiting or futures:

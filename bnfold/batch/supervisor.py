@@ -78,7 +78,7 @@ class Child:
     def ask(self, task: Mapping[str, Any], work: Path) -> dict[str, Any]:
         """The run of one model, as plain values. Raises Ended, after which this child is no more."""
         try:
-            return self._asked(task, work)
+            return self._run_in_child(task, work)
         except BaseException:
             self.kill()
             raise
@@ -98,7 +98,7 @@ class Child:
                 with suppress(BrokenPipeError):  # what it has not read any more
                     pipe.close()
 
-    def _asked(self, task: Mapping[str, Any], work: Path) -> dict[str, Any]:
+    def _run_in_child(self, task: Mapping[str, Any], work: Path) -> dict[str, Any]:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"task": task, "work": str(work)}).encode() + b"\n")

@@ -104,9 +104,9 @@ def lost(request: dict[str, Any], why: str) -> dict[str, Any]:
     return _plain(Run(task["name"], redacted(task["network"]), weights, "crashed", STOPPED, why))
 
 
-def settle() -> None:
-    """What a worker of this machine does first: Ctrl-C is for the process that coordinates, and without that
-    one no worker stays."""
+def set_up() -> None:
+    """Prepare a worker process on this machine: it ignores Ctrl-C, which the coordinating process handles,
+    and it exits when that process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_go_with, args=(os.getppid(),), daemon=True).start()
 

@@ -2,9 +2,9 @@
 
     gathered(["zoo", "yolo.cfg", "yolo.weights", "nets/*.onnx"])   -> [Found(network, weights, root), ...]
 
-A folder gives every model in it; weights named after their network, or right behind it, go with it. Where
-files lie is the business of a `Shelf`: DISK is this machine's, others stand for storage behind URLs. Places
-are texts, so that a path and a URL are the same thing here.
+A folder stands for every model in it. Weights belong to a network if they have its name, or if they follow
+it. A `Storage` knows where files lie: DISK is this machine's file system, and others are behind URLs.
+Locations are strings, so that a path and a URL are treated alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Found:
     root: str = ""
 
 
-class Shelf(Protocol):
+class Storage(Protocol):
     """Where files lie."""
 
     def exists(self, place: str) -> bool:
@@ -66,7 +66,7 @@ class _Disk:
 
     def walk(self, folder: str) -> list[str]:
         found: list[str] = []
-        for inner, folders, names in os.walk(folder):  # which lets a folder go that vanishes meanwhile
+        for inner, folders, names in os.walk(folder):  # which skips a folder that vanishes meanwhile
             folders[:] = [name for name in folders if not name.startswith(UNFINISHED)]
             found += [os.path.join(inner, name) for name in names]  # noqa: PTH118
         return sorted(found, key=lambda place: Path(place).parts)
@@ -75,7 +75,7 @@ class _Disk:
         return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - an absolute pattern is allowed
 
 
-DISK: Shelf = _Disk()
+DISK: Storage = _Disk()
 
 
 def is_url(place: str) -> bool:
@@ -100,14 +100,14 @@ def bare(url: str) -> str:
     return url.partition("?")[0].partition("#")[0] if url.startswith(("http://", "https://")) else url
 
 
-def gathered(given: Sequence[str], shelf_of: Callable[[str], Shelf] = lambda _: DISK) -> list[Found]:
-    """Every model that is meant, each once, in order. Raises UsageError for a pattern without a match, and
-    for weights without a network; Unreadable for a folder without a model."""
+def gathered(given: Sequence[str], storage_of: Callable[[str], Storage] = lambda _: DISK) -> list[Found]:
+    """Every model that the arguments name, each once, in order. Raises UsageError for a pattern without a
+    match, and for weights without a network; Unreadable for a folder without a model."""
     found: list[Found] = []
     for place in given:
-        for network, root in _hits(place, shelf_of(place)):
+        for network, root in _hits(place, storage_of(place)):
             if suffix(network) not in WEIGHTS.values():
-                found.append(Found(network, beside(network, shelf_of(network)), root))
+                found.append(Found(network, beside(network, storage_of(network)), root))
             elif found and WEIGHTS.get(suffix(found[-1].network)) == suffix(network):
                 found[-1] = Found(found[-1].network, network, found[-1].root)
             else:
@@ -121,37 +121,37 @@ def gathered(given: Sequence[str], shelf_of: Callable[[str], Shelf] = lambda _: 
     return list(once.values())
 
 
-def beside(network: str, shelf: Shelf = DISK) -> str | None:
+def beside(network: str, storage: Storage = DISK) -> str | None:
     """The weights that are named after a network."""
     kind = WEIGHTS.get(suffix(network))
     weights = with_suffix(network, kind) if kind else ""
-    return weights if weights and shelf.is_file(weights) else None
+    return weights if weights and storage.is_file(weights) else None
 
 
-def _hits(given: str, shelf: Shelf) -> Iterator[tuple[str, str]]:
+def _hits(given: str, storage: Storage) -> Iterator[tuple[str, str]]:
     """(file, the folder that it was found under)."""
     named = is_url(given) and suffix(given) in (
         *MODELS,
         *WEIGHTS.values(),
-    )  # whether a URL is a folder may be a question of seconds
-    if not named and shelf.is_folder(given):
-        yield from ((place, given) for place in _models(given, shelf))
+    )  # asking whether a URL is a folder may take seconds
+    if not named and storage.is_folder(given):
+        yield from ((place, given) for place in _models(given, storage))
         return
-    if not _is_pattern(given) or (not is_url(given) and shelf.exists(given)):
+    if not _is_pattern(given) or (not is_url(given) and storage.exists(given)):
         yield given, ""
         return
-    hits = shelf.matches(given)
+    hits = storage.matches(given)
     if not hits:
         raise UsageError(f"nothing matches {given}")
     root = _fixed_part(given)
     yield from ((hit, root) for hit in hits)
 
 
-def _models(folder: str, shelf: Shelf) -> list[str]:
+def _models(folder: str, storage: Storage) -> list[str]:
     models = [
         place
-        for place in shelf.walk(folder)
-        if suffix(place) == ".onnx" or (suffix(place) in WEIGHTS and beside(place, shelf))
+        for place in storage.walk(folder)
+        if suffix(place) == ".onnx" or (suffix(place) in WEIGHTS and beside(place, storage))
     ]
     if not models:
         raise Unreadable(

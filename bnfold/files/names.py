@@ -1,15 +1,16 @@
-"""Names of files: which are possible on this system, which mean the same file, and which every reader of a
-model understands.
+"""Names of files: which names this system allows, which paths lead to the same file, and which names every
+reader of a model understands.
 
     refused(name)      why a file cannot have this name here, or ""
-    extended(path)     a path that Windows takes whatever its length
-    identity(path)     equal for two paths to one file, whether it is there yet or not
-    portable(stem)     a stem that a model can name its data file by, on every system
-    inside(text)       does a name that a model gives stay in the folder that it is relative to?
-    stored(text)       a name that stands in a model, as this system's calls want it
-    native(path)       a path as libraries want it that know UTF-8 alone
+    extended(path)     the path in a form that Windows accepts at any length
+    identity(path)     a key that is equal for two paths to one file, whether the file exists yet or not
+    portable(stem)     a stem that a model can use to name its data file, on every system
+    inside(text)       does a name from a model stay in the folder that it is relative to?
+    stored(text)       a name from a model, in the form that this system's calls take
+    native(path)       a path for libraries that accept only UTF-8
 
-What differs between systems takes the system as an argument, so that the rules of all are tested on each.
+Functions that differ between systems take the system as an argument, so that the rules of every system are
+tested on each one.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def extended(path: P, system: str = sys.platform) -> P:
 
 
 def identity(path: Path, system: str = sys.platform) -> tuple[object, ...]:
-    """Equal for two paths to one file: hard links and links included where the file is there; where it is
-    not, by its folder and its name as the system compares names (macOS and Windows: whatever the case, macOS:
-    however accents are written)."""
+    """A key that is equal for two paths to one file. For a file that exists it follows links and hard links;
+    for one that does not, it is made of the folder and the name as the system compares names (macOS and
+    Windows ignore case, and macOS ignores how accents are encoded)."""
     try:
         real = Path(os.path.realpath(path))
     except FileNotFoundError:  # a relative path, and the folder that it is relative to is gone
@@ -80,8 +81,8 @@ def same_name(name: str, system: str = sys.platform) -> str:
 
 
 def portable(stem: str) -> str:
-    """The stem as text, whatever this system's encoding of names, with `_` for what is none, what readers
-    take for a separator, and what some system forbids."""
+    """The stem as text, whatever this system's encoding of names. `_` replaces bytes that are not text,
+    separators, and characters that some system forbids."""
     text = os.fsencode(stem).decode("utf-8", "surrogateescape")
     clean = "".join("_" if _WINDOWS_FORBIDS.match(c) or not c.isprintable() else c for c in text)
     return clean.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" ") or "model"
@@ -107,5 +108,6 @@ def stored(text: str) -> str:
 
 
 def native(path: Path) -> str:
-    """A path for a library that takes UTF-8. Raises UnicodeDecodeError for one that is no such text."""
+    """A path for a library that accepts only UTF-8. Raises UnicodeDecodeError for a path in another
+    encoding."""
     return str(path) if sys.platform == "win32" else os.fsencode(path).decode()

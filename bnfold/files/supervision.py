@@ -56,7 +56,7 @@ def guarded(work: Callable[[], int], clean: Clean) -> int:
     os.close(writing)
     status, asked = _wait(child, waited)
     if status < 0 or asked:  # a signal may come between the making of a folder and whoever would remove it
-        clean(_told(reading))
+        clean(_names_from(reading))
     return _verdict(-status, asked) if status < 0 else status
 
 
@@ -106,7 +106,7 @@ def _wait(child: int, waited: set[signal.Signals]) -> tuple[int, int]:
                 os.kill(child, got.si_signo)
 
 
-def _told(reading: int) -> list[str]:
+def _names_from(reading: int) -> list[str]:
     with os.fdopen(reading, "rb") as pipe:
         return [os.fsdecode(name) for name in pipe.read().split(b"\0") if name]
 

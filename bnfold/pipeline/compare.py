@@ -29,7 +29,7 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
     with unchanged(stamps, in_place=True) as check, scratch() as folder, ExitStack() as stack:
         left = side_of(reference, folder / "reference.onnx", stack)
         right = side_of(candidate, folder / "candidate.onnx", stack)
-        report = compared(left, right, options, heard(say))
+        report = compared(left, right, options, progress_callback(say))
         check()
     return report
 
@@ -42,7 +42,11 @@ def compare_with_opencv(
 
     with scratch() as folder, ExitStack() as stack:
         return against_opencv(
-            network, weights, side_of(loaded, folder / "converted.onnx", stack), options, heard(say)
+            network,
+            weights,
+            side_of(loaded, folder / "converted.onnx", stack),
+            options,
+            progress_callback(say),
         )
 
 
@@ -50,11 +54,11 @@ def selftest(say: Say = silent) -> list[Check]:
     """Do this machine's libraries compute what they should?"""
     from ..verifying import selftest as tested
 
-    return tested(heard(say))
+    return tested(progress_callback(say))
 
 
-def heard(say: Say) -> Callable[[str, float], None]:
-    """Verification tells what it does and how far it is."""
+def progress_callback(say: Say) -> Callable[[str, float], None]:
+    """What verification calls to report what it does and which share of the work is done."""
     return lambda what, share: say(f"{what} ({share:.0%})" if share else what)
 
 

@@ -28,9 +28,9 @@ from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
 from ..results.options import FoldOptions, ReadOptions
 from ..results.plan import Kept, Loaded, Plan
-from .compare import heard, side_of
+from .compare import progress_callback, side_of
 from .job import Job, Watch
-from .retry import ROUNDS, Withdrawn, settle
+from .retry import ROUNDS, Withdrawn, first_that_passes
 
 if TYPE_CHECKING:
     import onnx
@@ -112,7 +112,7 @@ def fold_file(job: Job) -> FoldResult:
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
         work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
         try:
-            done = settle(work.attempt, rounds=0 if job.read.strict else ROUNDS)
+            done = first_that_passes(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
             check()
             error.where = job.target if error.where is None else error.where
@@ -296,7 +296,7 @@ class _Work:
             self._reference_side(),
             Side(model, written.path, self.job.target.name),
             self.job.verify,
-            heard(self.job.say),
+            progress_callback(self.job.say),
         )
         self.watch.lap("verify")
         return report

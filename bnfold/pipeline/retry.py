@@ -1,7 +1,7 @@
 """Which folds to take back when the gate fails: pure strategy, knows neither models nor runtimes.
 
     attempt(withdrawn)   the pipeline's: fold without these nodes, write, verify
-    settle(attempt)      the first attempt that passes, taking back as little as localisation allows
+    first_that_passes(attempt)   the first attempt that passes, taking back as little as localisation allows
 
 Rule 1: folds that are wrong on their own, or else the fold that the first divergence names, are taken back,
         and the rest is tried again, for a bounded number of rounds.
@@ -38,7 +38,7 @@ class Attempt(Protocol):
 A = TypeVar("A", bound=Attempt)
 
 
-def settle(attempt: Callable[[Withdrawn], A], rounds: int = ROUNDS) -> A:
+def first_that_passes(attempt: Callable[[Withdrawn], A], rounds: int = ROUNDS) -> A:
     """The first attempt that passes; with no rounds, the one with every fold in or none. Raises
     NotEquivalent, which carries the report of the first failure: the one with every fold in."""
     first = last = attempt(())

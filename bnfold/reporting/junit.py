@@ -37,7 +37,7 @@ def of_runs(runs: Sequence[Run]) -> str:
         if not run.fine:
             kind = "failure" if run.exit_code == NOT_EQUIVALENT else "error"
             fault = SubElement(case, kind, {"message": one_line(run.sentence), "type": run.outcome})
-            fault.text = _told(run.violations) or one_line(f"{run.network}: {run.sentence}")
+            fault.text = _lines(run.violations) or one_line(f"{run.network}: {run.sentence}")
         elif run.outcome == "unchanged":
             SubElement(case, "system-out").text = OUTCOMES[run.outcome]
     suite.attrib.update({**_counts(suite), "time": f"{sum(run.seconds for run in runs):.3f}"})
@@ -52,22 +52,22 @@ def _suite(one: Checked) -> Element:
     suite = Element("testsuite", {"name": name})
     for code, rule in RULEBOOK.items():
         case = SubElement(suite, "testcase", {"classname": name, "name": code, "time": "0"})
-        found = [v for v in one.violations if v.code == code]
-        fresh = [v for v in found if not v.known]
+        violations = [v for v in one.violations if v.code == code]
+        fresh = [v for v in violations if not v.known]
         if code not in one.ran:
-            SubElement(case, "skipped", {"message": "not asked for, or nothing to look at"})
+            SubElement(case, "skipped", {"message": "the rule was not requested, or it had nothing to check"})
         elif fresh:
             kind = "failure" if all(v.exit_code == NOT_EQUIVALENT for v in fresh) else "error"
             fault = SubElement(case, kind, {"message": f"{rule.title} ({len(fresh)})", "type": code})
-            fault.text = _told(fresh)
-        elif found:
-            SubElement(case, "system-out").text = f"known from the baseline:\n{_told(found)}"
+            fault.text = _lines(fresh)
+        elif violations:
+            SubElement(case, "system-out").text = f"known from the baseline:\n{_lines(violations)}"
     suite.attrib.update(_counts(suite))
     return suite
 
 
-def _told(found: Sequence[Violation]) -> str:
-    return "\n".join(one_line(f"{v.where}: {v.text}") for v in found)
+def _lines(violations: Sequence[Violation]) -> str:
+    return "\n".join(one_line(f"{v.where}: {v.text}") for v in violations)
 
 
 def _counts(suite: Element) -> dict[str, str]:

@@ -92,12 +92,12 @@ class Case:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
-        self.given = user_files.read(face.inputs, options)
+        self.given = user_files.read_feeds(face.inputs, options)
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
     # -- the reference
 
-    def settled(self) -> Runs:
+    def reference_runs(self) -> Runs:
         """The reference's runs, in the first engine and with the first shapes that work. Raises
         CannotEvaluate if nothing does."""
         self.tell("running the reference", 0.0)

@@ -75,7 +75,7 @@ def compare(
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     """Run, judge, and localise where the gate fails."""
     try:
-        runs = case.settled()
+        runs = case.reference_runs()
         case.complete(runs)
     except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"the reference cannot be verified here: {error}")

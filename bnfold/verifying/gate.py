@@ -11,9 +11,9 @@ channel. So a channel cannot hide behind its neighbours, nor a sample behind the
 elements says little about a spread, so both its errors are moderated by those of the whole value, as in a
 moderated t-statistic: PRIOR elements' worth.
 
-Where few elements carry an error, two equal errors differ by chance. A noise over the limit is divided by the
-room that this takes (`chance`), so that a class score or two of a saturated softmax decide nothing;
-compare.py asks for more samples besides.
+Where the effective sample size is small, two equal errors differ by chance. A noise over the limit is divided
+by the factor that chance alone explains (`chance`), so that a class score or two of a saturated softmax
+decide nothing; compare.py also draws more samples.
 
 A value passes when noise <= limit (default 4). As the denominator is at least one rounding, an error below
 `limit` roundings always passes. Measured (benchmarks/confusion.py, 500 right folds of nets of 1 to 150
@@ -22,8 +22,8 @@ here; 14 hide in nets that amplify rounding without end or are dead behind the f
 fold is judged on its own (fold_checks.py). Of the same right folds rtol 1e-3 / atol 1e-4 refuses 74, 1e-4 /
 1e-5 refuses 139, 1e-5 / 1e-5 refuses 171 (docs/verification.md has the table).
 
-What has no noise fails at once: another shape or type, a NaN or Inf that the reference has not, an integer
-that differs.
+A difference that has no noise fails at once: another shape or type, a NaN or infinity that the reference does
+not have, an integer that differs.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def _noise(errors: Sequence[_Errors], demands: Demands) -> tuple[float, str]:
     worst, where = 0.0, ""
     for words, sums in groups:
         found = ratios(sums, demands.least)
-        found = np.where(found > demands.limit, found / chance(carriers(sums)), found)
+        found = np.where(found > demands.limit, found / chance(effective_size(sums)), found)
         at = int(np.argmax(found)) if found.size else 0
         if found.size and found[at] > worst:
             worst, where = float(found[at]), f"{words} {at}" if words else ""
@@ -259,10 +259,11 @@ def ratios(sums: np.ndarray, least: float = 1.0) -> np.ndarray:
     return np.asarray(np.sqrt(found / np.maximum(expected, least**2)))
 
 
-def carriers(sums: np.ndarray) -> np.ndarray:
-    """How many elements carry a group's errors: the participation ratio (Σe²)² / Σe⁴ of the smaller of the
-    two, from rows of (count, both sums of squares, both sums of fourth powers). What moderates a small group
-    is all elements, so it cannot know more than they do."""
+def effective_size(sums: np.ndarray) -> np.ndarray:
+    """The effective sample size of the errors of each group: the participation ratio (Σe²)² / Σe⁴ of the
+    reference's or the candidate's errors, whichever is smaller. Each row of `sums` is a group: its count,
+    both sums of squares, both sums of fourth powers. A small group is moderated by all elements together, so
+    it cannot count for more than they do."""
     total = sums.sum(axis=0)
     weight = PRIOR / max(total[0], 1.0)
     squares, fourths = sums[:, 1:3] + weight * total[1:3], sums[:, 3:5] + weight * total[3:5]
@@ -271,15 +272,15 @@ def carriers(sums: np.ndarray) -> np.ndarray:
     return np.asarray((shares * known).min(axis=1))
 
 
-def chance(carriers: np.ndarray) -> np.ndarray:
-    """By how much the ratio of two equal errors may be more than `limit` by chance alone, if few elements
-    carry them.
+def chance(size: np.ndarray) -> np.ndarray:
+    """The factor by which the ratio of two equal errors may exceed the limit by chance alone, for an
+    effective sample size.
 
     Two mean squares of n normal errors have a ratio whose logarithm spreads like 2/√n; its root is beyond
     e^(4.5/√(n - ½)) about once in 100,000 times. From 11 elements on that is less than the limit of 4, and
-    chance needs no room of its own.
+    chance needs no allowance of its own.
     """
-    return np.maximum(1.0, np.exp(4.5 / np.sqrt(np.maximum(carriers - 0.5, 0.5))) / NOISE_LIMIT)
+    return np.maximum(1.0, np.exp(4.5 / np.sqrt(np.maximum(size - 0.5, 0.5))) / NOISE_LIMIT)
 
 
 def _summary(

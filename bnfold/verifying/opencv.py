@@ -43,7 +43,7 @@ def against_opencv(
     net = _load(network, weights)
     try:
         case = Case(model, model, options, interface(model, model), progress or (lambda what, share: None))
-        runs = case.settled()
+        runs = case.reference_runs()
         case.truth(runs)
     except (CannotEvaluate, Unfillable) as error:
         raise Unsupported(

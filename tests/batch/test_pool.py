@@ -130,7 +130,10 @@ def test_one_that_crashes_stops_no_other(tmp_path: Path) -> None:
     said = process.communicate(timeout=60)
     assert process.returncode == 6, said
     assert said[1].splitlines()[-1] == "bnfold: FAIL models=2 passed=1 crashed=1"
-    assert "the worker process was killed by SIGSEGV while " in records(tmp_path / "out")["a_hang"]["error"]["found"]
+    assert (
+        "the worker process was killed by SIGSEGV while "
+        in records(tmp_path / "out")["a_hang"]["error"]["found"]
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's own memory")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from bnfold.errors import NotEquivalent
-from bnfold.pipeline.retry import ROUNDS, Withdrawn, settle
+from bnfold.pipeline.retry import ROUNDS, Withdrawn, first_that_passes
 from bnfold.results.comparison import Comparison, Divergence, Figures, ProviderResult
 from bnfold.results.plan import Folded, Plan
 
@@ -95,13 +95,13 @@ def folded(attempt: Tried) -> list[str]:
 
 def test_nothing_is_taken_back_from_a_fold_that_passes() -> None:
     machine = Machine(list("abc"), set())
-    assert folded(settle(machine.attempt)) == list("abc")
+    assert folded(first_that_passes(machine.attempt)) == list("abc")
     assert machine.runs == [()]
 
 
 def test_the_named_fold_is_taken_back_and_the_rest_stays() -> None:
     machine = Machine(list("abcd"), {"b", "d"})
-    assert folded(settle(machine.attempt)) == ["a", "c"]
+    assert folded(first_that_passes(machine.attempt)) == ["a", "c"]
     assert len(machine.runs) == 3
 
 
@@ -116,26 +116,26 @@ def test_all_folds_that_are_wrong_on_their_own_are_taken_back_at_once() -> None:
         )
         return Tried(tried.plan, replace(tried.report, folds=folds))
 
-    assert folded(settle(attempt)) == ["a", "c"]
+    assert folded(first_that_passes(attempt)) == ["a", "c"]
     assert len(machine.runs) == 2
 
 
 def test_halving_finds_a_fold_that_nothing_names() -> None:
     names = [str(i) for i in range(53)]
     machine = Machine(names, {"37"}, localises=False)
-    assert folded(settle(machine.attempt)) == [n for n in names if n != "37"]
+    assert folded(first_that_passes(machine.attempt)) == [n for n in names if n != "37"]
     assert len(machine.runs) <= 16
 
 
 def test_halving_with_a_culprit_in_both_halves_takes_back_what_is_known_to_help() -> None:
     machine = Machine(list("abcd"), {"a", "d"}, localises=False)
-    assert folded(settle(machine.attempt)) == []
+    assert folded(first_that_passes(machine.attempt)) == []
 
 
 def test_a_failure_that_is_not_the_folds_fault_is_a_failure() -> None:
     machine = Machine(list("abc"), set(), localises=False, broken=True)
     with pytest.raises(NotEquivalent) as caught:
-        settle(machine.attempt)
+        first_that_passes(machine.attempt)
     assert caught.value.report is not None
     assert len(machine.runs) == 2
 
@@ -144,14 +144,14 @@ def test_rounds_are_bounded() -> None:
     names = [str(i) for i in range(100)]
     machine = Machine(names, set(names))
     with pytest.raises(NotEquivalent, match="value_0"):
-        settle(machine.attempt)
+        first_that_passes(machine.attempt)
     assert len(machine.runs) == ROUNDS + 1
 
 
 def test_the_last_round_counts() -> None:
     names = [str(i) for i in range(ROUNDS)]
     machine = Machine(names, set(names))
-    assert folded(settle(machine.attempt)) == []
+    assert folded(first_that_passes(machine.attempt)) == []
 
 
 def test_what_nothing_can_check_fails_at_once() -> None:
@@ -171,9 +171,9 @@ def test_what_nothing_can_check_fails_at_once() -> None:
         return Tried(Plan(), unchecked)
 
     with pytest.raises(NotEquivalent, match=r"Mystery.*--no-verify"):
-        settle(attempt)
+        first_that_passes(attempt)
     assert len(tries) == 1
 
 
 def test_unverified_work_is_taken_as_it_is() -> None:
-    assert settle(lambda withdrawn: Tried(Plan(), None)).report is None
+    assert first_that_passes(lambda withdrawn: Tried(Plan(), None)).report is None

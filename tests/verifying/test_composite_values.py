@@ -153,7 +153,7 @@ def test_what_is_no_float_comes_back_from_another_process() -> None:
     case = Case(
         reference, candidate, VerifyOptions(), interface(reference, candidate), lambda what, share: None
     )
-    runs = case.settled()
+    runs = case.reference_runs()
     case.complete(runs)
     found = judged_on(case, runs, CPU)
     assert found.passed
@@ -170,7 +170,7 @@ def test_parts_come_back_from_another_process(change: str, passed: bool, tmp_pat
     case = Case(
         reference, candidate, VerifyOptions(), interface(reference, candidate), lambda what, share: None
     )
-    runs = case.settled()
+    runs = case.reference_runs()
     case.complete(runs)
     found = judged_on(case, runs, CPU)
     assert [figure.value for figure in found.outputs] == ["h", "q [0]", "q [1]"]

@@ -21,6 +21,6 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
               options.random_weights
     Raises Malformed, Mismatch, Unreadable (exit code 3), Unsupported (4) and UsageError (2).
     """
-    from .net import read as read_net
+    from .net import read_network
 
-    return read_net(network, weights, options)
+    return read_network(network, weights, options)

@@ -116,7 +116,7 @@ class Layer:
         self.findings.append(Finding(level, code, str(self.place()), text))
 
     def expect(self, field: str, value: object, usual: object) -> None:
-        """Unsupported when an option has another value than the one that we can express."""
+        """Raise Unsupported if an option has another value than the one that bnfold can express."""
         if value != usual:
             raise self.unsupported(
                 f"'{field}' is {value}", f"{usual}, the only value that bnfold can express"
@@ -198,9 +198,9 @@ class Layer:
                 f"an output of shape {shown(sizes)}", f"at most {LARGEST:,} values, as Caffe counts them"
             )
 
-    def room(self, *sizes: int) -> None:
-        """Refuse a layer that would need a constant of its own of absurd size, before it is made: sizes are
-        numbers in a text."""
+    def limit_constant(self, *sizes: int) -> None:
+        """Refuse a layer that needs a constant of its own of absurd size, before memory is allocated: the
+        sizes are numbers that anybody can write into a prototxt."""
         if math.prod(sizes) > MOST_MADE:
             raise self.unsupported(f"it needs a constant of {shown(sizes)} numbers", f"at most {MOST_MADE:,}")
 

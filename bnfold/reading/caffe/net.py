@@ -39,7 +39,7 @@ BEHIND_CUT = "lies behind a cut"
 SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
 
 
-def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
+def read_network(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and
     verification."""
     _check_options(weights, options)
@@ -66,7 +66,7 @@ class _Reader:
     def __init__(self, network: Path, weights: Path | None, options: ReadOptions) -> None:
         self.network, self.weights_path, self.options = network, weights, options
         self.findings: list[Finding] = []
-        self.text = Text.read(network)
+        self.text = Text.from_file(network)
         self.asked: set[str] = set()
         self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []

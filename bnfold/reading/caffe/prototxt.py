@@ -105,7 +105,7 @@ class Text:
         self._breaks: list[int] | None = None
 
     @classmethod
-    def read(cls, path: Path) -> Text:
+    def from_file(cls, path: Path) -> Text:
         """The text of a file; Unreadable when it cannot be had, Malformed when it is no text that a person
         has written or could read."""
         try:

@@ -38,6 +38,6 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     Errors: Unreadable, Malformed and Mismatch for what is wrong with the files, Unsupported for what has no
     meaning in ONNX, UsageError for options that contradict each other. `reader.py` holds the walk.
     """
-    from .reader import load
+    from .reader import read_network
 
-    return load(network, weights, options)
+    return read_network(network, weights, options)

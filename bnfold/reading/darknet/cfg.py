@@ -50,7 +50,7 @@ class Section:
     options: dict[str, Option] = field(default_factory=dict)
 
 
-def read(path: Path, notes: Notes) -> list[Section]:
+def read_sections(path: Path, notes: Notes) -> list[Section]:
     """The sections of a cfg file, [net] first. Errors: Unreadable, Malformed with `file:line`."""
     try:
         with path.open("rb") as file:

@@ -89,8 +89,8 @@ class Choice:
     firm: bool
 
 
-def asked(name: str) -> Choice | None:
-    """The dialect that the user named, None for "auto". Errors: UsageError for a name that is none."""
+def named_dialect(name: str) -> Choice | None:
+    """The dialect that the user named; None for "auto". Errors: UsageError for an unknown name."""
     if name == "auto":
         return None
     if name not in DIALECTS:

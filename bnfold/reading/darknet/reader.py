@@ -23,7 +23,7 @@ from ..builder import Build
 from . import cfg, heads, schema, sections, weights
 from .accounting import refusal
 from .cfg import Section
-from .dialects import Choice, Fork, asked, choose
+from .dialects import Choice, Fork, choose, named_dialect
 from .findings import Notes
 from .heads import Head
 from .layer import Layer
@@ -272,7 +272,7 @@ def _drop_unused(graph: ir.Graph) -> None:
         del graph.initializers[name]
 
 
-def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Loaded:
+def read_network(network: Path, weights_file: Path | None, options: ReadOptions) -> Loaded:
     """The model of a cfg and its weights. Errors: see the package."""
     network = Path(network)
     if options.heads not in HEADS:
@@ -282,13 +282,13 @@ def load(network: Path, weights_file: Path | None, options: ReadOptions) -> Load
             f"--opset {options.opset}", expected=f"at least {LOWEST_OPSET} for a darknet network"
         )
     syntax = Notes(options.strict)
-    sections_ = cfg.read(network, syntax)
+    sections_ = cfg.read_sections(network, syntax)
     file = FileMap(weights_file) if weights_file is not None else None
     if file is not None and options.random_weights is not None:
         raise UsageError(
             "--random-weights was given together with a weights file", expected="only one of them"
         )
-    named = asked(options.dialect)
+    named = named_dialect(options.dialect)
     choices = [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))
     net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=syntax)
     files = (net.files[0], *([Path(weights_file)] if weights_file is not None else []), *net.files[1:])

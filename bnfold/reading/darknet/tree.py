@@ -29,7 +29,7 @@ class Tree:
     groups: np.ndarray
 
 
-def read(layer: Layer, file: str, classes: int) -> Tree:
+def read_tree(layer: Layer, file: str, classes: int) -> Tree:
     """The tree that a section names, looked for beside the cfg. Errors: Unreadable, Malformed, Mismatch with
     the line of the option."""
     where = layer.at("tree")

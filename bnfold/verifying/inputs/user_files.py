@@ -45,7 +45,7 @@ class Wanted:
     options: VerifyOptions
 
 
-def read(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
+def read_feeds(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
     """Every sample of the user's files; an empty list if there are none. Inputs without a file are absent
     from the feeds."""
     lists: dict[str, list[np.ndarray]] = {}

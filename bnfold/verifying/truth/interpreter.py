@@ -5,10 +5,10 @@
                                                      a stand-in for an engine where onnxruntime has none
                                                      (decision: what it cannot run)
 
-Nodes run in topological order; a value is freed after its last reader. Heavy operators, and those whose stock
-implementation is slow or wrong, have kernels of our own (kernels/, one table); everything else goes through
-onnx's reference implementation (onnx_reference.py). Bodies (If, Loop, Scan) and model-local functions run in
-the same way; a body sees the values around it because a value is its own key.
+Nodes run in topological order; a value is freed after its last reader. Heavy operators, and those whose
+implementation in onnx is slow or wrong, have kernels of our own (kernels/, one table); everything else goes
+through onnx's reference implementation (onnx_reference.py). Bodies (If, Loop, Scan) and model-local functions
+run in the same way; a body sees the values around it because a value is its own key.
 
 A large weight of a linear operator stays as it is stored and is widened part by part (large_weights.py).
 
@@ -73,7 +73,7 @@ class Interpreter:
         self.stand_ins = stand_ins
         self.outputs: dict[str, Any] = {}
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
-        self._stock = onnx_reference.Cache()
+        self._onnx_reference = onnx_reference.Evaluators()
 
     def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Outputs, and the watched values of the main graph, by name. An input without a feed takes its
@@ -154,7 +154,7 @@ class Interpreter:
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
-        found = None if is_op(node, *RANDOM) else self._stock(call, arguments, frame.imports)
+        found = None if is_op(node, *RANDOM) else self._onnx_reference(call, arguments, frame.imports)
         if found is not None:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:

@@ -18,14 +18,15 @@ from .call import Call
 _RENAMED = {"Scatter": "ScatterElements"}  # deprecated names of operators that still run
 
 
-class Cache:
-    """Calls the stock implementation of a node; None where there is none."""
+class Evaluators:
+    """The evaluators that were made so far, by node and element types of its inputs."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[ir.Node, tuple[str, ...]], Any] = {}
 
     def __call__(self, call: Call, arguments: Sequence[Any], imports: Mapping[str, int]) -> list[Any] | None:
-        """The node's outputs, None for one that is not wanted."""
+        """The outputs of a node, with None for each output that nothing reads; None where onnx has no
+        reference implementation of the operator."""
         key = (call.node, tuple(_kind(a) for a in arguments))
         if key not in self._known:
             self._known[key] = _evaluator(call, arguments, imports)

@@ -6,7 +6,7 @@ import pytest
 
 from bnfold.errors import Malformed, Unreadable, Unsupported
 from bnfold.reading.darknet import sniff
-from bnfold.reading.darknet.cfg import LIMIT, atof, atoi, parse, read
+from bnfold.reading.darknet.cfg import LIMIT, atof, atoi, parse, read_sections
 from bnfold.reading.darknet.findings import Notes
 
 
@@ -142,10 +142,10 @@ def test_numbers_that_are_not_finite(text):
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(Unreadable):
-        read(tmp_path / "none.cfg", Notes())
+        read_sections(tmp_path / "none.cfg", Notes())
     (tmp_path / "huge.cfg").write_bytes(b"#" * (LIMIT + 1))
     with pytest.raises(Malformed):
-        read(tmp_path / "huge.cfg", Notes())
+        read_sections(tmp_path / "huge.cfg", Notes())
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def batch_statistics(at: Layer, x: Value, eps: float) -> Value:
 
 def filled(at: Layer, channels: int, value: float, what: str) -> Value:
     """A vector of one value."""
-    at.room(channels)
+    at.limit_constant(channels)
     return at.constant(np.full(channels, value, np.float32), what)
 
 

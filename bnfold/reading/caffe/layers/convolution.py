@@ -352,7 +352,7 @@ def im2col(
     taps, channels = math.prod(window_.kernel), dims(x)[axis]
     if taps > 4096:
         raise at.unsupported(f"windows of {taps:,} values", "at most 4,096")
-    at.room(channels, taps, taps)
+    at.limit_constant(channels, taps, taps)
     one_hot = np.tile(
         np.eye(taps, dtype=np.float32).reshape(taps, 1, *window_.kernel), (channels, *(1,) * (spatial + 1))
     )

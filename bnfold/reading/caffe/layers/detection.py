@@ -59,7 +59,7 @@ def prior_box(
             f"aspect_ratio is {shown(aspect_ratio)}", "positive numbers", at=(PRIOR, "aspect_ratio")
         )
     shapes = _shapes(min_size, max_size, _ratios(aspect_ratio, flip))
-    at.room(columns, len(shapes), 4)
+    at.limit_constant(columns, len(shapes), 4)
     variances = np.array(variance if len(variance) == 4 else (variance or (0.1,)) * 4, np.float32)
 
     def rows_of_boxes() -> Iterator[np.ndarray]:
@@ -288,7 +288,7 @@ def _ordered(at: Layer, flat: Value, scores: Value, keep: int, kept: str) -> Val
 def _found(at: Layer, rows: Sequence[Value], batch: int) -> Value:
     """All rows as (1, 1, K, 7); one of -1 for each image when there are none."""
     found = f"{at.name}/found"
-    at.room(batch, 7)
+    at.limit_constant(batch, 7)
     nothing = np.full((batch, 7), -1, np.float32)
     nothing[:, 0] = np.arange(batch)
     total = at.op("Concat", *rows, shape=(found, 7), axis=0) if len(rows) > 1 else rows[0]

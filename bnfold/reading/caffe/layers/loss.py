@@ -81,7 +81,7 @@ def _labels(at: Layer, label: Value, outer: int, inner: int) -> Value:
 
 def _picked(at: Layer, x: Value, labels: Value, outer: int, classes: int, inner: int) -> Value:
     """x[item, label, position], (outer, inner)."""
-    at.room(outer, inner)
+    at.limit_constant(outer, inner)
     base = np.arange(outer)[:, None] * classes * inner + np.arange(inner)[None, :]
     at_label = at.op("Mul", labels, at.constant(np.int64(inner), "inner", np.int64)) if inner > 1 else labels
     index = at.op("Add", at_label, at.constant(base, "base"))
@@ -247,7 +247,7 @@ def hinge_loss(at: Layer, x: Value, label: Value, *, norm: str = "L1") -> Value:
     batch = _batch(at, x)
     classes = math.prod(dims(x)[1:])
     labels = _labels(at, label, batch, 1)
-    at.room(classes)
+    at.limit_constant(classes)
     own = at.op(
         "Equal",
         labels,

@@ -78,7 +78,7 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
         )
         return [y, at.cast(inside, FLOAT)]
     y = at.op("AveragePool", x, shape=shape, count_include_pad=1, **attributes)
-    at.room(*over.size)
+    at.limit_constant(*over.size)
     rows, columns = (_inside(over, i, n) for i, n in enumerate(spatial))
     area = np.outer(rows, columns)
     if (area != math.prod(over.kernel)).any():

@@ -93,7 +93,7 @@ def _projected(
 def _start(at: Layer, states: Sequence[Value], count: int, shape: Shape) -> list[Value]:
     """The states before the first step: bottoms (1, N, H), or zeros."""
     if not states:
-        at.room(*shape)
+        at.limit_constant(*shape)
         return [at.constant(np.zeros(shape, np.float32), "start") for _ in range(count)]
     if wrong := next((s for s in states if math.prod(dims(s)) != math.prod(shape)), None):
         raise at.malformed(f"a state of shape {shown(dims(wrong))}", shown((1, *shape)))

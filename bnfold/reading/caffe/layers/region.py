@@ -94,8 +94,8 @@ def _masks(
     at: Layer, rois: Value, corners: tuple[int, int], size: int, bins: int, scale: float, count: int
 ) -> tuple[Value, Value]:
     """Along one axis: (R, bins, size), 1 inside of each bin; and (R, bins), how many pixels it has."""
-    at.room(bins)
-    at.room(size)
+    at.limit_constant(bins)
+    at.limit_constant(size)
     first, last = (
         at.op(
             "Mul",

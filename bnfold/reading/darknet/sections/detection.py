@@ -162,7 +162,7 @@ def region(
     entries = _entries(layer, x, num, coords + 1 + classes, classes)
     if coords < 4:
         raise Unsupported(f"coords={coords}", where=layer.at("coords"), expected="at least 4")
-    hierarchy = trees.read(layer, tree, classes) if tree else None
+    hierarchy = trees.read_tree(layer, tree, classes) if tree else None
     rule = Region(
         grid=Grid(*x.spot, sizes),
         coords=coords,

@@ -82,7 +82,7 @@ def softmax(
     if temperature != 1:
         flat = layer.op("Div", flat, layer.scalar(temperature))
     if tree:
-        y = trees.softmax(layer, flat, trees.read(layer, tree, x.size))
+        y = trees.softmax(layer, flat, trees.read_tree(layer, tree, x.size))
     elif groups > 1:
         y = layer.op("Softmax", layer.reshape(flat, [0, groups, x.size // groups]), axis=-1)
         y = layer.reshape(y, [0, x.size])
