@@ -1,15 +1,15 @@
-"""A process that works off models, one after another: `python -m bnfold.batch.child MEMORY SECONDS`, as
+"""A process that folds models one after another: `python -m bnfold.batch.child MEMORY SECONDS`, as
 `supervisor.py` starts it.
 
-One JSON document on a line, in and out. In: a task and the folder for its unfinished files. Out: {"ready"}
-once, then for each task {"stage"} as often as there is one, and {"run"} or {"memory"} at last.
+It exchanges JSON documents, one on each line. It receives a task and the folder for its unfinished files. It
+sends {"ready"} once, then for each task any number of {"stage"}, and finally {"run"} or {"memory"}.
 
-Rule 1: when whoever started it is gone (end of input), it removes what is unfinished and goes too, with
-        everything that it started.
-Rule 2: it bounds itself by the system's means, which hold while native code has the interpreter: memory by
-        RLIMIT_DATA (anonymous memory; mapped files do not count), and, should nobody be left to end it, time
-        by an alarm.
-Rule 3: nothing but answers is on its standard output: what libraries print goes to standard error.
+Rule 1: when its parent is gone (end of input), it removes unfinished files and exits, together with every
+        process that it started.
+Rule 2: it limits itself by means of the system, which work while native code holds the interpreter: memory by
+        RLIMIT_DATA (anonymous memory; mapped files do not count), and time by an alarm, in case that no
+        parent is left to kill it.
+Rule 3: standard output carries only these answers: what libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _GRACE = 30  # seconds that the supervisor has for ending it before the alarm do
 
 
 def main(memory: int, seconds: float) -> None:
-    """Work until nobody asks any more; 0 is no limit."""
+    """Serve tasks until the input ends; a limit of 0 means none."""
     requests, answers = _apart()
     waiting: queue.Queue[Any] = queue.Queue()
     unfinished: list[Path] = []
@@ -81,7 +81,7 @@ def main(memory: int, seconds: float) -> None:
 
 
 def bound(memory: int) -> None:
-    """Hold this process to so many bytes of its own, where the system can (Linux)."""
+    """Limit the memory of this process to so many bytes, where the system supports it (Linux)."""
     if memory and is_bounded():
         import resource
 

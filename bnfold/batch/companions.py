@@ -1,8 +1,8 @@
-"""Files that a model needs beside it, found without reading a weight: external data of an ONNX file, trees of
-a darknet cfg.
+"""Files that a model needs beside it, found without reading a weight: the external data of an ONNX file, the
+class trees of a darknet cfg.
 
-Names come from untrusted files: only what lies inside the model's own folder counts; the reader refuses the
-rest with a sentence.
+Names come from untrusted files, so only files inside the model's own folder count. The reader refuses all
+others with an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TENSOR = "tensor"
 
 
 def companions(network: Path) -> list[str]:
-    """Their names, relative to the folder of the network, each once; whether they are there is not asked."""
+    """Their names, relative to the folder of the network, each once; the files may not exist."""
     pattern = _TEXTS.get(network.suffix.lower())
     if pattern is not None:
         with network.open("rb") as file:

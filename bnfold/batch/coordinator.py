@@ -1,11 +1,11 @@
-"""Tasks in, runs out: through the pool or the cluster, whatever dies on the way.
+"""Runs all tasks of a batch, through the pool or the cluster, even if workers die.
 
-    runs(tasks, settings, heard)    -> one Run for each task, in the order of the tasks; `heard` hears each as
-                                    it comes
+    runs(tasks, settings, on_run)   -> one Run for each task, in the order of the tasks; `on_run` is called
+                                    with each run as soon as it is there
 
-What is unfinished lies in one hidden folder, which goes when this ends, however it ends; only a machine that
-goes down leaves one behind. A file system that lives in one process (memory://) no worker reaches: what lies
-there is copied out for them, and what they made back in.
+Unfinished files lie in one hidden folder, which is removed at the end, whatever happens; only a machine that
+loses power leaves it behind. Workers cannot reach a file system that lives in one process (memory://), so its
+files are copied out for them, and their results are copied back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from . import cluster, mirror, pool
 from .locations import redacted
 from .task import Limits, Request, Task
 
-Heard = Callable[[Run], None]
+OnRun = Callable[[Run], None]
 _STALE = 2 * 24 * 3600  # seconds after which a folder of unfinished work is nobody's
 
 
@@ -45,7 +45,7 @@ class Settings:
     memory: int | None = None
 
 
-def runs(tasks: Sequence[Task], settings: Settings, heard: Heard) -> list[Run]:
+def runs(tasks: Sequence[Task], settings: Settings, on_run: OnRun) -> list[Run]:
     """Every task's run; all tasks write to one folder. Raises what makes all of them impossible: WriteError,
     UsageError, Unreadable, Mismatch."""
     found: dict[int, Run] = {}
@@ -58,14 +58,14 @@ def runs(tasks: Sequence[Task], settings: Settings, heard: Heard) -> list[Run]:
                 ready.append((index, copies.copied(task) if mirror.needed(task) else task))
             except BnfoldError as error:
                 found[index] = _unread(task, error)
-                heard(found[index])
+                on_run(found[index])
         limits = Limits(settings.seconds, settings.memory, _threads(settings, len(ready)))
         work = stack.enter_context(_work(copies.out(tasks[0].out), settings))
         requests = [Request(task, limits, work).as_json() for _, task in ready]
         for at, values in stack.enter_context(closing(_engine(requests, settings))):
             index, task = ready[at]
             found[index] = copies.returned(tasks[index], task, decoded(Run, values))
-            heard(found[index])
+            on_run(found[index])
     return [found[index] for index in range(len(tasks))]
 
 

@@ -1,10 +1,10 @@
-"""Is a result still what would come out? Then it need not be made again.
+"""Decides whether an existing result is up to date, so that it need not be made again.
 
-The record beside an output (`net.result.json`) holds a Fingerprint: bnfold's version, a hash of everything
-that was chosen, and the identity of every input and output. A result is finished when it passed and all of
-that still holds; nothing is believed that was not looked at.
+The record beside an output (`net.result.json`) holds a Fingerprint: bnfold's version, a hash of every option,
+and the identity of every input and output. A result is finished if it passed and all of these are still the
+same; each of them is checked, none is assumed.
 
-Inputs are named by their role, not by where they lie: a folder of models may be moved.
+Inputs are identified by their role, not by their path, so that a folder of models may be moved.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def record_of(task: Task) -> str:
 
 
 def recorded(task: Task) -> bytes | None:
-    """What stands in the record of a model; None where there is none."""
+    """The content of the record of a model; None if there is no record."""
     return store_of(record_of(task)).read(record_of(task), _LARGEST)
 
 

@@ -1,5 +1,6 @@
-"""What lies in a file system that lives in one process (memory://), copied out for the workers, and what they
-made copied back in."""
+"""Copies of files in a file system that lives in one process (memory://), for workers, which cannot reach it;
+their results are copied back.
+"""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class _ModelRun:
         return self._delivered(result, content, taken)
 
     def failed(self, error: BnfoldError) -> Run:
-        """Why there is no result, in a record and on a page, as far as they can be written."""
+        """Write why there is no result into a record and a page, as far as they can be written."""
         content = documents.of_error(error)
         if self.task.listed:
             content["listed"] = self.task.listed

@@ -1,10 +1,10 @@
-"""What the outputs of many models are called: each its own name, the same in every run over the same models.
+"""The names of the outputs of many models: each is unique, and the same in every run over the same models.
 
     zoo/vision/net.cfg, found under zoo  ->  vision/net
 
-Folders are mirrored below the one that was asked for. Models that would share a name are told apart by the
-folders in which they differ, and what is left by the format: `digits.onnx` and `digits.cfg` become `digits`
-and `digits.cfg`. Two that still share one are an error.
+The folders of the sources are mirrored below the output folder. Models that would share a name get the
+folders in which they differ, and after that the format: `digits.onnx` and `digits.cfg` become `digits` and
+`digits.cfg`. Two models that still share a name are an error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""All cores of one machine: loky's process pool. A worker that is killed takes the pool with it; then there
-is a new one, for what is left.
+"""All cores of one machine, through loky's process pool. A worker that is killed breaks the pool; the
+remaining requests then go to a new pool.
 
-Never more requests are out than there are workers, so that it is known which models were being worked on when
-a pool broke.
+At most one request is submitted for each worker, so that it is known which models were being processed when a
+pool broke.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def results(requests: Sequence[dict[str, Any]], jobs: int) -> Generator[tuple[in
 def _of_one_pool(
     requests: Sequence[dict[str, Any]], jobs: int, waiting: deque[int], running: set[int]
 ) -> Generator[tuple[int, dict[str, Any]]]:
-    """`running` is what is out when the pool breaks."""
+    """The runs of one pool. `running` holds the requests that are being processed, which matters when the
+    pool breaks."""
     from loky import ProcessPoolExecutor
 
     executor = ProcessPoolExecutor(jobs, initializer=worker.set_up)

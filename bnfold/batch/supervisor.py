@@ -1,5 +1,5 @@
-"""A child process from outside: started warm, asked for one model after another, ended when it takes too
-much.
+"""The parent's side of a child process, which is started ahead of time, processes one model after another,
+and is killed when it exceeds a limit.
 
     with folder: run = Child(limits).ask(task, folder)        raises Ended where there is no answer
 
@@ -39,8 +39,8 @@ _TAIL = 4000  # bytes of what a child said at last
 
 
 class Ended(Stopped):
-    """There will be no answer. `outcome` is "timeout", "memory" or "crashed"; `began` tells whether the model
-    was taken up at all."""
+    """The child ended without an answer. `outcome` is "timeout", "memory" or "crashed"; `began` tells whether
+    the model was taken up at all."""
 
     def __init__(self, found: str, outcome: str, *, began: bool = True, way_out: str = "") -> None:
         super().__init__(found, way_out=way_out)
@@ -49,7 +49,7 @@ class Ended(Stopped):
 
 
 class Child:
-    """One process that works off models."""
+    """One process that folds models one after another."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -84,7 +84,7 @@ class Child:
             raise
 
     def kill(self) -> None:
-        """End it, with everything that it has started."""
+        """Kill the child and every process that it has started."""
         if hasattr(os, "killpg") and self._process.returncode is None:
             try:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -144,7 +144,7 @@ class Child:
             self._process.kill()
 
     def _ended(self, stage: str, seconds: float | None, want: str | None = None) -> Ended:
-        """Why there is no answer; `want` is what a child says of the memory that it could not have."""
+        """Why there is no answer; `want` is what the child reported about memory that it could not get."""
         code = self._process.wait()
         last, began, stage = self._last_words(), bool(stage), stage or "starting"
         if self._late:

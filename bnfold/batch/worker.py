@@ -1,7 +1,8 @@
-"""What the engines call, in processes of theirs and on machines of theirs: one request, one run, never an
-exception.
+"""What the engines call, in their processes and on their machines: one request gives one run, and never
+raises.
 
-A worker does not touch a model: the child that it keeps does, and may take as much as it likes with it.
+A worker does not open models itself. Its child process does, and may use as much time and memory as the
+limits allow.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _forget(child: Child) -> None:
 
 
 def close() -> None:
-    """End every child of this process, whatever it does."""
+    """Kill every child of this process, even a busy one."""
     with _lock:
         children, _all[:] = list(_all), []
     for child in children:

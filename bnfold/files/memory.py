@@ -1,16 +1,15 @@
-"""How much memory may be taken: sizes in words, and a bound on this process's own memory while something
-runs.
+"""Limits on memory: sizes in words, and a limit on this process's own memory while something runs.
 
     size_of("2GB")           bytes
-    with bounded(limit):     own (anonymous) memory stays below it, pages of mapped files do not count
-    with also(nbytes):       room for private maps of files, which the kernel counts although they take no
-                             memory of their own
-    limit()                  the bound that holds now, for whoever can do with less
-    at_most(nbytes)          a block of so many bytes, smaller where the bound asks for it
+    with bounded(limit):     keeps own (anonymous) memory below the limit; pages of mapped files do not count
+    with also(nbytes):       raises the limit for private maps of files, which the kernel counts although they
+                             take no memory of their own
+    limit()                  the limit that is in force, for code that can do with less
+    at_most(nbytes)          the size of a block: so many bytes, or fewer if the limit requires it
 
-The bound is the kernel's (RLIMIT_DATA, Linux): an allocation beyond it fails, in numpy with MemoryError, in
-onnxruntime with an error of its own. Address space that is reserved but never touched counts too, so what is
-used stays below the bound, never above it. Elsewhere the bound only makes blocks smaller.
+The kernel enforces the limit (RLIMIT_DATA, Linux): an allocation beyond it fails, in numpy with MemoryError,
+in onnxruntime with an error of its own. Address space that is reserved but never touched counts too, so the
+memory in use stays below the limit, never above it. On other systems the limit only makes blocks smaller.
 """
 
 from __future__ import annotations

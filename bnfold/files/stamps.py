@@ -1,12 +1,12 @@
-"""Are the files that a run reads still what they were? Weights are read where they lie, late, so a file that
-somebody writes to meanwhile would give a model that never was.
+"""Detects that a file has changed during a run. Weights are read late and in place, so a file that another
+program writes to meanwhile would give a model that never existed.
 
-    stamped(paths)                       what the files are now
-    with unchanged(stamps) as check:     an error inside is that of a changed file, if one has changed;
-                                         `check()` asks at any moment
+    stamped(paths)                       the present state of the files
+    with unchanged(stamps) as check:     an error inside is reported as a changed file, if a file has changed;
+                                         `check()` may be called at any moment
 
-What is seen: another size, another time of change, another file under the name, none at all. A program that
-changes a file in place and then sets its clock back is not seen.
+It detects another size, another modification time, another file under the name, and a missing file. It does
+not detect a program that changes a file in place and then resets its modification time.
 """
 
 from __future__ import annotations

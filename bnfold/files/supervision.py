@@ -1,14 +1,14 @@
-"""A process that watches over the one that works: what kills a run becomes a sentence and an exit code, and
-leaves nothing behind.
+"""A parent process that supervises the working process: whatever kills a run becomes a message and an exit
+code, and no unfinished files stay behind.
 
-A file that shrinks while it is mapped (SIGBUS), a crash in a native library, a system short of memory: none
-of these can be caught inside the process that meets them. So the command line works in a child, forked before
-anything is imported; the parent waits, hands signals on, and ends as the child ends.
+A file that is truncated while it is mapped (SIGBUS), a crash in a native library, a system that is out of
+memory: a process cannot catch these itself. So the command line works in a child that is forked before
+anything is imported. The parent waits, forwards signals, and exits in the same way as the child.
 
-Rule 1: what ends the parent ends a child that has begun to write; a second signal ends it at once. So does
-        the end of its time.
-Rule 2: where there is no such process to be had (other systems than Linux, a limit reached), or none is
-        wanted (BNFOLD_DEBUG), the work is done in this one.
+Rule 1: whatever ends the parent also ends a child that has begun to write. A second signal kills the child at
+        once, and so does the end of its time.
+Rule 2: where no child can be started (systems other than Linux, a limit on processes), or none is requested
+        (BNFOLD_DEBUG), the work is done in this process.
 """
 
 from __future__ import annotations

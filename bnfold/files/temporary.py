@@ -1,5 +1,6 @@
-"""Files that nobody is to keep, where the system has room for such. A full or closed temporary folder is
-nobody's bug, and the user can choose another one."""
+"""Temporary files, in the system's temporary folder. If that folder is full or not writable, it is not a bug
+of bnfold: the error tells the user how to choose another one.
+"""
 
 from __future__ import annotations
 

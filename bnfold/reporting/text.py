@@ -1,7 +1,8 @@
-"""What happened, as things that a rich console prints: tables within 80 columns that read as well in a log as
-on a terminal.
+"""Results as renderables for a rich console: tables of at most 80 columns that read as well in a log as on a
+terminal.
 
-Builds, never prints. Names come from model files: they are `Text`, so no markup in them is ever obeyed.
+This module builds renderables and never prints. Names come from model files, so they are `Text`, in which
+rich obeys no markup.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from .units import in_bytes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-SHOWN = 5  # nodes named for each reason, unless everything was asked for
+SHOWN = 5  # nodes named for each reason without --verbose
 
 
 def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) -> Iterator[Any]:
-    """A fold: what was in the model, what is in it now, what stays and why, what verification measured."""
+    """The report of a fold: the operators before and after, the nodes that were kept and why, and what
+    verification measured."""
     yield heading(result.origin, result.before)
     yield operators(result.before, result.after)
     yield from plan(result.plan, verbose=verbose or dry_run)
@@ -74,7 +76,7 @@ def selftested(checks: Sequence[Check]) -> Table:
 
 
 def batched(runs: Sequence[Run]) -> Iterator[Any]:
-    """Every model on a line; under the table, why some are not fine."""
+    """A table with a line for each model; under it, why some did not pass."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
     table.add_column("", overflow="fold")
@@ -150,7 +152,7 @@ def operators(before: Census, after: Census) -> Table:
 
 
 def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
-    """Batch norms and other affine nodes: how many are folded; which stay, and why."""
+    """How many batch norms and other affine nodes are folded; which ones are kept, and why."""
     batch_norms = made.batch_norms
     others = (len(made.folded) - batch_norms[0], len(made.kept) + len(made.withdrawn) - batch_norms[1])
     yield _line("batch norms", f"{batch_norms[0]} folded, {batch_norms[1]} kept")
@@ -236,8 +238,8 @@ def _folds(rows: tuple[Folded, ...]) -> Table:
 
 
 def _reasons(word: str, rows: tuple[Kept, ...], verbose: bool) -> Iterator[Text]:
-    """Nodes that stay, one line for each; without -v the first few of each code, and how many more there
-    are."""
+    """The nodes that are kept, one line for each; without -v the first few of each code, and the number of
+    the others."""
     shown: Counter[str] = Counter()
     total = Counter(row.code for row in rows)
     for row in rows:

@@ -1,9 +1,9 @@
-"""One comparison under way: the shapes and the engine with which the reference runs, and everything that has
-been computed so far.
+"""One comparison in progress: the shapes and the engine with which the reference runs, and everything that
+has been computed so far.
 
-settled    an engine and shapes that work, and the reference's runs
-complete   truth, yardstick and candidate for the feeds that have none yet
-extend     more samples, where few elements make a verdict doubtful
+reference_runs   finds an engine and shapes that work, and runs the reference
+complete         computes truth, yardstick and candidate for the feeds that lack them
+extend           adds samples where the effective sample size makes a verdict uncertain
 """
 
 from __future__ import annotations
@@ -76,23 +76,23 @@ class Runs:
 
 
 class Case:
-    """Both sides, the options, and what was noticed on the way."""
+    """Both models, the options, and the notes for the user."""
 
     def __init__(
-        self, reference: Side, candidate: Side, options: VerifyOptions, face: Interface, tell: Progress
+        self,
+        reference: Side,
+        candidate: Side,
+        options: VerifyOptions,
+        interface: Interface,
+        progress: Progress,
     ) -> None:
-        self.reference, self.candidate, self.options, self.face, self.tell = (
-            reference,
-            candidate,
-            options,
-            face,
-            tell,
-        )
-        self.notes: list[str] = list(face.notes)
+        self.reference, self.candidate, self.options = reference, candidate, options
+        self.interface, self.progress = interface, progress
+        self.notes: list[str] = list(interface.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
-        self.given = user_files.read_feeds(face.inputs, options)
+        self.given = user_files.read_feeds(interface.inputs, options)
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
     # -- the reference
@@ -100,7 +100,7 @@ class Case:
     def reference_runs(self) -> Runs:
         """The reference's runs, in the first engine and with the first shapes that work. Raises
         CannotEvaluate if nothing does."""
-        self.tell("running the reference", 0.0)
+        self.progress("running the reference", 0.0)
         refusal: Exception | None = None
         for engine in self._engines():
             try:
@@ -150,13 +150,13 @@ class Case:
         asked = dict(self.options.input_shapes)
         if self.given:
             asked = {
-                **{one.name: asked[""] for one in self.face.inputs if "" in asked},
+                **{one.name: asked[""] for one in self.interface.inputs if "" in asked},
                 **{n: s for n, s in asked.items() if n},
             }
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for defaults in feeding.ATTEMPTS:
-            shapes, chosen = feeding.concrete(self.face.inputs, asked, defaults)
+            shapes, chosen = feeding.concrete(self.interface.inputs, asked, defaults)
             key = tuple(shapes.values())
             if key not in tried:
                 tried.add(key)
@@ -169,12 +169,12 @@ class Case:
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
-        seeded = feeding.sample(self.face.inputs, self.shapes, self.options.seed, index)
+        seeded = feeding.sample(self.interface.inputs, self.shapes, self.options.seed, index)
         return {**seeded, **self.given[index]} if index < len(self.given) else seeded
 
     def _wanted_samples(self, runner: Runner) -> int:
-        """Fewer samples where one alone takes long."""
-        if not self.face.inputs:
+        """How many samples to run: fewer where a single one takes long."""
+        if not self.interface.inputs:
             return 1
         slow = runner.seconds > PATIENCE_S / 10
         given = min(len(self.given), 4 if slow else MOST_USER_SAMPLES)
@@ -199,14 +199,14 @@ class Case:
 
     def complete(self, runs: Runs) -> None:
         """Truth, yardstick and candidate on the feeds that have none yet."""
-        self.tell("computing the truth", 0.2)
+        self.progress("computing the truth", 0.2)
         self.truth(runs)
-        self.tell("running the candidate", 0.7)
+        self.progress("running the candidate", 0.7)
         try:
             with runs.engine.open(self.candidate) as runner:
                 for feed in runs.feeds[len(runs.candidates) :]:
                     runs.candidates.append(
-                        self.face.in_reference_names(runner.run(self.face.for_candidate(feed)))
+                        self.interface.in_reference_names(runner.run(self.interface.for_candidate(feed)))
                     )
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
@@ -253,7 +253,7 @@ class Case:
             steps = judge_steps(
                 self.reference.model,
                 self.candidate.model,
-                self.face,
+                self.interface,
                 feed,
                 self.options.seed,
                 self.options.noise_limit,
@@ -286,7 +286,7 @@ class Case:
             return [runner.run(nudged_feeds(feed, random)) for feed in feeds]
 
     def extend(self, runs: Runs, more: int = MORE_SAMPLES) -> None:
-        """Further samples, as far as patience lasts."""
+        """Run further samples, as many as the time limit allows."""
         each = max(sum(runs.seconds) / len(runs.feeds), 1e-4) * 4
         wanted = len(runs.feeds) + max(1, min(more, int(PATIENCE_S / each)))
         with runs.engine.open(self.reference) as runner:
@@ -297,12 +297,12 @@ class Case:
 
     def kind(self, name: str, triple: Triple) -> ir.DataType:
         """The storage type of a value: the output's own, else that of the array."""
-        known = self.face.kinds.get(name, self.face.kinds.get(whole(name)))
+        known = self.interface.kinds.get(name, self.interface.kinds.get(whole(name)))
         return known if known is not None else storage_of(triple.reference, None)
 
     def is_output(self, name: str) -> bool:
         """Is it an output, or a part of one that is no tensor (composite_values.py)?"""
-        return name in self.face.outputs or whole(name) in self.face.outputs
+        return name in self.interface.outputs or whole(name) in self.interface.outputs
 
     def outputs(self, *sides: list[Values]) -> list[str]:
         """The outputs as they were computed, part by part, by either of two models."""

@@ -102,7 +102,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     ]
     divergence: Divergence | None = None
     if failed:
-        case.tell("locating the first divergence", 0.9)
+        case.progress("locating the first divergence", 0.9)
         own = all(f.passed for f in figures)
         divergence = described(case, failed[0]) if wrong or own else first_divergence(case, runs, figures)
     return _comparison(
@@ -133,7 +133,7 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
 def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:
     """Is the noise of a value with few elements near the limit, on either side? Then it is a guess, and more
     samples decide."""
-    if not case.face.inputs or not all(f.passed for f in runs.folds):
+    if not case.interface.inputs or not all(f.passed for f in runs.folds):
         return False
     limit = case.options.noise_limit
     return any(

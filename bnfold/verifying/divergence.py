@@ -66,7 +66,7 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
         with runs.engine.open(case.reference, names) as runner:
             reference = runner.run(feed)
         with runs.engine.open(case.candidate, names) as runner:
-            candidate = runner.run(case.face.for_candidate(feed))
+            candidate = runner.run(case.interface.for_candidate(feed))
         if runs.truth == "float64":
             with Truth(case.options.seed, stand_ins=simulated).open(case.reference, names) as runner:
                 truth = runner.run(feed)
@@ -86,8 +86,9 @@ def judged_values(case: Case, runs: Runs, index: int, names: list[str]) -> list[
 
 
 def described(case: Case, figures: Figures) -> Divergence:
-    """Who computes the value in the candidate, where that came from, and what was folded into it."""
-    name = case.face.renamed_outputs.get(figures.value, figures.value)
+    """The node that computes the value in the candidate, where that node came from, and what was folded into
+    it."""
+    name = case.interface.renamed_outputs.get(figures.value, figures.value)
     node = next((n for n in case.candidate.model.graph for v in n.outputs if v.name == name), None)
     if node is None:
         return Divergence(figures.value, "", "", "", figures)

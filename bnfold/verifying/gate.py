@@ -1,4 +1,4 @@
-"""The gate: is the candidate's error of the size of the reference's own?
+"""The gate: is the error of the candidate as small as the error of the reference itself?
 
     error       value - truth, per element, over the magnitude of its channel; a channel far fainter than its
                 value (FAINT, or one over the root of its elements, for few of them say little about a
@@ -99,7 +99,7 @@ def judge(name: str, triples: Sequence[Triple], kind: ir.DataType, demands: Dema
 
 
 def _fault(triples: Sequence[Triple], kind: ir.DataType) -> str:
-    """What needs no arithmetic to see."""
+    """A fault that is visible without arithmetic, such as another shape or type."""
     for t in triples:
         if t.candidate.shape != t.reference.shape:
             return f"its shape is {t.candidate.shape}, the reference has {t.reference.shape}"
@@ -137,7 +137,7 @@ def _overflows(t: Triple, kind: ir.DataType) -> np.ndarray:
 
 
 def failed(name: str, shape: tuple[int, ...], dtype: str, reason: str) -> Figures:
-    """Figures of what needs no arithmetic to be wrong."""
+    """The figures of a value with such a fault."""
     return Figures(
         value=name,
         shape=shape,

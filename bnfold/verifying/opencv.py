@@ -49,11 +49,11 @@ def against_opencv(
         raise Unsupported(
             f"the converted model cannot be run here: {error}", where=model.name or None
         ) from error
-    case.tell("running OpenCV", 0.6)
+    case.progress("running OpenCV", 0.6)
     before = time.perf_counter()
-    runs.candidates = [_run(net, feed, case.face.outputs, network) for feed in runs.feeds]
+    runs.candidates = [_run(net, feed, case.interface.outputs, network) for feed in runs.feeds]
     runs.seconds = (runs.seconds[0], time.perf_counter() - before)
-    figures = tuple(_figures(case, runs, name) for name in case.face.outputs)
+    figures = tuple(_figures(case, runs, name) for name in case.interface.outputs)
     return replace(_comparison(case, runs, figures), seconds=time.perf_counter() - started, noise_limit=LIMIT)
 
 

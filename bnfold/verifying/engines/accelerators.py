@@ -15,15 +15,15 @@ from .providers import SUFFIX, ProviderRuns, run_on
 def judged_on(case: Case, runs: Runs, provider: str) -> ProviderResult:
     """Both models on one provider against the same truth. Raises ProviderUnavailable where it is not really
     used."""
-    case.tell(f"running on {provider}", 0.8)
+    case.progress(f"running on {provider}", 0.8)
     found = run_on(
         provider,
         case.reference,
         case.candidate,
         runs.feeds,
-        [case.face.for_candidate(feed) for feed in runs.feeds],
+        [case.interface.for_candidate(feed) for feed in runs.feeds],
     )
-    found.candidates = [case.face.in_reference_names(values) for values in found.candidates]
+    found.candidates = [case.interface.in_reference_names(values) for values in found.candidates]
     figures = tuple(
         _figures(case, runs, found, name) for name in case.outputs(found.references, found.candidates)
     )

@@ -1,4 +1,4 @@
-"""The machine and the libraries that a verdict holds for."""
+"""The machine and the libraries for which a verdict is valid."""
 
 from __future__ import annotations
 

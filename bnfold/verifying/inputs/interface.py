@@ -1,5 +1,6 @@
-"""Do two models have the same face? Inputs and outputs by name, else by position; types and shapes must
-agree."""
+"""Checks that two models have the same interface: inputs and outputs are paired by name, else by position,
+and their types and shapes must agree.
+"""
 
 from __future__ import annotations
 

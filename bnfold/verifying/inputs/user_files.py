@@ -36,8 +36,8 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What one input should look like: its declaration, its concrete shape where that is known, the user's
+class Declared:
+    """One input as the model and the user declare it: type, concrete shape where that is known, the user's
     options."""
 
     one: Input
@@ -54,7 +54,7 @@ def read_feeds(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
             lists.update({one.name: samples(array, one, place) for one, array in _named(place, inputs)})
             continue
         one = _input(inputs, name)
-        arrays = _arrays(Path(place), Wanted(one, _shape(one, options), options))
+        arrays = _arrays(Path(place), Declared(one, _shape(one, options), options))
         lists[one.name] = [x for array in arrays for x in samples(array, one, place)]
     count = max((len(found) for found in lists.values()), default=0)
     return [{name: found[i % len(found)] for name, found in lists.items()} for i in range(count)]
@@ -127,19 +127,19 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     return list(array.reshape(-1, batch, *array.shape[1:]))
 
 
-def _arrays(place: Path, wanted: Wanted) -> list[np.ndarray]:
+def _arrays(place: Path, declared: Declared) -> list[np.ndarray]:
     if place.is_dir():
         files = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES)
         if not files:
             raise Unreadable(f"the folder has no images ({', '.join(IMAGES)})", where=place)
-        return [_image(path, wanted) for path in files]
+        return [_image(path, declared) for path in files]
     reader = READERS.get(place.suffix.lower())
     if reader is None:
         raise UsageError(
             f"cannot read inputs from '{place.name}'",
             expected=f"one of {', '.join(READERS)} or a folder of images",
         )
-    return [reader(place, wanted)]
+    return [reader(place, declared)]
 
 
 def _bytes(place: Path) -> bytes:
@@ -149,8 +149,8 @@ def _bytes(place: Path) -> bytes:
         raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
 
 
-def _npy(place: Path, wanted: Wanted) -> np.ndarray:
-    del wanted
+def _npy(place: Path, declared: Declared) -> np.ndarray:
+    del declared
     try:
         return np.asarray(np.load(_regular(place), allow_pickle=False, mmap_mode="r"))
     except OSError as error:
@@ -209,21 +209,21 @@ def _regular(place: Path) -> Path:
     return place
 
 
-def _one_of_npz(place: Path, wanted: Wanted) -> np.ndarray:
+def _one_of_npz(place: Path, declared: Declared) -> np.ndarray:
     arrays = _npz(place)
-    if wanted.one.name in arrays:
-        return arrays[wanted.one.name]
+    if declared.one.name in arrays:
+        return arrays[declared.one.name]
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     raise Mismatch(
         f"the file holds {', '.join(arrays) or 'nothing'}",
         where=place,
-        expected=f"an array named '{wanted.one.name}', or a single array",
+        expected=f"an array named '{declared.one.name}', or a single array",
     )
 
 
-def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
-    del wanted
+def _tensor(place: Path, declared: Declared) -> np.ndarray:
+    del declared
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
@@ -241,28 +241,28 @@ def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
         raise Malformed(f"the file is not a TensorProto ({type(error).__name__})", where=place) from error
 
 
-def _raw(place: Path, wanted: Wanted) -> np.ndarray:
-    if wanted.shape is None:
-        raise UsageError(f"'{place.name}' has no shape", expected=f"--input-shape {wanted.one.name}:...")
+def _raw(place: Path, declared: Declared) -> np.ndarray:
+    if declared.shape is None:
+        raise UsageError(f"'{place.name}' has no shape", expected=f"--input-shape {declared.one.name}:...")
     values = _bytes(place)
-    kind = numpy_type(wanted.one.kind)
-    each = int(np.prod(wanted.shape, dtype=np.int64)) * kind.itemsize
+    kind = numpy_type(declared.one.kind)
+    each = int(np.prod(declared.shape, dtype=np.int64)) * kind.itemsize
     if not each or len(values) % each or not values:
         raise Mismatch(
             f"the file has {len(values):,} bytes",
             where=place,
-            expected=f"a multiple of {each:,} for shape {wanted.shape}",
+            expected=f"a multiple of {each:,} for shape {declared.shape}",
         )
-    return np.frombuffer(values, kind).reshape(-1, *wanted.shape[1:])
+    return np.frombuffer(values, kind).reshape(-1, *declared.shape[1:])
 
 
-def _image(place: Path, wanted: Wanted) -> np.ndarray:
+def _image(place: Path, declared: Declared) -> np.ndarray:
     """(1, C, H, W) or (1, H, W, C), float, after mean and std."""
     try:
         from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise UsageError("images need Pillow", way_out="pip install 'bnfold[images]'") from error
-    channels, height, width = _layout(wanted)
+    channels, height, width = _layout(declared)
     try:
         with warnings.catch_warnings(), Image.open(_regular(place)) as picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -280,33 +280,35 @@ def _image(place: Path, wanted: Wanted) -> np.ndarray:
         raise Malformed(
             f"the file is not an image that Pillow can read ({type(error).__name__})", where=place
         ) from error
-    for name, given in (("--mean", wanted.options.mean), ("--std", wanted.options.std)):
+    for name, given in (("--mean", declared.options.mean), ("--std", declared.options.std)):
         if given and len(given) not in (1, channels):
             raise UsageError(
                 f"{name} has {len(given)} values", expected=f"{channels}, one per channel, or one for all"
             )
-    pixels = (pixels - np.array(wanted.options.mean or (0.0,))) / np.array(wanted.options.std or (1.0,))
-    return np.asarray(pixels[None] if wanted.options.layout == "NHWC" else pixels.transpose(2, 0, 1)[None])
+    pixels = (pixels - np.array(declared.options.mean or (0.0,))) / np.array(declared.options.std or (1.0,))
+    return np.asarray(pixels[None] if declared.options.layout == "NHWC" else pixels.transpose(2, 0, 1)[None])
 
 
-def _layout(wanted: Wanted) -> tuple[int, int, int]:
-    shape = wanted.shape
+def _layout(declared: Declared) -> tuple[int, int, int]:
+    shape = declared.shape
     if shape is None or len(shape) != 4:
         raise UsageError(
-            f"input '{wanted.one.name}' has no fixed shape of four dimensions",
+            f"input '{declared.one.name}' has no fixed shape of four dimensions",
             expected="--input-shape, to resize images to",
         )
-    channels, height, width = (shape[3], shape[1], shape[2]) if wanted.options.layout == "NHWC" else shape[1:]
+    channels, height, width = (
+        (shape[3], shape[1], shape[2]) if declared.options.layout == "NHWC" else shape[1:]
+    )
     if channels not in (1, 3):
         raise UsageError(
-            f"input '{wanted.one.name}' has {channels} channels in layout {wanted.options.layout}",
+            f"input '{declared.one.name}' has {channels} channels in layout {declared.options.layout}",
             expected="1 or 3 for images",
             way_out="try --layout NHWC or NCHW",
         )
     return channels, height, width
 
 
-READERS: Mapping[str, Callable[[Path, Wanted], np.ndarray]] = {
+READERS: Mapping[str, Callable[[Path, Declared], np.ndarray]] = {
     ".npy": _npy,
     ".npz": _one_of_npz,
     ".pb": _tensor,

@@ -14,7 +14,8 @@ A large weight of a linear operator stays as it is stored and is widened part by
 
 Rule 1: floats are widened on entry (feeds, initializers, constants) and stay float64; a cast to an integer or
         bool is real.
-Rule 2: an operator that nobody knows is opaque: both models get the same seeded stand-in for its outputs, and
+Rule 2: an operator without any implementation is opaque: both models get the same seeded stand-in for its
+outputs, and
         what it was given is recorded, so that the parts around it can be judged.
 """
 

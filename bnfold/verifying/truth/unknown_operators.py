@@ -1,7 +1,8 @@
-"""Operators that nobody knows: a seeded stand-in for what they give, a record of what they were given.
+"""Operators without any implementation: seeded stand-ins replace their outputs, and their inputs are
+recorded.
 
-The stand-in depends on the node's outputs' names and on the seed alone, so the reference and the candidate
-see the same values behind the cut, and the parts in front of it are compared by what arrives there.
+A stand-in depends only on the names of the node's outputs and on the seed, so the reference and the candidate
+see the same values behind the cut. The parts in front of it are compared by the values that arrive there.
 """
 
 from __future__ import annotations
