@@ -19,7 +19,7 @@ from bnfold.gate import baseline, certificate, policy
 from bnfold.ir.graph import ir
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying.inputs.samples import Input
-from bnfold.verifying.inputs.user_files import read
+from bnfold.verifying.inputs.user_files import read_feeds
 
 from .judged import judge
 
@@ -50,7 +50,7 @@ def refused(folder, name, data, use):
 
 
 def as_inputs(path):
-    return read([IMAGE], VerifyOptions(inputs=(("x", str(path)),)))
+    return read_feeds([IMAGE], VerifyOptions(inputs=(("x", str(path)),)))
 
 
 def npy(shape, body=b"", dtype="<f4"):

@@ -15,7 +15,7 @@ from bnfold.ir.graph import ir
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 from bnfold.verifying.inputs.samples import DISTRIBUTIONS, Input, Unfillable, fill, inputs_of, sample
-from bnfold.verifying.inputs.user_files import read
+from bnfold.verifying.inputs.user_files import read_feeds
 
 from ..sides import proto, side
 
@@ -75,11 +75,11 @@ def test_strings_are_refused() -> None:
     model = proto(
         '<ir_version: 9, opset_import: ["" : 17]> g (string[1] x) => (string[1] y) { y = Identity(x) }'
     )
-    with pytest.raises(Unfillable, match="no tensor of numbers"):
+    with pytest.raises(Unfillable, match="not a tensor of numbers"):
         inputs_of(ir.from_proto(model))
     found = compare(side(model), side(model), VerifyOptions())
     assert not found
-    assert "no tensor of numbers" in found.reason
+    assert "not a tensor of numbers" in found.reason
 
 
 @pytest.mark.parametrize("shape", ["1000000, 1000000", "99999999999", "17592186044416, 6, 0"])
@@ -98,13 +98,13 @@ def test_a_shape_that_no_machine_holds_is_not_filled(shape: str) -> None:
 
 def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", VALUES)
-    assert np.array_equal(read([IMAGE], options(("", tmp_path / "x.npy")))[0]["x"], VALUES)
+    assert np.array_equal(read_feeds([IMAGE], options(("", tmp_path / "x.npy")))[0]["x"], VALUES)
 
 
 def test_a_file_may_hold_several_samples(tmp_path: Path) -> None:
     several = np.concatenate([VALUES, VALUES * 2, VALUES * 3])
     np.save(tmp_path / "x.npy", several.astype(np.float64))
-    found = read([IMAGE], options(("x", tmp_path / "x.npy")))
+    found = read_feeds([IMAGE], options(("x", tmp_path / "x.npy")))
     assert [one["x"].dtype for one in found] == [np.float32] * 3
     assert np.array_equal(found[2]["x"], VALUES * 3)
 
@@ -112,24 +112,24 @@ def test_a_file_may_hold_several_samples(tmp_path: Path) -> None:
 def test_npz_serves_all_inputs(tmp_path: Path) -> None:
     two = [IMAGE, Input("k", ir.DataType.INT64, (2,))]
     np.savez(tmp_path / "all.npz", x=VALUES, k=np.array([1, 2]))
-    found = read(two, options(("", tmp_path / "all.npz")))
+    found = read_feeds(two, options(("", tmp_path / "all.npz")))
     assert found[0]["k"].tolist() == [1, 2]
     np.savez(tmp_path / "one.npz", anything=VALUES)
-    assert np.array_equal(read([IMAGE], options(("x", tmp_path / "one.npz")))[0]["x"], VALUES)
+    assert np.array_equal(read_feeds([IMAGE], options(("x", tmp_path / "one.npz")))[0]["x"], VALUES)
 
 
 def test_pb(tmp_path: Path) -> None:
     (tmp_path / "x.pb").write_bytes(numpy_helper.from_array(VALUES).SerializeToString())
-    assert np.array_equal(read([IMAGE], options(("x", tmp_path / "x.pb")))[0]["x"], VALUES)
+    assert np.array_equal(read_feeds([IMAGE], options(("x", tmp_path / "x.pb")))[0]["x"], VALUES)
 
 
 def test_bin(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(np.concatenate([VALUES, VALUES]).tobytes())
-    assert len(read([IMAGE], options(("x", tmp_path / "x.bin")))) == 2
+    assert len(read_feeds([IMAGE], options(("x", tmp_path / "x.bin")))) == 2
     free = Input("x", ir.DataType.FLOAT, ("N", 3, 4, 4))
     with pytest.raises(UsageError, match="--input-shape"):
-        read([free], options(("x", tmp_path / "x.bin")))
-    assert read([free], options(("x", tmp_path / "x.bin"), input_shapes=(("x", (1, 3, 4, 4)),)))[0][
+        read_feeds([free], options(("x", tmp_path / "x.bin")))
+    assert read_feeds([free], options(("x", tmp_path / "x.bin"), input_shapes=(("x", (1, 3, 4, 4)),)))[0][
         "x"
     ].shape == (2, 3, 4, 4)
 
@@ -138,11 +138,11 @@ def test_images(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="reading images needs Pillow")
     for index in range(2):
         image.fromarray(np.full((9, 7, 3), 100 + index, np.uint8)).save(tmp_path / f"{index}.png")
-    found = read([IMAGE], options(("x", tmp_path), mean=(100.0,), std=(2.0,)))
+    found = read_feeds([IMAGE], options(("x", tmp_path), mean=(100.0,), std=(2.0,)))
     assert [float(one["x"].mean()) for one in found] == [0, 0.5]
     assert found[0]["x"].shape == (1, 3, 4, 4)
     last = Input("x", ir.DataType.FLOAT, (1, 4, 4, 3))
-    assert read([last], options(("x", tmp_path / "0.png"), layout="NHWC"))[0]["x"].shape == (1, 4, 4, 3)
+    assert read_feeds([last], options(("x", tmp_path / "0.png"), layout="NHWC"))[0]["x"].shape == (1, 4, 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_bad_files_are_said_in_a_sentence(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error):
-        read([IMAGE], options(("x", tmp_path / name)))
+        read_feeds([IMAGE], options(("x", tmp_path / name)))
 
 
 @pytest.mark.parametrize(
@@ -175,21 +175,21 @@ def test_bad_files_are_said_in_a_sentence(
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(InputError):
-        read([IMAGE], options(("x", tmp_path / "x.npy")))
+        read_feeds([IMAGE], options(("x", tmp_path / "x.npy")))
 
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(Malformed):
-        read([IMAGE], options(("x", tmp_path / "x.npy")))
+        read_feeds([IMAGE], options(("x", tmp_path / "x.npy")))
 
 
 def test_unknown_names_are_wrong_usage(tmp_path: Path) -> None:
     np.savez(tmp_path / "all.npz", z=VALUES)
     with pytest.raises(UsageError, match="'z'"):
-        read([IMAGE], options(("z", tmp_path / "all.npz")))
+        read_feeds([IMAGE], options(("z", tmp_path / "all.npz")))
     with pytest.raises(Mismatch):
-        read([IMAGE], options(("", tmp_path / "all.npz")))
+        read_feeds([IMAGE], options(("", tmp_path / "all.npz")))
 
 
 def test_a_fault_that_only_the_users_inputs_show(tmp_path: Path) -> None:
