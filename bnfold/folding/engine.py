@@ -20,6 +20,7 @@ from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..ir.provenance import FOLDED_KEY, SOURCE_KEY
+from ..operators.table import OPERATORS
 from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
 from . import branches, functions, leftovers, recognise, union, unused
@@ -259,7 +260,8 @@ class Engine:
             plan = backward(world, node, reading, reading.map.scale_only())
         except Refused:
             return False
-        if any(via not in _EXACT_FOR_ADD for via in plan.via):
+        # Only where nothing but rearranging and adding stands between it and the MatMul that took its scale.
+        if any(not OPERATORS[via].view and via not in ("Add", "Sub") for via in plan.via):
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
@@ -308,11 +310,6 @@ class Engine:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]
         kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
         return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
-
-
-# A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took
-# its scale.
-_EXACT_FOR_ADD = {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Add", "Sub"}
 
 
 def _joined(behind: Refused, ahead: Refused) -> Refused:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..inference.constants import DETERMINISTIC
 from ..ir.graph import GraphLike, graphs, ir, is_op
+from ..operators.table import op
 
 
 def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
@@ -35,7 +35,7 @@ def _constants(graph: GraphLike) -> list[ir.Value]:
 
 def _drop_maker(node: ir.Node) -> list[ir.Value]:
     """A constant's maker goes when nothing it makes is read; its own inputs are looked at next."""
-    if node.graph is None or not is_op(node, "Constant", "DequantizeLinear", *DETERMINISTIC):
+    if node.graph is None or not (op(node).evaluated or is_op(node, "Constant", "DequantizeLinear")):
         return []
     if any(v.uses() or v.is_graph_output() for v in node.outputs):
         return []

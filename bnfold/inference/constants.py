@@ -19,6 +19,7 @@ import numpy as np
 
 from ..ir import tensor
 from ..ir.graph import attribute, ir, is_op, named_type, opset
+from ..operators.table import op
 from .size_bounds import elements
 
 LIMIT = 1 << 22  # elements of a constant that is evaluated
@@ -28,15 +29,6 @@ ROOM = 4 * LIMIT
 _DEPTH = 200  # nodes of one constant subgraph
 _LONGEST = 1 << 16  # numbers in an argument that counts or points
 
-DETERMINISTIC = frozenset(
-    """
-    Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor
-    Gather GatherElements Gemm Greater Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or
-    Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round
-    ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
-    Where
-    """.split()  # noqa: SIM905  (a table of words reads better than a list of quotes)
-)
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
@@ -166,7 +158,7 @@ class Constants:
             if (
                 stored is not None
                 or node is None
-                or not is_op(node, *DETERMINISTIC)
+                or not op(node).evaluated
                 or any(a.is_ref() for a in node.attributes.values())
             ):
                 self._arrays[current] = None if stored is None else _widened(stored)
@@ -181,19 +173,16 @@ class Constants:
                 )
 
     def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
-        """Inputs whose values matter: CastLike looks only at the type of its second, Shape only at the shape
-        of its first."""
-        if is_op(node, "Shape", "Size"):
-            return
-        inputs = node.inputs[:1] if is_op(node, "CastLike") else node.inputs
-        yield from (v for v in inputs if v is not None)
+        """Inputs whose values matter, not their shapes or types alone."""
+        unread = op(node).metadata
+        yield from (v for index, v in enumerate(node.inputs) if v is not None and index not in unread)
 
     def _computed(self, node: ir.Node) -> list[np.ndarray | None]:
         nothing: list[np.ndarray | None] = [None] * len(node.outputs)
         if is_op(node, "Shape", "Size"):
             return self._shape(node) or nothing
         inputs = [None if v is None else self._arrays.get(v) for v in node.inputs]
-        if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
+        if any(self._arrays.get(v) is None for v in self._needed(node)):
             return nothing
         if is_op(node, "CastLike"):
             like = node.inputs[1]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from ..ir.graph import attribute, ir, is_op
 from ..ir.tensor import dims
+from ..operators.table import OPERATORS, ShapeRule
 from .arguments import axes_of, axis_of, pads_of, slices_of, split_sizes
 from .product_shapes import broadcast, einsum, gemm, matmul, meeting
 from .rule_context import Asker, Dim, Given, Shape
@@ -22,10 +23,6 @@ Rule = Callable[[Asker, ir.Node, Given], Sequence[Shape | None] | None]
 def same(s: Asker, node: ir.Node, inputs: Given) -> Given:
     """As the first input."""
     return [inputs[0]]
-
-
-def _batch_norm(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    return [inputs[0], *([None] * (len(node.outputs) - 1))]
 
 
 def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -275,92 +272,15 @@ def _non_zero(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [None if x is None else (len(x), s.symbol())]
 
 
+_SHARED: dict[ShapeRule, Rule] = {
+    ShapeRule.SAME: same,
+    ShapeRule.BROADCAST: broadcast,
+    ShapeRule.REDUCE: _reduce,
+    ShapeRule.POOL: pool,
+    ShapeRule.GLOBAL_POOL: global_pool,
+}
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        [
-            "Identity",
-            "Dropout",
-            "Cast",
-            "CastLike",
-            "Relu",
-            "LeakyRelu",
-            "PRelu",
-            "Elu",
-            "Selu",
-            "Celu",
-            "Sigmoid",
-            "HardSigmoid",
-            "HardSwish",
-            "Tanh",
-            "Softplus",
-            "Softsign",
-            "Mish",
-            "Gelu",
-            "Swish",
-            "Clip",
-            "Neg",
-            "Abs",
-            "Sqrt",
-            "Exp",
-            "Log",
-            "Erf",
-            "Reciprocal",
-            "Floor",
-            "Ceil",
-            "Round",
-            "Softmax",
-            "LogSoftmax",
-            "LRN",
-            "InstanceNormalization",
-            "GroupNormalization",
-            "LayerNormalization",
-            "ThresholdedRelu",
-            "LpNormalization",
-            "MeanVarianceNormalization",
-            "Sign",
-            "Not",
-            "CumSum",
-            "QuantizeLinear",
-        ],
-        same,
-    ),
-    **dict.fromkeys(
-        [
-            "Add",
-            "Sub",
-            "Mul",
-            "Div",
-            "Pow",
-            "Where",
-            "Sum",
-            "Max",
-            "Min",
-            "Mean",
-            "Equal",
-            "Greater",
-            "Less",
-            "And",
-            "Or",
-            "Mod",
-        ],
-        broadcast,
-    ),
-    **dict.fromkeys(["MaxPool", "AveragePool", "LpPool"], pool),
-    **dict.fromkeys(["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], global_pool),
-    **dict.fromkeys(
-        [
-            "ReduceMean",
-            "ReduceSum",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceL2",
-            "ReduceL1",
-            "ReduceSumSquare",
-        ],
-        _reduce,
-    ),
-    "BatchNormalization": _batch_norm,
+    **{name: _SHARED[row.shape] for name, row in OPERATORS.items() if row.shape in _SHARED},
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Einsum": einsum,
@@ -386,5 +306,4 @@ RULES: dict[str, Rule] = {
     "Constant": _constant,
     "Shape": _shape_of,
     "ConstantOfShape": _constant_of_shape,
-    "DequantizeLinear": same,
 }

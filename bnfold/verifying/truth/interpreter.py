@@ -28,11 +28,10 @@ import numpy as np
 
 from ...errors import Unsupported
 from ...files.memory import SHORT
-from ...ir.graph import STANDARD, GraphLike, bodies, ir, is_op, label, named_type, opset, source_text
-from ..nondeterminism import RANDOM, WORK
+from ...ir.graph import STANDARD, GraphLike, bodies, ir, label, named_type, opset, source_text
+from ...operators.table import op
 from . import large_weights, onnx_reference, unknown_operators
 from .kernels import KERNELS
-from .kernels.linear import TAKES_STORED
 from .large_weights import Stored, Weight, changed
 from .number_formats import Rounding, is_float, storage_of, widened
 
@@ -214,7 +213,7 @@ class Interpreter:
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
-        found = None if is_op(node, *RANDOM) else self._stock(call, arguments, frame.imports)
+        found = None if op(node).random else self._stock(call, arguments, frame.imports)
         if found is not None:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:
@@ -246,7 +245,7 @@ class Interpreter:
     def _weight(self, value: ir.Value) -> Weight:
         found = self._large(value) or constant(value)
         rounding = self.rounding
-        if rounding is None or not any(place and is_op(node, *WORK) for node, place in value.uses()):
+        if rounding is None or not any(place and op(node).weighted for node, place in value.uses()):
             return found
         kind = value.const_value.dtype  # type: ignore[union-attr]
         return changed(found, lambda part: rounding.jittered(part, kind))  # type: ignore[no-any-return]
@@ -257,7 +256,7 @@ class Interpreter:
         if tensor is None or tensor.nbytes < large_weights.LEAST_BYTES or value.is_graph_output():
             return None
         if not all(
-            place == 1 and is_op(node, *TAKES_STORED) and node.op_identifier() not in functions
+            place == 1 and op(node).streams_weight and node.op_identifier() not in functions
             for node, place in value.uses()
         ):
             return None

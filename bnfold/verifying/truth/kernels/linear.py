@@ -165,7 +165,6 @@ def einsum(call: Any, *operands: Array) -> Array:
     return np.asarray(np.einsum(call.get("equation").replace(" ", ""), *operands, optimize=True))
 
 
-TAKES_STORED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # as their second input
 TABLE: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
