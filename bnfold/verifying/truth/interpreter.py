@@ -28,6 +28,7 @@ import numpy as np
 
 from ...errors import Unsupported
 from ...files.memory import SHORT
+from ...inference.constants import Constants
 from ...ir.graph import STANDARD, GraphLike, bodies, ir, label, named_type, opset, source_text
 from ...operators.table import op
 from . import large_weights, onnx_reference, unknown_operators
@@ -133,6 +134,7 @@ class Interpreter:
         self.outputs: dict[str, Any] = {}
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
         self._stock = onnx_reference.Cache()
+        self._constants = Constants(model)
 
     def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Outputs, and the watched values of the main graph, by name. An input without a feed takes its
@@ -210,6 +212,11 @@ class Interpreter:
         function = self.model.functions.get(node.op_identifier())
         if function is not None:
             return self._function(function, call, arguments, frame)
+        fixed = [self._constants.typed(value) for value in node.outputs if value.name]
+        if fixed and len(fixed) == len(node.outputs) and all(array is not None for array in fixed):
+            return [
+                widened(array) for array in fixed
+            ]  # a constant is what the model's own arithmetic computes
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
