@@ -21,7 +21,17 @@ import numpy as np
 from ..ir import tensor
 from ..ir.graph import attribute, ir, is_op, named_type, opset
 from ..operators.table import op
-from .evaluation import by_onnxruntime, cast, evaluated, is_exact, jumps, widened
+from .evaluation import (
+    by_onnxruntime,
+    cast,
+    close,
+    evaluated,
+    is_exact,
+    is_narrow,
+    jumps,
+    keeps_values,
+    widened,
+)
 from .size_bounds import elements, is_bounded
 
 LIMIT = 1 << 22  # elements of a constant that is evaluated
@@ -55,6 +65,7 @@ class Constants:
         self._typed: dict[ir.Value, np.ndarray | None] = {}
         self._exactly: dict[ir.Value, np.ndarray] = {}
         self._inexact: set[ir.Value] = set()
+        self._narrow: set[ir.Value] = set()
         self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
         self._room = ROOM
         self._shape_of = shapes or (lambda value: None)
@@ -185,6 +196,8 @@ class Constants:
             inexact = False
         elif known and not is_exact(node):
             inexact = True
+        if known and not keeps_values(node):
+            results = self._half(node, results)
         self._room -= sum(a.size for a in results if a is not None)
         if self._room < 0:
             results = [None] * len(results)
@@ -192,6 +205,18 @@ class Constants:
             self._typed[value] = result
             if inexact and result is not None and result.dtype.kind not in "iub":
                 self._inexact.add(value)
+
+    def _half(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
+        """Arithmetic in 16 bits behind arithmetic in 16 bits: a runtime may keep more between the two, and then it
+        is no constant to us."""
+        if any(v in self._narrow for v in self._needed(node)):
+            answer = self._asked(node, results)
+            if any(a is None or b is None or not close(a, b) for a, b in zip(results, answer, strict=True)):
+                return [None] * len(results)
+        self._narrow.update(
+            v for v, r in zip(node.outputs, results, strict=True) if r is not None and is_narrow(r)
+        )
+        return results
 
     def _asked(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
         """What onnxruntime makes of a jump behind numbers that libraries round differently."""

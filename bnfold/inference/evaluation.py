@@ -27,6 +27,35 @@ _EXACT = frozenset(
 )
 
 
+# those of them that move values, or look at them, and never round
+_MOVING = frozenset(
+    "Abs Clip Concat ConstantOfShape DepthToSpace Equal Expand Flatten Gather GatherElements GatherND Greater "
+    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Neg NonZero OneHot Pad ReduceMax ReduceMin Relu "
+    "Reshape Scatter ScatterElements ScatterND Shape Sign Size Slice SpaceToDepth Split Squeeze Tile Transpose Trilu "
+    "Unsqueeze Where".split()  # noqa: SIM905
+)
+
+
+def keeps_values(node: ir.Node) -> bool:
+    """Are all numbers that it gives numbers that it was given?"""
+    return node.op_type in _MOVING
+
+
+def is_narrow(values: Array) -> bool:
+    """Floats of 16 bits or fewer."""
+    return values.dtype.itemsize <= 2 and (values.dtype.kind == "f" or "float" in values.dtype.name)
+
+
+def close(one: Array, other: Array) -> bool:
+    """The same type and shape, and numbers within one rounding of 16 bits."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    a, b = widened(one), widened(other)
+    if a.dtype != np.float64:
+        return bool(np.array_equal(a, b))
+    return bool(np.allclose(a, b, rtol=2.0**-9, atol=0.0, equal_nan=True))
+
+
 def is_exact(node: ir.Node) -> bool:
     """Does every implementation round this operator's results alike?"""
     return node.op_type in _EXACT or (is_op(node, "Sum") and len(node.inputs) < 3)
@@ -157,11 +186,3 @@ def widened(values: Array) -> Array:
     is_float = values.dtype.kind == "f" or (values.dtype.kind == "V" and "float" in values.dtype.name)
     with np.errstate(invalid="ignore"):  # a signalling NaN stays a NaN
         return values.astype(np.float64) if is_float else values
-
-
-def same(one: Sequence[Array], other: Sequence[Array]) -> bool:
-    """The same shapes, types and numbers; a NaN equals itself."""
-    return len(one) == len(other) and all(
-        a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        for a, b in zip(one, other, strict=True)
-    )
