@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ..inference import Shapes
+from ..inference.node_arguments import reader
 from ..ir.graph import GraphLike, attribute, ir, is_op
 from ..ir.tensor import dims
+from ..operators.arguments import Window, windows
 from .affine import IDENTITY, Affine
 from .branch import Branch, Merge
 from .linear import Linear
@@ -143,16 +145,26 @@ def _linear_leaf(value: ir.Value, eyes: Eyes) -> Linear | None:
 def _conv_branch(linear: Linear, x: ir.Value, leaf: ir.Value) -> Branch | None:
     node = linear.node
     taps = dims(linear.tensor)[2:]
-    auto = attribute(node, "auto_pad", "NOTSET")
-    if node.inputs[0] is not x or linear.quantized is not None or auto.startswith("SAME"):
+    places = windows(reader(node), taps)
+    if node.inputs[0] is not x or linear.quantized is not None or any(window.same for window in places):
         return None
-    pads = tuple(attribute(node, "pads") or ()) if auto == "NOTSET" else ()
-    pads = pads or (0,) * (2 * len(taps))
-    strides, dilations = (
-        tuple(attribute(node, name) or (1,) * len(taps)) for name in ("strides", "dilations")
-    )
+    return _branch(leaf, [node], places, linear, IDENTITY)
+
+
+def _branch(
+    leaf: ir.Value, nodes: list[ir.Node], places: tuple[Window, ...], linear: Linear | None, map_: Affine
+) -> Branch:
+    """A branch whose taps lie as these windows say."""
     return Branch(
-        leaf, [node], taps, strides, dilations, pads[: len(taps)], pads[len(taps) :], linear, IDENTITY
+        leaf,
+        nodes,
+        tuple(window.kernel for window in places),
+        tuple(window.stride for window in places),
+        tuple(window.dilation for window in places),
+        tuple(window.pads[0] for window in places),
+        tuple(window.pads[1] for window in places),
+        linear,
+        map_,
     )
 
 
@@ -193,23 +205,14 @@ def _average(
 ) -> Branch | None:
     """A mean over a window that counts what a convolution would count; it is the last of the nodes."""
     node = nodes[-1]
-    taps = tuple(attribute(node, "kernel_shape"))
-    pads = tuple(attribute(node, "pads") or (0,) * (2 * len(taps)))
-    plain = attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not attribute(
-        node, "ceil_mode", 0
-    )
-    dilated = any(d != 1 for d in attribute(node, "dilations") or ())
-    counted = attribute(node, "count_include_pad", 0) or not any(pads)
-    if node.inputs[0] is not x or not plain or dilated or not counted:
+    if eyes.shapes.contradicts(node):
         return None
-    strides = tuple(attribute(node, "strides") or (1,) * len(taps))
-    ones = (1,) * len(taps)
-    return _alike(
-        x,
-        Branch(leaf, nodes, taps, strides, ones, pads[: len(taps)], pads[len(taps) :], None, map_),
-        host,
-        eyes,
-    )
+    places = windows(reader(node), attribute(node, "kernel_shape"))
+    plain = not any(window.same or window.ceil or window.dilation != 1 for window in places)
+    counted = attribute(node, "count_include_pad", 0) or not any(window.may_pad for window in places)
+    if node.inputs[0] is not x or not plain or not counted:
+        return None
+    return _alike(x, _branch(leaf, nodes, places, None, map_), host, eyes)
 
 
 def _alike(x: ir.Value, branch: Branch, host: Linear, eyes: Eyes) -> Branch | None:

@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..inference.constants import is_float
+from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, named_type, opset
+from ..operators.arguments import windows
 from .affine import Affine
 from .commute_many import (
     anything,
@@ -139,8 +141,8 @@ def _averaging(node: ir.Node, map_: Affine, site: Site) -> None:
     """A mean lets a scale pass always, a shift where nothing but real values is counted."""
     uniform_over(map_, _spatial(map_), node)
     counted = attribute(node, "count_include_pad", 0) or opset(site.model, node.graph) < 7
-    padded = any(attribute(node, "pads") or ()) or attribute(node, "auto_pad", "NOTSET").startswith("SAME")
-    if map_.shifts and ((counted and padded) or (attribute(node, "ceil_mode", 0) and counted)):
+    overhang = any(w.may_pad or w.ceil for w in windows(reader(node), attribute(node, "kernel_shape")))
+    if map_.shifts and counted and overhang:
         raise Refused("kept.shift-does-not-pass", "AveragePool counts padding, so no shift passes")
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..inference import axes_of, first_axis, split_sizes
+from ..inference.node_arguments import reader, reduced_axes, split_sizes
 from ..ir.graph import attribute, ir, is_op, label
+from ..operators.arguments import first_axis
 from .affine import IDENTITY, Affine, common_shape
 from .commute_rule import Commute, Maps, Site, data_map, no_shift, only_data, uniform_over
 from .reasons import Refused
@@ -19,7 +20,7 @@ def _concat_axis(node: ir.Node, site: Site) -> tuple[int, list[int | None], int]
     rank = site.shapes.rank(node.outputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    axis = axis_of(node, 1, rank)
+    axis = axis_of(node, rank)
     return axis, [site.shapes.dim(v, axis) for v in node.inputs], rank
 
 
@@ -79,7 +80,7 @@ def _split_parts(node: ir.Node, site: Site) -> tuple[int, list[int]]:
     shape = site.shapes.of(node.inputs[0])
     if shape is None:
         raise Refused("kept.unknown-rank")
-    axis = axis_of(node, 0, len(shape))
+    axis = axis_of(node, len(shape))
     sizes = split_sizes(site.shapes, node, shape[axis])
     if sizes is None:
         raise Refused("kept.wrong-axis", "Split stands in between and the sizes of its parts are not known")
@@ -136,7 +137,7 @@ def _result(map_: Affine, node: ir.Node, index: int, site: Site) -> Affine:
 def _lead(node: ir.Node, index: int, rank: int, whole: int) -> int:
     """Where an operand's axes begin among the output's. What is declared of an output may have no room for
     them."""
-    lead = first_axis(node, index, rank, whole)
+    lead = first_axis(reader(node), index, rank, whole)
     if not 0 <= lead <= whole - rank:
         raise Refused(
             "kept.contradictory",
@@ -251,12 +252,10 @@ def _reduced_axes(node: ir.Node, site: Site) -> tuple[list[int], int]:
     rank = site.shapes.rank(node.inputs[0])
     if rank is None:
         raise Refused("kept.unknown-rank")
-    axes = axes_of(site.shapes, node, rank)
-    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+    axes = reduced_axes(site.shapes, node, rank)
+    if axes is None:
         raise Refused("kept.wrong-axis", f"the axes of {node.op_type} are not constant")
-    if not axes and attribute(node, "noop_with_empty_axes", 0):
-        return [], rank
-    return axes or list(range(rank)), rank
+    return axes, rank
 
 
 def reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commute:

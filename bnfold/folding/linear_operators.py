@@ -14,8 +14,11 @@ import numpy as np
 from ..errors import Malformed
 from ..inference import Shapes
 from ..inference.constants import is_float
+from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, source_text
 from ..ir.tensor import dims
+from ..operators.arguments import windows
+from ..operators.table import op
 from .linear import Linear
 from .reasons import Refused
 
@@ -55,7 +58,7 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     along = (
         scale.ndim == 1
         and scale.size == linear.outs
-        and attribute(dequantize, "axis", 1) % rank == linear.stored_axis
+        and attribute(dequantize, "axis", op(dequantize).axis) % rank == linear.stored_axis
     )
     zero = shapes.constants.tensor(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
     point = zero is None or zero.size in (1, scale.size)
@@ -137,11 +140,8 @@ def _group(node: ir.Node, leading: tuple[int, ...]) -> int:
 
 
 def _pads(node: ir.Node, kernel: tuple[int, ...]) -> bool:
-    """May a tap read padding? Padding hidden in auto_pad counts; a kernel of one never reaches it."""
-    auto = attribute(node, "auto_pad", "NOTSET")
-    if auto.startswith("SAME"):
-        return any(k != 1 for k in kernel)
-    return auto != "VALID" and any(p != 0 for p in attribute(node, "pads") or ())
+    """May a tap read padding?"""
+    return any(window.may_pad for window in windows(reader(node), kernel))
 
 
 def _gemm(node: ir.Node, shapes: Shapes) -> Linear:

@@ -52,6 +52,14 @@ def test_only_operators_with_a_variable_number_of_outputs_are_variadic() -> None
     assert names("variadic") == variadic
 
 
+def test_axes_are_by_default_those_of_the_schemas() -> None:
+    """Concat has none by default since opset 4; it was 1 before."""
+    for name, schema in CURRENT.items():
+        if "axis" in schema.attributes and not schema.attributes["axis"].required:
+            default = schema.attributes["axis"].default_value
+            assert OPERATORS[name].axis == (default.i if default.name else 0), name
+
+
 def test_random_operators_are_those_that_onnx_calls_so() -> None:
     """Bodies are as random as what is in them, AffineGrid is not, and Dropout is refused where it trains."""
     said = {
