@@ -1,6 +1,6 @@
-"""Which node is which linear operator: SEERS, one row an operator.
+"""Which node is which linear operator: LINEAR_OPERATORS, one row an operator.
 
-A seer raises Refused where the operator cannot hold a map (its weight is not constant ...), Malformed where
+A rule raises Refused where the operator cannot hold a map (its weight is not constant ...), Malformed where
 it contradicts itself.
 """
 
@@ -22,21 +22,21 @@ from ..operators.table import op
 from .linear import Linear
 from .reasons import Refused
 
-_Seer = Callable[[ir.Node, Shapes], Linear | None]
+_AsLinear = Callable[[ir.Node, Shapes], Linear | None]
 
 
-def see(node: ir.Node, shapes: Shapes) -> Linear | None:
+def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
     """The node as a Linear, None where its operator is not linear. Raises Refused where it is, but cannot
     hold a map."""
-    seer = SEERS.get(node.op_type) if is_op(node, *SEERS) else None
-    if seer is None:
+    rule = LINEAR_OPERATORS.get(node.op_type) if is_op(node, *LINEAR_OPERATORS) else None
+    if rule is None:
         return None
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused(
             "kept.weight-not-constant",
             f"an attribute of {node.op_type} '{label(node)}' is set by the function's caller",
         )
-    linear = seer(node, shapes)
+    linear = rule(node, shapes)
     if shapes.contradicts(node):
         raise Refused(
             "kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input"
@@ -213,7 +213,7 @@ def _of_constants(value: ir.Value | None, shapes: Shapes) -> bool:
 
 def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
     if not any(shapes.constants.tensor(v) is not None or _of_constants(v, shapes) for v in node.inputs):
-        return None  # two run-time operands: no place for a map, though a scale may pass (commute_many.py)
+        return None  # two run-time operands: no place for a map, though a scale may pass (commute.py)
     first = shapes.constants.tensor(node.inputs[0]) is not None
     index = 0 if first else 1
     tensor, quantized = _weight(node, index, shapes)
@@ -266,7 +266,7 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
     )
 
 
-SEERS: dict[str, _Seer] = {
+LINEAR_OPERATORS: dict[str, _AsLinear] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,

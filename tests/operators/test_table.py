@@ -99,7 +99,7 @@ def _tables() -> dict[str, Collection[str]]:
         "kernels": KERNELS,
         "rules of commuting": commute.COMMUTES,
         "movers": rearrange.MOVERS,
-        "linear operators": linear_operators.SEERS,
+        "linear operators": linear_operators.LINEAR_OPERATORS,
         "affine operators": recognise.READERS,
         "moments": moments.RULES,
     }
@@ -111,9 +111,9 @@ def test_every_table_of_every_room_is_keyed_by_rows(table: str) -> None:
 
 
 def test_what_holds_maps_is_linear() -> None:
-    from bnfold.folding.linear_operators import SEERS
+    from bnfold.folding.linear_operators import LINEAR_OPERATORS
 
-    assert set(SEERS) == names("linear")
+    assert set(LINEAR_OPERATORS) == names("linear")
 
 
 def test_operators_that_move_values_by_rule_pass_maps() -> None:
