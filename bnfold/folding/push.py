@@ -68,7 +68,7 @@ class Push:
 
 
 @dataclass
-class World:
+class FoldContext:
     """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of
     nodes."""
 

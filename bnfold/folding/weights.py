@@ -23,14 +23,14 @@ from .edit import Editor
 from .linear import Linear
 
 
-def settle(linear: Linear, editor: Editor, shapes: Shapes) -> None:
+def rewrite(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     """Give a touched linear operator its new inputs."""
     if linear.after.shifts or linear.after.scales or linear.before.shifts:
-        _settle_bias(linear, editor, shapes)
+        _rewrite_bias(linear, editor, shapes)
     if linear.after.scales and linear.quantized is not None:
-        _settle_quantized(linear, editor)
+        _rewrite_quantized(linear, editor)
     elif linear.after.scales or linear.before.scales or linear.remade:
-        _settle_weight(linear, editor)
+        _rewrite_weight(linear, editor)
 
 
 def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, editor: Editor) -> None:
@@ -44,7 +44,7 @@ def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, e
         editor.replaced.append(old)
 
 
-def _settle_weight(linear: Linear, editor: Editor) -> None:
+def _rewrite_weight(linear: Linear, editor: Editor) -> None:
     old = linear.node.inputs[linear.weight]
     assert old is not None
     both = (
@@ -105,7 +105,7 @@ def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:
     return rounded
 
 
-def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
+def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     """The new bias; Gemm's may have any shape that broadcasts, and its β becomes one."""
     node, index = linear.node, linear.bias
     if index is None:
@@ -121,7 +121,7 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     )
     stored = shapes.constants.tensor(old)
     if node.op_type == "Gemm":
-        _settle_gemm(linear, editor, shapes, old, scale, shift, reach)
+        _rewrite_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
     exact = shapes.constants.array(old)
     base = (
@@ -140,7 +140,7 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     )
 
 
-def _settle_gemm(
+def _rewrite_gemm(
     linear: Linear,
     editor: Editor,
     shapes: Shapes,
@@ -215,7 +215,7 @@ def _bias_name(weight: str | None, node: str) -> str:
     return f"{node}/bias"
 
 
-def _settle_quantized(linear: Linear, editor: Editor) -> None:
+def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     """W stays quantised; its DequantizeLinear gets one scale for each output channel, times the map's."""
     node, scale = linear.quantized, linear.quantized_scale
     assert node is not None and scale is not None and linear.stored_axis is not None

@@ -14,12 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..ir import tensor
 from ..ir.graph import attribute, ir, is_op, named_type, opset
+from ..operators.arguments import (
+    Sizes,
+    flattened,
+    permutation,
+    reshaped,
+    shape_part,
+    squeezed_axes,
+    unsqueezed,
+)
 from ..operators.table import op
 from .evaluation import (
     by_onnxruntime,
@@ -99,7 +109,7 @@ class Constants:
     def _below(self, value: ir.Value) -> ir.Value | None:
         """What a value is a view of, unless it is known already."""
         node = value.producer()
-        if value in self._tensors or value.is_initializer() or not is_op(node, *_VIEWS):
+        if value in self._tensors or value.is_initializer() or not op(node).view:
             return None
         assert node is not None
         return node.inputs[0] if node.inputs else None
@@ -155,7 +165,7 @@ class Constants:
         if base is None or node is None or any(a.is_ref() for a in node.attributes.values()):
             return None
         shape = tensor.dims(base)
-        rearranged = _VIEWS[node.op_type](node, shape, self)
+        rearranged = _rearranged(node, shape, self)
         if rearranged is None:
             return None
         new_shape, move = rearranged
@@ -263,7 +273,7 @@ class Constants:
         if shape is None:
             return None
         if is_op(node, "Shape"):
-            shape = shape[attribute(node, "start", 0) : attribute(node, "end")]
+            shape = shape_part(partial(attribute, node), shape)
         if not all(isinstance(d, int) for d in shape):
             return None
         return [np.array(shape, np.int64) if is_op(node, "Shape") else np.array(math.prod(shape), np.int64)]
@@ -290,39 +300,43 @@ def _read(stored: ir.TensorProtocol) -> np.ndarray | None:
     return np.asarray(stored.numpy())
 
 
-# Views: how one rearranging operator changes a shape, and how it moves values (None: it does not).
+# Views: the shape that one rearranging operator gives, and how it moves values (None: it does not).
 
 _Move = Callable[[np.ndarray], np.ndarray] | None
-_Rearranged = tuple[tuple[int, ...], _Move] | None
+_Dims = tuple[int, ...]
 
 
-def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
-    permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
-    if sorted(permutation) != list(range(len(shape))):
+def _rearranged(node: ir.Node, shape: _Dims, constants: Constants) -> tuple[_Dims, _Move] | None:
+    """None where an argument is not constant, or does not fit."""
+    try:
+        if is_op(node, "Transpose"):
+            order = permutation(attribute(node, "perm"), len(shape))
+            return tuple(shape[p] for p in order), lambda a: a.transpose(order)
+        sizes = _regrouped(node, shape, constants)
+    except (ArithmeticError, IndexError, ValueError):
         return None
-    return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
+    return None if sizes is None else (tuple(int(d) for d in sizes if d is not None), None)
 
 
-def _reshape(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
-    wanted = constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
-    if wanted is None or wanted.dtype.kind not in "iu" or wanted.ndim != 1 or attribute(node, "allowzero", 0):
+def _regrouped(node: ir.Node, shape: _Dims, constants: Constants) -> Sizes | None:
+    """The shape behind what moves no value."""
+    if is_op(node, "Identity"):
+        return shape
+    if is_op(node, "Flatten"):
+        return flattened(attribute(node, "axis", op(node).axis), shape)
+    numbers = attribute(node, "shape" if is_op(node, "Reshape") else "axes")
+    if numbers is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        numbers = constants.integers(node.inputs[1])
+    elif numbers is None and is_op(node, "Squeeze"):
+        numbers = ()
+    if numbers is None:
         return None
-    dims = [shape[k] if d == 0 and k < len(shape) else int(d) for k, d in enumerate(wanted.tolist())]
-    known = math.prod(d for d in dims if d != -1)
-    if dims.count(-1) == 1 and known > 0:
-        dims[dims.index(-1)] = math.prod(shape) // known
-    return (tuple(dims), None) if math.prod(dims) == math.prod(shape) and min(dims, default=1) >= 0 else None
-
-
-def _identity(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
-    return shape, None
-
-
-_VIEWS: dict[str, Callable[[ir.Node, tuple[int, ...], Constants], _Rearranged]] = {
-    "Identity": _identity,
-    "Transpose": _transpose,
-    "Reshape": _reshape,
-}
+    if is_op(node, "Squeeze"):
+        dropped = squeezed_axes(numbers, shape) or []
+        return tuple(d for axis, d in enumerate(shape) if axis not in dropped)
+    if is_op(node, "Unsqueeze"):
+        return unsqueezed(numbers, shape)
+    return reshaped(numbers, shape, bool(attribute(node, "allowzero", 0)))
 
 
 def _view(base: ir.TensorProtocol, shape: tuple[int, ...], move: _Move) -> tensor.Recipe:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..ir.graph import graphs, ir, named_type
+from ..ir.graph import graphs, ir, named_type, opset
 from ..ir.tensor import dims
 from ..operators.table import Dtype, op
 from .constants import Constants
@@ -118,6 +118,10 @@ class Shapes:
     def put(self, value: ir.Value, shape: Shape | None) -> None:
         """A value that was made while folding."""
         self._known[value] = shape
+
+    def opset(self, node: ir.Node) -> int:
+        """The version of the standard domain that a node follows."""
+        return opset(self._model, node.graph)
 
     def symbol(self) -> str:
         """A size that equals no other."""

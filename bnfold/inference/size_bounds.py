@@ -68,7 +68,9 @@ def _padded(node: ir.Node, given: list[np.ndarray]) -> float:
 
 
 def _gathered(node: ir.Node, given: list[np.ndarray]) -> float:
-    return float(given[1].size * given[0].size / max(1, int(given[0].shape[attribute(node, "axis", 0)])))
+    return float(
+        given[1].size * given[0].size / max(1, int(given[0].shape[attribute(node, "axis", op(node).axis)]))
+    )
 
 
 def _one_hot(node: ir.Node, given: list[np.ndarray]) -> float:

@@ -60,6 +60,7 @@ class Op:
     random          each engine draws its own numbers
     jumps           a difference in the last bit of an input may change an output by a whole step
     saturates       its output is bounded, so that far out a difference of its input hardly shows
+    axis            what its attribute `axis` is where the node does not say
     """
 
     dtype: Dtype = Dtype.OTHER
@@ -78,6 +79,7 @@ class Op:
     random: bool = False
     jumps: bool = False
     saturates: bool = False
+    axis: int = 0
 
 
 ALL, FIRST, SECOND, OTHER = Dtype.ALL, Dtype.FIRST, Dtype.SECOND, Dtype.OTHER
@@ -174,9 +176,9 @@ OPERATORS: dict[str, Op] = {
     "Cast":                      Op(ATTRIBUTE, SAME, evaluated=True, carries_index=True),
     "CastLike":                  Op(SECOND, SAME, evaluated=True, metadata=(1,)),
     "BitCast":                   Op(ATTRIBUTE, SAME),
-    "QuantizeLinear":            Op(OTHER, SAME, jumps=True, saturates=True),
+    "QuantizeLinear":            Op(OTHER, SAME, jumps=True, saturates=True, axis=1),
     "DynamicQuantizeLinear":     Op(OTHER, SAME, jumps=True),
-    "DequantizeLinear":          Op(OTHER, SAME),
+    "DequantizeLinear":          Op(OTHER, SAME, axis=1),
     "QLinearConv":               Op(OTHER, jumps=True, saturates=True),
     "QLinearMatMul":             Op(OTHER, jumps=True, saturates=True),
     "ConvInteger":               Op(OTHER, jumps=True),
@@ -185,25 +187,25 @@ OPERATORS: dict[str, Op] = {
     # Normalisations and what they are made of.
     "BatchNormalization":        Op(FIRST, SAME, weighted=True, parametric=True),
     "InstanceNormalization":     Op(ALL, SAME),
-    "LayerNormalization":        Op(ALL, SAME),
-    "RMSNormalization":          Op(SECOND, SAME),
+    "LayerNormalization":        Op(ALL, SAME, axis=-1),
+    "RMSNormalization":          Op(SECOND, SAME, axis=-1),
     "GroupNormalization":        Op(ALL, SAME),
-    "LpNormalization":           Op(ALL, SAME),
+    "LpNormalization":           Op(ALL, SAME, axis=-1),
     "MeanVarianceNormalization": Op(ALL, SAME),
     "LRN":                       Op(ALL, SAME),
-    "Softmax":                   Op(ALL, SAME, saturates=True),
-    "LogSoftmax":                Op(ALL, SAME),
-    "Hardmax":                   Op(ALL, SAME, jumps=True, saturates=True),
+    "Softmax":                   Op(ALL, SAME, saturates=True, axis=-1),
+    "LogSoftmax":                Op(ALL, SAME, axis=-1),
+    "Hardmax":                   Op(ALL, SAME, jumps=True, saturates=True, axis=-1),
     "Dropout":                   Op(FIRST, SAME),
 
     # Moving values without computing.
     "Identity":                  Op(ALL, SAME, evaluated=True, view=True, carries_index=True),
     "Reshape":                   Op(FIRST, evaluated=True, view=True, carries_index=True),
-    "Flatten":                   Op(ALL, evaluated=True, view=True, carries_index=True),
+    "Flatten":                   Op(ALL, evaluated=True, view=True, carries_index=True, axis=1),
     "Squeeze":                   Op(FIRST, evaluated=True, view=True, carries_index=True),
     "Unsqueeze":                 Op(FIRST, evaluated=True, view=True, carries_index=True),
     "Transpose":                 Op(ALL, evaluated=True, view=True, carries_index=True),
-    "Concat":                    Op(ALL, evaluated=True, carries_index=True),
+    "Concat":                    Op(ALL, evaluated=True, carries_index=True, axis=1),
     "Split":                     Op(FIRST, evaluated=True, variadic=True),
     "Slice":                     Op(FIRST, evaluated=True, carries_index=True),
     "Gather":                    Op(FIRST, evaluated=True),
@@ -222,7 +224,7 @@ OPERATORS: dict[str, Op] = {
     "Scatter":                   Op(FIRST, SAME),
     "ScatterElements":           Op(FIRST, SAME),
     "ScatterND":                 Op(FIRST, SAME, evaluated=True),
-    "TensorScatter":             Op(FIRST, SAME),
+    "TensorScatter":             Op(FIRST, SAME, axis=-2),
 
     # Windows, and samples between pixels.
     "MaxPool":                   Op(ALL, POOL),
@@ -255,7 +257,7 @@ OPERATORS: dict[str, Op] = {
     "CumProd":                   Op(FIRST, SAME),
     "ArgMax":                    Op(INT64, jumps=True),
     "ArgMin":                    Op(INT64, jumps=True),
-    "TopK":                      Op(FIRST, jumps=True),
+    "TopK":                      Op(FIRST, jumps=True, axis=-1),
     "Unique":                    Op(FIRST, jumps=True),
     "NonZero":                   Op(INT64, jumps=True),
     "NonMaxSuppression":         Op(INT64, jumps=True),
@@ -266,7 +268,7 @@ OPERATORS: dict[str, Op] = {
     "Shape":                     Op(INT64, evaluated=True, metadata=(0,)),
     "Size":                      Op(INT64, evaluated=True, metadata=(0,)),
     "Range":                     Op(ALL, evaluated=True),
-    "OneHot":                    Op(OTHER, evaluated=True),
+    "OneHot":                    Op(OTHER, evaluated=True, axis=-1),
     "EyeLike":                   Op(ATTRIBUTE, SAME, metadata=(0,)),
     "BlackmanWindow":            Op(OTHER),
     "HammingWindow":             Op(OTHER),

@@ -240,7 +240,7 @@ def _noise(errors: Sequence[_Errors], demands: Demands) -> tuple[float, str]:
     worst, where = 0.0, ""
     for words, sums in groups:
         found = ratios(sums, demands.least)
-        found = np.where(found > demands.limit, found / chance(carriers(sums)), found)
+        found = np.where(found > demands.limit, found / chance(effective_sample_size(sums)), found)
         at = int(np.argmax(found)) if found.size else 0
         if found.size and found[at] > worst:
             worst, where = float(found[at]), f"{words} {at}" if words else ""
@@ -259,7 +259,7 @@ def ratios(sums: np.ndarray, least: float = 1.0) -> np.ndarray:
     return np.asarray(np.sqrt(found / np.maximum(expected, least**2)))
 
 
-def carriers(sums: np.ndarray) -> np.ndarray:
+def effective_sample_size(sums: np.ndarray) -> np.ndarray:
     """How many elements carry a group's errors: the participation ratio (Σe²)² / Σe⁴ of the smaller of the
     two, from rows of (count, both sums of squares, both sums of fourth powers). What moderates a small group
     is all elements, so it cannot know more than they do."""
@@ -271,7 +271,7 @@ def carriers(sums: np.ndarray) -> np.ndarray:
     return np.asarray((shares * known).min(axis=1))
 
 
-def chance(carriers: np.ndarray) -> np.ndarray:
+def chance(sample_size: np.ndarray) -> np.ndarray:
     """By how much the ratio of two equal errors may be more than `limit` by chance alone, if few elements
     carry them.
 
@@ -279,7 +279,7 @@ def chance(carriers: np.ndarray) -> np.ndarray:
     e^(4.5/√(n - ½)) about once in 100,000 times. From 11 elements on that is less than the limit of 4, and
     chance needs no room of its own.
     """
-    return np.maximum(1.0, np.exp(4.5 / np.sqrt(np.maximum(carriers - 0.5, 0.5))) / NOISE_LIMIT)
+    return np.maximum(1.0, np.exp(4.5 / np.sqrt(np.maximum(sample_size - 0.5, 0.5))) / NOISE_LIMIT)
 
 
 def _summary(

@@ -49,7 +49,7 @@ def deciding(model: ir.Model, output: str) -> list[str]:
     return list(found)
 
 
-def settled_by_inputs(
+def judged_by_deciding_values(
     figures: Figures, model: ir.Model, judged: Callable[[list[str]], list[Figures] | None]
 ) -> Figures:
     """A failed value behind jumps passes if what decides the jumps passes: then the flips are ties within the

@@ -52,6 +52,14 @@ def test_only_operators_with_a_variable_number_of_outputs_are_variadic() -> None
     assert names("variadic") == variadic
 
 
+def test_axes_are_by_default_those_of_the_schemas() -> None:
+    """Concat has none by default since opset 4; it was 1 before."""
+    for name, schema in CURRENT.items():
+        if "axis" in schema.attributes and not schema.attributes["axis"].required:
+            default = schema.attributes["axis"].default_value
+            assert OPERATORS[name].axis == (default.i if default.name else 0), name
+
+
 def test_random_operators_are_those_that_onnx_calls_so() -> None:
     """Bodies are as random as what is in them, AffineGrid is not, and Dropout is refused where it trains."""
     said = {
@@ -91,7 +99,7 @@ def _tables() -> dict[str, Collection[str]]:
         "kernels": KERNELS,
         "rules of commuting": commute.COMMUTES,
         "movers": rearrange.MOVERS,
-        "linear operators": linear_operators.SEERS,
+        "linear operators": linear_operators.LINEAR_OPERATORS,
         "affine operators": recognise.READERS,
         "moments": moments.RULES,
     }
@@ -103,9 +111,9 @@ def test_every_table_of_every_room_is_keyed_by_rows(table: str) -> None:
 
 
 def test_what_holds_maps_is_linear() -> None:
-    from bnfold.folding.linear_operators import SEERS
+    from bnfold.folding.linear_operators import LINEAR_OPERATORS
 
-    assert set(SEERS) == names("linear")
+    assert set(LINEAR_OPERATORS) == names("linear")
 
 
 def test_operators_that_move_values_by_rule_pass_maps() -> None:
