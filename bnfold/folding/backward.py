@@ -17,6 +17,8 @@ from .reasons import Refused
 from .recognise import Reading, placed
 from .weight_ranges import check_range
 
+PER_CHANNEL_SCALES = 13  # the opset from which DequantizeLinear takes one scale for each channel
+
 
 def backward(context: FoldContext, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
     """Push the node's map into what produces its data. Raises Refused."""
@@ -196,13 +198,13 @@ def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
     else:
         check_bias(linear, shapes)
     if linear.quantized is not None:
-        _check_quantized(linear, vector)
+        _check_quantized(linear, vector, shapes)
     else:
         check_range(linear, vector @ linear.after)
     return vector
 
 
-def _check_quantized(linear: Linear, vector: Affine) -> None:
+def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
     """A quantised weight takes positive factors along its output channels through its scale alone."""
     dequantize, where = (
         linear.quantized,
@@ -215,6 +217,11 @@ def _check_quantized(linear: Linear, vector: Affine) -> None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")
     if np.any(vector.scale <= 0):
         raise Refused("kept.quantized-weight", f"the scale of {where} has to stay positive")
+    if shapes.opset(dequantize) < PER_CHANNEL_SCALES and vector.varies():
+        raise Refused(
+            "kept.quantized-weight",
+            f"the DequantizeLinear of {where} takes one scale for all channels before opset {PER_CHANNEL_SCALES}",
+        )
     if linear.quantized_scale is None:
         raise Refused(
             "kept.quantized-weight",

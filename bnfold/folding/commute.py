@@ -10,6 +10,7 @@ condition in words. Rearranging operators move maps by rearrange.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -429,10 +430,10 @@ def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
     if map_.rank == 0:
         taker = context.choices.pick(2)
         return [map_, None] if taker == 0 else [None, map_]
-    for index, axis in ((0, -2), (1, -1)):
-        if map_.varies() == (map_.rank + axis,) and ranks[index] is not None and (ranks[index] or 0) >= 2:
+    for index, axis in enumerate(_product_axes(ranks)):
+        if axis is not None and map_.varies() == (map_.rank + axis,):
             vector = map_.scale.reshape(-1)
-            shape = (-1, 1) if axis == -2 else (1, -1)
+            shape = (-1, 1) if index == 0 else (1, -1)
             pattern = vector.reshape((1,) * ((ranks[index] or 0) - 2) + shape)
             maps: Maps = [None, None]
             maps[index] = Affine(pattern, np.zeros_like(pattern))
@@ -443,22 +444,36 @@ def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
     )
 
 
+def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
+    """The axes of a product, from the back, along which the rows of the first matrix run and the columns of the
+    second. A vector has neither, and its axis is not in the product."""
+    if None in ranks or any(rank == 0 for rank in ranks):
+        return None, None
+    first, second = (rank or 0 for rank in ranks)
+    rows = None if first < 2 else -2 if second >= 2 else -1
+    return rows, -1 if second >= 2 else None
+
+
 def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     """Scales of the rows of the first, or of the columns of the second, are scales of the product."""
     rank = context.shapes.rank(node.outputs[0])
+    axes = _product_axes([context.shapes.rank(v) for v in node.inputs])
     out = IDENTITY
-    for index, axis in ((0, -2), (1, -1)):
+    for index, own in ((0, -2), (1, -1)):
         map_ = ins[index]
         if map_ is None:
             continue
         no_shift(node, map_)
-        if map_.rank and (rank is None or map_.rank < 2 or any(a != map_.rank + axis for a in map_.varies())):
-            raise Refused(
-                "kept.wrong-axis",
-                f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
-            )
         if map_.rank:
-            map_ = map_.mapped(lambda a: a.reshape((1,) * ((rank or 0) - 2) + a.shape[-2:]))
+            axis = axes[index]
+            if rank is None or axis is None or any(a != map_.rank + own for a in map_.varies()):
+                raise Refused(
+                    "kept.wrong-axis",
+                    f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
+                )
+            shape = [1] * rank
+            shape[axis] = -1
+            map_ = map_.mapped(partial(np.reshape, shape=shape))
         out = _composed(out, map_, node)
     return [out]
 

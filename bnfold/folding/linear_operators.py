@@ -263,7 +263,20 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
         data.index(ins[0]) - len(data),
         True,
         quantized=quantized,
+        summed=_summed(
+            node, shapes, 1 - index, data, [c for c in data if c not in result and c not in weight]
+        ),
     )
+
+
+def _summed(node: ir.Node, shapes: Shapes, place: int, data: str, letters: list[str]) -> int:
+    """Over how many places an Einsum sums letters of the data that the weight does not have."""
+    sizes = [shapes.dim(node.inputs[place], data.index(letter)) for letter in letters]
+    if any(size is None for size in sizes):
+        raise Refused(
+            "kept.non-linear", f"Einsum '{label(node)}' sums over an axis of the data whose size is not known"
+        )
+    return math.prod(size for size in sizes if size is not None)
 
 
 LINEAR_OPERATORS: dict[str, _AsLinear] = {

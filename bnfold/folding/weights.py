@@ -222,13 +222,15 @@ def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     old, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert old is not None
     dtype = old.dtype or ir.DataType.FLOAT
-    values = np.broadcast_to(scale.reshape(-1), linear.outs) * np.broadcast_to(
-        linear.after.scale, linear.outs
-    )
+    factors = linear.after.scale.reshape(-1)
+    whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset
+    values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     editor.rename(node.outputs[0])
+    if whole:
+        return
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if (
         zero is not None
