@@ -473,9 +473,13 @@ def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
                 )
             shape = [1] * rank
             shape[axis] = -1
-            map_ = map_.mapped(partial(np.reshape, shape=shape))
+            map_ = map_.mapped(partial(_laid_out, shape))
         out = _composed(out, map_, node)
     return [out]
+
+
+def _laid_out(shape: list[int], pattern: np.ndarray) -> np.ndarray:
+    return pattern.reshape(shape)
 
 
 def _composed(outer: Affine, inner: Affine, node: ir.Node) -> Affine:
