@@ -18,6 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("files",),
     ("ir",),
+    ("operators",),
     ("inference",),
     ("results",),
     ("reading.builder",),

@@ -10,25 +10,27 @@ from ..inference import Shapes
 from ..ir.graph import GraphLike, function_graphs, ir, is_op, label, opset
 from . import commute
 from .affine import Affine
-from .commute_rule import Choices, Site
+from .commute_rule import Choices, CommuteContext
 from .linear import Linear, check_bias
-from .push import Hold, Push, Recast, World, blind, channels_of, with_choices
+from .push import FoldContext, Hold, Push, Recast, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading, placed
 from .weight_ranges import check_range
 
+PER_CHANNEL_SCALES = 13  # the opset from which DequantizeLinear takes one scale for each channel
 
-def backward(world: World, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
+
+def backward(context: FoldContext, node: ir.Node, reading: Reading, map_: Affine | None = None) -> Push:
     """Push the node's map into what produces its data. Raises Refused."""
     return with_choices(
-        lambda choices: _Backward(world, choices).run(node, reading, reading.map if map_ is None else map_)
+        lambda choices: _Backward(context, choices).run(node, reading, reading.map if map_ is None else map_)
     )
 
 
 class _Backward:
-    def __init__(self, world: World, choices: Choices) -> None:
-        self.world = world
-        self.site = Site(world.shapes, world.model, choices)
+    def __init__(self, context: FoldContext, choices: Choices) -> None:
+        self.context = context
+        self.commuting = CommuteContext(context.shapes, context.model, choices)
         self.push = Push("backward")
         self.maps: dict[ir.Value, Affine] = {}
         self.edges: set[tuple[ir.Node, int]] = set()
@@ -56,7 +58,7 @@ class _Backward:
         """The value that `node` reads at `index` must become its image."""
         value = node.inputs[index]
         assert value is not None
-        if self.world.shapes.constants.tensor(value) is not None:
+        if self.context.shapes.constants.tensor(value) is not None:
             self._recast(node, index, map_)
             return
         producer = value.producer()
@@ -76,10 +78,10 @@ class _Backward:
         self.maps.setdefault(value, map_)
         if producer not in self.queued:
             self.queued.add(producer)
-            heapq.heappush(self.heap, (-self.world.order[producer], len(self.queued), producer))
+            heapq.heappush(self.heap, (-self.context.order[producer], len(self.queued), producer))
 
     def _in_function(self) -> bool:
-        return self.graph in function_graphs(self.world.model)
+        return self.graph in function_graphs(self.context.model)
 
     def _check_exclusive(self, value: ir.Value) -> None:
         if value.is_graph_output():
@@ -100,16 +102,18 @@ class _Backward:
         if index != 0 or not is_op(user, "Slice", "Gather"):
             return False
         try:
-            seen = commute.forward(user, [self.maps[value], *([None] * (len(user.inputs) - 1))], self.site)[0]
+            seen = commute.forward(
+                user, [self.maps[value], *([None] * (len(user.inputs) - 1))], self.commuting
+            )[0]
         except Refused:
             return False
         return seen is not None and not seen.scales and not seen.shifts
 
     def _take(self, producer: ir.Node) -> None:
-        linear = self.world.linear(producer)
+        linear = self.context.linear(producer)
         if linear is not None:
             map_ = self.maps[producer.outputs[0]]
-            self.push.holds.append(Hold(linear, held_behind(linear, map_, self.world.shapes)))
+            self.push.holds.append(Hold(linear, held_behind(linear, map_, self.context.shapes)))
             self.push.changed.append(producer.outputs[0])
             return
         reading = self._affine(producer)
@@ -117,7 +121,7 @@ class _Backward:
             self._through_affine(producer, reading)
             return
         outs = [self.maps.get(value) for value in producer.outputs]
-        for index, wanted in enumerate(commute.back(producer, outs, self.site)):
+        for index, wanted in enumerate(commute.back(producer, outs, self.commuting)):
             if wanted is not None and (wanted.scales or wanted.shifts):
                 self._demand(producer, index, wanted)
         self.push.changed.extend(v for v in producer.outputs if v in self.maps)
@@ -125,7 +129,7 @@ class _Backward:
 
     def _affine(self, producer: ir.Node) -> Reading | None:
         try:
-            return self.world.reading(producer)
+            return self.context.reading(producer)
         except Refused as refused:
             raise Refused(
                 "kept.non-linear",
@@ -144,7 +148,7 @@ class _Backward:
                 "kept.non-linear",
                 f"{producer.op_type} '{label(producer)}' stands in between and could not be folded itself",
             )
-        if not map_.scales and not _is_linear_output(self.world, x):
+        if not map_.scales and not _is_linear_output(self.context, x):
             raise Refused(
                 "kept.no-linear-neighbour",
                 "it follows another constant, and no linear operator stands before them",
@@ -158,7 +162,7 @@ class _Backward:
 
     def _recast(self, node: ir.Node, index: int, map_: Affine) -> None:
         value = node.inputs[index]
-        values = self.world.shapes.constants.array(value)
+        values = self.context.shapes.constants.array(value)
         name = value.name if value else ""
         if values is None:
             raise Refused(
@@ -166,17 +170,17 @@ class _Backward:
             )
         if values.dtype != np.float64:
             raise Refused("kept.type", f"the constant '{name}' before it is {values.dtype}")
-        old = opset(self.world.model, node.graph) < 7
-        seen = placed(node, values, 1 - index, self.world.shapes.rank(node.outputs[0])) if old else values
+        old = opset(self.context.model, node.graph) < 7
+        seen = placed(node, values, 1 - index, self.context.shapes.rank(node.outputs[0])) if old else values
         if not map_.meets(seen) or (old and map_(seen).shape != seen.shape):
             raise Refused("kept.wrong-axis", f"the constant '{name}' before it has other axes than its map")
         self.push.recasts.append(Recast(node, index, map_, seen.shape))
 
 
-def _is_linear_output(world: World, value: ir.Value) -> bool:
+def _is_linear_output(context: FoldContext, value: ir.Value) -> bool:
     producer = value.producer()
     try:
-        return producer is not None and len(value.uses()) == 1 and world.linear(producer) is not None
+        return producer is not None and len(value.uses()) == 1 and context.linear(producer) is not None
     except Refused:
         return False
 
@@ -194,13 +198,13 @@ def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
     else:
         check_bias(linear, shapes)
     if linear.quantized is not None:
-        _check_quantized(linear, vector)
+        _check_quantized(linear, vector, shapes)
     else:
         check_range(linear, vector @ linear.after)
     return vector
 
 
-def _check_quantized(linear: Linear, vector: Affine) -> None:
+def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
     """A quantised weight takes positive factors along its output channels through its scale alone."""
     dequantize, where = (
         linear.quantized,
@@ -213,6 +217,11 @@ def _check_quantized(linear: Linear, vector: Affine) -> None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")
     if np.any(vector.scale <= 0):
         raise Refused("kept.quantized-weight", f"the scale of {where} has to stay positive")
+    if shapes.opset(dequantize) < PER_CHANNEL_SCALES and vector.varies():
+        raise Refused(
+            "kept.quantized-weight",
+            f"the DequantizeLinear of {where} takes one scale for all channels before opset {PER_CHANNEL_SCALES}",
+        )
     if linear.quantized_scale is None:
         raise Refused(
             "kept.quantized-weight",

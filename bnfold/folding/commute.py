@@ -4,50 +4,48 @@
     forward(node, ins)    maps that its inputs carry           -> maps that its outputs then carry
 
 None stands for "no map". A row raises Refused where the operator does not let the map pass, with the
-condition in words. Rearranging operators move maps by rearrange.py, operators of several values by
-commute_many.py.
+condition in words. Rearranging operators move maps by rearrange.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from ..inference.constants import is_float
-from ..ir.graph import attribute, ir, is_op, named_type, opset
-from .affine import Affine
-from .commute_many import (
-    anything,
-    concat_back,
-    concat_forward,
-    matmul_back,
-    matmul_forward,
-    product_back,
-    product_forward,
-    reducing,
-    split_back,
-    split_forward,
-    sum_back,
-    sum_forward,
+from ..inference.node_arguments import reader, reduced_axes, split_sizes
+from ..ir.graph import attribute, ir, is_op, label, named_type, opset
+from ..operators.arguments import first_axis, windows
+from .affine import IDENTITY, Affine, common_shape
+from .commute_rule import (
+    Commute,
+    CommuteContext,
+    Maps,
+    data_map,
+    no_negative,
+    no_shift,
+    only_data,
+    uniform_over,
 )
-from .commute_rule import Commute, Maps, Site, data_map, no_negative, no_shift, only_data, uniform_over
 from .rearrange import mover, read_in_parts
 from .reasons import Refused
+from .reshape_axes import axis_of, check_room
 
 MOST_SIDES = 256  # inputs or outputs of a node that maps pass
 
 
-def back(node: ir.Node, outs: Maps, site: Site) -> Maps:
+def back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
     """Maps for the inputs, so that the outputs carry `outs`."""
-    _check_fit(node, node.outputs, outs, site)
-    return _rule(node, site).back(node, outs, site)
+    _check_fit(node, node.outputs, outs, context)
+    return _rule(node, context).back(node, outs, context)
 
 
-def forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
+def forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     """Maps that the outputs carry where the inputs carry `ins`."""
-    _check_fit(node, node.inputs, ins, site)
-    return _rule(node, site).forward(node, ins, site)
+    _check_fit(node, node.inputs, ins, context)
+    return _rule(node, context).forward(node, ins, context)
 
 
 def check_sides(node: ir.Node) -> None:
@@ -60,11 +58,11 @@ def check_sides(node: ir.Node) -> None:
         )
 
 
-def _check_fit(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, site: Site) -> None:
+def _check_fit(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, context: CommuteContext) -> None:
     """A map has the axes of the value that it is on, or none. Where little is known of a network, its
     declarations may say otherwise."""
     for value, map_ in zip(values, maps, strict=True):
-        shape = site.shapes.of(value) if map_ is not None and map_.rank else None
+        shape = context.shapes.of(value) if map_ is not None and map_.rank else None
         if shape is None or map_ is None:
             continue
         if len(shape) != map_.rank or any(
@@ -76,9 +74,9 @@ def _check_fit(node: ir.Node, values: Sequence[ir.Value | None], maps: Maps, sit
             )
 
 
-def _rule(node: ir.Node, site: Site) -> Commute:
+def _rule(node: ir.Node, context: CommuteContext) -> Commute:
     check_sides(node)
-    if site.shapes.contradicts(node):
+    if context.shapes.contradicts(node):
         raise Refused(
             "kept.contradictory", f"{node.op_type} stands in between, and its arguments do not fit its inputs"
         )
@@ -93,33 +91,33 @@ def _rule(node: ir.Node, site: Site) -> Commute:
     return rule
 
 
-def _moved_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
-    moved = mover(node, site.shapes)
+def _moved_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    moved = mover(node, context.shapes)
     assert moved is not None
     map_ = data_map(outs, node)
     if map_.rank == 0 and read_in_parts(node):
-        map_ = map_.lifted(site.shapes.rank(node.outputs[0]) or 0)
+        map_ = map_.lifted(context.shapes.rank(node.outputs[0]) or 0)
     return only_data(node, map_ if map_.rank == 0 else moved.pull(map_))
 
 
-def _moved_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
-    moved = mover(node, site.shapes)
+def _moved_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    moved = mover(node, context.shapes)
     assert moved is not None
     map_ = data_map(ins, node)
     return [map_ if map_.rank == 0 else moved.push(map_)]
 
 
-def _passing(condition: str, allow: Callable[[ir.Node, Affine, Site], None]) -> Commute:
+def _passing(condition: str, allow: Callable[[ir.Node, Affine, CommuteContext], None]) -> Commute:
     """A rule for operators of one data input that let the map pass as it is, under a condition."""
 
-    def go_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
+    def go_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
         map_ = data_map(outs, node)
-        allow(node, map_, site)
+        allow(node, map_, context)
         return only_data(node, map_)
 
-    def go_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
+    def go_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
         map_ = data_map(ins, node)
-        allow(node, map_, site)
+        allow(node, map_, context)
         return [map_, *([None] * (len(node.outputs) - 1))]
 
     return Commute(condition, go_back, go_forward)
@@ -129,26 +127,26 @@ def _spatial(map_: Affine) -> range:
     return range(2, map_.rank)
 
 
-def _homogeneous(node: ir.Node, map_: Affine, site: Site) -> None:
+def _homogeneous(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """f(s·x) = s·f(x) for s >= 0: Relu and its kin, Abs."""
     no_shift(node, map_)
     no_negative(node, map_)
 
 
-def _averaging(node: ir.Node, map_: Affine, site: Site) -> None:
+def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """A mean lets a scale pass always, a shift where nothing but real values is counted."""
     uniform_over(map_, _spatial(map_), node)
-    counted = attribute(node, "count_include_pad", 0) or opset(site.model, node.graph) < 7
-    padded = any(attribute(node, "pads") or ()) or attribute(node, "auto_pad", "NOTSET").startswith("SAME")
-    if map_.shifts and ((counted and padded) or (attribute(node, "ceil_mode", 0) and counted)):
+    counted = attribute(node, "count_include_pad", 0) or opset(context.model, node.graph) < 7
+    overhang = any(w.may_pad or w.ceil for w in windows(reader(node), attribute(node, "kernel_shape")))
+    if map_.shifts and counted and overhang:
         raise Refused("kept.shift-does-not-pass", "AveragePool counts padding, so no shift passes")
 
 
-def _whole_average(node: ir.Node, map_: Affine, site: Site) -> None:
+def _whole_average(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     uniform_over(map_, _spatial(map_), node)
 
 
-def _maximum(node: ir.Node, map_: Affine, site: Site) -> None:
+def _maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """max(s·x + t) = s·max(x) + t for s >= 0; its indices would move where s = 0."""
     no_negative(node, map_)
     uniform_over(map_, _spatial(map_), node)
@@ -160,22 +158,22 @@ def _maximum(node: ir.Node, map_: Affine, site: Site) -> None:
         raise Refused("kept.non-linear", f"the indices of {node.op_type} are used")
 
 
-def _resizing(node: ir.Node, map_: Affine, site: Site) -> None:
+def _resizing(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """Interpolation weights sum to one, except where values outside are replaced by a constant."""
     if attribute(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
         raise Refused("kept.non-linear", "Resize crops and extrapolates")
-    before, after = site.shapes.of(node.inputs[0]), site.shapes.of(node.outputs[0])
+    before, after = context.shapes.of(node.inputs[0]), context.shapes.of(node.outputs[0])
     for axis in map_.varies():
         if before is None or after is None or before[axis] != after[axis]:
             raise Refused("kept.wrong-axis", f"{node.op_type} resizes an axis along which the map varies")
 
 
-def _dropping(node: ir.Node, map_: Affine, site: Site) -> None:
-    version = opset(site.model, node.graph)
+def _dropping(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
+    version = opset(context.model, node.graph)
     if version >= 12:
         mode = node.inputs[2] if len(node.inputs) > 2 else None
         training = mode is not None and (
-            site.shapes.constants.array(mode) is None or bool(np.any(site.shapes.constants.array(mode)))
+            context.shapes.constants.array(mode) is None or bool(np.any(context.shapes.constants.array(mode)))
         )
     else:
         training = version < 7 and not attribute(node, "is_test", 0)
@@ -192,12 +190,12 @@ def _dropping(node: ir.Node, map_: Affine, site: Site) -> None:
 _BITS = {ir.DataType.FLOAT16: 16, ir.DataType.BFLOAT16: 16, ir.DataType.FLOAT: 32, ir.DataType.DOUBLE: 64}
 
 
-def _casting(node: ir.Node, map_: Affine, site: Site) -> None:
+def _casting(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """Between equal types, or to a wider float type: everything that the narrow type holds survives."""
     x = node.inputs[0]
     like = node.inputs[1] if is_op(node, "CastLike") else None
-    to = named_type(node) if like is None else site.shapes.dtype(like)
-    source = site.shapes.dtype(x)
+    to = named_type(node) if like is None else context.shapes.dtype(like)
+    source = context.shapes.dtype(x)
     if (
         source is None
         or to is None
@@ -207,13 +205,13 @@ def _casting(node: ir.Node, map_: Affine, site: Site) -> None:
         raise Refused("kept.type", f"{node.op_type} stands in between and does not widen a float type")
 
 
-def _pad_condition(node: ir.Node, map_: Affine, site: Site) -> None:
+def _pad_condition(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """A constant pad is a new value v: it must be its own image, s·v + t = v, in every channel."""
     if attribute(node, "mode", "constant") != "constant":
         return
     value = attribute(node, "value", 0.0)
     if len(node.inputs) > 2 and node.inputs[2] is not None:
-        found = site.shapes.constants.array(node.inputs[2])
+        found = context.shapes.constants.array(node.inputs[2])
         value = (
             float(found.reshape(-1)[0])
             if found is not None and found.size and found.dtype == np.float64
@@ -226,14 +224,307 @@ def _pad_condition(node: ir.Node, map_: Affine, site: Site) -> None:
         )
 
 
-def _pad_back(node: ir.Node, outs: Maps, site: Site) -> Maps:
-    _pad_condition(node, data_map(outs, node), site)
-    return _moved_back(node, outs, site)
+def _pad_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    _pad_condition(node, data_map(outs, node), context)
+    return _moved_back(node, outs, context)
 
 
-def _pad_forward(node: ir.Node, ins: Maps, site: Site) -> Maps:
-    _pad_condition(node, data_map(ins, node), site)
-    return _moved_forward(node, ins, site)
+def _pad_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    _pad_condition(node, data_map(ins, node), context)
+    return _moved_forward(node, ins, context)
+
+
+# Several inputs or outputs, and reductions
+
+
+def _concat_axis(node: ir.Node, context: CommuteContext) -> tuple[int, list[int | None], int]:
+    """(axis, sizes of the parts along it, rank)."""
+    rank = context.shapes.rank(node.outputs[0])
+    if rank is None:
+        raise Refused("kept.unknown-rank")
+    axis = axis_of(node, rank)
+    return axis, [context.shapes.dim(v, axis) for v in node.inputs], rank
+
+
+def _concat_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """Each part gets its slice of the map."""
+    map_ = data_map(outs, node)
+    axis, sizes, rank = _concat_axis(node, context)
+    if axis not in _lifted(map_, rank, node).varies():
+        return [map_] * len(node.inputs)
+    if any(size is None for size in sizes):
+        raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
+    return _cut(map_, axis, [s for s in sizes if s is not None])
+
+
+def _cut(map_: Affine, axis: int, sizes: list[int]) -> Maps:
+    """A map that varies along an axis, as maps of that axis's parts."""
+    ends = np.cumsum(sizes)
+    return [
+        map_.mapped(lambda a, at=(end - size, end): a[(slice(None),) * axis + (slice(*at),)])  # type: ignore[misc]
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+
+
+def _lifted(map_: Affine, rank: int, node: ir.Node) -> Affine:
+    """The map as a pattern of this rank. Refuses the values of another rank that a contradictory model brings
+    together."""
+    if map_.rank not in (0, rank):
+        raise Refused(
+            "kept.unknown-rank",
+            f"{node.op_type} stands in between and brings values of different ranks together",
+        )
+    return map_.lifted(rank)
+
+
+def _laid(maps: list[Affine], axis: int, sizes: list[int], node: ir.Node) -> Affine:
+    """Maps of an axis's parts, laid end to end."""
+    shape = common_shape(*((*m.scale.shape[:axis], 1, *m.scale.shape[axis + 1 :]) for m in maps))
+    check_room((*shape, sum(sizes)), node)
+    full = [tuple(s if k == axis else d for k, d in enumerate(shape)) for s in sizes]
+    scale = np.concatenate([np.broadcast_to(m.scale, f) for m, f in zip(maps, full, strict=True)], axis)
+    shift = np.concatenate([np.broadcast_to(m.shift, f) for m, f in zip(maps, full, strict=True)], axis)
+    return Affine(scale, shift).compact()
+
+
+def _concat_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """The parts' maps, laid end to end."""
+    axis, sizes, rank = _concat_axis(node, context)
+    maps = [_lifted(m or IDENTITY, rank, node) for m in ins]
+    if all(m.equals(maps[0]) and axis not in m.varies() for m in maps):
+        return [maps[0]]
+    if any(size is None for size in sizes):
+        raise Refused("kept.wrong-axis", "Concat stands in between and the sizes of its parts are not known")
+    return [_laid(maps, axis, [s for s in sizes if s is not None], node)]
+
+
+def _split_parts(node: ir.Node, context: CommuteContext) -> tuple[int, list[int]]:
+    shape = context.shapes.of(node.inputs[0])
+    if shape is None:
+        raise Refused("kept.unknown-rank")
+    axis = axis_of(node, len(shape))
+    sizes = split_sizes(context.shapes, node, shape[axis])
+    if sizes is None:
+        raise Refused("kept.wrong-axis", "Split stands in between and the sizes of its parts are not known")
+    return axis, sizes
+
+
+def _split_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """The outputs' maps, laid end to end; an output that carries none keeps its values."""
+    axis, sizes = _split_parts(node, context)
+    rank = context.shapes.rank(node.inputs[0]) or 0
+    maps = [_lifted(m or IDENTITY, rank, node) for m in outs]
+    return only_data(node, _laid(maps, axis, sizes, node))
+
+
+def _split_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """Each output gets its slice of the map."""
+    map_ = data_map(ins, node)
+    axis, sizes = _split_parts(node, context)
+    if map_.rank == 0 or axis not in map_.varies():
+        return [map_] * len(node.outputs)
+    return _cut(map_, axis, sizes)
+
+
+def _operand(map_: Affine, node: ir.Node, index: int, context: CommuteContext) -> Affine:
+    """A map of a broadcasting operator's output as a map of one operand: it must not vary where the operand
+    is stretched."""
+    if map_.rank == 0:
+        return map_
+    shape, out = context.shapes.of(node.inputs[index]), context.shapes.of(node.outputs[0])
+    if shape is None or out is None or len(out) != map_.rank:
+        raise Refused("kept.unknown-rank")
+    lead = _lead(node, index, len(shape), map_.rank)
+    for axis in map_.varies():
+        if not lead <= axis < lead + len(shape) or shape[axis - lead] != out[axis]:
+            raise Refused(
+                "kept.wrong-axis",
+                f"{node.op_type} stretches an operand along an axis along which the map varies",
+            )
+    return map_.mapped(lambda a: a.reshape(a.shape[lead : lead + len(shape)]))
+
+
+def _result(map_: Affine, node: ir.Node, index: int, context: CommuteContext) -> Affine:
+    """A map of one operand as a map of a broadcasting operator's output."""
+    if map_.rank == 0:
+        return map_
+    rank = context.shapes.rank(node.outputs[0])
+    if rank is None:
+        raise Refused("kept.unknown-rank")
+    lead = _lead(node, index, map_.rank, rank)
+    shape = (1,) * lead + map_.scale.shape + (1,) * (rank - lead - map_.rank)
+    return Affine(map_.scale.reshape(shape), map_.shift.reshape(shape))
+
+
+def _lead(node: ir.Node, index: int, rank: int, whole: int) -> int:
+    """Where an operand's axes begin among the output's. What is declared of an output may have no room for
+    them."""
+    lead = first_axis(reader(node), index, rank, whole)
+    if not 0 <= lead <= whole - rank:
+        raise Refused(
+            "kept.contradictory",
+            f"{node.op_type} stands in between, and its output has fewer axes than an operand",
+        )
+    return lead
+
+
+def _sum_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """s·(a + b) + t = (s·a + t) + s·b: the scale to every summand, the shift to one of them; x + x shares
+    it."""
+    map_ = data_map(outs, node)
+    signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
+    if map_.shifts and len(set(node.inputs)) == 1 and all(s > 0 for s in signs):
+        share = Affine(map_.scale, map_.shift / len(node.inputs))
+        return [_operand(share, node, k, context) for k in range(len(node.inputs))]
+    taker = context.choices.pick(len(node.inputs)) if map_.shifts else 0
+    return [
+        _operand(Affine(map_.scale, sign * map_.shift) if k == taker else map_.scale_only(), node, k, context)
+        for k, sign in enumerate(signs)
+    ]
+
+
+def _sum_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """Equal scales pass a sum, and its shifts add up."""
+    signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
+    maps = [_result(m, node, k, context) if m is not None else IDENTITY for k, m in enumerate(ins)]
+    common_shape(*(m.scale.shape for m in maps))
+    if any(not np.all(m.scale == maps[0].scale) for m in maps[1:]):
+        raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' adds values whose scales differ")
+    rank = max(m.rank for m in maps)
+    scale = next(m.scale for m in maps if m.rank == rank)
+    return [Affine(scale, sum((sign * m.shift for sign, m in zip(signs, maps, strict=True)), np.zeros(())))]
+
+
+def _product_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """s·(a·b) = (s·a)·b; a quotient takes it in its numerator."""
+    map_ = data_map(outs, node)
+    no_shift(node, map_)
+    if node.inputs[0] is node.inputs[-1]:
+        raise Refused("kept.non-linear", f"{node.op_type} combines a value with itself")
+    taker = 0 if is_op(node, "Div") else context.choices.pick(2)
+    maps: Maps = [None, None]
+    maps[taker] = _operand(map_, node, taker, context)
+    return maps
+
+
+def _product_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """Scales pass a product; what a quotient divides by stays."""
+    if is_op(node, "Div") and ins[1] is not None:
+        raise Refused("kept.non-linear", "Div stands in between and has the value in its denominator")
+    if all(m is not None for m in ins) and node.inputs[0] is node.inputs[1]:
+        raise Refused("kept.non-linear", f"{node.op_type} combines a value with itself")
+    out = IDENTITY
+    for k, m in enumerate(ins):
+        if m is not None:
+            no_shift(node, m)
+            out = _composed(out, _result(m, node, k, context), node)
+    return [out]
+
+
+def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """A scale of a product of two run-time matrices goes to the rows of the first or to the columns of the
+    second."""
+    map_ = data_map(outs, node)
+    no_shift(node, map_)
+    ranks = [context.shapes.rank(v) for v in node.inputs]
+    if map_.rank == 0:
+        taker = context.choices.pick(2)
+        return [map_, None] if taker == 0 else [None, map_]
+    for index, axis in enumerate(_product_axes(ranks)):
+        if axis is not None and map_.varies() == (map_.rank + axis,):
+            vector = map_.scale.reshape(-1)
+            shape = (-1, 1) if index == 0 else (1, -1)
+            pattern = vector.reshape((1,) * ((ranks[index] or 0) - 2) + shape)
+            maps: Maps = [None, None]
+            maps[index] = Affine(pattern, np.zeros_like(pattern))
+            return maps
+    raise Refused(
+        "kept.wrong-axis",
+        f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
+    )
+
+
+def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
+    """The axes of a product, from the back, along which the rows of the first matrix run and the columns of the
+    second. A vector has neither, and its axis is not in the product."""
+    if None in ranks or any(rank == 0 for rank in ranks):
+        return None, None
+    first, second = (rank or 0 for rank in ranks)
+    rows = None if first < 2 else -2 if second >= 2 else -1
+    return rows, -1 if second >= 2 else None
+
+
+def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """Scales of the rows of the first, or of the columns of the second, are scales of the product."""
+    rank = context.shapes.rank(node.outputs[0])
+    axes = _product_axes([context.shapes.rank(v) for v in node.inputs])
+    out = IDENTITY
+    for index, own in ((0, -2), (1, -1)):
+        map_ = ins[index]
+        if map_ is None:
+            continue
+        no_shift(node, map_)
+        if map_.rank:
+            axis = axes[index]
+            if rank is None or axis is None or any(a != map_.rank + own for a in map_.varies()):
+                raise Refused(
+                    "kept.wrong-axis",
+                    f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
+                )
+            shape = [1] * rank
+            shape[axis] = -1
+            map_ = map_.mapped(partial(_laid_out, shape))
+        out = _composed(out, map_, node)
+    return [out]
+
+
+def _laid_out(shape: list[int], pattern: np.ndarray) -> np.ndarray:
+    return pattern.reshape(shape)
+
+
+def _composed(outer: Affine, inner: Affine, node: ir.Node) -> Affine:
+    """outer @ inner, where there is room for a pattern that varies along the axes of both."""
+    check_room(common_shape(outer.scale.shape, inner.scale.shape), node)
+    return outer @ inner
+
+
+def _reduced_axes(node: ir.Node, context: CommuteContext) -> tuple[list[int], int]:
+    rank = context.shapes.rank(node.inputs[0])
+    if rank is None:
+        raise Refused("kept.unknown-rank")
+    axes = reduced_axes(context.shapes, node, rank)
+    if axes is None:
+        raise Refused("kept.wrong-axis", f"the axes of {node.op_type} are not constant")
+    return axes, rank
+
+
+def _reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commute:
+    """A reduction that lets a map pass under a condition, where the map does not vary along what is
+    reduced."""
+
+    def go_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+        map_ = data_map(outs, node)
+        allow(node, map_)
+        axes, _ = _reduced_axes(node, context)
+        if map_.rank and not attribute(node, "keepdims", 1):
+            map_ = map_.mapped(lambda a: np.expand_dims(a, tuple(axes)))
+        uniform_over(map_, axes, node)
+        return only_data(node, map_)
+
+    def go_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+        map_ = data_map(ins, node)
+        allow(node, map_)
+        axes, _ = _reduced_axes(node, context)
+        uniform_over(map_, axes, node)
+        if map_.rank and not attribute(node, "keepdims", 1):
+            map_ = map_.mapped(lambda a: np.squeeze(a, tuple(axes)))
+        return [map_]
+
+    return Commute(condition, go_back, go_forward)
+
+
+def _anything(node: ir.Node, map_: Affine) -> None:
+    """A mean: weights sum to one."""
 
 
 _MOVED = Commute("always, as long as the channel axis can be traced", _moved_back, _moved_forward)
@@ -243,11 +534,11 @@ _RESIZING = _passing("always over space (weights sum to one); not where it crops
 _CASTING = _passing("between equal float types, or to a wider one", _casting)
 _SUM = Commute(
     "the scale goes to every summand, the shift to one; forward, the summands' scales must agree",
-    sum_back,
-    sum_forward,
+    _sum_back,
+    _sum_forward,
 )
-_PRODUCT = Commute("a scale alone, to one operand; never to a denominator", product_back, product_forward)
-_EXTREME = reducing("no scale is negative, and the map does not vary along what is reduced", no_negative)
+_PRODUCT = Commute("a scale alone, to one operand; never to a denominator", _product_back, _product_forward)
+_EXTREME = _reducing("no scale is negative, and the map does not vary along what is reduced", no_negative)
 
 COMMUTES: dict[str, Commute] = {
     "Identity": _MOVED,
@@ -273,8 +564,8 @@ COMMUTES: dict[str, Commute] = {
     "GlobalMaxPool": _MAXIMUM,
     "AveragePool": _passing("a scale always; a shift where padding and overhang are not counted", _averaging),
     "GlobalAveragePool": _passing("always", _whole_average),
-    "ReduceMean": reducing("the map does not vary along what is reduced", anything),
-    "ReduceSum": reducing("a scale alone, and the map does not vary along what is reduced", no_shift),
+    "ReduceMean": _reducing("the map does not vary along what is reduced", _anything),
+    "ReduceSum": _reducing("a scale alone, and the map does not vary along what is reduced", no_shift),
     "ReduceMax": _EXTREME,
     "ReduceMin": _EXTREME,
     "Resize": _RESIZING,
@@ -285,10 +576,10 @@ COMMUTES: dict[str, Commute] = {
         _pad_forward,
     ),
     "Concat": Commute(
-        "each branch takes its part of the map; every branch must", concat_back, concat_forward
+        "each branch takes its part of the map; every branch must", _concat_back, _concat_forward
     ),
     "Split": Commute(
-        "the map follows the channels; parts that carry none keep their values", split_back, split_forward
+        "the map follows the channels; parts that carry none keep their values", _split_back, _split_forward
     ),
     "Add": _SUM,
     "Sub": _SUM,
@@ -297,7 +588,7 @@ COMMUTES: dict[str, Commute] = {
     "Div": _PRODUCT,
     "MatMul": Commute(
         "of two run-time matrices: a scale alone, along the rows of the first or the columns of the second",
-        matmul_back,
-        matmul_forward,
+        _matmul_back,
+        _matmul_forward,
     ),
 }

@@ -30,7 +30,7 @@ class Choices:
 
 
 @dataclass
-class Site:
+class CommuteContext:
     """What a rule may ask: shapes, the model, and choices."""
 
     shapes: Shapes
@@ -43,8 +43,8 @@ class Commute:
     """The two directions of one operator, and in words the condition under which a map passes it."""
 
     condition: str
-    back: Callable[[ir.Node, Maps, Site], Maps]
-    forward: Callable[[ir.Node, Maps, Site], Maps]
+    back: Callable[[ir.Node, Maps, CommuteContext], Maps]
+    forward: Callable[[ir.Node, Maps, CommuteContext], Maps]
 
 
 def data_map(maps: Maps, node: ir.Node) -> Affine:

@@ -20,20 +20,21 @@ from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..ir.provenance import FOLDED_KEY, SOURCE_KEY
+from ..operators.table import OPERATORS
 from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
-from . import branches, functions, leftovers, recognise, union, unused
+from . import branches, functions, leftovers, recognise, unused
 from .backward import backward, held_behind
 from .edit import Editor
 from .fold_record import Record
 from .forward import forward
 from .linear import Linear
-from .linear_operators import see
+from .linear_operators import as_linear
 from .order import canonical_order
-from .push import Hold, Push, World
+from .push import FoldContext, Hold, Push
 from .reasons import CODES, Refused
 from .recognise import Reading
-from .weights import settle
+from .weights import rewrite
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
@@ -92,7 +93,7 @@ class Engine:
             self._simplify()
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
-                settle(linear, self.editor, self.shapes)
+                rewrite(linear, self.editor, self.shapes)
                 _remember(linear)
         unused.drop_unread(self.model, self.editor.replaced)
         return self._plan()
@@ -103,25 +104,25 @@ class Engine:
 
     def _fold_graph(self, graph: GraphLike) -> None:
         order = canonical_order(graph)
-        world = World(self.model, self.shapes, self._linear, self._reading, order)
+        context = FoldContext(self.model, self.shapes, self._linear, self._reading, order)
         for node in graph:
             self.places[node] = len(self.places)
         waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
         for _ in range(_ROUNDS):
-            left = [node for node in waiting if node.graph is not None and not self._try(world, node)]
-            merged = self.options.merge_branches and self._merge_branches(graph, world)
+            left = [node for node in waiting if node.graph is not None and not self._try(context, node)]
+            merged = self.options.merge_branches and self._merge_branches(graph, context)
             if len(left) == len(waiting) and not merged and not self.fresh:
                 break
             waiting = [node for node in left if node.graph is not None] + self.fresh
             self.fresh = []
 
-    def _merge_branches(self, graph: GraphLike, world: World) -> bool:
+    def _merge_branches(self, graph: GraphLike, context: FoldContext) -> bool:
         """Merge parallel branches whose batch norms nothing else can hold. True: something was merged."""
         found = False
-        for merge in branches.find(graph, branches.Eyes(self.shapes, self._linear, self._reading)):
+        for merge in branches.find(graph, context):
             gone = [node for branch in merge.branches for node in branch.nodes if branch.linear is None]
             names = [label(node) for node in (*gone, *merge.sums)]
-            if not union.mergeable(merge, self.shapes) or any(self._requested(name) for name in names):
+            if not branches.mergeable(merge, self.shapes) or any(self._requested(name) for name in names):
                 continue
             for node in gone:
                 reading = self._reading(node)
@@ -130,7 +131,7 @@ class Engine:
                     continue
                 self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
                 self.kept.pop(node, None)
-            union.apply(merge, self.editor)
+            branches.merge_into_host(merge, self.editor)
             for node in merge.sums:
                 if node.graph is None:
                     self.kept.pop(node, None)
@@ -149,7 +150,7 @@ class Engine:
             self.merged.extend(names)
         self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
 
-    def _try(self, world: World, node: ir.Node) -> bool:
+    def _try(self, context: FoldContext, node: ir.Node) -> bool:
         """Fold one node if it can be; remember why not. True: it is gone."""
         name = label(node)
         try:
@@ -158,7 +159,7 @@ class Engine:
                 return False
             if refusal := self._requested(name):
                 raise refusal
-            self._fold(world, node, reading)
+            self._fold(context, node, reading)
         except Refused as refused:
             if not self._is_bias(node):
                 self.kept[node] = Kept(name, node.op_type, source_text(node), refused.code, refused.words)
@@ -195,21 +196,21 @@ class Engine:
     def _kept_by_user(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.options.keep)
 
-    def _fold(self, world: World, node: ir.Node, reading: Reading) -> None:
+    def _fold(self, context: FoldContext, node: ir.Node, reading: Reading) -> None:
         if self.options.duplicate_producers:
-            self._duplicate(world, node, reading)
+            self._duplicate(context, node, reading)
         try:
-            plan = backward(world, node, reading)
+            plan = backward(context, node, reading)
         except Refused as behind:
             try:
-                plan = forward(world, node, reading)
+                plan = forward(context, node, reading)
             except Refused as ahead:
-                if behind.code == "kept.shift-does-not-pass" and self._leave_add(world, node, reading):
+                if behind.code == "kept.shift-does-not-pass" and self._leave_add(context, node, reading):
                     return
                 raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
-        self._place_inserted(world)
+        self._place_inserted(context)
 
     def _priced(self, refused: Refused, node: ir.Node, reading: Reading) -> Refused:
         """Where only another reader stands in the way, say what computing the producer twice would cost."""
@@ -225,7 +226,7 @@ class Engine:
         )
         return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
 
-    def _duplicate(self, world: World, node: ir.Node, reading: Reading) -> None:
+    def _duplicate(self, context: FoldContext, node: ir.Node, reading: Reading) -> None:
         """Give the node a producer of its own, where a linear operator before it has other readers too."""
         x = node.inputs[reading.data]
         producer = x.producer() if x is not None else None
@@ -245,9 +246,9 @@ class Engine:
             return
         twin = self.editor.twin(producer, node, reading.data)
         self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
-        self._place_inserted(world)
+        self._place_inserted(context)
 
-    def _leave_add(self, world: World, node: ir.Node, reading: Reading) -> bool:
+    def _leave_add(self, context: FoldContext, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
         if (
             not is_op(node, "BatchNormalization")
@@ -256,21 +257,22 @@ class Engine:
         ):
             return False
         try:
-            plan = backward(world, node, reading, reading.map.scale_only())
+            plan = backward(context, node, reading, reading.map.scale_only())
         except Refused:
             return False
-        if any(via not in _EXACT_FOR_ADD for via in plan.via):
+        # Only where nothing but rearranging and adding stands between it and the MatMul that took its scale.
+        if any(not OPERATORS[via].view and via not in ("Add", "Sub") for via in plan.via):
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
-        self._place_inserted(world)
+        self._place_inserted(context)
         return True
 
-    def _place_inserted(self, world: World) -> None:
+    def _place_inserted(self, context: FoldContext) -> None:
         """Nodes that an edit added stand beside another in graph order."""
         while self.editor.inserted:
             added, beside = self.editor.inserted.pop()
-            world.order[added], self.places[added] = world.order[beside] + 0.5, self.places[beside]
+            context.order[added], self.places[added] = context.order[beside] + 0.5, self.places[beside]
             self.fresh.append(added)
 
     def _record(self, node: ir.Node, reading: Reading, plan: Push) -> None:
@@ -282,7 +284,7 @@ class Engine:
     def _linear(self, node: ir.Node) -> Linear | None:
         if node not in self.linears:
             try:
-                self.linears[node] = see(node, self.shapes)
+                self.linears[node] = as_linear(node, self.shapes)
             except Refused as refused:
                 self.linears[node] = refused
             if self.linears[node] is not None and self._kept_by_user(label(node)):
@@ -308,11 +310,6 @@ class Engine:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]
         kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
         return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
-
-
-# A batch norm becomes an Add only where nothing but rearranging stands between it and the MatMul that took
-# its scale.
-_EXACT_FOR_ADD = {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Add", "Sub"}
 
 
 def _joined(behind: Refused, ahead: Refused) -> Refused:

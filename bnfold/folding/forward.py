@@ -9,24 +9,24 @@ import numpy as np
 from ..ir.graph import ir, label, opset
 from . import commute
 from .affine import Affine, common_shape
-from .commute_rule import Choices, Site
+from .commute_rule import Choices, CommuteContext
 from .linear import Linear, check_bias
-from .push import Hold, Push, World, blind, channels_of, with_choices
+from .push import FoldContext, Hold, Push, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading
 
 CONDITION_LIMIT = 100.0  # largest predicted growth of rounding by a shift that is pushed forward
 
 
-def forward(world: World, node: ir.Node, reading: Reading) -> Push:
+def forward(context: FoldContext, node: ir.Node, reading: Reading) -> Push:
     """Push the node's map into what consumes its output. Raises Refused."""
-    return with_choices(lambda choices: _Forward(world, choices).run(node, reading))
+    return with_choices(lambda choices: _Forward(context, choices).run(node, reading))
 
 
 class _Forward:
-    def __init__(self, world: World, choices: Choices) -> None:
-        self.world = world
-        self.site = Site(world.shapes, world.model, choices)
+    def __init__(self, context: FoldContext, choices: Choices) -> None:
+        self.context = context
+        self.commuting = CommuteContext(context.shapes, context.model, choices)
         self.push = Push("forward")
         self.maps: dict[ir.Value, Affine] = {}
         self.heap: list[tuple[float, int, ir.Node]] = []
@@ -65,23 +65,23 @@ class _Forward:
                 )
             if user not in self.queued:
                 self.queued.add(user)
-                heapq.heappush(self.heap, (self.world.order[user], len(self.queued), user))
+                heapq.heappush(self.heap, (self.context.order[user], len(self.queued), user))
 
     def _take(self, user: ir.Node) -> None:
         commute.check_sides(user)
         ins = [self.maps.get(v) if v is not None else None for v in user.inputs]
-        linear = self.world.linear(user)
+        linear = self.context.linear(user)
         if linear is not None:
             self._hold(user, linear, ins)
             return
         try:
-            reading = self.world.reading(user)
+            reading = self.context.reading(user)
         except Refused:
             reading = None
         if reading is not None and ins[reading.data] is not None:
             outs = [_past(reading, ins[reading.data])] + [None] * (len(user.outputs) - 1)
         else:
-            outs = commute.forward(user, ins, self.site)
+            outs = commute.forward(user, ins, self.commuting)
         self.push.via.append(user.op_type)
         for value, map_ in zip(user.outputs, outs, strict=False):
             if map_ is not None and (map_.scales or map_.shifts):
@@ -102,7 +102,7 @@ class _Forward:
         if vector.shifts:
             self._check_shift(user, linear, vector)
             if linear.bias is None:
-                if opset(self.world.model, user.graph) < 7:
+                if opset(self.context.model, user.graph) < 7:
                     raise Refused(
                         "kept.would-add-nodes", "an Add behind it would not broadcast in this opset"
                     )
@@ -119,7 +119,7 @@ class _Forward:
                 "kept.padding-with-shift",
                 f"{user.op_type} '{label(user)}' after it {what}, and the shift is not zero",
             )
-        check_bias(linear, self.world.shapes)
+        check_bias(linear, self.context.shapes)
         growth = amplification(self.reading, vector)
         if growth > CONDITION_LIMIT:
             raise Refused(

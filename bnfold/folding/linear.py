@@ -39,6 +39,7 @@ class Linear:
     joined               the union that it is part of, when it is gone itself
     quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
     every_tap_real       no tap ever reads padding, so a shift of the input is a constant of the output
+    summed               over how many places of the data each product is summed besides: a shift counts so often
     """
 
     node: ir.Node
@@ -56,6 +57,7 @@ class Linear:
     beta: float = 1.0
     quantized: ir.Node | None = None
     quantized_scale: np.ndarray | None = None
+    summed: int = 1
     before: Affine = IDENTITY
     after: Affine = IDENTITY
     held: list[str] = field(default_factory=list)
@@ -147,7 +149,7 @@ class Linear:
                 total[at : at + 1] = summed
             else:
                 total += summed
-        return total.reshape(-1)
+        return total.reshape(-1) * self.summed
 
 
 def check_bias(linear: Linear, shapes: Shapes) -> None:

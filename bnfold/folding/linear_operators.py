@@ -1,6 +1,6 @@
-"""Which node is which linear operator: SEERS, one row an operator.
+"""Which node is which linear operator: LINEAR_OPERATORS, one row an operator.
 
-A seer raises Refused where the operator cannot hold a map (its weight is not constant ...), Malformed where
+A rule raises Refused where the operator cannot hold a map (its weight is not constant ...), Malformed where
 it contradicts itself.
 """
 
@@ -14,26 +14,29 @@ import numpy as np
 from ..errors import Malformed
 from ..inference import Shapes
 from ..inference.constants import is_float
+from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, source_text
 from ..ir.tensor import dims
+from ..operators.arguments import windows
+from ..operators.table import op
 from .linear import Linear
 from .reasons import Refused
 
-_Seer = Callable[[ir.Node, Shapes], Linear | None]
+_AsLinear = Callable[[ir.Node, Shapes], Linear | None]
 
 
-def see(node: ir.Node, shapes: Shapes) -> Linear | None:
+def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
     """The node as a Linear, None where its operator is not linear. Raises Refused where it is, but cannot
     hold a map."""
-    seer = SEERS.get(node.op_type) if is_op(node, *SEERS) else None
-    if seer is None:
+    rule = LINEAR_OPERATORS.get(node.op_type) if is_op(node, *LINEAR_OPERATORS) else None
+    if rule is None:
         return None
     if any(a.is_ref() for a in node.attributes.values()):
         raise Refused(
             "kept.weight-not-constant",
             f"an attribute of {node.op_type} '{label(node)}' is set by the function's caller",
         )
-    linear = seer(node, shapes)
+    linear = rule(node, shapes)
     if shapes.contradicts(node):
         raise Refused(
             "kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input"
@@ -55,7 +58,7 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     along = (
         scale.ndim == 1
         and scale.size == linear.outs
-        and attribute(dequantize, "axis", 1) % rank == linear.stored_axis
+        and attribute(dequantize, "axis", op(dequantize).axis) % rank == linear.stored_axis
     )
     zero = shapes.constants.tensor(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
     point = zero is None or zero.size in (1, scale.size)
@@ -137,11 +140,8 @@ def _group(node: ir.Node, leading: tuple[int, ...]) -> int:
 
 
 def _pads(node: ir.Node, kernel: tuple[int, ...]) -> bool:
-    """May a tap read padding? Padding hidden in auto_pad counts; a kernel of one never reaches it."""
-    auto = attribute(node, "auto_pad", "NOTSET")
-    if auto.startswith("SAME"):
-        return any(k != 1 for k in kernel)
-    return auto != "VALID" and any(p != 0 for p in attribute(node, "pads") or ())
+    """May a tap read padding?"""
+    return any(window.may_pad for window in windows(reader(node), kernel))
 
 
 def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
@@ -213,7 +213,7 @@ def _of_constants(value: ir.Value | None, shapes: Shapes) -> bool:
 
 def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
     if not any(shapes.constants.tensor(v) is not None or _of_constants(v, shapes) for v in node.inputs):
-        return None  # two run-time operands: no place for a map, though a scale may pass (commute_many.py)
+        return None  # two run-time operands: no place for a map, though a scale may pass (commute.py)
     first = shapes.constants.tensor(node.inputs[0]) is not None
     index = 0 if first else 1
     tensor, quantized = _weight(node, index, shapes)
@@ -263,10 +263,23 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
         data.index(ins[0]) - len(data),
         True,
         quantized=quantized,
+        summed=_summed(
+            node, shapes, 1 - index, data, [c for c in data if c not in result and c not in weight]
+        ),
     )
 
 
-SEERS: dict[str, _Seer] = {
+def _summed(node: ir.Node, shapes: Shapes, place: int, data: str, letters: list[str]) -> int:
+    """Over how many places an Einsum sums letters of the data that the weight does not have."""
+    sizes = [shapes.dim(node.inputs[place], data.index(letter)) for letter in letters]
+    if any(size is None for size in sizes):
+        raise Refused(
+            "kept.non-linear", f"Einsum '{label(node)}' sums over an axis of the data whose size is not known"
+        )
+    return math.prod(size for size in sizes if size is not None)
+
+
+LINEAR_OPERATORS: dict[str, _AsLinear] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from .branches import LARGEST_GROWTH
 from .commute import COMMUTES
 from .forward import CONDITION_LIMIT
-from .linear_operators import SEERS
+from .linear_operators import LINEAR_OPERATORS
 from .reasons import CODES
 from .recognise import READERS
-from .union import LARGEST_GROWTH
 
 _MAPS = {
     "BatchNormalization": "γ·(x - μ)/√(σ² + ε) + β, in inference form, of every opset",
@@ -81,7 +81,7 @@ def _held() -> list[str]:
         "forward only where the predicted growth of\n"
         f"rounding stays under {CONDITION_LIMIT:g}."
     )
-    rows = ((f"`{op}`", *_HOLDS[op]) for op in SEERS)
+    rows = ((f"`{op}`", *_HOLDS[op]) for op in LINEAR_OPERATORS)
     return _table(
         "Linear operators that hold a map", text, ("operator", "from behind", "from in front"), rows
     )

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..inference import Shapes
-from ..ir.graph import ir, is_op, label
+from ..ir.graph import ir, label
+from ..operators.table import op
 from .affine import Affine, Float
 from .commute_rule import Choices
 from .linear import Linear
@@ -31,7 +32,7 @@ _TRIES = 16  # pushes tried with other choices before giving up
 
 def blind(user: ir.Node, index: int) -> bool:
     """Does a reader look at the shape or the type of a value alone, which no map changes?"""
-    return is_op(user, "Shape", "Size") or (is_op(user, "CastLike") and index == 1)
+    return index in op(user).metadata
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Push:
 
 
 @dataclass
-class World:
+class FoldContext:
     """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of
     nodes."""
 

@@ -19,8 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inference import Shape, Shapes, pads_of, slices_of
+from ..inference import Shape, Shapes
+from ..inference.node_arguments import cuts as cuts_of
+from ..inference.node_arguments import paddings
 from ..ir.graph import attribute, ir
+from ..operators.arguments import permutation
 from .affine import Affine, Float
 from .reasons import Refused
 from .reshape_axes import axis_of, check_room, dim_groups, regrouped, unclear
@@ -69,11 +72,12 @@ def _agreeing(a: Float, axis: int, node: ir.Node) -> None:
 
 def _transpose(node: ir.Node, shapes: Shapes) -> Mover:
     rank = len(_known(shapes, node.inputs[0]))
-    permutation = list(attribute(node, "perm") or range(rank)[::-1])
-    if sorted(permutation) != list(range(rank)):
-        raise unclear(node, "its permutation does not fit its input")
-    inverse = np.argsort(permutation)
-    return Mover(lambda a: a.transpose(permutation), lambda a, blank: a.transpose(inverse))
+    try:
+        order = permutation(attribute(node, "perm"), rank)
+    except ValueError as error:
+        raise unclear(node, "its permutation does not fit its input") from error
+    inverse = np.argsort(order)
+    return Mover(lambda a: a.transpose(order), lambda a, blank: a.transpose(inverse))
 
 
 def _reshaped(node: ir.Node, shapes: Shapes) -> Mover:
@@ -95,7 +99,7 @@ def read_in_parts(node: ir.Node) -> bool:
 
 def _slice(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
-    cuts = slices_of(shapes, node, len(shape))
+    cuts = cuts_of(shapes, node, len(shape))
     others = read_in_parts(node)  # then what is cut away must be left as it is
 
     def forward(a: Float) -> Float:
@@ -103,21 +107,21 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
             if size != 1:
                 if cuts is None:
                     raise unclear(node, "its bounds are not constant")
-                a = a[(slice(None),) * axis + (cuts[axis],)]
+                a = a[(slice(None),) * axis + (cuts[axis].index(size),)]
         return a
 
     def back(a: Float, blank: float) -> Float:
         for axis, dim in enumerate(shape):
             if (
                 cuts is not None
-                and cuts[axis] != slice(None)
+                and not cuts[axis].whole
                 and (a.shape[axis] != 1 or (others and isinstance(dim, int)))
             ):
                 if not isinstance(dim, int):
                     raise unclear(node, "the size of the axis that it cuts is not known")
                 check_room((*a.shape[:axis], dim, *a.shape[axis + 1 :]), node)
                 whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1 :]), blank)
-                whole[(slice(None),) * axis + (cuts[axis],)] = a
+                whole[(slice(None),) * axis + (cuts[axis].index(dim),)] = a
                 a = whole
         if cuts is None and any(size != 1 for size in a.shape):
             raise unclear(node, "its bounds are not constant")
@@ -128,7 +132,7 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
 
 def _gather(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
-    axis = axis_of(node, 0, len(shape))
+    axis = axis_of(node, len(shape))
     indices = _integers(shapes, node.inputs[1])
     rank = shapes.rank(node.inputs[1])
     if rank is None:
@@ -265,7 +269,7 @@ def _identity(node: ir.Node, shapes: Shapes) -> Mover:
 def _pad(node: ir.Node, shapes: Shapes) -> Mover:
     """Edge, reflect and wrap copy values along the axes that they pad; a constant is handled by the caller
     (commute.py)."""
-    pads = pads_of(shapes, node, len(_known(shapes, node.inputs[0])))
+    pads = paddings(shapes, node, len(_known(shapes, node.inputs[0])))
 
     def unpadded(a: Float) -> Float:
         for axis, size in enumerate(a.shape):

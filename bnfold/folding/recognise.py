@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import Malformed
-from ..inference import Shapes, first_axis
+from ..inference import Shapes
 from ..inference.constants import is_float
+from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, opset, source_text
+from ..operators.arguments import first_axis
 from .affine import Affine, along_axis, batch_norm
 from .reasons import Refused
 
@@ -208,9 +210,8 @@ def placed(node: ir.Node, constant: np.ndarray, data: int, rank: int | None) -> 
         return constant
     if data != 0 or rank is None:
         raise Refused("kept.unknown-rank")
-    return constant.reshape(
-        constant.shape + (1,) * (rank - first_axis(node, 1, constant.ndim, rank) - constant.ndim)
-    )
+    first = first_axis(reader(node), 1, constant.ndim, rank)
+    return constant.reshape(constant.shape + (1,) * (rank - first - constant.ndim))
 
 
 def _size(shapes: Shapes, value: ir.Value) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from ..inference import Dim, Shape
 from ..ir.graph import attribute, ir
+from ..operators.arguments import axis_argument
 from .affine import Float
 from .reasons import Refused
 
@@ -20,13 +22,13 @@ def unclear(node: ir.Node, words: str) -> Refused:
     return Refused("kept.wrong-axis", f"{node.op_type} stands in between and {words}")
 
 
-def axis_of(node: ir.Node, default: int, rank: int) -> int:
+def axis_of(node: ir.Node, rank: int) -> int:
     """The node's axis, counted from the front. What is declared of a value that nothing else is known of may
     have no such axis."""
-    axis = int(attribute(node, "axis", default))
-    if not -rank <= axis < rank:
-        raise unclear(node, f"axis {axis} is none of {rank}")
-    return axis % rank
+    try:
+        return axis_argument(partial(attribute, node), node.op_type, rank)
+    except ValueError as error:
+        raise unclear(node, f"has no {error}") from error
 
 
 def check_room(shape: Sequence[int], node: ir.Node) -> None:

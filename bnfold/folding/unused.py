@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..inference.constants import DETERMINISTIC
-from ..ir.graph import GraphLike, graphs, ir, is_op
+from ..inference.size_bounds import is_bounded
+from ..ir.graph import ir, is_op
 
 
 def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
-    """Remove replaced constants without readers, their makers, and every unread initializer and Constant node
-    of the model."""
+    """Remove replaced constants without readers, and their makers. What nobody read before stays: a caller may
+    know what it is for."""
     waiting = list(replaced)
-    for graph in graphs(model):
-        waiting.extend(_constants(graph))
     old = model.ir_version < 4
     replaced_inputs = set(replaced) if old else set()
     while waiting:
@@ -27,15 +25,9 @@ def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
             _drop_initializer(model, value)
 
 
-def _constants(graph: GraphLike) -> list[ir.Value]:
-    return list(graph.initializers.values()) + [
-        v for node in graph if is_op(node, "Constant") for v in node.outputs
-    ]
-
-
 def _drop_maker(node: ir.Node) -> list[ir.Value]:
     """A constant's maker goes when nothing it makes is read; its own inputs are looked at next."""
-    if node.graph is None or not is_op(node, "Constant", "DequantizeLinear", *DETERMINISTIC):
+    if node.graph is None or not (is_bounded(node) or is_op(node, "Constant")):
         return []
     if any(v.uses() or v.is_graph_output() for v in node.outputs):
         return []

@@ -23,14 +23,14 @@ from .edit import Editor
 from .linear import Linear
 
 
-def settle(linear: Linear, editor: Editor, shapes: Shapes) -> None:
+def rewrite(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     """Give a touched linear operator its new inputs."""
     if linear.after.shifts or linear.after.scales or linear.before.shifts:
-        _settle_bias(linear, editor, shapes)
+        _rewrite_bias(linear, editor, shapes)
     if linear.after.scales and linear.quantized is not None:
-        _settle_quantized(linear, editor)
+        _rewrite_quantized(linear, editor)
     elif linear.after.scales or linear.before.scales or linear.remade:
-        _settle_weight(linear, editor)
+        _rewrite_weight(linear, editor)
 
 
 def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, editor: Editor) -> None:
@@ -44,7 +44,7 @@ def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, e
         editor.replaced.append(old)
 
 
-def _settle_weight(linear: Linear, editor: Editor) -> None:
+def _rewrite_weight(linear: Linear, editor: Editor) -> None:
     old = linear.node.inputs[linear.weight]
     assert old is not None
     both = (
@@ -105,7 +105,7 @@ def _rounded(part: Float, dtype: np.dtype, where: str) -> np.ndarray:
     return rounded
 
 
-def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
+def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     """The new bias; Gemm's may have any shape that broadcasts, and its β becomes one."""
     node, index = linear.node, linear.bias
     if index is None:
@@ -121,7 +121,7 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     )
     stored = shapes.constants.tensor(old)
     if node.op_type == "Gemm":
-        _settle_gemm(linear, editor, shapes, old, scale, shift, reach)
+        _rewrite_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
     exact = shapes.constants.array(old)
     base = (
@@ -140,7 +140,7 @@ def _settle_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     )
 
 
-def _settle_gemm(
+def _rewrite_gemm(
     linear: Linear,
     editor: Editor,
     shapes: Shapes,
@@ -215,20 +215,22 @@ def _bias_name(weight: str | None, node: str) -> str:
     return f"{node}/bias"
 
 
-def _settle_quantized(linear: Linear, editor: Editor) -> None:
+def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     """W stays quantised; its DequantizeLinear gets one scale for each output channel, times the map's."""
     node, scale = linear.quantized, linear.quantized_scale
     assert node is not None and scale is not None and linear.stored_axis is not None
     old, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert old is not None
     dtype = old.dtype or ir.DataType.FLOAT
-    values = np.broadcast_to(scale.reshape(-1), linear.outs) * np.broadcast_to(
-        linear.after.scale, linear.outs
-    )
+    factors = linear.after.scale.reshape(-1)
+    whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset
+    values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     editor.rename(node.outputs[0])
+    if whole:
+        return
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if (
         zero is not None

@@ -2,8 +2,9 @@
 
 A value is constant if it is an initializer that no caller can override, the output of a Constant node, or
 computed from constants by a deterministic operator. `tensor` gives it without reading it where that is
-possible (weights stay windows); `array` evaluates it in full, floats in float64, and only up to LIMIT
-elements: what is folded into weights is small.
+possible (weights stay windows); `array` gives all of it, and only up to LIMIT elements: what is folded into
+weights is small. What is computed is computed in the model's own types (evaluation.py), then widened to float64
+for the algebra of folds.
 
     overridable   an initializer that is also a graph input, from IR 4 on: the caller may feed another value
     IR 3          all initializers are graph inputs, and are constants
@@ -13,13 +14,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..ir import tensor
 from ..ir.graph import attribute, ir, is_op, named_type, opset
-from .size_bounds import elements
+from ..operators.arguments import (
+    Sizes,
+    flattened,
+    permutation,
+    reshaped,
+    shape_part,
+    squeezed_axes,
+    unsqueezed,
+)
+from ..operators.table import op
+from .evaluation import (
+    by_onnxruntime,
+    cast,
+    close,
+    evaluated,
+    is_exact,
+    is_narrow,
+    jumps,
+    keeps_values,
+    widened,
+)
+from .size_bounds import elements, is_bounded
 
 LIMIT = 1 << 22  # elements of a constant that is evaluated
 # elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number
@@ -28,15 +51,6 @@ ROOM = 4 * LIMIT
 _DEPTH = 200  # nodes of one constant subgraph
 _LONGEST = 1 << 16  # numbers in an argument that counts or points
 
-DETERMINISTIC = frozenset(
-    """
-    Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div Equal Exp Expand Flatten Floor
-    Gather GatherElements Gemm Greater Identity Less Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or
-    Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round
-    ScatterND Shape Sigmoid Sign Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze
-    Where
-    """.split()  # noqa: SIM905  (a table of words reads better than a list of quotes)
-)
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
@@ -58,7 +72,10 @@ class Constants:
     ) -> None:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
-        self._arrays: dict[ir.Value, np.ndarray | None] = {}
+        self._typed: dict[ir.Value, np.ndarray | None] = {}
+        self._exactly: dict[ir.Value, np.ndarray] = {}
+        self._inexact: set[ir.Value] = set()
+        self._narrow: set[ir.Value] = set()
         self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
         self._room = ROOM
         self._shape_of = shapes or (lambda value: None)
@@ -92,18 +109,16 @@ class Constants:
     def _below(self, value: ir.Value) -> ir.Value | None:
         """What a value is a view of, unless it is known already."""
         node = value.producer()
-        if value in self._tensors or value.is_initializer() or not is_op(node, *_VIEWS):
+        if value in self._tensors or value.is_initializer() or not op(node).view:
             return None
         assert node is not None
         return node.inputs[0] if node.inputs else None
 
     def _evaluated(self, value: ir.Value) -> ir.TensorProtocol | None:
-        found, dtype = self.array(value), self._dtype_of(value)
-        return (
-            None
-            if found is None or dtype is None
-            else tensor.from_array(found.astype(dtype.numpy()), dtype=dtype)
-        )
+        values = self.typed(value)
+        if values is None or values.dtype.kind in "OUS":
+            return None
+        return tensor.from_array(values, dtype=ir.DataType.from_numpy(values.dtype))
 
     def stored(self, value: ir.Value) -> ir.TensorProtocol | None:
         """The tensor of an initializer or a Constant node, without looking through anything."""
@@ -117,11 +132,18 @@ class Constants:
 
     def array(self, value: ir.Value | None) -> np.ndarray | None:
         """The values, floats as float64, or None where it is not constant or too large."""
+        if value in self._exactly:
+            return self._exactly[value]
+        values = self.typed(value)
+        return None if values is None else widened(values)
+
+    def typed(self, value: ir.Value | None) -> np.ndarray | None:
+        """The values in the type in which the model has them, or None where it is not constant or too large."""
         if value is None:
             return None
-        if value not in self._arrays:
+        if value not in self._typed:
             self._evaluate(value)
-        return self._arrays[value]
+        return self._typed[value]
 
     def integers(self, value: ir.Value | None) -> list[int] | None:
         """What a constant that counts or points says, in a row; None where it is not known, or longer than
@@ -135,7 +157,7 @@ class Constants:
 
     def remember(self, value: ir.Value, values: np.ndarray) -> None:
         """A value that was made while folding, more exactly than its stored type holds it."""
-        self._arrays[value] = values
+        self._exactly[value] = values
 
     def _viewed(self, value: ir.Value, base: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
         """A constant seen through one rearranging operator, as a recipe over it."""
@@ -143,7 +165,7 @@ class Constants:
         if base is None or node is None or any(a.is_ref() for a in node.attributes.values()):
             return None
         shape = tensor.dims(base)
-        rearranged = _VIEWS[node.op_type](node, shape, self)
+        rearranged = _rearranged(node, shape, self)
         if rearranged is None:
             return None
         new_shape, move = rearranged
@@ -155,53 +177,93 @@ class Constants:
         stack = [value]
         while stack:
             current = stack[-1]
-            if current in self._arrays:
+            if current in self._typed:
                 stack.pop()
                 continue
             if len(stack) > _DEPTH:
-                self._arrays[current] = None
+                self._typed[current] = None
                 continue
             node = current.producer()
             stored = self.stored(current)
-            if (
-                stored is not None
-                or node is None
-                or not is_op(node, *DETERMINISTIC)
-                or any(a.is_ref() for a in node.attributes.values())
-            ):
-                self._arrays[current] = None if stored is None else _widened(stored)
+            if stored is not None or node is None or not self._is_evaluated(node):
+                self._typed[current] = None if stored is None else _read(stored)
                 continue
-            waiting = [v for v in self._needed(node) if v not in self._arrays]
+            waiting = [v for v in self._needed(node) if v not in self._typed]
             stack.extend(waiting)
             if not waiting:
-                found = self._computed(node)
-                self._room -= sum(a.size for a in found if a is not None)
-                self._arrays.update(
-                    zip(node.outputs, found if self._room >= 0 else [None] * len(found), strict=True)
-                )
+                self._settle(node)
+
+    def _is_evaluated(self, node: ir.Node) -> bool:
+        return is_bounded(node) and not any(a.is_ref() for a in node.attributes.values())
+
+    def _settle(self, node: ir.Node) -> None:
+        """Remember what a node gives, and whether every implementation gives just that."""
+        results = self._computed(node)
+        known = all(a is not None for a in results)
+        inexact = any(v in self._inexact for v in self._needed(node))
+        if known and inexact and jumps(node):
+            results = self._asked(node, results)
+            inexact = False
+        elif known and not is_exact(node):
+            inexact = True
+        if known and not keeps_values(node):
+            results = self._half(node, results)
+        self._room -= sum(a.size for a in results if a is not None)
+        if self._room < 0:
+            results = [None] * len(results)
+        for value, result in zip(node.outputs, results, strict=True):
+            self._typed[value] = result
+            if inexact and result is not None and result.dtype.kind not in "iub":
+                self._inexact.add(value)
+
+    def _half(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
+        """Arithmetic in 16 bits behind arithmetic in 16 bits: a runtime may keep more between the two, and then it
+        is no constant to us."""
+        if any(v in self._narrow for v in self._needed(node)):
+            answer = self._asked(node, results)
+            if any(a is None or b is None or not close(a, b) for a, b in zip(results, answer, strict=True)):
+                return [None] * len(results)
+        self._narrow.update(
+            v for v, r in zip(node.outputs, results, strict=True) if r is not None and is_narrow(r)
+        )
+        return results
+
+    def _asked(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
+        """What onnxruntime makes of a jump behind numbers that libraries round differently."""
+        graph = node.graph
+        imports = self._model.opset_imports
+        if graph is None:
+            return [None] * len(results)
+        answer = by_onnxruntime(
+            node,
+            self.typed,
+            lambda one: self._is_evaluated(one) and not is_op(one, "Constant"),
+            imports,
+            opset(self._model, graph),
+        )
+        return [None] * len(results) if answer is None else list(answer)
 
     def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
-        """Inputs whose values matter: CastLike looks only at the type of its second, Shape only at the shape
-        of its first."""
-        if is_op(node, "Shape", "Size"):
-            return
-        inputs = node.inputs[:1] if is_op(node, "CastLike") else node.inputs
-        yield from (v for v in inputs if v is not None)
+        """Inputs whose values matter, not their shapes or types alone."""
+        unread = op(node).metadata
+        yield from (v for index, v in enumerate(node.inputs) if v is not None and index not in unread)
 
     def _computed(self, node: ir.Node) -> list[np.ndarray | None]:
         nothing: list[np.ndarray | None] = [None] * len(node.outputs)
         if is_op(node, "Shape", "Size"):
             return self._shape(node) or nothing
-        inputs = [None if v is None else self._arrays.get(v) for v in node.inputs]
+        inputs = [None if v is None else self._typed.get(v) for v in node.inputs]
         if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
             return nothing
         if is_op(node, "CastLike"):
             like = node.inputs[1]
             dtype = None if like is None else self._dtype_of(like)
-            return nothing if dtype is None or inputs[0] is None else [_cast(inputs[0], dtype)]
+            return nothing if dtype is None or inputs[0] is None else [cast(inputs[0], dtype)]
         if is_op(node, "Cast") and inputs[0] is not None and (to := named_type(node)) is not None:
-            return [_cast(inputs[0], to)]
-        return _run(node, inputs, opset(self._model, node.graph)) or nothing
+            return [cast(inputs[0], to)]
+        if not elements(node, inputs) <= LIMIT:
+            return nothing
+        return list(evaluated(node, inputs, opset(self._model, node.graph)) or nothing)
 
     def _shape(self, node: ir.Node) -> list[np.ndarray | None] | None:
         source = node.inputs[0]
@@ -211,7 +273,7 @@ class Constants:
         if shape is None:
             return None
         if is_op(node, "Shape"):
-            shape = shape[attribute(node, "start", 0) : attribute(node, "end")]
+            shape = shape_part(partial(attribute, node), shape)
         if not all(isinstance(d, int) for d in shape):
             return None
         return [np.array(shape, np.int64) if is_op(node, "Shape") else np.array(math.prod(shape), np.int64)]
@@ -231,88 +293,50 @@ def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
     return None
 
 
-def _widened(stored: ir.TensorProtocol) -> np.ndarray | None:
+def _read(stored: ir.TensorProtocol) -> np.ndarray | None:
+    """What is stored, in its own type; None for text, and for what is too large to be looked at."""
     if math.prod(tensor.dims(stored)) > LIMIT or stored.dtype == ir.DataType.STRING:
         return None
-    values = stored.numpy()
-    with np.errstate(invalid="ignore"):  # a signalling NaN stays a NaN
-        return values.astype(np.float64) if is_float(stored.dtype) else values
+    return np.asarray(stored.numpy())
 
 
-def _cast(values: np.ndarray, to: ir.DataType) -> np.ndarray | None:
-    """A cast between float types keeps float64, rounded to the narrower type as the cast does."""
-    if to == ir.DataType.STRING:
-        return None
-    with np.errstate(all="ignore"):
-        cast = values.astype(to.numpy())
-    return cast.astype(np.float64) if is_float(to) else cast
-
-
-def _run(node: ir.Node, inputs: list[np.ndarray | None], version: int) -> list[np.ndarray | None] | None:
-    """One node through onnx's reference evaluator. What it cannot do is not a constant to us."""
-    if not elements(node, inputs) <= LIMIT:
-        return None
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    proto = ir.to_proto(node)
-    names = [f"i{k}" if a is not None else "" for k, a in enumerate(inputs)]
-    del proto.input[:], proto.output[:]
-    proto.input.extend(names)
-    outputs = [f"o{k}" for k in range(len(node.outputs))]
-    proto.output.extend(outputs)
-    graph = helper.make_graph(
-        [proto],
-        "constant",
-        [helper.make_empty_tensor_value_info(n) for n in names if n],
-        [helper.make_empty_tensor_value_info(n) for n in outputs],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-    try:
-        with np.errstate(all="ignore"):
-            results = ReferenceEvaluator(model).run(
-                None, {n: a for n, a in zip(names, inputs, strict=True) if a is not None}
-            )
-    except (
-        Exception
-    ):  # the evaluator raises whatever its kernels raise; an operator it cannot run is simply not a constant
-        return None
-    return [np.asarray(r) for r in results]
-
-
-# Views: how one rearranging operator changes a shape, and how it moves values (None: it does not).
+# Views: the shape that one rearranging operator gives, and how it moves values (None: it does not).
 
 _Move = Callable[[np.ndarray], np.ndarray] | None
-_Rearranged = tuple[tuple[int, ...], _Move] | None
+_Dims = tuple[int, ...]
 
 
-def _transpose(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
-    permutation = list(attribute(node, "perm") or range(len(shape))[::-1])
-    if sorted(permutation) != list(range(len(shape))):
+def _rearranged(node: ir.Node, shape: _Dims, constants: Constants) -> tuple[_Dims, _Move] | None:
+    """None where an argument is not constant, or does not fit."""
+    try:
+        if is_op(node, "Transpose"):
+            order = permutation(attribute(node, "perm"), len(shape))
+            return tuple(shape[p] for p in order), lambda a: a.transpose(order)
+        sizes = _regrouped(node, shape, constants)
+    except (ArithmeticError, IndexError, ValueError):
         return None
-    return tuple(shape[p] for p in permutation), lambda a: a.transpose(permutation)
+    return None if sizes is None else (tuple(int(d) for d in sizes if d is not None), None)
 
 
-def _reshape(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
-    wanted = constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
-    if wanted is None or wanted.dtype.kind not in "iu" or wanted.ndim != 1 or attribute(node, "allowzero", 0):
+def _regrouped(node: ir.Node, shape: _Dims, constants: Constants) -> Sizes | None:
+    """The shape behind what moves no value."""
+    if is_op(node, "Identity"):
+        return shape
+    if is_op(node, "Flatten"):
+        return flattened(attribute(node, "axis", op(node).axis), shape)
+    numbers = attribute(node, "shape" if is_op(node, "Reshape") else "axes")
+    if numbers is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        numbers = constants.integers(node.inputs[1])
+    elif numbers is None and is_op(node, "Squeeze"):
+        numbers = ()
+    if numbers is None:
         return None
-    dims = [shape[k] if d == 0 and k < len(shape) else int(d) for k, d in enumerate(wanted.tolist())]
-    known = math.prod(d for d in dims if d != -1)
-    if dims.count(-1) == 1 and known > 0:
-        dims[dims.index(-1)] = math.prod(shape) // known
-    return (tuple(dims), None) if math.prod(dims) == math.prod(shape) and min(dims, default=1) >= 0 else None
-
-
-def _identity(node: ir.Node, shape: tuple[int, ...], constants: Constants) -> _Rearranged:
-    return shape, None
-
-
-_VIEWS: dict[str, Callable[[ir.Node, tuple[int, ...], Constants], _Rearranged]] = {
-    "Identity": _identity,
-    "Transpose": _transpose,
-    "Reshape": _reshape,
-}
+    if is_op(node, "Squeeze"):
+        dropped = squeezed_axes(numbers, shape) or []
+        return tuple(d for axis, d in enumerate(shape) if axis not in dropped)
+    if is_op(node, "Unsqueeze"):
+        return unsqueezed(numbers, shape)
+    return reshaped(numbers, shape, bool(attribute(node, "allowzero", 0)))
 
 
 def _view(base: ir.TensorProtocol, shape: tuple[int, ...], move: _Move) -> tensor.Recipe:

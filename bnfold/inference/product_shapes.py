@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from ..ir.graph import attribute, ir
-from .rule_context import Asker, Dim, Given, Shape
+from ..operators.arguments import same_size
+from .rule_context import Dim, Given, Shape, ShapeContext
 
 _TERM, _RESULT = (
     re.compile(r"[A-Za-z]*(\.{3}[A-Za-z]*)?"),
@@ -14,7 +15,7 @@ _TERM, _RESULT = (
 )  # of Einsum; onnx's own inference hangs on others
 
 
-def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def broadcast(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """numpy's rule, right-aligned. A symbol against a number other than one is that number, or the model is
     wrong.
 
@@ -30,7 +31,7 @@ def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [tuple(joined(s, column) for column in zip(*padded, strict=True))]
 
 
-def joined(s: Asker, column: Sequence[Dim]) -> Dim:
+def joined(s: ShapeContext, column: Sequence[Dim]) -> Dim:
     """One size for dims that broadcast together. ValueError for two numbers that do not."""
     wide = {d for d in column if d != 1}
     numbers = [d for d in wide if isinstance(d, int)]
@@ -41,36 +42,30 @@ def joined(s: Asker, column: Sequence[Dim]) -> Dim:
     return wide.pop() if len(wide) == 1 else s.symbol() if wide else 1
 
 
-def gemm(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def gemm(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """Rows of the first, columns of the second."""
     a, b = inputs[0], inputs[1]
     (rows, inner), (outer, columns) = (
         _matrix(s, matrix, attribute(node, transposed, 0))
         for matrix, transposed in ((a, "transA"), (b, "transB"))
     )
-    meeting(inner, outer)
+    same_size(inner, outer)
     return [(rows, columns)]
 
 
-def _matrix(s: Asker, shape: Shape | None, transposed: int) -> tuple[Dim, Dim]:
+def _matrix(s: ShapeContext, shape: Shape | None, transposed: int) -> tuple[Dim, Dim]:
     """Rows and columns; unknown ones for what is no matrix, because the product is one all the same (and
     linear_operators.py says what is wrong)."""
     rows, columns = shape if shape is not None and len(shape) == 2 else (s.symbol(), s.symbol())
     return (columns, rows) if transposed else (rows, columns)
 
 
-def meeting(*sizes: Dim | None) -> None:
-    """ValueError where sizes that have to be one and the same are different numbers."""
-    if len(numbers := {d for d in sizes if isinstance(d, int)}) > 1:
-        raise ValueError(f"sizes {sorted(numbers)} have to be the same")
-
-
-def matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def matmul(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """numpy's rule: leading dims broadcast, vectors lose their axis."""
     a, b = inputs[0], inputs[1]
     if a is None or b is None:
         return [None]
-    meeting(a[-1], b[-2 if len(b) > 1 else 0])
+    same_size(a[-1], b[-2 if len(b) > 1 else 0])
     if len(a) == 1 or len(b) == 1:
         return (
             [(*a[:-2], *a[-2:-1], *b[-1:]) if len(a) > 1 else (*b[:-2], b[-1])]
@@ -81,7 +76,7 @@ def matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [(*batch, a[-2], b[-1])]
 
 
-def einsum(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def einsum(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """Every letter is one size; only equations that name their result."""
     terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
     if not all(_TERM.fullmatch(term) for term in terms.split(",")) or not _RESULT.fullmatch(result):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from ..ir.graph import ir
+from ..operators.arguments import Dim, Shape
 from .constants import Constants
 
-Dim = int | str
-Shape = tuple[Dim, ...]
+__all__ = ["Dim", "Given", "Shape", "ShapeContext", "with_symbols"]
+
 Given = list[Shape | None]
 
 
-class Asker(Protocol):
-    """What a rule may ask: constants, symbols that equal no other, and dims of other values."""
+class ShapeContext(Protocol):
+    """What a rule may ask: constants, the opset, symbols that equal no other, and dims of other values."""
 
     constants: Constants
+
+    def opset(self, node: ir.Node) -> int:
+        """The version of the standard domain that a node follows."""
+        ...
 
     def symbol(self) -> str:
         """A size that equals no other."""
@@ -29,3 +35,8 @@ class Asker(Protocol):
     def dim(self, value: ir.Value | None, axis: int) -> int | None:
         """A dim that is a known number, or None."""
         ...
+
+
+def with_symbols(s: ShapeContext, sizes: Iterable[Dim | None]) -> Shape:
+    """A shape in which a fresh symbol stands for every size that is not known."""
+    return tuple(s.symbol() if size is None else size for size in sizes)

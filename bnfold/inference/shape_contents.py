@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..ir.graph import attribute, ir, is_op
-from .arguments import slices_of
-from .rule_context import Asker, Dim, Shape
+from ..operators.arguments import shape_part
+from .node_arguments import cuts, reader
+from .rule_context import Dim, Shape, ShapeContext
 
 Content = tuple[Dim | None, ...]
 
 
-class Reader(Asker, Protocol):
+class ContentContext(ShapeContext, Protocol):
     """What a rule may ask further: the content and the shape of other values."""
 
     def content(self, value: ir.Value | None) -> Content | None:
@@ -30,16 +31,16 @@ class Reader(Asker, Protocol):
         ...
 
 
-def _shape(s: Reader, node: ir.Node) -> Content | None:
+def _shape(s: ContentContext, node: ir.Node) -> Content | None:
     shape = s.of(node.inputs[0])
-    return None if shape is None else shape[attribute(node, "start", 0) : attribute(node, "end")]
+    return None if shape is None else shape_part(reader(node), shape)
 
 
-def _same(s: Reader, node: ir.Node) -> Content | None:
+def _same(s: ContentContext, node: ir.Node) -> Content | None:
     return s.content(node.inputs[0])
 
 
-def _gather(s: Reader, node: ir.Node) -> Content | None:
+def _gather(s: ContentContext, node: ir.Node) -> Content | None:
     if len(s.of(node.inputs[1]) or ()) > 1:  # what comes out is no row
         return None
     found, indices = s.content(node.inputs[0]), s.constants.integers(node.inputs[1])
@@ -48,12 +49,12 @@ def _gather(s: Reader, node: ir.Node) -> Content | None:
     return tuple(found[i] for i in indices)
 
 
-def _slice(s: Reader, node: ir.Node) -> Content | None:
-    found, cuts = s.content(node.inputs[0]), slices_of(s, node, 1)
-    return None if found is None or cuts is None else found[cuts[0]]
+def _slice(s: ContentContext, node: ir.Node) -> Content | None:
+    found, taken = s.content(node.inputs[0]), cuts(s, node, 1)
+    return None if found is None or taken is None else found[taken[0].index(len(found))]
 
 
-def _concat(s: Reader, node: ir.Node) -> Content | None:
+def _concat(s: ContentContext, node: ir.Node) -> Content | None:
     parts: list[Dim | None] = []
     for value in node.inputs:
         found, length = s.content(value), s.dim(value, 0)
@@ -63,7 +64,7 @@ def _concat(s: Reader, node: ir.Node) -> Content | None:
     return tuple(parts)
 
 
-def _arithmetic(s: Reader, node: ir.Node) -> Content | None:
+def _arithmetic(s: ContentContext, node: ir.Node) -> Content | None:
     a, b = s.content(node.inputs[0]), s.content(node.inputs[1])
     if a is None or b is None or (len(a) != len(b) and 1 not in (len(a), len(b))):
         return None
@@ -86,7 +87,7 @@ def _combined(node: ir.Node, x: Dim | None, y: Dim | None) -> Dim | None:
     return {"Add": x + y, "Sub": x - y, "Mul": x * y}[node.op_type]
 
 
-def _product(s: Reader, node: ir.Node) -> Content | None:
+def _product(s: ContentContext, node: ir.Node) -> Content | None:
     found = s.content(node.inputs[0])
     if found is None or None in found:
         return None
@@ -97,7 +98,7 @@ def _product(s: Reader, node: ir.Node) -> Content | None:
     return (symbols[0],) if len(symbols) == 1 and number == 1 else (None,)
 
 
-CONTENTS: dict[str, Callable[[Reader, ir.Node], Content | None]] = {
+CONTENTS: dict[str, Callable[[ContentContext, ir.Node], Content | None]] = {
     **dict.fromkeys(["Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape"], _same),
     **dict.fromkeys(["Add", "Sub", "Mul", "Div"], _arithmetic),
     "Shape": _shape,

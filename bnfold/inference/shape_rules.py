@@ -1,132 +1,81 @@
 """What each operator does to shapes: RULES, one row an operator.
 
-A rule gets the asker (for constants and fresh symbols), the node, and its inputs' shapes; it gives a shape,
+A rule gets the context (for constants and fresh symbols), the node, and its inputs' shapes; it gives a shape,
 or None, for each output.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from ..ir.graph import attribute, ir, is_op
 from ..ir.tensor import dims
-from .arguments import axes_of, axis_of, pads_of, slices_of, split_sizes
-from .product_shapes import broadcast, einsum, gemm, matmul, meeting
-from .rule_context import Asker, Dim, Given, Shape
+from ..operators.arguments import (
+    axis_argument,
+    depth_to_space,
+    flattened,
+    padded,
+    permutation,
+    reshaped,
+    same_size,
+    shape_part,
+    space_to_depth,
+    squeezed_axes,
+    tiled,
+    unsqueezed,
+)
+from ..operators.table import OPERATORS, ShapeRule, op
+from .node_arguments import cuts, integers, paddings, reader, reduced_axes, split_sizes
+from .product_shapes import broadcast, einsum, gemm, matmul
+from .rule_context import Dim, Given, Shape, ShapeContext, with_symbols
 from .window_shapes import conv, conv_transpose, global_pool, pool, resize
 
-Rule = Callable[[Asker, ir.Node, Given], Sequence[Shape | None] | None]
+Rule = Callable[[ShapeContext, ir.Node, Given], Sequence[Shape | None] | None]
 
 
-def same(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def same(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """As the first input."""
     return [inputs[0]]
 
 
-def _batch_norm(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    return [inputs[0], *([None] * (len(node.outputs) - 1))]
-
-
-def _transpose(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _transpose(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    if x is None:
-        return [None]
-    permutation = list(attribute(node, "perm") or range(len(x))[::-1])
-    if sorted(permutation) != list(range(len(x))):
-        raise ValueError(f"{permutation} does not permute {len(x)} axes")
-    return [tuple(x[p] for p in permutation)]
+    return [None if x is None else tuple(x[p] for p in permutation(attribute(node, "perm"), len(x)))]
 
 
-def _reshape(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    x = inputs[0]
+def _reshape(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     wanted = s.dims(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "shape")
     if wanted is None:
         return [None]
-    allow_zero = attribute(node, "allowzero", 0)
-    dims: list[Dim] = []
-    for k, d in enumerate(wanted):
-        copied = d == 0 and not allow_zero
-        dims.append((x[k] if x is not None else s.symbol()) if copied else d)
-    if -1 in dims:
-        dims[dims.index(-1)] = _inferred(s, x, dims)
-    elif x is not None and all(isinstance(d, int) for d in (*x, *dims)):
-        meeting(
-            math.prod(d for d in x if isinstance(d, int)), math.prod(d for d in dims if isinstance(d, int))
-        )
-    return [tuple(dims)]
+    return [with_symbols(s, reshaped(wanted, inputs[0], bool(attribute(node, "allowzero", 0))))]
 
 
-def _inferred(s: Asker, x: Shape | None, dims: list[Dim]) -> Dim:
-    """The dim that -1 stands for: the input's product over the rest's, symbols cancelled against equal
-    symbols."""
-    if x is None:
-        return s.symbol()
-    over, under = list(x), [d for d in dims if d != -1]
-    for symbol in [d for d in under if isinstance(d, str)]:
-        if symbol not in over:
-            return s.symbol()
-        over.remove(symbol)
-        under.remove(symbol)
-    symbols = [d for d in over if isinstance(d, str)]
-    top, bottom = (
-        math.prod(d for d in over if isinstance(d, int)),
-        math.prod(d for d in under if isinstance(d, int)),
-    )
-    if not symbols:
-        return _divided(top, bottom)
-    return symbols[0] if len(symbols) == 1 and top == bottom else s.symbol()
-
-
-def _divided(whole: int, parts: int) -> int:
-    """ValueError where something is left over."""
-    if whole % parts:
-        raise ValueError(f"{whole} is no multiple of {parts}")
-    return whole // parts
-
-
-def _flatten(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _flatten(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    if x is None:
-        return [(s.symbol(), s.symbol())]
-    axis = attribute(node, "axis", 1)
-    if axis != len(x):  # behind the last one is a place, too
-        axis = axis_of(axis, len(x))
-    return [tuple(_inferred(s, part, [-1]) for part in (x[:axis], x[axis:]))]
+    axis = attribute(node, "axis", op(node).axis)
+    return [with_symbols(s, (None, None) if x is None else flattened(axis, x))]
 
 
-def _squeeze(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _squeeze(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    if x is None:
+    was_given, named = integers(s, node, "axes", 1)
+    if x is None or (was_given and named is None):
         return [None]
-    axes = axes_of(s, node, len(x))
-    if axes is None:
-        if any(not isinstance(d, int) for d in x) or (len(node.inputs) > 1 and node.inputs[1] is not None):
-            return [None]
-        axes = [k for k, d in enumerate(x) if d == 1]
-    meeting(1, *(x[k] for k in axes))
-    return [tuple(d for k, d in enumerate(x) if k not in axes)]
+    axes = squeezed_axes(named, x)
+    return [None if axes is None else tuple(d for k, d in enumerate(x) if k not in axes)]
 
 
-def _unsqueeze(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    x = inputs[0]
-    count = s.dim(node.inputs[1], 0) if len(node.inputs) > 1 else len(attribute(node, "axes"))
-    if x is None or count is None:
-        return [None]
-    axes = axes_of(s, node, len(x) + count)
-    if axes is None:
-        return [None]
-    meeting(count, len(set(axes)))
-    rest = iter(x)
-    return [tuple(1 if k in axes else next(rest) for k in range(len(x) + count))]
+def _unsqueeze(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    x, axes = inputs[0], integers(s, node, "axes", 1)[1]
+    return [None if x is None or axes is None else unsqueezed(axes, x)]
 
 
-def _concat(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _concat(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     known = [i for i in inputs if i is not None]
     if not known:
         return [None]
     rank = len(known[0])
-    axis = axis_of(attribute(node, "axis", 1), rank)
+    axis = axis_argument(reader(node), node.op_type, rank)
     parts = [i[axis] if i is not None else None for i in inputs]
     total: Dim = (
         sum(p for p in parts if isinstance(p, int)) if all(isinstance(p, int) for p in parts) else s.symbol()
@@ -137,45 +86,34 @@ def _concat(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def _met(column: Sequence[Dim]) -> Dim:
     """The one size that all of these have to be: a number where one is known."""
-    meeting(*column)
+    same_size(*column)
     return next((d for d in column if isinstance(d, int)), column[0])
 
 
-def _split(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _split(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     if x is None:
         return [None]
-    axis = axis_of(attribute(node, "axis", 0), len(x))
-    sizes: Sequence[int | None] | None = split_sizes(s, node, x[axis])
-    if sizes is not None and (
-        len(sizes) != len(node.outputs)
-        or (isinstance(x[axis], int) and sum(d or 0 for d in sizes) != x[axis])
-    ):
-        raise ValueError(f"parts of {sizes} do not make {x[axis]}")
-    return [
-        (*x[:axis], size if size is not None else s.symbol(), *x[axis + 1 :])
-        for size in sizes or [None] * len(node.outputs)
-    ]
+    axis = axis_argument(reader(node), node.op_type, len(x))
+    sizes: Sequence[Dim | None] = split_sizes(s, node, x[axis]) or [None] * len(node.outputs)
+    return [with_symbols(s, (*x[:axis], size, *x[axis + 1 :])) for size in sizes]
 
 
-def _slice(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _slice(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    cuts = slices_of(s, node, len(x)) if x is not None else None
-    if x is None or cuts is None:
-        return [None if x is None else tuple(s.symbol() for _ in x)]
-    return [
-        tuple(
-            d if cut == slice(None) else len(range(d)[cut]) if isinstance(d, int) else s.symbol()
-            for d, cut in zip(x, cuts, strict=True)
-        )
-    ]
+    if x is None:
+        return [None]
+    taken = cuts(s, node, len(x))
+    if taken is None:
+        return [with_symbols(s, (None for _ in x))]
+    return [with_symbols(s, (cut.of(size) for cut, size in zip(taken, x, strict=True)))]
 
 
-def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _gather(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x, indices = inputs[0], inputs[1]
     if x is None or indices is None:
         return [None]
-    axis = axis_of(attribute(node, "axis", 0), len(x))
+    axis = axis_argument(reader(node), node.op_type, len(x))
     size, taken = x[axis], s.constants.array(node.inputs[1])
     if (
         isinstance(size, int)
@@ -187,180 +125,88 @@ def _gather(s: Asker, node: ir.Node, inputs: Given) -> Given:
     return [(*x[:axis], *indices, *x[axis + 1 :])]
 
 
-def _pad(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _gather_elements(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    return [inputs[1]]
+
+
+def _pad(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     if x is None:
         return [None]
-    pads = pads_of(s, node, len(x))
+    pads = paddings(s, node, len(x))
     if pads is None:
-        return [tuple(s.symbol() for _ in x)]
-    return [
-        tuple(
-            d if not any(p) else d + sum(p) if isinstance(d, int) else s.symbol()
-            for d, p in zip(x, pads, strict=True)
-        )
-    ]
+        return [with_symbols(s, (None for _ in x))]
+    return [with_symbols(s, (padded(size, pad) for size, pad in zip(x, pads, strict=True)))]
 
 
-def _reduce(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _reduce(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    if x is None:
+    gone = None if x is None else reduced_axes(s, node, len(x))
+    if x is None or gone is None:
         return [None]
-    axes = axes_of(s, node, len(x))
-    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        return [None]
-    gone = set(axes or range(len(x)))
     if attribute(node, "keepdims", 1):
         return [tuple(1 if k in gone else d for k, d in enumerate(x))]
     return [tuple(d for k, d in enumerate(x) if k not in gone)]
 
 
-def _expand(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _arg(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    """ArgMax and ArgMin: a reduction of one axis."""
+    x = inputs[0]
+    if x is None:
+        return [None]
+    gone = axis_argument(reader(node), node.op_type, len(x))
+    one: Shape = (1,) if attribute(node, "keepdims", 1) else ()
+    return [(*x[:gone], *one, *x[gone + 1 :])]
+
+
+def _expand(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     wanted = s.dims(node.inputs[1])
     return [None] if wanted is None else broadcast(s, node, [inputs[0], wanted])
 
 
-def _tile(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _tile(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    repeats = (
-        s.constants.integers(node.inputs[1]) if len(node.inputs) == 2 else None
-    )  # in opset 1 there is a third, the axis
+    # In opset 1 there is a third input, the axis.
+    repeats = s.constants.integers(node.inputs[1]) if len(node.inputs) == 2 else None
     if x is None or repeats is None:
-        return [None if x is None else tuple(s.symbol() for _ in x)]
-    return [
-        tuple(
-            d if r == 1 else d * r if isinstance(d, int) else s.symbol()
-            for d, r in zip(x, repeats, strict=True)
-        )
-    ]
+        return [None if x is None else with_symbols(s, (None for _ in x))]
+    return [with_symbols(s, tiled(x, repeats))]
 
 
-def _depth_to_space(s: Asker, node: ir.Node, inputs: Given) -> Given:
-    x, block = inputs[0], attribute(node, "blocksize")
-    if x is None or not isinstance(x[1], int):
-        return [None if x is None else (x[0], *(s.symbol() for _ in x[1:]))]
-    if is_op(node, "DepthToSpace"):
-        return [
-            (
-                x[0],
-                _divided(x[1], block * block),
-                *(d * block if isinstance(d, int) else s.symbol() for d in x[2:]),
-            )
-        ]
-    return [
-        (
-            x[0],
-            x[1] * block * block,
-            *(_divided(d, block) if isinstance(d, int) else s.symbol() for d in x[2:]),
-        )
-    ]
+def _blocks(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    x = inputs[0]
+    moved = depth_to_space if is_op(node, "DepthToSpace") else space_to_depth
+    return [None if x is None else with_symbols(s, moved(x, attribute(node, "blocksize")))]
 
 
-def _constant(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _constant(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     found = s.constants.stored(node.outputs[0])
     return [None if found is None else dims(found)]
 
 
-def _shape_of(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _shape_of(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
-    return [None if x is None else (len(x[attribute(node, "start", 0) : attribute(node, "end")]),)]
+    return [None if x is None else (len(shape_part(reader(node), x)),)]
 
 
-def _constant_of_shape(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _constant_of_shape(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     return [s.dims(node.inputs[0])]
 
 
-def _non_zero(s: Asker, node: ir.Node, inputs: Given) -> Given:
+def _non_zero(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     return [None if x is None else (len(x), s.symbol())]
 
 
+_SHARED: dict[ShapeRule, Rule] = {
+    ShapeRule.SAME: same,
+    ShapeRule.BROADCAST: broadcast,
+    ShapeRule.REDUCE: _reduce,
+    ShapeRule.POOL: pool,
+    ShapeRule.GLOBAL_POOL: global_pool,
+}
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        [
-            "Identity",
-            "Dropout",
-            "Cast",
-            "CastLike",
-            "Relu",
-            "LeakyRelu",
-            "PRelu",
-            "Elu",
-            "Selu",
-            "Celu",
-            "Sigmoid",
-            "HardSigmoid",
-            "HardSwish",
-            "Tanh",
-            "Softplus",
-            "Softsign",
-            "Mish",
-            "Gelu",
-            "Swish",
-            "Clip",
-            "Neg",
-            "Abs",
-            "Sqrt",
-            "Exp",
-            "Log",
-            "Erf",
-            "Reciprocal",
-            "Floor",
-            "Ceil",
-            "Round",
-            "Softmax",
-            "LogSoftmax",
-            "LRN",
-            "InstanceNormalization",
-            "GroupNormalization",
-            "LayerNormalization",
-            "ThresholdedRelu",
-            "LpNormalization",
-            "MeanVarianceNormalization",
-            "Sign",
-            "Not",
-            "CumSum",
-            "QuantizeLinear",
-        ],
-        same,
-    ),
-    **dict.fromkeys(
-        [
-            "Add",
-            "Sub",
-            "Mul",
-            "Div",
-            "Pow",
-            "Where",
-            "Sum",
-            "Max",
-            "Min",
-            "Mean",
-            "Equal",
-            "Greater",
-            "Less",
-            "And",
-            "Or",
-            "Mod",
-        ],
-        broadcast,
-    ),
-    **dict.fromkeys(["MaxPool", "AveragePool", "LpPool"], pool),
-    **dict.fromkeys(["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], global_pool),
-    **dict.fromkeys(
-        [
-            "ReduceMean",
-            "ReduceSum",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceL2",
-            "ReduceL1",
-            "ReduceSumSquare",
-        ],
-        _reduce,
-    ),
-    "BatchNormalization": _batch_norm,
+    **{name: _SHARED[row.shape] for name, row in OPERATORS.items() if row.shape in _SHARED},
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Einsum": einsum,
@@ -373,18 +219,19 @@ RULES: dict[str, Rule] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Concat": _concat,
+    **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     "Split": _split,
     "Slice": _slice,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Pad": _pad,
     "Resize": resize,
     "Upsample": resize,
     "Expand": _expand,
     "Tile": _tile,
-    "DepthToSpace": _depth_to_space,
-    "SpaceToDepth": _depth_to_space,
+    "DepthToSpace": _blocks,
+    "SpaceToDepth": _blocks,
     "Constant": _constant,
     "Shape": _shape_of,
     "ConstantOfShape": _constant_of_shape,
-    "DequantizeLinear": same,
 }

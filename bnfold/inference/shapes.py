@@ -16,8 +16,9 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..ir.graph import graphs, ir, is_op, named_type
+from ..ir.graph import graphs, ir, named_type, opset
 from ..ir.tensor import dims
+from ..operators.table import Dtype, op
 from .constants import Constants
 from .rule_context import Dim, Shape
 from .shape_contents import CONTENTS, Content
@@ -110,17 +111,17 @@ class Shapes:
             if (known := _own_dtype(current, self.constants)) is not None:
                 return known
             node = current.producer()
-            if node is not None and node.domain == "" and node.op_type in TYPE_KEEPING:
-                waiting.extend(node.inputs)
-            elif node is not None and node.domain == "" and node.op_type in MOVING:
-                waiting.append(node.inputs[0])
-            elif is_op(node, "CastLike") and node is not None:
-                waiting.append(node.inputs[1])
+            if node is not None and (current is node.outputs[0] or op(node).variadic):
+                waiting.extend(node.inputs[_TYPED_LIKE.get(op(node).dtype, slice(0))])
         return None
 
     def put(self, value: ir.Value, shape: Shape | None) -> None:
         """A value that was made while folding."""
         self._known[value] = shape
+
+    def opset(self, node: ir.Node) -> int:
+        """The version of the standard domain that a node follows."""
+        return opset(self._model, node.graph)
 
     def symbol(self) -> str:
         """A size that equals no other."""
@@ -189,55 +190,8 @@ class Shapes:
         return small and any(v is not None and self._contents.get(v) is not None for v in node.inputs)
 
 
-# Operators whose output has the type of their first input; of the rest in RULES, all inputs have the output's
-# type but for OTHER.
-_REDUCING = {
-    "ReduceMean",
-    "ReduceSum",
-    "ReduceMax",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceSumSquare",
-}
-MOVING = frozenset(
-    {
-        "Reshape",
-        "Expand",
-        "Tile",
-        "Gather",
-        "Slice",
-        "Squeeze",
-        "Unsqueeze",
-        "Split",
-        "Pad",
-        "Resize",
-        "Upsample",
-        "Pow",
-    }
-    | {"Dropout", "CumSum", "BatchNormalization"}
-    | _REDUCING
-)
-OTHER = frozenset(
-    {
-        "Cast",
-        "CastLike",
-        "Shape",
-        "NonZero",
-        "Equal",
-        "Greater",
-        "Less",
-        "And",
-        "Or",
-        "Not",
-        "Where",
-        "ConstantOfShape",
-        "QuantizeLinear",
-        "DequantizeLinear",
-    }
-)
-TYPE_KEEPING = (frozenset(RULES) | {"Reciprocal"}) - MOVING - OTHER
+_TYPES = {Dtype.BOOL: ir.DataType.BOOL, Dtype.INT64: ir.DataType.INT64}
+_TYPED_LIKE = {Dtype.ALL: slice(None), Dtype.FIRST: slice(0, 1), Dtype.SECOND: slice(1, 2)}  # inputs to ask
 _TYPE_SEARCH = 200  # values looked at to find a type
 
 
@@ -248,6 +202,8 @@ def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
     if stored is not None:
         return stored.dtype
     node = value.producer()
-    if is_op(node, "Cast") and node is not None:
-        return named_type(node)
-    return None
+    if node is None or value is not node.outputs[0]:
+        return None
+    if op(node).dtype is Dtype.ATTRIBUTE:
+        return named_type(node) or named_type(node, "dtype")
+    return _TYPES.get(op(node).dtype)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..ir.graph import attribute, ir
+from ..ir.graph import STANDARD, attribute, ir, is_op
+from ..operators.table import ShapeRule, op
+
+
+def is_bounded(node: ir.Node) -> bool:
+    """Is it a deterministic operator whose results have a bound here?"""
+    row = op(node)
+    if row.random or is_op(node, "Dropout"):
+        return False
+    return node.domain in STANDARD and (node.op_type in _MADE or row.shape in _BY_SHAPE)
 
 
 def elements(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
@@ -16,7 +25,7 @@ def elements(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
     given = [a for a in inputs if a is not None]
     read = max((a.size for a in given), default=0)
     try:
-        return max(float(read), _MADE.get(node.op_type, _broadcast)(node, given))
+        return max(float(read), _rule(node)(node, given))
     except (
         IndexError,
         ValueError,
@@ -25,6 +34,10 @@ def elements(node: ir.Node, inputs: list[np.ndarray | None]) -> float:
         OverflowError,
     ):  # inputs that contradict the operator
         return math.inf
+
+
+def _rule(node: ir.Node) -> Callable[[ir.Node, list[np.ndarray]], float]:
+    return _MADE.get(node.op_type) or _BY_SHAPE.get(op(node).shape, _broadcast)
 
 
 def _broadcast(node: ir.Node, given: list[np.ndarray]) -> float:
@@ -55,7 +68,9 @@ def _padded(node: ir.Node, given: list[np.ndarray]) -> float:
 
 
 def _gathered(node: ir.Node, given: list[np.ndarray]) -> float:
-    return float(given[1].size * given[0].size / max(1, int(given[0].shape[attribute(node, "axis", 0)])))
+    return float(
+        given[1].size * given[0].size / max(1, int(given[0].shape[attribute(node, "axis", op(node).axis)]))
+    )
 
 
 def _one_hot(node: ir.Node, given: list[np.ndarray]) -> float:
@@ -70,32 +85,50 @@ def _product(node: ir.Node, given: list[np.ndarray]) -> float:
     return float(math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2] * max(b.shape[-2:]))
 
 
+def _einsum(node: ir.Node, given: list[np.ndarray]) -> float:
+    """Every letter with every other: the sums that are made."""
+    terms = str(attribute(node, "equation", "")).replace(" ", "").partition("->")[0].split(",")
+    if any("." in term for term in terms):
+        return math.inf
+    sizes = {
+        letter: d
+        for term, a in zip(terms, given, strict=True)
+        for letter, d in zip(term, a.shape, strict=True)
+    }
+    return float(math.prod(sizes.values()))
+
+
+def _picked(node: ir.Node, given: list[np.ndarray]) -> float:
+    """GatherND: a slice for every row of indices."""
+    rows, depth = given[1].size / max(1, given[1].shape[-1]), given[1].shape[-1]
+    return float(rows * math.prod(given[0].shape[depth:]))
+
+
+def _places(node: ir.Node, given: list[np.ndarray]) -> float:
+    """NonZero: a row of coordinates for every axis."""
+    return float(given[0].size * max(1, given[0].ndim))
+
+
+def _few(node: ir.Node, given: list[np.ndarray]) -> float:
+    return 64.0
+
+
 _MADE: dict[str, Callable[[ir.Node, list[np.ndarray]], float]] = {
     **dict.fromkeys(("ConstantOfShape", "Expand", "Tile"), _counted),
-    "Range": _range,
-    "Pad": _padded,
-    "Gather": _gathered,
-    "OneHot": _one_hot,
     **dict.fromkeys(("MatMul", "Gemm"), _product),
+    **dict.fromkeys(("Shape", "Size"), _few),
     **dict.fromkeys(
-        (
-            "Concat",
-            "CumSum",
-            "Flatten",
-            "GatherElements",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceSum",
-            "Reshape",
-            "ScatterND",
-            "Slice",
-            "Split",
-            "Squeeze",
-            "Transpose",
-            "Unsqueeze",
-        ),
+        "ArgMax ArgMin Compress Concat DepthToSpace Flatten GatherElements Reshape Slice SpaceToDepth Split Squeeze "
+        "TopK Transpose Unsqueeze".split(),  # noqa: SIM905
         _as_given,
     ),
+    "Einsum": _einsum,
+    "Gather": _gathered,
+    "GatherND": _picked,
+    "NonZero": _places,
+    "OneHot": _one_hot,
+    "Pad": _padded,
+    "Range": _range,
 }
+# operators that share a rule of shapes make no more than it says
+_BY_SHAPE = {ShapeRule.SAME: _as_given, ShapeRule.REDUCE: _as_given, ShapeRule.BROADCAST: _broadcast}

@@ -30,7 +30,7 @@ from .engines.environment import environment
 from .engines.providers import CPU, required
 from .inputs.interface import interface
 from .inputs.samples import Unfillable
-from .nondeterminism import settled_by_inputs
+from .nondeterminism import judged_by_deciding_values
 from .output_gate import figures as figures_of
 from .truth.interpreter import CannotEvaluate
 
@@ -120,7 +120,9 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
     found = [
         f
         if f.passed
-        else settled_by_inputs(f, case.reference.model, lambda values: judged_values(case, runs, 0, values))
+        else judged_by_deciding_values(
+            f, case.reference.model, lambda values: judged_values(case, runs, 0, values)
+        )
         for f in found
     ]
     if case.options.every_value:

@@ -28,6 +28,7 @@ import numpy as np
 
 from ..ir.graph import STANDARD, bodies, ir, source_text
 from ..ir.provenance import FOLDED_KEY, Source, parse
+from ..operators.table import op
 from ..results.comparison import Figures
 from .composite_values import parts
 from .gate import FAINT, ratios
@@ -39,16 +40,6 @@ from .truth.large_weights import Stored, Weight, changed
 from .truth.number_formats import rounding, tiny
 from .truth.unknown_operators import StandIns
 
-LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-FACTORS = (
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Sum",
-    "PRelu",
-    "BatchNormalization",
-)  # constants of these are weights that a fold may have rounded
 UNIT_OF_DOUBLE = (
     2.0**-40
 )  # the truth itself is in double, and what cancels in it is off by more than a rounding
@@ -173,7 +164,7 @@ class _Judge:
             for value, argument in zip(step.node.inputs, step.arguments, strict=False)
         ]
         with np.errstate(all="ignore"):
-            if step.node.domain in STANDARD and step.node.op_type in LINEAR:
+            if op(step.node).linear:
                 return np.asarray(np.sqrt(_linear(step, spreads)))
             if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
                 return np.asarray(np.abs(step.results[index]) * unit)
@@ -193,7 +184,7 @@ class _Judge:
             return None
         if value in self.deviations:
             return self.deviations[value]
-        if step.node.op_type not in (*LINEAR, *FACTORS):
+        if not op(step.node).parametric:
             return None
         is_constant = value in self.constants or (value.producer() is None and value.const_value is not None)
         return changed(argument, lambda part: np.abs(part) * unit) if is_constant else None
@@ -274,18 +265,17 @@ def _linear(step: Step, spreads: list[Weight | None]) -> np.ndarray:
         )
     )
     squares = [None if a is None else changed(a, np.square) for a in step.arguments]
-    kernel = KERNELS[step.node.op_type]
+    kernel, bias = KERNELS[step.node.op_type], op(step.node).bias
     total = np.zeros(())
     for place, spread in enumerate(spreads):
         if spread is None:
             continue
         inputs = list(squares)
         inputs[place] = changed(spread, np.square)
-        if place < 2:
-            inputs = inputs[:2]
-            total = total + kernel(call, *inputs)
-        else:
+        if place == bias:
             total = total + _bias(step, inputs[place], attributes["beta"])
+        else:
+            total = total + kernel(call, *inputs[:bias])
     return np.broadcast_to(total, step.results[0].shape)
 
 

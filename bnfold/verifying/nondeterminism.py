@@ -1,8 +1,8 @@
-"""Operators whose results are not a function of their inputs, or not a continuous one.
+"""Nodes whose results are not a function of their inputs, or not a continuous one.
 
-RANDOM      each engine draws its own numbers: such a node gets seeded stand-ins, as an unknown one does, and
+random      each engine draws its own numbers: such a node gets seeded stand-ins, as an unknown one does, and
             a note says so
-JUMPS       a difference in the last bit may flip a result by a whole step: where an output behind one fails,
+jumps       a difference in the last bit may flip a result by a whole step: where an output behind one fails,
             the values that decide are judged instead, and flips are accepted if those agree within the noise
 """
 
@@ -12,49 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..ir.graph import ir, is_op, named_type, nodes
+from ..operators.table import op
 from ..results.comparison import Figures
-
-RANDOM = (
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-)
-JUMPS = (
-    "ArgMax",
-    "ArgMin",
-    "TopK",
-    "NonMaxSuppression",
-    "NonZero",
-    "Greater",
-    "Less",
-    "GreaterOrEqual",
-    "LessOrEqual",
-    "Equal",
-    "Round",
-    "Floor",
-    "Ceil",
-    "Sign",
-    "QuantizeLinear",
-    "DynamicQuantizeLinear",
-    "Unique",
-    "Hardmax",
-    "MatMulInteger",
-    "Mod",
-)
-WORK = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
 
 
 def random_nodes(model: ir.Model) -> list[ir.Node]:
     """Nodes that draw random numbers."""
-    return [node for node in nodes(model) if is_op(node, *RANDOM)]
+    return [node for node in nodes(model) if op(node).random]
 
 
 def jumps(node: ir.Node) -> bool:
     """May this node turn a difference in the last bit into a whole step?"""
-    if is_op(node, *JUMPS):
+    if op(node).jumps:
         return True
     return is_op(node, "Cast") and (to := named_type(node)) is not None and not to.is_floating_point()
 
@@ -73,14 +42,14 @@ def deciding(model: ir.Model, output: str) -> list[str]:
         inputs = [v.name for v in node.inputs if v is not None and v.name]
         if jumps(node):
             found.update(dict.fromkeys(n for n in inputs if n in producers))
-        elif is_op(node, *WORK):
+        elif op(node).weighted:
             return []
         else:
             waiting.extend(inputs)
     return list(found)
 
 
-def settled_by_inputs(
+def judged_by_deciding_values(
     figures: Figures, model: ir.Model, judged: Callable[[list[str]], list[Figures] | None]
 ) -> Figures:
     """A failed value behind jumps passes if what decides the jumps passes: then the flips are ties within the

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..ir.foreign_types import cloned
-from ..ir.graph import ir, is_op
-from .nondeterminism import WORK
+from ..ir.graph import ir
+from ..operators.table import op
 from .truth.number_formats import is_float, numpy_type, rounding
 
 
@@ -24,7 +24,7 @@ def jittered(model: ir.Model, seed: int) -> ir.Model:
         tensor = value.const_value
         if tensor is None or not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
             continue
-        if any(place and is_op(node, *WORK) for node, place in value.uses()):
+        if any(place and op(node).weighted for node, place in value.uses()):
             value.const_value = _off(tensor, np.random.SeedSequence([seed, index]))
     return copy
 

@@ -130,7 +130,7 @@ PATHS = ("/etc/hostname", "../net.cfg", "net.cfg", "/dev/zero")
 
 def _onnx_words() -> tuple[bytes, ...]:
     from bnfold.folding.commute import COMMUTES
-    from bnfold.folding.linear_operators import SEERS
+    from bnfold.folding.linear_operators import LINEAR_OPERATORS
     from bnfold.folding.recognise import READERS
     from bnfold.verifying.truth.kernels import KERNELS
 
@@ -157,7 +157,9 @@ def _onnx_words() -> tuple[bytes, ...]:
         "ai.onnx.ml",
         "com.microsoft",
     )
-    return tuple(word.encode() for word in sorted({*COMMUTES, *READERS, *SEERS, *KERNELS, *attributes}))
+    return tuple(
+        word.encode() for word in sorted({*COMMUTES, *READERS, *LINEAR_OPERATORS, *KERNELS, *attributes})
+    )
 
 
 def _on_the_wire(numbers: Sequence[int]) -> Mutate:

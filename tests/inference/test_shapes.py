@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import onnx
 import pytest
 from onnx import parser
 
 from bnfold.inference import Shapes
-from bnfold.inference.shapes import MOVING, TYPE_KEEPING
 from bnfold.reading.onnx.reader import read
 
 HEAD = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6, H, 5] x) => (float[A, B, C, D] y)
@@ -126,23 +124,6 @@ def test_an_old_broadcast_never_enlarges_the_first_operand() -> None:
     shapes = Shapes(model)
     assert shapes.of(node.outputs[0]) == ("N", 6, "H", 5)
     assert not shapes.contradicts(node)
-
-
-def test_types_are_those_of_the_schemas() -> None:
-    """Whatever an operator's version: the output has the type of the first input, and of all inputs where
-    several are asked."""
-    for schema in onnx.defs.get_all_schemas_with_history():
-        if (
-            schema.domain
-            or schema.deprecated
-            or schema.name not in MOVING | TYPE_KEEPING
-            or not schema.inputs
-        ):
-            continue
-        asked = schema.inputs[:1] if schema.name in MOVING else schema.inputs
-        assert {i.type_str for i in asked} == {schema.outputs[0].type_str}, (
-            f"{schema.name} of opset {schema.since_version}"
-        )
 
 
 def test_axes_say_nothing_of_a_type() -> None:

@@ -34,8 +34,9 @@ from ...files import names as file_names
 from ...files import onnx_skeleton
 from ...ir import tensor
 from ...ir.foreign_types import TYPES_KEY, cloned, without_foreign_types
-from ...ir.graph import Names, graphs, ir, is_op, label, nodes, uncollected
+from ...ir.graph import Names, graphs, ir, label, nodes, uncollected
 from ...ir.provenance import SOURCE_KEY, Source
+from ...operators.table import op
 from ...results.options import ReadOptions
 from ...results.plan import Loaded
 from .functions import bodies
@@ -44,7 +45,6 @@ from .validation import check_door
 if TYPE_CHECKING:
     import onnx
 
-_LISTS = ("Split", "If", "Loop", "Scan")  # operators that give as many values as they are asked for
 MAX_RANK = 32  # axes that numpy can broadcast; networks have six
 
 
@@ -171,9 +171,7 @@ def _name_outputs(model: ir.Model) -> None:
     """A name for every output of a list: onnx_ir leaves nameless ones at the end out, and a Split into fewer
     parts is another one."""
     nameless = [
-        node
-        for node in nodes(model)
-        if is_op(node, *_LISTS) and not all(value.name for value in node.outputs)
+        node for node in nodes(model) if op(node).variadic and not all(value.name for value in node.outputs)
     ]
     names = Names(model) if nameless else None
     for node in nameless:

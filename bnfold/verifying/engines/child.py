@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from ...operators.table import names
 from .runtime import CannotRun, Session
 
-HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "BatchNormalization")
+HEAVY = {*names("weighted"), "FusedConv"}  # what onnxruntime makes of a Conv and the Relu behind it
 
 
 def main(folder: Path) -> None:
@@ -87,7 +88,7 @@ def versions() -> dict[str, str]:
         if value := getattr(build, key, ""):
             found[key.removesuffix("_version")] = str(value)
     try:
-        told = subprocess.run(
+        devices = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -96,7 +97,7 @@ def versions() -> dict[str, str]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return found
-    name, _, driver = (told.splitlines() or [""])[0].partition(", ")
+    name, _, driver = (devices.splitlines() or [""])[0].partition(", ")
     return {**found, "gpu": name, "driver": driver}
 
 

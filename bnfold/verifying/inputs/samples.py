@@ -20,6 +20,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...ir.graph import ir
+from ...operators.table import op
 from ..truth.number_formats import numpy_type
 
 MOST_ELEMENTS = 1 << 29  # 2 GB of float32
@@ -130,22 +131,6 @@ def inputs_of(model: ir.Model) -> list[Input]:
     return found
 
 
-_CARRIES = (
-    "Identity",
-    "Cast",
-    "Reshape",
-    "Unsqueeze",
-    "Squeeze",
-    "Flatten",
-    "Transpose",
-    "Concat",
-    "Slice",
-    "Expand",
-    "Clip",
-    "Tile",
-)
-
-
 def _span(value: ir.Value, depth: int = 8) -> tuple[int, int] | None:
     """The integers that may come in: those inside the smallest table that is indexed with them; 1 to 3 where
     they count something."""
@@ -167,7 +152,7 @@ def _span(value: ir.Value, depth: int = 8) -> tuple[int, int] | None:
             place > 0 or node.op_type[0] in "CRL"
         ):
             spans.append((1, 4))
-        elif node.op_type in _CARRIES and depth:
+        elif op(node).carries_index and depth:
             inner = _span(node.outputs[0], depth - 1)
             spans.extend([inner] if inner is not None else [])
     return min(spans, key=lambda span: span[1]) if spans else None

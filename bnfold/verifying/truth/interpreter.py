@@ -29,12 +29,12 @@ import numpy as np
 
 from ...errors import Unsupported
 from ...files.memory import SHORT
-from ...ir.graph import STANDARD, GraphLike, bodies, ir, is_op, label, named_type, opset, source_text
-from ..nondeterminism import RANDOM, WORK
+from ...inference.constants import Constants
+from ...ir.graph import STANDARD, GraphLike, bodies, ir, label, named_type, opset, source_text
+from ...operators.table import op
 from . import large_weights, onnx_reference, unknown_operators
 from .call import Call, Frame
 from .kernels import KERNELS
-from .kernels.linear import TAKES_STORED
 from .large_weights import Stored, Weight, changed
 from .number_formats import Rounding, is_float, storage_of, widened
 
@@ -75,6 +75,7 @@ class Interpreter:
         self.outputs: dict[str, Any] = {}
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
         self._onnx_reference = onnx_reference.Evaluators()
+        self._constants = Constants(model)
 
     def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Outputs, and the watched values of the main graph, by name. An input without a feed takes its
@@ -152,10 +153,15 @@ class Interpreter:
         function = self.model.functions.get(node.op_identifier())
         if function is not None:
             return self._function(function, call, arguments, frame)
+        fixed = [self._constants.typed(value) for value in node.outputs if value.name]
+        if fixed and len(fixed) == len(node.outputs) and all(array is not None for array in fixed):
+            return [
+                widened(array) for array in fixed
+            ]  # a constant is what the model's own arithmetic computes
         if node.domain in STANDARD and node.op_type in KERNELS:
             results = KERNELS[node.op_type](call, *arguments)
             return results if isinstance(results, tuple) else (results,)
-        found = None if is_op(node, *RANDOM) else self._onnx_reference(call, arguments, frame.imports)
+        found = None if op(node).random else self._onnx_reference(call, arguments, frame.imports)
         if found is not None:
             return tuple(widened(result) for result in found)
         if self.stand_ins is None:
@@ -188,7 +194,7 @@ class Interpreter:
     def _weight(self, value: ir.Value) -> Weight:
         found = self._large(value) or constant(value)
         rounding = self.rounding
-        if rounding is None or not any(place and is_op(node, *WORK) for node, place in value.uses()):
+        if rounding is None or not any(place and op(node).weighted for node, place in value.uses()):
             return found
         kind = value.const_value.dtype  # type: ignore[union-attr]
         return changed(found, lambda part: rounding.jittered(part, kind))  # type: ignore[no-any-return]
@@ -199,7 +205,7 @@ class Interpreter:
         if tensor is None or tensor.nbytes < large_weights.LEAST_BYTES or value.is_graph_output():
             return None
         if not all(
-            place == 1 and is_op(node, *TAKES_STORED) and node.op_identifier() not in functions
+            place == 1 and op(node).streams_weight and node.op_identifier() not in functions
             for node, place in value.uses()
         ):
             return None

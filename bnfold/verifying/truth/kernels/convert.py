@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....ir.graph import element_type, ir
+from ....operators.table import OPERATORS
 from ..number_formats import largest as largest_of
 from ..number_formats import numpy_type, widened
 from .windows import Array
@@ -74,7 +75,7 @@ def _spread(values: Array, x: Array, axis: int, block: int) -> Array:
 def quantize(call: Any, x: Array, scale: Array, zero: Array | None = None) -> Array:
     """saturate(round(x / scale) + zero point). The quotient is float32's, as in engines: ties belong to the
     format."""
-    axis, block = call.get("axis", 1), call.get("block_size", 0)
+    axis, block = call.get("axis", OPERATORS["QuantizeLinear"].axis), call.get("block_size", 0)
     wanted = call.get("output_dtype", 0)
     kind = ir.DataType(wanted) if wanted else (call.storage(2) if zero is not None else ir.DataType.UINT8)
     steps = x.astype(np.float32) / _spread(scale.astype(np.float32), x, axis, block)
@@ -88,7 +89,7 @@ def quantize(call: Any, x: Array, scale: Array, zero: Array | None = None) -> Ar
 
 def dequantize(call: Any, x: Array, scale: Array, zero: Array | None = None) -> Array:
     """(x - zero point)·scale."""
-    axis, block = call.get("axis", 1), call.get("block_size", 0)
+    axis, block = call.get("axis", OPERATORS["DequantizeLinear"].axis), call.get("block_size", 0)
     values = x.astype(np.float64)
     if zero is not None:
         values = values - _spread(zero.astype(np.float64), x, axis, block)

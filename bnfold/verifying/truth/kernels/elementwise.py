@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ....operators.arguments import first_axis
 from .windows import Array
 
 SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
@@ -34,9 +35,9 @@ def softplus(x: Array) -> Array:
 def _aligned(call: Any, a: Array, b: Array) -> Array:
     """Before opset 7 the second operand is broadcast by `broadcast` and `axis`, from that axis on; since then
     from the right."""
-    if call.opset >= 7 or not call.get("broadcast", 0) or (axis := call.get("axis")) is None:
+    if call.opset >= 7:
         return b
-    return b.reshape(b.shape + (1,) * (a.ndim - axis % a.ndim - b.ndim))
+    return b.reshape(b.shape + (1,) * (a.ndim - first_axis(call.get, 1, b.ndim, a.ndim) - b.ndim))
 
 
 def _binary(compute: Callable[[Array, Array], Any]) -> Callable[..., Array]:

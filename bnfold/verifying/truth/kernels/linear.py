@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ....files.memory import at_most
+from ....operators.arguments import transposed_windows
 from ..large_weights import Stored, Weight, parts
 from .windows import Array, Windows, index, windows
 
@@ -93,9 +94,11 @@ def conv_transpose(call: Any, x: Array, w: Weight, b: Array | None = None) -> Ar
     group, size, kernel = call.get("group", 1), x.shape[2:], w.shape[2:]
     if x.shape[1] != w.shape[0] or w.shape[0] % group:
         raise ValueError(f"{x.shape[1]} channels do not fit weights of shape {w.shape} in {group} groups")
-    strides = tuple(call.get("strides") or (1,) * len(size))
-    dilations = tuple(call.get("dilations") or (1,) * len(size))
-    before, out = _transposed_sizes(call, size, kernel, strides, dilations)
+    along = transposed_windows(call.get, kernel)
+    strides, dilations = tuple(window.stride for window in along), tuple(window.dilation for window in along)
+    before, out = zip(*(window.place(n) for window, n in zip(along, size, strict=True)), strict=True)
+    if min(out) < 0:
+        raise ValueError(f"pads leave an output of {list(out)}")
     images, channels, per = x.shape[0], x.shape[1], w.shape[1]
     whole = [
         max((i - 1) * s + (k - 1) * d + 1, b_ + o)
@@ -112,34 +115,6 @@ def conv_transpose(call: Any, x: Array, w: Weight, b: Array | None = None) -> Ar
         result[index(..., *(slice(p, p + o) for p, o in zip(before, out, strict=True)))]
     )
     return result if b is None else _add_channels(result, b)
-
-
-def _transposed_sizes(
-    call: Any,
-    size: tuple[int, ...],
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(pads before, output size); formulas of the ONNX document of ConvTranspose, odd pads where onnxruntime
-    puts them."""
-    n = len(size)
-    extra = tuple(call.get("output_padding") or (0,) * n)
-    auto, asked = call.get("auto_pad", "NOTSET"), call.get("output_shape")
-    full = [
-        s * (i - 1) + e + (k - 1) * d + 1
-        for s, i, e, k, d in zip(strides, size, extra, kernel, dilations, strict=True)
-    ]
-    if asked or auto in ("SAME_UPPER", "SAME_LOWER"):
-        out = (
-            tuple(asked)[-n:]
-            if asked
-            else tuple(min(i * s, f) for i, s, f in zip(size, strides, full, strict=True))
-        )
-        total = [max(f - o, 0) for f, o in zip(full, out, strict=True)]
-        return tuple(t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total), out
-    pads = tuple(call.get("pads") or (0,) * 2 * n) if auto != "VALID" else (0,) * 2 * n
-    return pads[:n], tuple(f - a - b for f, a, b in zip(full, pads[:n], pads[n:], strict=True))
 
 
 def matmul(call: Any, a: Array, b: Weight) -> Array:
@@ -165,7 +140,6 @@ def einsum(call: Any, *operands: Array) -> Array:
     return np.asarray(np.einsum(call.get("equation").replace(" ", ""), *operands, optimize=True))
 
 
-TAKES_STORED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # as their second input
 TABLE: dict[str, Callable[..., Any]] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,

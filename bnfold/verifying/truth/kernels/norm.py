@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ....operators.arguments import axis_argument, softmax_axes
 from .windows import Array
 
 
@@ -56,8 +57,7 @@ def instance_norm(call: Any, x: Array, scale: Array, bias: Array) -> Array:
 
 def layer_norm(call: Any, x: Array, scale: Array, bias: Array | None = None) -> tuple[Array, ...]:
     """Over all axes from `axis` on; (y, mean, 1/deviation)."""
-    axis = call.get("axis", -1) % x.ndim
-    axes = tuple(range(axis, x.ndim))
+    axes = tuple(range(axis_argument(call.get, "LayerNormalization", x.ndim), x.ndim))
     mean = x.mean(axis=axes, keepdims=True)
     inverse = 1 / np.sqrt(((x - mean) ** 2).mean(axis=axes, keepdims=True) + call.get("epsilon", 1e-5))
     y = (x - mean) * inverse * scale
@@ -66,7 +66,7 @@ def layer_norm(call: Any, x: Array, scale: Array, bias: Array | None = None) -> 
 
 def rms_norm(call: Any, x: Array, scale: Array) -> Array:
     """x / sqrt(mean(x²) + epsilon)·scale over all axes from `axis` on."""
-    axes = tuple(range(call.get("axis", -1) % x.ndim, x.ndim))
+    axes = tuple(range(axis_argument(call.get, "RMSNormalization", x.ndim), x.ndim))
     return np.asarray(x / np.sqrt((x**2).mean(axis=axes, keepdims=True) + call.get("epsilon", 1e-5)) * scale)
 
 
@@ -96,7 +96,8 @@ def lrn(call: Any, x: Array) -> Array:
 
 def lp_normalization(call: Any, x: Array) -> Array:
     """x over its p-norm along an axis; 0 where the norm is 0."""
-    norm = np.linalg.norm(x, ord=call.get("p", 2), axis=call.get("axis", -1), keepdims=True)
+    axis = axis_argument(call.get, "LpNormalization", x.ndim)
+    norm = np.linalg.norm(x, ord=call.get("p", 2), axis=axis, keepdims=True)
     return np.where(norm == 0, 0.0, x / np.where(norm == 0, 1.0, norm))
 
 
@@ -110,10 +111,7 @@ def mean_variance(call: Any, x: Array) -> Array:
 
 def softmax(call: Any, x: Array, *, log: bool = False) -> Array:
     """Along `axis` (opset 13 on); before that over everything from `axis` (default 1) on."""
-    if call.opset >= 13:
-        axes: tuple[int, ...] = (call.get("axis", -1) % max(x.ndim, 1),)
-    else:
-        axes = tuple(range(call.get("axis", 1) % max(x.ndim, 1), x.ndim))
+    axes = softmax_axes(call.get, "Softmax", call.opset, x.ndim)
     shifted = x - x.max(axis=axes, keepdims=True)
     total = np.exp(shifted).sum(axis=axes, keepdims=True)
     return np.asarray(shifted - np.log(total) if log else np.exp(shifted) / total)

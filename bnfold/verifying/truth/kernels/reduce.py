@@ -1,5 +1,5 @@
-"""Reductions and cumulations in float64. Axes come as an attribute or, in newer opsets, as an input; none
-means all."""
+"""Reductions and cumulations in float64. Axes come as an attribute or, in newer opsets, as an input; what is
+reduced over no axes keeps its shape, and is still squared, or its logarithm taken."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ....operators.arguments import axis_argument, reduced_axes
 from .windows import Array
 
 
 def _reduction(compute: Callable[[Array, tuple[int, ...], bool], Any]) -> Callable[..., Array]:
     def run(call: Any, x: Array, axes: Array | None = None) -> Array:
         given = call.get("axes") if axes is None else axes.tolist()
-        if not given and call.get("noop_with_empty_axes", 0):
-            return x
-        wanted = tuple(int(a) % x.ndim for a in given) if given else tuple(range(x.ndim))
+        wanted = tuple(reduced_axes(given, x.ndim, bool(call.get("noop_with_empty_axes", 0))))
         return np.asarray(compute(x, wanted, bool(call.get("keepdims", 1)))).astype(x.dtype, copy=False)
 
     return run
@@ -39,7 +38,7 @@ def _log_sum_exp(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
 
 def _arg(find: Callable[..., Any]) -> Callable[..., Array]:
     def run(call: Any, x: Array) -> Array:
-        axis = call.get("axis", 0)
+        axis = axis_argument(call.get, "ArgMax", x.ndim)
         last = call.get("select_last_index", 0)
         found = x.shape[axis] - 1 - find(np.flip(x, axis), axis=axis) if last else find(x, axis=axis)
         return np.asarray(np.expand_dims(found, axis) if call.get("keepdims", 1) else found).astype(np.int64)

@@ -13,39 +13,29 @@ from typing import Any
 
 import numpy as np
 
+from ....operators.arguments import resize_inputs, resized, upsample_scales
 from .shape import bounded
 from .windows import Array
 
 _F = np.float32
 
 
-def upsample(call: Any, x: Array, scales: Array | None = None) -> Array:
-    """Upsample is Resize with asymmetric coordinates and floor, out = floor(in·scale)."""
-    given = call.get("scales") if scales is None else scales.tolist()
-    if not given:
-        given = [1.0, 1.0, call.get("height_scale"), call.get("width_scale")]
-    sizes = [math.floor(n * s) for n, s in zip(x.shape, given, strict=True)]
-    mode = call.get("mode", "nearest")
-    mode = "linear" if mode in ("bilinear", "linear") else mode
-    return _apply(x, range(x.ndim), sizes, given, Rule(mode, "asymmetric", "floor"))
-
-
 def resize(call: Any, x: Array, *inputs: Array | None) -> Array:
-    """Inputs are (scales) in opset 10, (roi, scales, sizes) since 11; absent or empty ones do not count."""
-    if call.opset < 11:
-        return upsample(call, x, inputs[0])
-    roi, scales, sizes = (
-        None if i is None or i.size == 0 else i.reshape(-1).tolist() for i in (*inputs, None, None, None)[:3]
-    )
-    axes = [a % x.ndim for a in call.get("axes") or range(x.ndim)]
-    if sizes is not None:
-        sizes, scales = _from_sizes(x, axes, sizes, call.get("keep_aspect_ratio_policy", "stretch"))
-    elif scales is not None:
-        sizes = [math.floor(x.shape[a] * _F(s)) for a, s in zip(axes, scales, strict=True)]
-    else:
-        raise ValueError("neither scales nor sizes")
+    """Resize and Upsample of every opset. Before opset 11 coordinates are asymmetric, and the nearest pixel
+    is the one before or, where the axis gets smaller, the one behind."""
+    roi, scales, sizes = (_given(inputs, at) for at in resize_inputs(call.op, call.opset))
+    found = resized(call.get, x.shape, upsample_scales(call.get, scales), sizes)
+    places = [
+        (axis, int(size), float(scale))
+        for axis, size, scale in zip(found.axes, found.sizes, found.scales, strict=True)
+        if size is not None and scale is not None
+    ]
+    mode = call.get("mode", "nearest")
+    if call.op == "Upsample" or call.opset < 11:
+        mode = "linear" if mode == "bilinear" else mode
+        return _apply(x, places, Rule(mode, "asymmetric", "simple"))
     rule = Rule(
-        call.get("mode", "nearest"),
+        mode,
         call.get("coordinate_transformation_mode", "half_pixel"),
         call.get("nearest_mode", "round_prefer_floor"),
         call.get("cubic_coeff_a", -0.75),
@@ -53,17 +43,13 @@ def resize(call: Any, x: Array, *inputs: Array | None) -> Array:
         bool(call.get("antialias", 0)),
         call.get("extrapolation_value", 0.0),
     )
-    return _apply(x, axes, sizes, scales or [], rule, roi)
+    return _apply(x, places, rule, roi)
 
 
-def _from_sizes(
-    x: Array, axes: Sequence[int], sizes: Sequence[int], policy: str
-) -> tuple[list[int], list[float]]:
-    ratios = [_F(s) / _F(x.shape[a]) for a, s in zip(axes, sizes, strict=True)]
-    if policy == "stretch":
-        return [int(s) for s in sizes], [float(r) for r in ratios]
-    ratio = min(ratios) if policy == "not_larger" else max(ratios)
-    return [math.floor(float(ratio) * x.shape[a] + 0.5) for a in axes], [float(ratio)] * len(axes)
+def _given(inputs: Sequence[Array | None], at: int | None) -> list[Any] | None:
+    """The numbers of an input behind the first, None where it is absent or empty."""
+    given = inputs[at - 1] if at is not None and at <= len(inputs) else None
+    return None if given is None or not given.size else given.reshape(-1).tolist()
 
 
 def _half_pixel(at: Array, scale: Any, size: int, out: int, roi: Any) -> Array:
@@ -174,20 +160,17 @@ def _triangle(distance: float) -> float:
 
 
 def _apply(
-    x: Array,
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    scales: Sequence[float],
-    rule: Rule,
-    roi: Sequence[float] | None = None,
+    x: Array, places: list[tuple[int, int, float]], rule: Rule, roi: Sequence[float] | None = None
 ) -> Array:
-    bounded([*sizes, *(n for axis, n in enumerate(x.shape) if axis not in axes)])
+    """One axis after the other: `places` are (axis, its new size, its scale)."""
+    sizes = {axis: size for axis, size, _ in places}
+    bounded([sizes.get(axis, n) for axis, n in enumerate(x.shape)])
     result, lost = x.astype(np.float64), []
-    for place, axis in enumerate(axes):
-        region = (roi[place], roi[place + len(axes)]) if roi else (0.0, 1.0)
-        if sizes[place] == x.shape[axis] and scales[place] == 1 and region == (0.0, 1.0):
+    for place, (axis, size, scale) in enumerate(places):
+        region = (roi[place], roi[place + len(places)]) if roi else (0.0, 1.0)
+        if size == x.shape[axis] and scale == 1 and region == (0.0, 1.0):
             continue
-        weights, outside = rule.matrix(x.shape[axis], sizes[place], scales[place], region)
+        weights, outside = rule.matrix(x.shape[axis], size, scale, region)
         result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
         lost.append((axis, outside))
     for axis, outside in lost:
@@ -196,4 +179,4 @@ def _apply(
     return np.ascontiguousarray(result).astype(x.dtype, copy=False)
 
 
-TABLE: dict[str, Callable[..., Any]] = {"Resize": resize, "Upsample": upsample}
+TABLE: dict[str, Callable[..., Any]] = {"Resize": resize, "Upsample": resize}

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ....operators import arguments
+from ....operators.table import OPERATORS
 from .windows import Array
 
 MOST_ELEMENTS = 1 << 30
@@ -31,49 +33,46 @@ def bounded(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def reshape(call: Any, x: Array, shape: Array | None = None) -> Array:
-    """0 keeps a dim (unless allowzero), -1 takes what is left."""
+    """The same values in another shape."""
     wanted = _ints(call, "shape", shape) or []
-    if not call.get("allowzero", 0):
-        wanted = [x.shape[i] if d == 0 else d for i, d in enumerate(wanted)]
-    return x.reshape(wanted)
+    return x.reshape(_known(arguments.reshaped(wanted, x.shape, bool(call.get("allowzero", 0)))))
+
+
+def _known(sizes: arguments.Sizes) -> list[int]:
+    """Sizes of an array's own shape are all numbers."""
+    return [int(size) for size in sizes if size is not None]
 
 
 def transpose(call: Any, x: Array) -> Array:
-    """Axes reversed unless perm says otherwise."""
-    return np.ascontiguousarray(x.transpose(call.get("perm")))
+    """Axes in another order."""
+    return x.transpose(arguments.permutation(call.get("perm"), x.ndim)).copy(order="C")
 
 
 def flatten(call: Any, x: Array) -> Array:
     """Two dims, split at an axis."""
-    axis = call.get("axis", 1)
-    first = int(np.prod(x.shape[: axis if axis >= 0 else axis + x.ndim], dtype=np.int64))
-    return x.reshape(first, x.size // first if first else 0)
+    return x.reshape(_known(arguments.flattened(call.get("axis", OPERATORS["Flatten"].axis), x.shape)))
 
 
 def squeeze(call: Any, x: Array, axes: Array | None = None) -> Array:
-    """Without the named axes of size 1, or without all of them."""
-    wanted = _ints(call, "axes", axes)
-    return x.squeeze() if wanted is None else x.squeeze(tuple(a % x.ndim for a in wanted))
+    """Without axes of size 1."""
+    return x.squeeze(tuple(arguments.squeezed_axes(_ints(call, "axes", axes), x.shape) or ()))
 
 
 def unsqueeze(call: Any, x: Array, axes: Array | None = None) -> Array:
-    """With axes of size 1 where they are named, counted in the result."""
-    return np.expand_dims(x, tuple(_ints(call, "axes", axes) or ()))
+    """With more axes of size 1."""
+    return x.reshape(_known(arguments.unsqueezed(_ints(call, "axes", axes) or (), x.shape)))
 
 
 def concat(call: Any, *xs: Array) -> Array:
-    """One after the other along an axis (1 where opset 1 leaves it out)."""
-    return np.concatenate(xs, axis=call.get("axis", 1))
+    """One after the other along an axis."""
+    return np.concatenate(xs, axis=arguments.axis_argument(call.get, "Concat", xs[0].ndim))
 
 
 def split(call: Any, x: Array, sizes: Array | None = None) -> tuple[Array, ...]:
-    """In the sizes given, else in equal parts, the last one smaller (num_outputs, opset 18)."""
-    axis = call.get("axis", 0)
-    parts = _ints(call, "split", sizes)
-    if parts is None:
-        count = call.get("num_outputs") or len(call.wanted)
-        each = -(-x.shape[axis] // count)
-        parts = [min(each, x.shape[axis] - each * i) for i in range(count)]
+    """Into parts along an axis."""
+    axis, count = arguments.axis_argument(call.get, "Split", x.ndim), call.get("num_outputs")
+    given = _ints(call, "split", sizes)
+    parts = arguments.split_sizes(given, x.shape[axis], len(call.wanted), count) or []
     return tuple(np.split(x, np.cumsum(parts)[:-1].tolist(), axis=axis))
 
 
@@ -85,26 +84,27 @@ def slice_(
     axes: Array | None = None,
     steps: Array | None = None,
 ) -> Array:
-    """Bounds clamp to the dims, as in numpy; a negative step that ends before the first element ends at the
-    first."""
-    begin, end = _ints(call, "starts", starts) or [], _ints(call, "ends", ends) or []
-    along = _ints(call, "axes", axes) or list(range(len(begin)))
-    step = _ints(call, "steps", steps) or [1] * len(begin)
-    index = [slice(None)] * x.ndim
-    for b, e, a, s in zip(begin, end, along, step, strict=True):
-        past_first = s < 0 and e < -x.shape[a]
-        index[a] = slice(b, None if past_first else e, s)
-    return x[tuple(index)]
+    """Some of the entries along axes, in steps."""
+    taken = arguments.cuts(
+        _ints(call, "starts", starts) or [],
+        _ints(call, "ends", ends) or [],
+        _ints(call, "axes", axes),
+        _ints(call, "steps", steps),
+        x.ndim,
+    )
+    return x[tuple(cut.index(size) for cut, size in zip(taken, x.shape, strict=True))]
 
 
 def gather(call: Any, x: Array, indices: Array) -> Array:
     """Entries along an axis; a negative index counts from the end, one out of range is an error."""
-    return np.take(x, indices, axis=call.get("axis", 0), mode="raise")
+    return np.take(x, indices, axis=arguments.axis_argument(call.get, "Gather", x.ndim), mode="raise")
 
 
 def gather_elements(call: Any, x: Array, indices: Array) -> Array:
-    """One index per element of the result."""
-    return np.take_along_axis(x, indices, axis=call.get("axis", 0))
+    """One index per element of the result, which may be smaller than x along the other axes."""
+    axis = arguments.axis_argument(call.get, "GatherElements", x.ndim)
+    read = tuple(slice(None) if k == axis else slice(n) for k, n in enumerate(indices.shape))
+    return np.take_along_axis(x[read], indices, axis=axis)
 
 
 def expand(call: Any, x: Array, shape: Array) -> Array:
@@ -114,10 +114,11 @@ def expand(call: Any, x: Array, shape: Array) -> Array:
 
 def tile(call: Any, x: Array, repeats: Array, axis: Array | None = None) -> Array:
     """Repeated along each axis; in opset 1, along one."""
+    counts = [int(count) for count in repeats.reshape(-1)]
     if axis is not None:
-        repeats = np.where(np.arange(x.ndim) == int(axis.item()) % x.ndim, repeats.item(), 1).astype(np.int64)
-    bounded([n * r for n, r in zip(x.shape, repeats.tolist(), strict=True)])
-    return np.tile(x, repeats.tolist())
+        counts = arguments.repeats_along(int(axis.item()), counts[0], x.ndim)
+    bounded(_known(arguments.tiled(x.shape, counts)))
+    return np.tile(x, counts)
 
 
 def pad(
@@ -126,13 +127,11 @@ def pad(
     """Positive pads add, negative ones cut. Attributes are `paddings` (opset 1) or `pads` and `value`; inputs
     since 11."""
     wanted = _ints(call, "pads", pads) or list(call.get("paddings") or ())
-    along = [a % x.ndim for a in (_ints(call, "", axes) if axes is not None else None) or range(x.ndim)]
-    width = [(0, 0)] * x.ndim
-    for place, axis in enumerate(along):
-        width[axis] = (wanted[place], wanted[place + len(along)])
+    along = None if axes is None else _ints(call, "", axes)
+    width = arguments.paddings(wanted, along, x.ndim)
+    bounded(_known(tuple(arguments.padded(n, pair) for n, pair in zip(x.shape, width, strict=True))))
     cut = x[tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(width, x.shape, strict=True))]
     grown = [(max(b, 0), max(a, 0)) for b, a in width]
-    bounded([n + b + a for n, (b, a) in zip(cut.shape, grown, strict=True)])
     mode = call.get("mode", "constant")
     if mode != "constant":
         return np.pad(cut, grown, mode=_PAD_MODES[mode])  # type: ignore[call-overload,no-any-return]
@@ -142,7 +141,7 @@ def pad(
 
 def shape(call: Any, x: Array) -> Array:
     """The dims, or some of them (opset 15)."""
-    return np.array(x.shape[call.get("start", 0) : call.get("end")], np.int64)
+    return np.array(arguments.shape_part(call.get, x.shape), np.int64)
 
 
 def constant(call: Any) -> Any:
@@ -173,26 +172,24 @@ def constant_of_shape(call: Any, dims: Array) -> Array:
     return np.full(bounded(dims.tolist()), fill.reshape(-1)[0])
 
 
-def _blocks(x: Array, size: int) -> tuple[int, ...]:
-    return x.shape[0], x.shape[1], x.shape[2], x.shape[3], size
-
-
 def space_to_depth(call: Any, x: Array) -> Array:
     """Blocks of pixels become channels; DCR has the block position first, CRD the channel."""
-    n, c, h, w, b = _blocks(x, call.get("blocksize"))
+    b = call.get("blocksize")
+    shape = _known(arguments.space_to_depth(x.shape, b))
     order = (0, 3, 5, 1, 2, 4) if call.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-    parts = x.reshape(n, c, h // b, b, w // b, b).transpose(order)
-    return np.ascontiguousarray(parts).reshape(n, c * b * b, h // b, w // b)
+    parts = x.reshape(*x.shape[:2], shape[2], b, shape[3], b).transpose(order)
+    return np.ascontiguousarray(parts).reshape(shape)
 
 
 def depth_to_space(call: Any, x: Array) -> Array:
     """The way back; DCR has the block position first, CRD the channel."""
-    n, c, h, w, b = _blocks(x, call.get("blocksize"))
+    b = call.get("blocksize")
+    shape = _known(arguments.depth_to_space(x.shape, b))
     if call.get("mode", "DCR") == "DCR":
-        parts = x.reshape(n, b, b, c // (b * b), h, w).transpose(0, 3, 4, 1, 5, 2)
+        parts = x.reshape(x.shape[0], b, b, shape[1], *x.shape[2:]).transpose(0, 3, 4, 1, 5, 2)
     else:
-        parts = x.reshape(n, c // (b * b), b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
-    return np.ascontiguousarray(parts).reshape(n, c // (b * b), h * b, w * b)
+        parts = x.reshape(*shape[:2], b, b, *x.shape[2:]).transpose(0, 1, 4, 2, 5, 3)
+    return np.ascontiguousarray(parts).reshape(shape)
 
 
 def dropout(

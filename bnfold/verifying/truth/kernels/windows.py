@@ -1,18 +1,15 @@
-"""Sliding windows of convolutions and pools, in any number of dimensions: pads, output sizes, taps.
-
-out = floor or ceil((in + pads - ((k - 1)·dilation + 1)) / stride) + 1      ONNX operator documents, Conv and
-AveragePool
-"""
+"""Sliding windows of convolutions and pools on an array, in any number of dimensions: padding and taps."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ....operators import arguments
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,7 +57,7 @@ class Windows:
         """What all windows see at one tap: a strided view of shape (N, C, *out)."""
         steps = zip(tap, self.dilations, self.strides, self.out, strict=True)
         return np.asarray(
-            padded[index(..., *(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in steps))]
+            padded[index(..., *(slice(t * d, t * d + max((o - 1) * s + 1, 0), s) for t, d, s, o in steps))]
         )
 
     def rows(self, start: int, stop: int) -> Windows:
@@ -78,33 +75,10 @@ class Windows:
 
 
 def windows(call: Any, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """Read strides, dilations, pads, auto_pad and ceil_mode of a node whose input has spatial dims `size`."""
-    n = len(size)
-    strides = tuple(call.get("strides") or (1,) * n)
-    dilations = tuple(call.get("dilations") or (1,) * n)
-    pads = tuple(call.get("pads") or (0,) * 2 * n)
-    auto, ceil = call.get("auto_pad", "NOTSET"), bool(call.get("ceil_mode", 0))
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    before, after = pads[:n], pads[n:]
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        out = tuple(-(-i // s) for i, s in zip(size, strides, strict=True))
-        total = [max((o - 1) * s + r - i, 0) for o, s, r, i in zip(out, strides, reach, size, strict=True)]
-        before = tuple(t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total)
-        after = tuple(t - b for t, b in zip(total, before, strict=True))
-    else:
-        if auto == "VALID":
-            before = after = (0,) * n
-        out = tuple(_out(*axis, ceil=ceil) for axis in zip(size, before, after, reach, strides, strict=True))
+    """The windows of a node whose input has spatial dims `size`."""
+    along = arguments.windows(call.get, kernel)
+    pads = [window.padding(n) for window, n in zip(along, size, strict=True)]
+    out = tuple(window.count(n) for window, n in zip(along, size, strict=True))
+    strides, dilations = tuple(window.stride for window in along), tuple(window.dilation for window in along)
+    before, after = tuple(b for b, _ in pads), tuple(a for _, a in pads)
     return Windows(tuple(size), tuple(kernel), strides, dilations, before, after, out)
-
-
-def _out(size: int, before: int, after: int, reach: int, stride: int, *, ceil: bool) -> int:
-    steps = (size + before + after - reach) / stride
-    out = (math.ceil(steps) if ceil else math.floor(steps)) + 1
-    if ceil and (out - 1) * stride >= size + before:
-        out -= 1  # a window that starts in the padding behind the input is not one
-    if out < 0:
-        raise ValueError(
-            f"a window of {reach} does not fit an input of {size} padded by {before} and {after}"
-        )
-    return out

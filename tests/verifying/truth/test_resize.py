@@ -1,5 +1,5 @@
-"""Convolutions, pools and resizes of random shapes, strides, pads and groups: the float64 interpreter against
-onnxruntime."""
+"""Every way to interpolate of Resize: the float64 interpreter against onnxruntime. Geometry is in
+tests/operators/test_against_onnxruntime.py."""
 
 from __future__ import annotations
 
@@ -51,72 +51,6 @@ def assert_close(found: list[np.ndarray], wanted: list[np.ndarray], what: object
     for got, want in zip(found, wanted, strict=True):
         assert got.shape == want.shape, what
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4, err_msg=str(what))
-
-
-def geometry(
-    random: np.random.Generator, rank: int, *, dilated: bool = True
-) -> tuple[list[int], list[int], dict[str, Any]]:
-    """(spatial size, kernel, attributes) of a window operator whose windows fit."""
-    kernel = [int(k) for k in random.integers(1, 4, rank)]
-    attributes: dict[str, Any] = {"strides": [int(s) for s in random.integers(1, 4, rank)]}
-    if dilated and random.random() < 0.4:
-        attributes["dilations"] = [int(d) for d in random.integers(1, 3, rank)]
-    kind = random.integers(3)
-    if kind == 1:
-        attributes["pads"] = [int(random.integers(0, k)) for k in kernel * 2]
-    elif kind == 2 and "dilations" not in attributes:  # onnxruntime's pools pad by the undilated kernel
-        attributes["auto_pad"] = str(random.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))
-        attributes["strides"] = [
-            min(s, k) for s, k in zip(attributes["strides"], kernel, strict=True)
-        ]  # else onnxruntime pads negatively
-    return [int(s) for s in random.integers(7, 10, rank)], kernel, attributes
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_conv(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    size, kernel, attributes = geometry(random, int(random.integers(1, 4)))
-    group, per = int(random.choice([1, 2, 3])), int(random.choice([1, 2]))
-    x = random.standard_normal((2, group * per, *size)).astype(np.float32)
-    w = random.standard_normal((group * int(random.integers(1, 3)), per, *kernel)).astype(np.float32)
-    constants = {"w": w, "b": random.standard_normal(w.shape[0]).astype(np.float32)} if seed % 2 else {"w": w}
-    assert_close(*both("Conv", {"x": x}, constants, group=group, **attributes), attributes)
-
-
-@pytest.mark.parametrize("seed", range(80))
-def test_conv_transpose(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    size, kernel, attributes = geometry(random, int(random.integers(1, 4)))
-    group, per = int(random.choice([1, 2, 3])), int(random.choice([1, 2]))
-    strides, dilations = attributes["strides"], attributes.get("dilations", [1] * len(size))
-    attributes["output_padding"] = [int(random.integers(0, max(s, 1))) for s in strides]
-    if "pads" not in attributes and random.random() < 0.5:
-        full = [
-            s * (i - 1) + (k - 1) * d + 1 + p
-            for s, i, k, d, p in zip(
-                strides, size, kernel, dilations, attributes["output_padding"], strict=True
-            )
-        ]
-        attributes["output_shape"] = [f - int(random.integers(0, 3)) for f in full]
-        attributes["auto_pad"] = str(random.choice(["NOTSET", "SAME_UPPER", "SAME_LOWER"]))
-    x = random.standard_normal((2, group * per, *size)).astype(np.float32)
-    w = random.standard_normal((group * per, int(random.integers(1, 3)), *kernel)).astype(np.float32)
-    assert_close(*both("ConvTranspose", {"x": x}, {"w": w}, group=group, **attributes), attributes)
-
-
-@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool"])
-@pytest.mark.parametrize("seed", range(40))
-def test_pools(op: str, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    size, kernel, attributes = geometry(random, int(random.integers(1, 4)))
-    attributes |= {"kernel_shape": kernel, "ceil_mode": seed % 2}
-    if op == "AveragePool":
-        attributes["count_include_pad"] = seed // 2 % 2
-    outputs = 2 if op == "MaxPool" and seed % 3 == 0 else 1
-    if outputs == 2:
-        attributes["storage_order"] = seed // 3 % 2
-    x = random.standard_normal((2, 3, *size)).astype(np.float32)
-    assert_close(*both(op, {"x": x}, {}, outputs, **attributes), attributes)
 
 
 TIES = {
