@@ -10,9 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
+from packaging.version import Version
 
 from bnfold.ir.graph import ir
 from bnfold.verifying.truth.interpreter import Interpreter
+
+FORGETS_PADS = Version(onnxruntime.__version__) < Version("1.25")
 
 
 def both(
@@ -112,6 +115,8 @@ def test_pools(op: str, seed: int) -> None:
     attributes |= {"kernel_shape": kernel, "ceil_mode": seed % 2}
     if op == "AveragePool":
         attributes["count_include_pad"] = seed // 2 % 2
+        if FORGETS_PADS and attributes["count_include_pad"] and len(size) == 3:
+            pytest.skip("onnxruntime before 1.25 does not count the last pads of a 3-D AveragePool")
     outputs = 2 if op == "MaxPool" and seed % 3 == 0 else 1
     if outputs == 2:
         attributes["storage_order"] = seed // 3 % 2
