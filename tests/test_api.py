@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 import bnfold
@@ -101,11 +102,17 @@ def test_without_verification_there_is_no_report(tmp_path: Path) -> None:
         (lambda p: bnfold.fold_file(saved(p), sampels=3), bnfold.UsageError),
         (lambda p: bnfold.fold_file(saved(p), out=p / "none" / "x.onnx"), bnfold.WriteError),
         (lambda p: bnfold.verify(saved(p), saved(p), providers=("nosuch",)), bnfold.UsageError),
-        (lambda p: bnfold.verify(saved(p), saved(p), providers=("acl",)), bnfold.ProviderUnavailable),
+        (lambda p: bnfold.verify(saved(p), saved(p), providers=("abacus",)), bnfold.ProviderUnavailable),
         (lambda p: bnfold.fold(model(CONV_BN_RELU), keep=(1,)), bnfold.UsageError),
     ],
 )
-def test_only_our_errors_leave(tmp_path: Path, call: Any, error: type[Exception]) -> None:
+def test_only_our_errors_leave(
+    tmp_path: Path, call: Any, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # onnxruntime's own list of names changes with its versions
+    monkeypatch.setattr(
+        onnxruntime, "get_all_providers", lambda: ["AbacusExecutionProvider", "CPUExecutionProvider"]
+    )
     with pytest.raises(error) as caught:
         call(tmp_path)
     assert "\n" not in str(caught.value)

@@ -39,6 +39,13 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
+RUN = [
+    pytest.param(page, id=name(page), marks=() if page == PAGES[0] else pytest.mark.slow)
+    for page in PAGES
+    if blocks(page)
+]
+
+
 def commands(text: str) -> list[str]:
     """The lines of a block that are run here."""
     lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
@@ -80,7 +87,7 @@ def run(command: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the documentation's commands are for a POSIX shell")
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
+@pytest.mark.parametrize("page", RUN)
 def test_the_page_runs(page: Path, folder: Path) -> None:
     names: dict[str, object] = {}
     known = dict(LAYERS)

@@ -39,7 +39,6 @@ from ..version import __version__
 SUFFIX = ".cert.json"
 _LARGEST = 1 << 26  # bytes of a certificate file
 _EXPECTED = "what 'bnfold fold --certificate' wrote"
-_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu")
 
 CONDITIONS = {
     "backward": "what it works on is read by this map s*y + t alone, and y = W*x + b: (s*W)*x + (s*b + t) "
@@ -177,15 +176,9 @@ def _evidence(job: Job, report: Comparison | None, folder: Path) -> Evidence | N
 
 
 def _libraries() -> tuple[tuple[str, str], ...]:
-    from importlib import metadata  # brings a parser of mails, which every run would wait for
+    from ..verifying.engines.environment import installed  # brings importlib.metadata, a slow import
 
-    found = [("python", platform.python_version())]
-    for package in _PACKAGES:
-        try:
-            found.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue
-    return tuple(found)
+    return (("python", platform.python_version()), *installed())
 
 
 def _now() -> str:

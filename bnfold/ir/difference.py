@@ -6,7 +6,7 @@ Tensors are compared block by block, so a large model costs one reading of its f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -62,8 +62,8 @@ def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
             domain,
             node.overload,
             node.name or "",
-            [v.name if v is not None else "" for v in node.inputs],
-            _made(node),
+            _names(node.inputs),
+            _names(node.outputs),
             set(node.attributes),
         )
 
@@ -72,9 +72,10 @@ def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
     )
 
 
-def _made(node: ir.Node) -> list[str | None]:
-    """The names of what a node gives; without a name at the end an output is left out, written or not."""
-    names = [value.name for value in node.outputs]
+def _names(values: Sequence[ir.Value | None]) -> list[str]:
+    """The names of a node's inputs or outputs. Empty names at the end say that they are left out, as no name
+    at all does."""
+    names = ["" if value is None else value.name or "" for value in values]
     while names and not names[-1]:
         names.pop()
     return names

@@ -99,9 +99,10 @@ class Build:
             for k, v in attributes.items()
             if v is not None
         }
-        node = ir.node(
-            op_type, list(inputs), given, domain=domain, outputs=values, name=self._claim_node(name)
-        )
+        read = list(inputs)
+        while read and read[-1] is None:  # OpenVINO cannot run a Gemm with an empty name for its third input
+            read.pop()
+        node = ir.node(op_type, read, given, domain=domain, outputs=values, name=self._claim_node(name))
         if where := source or self.source:
             node.metadata_props[SOURCE_KEY] = str(where)
         self.graph.append(node)

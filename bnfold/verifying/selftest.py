@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..results.comparison import Check, Comparison, Side
 from ..results.options import VerifyOptions
 from . import selftest_networks
 from .compare import compare
+from .engines.environment import ONNXRUNTIMES, installed
 
 DOUBTFUL = (
     1e-4  # a float32 net of a few layers that is further from float64 than this is not computed rightly
@@ -41,12 +41,7 @@ def selftest(progress: Callable[[str, float], None] | None = None) -> list[Check
 
 
 def _installation() -> tuple[str, str]:
-    found = []
-    for package in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"):
-        try:
-            found.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
+    found = [f"{package} {version}" for package, version in installed(ONNXRUNTIMES)]
     import onnxruntime
 
     providers = ", ".join(onnxruntime.get_available_providers())

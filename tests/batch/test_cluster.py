@@ -34,6 +34,7 @@ def workers(cluster: Any) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_model_and_a_second_run_does_nothing(cluster: Any, tmp_path: Path) -> None:
     models = zoo.zoo(tmp_path / "zoo", 200)
     out = tmp_path / "out"
@@ -80,6 +81,7 @@ def test_ctrl_c_ends_what_runs_on_the_cluster(cluster: Any, tmp_path: Path) -> N
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
     hanging(tmp_path / "hang.onnx")
     with distributed.LocalCluster(
@@ -96,6 +98,7 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == "bnfold: FAIL models=1 crashed=1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "told"),
     [

@@ -76,6 +76,7 @@ def extended(
     return path
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_model(tmp_path: Path) -> None:
     models = zoo.zoo(tmp_path / "zoo", 200)
     out = tmp_path / "out"
@@ -101,6 +102,7 @@ def test_a_killed_worker_costs_no_model(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_one_that_hangs_stops_no_other(tmp_path: Path) -> None:
     hanging(tmp_path / "a_hang.onnx")
     zoo.onnx(tmp_path / "b_fine.onnx", 1)
@@ -207,6 +209,7 @@ def deadly(request: dict[str, Any]) -> dict[str, Any]:
     return {"name": request["task"]["name"]}
 
 
+@pytest.mark.slow
 def test_a_model_of_which_workers_die_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.worker, "work", deadly)
     requests = [

@@ -72,6 +72,7 @@ def interrupted(
     return process.returncode, lines[-1] if lines else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--external-data",)], ids=["one file", "with data"])
 def test_killed(tmp_path: Path, source: Path, options: tuple[str, ...]) -> None:
     before, out = source.read_bytes(), tmp_path / "out.onnx"
@@ -97,6 +98,7 @@ def test_killed(tmp_path: Path, source: Path, options: tuple[str, ...]) -> None:
     assert not [file for file in tmp_path.iterdir() if is_stage(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_asked_to_end(tmp_path: Path, source: Path, number: int) -> None:
     """Nothing is left behind at once, and the last line says what was; a run that is done by then is done."""
@@ -294,6 +296,7 @@ def test_a_run_that_takes_too_long_is_ended_and_leaves_nothing(tmp_path: Path, d
     assert target.read_bytes() == b"older"
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_in_time_is_not_touched(tmp_path: Path) -> None:
     assert bnfold("fold", digits(tmp_path), "--timeout", 100).code == 0
     assert bnfold("fold", digits(tmp_path), "--timeout", "0").code == 0

@@ -178,6 +178,7 @@ print("all there")
 """
 
 
+@pytest.mark.slow
 def test_a_run_without_what_only_posix_has(tmp_path: Path) -> None:
     run = python(WITHOUT_POSIX, SAMPLES / "digits.onnx", tmp_path)
     assert run.code == 0, run.err

@@ -42,6 +42,7 @@ def test_what_once_broke_it(path, folder):
     assert found is None, found.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", NAMES)
 def test_new_inputs(target, tmp_path):
     call = [sys.executable, "-m", "tests.fuzz", target, f"--runs={RUNS}", f"--corpus={tmp_path}"]

@@ -19,6 +19,12 @@ def test_a_model_is_the_same_as_itself() -> None:
     assert difference(ir.from_proto(model(TWO_BLOCKS)), ir.from_proto(model(TWO_BLOCKS))) == ""
 
 
+def test_an_empty_name_at_the_end_says_what_no_name_says() -> None:
+    longer = model(TWO_BLOCKS)
+    longer.graph.node[0].input.append("")
+    assert difference(ir.from_proto(model(TWO_BLOCKS)), ir.from_proto(longer)) == ""
+
+
 def _weight(proto: onnx.ModelProto) -> None:
     values = numpy_helper.to_array(proto.graph.initializer[0]).copy()
     values.flat[-1] = np.nextafter(values.flat[-1], np.inf, dtype=np.float32)

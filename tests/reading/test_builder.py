@@ -53,6 +53,16 @@ def test_it_runs():
     assert (result == 9).all()
 
 
+def test_inputs_that_are_left_out_leave_no_empty_names_at_the_end():
+    build = Build("net")
+    x, high = build.input("x", (2, 3)), build.constant("high", np.float32(1))
+    y = build.op("Clip", x, None, high, name="clip", shape=(2, 3))
+    build.result(build.op("Gemm", y, build.constant("w", np.eye(3)), None, name="gemm", shape=(2, 3)))
+    clip, gemm = ir.to_proto(build.model()).graph.node
+    assert list(clip.input) == ["x", "", "high"]
+    assert list(gemm.input) == ["clip", "w"]
+
+
 def test_every_node_says_where_it_came_from():
     conv, relu = small_net().model().graph
     assert source_text(conv) == "net.cfg:3 [convolutional] #0"

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
+from packaging.version import Version
 
 from bnfold.ir.graph import ir
 from bnfold.verifying.truth.interpreter import Interpreter
@@ -29,6 +30,8 @@ DIFFERENT = {
     "test_castlike_e8m0_FLOAT_to_FLOAT8E8M0": "the same",
     "test_castlike_e8m0_FLOAT16_to_FLOAT8E8M0": "the same",
 }
+if Version(onnx.__version__) < Version("1.21"):
+    DIFFERENT["test_l2normalization_axis_0"] = "it expects 0 / 0 where the norm is 0"
 TOLERANCE = {onnx.TensorProto.FLOAT16: 1e-3, onnx.TensorProto.BFLOAT16: 1e-2}
 
 

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+
+# Builds of onnxruntime: each installs the same module, so only one of them may be there.
+ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+PACKAGES = ("numpy", "onnx", "onnx-ir", *ONNXRUNTIMES)
 
 
 def environment(*more: str) -> tuple[tuple[str, str], ...]:
     """Versions and the processor's name; what is not there is left out. `more` are further packages."""
-    found = {
+    machine = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
     }
-    for package in ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", *more):
+    return (*((key, value) for key, value in machine.items() if value), *installed((*PACKAGES, *more)))
+
+
+def installed(packages: Iterable[str] = PACKAGES) -> tuple[tuple[str, str], ...]:
+    """(name, version) of those packages that are installed."""
+    found = []
+    for package in packages:
         try:
-            found[package] = metadata.version(package)
+            found.append((package, metadata.version(package)))
         except metadata.PackageNotFoundError:
             continue
-    return tuple((key, value) for key, value in found.items() if value)
+    return tuple(found)
 
 
 def cpu_name() -> str:

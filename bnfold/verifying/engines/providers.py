@@ -39,8 +39,8 @@ WAY_OUT = {
     "CUDAExecutionProvider": "pip uninstall onnxruntime, then pip install onnxruntime-gpu "
     "(both provide the same module)",
     "TensorrtExecutionProvider": "pip uninstall onnxruntime, then pip install onnxruntime-gpu and tensorrt",
-    "OpenVINOExecutionProvider": "pip install onnxruntime-openvino instead of onnxruntime",
-    "DmlExecutionProvider": "pip install onnxruntime-directml instead of onnxruntime (Windows)",
+    "OpenVINOExecutionProvider": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
+    "DmlExecutionProvider": "pip uninstall onnxruntime, then pip install onnxruntime-directml (Windows)",
 }
 
 

@@ -126,6 +126,7 @@ def test_any_bytes_as_weights(data, partial):
     outcome(cfg, header() + data, allow_partial=partial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cfg",
     [
