@@ -20,6 +20,7 @@ from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..ir.provenance import FOLDED_KEY, SOURCE_KEY
+from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
 from . import branches, functions, leftovers, recognise, union, unused
@@ -31,7 +32,7 @@ from .linear import Linear
 from .linear_operators import see
 from .order import canonical_order
 from .push import Hold, Push, World
-from .reasons import CODES, Refused
+from .reasons import Refused
 from .recognise import Reading
 from .weights import settle
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ..results.kept_reasons import CODES
 from .commute import COMMUTES
 from .forward import CONDITION_LIMIT
 from .linear_operators import SEERS
-from .reasons import CODES
 from .recognise import READERS
 from .union import LARGEST_GROWTH
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..ir.graph import graphs, ir, nodes
 from ..results.comparison import Figures, Side
-from ..results.options import VerifyOptions
+from ..results.model_names import check_verification
+from ..results.options import VerifyOptions, spelled
 from .composite_values import whole
 from .engines.engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
 from .engines.runtime import CannotRun
@@ -92,6 +93,7 @@ class Case:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
+        check_verification(reference.model, options)
         self.given = user_files.read(face.inputs, options)
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
@@ -150,10 +152,7 @@ class Case:
         """Shapes to try, with a note where dims were guessed."""
         asked = dict(self.options.input_shapes)
         if self.given:
-            asked = {
-                **{one.name: asked[""] for one in self.face.inputs if "" in asked},
-                **{n: s for n, s in asked.items() if n},
-            }
+            asked = {name or self.face.inputs[0].name: dims for name, dims in asked.items()}
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for defaults in feeding.ATTEMPTS:
@@ -163,7 +162,9 @@ class Case:
                 tried.add(key)
                 yield (
                     shapes,
-                    f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else "",
+                    f"free dims were chosen: {', '.join(chosen)} ({spelled('input_shapes')} sets them)"
+                    if chosen
+                    else "",
                 )
 
     def _feed(self, index: int) -> Values:
