@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
@@ -175,7 +175,8 @@ def fold_file(
         external_data=external_data,
         keep_failed=keep_failed,
     )
-    return pipeline.fold_file(job)
+    with _blamed("source", source):
+        return pipeline.fold_file(job)
 
 
 @_door
@@ -190,7 +191,9 @@ def convert_file(
     """Read and write, nothing folded: what `bnfold convert` does. The written file is read back and held
     against the model. Raises what `load` raises, and WriteError."""
     known = ReadKeywords.__annotations__
-    return pipeline.convert_file(_job(source, weights, out, options, known, external_data=external_data))
+    job = _job(source, weights, out, options, known, external_data=external_data)
+    with _blamed("source", source):
+        return pipeline.convert_file(job)
 
 
 # From keywords to the frozen options of the rooms.
@@ -221,10 +224,9 @@ def _job(
 
 
 def _load(name: str, source: Any, weights: StrPath | None, options: ReadOptions) -> Loaded:
-    """A model of the argument of this name, which errors name where there is no file that they could."""
-    given = _source(name, source)
-    with nullcontext() if isinstance(given, Path) else blamed_on(f"'{name}'"):
-        return pipeline.load(given, _path("weights", weights), options)
+    """The model that an argument of this name stands for."""
+    with _blamed(name, source):
+        return pipeline.load(_source(name, source), _path("weights", weights), options)
 
 
 def _in_memory(name: str, model: Any) -> Loaded:
@@ -259,9 +261,14 @@ def _part(given: Mapping[str, Any], made: type[Any]) -> dict[str, Any]:
 
 def _check_format(source: Any, given: Mapping[str, Any]) -> None:
     """Every keyword is for models of this format. What is no path is ONNX."""
-    if given:
+    if names := [name for name, value in given.items() if value is not None]:
         place = _source("source", source)
-        check_format(pipeline.kind_of(place) if isinstance(place, Path) else "onnx", given)
+        check_format(pipeline.kind_of(place) if isinstance(place, Path) else "onnx", names)
+
+
+def _blamed(name: str, source: Any) -> AbstractContextManager[None]:
+    """Errors name the argument where there is no file that they could name."""
+    return nullcontext() if isinstance(source, (str, os.PathLike)) else blamed_on(f"'{name}'")
 
 
 def _source(name: str, given: Any) -> Any:

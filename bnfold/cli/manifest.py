@@ -230,7 +230,7 @@ def _input(text: str, folder: str) -> str:
     name, colon, file = text.partition(":")
     if not colon or Path(_from(folder, text)).exists():
         name, file = "", text
-    return f"{name}:{_from(folder, file)}"
+    return f"{name}:{_from(folder, file)}" if file else text
 
 
 # CSV.

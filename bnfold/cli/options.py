@@ -144,8 +144,8 @@ def _parameter(name: str, option: Option) -> str:
     return option.flag.lstrip("-").replace("-", "_") if isinstance(option.kind, Switch) else name
 
 
-def _own(name: str, option: Option, **settings: Any) -> Row:
-    """A row of commands alone."""
+def own(name: str, option: Option, **settings: Any) -> Row:
+    """A row of commands alone: click passes its value."""
     typed = {} if isinstance(option.kind, Switch) else {"type": _Value(option)}
     return Row(name, option, settings={**typed, **settings})
 
@@ -166,7 +166,7 @@ WRITE = (
     _switch("--keep-failed", "Leave a model that failed verification under another name."),
     _switch("--no-verify", "Write without checking."),
 )
-ALLOW_KEPT = _own(
+ALLOW_KEPT = own(
     "allow_kept",
     Option(
         Codes(),
@@ -175,15 +175,15 @@ ALLOW_KEPT = _own(
         "CODE",
     ),
 )
-MAX_SIZE = _own(
+MAX_SIZE = own(
     "max_size",
     Option(Size(0), "--max-size", "Largest size of a model's files together, as in '100 MB'.", "SIZE"),
 )
 JUNIT = _file("--junit", "junit_path", "Write the result as JUnit XML.")
 POLICY = (ALLOW_KEPT, MAX_SIZE)
 BATCH = (
-    _own("jobs", Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core")),
-    _own(
+    own("jobs", Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core")),
+    own(
         "scheduler",
         Option(
             Name("an address, as in tcp://host:8786"),
@@ -193,11 +193,11 @@ BATCH = (
             "ADDRESS",
         ),
     ),
-    _own(
+    own(
         "timeout",
         Option(_SECONDS, "--timeout", "Longest time for one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
     ),
-    _own(
+    own(
         "memory_limit",
         Option(
             Size(),
@@ -224,7 +224,7 @@ REPORT = (
     _switch("--verbose", "Every node of the plan, and the time of each stage.", "-v"),
 )
 LIMIT = (
-    _own(
+    own(
         "timeout",
         Option(
             _SECONDS,

@@ -177,9 +177,7 @@ def check_is_file(flag: str, path: Path | str | None) -> None:
     """`-` is the standard output for --json alone, and elsewhere most likely a slip. Raises UsageError."""
     if str(path) == "-":
         raise UsageError(
-            f"{flag} cannot be '-'",
-            expected="the name of a file: the standard output is for --json alone",
-            way_out="a file that is really called so is ./-",
+            f"{flag} cannot be '-'", expected="the name of a file: the standard output is for --json alone"
         )
 
 

@@ -19,7 +19,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -174,7 +174,7 @@ class Number(Kind):
         bounds = (
             f"greater than {self.above:g}" if self.above > -math.inf else "",
             f"at least {self.low:g}" if self.low > -math.inf else "",
-            f"at most {self.high:,g}" if self.high < math.inf else "",
+            f"at most {self.high:,.10g}" if self.high < math.inf else "",
         )
         return ", ".join(["a finite number", *filter(None, bounds)])
 
@@ -510,18 +510,19 @@ def _copied(value: Any) -> np.ndarray:
     """As numpy's array, of memory of its own."""
     import numpy as np
 
-    try:
-        array = np.array(value)
-    except Exception as first:  # a framework's own error: on a device, or in need of a gradient
+    ways: list[Callable[[Any], Any]] = [np.asarray] if hasattr(value, "__array__") else []
+    ways += [np.from_dlpack] if hasattr(value, "__dlpack__") else []
+    says = ""
+    for way in ways:
         try:
-            array = np.array(np.from_dlpack(value))
-        except Exception:
-            raise _Unfit(
-                f"an array that numpy can read (it says: {first})", "copy it to the CPU as a numpy array"
-            ) from first
-    if array.dtype.hasobject:
-        raise _Unfit("an array of numbers")
-    return array
+            array = np.array(way(value))
+        except Exception as error:  # a framework's own: the values are on a device, or in need of a gradient
+            says = says or str(error)
+            continue
+        if array.dtype.hasobject:
+            raise _Unfit("an array of numbers")
+        return array
+    raise _Unfit(f"an array that numpy can read (it says: {says})", "copy it to the CPU as a numpy array")
 
 
 def _array_in_words(value: Any) -> str:

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from ..files.memory import SHORT, bounded
 from ..results.comparison import Comparison, Divergence, Figures, ProviderResult, Side
-from ..results.options import VerifyOptions
+from ..results.options import VerifyOptions, spelled
 from .case import CandidateFails, Case, Progress, Runs
 from .divergence import common_values, described, first_divergence, judged_values
 from .engines.accelerators import judged_on
@@ -60,7 +60,7 @@ def compare(
             reason=f"nothing here can verify the reference: {error}",
         )
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
-    with bounded(options.max_memory):
+    with bounded(options.max_memory, spelled("max_memory")):
         try:
             found = _verdict(case, providers)
         except MemoryError:
