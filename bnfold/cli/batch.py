@@ -287,4 +287,4 @@ def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: scr
     formats = {manifest.FORMATS.get(suffix(one.found.network), "") for one in wanted}
     for row in rows.given(values):
         if not any(row.fits(format) for format in formats):
-            view.warn(f"{row.flag} is for {row.models}, and none is among these")
+            view.warn(f"{row.flag} is for {row.option.models}, and none is among these")

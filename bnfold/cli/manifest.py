@@ -129,7 +129,7 @@ def _entry(table: _Table, common: Mapping[str, Any], folder: str, faults: list[M
         if row is not None and not row.fits(kind):
             faults.append(
                 Malformed(
-                    f"'{key}' is for {row.models}, and this one is {kind}",
+                    f"'{key}' is for {row.option.models}, and this one is {kind}",
                     where=table.keys[key][1],
                     way_out="leave it out",
                 )

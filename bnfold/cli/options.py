@@ -58,11 +58,6 @@ class Row:
         return isinstance(self.option.kind, Switch)
 
     @property
-    def models(self) -> str:
-        """Which models it is for, in words."""
-        return f"{' and '.join(self.option.formats)} models"
-
-    @property
     def help(self) -> str:
         """What it is for, with its default."""
         text = (

@@ -70,6 +70,11 @@ class Option:
     formats: tuple[str, ...] = ()
     unset: str = ""
 
+    @property
+    def models(self) -> str:
+        """Which models it is for, in words."""
+        return f"{' and '.join(self.formats)} models"
+
     def check(self, name: str, value: Any, default: Any) -> Any:
         """The normal form of a value; None is right where it is the default. Raises UsageError."""
         if value is None and default is None:
@@ -415,10 +420,13 @@ def command_line() -> Iterator[None]:
         _on_command_line.reset(token)
 
 
-def spelled(name: str) -> str:
-    """An option as its user writes it: --input-shape, or 'input_shapes'."""
+def spelled(name: str, text: str = "") -> str:
+    """An option as its user writes it: --input-shape, or 'input_shapes'. With the text of a value, so that
+    advice can be copied to the command line."""
     option = OPTIONS.get(name)
-    return option.flag if option is not None and option.flag and _on_command_line.get() else f"'{name}'"
+    if option is None or not option.flag or not _on_command_line.get():
+        return f"'{name}'"
+    return f"{option.flag} {text}".rstrip()
 
 
 # What is refused without a look at values.
@@ -441,6 +449,5 @@ def check_format(format: str, given: Iterable[str]) -> None:
         option = OPTIONS.get(name)
         if option is not None and option.formats and format not in option.formats:
             raise UsageError(
-                f"{spelled(name)} is for {' and '.join(option.formats)} models; this one is {format}",
-                way_out="leave it out",
+                f"{spelled(name)} is for {option.models}; this one is {format}", way_out="leave it out"
             )

@@ -284,7 +284,7 @@ class _Reader:
         if dims is None:
             raise Malformed(
                 f"the shape of input '{top.blob}' is not known",
-                way_out=f"give it: {spelled('input_shapes')}, as in {top.blob}:1,3,224,224",
+                way_out=f"give it: {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
             )
         if any(d < 1 for d in dims):
             raise Malformed(

@@ -283,7 +283,7 @@ def _arrays(
     if options.random_weights is None:
         raise UsageError(
             f"{path.name} needs its weights file",
-            way_out=f"name it after the cfg, or give a seed for {spelled('random_weights')}",
+            way_out=f"name it after the cfg, or give {spelled('random_weights', 'SEED')}",
         )
     return weights.Seeded(options.random_weights)
 

@@ -242,7 +242,9 @@ def _tensor(place: Path, wanted: Wanted) -> np.ndarray:
 
 def _raw(place: Path, wanted: Wanted) -> np.ndarray:
     if wanted.shape is None:
-        raise UsageError(f"'{place.name}' has no shape", expected=f"its dims in {spelled('input_shapes')}")
+        raise UsageError(
+            f"'{place.name}' has no shape", expected=spelled("input_shapes", f"{wanted.one.name}:...")
+        )
     values = _bytes(place)
     kind = numpy_type(wanted.one.kind)
     each = int(np.prod(wanted.shape, dtype=np.int64)) * kind.itemsize
