@@ -1,6 +1,7 @@
 """The public functions of `bnfold`, one for each sentence of the contract; `import bnfold` gives them all.
 
-Rule 1: options are keywords with the names of the command line's options; an unknown one is a UsageError.
+Rule 1: options are keywords, the fields of results/options.py, which check their own values; an unknown one
+        is a UsageError, and so is any other argument of a wrong type.
 Rule 2: only BnfoldError leaves: what a library raises unexpectedly is wrapped at this door.
 """
 
@@ -8,19 +9,32 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
-from .errors import BnfoldError, Unsupported, UsageError, of_system
+from .errors import BnfoldError, Unsupported, blamed_on, of_system
 from .files.memory import SHORT
 from .pipeline import compare, pipeline
 from .pipeline.job import Job
 from .results.comparison import Comparison
 from .results.fold_result import ORIGIN_KEY, FoldResult, census, recalled
-from .results.options import FoldOptions, ReadOptions, VerifyOptions
+from .results.model_names import idle_patterns
+from .results.options import (
+    FoldKeywords,
+    FoldOptions,
+    ReadKeywords,
+    ReadOptions,
+    StrPath,
+    VerifyKeywords,
+    VerifyOptions,
+    check_format,
+    check_known,
+)
 from .results.plan import Loaded
+from .results.value_kinds import File, Kind, Switch, Wrong, refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -28,65 +42,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-StrPath = str | os.PathLike[str]
-Shapes = Mapping[str, Sequence[int]] | Sequence[int]
-
-
-class ReadKeywords(TypedDict, total=False):
-    """How to read. All formats: input_shapes (name -> dims, or the dims of the only input), strict, opset (of
-    the model that is built from Caffe or darknet), dialect, random_weights (a seed). ONNX:
-    freeze_initializers. Caffe: phase, stages, level, cut_at, assume_global_stats. darknet: heads, batch,
-    allow_partial."""
-
-    input_shapes: Shapes
-    opset: int
-    strict: bool
-    dialect: str
-    random_weights: int
-    freeze_initializers: bool
-    phase: str
-    stages: Sequence[str]
-    level: int
-    cut_at: Sequence[str]
-    assume_global_stats: bool
-    heads: str
-    batch: int
-    allow_partial: bool
-
-
-class VerifyKeywords(TypedDict, total=False):
-    """How to verify: providers ("cpu", "cuda"), input_shapes, inputs (name -> .npy, .npz or image file),
-    samples, seed, noise_limit, rtol and atol (output name -> value, or one value for all), max_memory (bytes
-    that this process may take of its own meanwhile)."""
-
-    providers: Sequence[str]
-    input_shapes: Shapes
-    inputs: Mapping[str, str]
-    samples: int
-    seed: int
-    noise_limit: float
-    truth: str
-    rtol: Mapping[str, float] | float
-    atol: Mapping[str, float] | float
-    every_value: bool
-    mean: Sequence[float]
-    std: Sequence[float]
-    layout: str
-    freeze_initializers: bool
-    max_memory: int | None
-
-
-class FoldKeywords(TypedDict, total=False):
-    """How to fold: keep (fnmatch patterns of node names not to touch), freeze_initializers (initializers that
-    a caller may override are constants), duplicate_producers (fold although the producer has other readers:
-    it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
-    default), simplify_leftovers (what stays is brought to its cheapest exact form)."""
-
-    keep: Sequence[str]
-    freeze_initializers: bool
-    duplicate_producers: bool
-    merge_branches: bool
-    simplify_leftovers: bool
+Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions)
 
 
 class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, total=False):
@@ -123,7 +79,9 @@ def load(source: Any, weights: StrPath | None = None, **options: Unpack[ReadKeyw
     Large weights stay in their file until somebody asks for them; keep the file while the model lives.
     Raises UsageError, Unreadable, Malformed, Mismatch, Unsupported.
     """
-    return _load(source, weights, _read_options(options)).model
+    read = _options(ReadOptions, options)
+    _check_format(source, options)
+    return _load("source", source, weights, read).model
 
 
 @_door
@@ -145,9 +103,11 @@ def fold(model: Any, **options: Unpack[FoldKeywords]) -> FoldResult:
     simplify_leftovers   bring what stays to its cheapest exact form
     The input is never changed. Nothing is verified here: see `verify`. Raises what `load` raises.
     """
-    loaded = _in_memory(model)
-    folded, plan = pipeline.fold_model(loaded.model, _fold_options(options))
+    wanted = _options(FoldOptions, options)
+    loaded = _in_memory("model", model)
+    folded, plan = pipeline.fold_model(loaded.model, wanted)
     origin = recalled(loaded.model)
+    origin = replace(origin, findings=origin.findings + idle_patterns(loaded.model, wanted))
     return FoldResult(
         model=folded,
         plan=plan,
@@ -167,7 +127,8 @@ def verify(reference: Any, candidate: Any, **options: Unpack[VerifyKeywords]) ->
     (4) to pass. `reference` and `candidate` are what `load` returns or takes. Raises what `load` raises,
     ProviderUnavailable, UsageError.
     """
-    return compare.compare(_in_memory(reference), _in_memory(candidate), _verify_options(options))
+    wanted = _options(VerifyOptions, options)
+    return compare.compare(_in_memory("reference", reference), _in_memory("candidate", candidate), wanted)
 
 
 @_door
@@ -178,14 +139,15 @@ def save(model: Any, path: StrPath, *, external_data: bool = False) -> Path:
     Above 2 GB, or with `external_data`, large weights go to one file beside it. Returns the path. Raises
     WriteError, Unsupported.
     """
-    return pipeline.save(_in_memory(model).model, path, external_data)
+    target, apart = _argument("path", path, File()), _argument("external_data", external_data, Switch())
+    return pipeline.save(_in_memory("model", model).model, target, apart)
 
 
 @_door
 def to_onnx(model: Any) -> onnx.ModelProto:
     """The model as onnx.ModelProto, weights included, for pipelines that go on in memory. Raises Unsupported
     above 2 GB."""
-    return pipeline.to_onnx(_in_memory(model).model)
+    return pipeline.to_onnx(_in_memory("model", model).model)
 
 
 @_door
@@ -208,17 +170,18 @@ def fold_file(
     NotEquivalent where verification fails (its `.report` says how), WriteError, ProviderUnavailable, and what
     `load` raises.
     """
-    return pipeline.fold_file(
-        _job(
-            source,
-            weights,
-            out,
-            dict(options),
-            verify=verify,
-            external_data=external_data,
-            keep_failed=keep_failed,
-        )
+    job = _job(
+        source,
+        weights,
+        out,
+        options,
+        FileKeywords.__annotations__,
+        verify=verify,
+        external_data=external_data,
+        keep_failed=keep_failed,
     )
+    with _blamed("source", source):
+        return pipeline.fold_file(job)
 
 
 @_door
@@ -232,9 +195,10 @@ def convert_file(
 ) -> FoldResult:
     """Read and write, nothing folded: what `bnfold convert` does. The written file is read back and held
     against the model. Raises what `load` raises, and WriteError."""
-    return pipeline.convert_file(
-        _job(source, weights, out, dict(options), verify=True, external_data=external_data)
-    )
+    known = ReadKeywords.__annotations__
+    job = _job(source, weights, out, options, known, external_data=external_data)
+    with _blamed("source", source):
+        return pipeline.convert_file(job)
 
 
 # From keywords to the frozen options of the rooms.
@@ -244,35 +208,33 @@ def _job(
     source: Any,
     weights: StrPath | None,
     out: StrPath | None,
-    options: dict[str, Any],
-    *,
-    verify: bool,
-    external_data: bool,
-    keep_failed: bool = False,
+    options: Mapping[str, Any],
+    known: Iterable[str],
+    **more: Any,
 ) -> Job:
-    _refuse_unknown(options, _names(ReadOptions) | _names(VerifyOptions) | _FOLDING)
-    fold_options = _fold_options({k: v for k, v in options.items() if k in _FOLDING})
-    read = _read_options({k: v for k, v in options.items() if k in _names(ReadOptions)})
-    check = (
-        _verify_options({k: v for k, v in options.items() if k in _names(VerifyOptions)}) if verify else None
-    )
+    check_known(options, known)
+    _check_format(source, options)
+    read, folding, verification = (_options(made, _part(options, made)) for made in _KEYWORDS)
+    switches = {name: _argument(name, value, Switch()) for name, value in more.items()}
+    verified = switches.pop("verify", True)
     return Job(
-        source=source,
-        weights=_path(weights),
-        out=_path(out),
+        source=_source("source", source),
+        weights=_path("weights", weights),
+        out=_path("out", out),
         read=read,
-        fold=fold_options,
-        verify=check,
-        external_data=external_data,
-        keep_failed=keep_failed,
+        fold=folding,
+        verify=verification if verified else None,
+        **switches,
     )
 
 
-def _load(source: Any, weights: StrPath | None, options: ReadOptions) -> Loaded:
-    return pipeline.load(source, _path(weights), options)
+def _load(name: str, source: Any, weights: StrPath | None, options: ReadOptions) -> Loaded:
+    """The model that an argument of this name stands for."""
+    with _blamed(name, source):
+        return pipeline.load(_source(name, source), _path("weights", weights), options)
 
 
-def _in_memory(model: Any) -> Loaded:
+def _in_memory(name: str, model: Any) -> Loaded:
     """What `load` made is taken as it is; anything else is loaded."""
     from .ir.graph import ir
 
@@ -281,71 +243,51 @@ def _in_memory(model: Any) -> Loaded:
     if isinstance(model, ir.Model) and ORIGIN_KEY in model.meta:
         origin = recalled(model)
         return Loaded(model=model, format="memory", name=origin.name)
-    return _load(model, None, ReadOptions())
+    return _load(name, model, None, ReadOptions())
 
 
-_FOLDING = set(FoldKeywords.__annotations__)
+_KEYWORDS: dict[type[Any], Any] = {
+    ReadOptions: ReadKeywords,
+    FoldOptions: FoldKeywords,
+    VerifyOptions: VerifyKeywords,
+}
 
 
-def _fold_options(options: Mapping[str, Any]) -> FoldOptions:
-    _refuse_unknown(options, _FOLDING)
-    return FoldOptions(**{**options, **_normal(options, lists=("keep",))})
+def _options(made: type[Options], given: Mapping[str, Any]) -> Options:
+    """The frozen options of a function's keywords; they check their values themselves."""
+    check_known(given, _KEYWORDS[made].__annotations__)
+    return made(**given)
 
 
-def _read_options(options: Mapping[str, Any]) -> ReadOptions:
-    _refuse_unknown(options, _names(ReadOptions))
-    return ReadOptions(
-        **{**options, **_normal(options, shapes=("input_shapes",), lists=("stages", "cut_at"))}
-    )
+def _part(given: Mapping[str, Any], made: type[Any]) -> dict[str, Any]:
+    """The keywords that are for one of the frozen options."""
+    return {name: value for name, value in given.items() if name in _KEYWORDS[made].__annotations__}
 
 
-def _verify_options(options: Mapping[str, Any]) -> VerifyOptions:
-    _refuse_unknown(options, _names(VerifyOptions))
-    tables = {k: tuple(_table(options[k]).items()) for k in ("rtol", "atol", "inputs") if k in options}
-    lists = _normal(options, shapes=("input_shapes",), lists=("providers",), numbers=("mean", "std"))
-    return VerifyOptions(**{**options, **lists, **tables})
+def _check_format(source: Any, given: Mapping[str, Any]) -> None:
+    """Every keyword is for models of this format. What is no path is ONNX."""
+    if names := [name for name, value in given.items() if value is not None]:
+        place = _source("source", source)
+        check_format(pipeline.kind_of(place) if isinstance(place, Path) else "onnx", names)
 
 
-def _normal(
-    options: Mapping[str, Any],
-    *,
-    shapes: Sequence[str] = (),
-    lists: Sequence[str] = (),
-    numbers: Sequence[str] = (),
-) -> dict[str, Any]:
-    return (
-        {k: _shapes(options[k]) for k in shapes if k in options}
-        | {k: _strings(k, options[k]) for k in lists if k in options}
-        | {k: tuple(float(v) for v in options[k]) for k in numbers if k in options}
-    )
+def _blamed(name: str, source: Any) -> AbstractContextManager[None]:
+    """Errors name the argument where there is no file that they could name."""
+    return nullcontext() if isinstance(source, (str, os.PathLike)) else blamed_on(f"'{name}'")
 
 
-def _shapes(given: Shapes) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    table = given if isinstance(given, Mapping) else {"": given}
-    return tuple((name, tuple(int(d) for d in dims)) for name, dims in table.items())
+def _source(name: str, given: Any) -> Any:
+    """A path as it is checked everywhere; any other model as it is, for the reader to take or to refuse."""
+    return _argument(name, given, File()) if isinstance(given, (str, os.PathLike)) else given
 
 
-def _table(given: Any) -> dict[str, Any]:
-    return dict(given) if isinstance(given, Mapping) else {"": given}
+def _path(name: str, given: StrPath | None) -> Path | None:
+    return None if given is None else _argument(name, given, File())
 
 
-def _strings(name: str, given: Any) -> tuple[str, ...]:
-    if isinstance(given, str):
-        return (given,)
-    if not all(isinstance(item, str) for item in given):
-        raise UsageError(f"'{name}' is {given!r}", expected="strings")
-    return tuple(given)
-
-
-def _names(options: Any) -> set[str]:
-    return {f.name for f in fields(options)}
-
-
-def _refuse_unknown(options: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise UsageError(f"unknown keyword '{unknown[0]}'", expected="one of " + ", ".join(sorted(known)))
-
-
-def _path(given: StrPath | None) -> Path | None:
-    return None if given is None else Path(given)
+def _argument(name: str, given: Any, kind: Kind) -> Any:
+    """An argument that is no option of the command line. Raises UsageError."""
+    try:
+        return kind.check(given)
+    except Wrong as error:
+        raise refusal(f"'{name}'", given, error) from error

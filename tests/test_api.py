@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
@@ -116,6 +118,72 @@ def test_only_our_errors_leave(
     with pytest.raises(error) as caught:
         call(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p: bnfold.load(5), "'source': cannot take a"),
+        (lambda p: bnfold.load(""), "'source' cannot be ''"),
+        (lambda p: bnfold.load(saved(p), 5), "'weights' cannot be 5"),
+        (lambda p: bnfold.fold(None), "'model': cannot take a"),
+        (lambda p: bnfold.verify(saved(p), 5), "'candidate': cannot take a"),
+        (lambda p: bnfold.verify(5, saved(p)), "'reference': cannot take a"),
+        (lambda p: bnfold.save(saved(p), 5), "'path' cannot be 5"),
+        (lambda p: bnfold.save(saved(p), b"x.onnx"), "'path' cannot be b'x.onnx'"),
+        (lambda p: bnfold.save(saved(p), p / "x.onnx", external_data="no"), "'external_data' cannot be 'no'"),
+        (lambda p: bnfold.fold_file(5), "'source': cannot take a"),
+        (lambda p: bnfold.fold_file(saved(p), out=5), "'out' cannot be 5"),
+        (lambda p: bnfold.fold_file(saved(p), verify="no"), "'verify' cannot be 'no'"),
+        (lambda p: bnfold.fold_file(saved(p), keep_failed=1), "'keep_failed' cannot be 1"),
+        (lambda p: bnfold.convert_file(saved(p), out=p / "c.onnx", samples=2), "unknown keyword 'samples'"),
+        (lambda p: bnfold.fold(saved(p), merge_branch=True), "did you mean 'merge_branches'"),
+        (lambda p: bnfold.fold(saved(p), withdrawn=()), "unknown keyword 'withdrawn'"),
+        (lambda p: bnfold.verify(saved(p), saved(p), max_memory=10), "'max_memory' cannot be 10 bytes"),
+        (lambda p: bnfold.verify(saved(p), saved(p), providers="cudaa"), "'providers' names 'cudaa'"),
+        (lambda p: bnfold.load(saved(p), heads="raw"), "'heads' is for darknet models; this one is onnx"),
+        (lambda p: bnfold.load(saved(p), input_shapes={"y": (1,)}), "'input_shapes' names 'y'"),
+    ],
+)
+def test_a_wrong_argument_is_named(tmp_path: Path, call: Any, words: str) -> None:
+    with pytest.raises(bnfold.UsageError, match=re.escape(words)):
+        call(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.onnx"} or not list(tmp_path.iterdir())
+
+
+def test_verify_takes_arrays_in_memory(tmp_path: Path) -> None:
+    folded = bnfold.fold(saved(tmp_path)).model
+    x = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+    before = x.copy()
+    report = bnfold.verify(tmp_path / "net.onnx", folded, inputs={"x": x})
+    assert report
+    assert "array" not in report.to_json()
+    assert np.array_equal(x, before)
+    assert bnfold.fold_file(tmp_path / "net.onnx", inputs=x).report
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 3, 8, 8), np.float32), "it holds no row"),
+        (np.zeros((1, 4, 8, 8), np.float32), "its shape is (1, 4, 8, 8)"),
+        (np.zeros((1, 3, 8, 8), np.complex64), "it holds complex64"),
+        (np.full((1, 3, 8, 8), "a"), "it holds <U1"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_named(tmp_path: Path, array: np.ndarray, words: str) -> None:
+    with pytest.raises(bnfold.UsageError, match=r"'inputs' gives 'x' an array of ") as caught:
+        bnfold.verify(saved(tmp_path), saved(tmp_path), inputs={"x": array})
+    assert words in str(caught.value)
+
+
+def test_a_pattern_that_keeps_nothing_is_said(tmp_path: Path) -> None:
+    loaded = bnfold.load(saved(tmp_path))
+    (found,) = bnfold.fold(loaded, keep="nosuchnode").origin.findings
+    assert "'nosuchnode' matches no node" in found.text
+    assert bnfold.fold(loaded).origin.findings == ()
+    with pytest.raises(bnfold.UsageError, match="matches no node"):
+        bnfold.fold_file(tmp_path / "net.onnx", keep="nosuchnode", strict=True)
 
 
 def test_what_a_library_raises_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from typing import IO, Any, NoReturn
 
 from ..results.batch_run import Run
 from ..results.from_json import decoded
+from ..results.options import command_line
 from .task import Task
 
 IDLE = 60  # seconds without work after which it goes
@@ -62,12 +63,10 @@ def main(memory: int, seconds: float) -> None:
         _alarm(math.ceil(seconds) + _GRACE if seconds else 0)
         try:
             tell("looking for what is there")
-            _answer(
-                answers,
-                run=_plain(
-                    one_model.run(decoded(Task, asked["task"]), Path(asked["work"]), tell, memory or None)
-                ),
-            )
+            task = decoded(Task, asked["task"])
+            with command_line():  # where a batch is asked for
+                run = one_model.run(task, Path(asked["work"]), tell, memory or None)
+            _answer(answers, run=_plain(run))
         except MemoryError as error:
             _answer(answers, memory=str(error)[:_LONGEST])
             return  # what it could not have is not all given back

@@ -90,7 +90,7 @@ def _named(task: Task) -> dict[str, str]:
     named = {"network": task.network, "weights": task.weights}
     if policy is not None:
         named |= {"against": _text(policy.against), "against-weights": _text(policy.against_weights)}
-    for name, file in task.verify.inputs if task.verify is not None else ():
+    for name, file in task.verify.input_files if task.verify is not None else ():
         named |= {f"inputs:{name}:{inner}": inner for inner in _files(file)}
     return {role: place for role, place in named.items() if place is not None}
 

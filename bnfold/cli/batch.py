@@ -57,6 +57,7 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     otherwise the highest of all codes.
     """
     view = request.view_of(values)
+    request.check_is_file("--out", out)
     out = absolute(plain(out))
     coordinator.prepare(out)  # first of all: reports may go there, too
     read = [Path(place) for place in models if not is_url(place)]
@@ -200,12 +201,13 @@ def _blank(values: Mapping[str, Any]) -> dict[str, Any]:
 def _task(
     one: _Wanted, name: str, out: str, values: Mapping[str, Any], policies: policy.Policies | None
 ) -> Task:
+    values = rows.fitting(manifest.FORMATS.get(suffix(one.found.network), ""), values)
     verify = rows.verify_options(values)
     if verify is not None:
-        verify = replace(verify, inputs=tuple((to, absolute(file)) for to, file in verify.inputs))
+        verify = replace(verify, inputs=tuple((to, absolute(file)) for to, file in verify.input_files))
     demanded = policies.of(Path(one.found.network)) if policies is not None else None
     if demanded is not None and verify is not None:
-        providers = verify.providers if values.get("ep") else demanded.providers or verify.providers
+        providers = verify.providers if values.get("providers") else demanded.providers or verify.providers
         limit = (
             demanded.noise_limit
             if demanded.noise_limit is not None and not values.get("noise_limit")
@@ -285,4 +287,4 @@ def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: scr
     formats = {manifest.FORMATS.get(suffix(one.found.network), "") for one in wanted}
     for row in rows.given(values):
         if not any(row.fits(format) for format in formats):
-            view.warn(f"{row.flag} is for {row.models}, and none is among these")
+            view.warn(f"{row.flag} is for {row.option.models}, and none is among these")

@@ -18,7 +18,7 @@ from ..results.fold_result import Checked
 from . import options as rows
 from . import request, screen
 from .ending import Ending, of_checks
-from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, options
+from .options import FILE, FOLD, JUNIT, LIMIT, POLICY, READ, REPORT, VERIFY, options
 
 
 @click.command("check")
@@ -33,21 +33,13 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, options
 @click.option(
     "--baseline", type=FILE, metavar="FILE", help="What an earlier --json wrote: only what got worse fails."
 )
-@click.option(
-    "--allow-kept",
-    multiple=True,
-    metavar="CODE",
-    help="A reason for which a batch norm may be kept (repeatable, with *; default: any).",
-)
-@click.option(
-    "--max-size", type=click.IntRange(0), metavar="BYTES", help="Largest size of a model's files together."
-)
+@options(POLICY)
 @click.option("--against", type=FILE, metavar="MODEL", help="A model that each must be numerically equal to.")
 @click.option(
     "--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it)."
 )
 @click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
-@click.option("--junit", "junit_path", metavar="PATH", help="Write the result as JUnit XML.")
+@options((JUNIT,))
 @click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
 @options(FOLD, READ, VERIFY, LIMIT, REPORT)
 def command(
@@ -94,9 +86,11 @@ def _policies(path: Path | None, values: Mapping[str, Any]) -> policy.Policies:
         called |= {"against": values["against"], "against_weights": values["against_weights"]}
     elif values["against_weights"] is not None:
         raise UsageError("--against-weights without --against", expected="both")
-    if values["ep"] is not None:
-        called["providers"] = verify.providers
-    called |= {key: values[key] for key in ("max_size", "noise_limit") if values[key] is not None}
+    called |= {
+        name: getattr(verify, name) for name in ("providers", "noise_limit") if values[name] is not None
+    }
+    if values["max_size"] is not None:
+        called["max_size"] = values["max_size"]
     if values["require_certificate"]:
         called["require_certificate"] = True
     path = path or policy.find(Path())

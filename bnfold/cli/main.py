@@ -29,11 +29,13 @@ from ..errors import (
     USAGE,
     BnfoldError,
     NotEquivalent,
+    UsageError,
     of_system,
     one_line,
 )
 from ..files.memory import SHORT
 from ..files.supervision import WHOLE
+from ..results.options import command_line
 from ..version import __version__
 from .ending import Ending
 from .limit import Late
@@ -56,6 +58,13 @@ COMMANDS = {
 
 class _Late(click.Group):
     """Commands by name, each in the file of its name; the list of them needs no import."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Versions of click part ways over a call without a command: one ends well, another with an error."""
+        if not args and not ctx.resilient_parsing:
+            say(ctx.get_help())
+            raise UsageError("no command is given")
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -94,7 +103,8 @@ def run(arguments: list[str]) -> int:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # see supervision.py
     try:
-        ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
+        with command_line():
+            ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
     except BaseException as error:
         ending = _failed(error)
     if isinstance(ending, Ending):
@@ -125,9 +135,6 @@ def _failed(error: BaseException) -> Ending:
         error = ours
     if isinstance(error, BnfoldError):
         return _error(error.exit_code, str(error))
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        say(error.format_message())
-        return _error(USAGE, "no command is given")
     if isinstance(error, click.UsageError):
         if error.ctx is not None:
             say(error.ctx.get_usage())

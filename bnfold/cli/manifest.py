@@ -23,16 +23,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import click
-
 from ..batch.locations import folder_of, joined, redacted, store_of
-from ..errors import BnfoldError, Malformed, Unreadable
+from ..errors import Malformed, Unreadable
 from ..files.discovery import is_url, suffix
-from . import options
+from ..results.value_kinds import Wrong, cannot_be, did_you_mean
 from .options import FOLD, READ, VERIFY, WRITE, Row
 from .toml_lines import Lines
 
@@ -45,7 +42,6 @@ KEYS: dict[str, Row] = {
 }  # a batch keeps what passed alone
 OWN = ("model", "weights", "name")
 SEVERAL = ";"  # between the values of an option that may be given more than once, in a cell
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 FORMATS = {".onnx": "onnx", ".prototxt": "caffe", ".pbtxt": "caffe", ".cfg": "darknet"}
 _LARGEST = 1 << 24  # bytes
 _EXPECTED = "a manifest of models"
@@ -133,7 +129,7 @@ def _entry(table: _Table, common: Mapping[str, Any], folder: str, faults: list[M
         if row is not None and not row.fits(kind):
             faults.append(
                 Malformed(
-                    f"'{key}' is for {row.models}, and this one is {kind}",
+                    f"'{key}' is for {row.option.models}, and this one is {kind}",
                     where=table.keys[key][1],
                     way_out="leave it out",
                 )
@@ -182,53 +178,50 @@ def _values(table: _Table, folder: str, faults: list[Malformed], *, own: bool) -
             continue
         if key not in KEYS:
             known = [*(OWN if own else ()), *KEYS]
-            near = get_close_matches(key, known, 1)
             faults.append(
                 Malformed(
                     f"unknown key '{key}'",
                     where=where,
                     expected="an option of 'bnfold batch --help' without its dashes",
-                    way_out=f"'{near[0]}' is meant?" if near else "",
+                    way_out=did_you_mean(key, known),
                 )
             )
             continue
         try:
-            found |= _value(KEYS[key], value, folder)
-        except (click.BadParameter, BnfoldError) as error:
-            said = error.message if isinstance(error, click.BadParameter) else str(error)
-            faults.append(Malformed(f"'{key}' is {value!r}"[:200] + f": {said}", where=where))
+            found |= _written(KEYS[key], value, folder)
+        except Wrong as wrong:
+            faults.append(
+                Malformed(
+                    cannot_be(f"'{key}'", value), where=where, expected=wrong.expected, way_out=wrong.way_out
+                )
+            )
     return found
 
 
-def _value(row: Row, value: Any, folder: str) -> dict[str, Any]:
-    """The option as click passes it. Raises BadParameter, or the UsageError of who takes it."""
-    settings = row.settings
-    if settings.get("is_flag"):
-        made: Any = _switch(value)
-    elif settings.get("multiple"):
-        made = tuple(_text(one) for one in (value if isinstance(value, list) else [value]))
+def _written(row: Row, value: Any, folder: str) -> dict[str, Any]:
+    """The option as click passes it. Raises Wrong, also for what the option cannot be."""
+    made: Any
+    if row.is_switch:
+        return {row.name: _switch(row, value)}
+    several = value if isinstance(value, list) else [value]
+    if row.option.kind.repeatable:
+        made = tuple(_text(row, one) for one in several)
     else:
-        text = ",".join(_text(one) for one in value) if isinstance(value, list) else _text(value)
-        made = click.Option(list(row.flags), **settings).type.convert(text, None, None)
+        made = ",".join(_text(row, one) for one in several)
     if row.name == "inputs":
         made = tuple(_input(one, folder) for one in made)
-    found = {row.name: made}
-    for take in (options.read_options, options.fold_options, options.verify_options):
-        take(found)
-    return found
+    row.value(made)
+    return {row.name: made}
 
 
-def _switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if str(value).strip().lower() in (*_YES, *_NO):
-        return str(value).strip().lower() in _YES
-    raise click.BadParameter("expected true or false")
+def _switch(row: Row, value: Any) -> Any:
+    kind = row.option.kind
+    return value if isinstance(value, bool) else kind.parse(str(value))
 
 
-def _text(value: Any) -> str:
+def _text(row: Row, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise click.BadParameter("expected a text or a number")
+        raise Wrong(row.option.kind.written)
     return str(value)
 
 
@@ -237,7 +230,7 @@ def _input(text: str, folder: str) -> str:
     name, colon, file = text.partition(":")
     if not colon or Path(_from(folder, text)).exists():
         name, file = "", text
-    return f"{name}:{_from(folder, file)}"
+    return f"{name}:{_from(folder, file)}" if file else text
 
 
 # CSV.
@@ -293,7 +286,7 @@ def _cell(key: str, cell: str) -> Any:
     row = KEYS.get(key)
     return (
         [part.strip() for part in cell.split(SEVERAL)]
-        if row is not None and row.settings.get("multiple")
+        if row is not None and row.option.kind.repeatable
         else cell
     )
 

@@ -37,6 +37,7 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
     model, weights, last = _roles(list(files))
     if out is not None and last is not None:
         raise UsageError(f"two outputs: {last} and -o {out}", expected="one of them")
+    check_is_file("--out", out)
     options.check_format(pipeline.kind_of(model), values)
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
@@ -138,7 +139,7 @@ def _targets(values: Mapping[str, Any]) -> list[tuple[str, Path]]:
     return [
         (flag, Path(path))
         for flag, name in _OUTPUTS.items()
-        if (path := values.get(name)) is not None and str(path) != "-"
+        if (path := values.get(name)) is not None and not (flag == "--json" and str(path) == "-")
     ]
 
 
@@ -158,6 +159,7 @@ def check_targets(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | No
 
 def _check_target(flag: str, path: Path) -> None:
     """Found now, not after the work: a folder that is not there, a report that would replace a model."""
+    check_is_file(flag, path)
     if path.suffix.lower() in _MODELS:
         raise UsageError(
             f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html"
@@ -168,6 +170,14 @@ def _check_target(flag: str, path: Path) -> None:
             f"{flag} {path} would replace a file that is no text",
             expected="a name such as result.json or net.html",
             way_out="remove it first if it is of no use",
+        )
+
+
+def check_is_file(flag: str, path: Path | str | None) -> None:
+    """`-` is the standard output for --json alone, and elsewhere most likely a slip. Raises UsageError."""
+    if str(path) == "-":
+        raise UsageError(
+            f"{flag} cannot be '-'", expected="the name of a file: the standard output is for --json alone"
         )
 
 

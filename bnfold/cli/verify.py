@@ -11,20 +11,26 @@ from ..errors import UsageError
 from ..pipeline import compare, pipeline
 from ..reporting import json as documents
 from ..results.fold_result import origin_of
-from ..results.options import ReadOptions
+from ..results.options import Option, ReadOptions
+from ..results.value_kinds import Choice
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
 from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
 
+ORACLE = rows.own(
+    "oracle",
+    Option(
+        Choice(("opencv",)),
+        "--oracle",
+        "Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.",
+    ),
+)
+
 
 @click.command("verify")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="REFERENCE [WEIGHTS] CANDIDATE")
-@click.option(
-    "--oracle",
-    type=click.Choice(("opencv",)),
-    help="Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.",
-)
+@options((ORACLE,))
 @options(VERIFY, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
     """Run REFERENCE and CANDIDATE on the same inputs and hold both against a float64 run of REFERENCE.

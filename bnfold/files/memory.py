@@ -47,21 +47,22 @@ def at_most(nbytes: int) -> int:
 
 
 @contextmanager
-def bounded(nbytes: int | None) -> Iterator[None]:
-    """Keep this process's own memory below `nbytes`. Raises UsageError where it takes more already."""
+def bounded(nbytes: int | None, name: str = "the limit on memory") -> Iterator[None]:
+    """Keep this process's own memory below `nbytes`. Raises UsageError where it takes more already; `name` is
+    what the user calls the limit."""
     if nbytes is None:
         yield
         return
     token = _limit.set(nbytes)
     try:
-        with _enforced(nbytes):
+        with _enforced(nbytes, name):
             yield
     finally:
         _limit.reset(token)
 
 
 @contextmanager
-def _enforced(nbytes: int) -> Iterator[None]:
+def _enforced(nbytes: int, name: str) -> Iterator[None]:
     _warm_up()
     used = _own()
     if used is None:
@@ -70,7 +71,7 @@ def _enforced(nbytes: int) -> Iterator[None]:
     resident, reserved = used
     if nbytes <= resident:
         raise UsageError(
-            f"{nbytes:,} bytes of memory are too few",
+            f"{name} cannot be {nbytes:,} bytes",
             expected=f"more than the {resident:,} that are in use already",
         )
     with _soft_limit(reserved + nbytes - resident):

@@ -21,6 +21,7 @@ from ..ir.foreign_types import cloned
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..ir.provenance import FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
+from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
 from . import branches, functions, leftovers, recognise, unused
@@ -32,7 +33,7 @@ from .linear import Linear
 from .linear_operators import as_linear
 from .order import canonical_order
 from .push import FoldContext, Hold, Push
-from .reasons import CODES, Refused
+from .reasons import Refused
 from .recognise import Reading
 from .weights import rewrite
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ..results.kept_reasons import CODES
 from .branches import LARGEST_GROWTH
 from .commute import COMMUTES
 from .forward import CONDITION_LIMIT
 from .linear_operators import LINEAR_OPERATORS
-from .reasons import CODES
 from .recognise import READERS
 
 _MAPS = {

@@ -160,7 +160,7 @@ def _evidence(job: Job, report: Comparison | None, folder: Path) -> Evidence | N
     providers = tuple(
         Measured(p.provider, p.engine, p.passed, p.noise, p.max_error, p.outputs) for p in report.providers
     )
-    files = tuple(entry(Path(name), folder) for _, name in job.verify.inputs if Path(name).is_file())
+    files = tuple(entry(Path(name), folder) for _, name in job.verify.input_files if Path(name).is_file())
     return Evidence(
         equivalent=report.equivalent,
         truth=report.truth,

@@ -63,6 +63,7 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     ]
     try:
         loaded = pipeline.load(network, weights, policy.read)
+        loaded = pipeline.with_idle_patterns(loaded, policy.fold, policy.read.strict)
         planned = pipeline.planned(loaded, policy.fold, origin_of(loaded).size)
     except BnfoldError as error:
         return _checked(

@@ -15,21 +15,19 @@ Rule 3: what was given on the command line stands before the file.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import Malformed
-from ..files.memory import size_of
 from ..files.text_files import read_text
-from ..results.options import FoldOptions, ReadOptions, VerifyOptions
+from ..results.options import OPTIONS, FoldOptions, ReadOptions, VerifyOptions
+from ..results.value_kinds import Codes, Kind, Names, Size, Switch, Wrong, cannot_be, did_you_mean
 
 _LARGEST = (
     1 << 17
@@ -138,67 +136,61 @@ def _fields(path: Path, text: str, table: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in table.items():
         where = _place(path, text, key)
         if key not in KEYS:
-            near = get_close_matches(key, KEYS, 1)
             raise Malformed(
                 f"unknown key '{key}'",
                 where=where,
                 expected="one of " + ", ".join(KEYS),
-                way_out=f"'{near[0]}' is meant?" if near else "",
+                way_out=did_you_mean(key, KEYS),
             )
-        expected, fields = KEYS[key]
-        made = fields(value, path.parent)
-        if made is None:
-            raise Malformed(f"'{key}' is {value!r}"[:200], where=where, expected=expected)
-        found |= made
+        try:
+            found |= KEYS[key](value, path.parent)
+        except Wrong as wrong:
+            raise Malformed(
+                cannot_be(f"'{key}'", value), where=where, expected=wrong.expected, way_out=wrong.way_out
+            ) from wrong
     return found
 
 
-# The keys: each makes fields of a Policy, or None of what it cannot be.
+# The keys: each makes fields of a Policy of its value. Raises Wrong.
 
 
-def _kept(value: Any, folder: Path) -> dict[str, Any] | None:
-    fits = _strings(value) and all(re.fullmatch(r"kept\.[a-z*?.-]+|[*]", v) for v in value)
-    return {"kept": tuple(value)} if fits else None
+def _plain(name: str, kind: Kind) -> Callable[[Any, Path], dict[str, Any]]:
+    """A key that is one field of a Policy."""
+    return lambda value, folder: {name: kind.check(value)}
 
 
-def _size(value: Any, folder: Path) -> dict[str, Any] | None:
-    size = size_of(str(value)) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-    return {"max_size": size} if size is not None else None
+def _listed(name: str, kind: Kind) -> Callable[[Any, Path], dict[str, Any]]:
+    """A key whose value is a list in TOML, although one alone would do elsewhere."""
+
+    def fields(value: Any, folder: Path) -> dict[str, Any]:
+        if not isinstance(value, list):
+            raise Wrong(f"a list of {kind.expected}")
+        return {name: kind.check(value)}
+
+    return fields
 
 
-def _against(value: Any, folder: Path) -> dict[str, Any] | None:
+def _size(value: Any, folder: Path) -> dict[str, Any]:
+    return {"max_size": MAX_SIZE.parse(value) if isinstance(value, str) else MAX_SIZE.check(value)}
+
+
+def _against(value: Any, folder: Path) -> dict[str, Any]:
     files = [value] if isinstance(value, str) else value
-    if not _strings(files) or not 1 <= len(files) <= 2:
-        return None
-    return {"against": folder / files[0], "against_weights": folder / files[1] if len(files) == 2 else None}
+    if not isinstance(files, list) or not 1 <= len(files) <= 2:
+        raise Wrong(_FILES.expected)
+    network, *weights = _FILES.check(files)
+    return {"against": folder / network, "against_weights": folder / weights[0] if weights else None}
 
 
-def _providers(value: Any, folder: Path) -> dict[str, Any] | None:
-    return {"providers": tuple(value)} if _strings(value) else None
-
-
-def _limit(value: Any, folder: Path) -> dict[str, Any] | None:
-    fits = (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    )
-    return {"noise_limit": float(value)} if fits else None
-
-
-def _required(value: Any, folder: Path) -> dict[str, Any] | None:
-    return {"require_certificate": value} if isinstance(value, bool) else None
-
-
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) and v and "\0" not in v for v in value)
-
-
-KEYS: dict[str, tuple[str, Callable[[Any, Path], dict[str, Any] | None]]] = {
-    "allow-kept": ('a list of codes, as in ["kept.training-mode"]', _kept),
-    "max-size": ('bytes, as a number or as in "100 MB"', _size),
-    "against": ("a model, or a list of a network and its weights", _against),
-    "providers": ('a list of execution providers, as in ["cpu", "cuda"]', _providers),
-    "noise-limit": ("a positive number", _limit),
-    "require-certificate": ("true or false", _required),
+_FILES = Names("a model, or a list of a network and its weights")
+MAX_SIZE = Size(0)
+KEYS: dict[str, Callable[[Any, Path], dict[str, Any]]] = {
+    "allow-kept": _listed("kept", Codes()),
+    "max-size": _size,
+    "against": _against,
+    "providers": _listed("providers", OPTIONS["providers"].kind),
+    "noise-limit": _plain("noise_limit", OPTIONS["noise_limit"].kind),
+    "require-certificate": _plain("require_certificate", Switch()),
 }
 
 

@@ -63,7 +63,7 @@ class Job:
         """No file is written twice, and none that was read (the model's files, and inputs of verification):
         an ONNX model alone may be replaced by its own folded self, where the system lets go of a file that is
         read. Raises WouldReplace."""
-        inputs = [Path(file) for _, file in self.verify.inputs] if self.verify is not None else []
+        inputs = [Path(file) for _, file in self.verify.input_files] if self.verify is not None else []
         reads = {identity(file, system): file for file in (*loaded.files, *inputs)}
         may_go = loaded.format == "onnx" and loaded.files and system != "win32"
         itself = identity(loaded.files[0], system) if may_go else None

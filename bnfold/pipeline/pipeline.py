@@ -21,12 +21,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Malformed, NotEquivalent, WriteError, blamed_on
+from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on
 from ..files.atomic import place
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
-from ..results.options import FoldOptions, ReadOptions
+from ..results.model_names import check_shapes, check_verification, idle_patterns
+from ..results.options import FoldOptions, ReadOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
 from .compare import progress_callback, side_of
 from .job import Job, Watch
@@ -54,9 +55,20 @@ def load(source: Any, weights: Path | None = None, options: ReadOptions | None =
         raise Malformed(
             warning.text, where=warning.where or None, way_out="without --strict, this is only a warning"
         )
+    check_shapes(loaded.model, options.input_shapes)
     found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
     loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
     return loaded
+
+
+def with_idle_patterns(loaded: Loaded, options: FoldOptions, strict: bool = False) -> Loaded:
+    """The model, with a warning for every pattern of nodes to keep that matches none; `strict`: an error."""
+    found = idle_patterns(loaded.model, options)
+    if not found:
+        return loaded
+    if strict:
+        raise UsageError(found[0].text, way_out=f"without {spelled('strict')} this is a warning")
+    return replace(loaded, findings=loaded.findings + found)
 
 
 def kind_of(path: Path) -> str:
@@ -80,6 +92,7 @@ def plan(job: Job) -> FoldResult:
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
+    loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
@@ -108,6 +121,9 @@ def fold_file(job: Job) -> FoldResult:
     nothing is written."""
     watch = Watch()
     loaded = _loaded(job)
+    if job.verify is not None:
+        check_verification(loaded.model, job.verify)
+    loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     watch.lap("read")
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
         work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ..errors import UsageError
+
 _LONGEST = 80  # of a value that a message shows
 
 
@@ -54,7 +56,11 @@ def _dataclass(hint: Any, value: Any, at: str) -> Any:
     )
     if missing is not None:
         raise Unfit(f"{at} has no field '{missing}'")
-    return hint(**{name: decoded(hints[name], inner, name) for name, inner in value.items()})
+    content = {name: decoded(hints[name], inner, name) for name, inner in value.items()}
+    try:
+        return hint(**content)
+    except UsageError as error:  # options check their own values
+        raise Unfit(str(error)) from error
 
 
 def _tuple(hints: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:

@@ -1,63 +1,217 @@
-"""What the user asked of reading, folding and verification."""
+"""What the user asks of reading, folding and verification: every option, once.
+
+A field of these dataclasses is an option. Its Option says how it is called on the command line, what it is
+for, and which values are right; everything else follows: the keyword of the Python functions, the flag and
+its help, the key of a manifest, the pages of documentation, and the check of every value, which is the same
+line for all of them (`_Checked.__post_init__`).
+
+To add an option: a field here, its keyword below (for editors and type checkers; a test holds them together),
+and the code that it steers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+from ..errors import UsageError
+from .value_kinds import (
+    LARGEST,
+    LARGEST_SEED,
+    Channels,
+    Choice,
+    Given,
+    Inputs,
+    Kind,
+    Name,
+    Names,
+    Number,
+    Pairs,
+    Providers,
+    Shapes,
+    Size,
+    Switch,
+    Tolerances,
+    Whole,
+    Wrong,
+    did_you_mean,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 NOISE_LIMIT = 4.0
+MOST_SAMPLES = 1_000_000
+_SCHEMA = "option"
 
 
 @dataclass(frozen=True)
-class FoldOptions:
-    """What the user asked of folding.
+class Option:
+    """One option, at every door.
 
-    keep                 fnmatch patterns of node names that are not to be touched
-    freeze_initializers  treat initializers that a caller may override (graph inputs, IR >= 4) as constants
-    withdrawn            exact node names that verification took back, with the reason
+    kind       what values are right
+    flag       on the command line; a manifest has it as a key, without the dashes. "" for what only bnfold
+               itself sets
+    help       one sentence for the user
+    metavar    what stands for the value in the help
+    formats    the formats that it is for; none: for all
+    unset      what happens where it is not given, in words; by default its value
     """
 
-    keep: tuple[str, ...] = ()
-    freeze_initializers: bool = False
-    duplicate_producers: bool = False
-    merge_branches: bool = True
-    simplify_leftovers: bool = False
-    withdrawn: tuple[tuple[str, str], ...] = ()
+    kind: Kind
+    flag: str = ""
+    help: str = ""
+    metavar: str = ""
+    formats: tuple[str, ...] = ()
+    unset: str = ""
+
+    @property
+    def models(self) -> str:
+        """Which models it is for, in words."""
+        return f"{' and '.join(self.formats)} models"
+
+    def check(self, name: str, value: Any, default: Any) -> Any:
+        """The normal form of a value; None is right where it is the default. Raises UsageError."""
+        if value is None and default is None:
+            return None
+        try:
+            return self.kind.check(value)
+        except Wrong as error:
+            raise refusal(spelled(name), value, error) from error
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """What the user asked of reading. A reader ignores nothing in silence: an option that its format has no
-    use for is a UsageError raised by the command line, so readers may take the fields of their own format and
-    the common ones alone.
+def _field(default: Any, option: Option) -> Any:
+    return field(default=default, metadata={_SCHEMA: option})
 
-    Common
-      input_shapes    input name -> dims; the name "" stands for the only input
-      opset           opset of the model that a reader builds (Caffe, darknet: 17 by default)
-      strict          warnings become errors
-      dialect         "auto", or a dialect of the format
-      random_weights  seed for weights and healthy statistics when there is no weights file
-    ONNX
-      freeze_initializers  initializers that are graph inputs too are constants, whatever the IR version
-    Caffe
-      phase, stages, level, cut_at, assume_global_stats
-    darknet
-      heads ("layer", "raw", "boxes"), batch (None: symbolic), allow_partial
+
+class _Checked:
+    """Options whose values are right: whoever makes them, with whatever values."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __post_init__(self) -> None:
+        for name, option in schema(type(self)).items():
+            default = self.__dataclass_fields__[name].default
+            object.__setattr__(self, name, option.check(name, getattr(self, name), default))
+
+
+def schema(options: type[DataclassInstance]) -> dict[str, Option]:
+    """The options of a class, by their keywords."""
+    return {f.name: f.metadata[_SCHEMA] for f in fields(options)}
+
+
+# Options that several rooms ask for.
+
+_INPUT_SHAPES = Option(
+    Shapes(),
+    "--input-shape",
+    "Shape of an input: data:1,3,224,224 or 1x3x224x224 for the only one.",
+    "[NAME:]DIMS",
+)
+_FREEZE_INITIALIZERS = Option(
+    Switch(),
+    "--freeze-initializers",
+    "Initializers that a caller may override are constants.",
+    formats=("onnx",),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions(_Checked):
+    """What the user asks of reading. A reader ignores nothing in silence: an option that its format has no
+    use for is refused at the door (`check_format`), so readers may take the fields of their own format and
+    the common ones alone. `input_shapes` are (input name, dims), the name "" stands for the only input.
     """
 
-    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    opset: int | None = None
-    strict: bool = False
-    dialect: str = "auto"
-    random_weights: int | None = None
-    freeze_initializers: bool = False
-    phase: str = "TEST"
-    stages: tuple[str, ...] = ()
-    level: int = 0
-    cut_at: tuple[str, ...] = ()
-    assume_global_stats: bool = False
-    heads: str = "layer"
-    batch: int | None = None
-    allow_partial: bool = False
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = _field((), _INPUT_SHAPES)
+    opset: int | None = _field(
+        None,
+        Option(
+            Whole(7, 1000),
+            "--opset",
+            "Opset of the model that is built.",
+            "N",
+            formats=("caffe", "darknet"),
+            unset="17",
+        ),
+    )
+    strict: bool = _field(False, Option(Switch(), "--strict", "Warnings are errors."))
+    dialect: str = _field(
+        "auto",
+        Option(
+            Name("the name of a dialect, or auto"),
+            "--dialect",
+            "Dialect of the format.",
+            "NAME",
+            formats=("caffe", "darknet"),
+            unset=": found from the files",
+        ),
+    )
+    random_weights: int | None = _field(
+        None,
+        Option(
+            Whole(0, LARGEST_SEED),
+            "--random-weights",
+            "The network alone, with seeded weights and healthy statistics.",
+            "SEED",
+            formats=("caffe", "darknet"),
+        ),
+    )
+    freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
+    phase: str = _field(
+        "TEST",
+        Option(
+            Choice(("TEST", "TRAIN")), "--phase", "The phase to build: TEST or TRAIN.", "NAME", ("caffe",)
+        ),
+    )
+    stages: tuple[str, ...] = _field(
+        (), Option(Names("names of stages"), "--stage", "A stage to build (repeatable).", "NAME", ("caffe",))
+    )
+    level: int = _field(
+        0, Option(Whole(-LARGEST - 1), "--level", "The level to build.", "N", formats=("caffe",))
+    )
+    cut_at: tuple[str, ...] = _field(
+        (),
+        Option(
+            Names("names of blobs"),
+            "--cut-at",
+            "End the network at this blob (repeatable).",
+            "BLOB",
+            ("caffe",),
+        ),
+    )
+    assume_global_stats: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--assume-global-stats",
+            "BatchNorm layers use their stored statistics, whatever the file says.",
+            formats=("caffe",),
+        ),
+    )
+    heads: str = _field(
+        "layer",
+        Option(
+            Choice(("layer", "raw", "boxes")), "--heads", "What detection layers give.", formats=("darknet",)
+        ),
+    )
+    batch: int | None = _field(
+        None, Option(Whole(1), "--batch", "A fixed batch size.", "N", formats=("darknet",), unset=": any")
+    )
+    allow_partial: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--allow-partial",
+            "Take a weights file that ends early, as darknet does.",
+            formats=("darknet",),
+        ),
+    )
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
         """The dims asked for an input, by its name or by the empty name."""
@@ -65,37 +219,235 @@ class ReadOptions:
         return table.get(name, table.get(""))
 
 
-@dataclass(frozen=True)
-class VerifyOptions:
+@dataclass(frozen=True, kw_only=True)
+class FoldOptions(_Checked):
+    """What the user asks of folding. `keep` are fnmatch patterns of node names; `withdrawn` are exact node
+    names that verification took back, with the reason."""
+
+    keep: tuple[str, ...] = _field(
+        (),
+        Option(
+            Names("names of nodes, or patterns of them with * and ?"),
+            "--keep",
+            "Node names not to touch (repeatable, with * and ?).",
+            "PATTERN",
+        ),
+    )
+    freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
+    duplicate_producers: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--duplicate-producers",
+            "Fold a node although its producer has other readers: the producer is computed twice.",
+        ),
+    )
+    merge_branches: bool = _field(
+        True,
+        Option(
+            Switch(),
+            "--no-merge-branches",
+            "Leave parallel linear branches apart, though merging them folds more.",
+        ),
+    )
+    simplify_leftovers: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--simplify-leftovers",
+            "Bring what stays to its cheapest exact form: affine nodes in a row become one.",
+        ),
+    )
+    withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(_Checked):
     """What to run and what to demand.
 
-    providers     short or full names of onnxruntime execution providers: ("cpu", "cuda")
-    input_shapes  input name -> dims, "" for the only input; symbolic dims not given become small defaults
+    input_shapes  (input name, dims), "" for the only input; symbolic dims not given become small defaults
                   that are reported
-    inputs        input name -> file (.npy, .npz, .pb, .bin, an image or a folder of images), "" for a .npz
-                  with all
-    samples       how many seeded random samples
+    inputs        (input name, file or array); "" for the only input, or for a .npz with all
     noise_limit   the gate: error of the candidate over error of the reference, both against the float64 truth
     truth         "float64" (the interpreter), "unfolded" (the reference in its own type; a weaker gate),
                   "auto"
-    rtol, atol    additional fixed tolerances, output name -> value, "" for all outputs
-    every_value   judge every value that both models have, not outputs alone
+    rtol, atol    additional fixed tolerances, (output name, value), "" for all outputs
     max_memory    bytes of its own that this process may take while verifying, mapped files not counted; None:
                   as it needs
     """
 
-    providers: tuple[str, ...] = ("cpu",)
-    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    inputs: tuple[tuple[str, str], ...] = ()
-    samples: int = 3
-    seed: int = 0
-    noise_limit: float = NOISE_LIMIT
-    truth: str = "auto"
-    rtol: tuple[tuple[str, float], ...] = ()
-    atol: tuple[tuple[str, float], ...] = ()
-    every_value: bool = False
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    layout: str = "NCHW"
-    freeze_initializers: bool = False
-    max_memory: int | None = None
+    providers: tuple[str, ...] = _field(
+        ("cpu",), Option(Providers(), "--ep", "Execution providers to verify on: cpu,cuda.", "NAMES")
+    )
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = _field((), _INPUT_SHAPES)
+    inputs: tuple[tuple[str, str | Given], ...] = _field(
+        (),
+        Option(
+            Inputs(),
+            "--inputs",
+            "Real inputs: name:file.npy, or a .npz with all (repeatable).",
+            "[NAME:]FILE",
+        ),
+    )
+    mean: tuple[float, ...] = _field(
+        (), Option(Channels(), "--mean", "Subtracted from the channels of image inputs.", "R,G,B")
+    )
+    std: tuple[float, ...] = _field(
+        (),
+        Option(
+            Channels(divides=True), "--std", "Divides the channels of image inputs, after --mean.", "R,G,B"
+        ),
+    )
+    layout: str = _field("NCHW", Option(Choice(("NCHW", "NHWC")), "--layout", "Layout of image inputs."))
+    samples: int = _field(3, Option(Whole(1, MOST_SAMPLES), "--samples", "How many random samples.", "N"))
+    seed: int = _field(0, Option(Whole(0, LARGEST_SEED), "--seed", "Seed of the random samples.", "N"))
+    noise_limit: float = _field(
+        NOISE_LIMIT, Option(Number(above=0), "--noise-limit", "Largest noise ratio that passes.", "X")
+    )
+    every_value: bool = _field(
+        False,
+        Option(Switch(), "--every-value", "Judge every value that both models have, not outputs alone."),
+    )
+    truth: str = _field(
+        "auto",
+        Option(
+            Choice(("auto", "float64", "unfolded")),
+            "--truth",
+            "What errors are measured against: float64, a run in float64; unfolded, the model before folding "
+            "(weaker; for huge models); auto, the first of them that can be had.",
+        ),
+    )
+    max_memory: int | None = _field(
+        None,
+        Option(
+            Size(),
+            "--max-memory",
+            "Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count.",
+            "SIZE",
+        ),
+    )
+    rtol: tuple[tuple[str, float], ...] = _field(
+        (), Option(Tolerances(), "--rtol", "A relative tolerance on top of the noise gate.", "[OUTPUT:]X")
+    )
+    atol: tuple[tuple[str, float], ...] = _field(
+        (), Option(Tolerances(), "--atol", "An absolute tolerance on top of the noise gate.", "[OUTPUT:]X")
+    )
+    freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
+
+    @property
+    def input_files(self) -> tuple[tuple[str, str], ...]:
+        """The inputs that are files, (input name, path)."""
+        return tuple((name, one) for name, one in self.inputs if isinstance(one, str))
+
+
+OPTIONS: dict[str, Option] = schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions)
+
+
+# The same options as keywords of the Python functions, for editors and type checkers.
+
+StrPath = str | os.PathLike[str]
+
+
+class ReadKeywords(TypedDict, total=False):
+    """How to read. All formats: input_shapes (name -> dims, or the dims of the only input), strict, opset (of
+    the model that is built from Caffe or darknet), dialect, random_weights (a seed). ONNX:
+    freeze_initializers. Caffe: phase, stages, level, cut_at, assume_global_stats. darknet: heads, batch,
+    allow_partial."""
+
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
+    opset: int | None
+    strict: bool
+    dialect: str
+    random_weights: int | None
+    freeze_initializers: bool
+    phase: str
+    stages: Sequence[str]
+    level: int
+    cut_at: Sequence[str]
+    assume_global_stats: bool
+    heads: str
+    batch: int | None
+    allow_partial: bool
+
+
+class FoldKeywords(TypedDict, total=False):
+    """How to fold: keep (fnmatch patterns of node names not to touch), freeze_initializers (initializers that
+    a caller may override are constants), duplicate_producers (fold although the producer has other readers:
+    it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
+    default), simplify_leftovers (what stays is brought to its cheapest exact form)."""
+
+    keep: Sequence[str]
+    freeze_initializers: bool
+    duplicate_producers: bool
+    merge_branches: bool
+    simplify_leftovers: bool
+
+
+class VerifyKeywords(TypedDict, total=False):
+    """How to verify: providers ("cpu", "cuda"), input_shapes, inputs (name -> an array, or a .npy, .npz or
+    image file), samples, seed, noise_limit, rtol and atol (output name -> value, or one value for all), mean
+    and std of image inputs, max_memory (bytes that this process may take of its own meanwhile)."""
+
+    providers: Sequence[str]
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
+    inputs: Mapping[str, Any] | Any
+    samples: int
+    seed: int
+    noise_limit: float
+    truth: str
+    rtol: Mapping[str, float] | float
+    atol: Mapping[str, float] | float
+    every_value: bool
+    mean: Sequence[float]
+    std: Sequence[float]
+    layout: str
+    freeze_initializers: bool
+    max_memory: int | None
+
+
+# How a message names an option.
+
+_on_command_line: ContextVar[bool] = ContextVar("on_command_line", default=False)
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Within, messages name options by their flags; elsewhere by the keywords of the Python functions."""
+    token = _on_command_line.set(True)
+    try:
+        yield
+    finally:
+        _on_command_line.reset(token)
+
+
+def spelled(name: str, text: str = "") -> str:
+    """An option as its user writes it: --input-shape, or 'input_shapes'. With the text of a value, so that
+    advice can be copied to the command line."""
+    option = OPTIONS.get(name)
+    if option is None or not option.flag or not _on_command_line.get():
+        return f"'{name}'"
+    return f"{option.flag} {text}".rstrip()
+
+
+# What is refused without a look at values.
+
+
+def check_known(given: Iterable[str], known: Iterable[str]) -> None:
+    """Every keyword is one that the function takes. Raises UsageError."""
+    known = sorted(known)
+    for name in sorted(set(given).difference(known)):
+        raise UsageError(
+            f"unknown keyword '{name}'",
+            expected=f"one of {', '.join(known)}",
+            way_out=did_you_mean(name, known),
+        )
+
+
+def check_format(format: str, given: Iterable[str]) -> None:
+    """The format of a model has a use for every option that is given. Raises UsageError."""
+    for name in given:
+        option = OPTIONS.get(name)
+        if option is not None and option.formats and format not in option.formats:
+            raise UsageError(
+                f"{spelled(name)} is for {option.models}; this one is {format}", way_out="leave it out"
+            )

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..ir.graph import graphs, ir, nodes
 from ..results.comparison import Figures, Side
-from ..results.options import VerifyOptions
+from ..results.model_names import check_verification
+from ..results.options import VerifyOptions, spelled
 from .composite_values import whole
 from .engines.engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
 from .engines.runtime import CannotRun
@@ -92,6 +93,7 @@ class Case:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
+        check_verification(reference.model, options)
         self.given = user_files.read_feeds(interface.inputs, options)
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
@@ -149,10 +151,7 @@ class Case:
         """Shapes to try, with a note where dims were guessed."""
         asked = dict(self.options.input_shapes)
         if self.given:
-            asked = {
-                **{one.name: asked[""] for one in self.interface.inputs if "" in asked},
-                **{n: s for n, s in asked.items() if n},
-            }
+            asked = {name or self.interface.inputs[0].name: dims for name, dims in asked.items()}
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         tried: set[tuple[tuple[int, ...], ...]] = set()
         for defaults in feeding.ATTEMPTS:
@@ -162,7 +161,8 @@ class Case:
                 tried.add(key)
                 yield (
                     shapes,
-                    f"bnfold chose sizes for free dimensions: {', '.join(chosen)} (--input-shape sets them)"
+                    f"bnfold chose sizes for free dimensions: {', '.join(chosen)} "
+                    f"({spelled('input_shapes')} sets them)"
                     if chosen
                     else "",
                 )

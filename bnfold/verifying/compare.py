@@ -19,10 +19,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import UsageError
 from ..files.memory import SHORT, bounded
 from ..results.comparison import Comparison, Divergence, Figures, ProviderResult, Side
-from ..results.options import VerifyOptions
+from ..results.options import VerifyOptions, spelled
 from .case import CandidateFails, Case, Progress, Runs
 from .divergence import common_values, described, first_divergence, judged_values
 from .engines.accelerators import judged_on
@@ -36,7 +35,6 @@ from .truth.interpreter import CannotEvaluate
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
-TRUTHS = ("auto", "float64", "unfolded")
 
 
 def compare(
@@ -48,8 +46,6 @@ def compare(
     requested execution provider is missing or falls back.
     """
     started = time.perf_counter()
-    if options.truth not in TRUTHS:
-        raise UsageError(f"the truth cannot be '{options.truth}'", expected=f"one of {', '.join(TRUTHS)}")
     providers = required(options.providers)
     try:
         face = interface(reference, candidate)
@@ -64,7 +60,7 @@ def compare(
             reason=f"the reference cannot be verified here: {error}",
         )
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
-    with bounded(options.max_memory):
+    with bounded(options.max_memory, spelled("max_memory")):
         try:
             found = _verdict(case, providers)
         except MemoryError:

@@ -213,12 +213,27 @@ def test_a_refused_fold_shows_its_figures(
         (["net.onnx", "a.onnx", "-o", "b.onnx"], "two outputs"),
         (["net.onnx", "--phase", "TRAIN"], "--phase is for caffe models; this one is onnx"),
         (["net.onnx", "--heads", "raw"], "--heads is for darknet"),
-        (["net.onnx", "--heads", "some"], "'some' is not one of"),
+        (["net.onnx", "--heads", "some"], "--heads is for darknet"),
+        (
+            ["net.onnx", "--layout", "nchw"],
+            "--layout cannot be 'nchw'; one of NCHW, NHWC; did you mean 'NCHW'",
+        ),
         (["net.onnx", "--opset", "17"], "--opset is for caffe and darknet"),
-        (["net.onnx", "--input-shape", "x:1,-3"], "is no shape"),
-        (["net.onnx", "--rtol", "y:nan"], "is no tolerance"),
-        (["net.onnx", "--ep", ","], "names no execution provider"),
-        (["net.onnx", "--samples", "0"], "--samples"),
+        (["net.onnx", "--input-shape", "x:1,-3"], "--input-shape cannot be 'x:1,-3'"),
+        (["net.onnx", "--rtol", "y:nan"], "--rtol cannot be 'y:nan'"),
+        (["net.onnx", "--ep", ","], "--ep cannot be ','"),
+        (["net.onnx", "--samples", "0"], "--samples cannot be '0'; a whole number from 1"),
+        (["net.onnx", "--seed", "-1"], "--seed cannot be '-1'"),
+        (["net.onnx", "--noise-limit", "nan"], "--noise-limit cannot be 'nan'"),
+        (["net.onnx", "--max-memory", "5XB"], "--max-memory cannot be '5XB'"),
+        (["net.onnx", "--timeout", "-1"], "--timeout cannot be '-1'"),
+        (["net.onnx", "--input-shape", "z:1,3,8,8"], "--input-shape names 'z', which is no input"),
+        (["net.onnx", "--inputs", "z:a.npy"], "--inputs names 'z', which is no input"),
+        (["net.onnx", "--rtol", "z:1"], "--rtol names 'z', which is no output"),
+        (["net.onnx", "--mean", "1"], "--mean is for inputs that are images"),
+        (["net.onnx", "--keep", "z", "--strict"], "--keep 'z' matches no node"),
+        (["net.onnx", "-o", "-"], "--out cannot be '-'"),
+        (["net.onnx", "--report", "-"], "--report cannot be '-'"),
         (["net.onnx", "--json", "net.onnx"], "name of a model"),
         (["net.onnx", "--report", "other.caffemodel"], "name of a model"),
     ],
@@ -237,6 +252,20 @@ def test_wrong_usage(
     assert done.last.startswith("bnfold: ERROR code=2 ")
     assert words in done.last
     assert names(tmp_path) == {"net.onnx"}
+
+
+def test_a_pattern_that_keeps_nothing_is_a_warning(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    done = bnfold("fold", saved(tmp_path), "--keep", "nosuchnode")
+    assert done.code == 0
+    assert "warning: --keep 'nosuchnode' matches no node of the model" in done.err
+
+
+def test_names_are_checked_by_every_command(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    for arguments in (["convert", path, tmp_path / "c.onnx"], ["inspect", path], ["verify", path, path]):
+        done = bnfold(*arguments, "--input-shape", "z:1,3,8,8")
+        assert done.code == 2
+        assert "--input-shape names 'z', which is no input of the model" in done.last
 
 
 def test_an_unknown_command_and_an_output_that_convert_needs(

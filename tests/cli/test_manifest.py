@@ -57,21 +57,26 @@ def test_toml(tmp_path: Path) -> None:
         f"{tmp_path}/yolo.weights",
         "detection/yolo",
     )
-    assert first.values == {"samples": 2, "heads": "boxes", "input_shapes": ("data:1,3,64,64",)}
+    assert first.values == {"samples": "2", "heads": "boxes", "input_shapes": ("data:1,3,64,64",)}
     assert first.where == f"{tmp_path}/zoo.toml:6"
     assert (second.model, second.weights, second.where) == (
         "s3://zoo/*.onnx",
         None,
         f"{tmp_path}/zoo.toml:13",
     )
-    assert second.values == {"samples": 5, "ep": "cpu,cuda", "keep": ("[[model]]",), "no_verify": True}
+    assert second.values == {
+        "samples": "5",
+        "providers": "cpu,cuda",
+        "keep": ("[[model]]",),
+        "no_verify": True,
+    }
 
 
 def test_csv(tmp_path: Path) -> None:
     first, second = entries(tmp_path, GOOD_CSV, "zoo.csv")
     assert first.values == {
         "heads": "boxes",
-        "samples": 2,
+        "samples": "2",
         "input_shapes": ("data:1,3,64,64",),
         "allow_partial": True,
     }
@@ -95,16 +100,16 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
             "[[model]]\nmodel = 'a.onnx'\n\n[[model]]\nmodel = 'b.onnx'\nsmaples = 3",
             [
                 "zoo.toml:6: unknown key 'smaples'; expected an option of 'bnfold batch --help' without its "
-                "dashes; 'samples' is meant?"
+                "dashes; did you mean 'samples'?"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nsamples = 'many'",
-            ["zoo.toml:3: 'samples' is 'many': 'many' is not a valid integer range."],
+            ["zoo.toml:3: 'samples' cannot be 'many'; expected a whole number from 1 to 1,000,000"],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nsamples = 0",
-            ["zoo.toml:3: 'samples' is 0: 0 is not in the range x>=1."],
+            ["zoo.toml:3: 'samples' cannot be 0; expected a whole number from 1 to 1,000,000"],
         ),
         (
             "[[model]]\nname = 'a'\n[[model]]\nmodel = 7",
@@ -125,28 +130,31 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         ),
         (
             "[[model]]\nmodel = 'a.cfg'\nstrict = 'perhaps'",
-            ["zoo.toml:3: 'strict' is 'perhaps': expected true or false"],
+            ["zoo.toml:3: 'strict' cannot be 'perhaps'; expected true or false"],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\ninput-shape = 'what'",
             [
-                "zoo.toml:3: 'input-shape' is 'what': --input-shape 'what' is no shape; expected "
-                "name:1,3,224,224 or 1x3x224x224"
+                "zoo.toml:3: 'input-shape' cannot be 'what'; expected name:1,3,224,224 or 1x3x224x224, whole numbers "
+                "from 1 to 2,147,483,647"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nrtol = -1",
-            ["zoo.toml:3: 'rtol' is -1: --rtol '-1' is no tolerance; expected 1e-4 or output:1e-4"],
+            [
+                "zoo.toml:3: 'rtol' cannot be -1; expected a finite number, at least 0, as in 1e-4 or output:1e-4"
+            ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nkeep = [true]",
-            ["zoo.toml:3: 'keep' is [True]: expected a text or a number"],
+            [
+                "zoo.toml:3: 'keep' cannot be [True]; expected names of nodes, or patterns of them with * and ?"
+            ],
         ),
         (
             "[defaults]\nmodel = 'x'\n[[model]]\nmodel = 'a.onnx'",
             [
-                "zoo.toml:2: unknown key 'model'; expected an option of 'bnfold batch --help' without its "
-                "dashes; 'no-merge-branches' is meant?"
+                "zoo.toml:2: unknown key 'model'; expected an option of 'bnfold batch --help' without its dashes"
             ],
         ),
         (
@@ -157,18 +165,13 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         (
             "\nmodel = [{model = 'a.onnx', nonsense = 1}]",
             [
-                "zoo.toml:2: unknown key 'nonsense'; expected an option of 'bnfold batch --help' without "
-                "its dashes; 'no-verify' is meant?"
+                "zoo.toml:2: unknown key 'nonsense'; expected an option of 'bnfold batch --help' without its dashes"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nkeep = '''\n[[model]]\nbatch = 0\n'''\n[[model]]\nmodel "
             "= 'b.cfg'\nbatch = 0",
-            ["zoo.toml:9: 'batch' is 0: 0 is not in the range x>=1."],
-        ),
-        (
-            "[[model]]\nmodel = a.onnx\n",
-            ["zoo.toml:2:9: is not TOML (Invalid value); expected a manifest of models"],
+            ["zoo.toml:9: 'batch' cannot be 0; expected a whole number from 1 to 2,147,483,647"],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nkeep = [",
@@ -177,8 +180,7 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
     ],
 )
 def test_every_fault_of_toml_has_its_line(text: str, told: list[str], tmp_path: Path) -> None:
-    found = faults(tmp_path, text)
-    assert [one.partition("; 'no-")[0] for one in found] == [one.partition("; 'no-")[0] for one in told]
+    assert [one.partition("; did you mean 'no-")[0] for one in faults(tmp_path, text)] == told
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_every_fault_of_toml_has_its_line(text: str, told: list[str], tmp_path: 
         (
             "model,heads\na.cfg,raw\nb.cfg,none\nc.cfg,raw,1",
             [
-                "zoo.csv:3: 'heads' is 'none': 'none' is not one of 'layer', 'raw', 'boxes'.",
+                "zoo.csv:3: 'heads' cannot be 'none'; expected one of layer, raw, boxes",
                 "zoo.csv:4: 3 cells; expected at most 2, as in the first line; a value with commas in it "
                 "stands in double quotes",
             ],
@@ -211,9 +213,9 @@ def test_every_fault_of_toml_has_its_line(text: str, told: list[str], tmp_path: 
             "model,sede\na.onnx,1\nb.onnx,2",
             [
                 "zoo.csv:2: unknown key 'sede'; expected an option of 'bnfold batch --help' without its "
-                "dashes; 'seed' is meant?",
+                "dashes; did you mean 'seed'?",
                 "zoo.csv:3: unknown key 'sede'; expected an option of 'bnfold batch --help' without its "
-                "dashes; 'seed' is meant?",
+                "dashes; did you mean 'seed'?",
             ],
         ),
         (

@@ -18,8 +18,9 @@ from typing import Any
 from ...errors import Malformed, Unsupported, UsageError, blamed_on
 from ...ir.graph import ir, uncollected
 from ...ir.provenance import Source
-from ...results.options import ReadOptions
+from ...results.options import ReadOptions, spelled
 from ...results.plan import Finding, Loaded
+from ...results.value_kinds import cannot_be, did_you_mean
 from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
 from .blob import Shape, shown
@@ -50,16 +51,17 @@ def read_network(network: Path, weights: Path | None, options: ReadOptions) -> L
 def _check_options(weights: Path | None, options: ReadOptions) -> None:
     if options.dialect not in DIALECTS:
         raise UsageError(
-            f"dialect '{options.dialect}' for a Caffe model", expected="one of " + ", ".join(DIALECTS)
+            f"{cannot_be(spelled('dialect'), options.dialect)} for a Caffe model",
+            expected="one of " + ", ".join(DIALECTS),
+            way_out=did_you_mean(options.dialect, DIALECTS),
         )
     if options.opset is not None and options.opset not in OPSETS:
         raise UsageError(
-            f"opset {options.opset}", expected=f"an opset from {OPSETS[0]} to {OPSETS[-1]} for a Caffe model"
+            cannot_be(spelled("opset"), options.opset),
+            expected=f"an opset from {OPSETS[0]} to {OPSETS[-1]} for a Caffe model",
         )
-    if options.phase not in ("TEST", "TRAIN"):
-        raise UsageError(f"phase '{options.phase}'", expected="TEST or TRAIN")
     if weights is not None and options.random_weights is not None:
-        raise UsageError("--random-weights beside a weights file", expected="one of the two")
+        raise UsageError(f"{spelled('random_weights')} beside a weights file", expected="one of the two")
 
 
 class _Reader:
@@ -67,7 +69,6 @@ class _Reader:
         self.network, self.weights_path, self.options = network, weights, options
         self.findings: list[Finding] = []
         self.text = Text.from_file(network)
-        self.asked: set[str] = set()
         self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []
 
@@ -143,7 +144,11 @@ class _Reader:
         last = {top.blob: top for layer in self.layers for top in layer.tops}
         for blob in self.options.cut_at:
             if blob not in last:
-                raise UsageError(f"--cut-at '{blob}': no layer has a top of this name", where=self.network)
+                raise UsageError(
+                    f"{spelled('cut_at')} names '{blob}', which is the top of no layer",
+                    where=self.network,
+                    way_out=did_you_mean(blob, last),
+                )
         cut = {last[blob] for blob in self.options.cut_at}
         behind: set[Version] = set()
         for layer in self.layers:
@@ -206,16 +211,6 @@ class _Reader:
             if layer in self.wanted:
                 with blamed_on(layer.place):
                     self._build_layer(layer)
-        unknown = [name for name, _ in self.options.input_shapes if name and name not in self.asked]
-        if unknown:
-            raise UsageError(
-                f"--input-shape for '{unknown[0]}'", expected="an input: " + ", ".join(sorted(self.asked))
-            )
-        if len(self.inputs) > 1 and any(not name for name, _ in self.options.input_shapes):
-            raise UsageError(
-                "--input-shape without a name",
-                expected="the name of one of " + ", ".join(version.blob for version, _ in self.inputs),
-            )
         for version in self.results:
             assert version.value is not None
             self.build.result(version.value)
@@ -293,12 +288,11 @@ class _Reader:
         ):
             return None
         top = wired.tops[index]
-        self.asked.add(top.blob)
         dims = self.options.shape_of(top.blob) or shape
         if dims is None:
             raise Malformed(
                 f"the shape of input '{top.blob}' is not known",
-                way_out=f"give it: --input-shape {top.blob}:1,3,224,224",
+                way_out=f"give it: {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
             )
         if any(d < 1 for d in dims):
             raise Malformed(

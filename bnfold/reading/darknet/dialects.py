@@ -18,6 +18,8 @@ from enum import StrEnum
 import numpy as np
 
 from ...errors import UsageError
+from ...results.options import spelled
+from ...results.value_kinds import cannot_be, did_you_mean
 
 EPSILON = 1e-5  # inside the root: AlexeyAB (src/blas.c, src/blas_kernels.cu) and pjreddie's GPU code
 EPSILON_OUTSIDE = 1e-6  # outside the root: pjreddie's CPU code (src/blas.c, normalize_cpu)
@@ -95,7 +97,9 @@ def named_dialect(name: str) -> Choice | None:
         return None
     if name not in DIALECTS:
         raise UsageError(
-            f"'{name}' is not a dialect of darknet", expected=f"one of auto, {', '.join(DIALECTS)}"
+            f"{cannot_be(spelled('dialect'), name)} for a darknet network",
+            expected=f"one of auto, {', '.join(DIALECTS)}",
+            way_out=did_you_mean(name, DIALECTS),
         )
     return Choice(DIALECTS[name], "as asked", firm=True)
 

@@ -17,8 +17,9 @@ from ...errors import Malformed, Mismatch, UsageError, blamed_on
 from ...ir.graph import ir
 from ...ir.provenance import Source
 from ...ir.tensor import FileMap
-from ...results.options import ReadOptions
+from ...results.options import ReadOptions, spelled
 from ...results.plan import Loaded
+from ...results.value_kinds import cannot_be
 from ..builder import Build
 from . import cfg, heads, schema, sections, weights
 from .accounting import refusal
@@ -30,7 +31,6 @@ from .layer import Layer
 from .network import Feature, Input, Network
 
 OPSET, LOWEST_OPSET = 17, 15
-HEADS = ("layer", "raw", "boxes")
 HONOUR_DONTLOADSCALES = ("convolutional", "deconvolutional", "connected")
 assert sections  # importing them has filled schema.SECTIONS
 
@@ -145,7 +145,8 @@ class Reader:
         wish = self.options.heads
         if wish != "layer" and not self.heads:
             raise UsageError(
-                f"--heads {wish}, but {self.network.file} has no detection layer", way_out="leave --heads out"
+                f"{spelled('heads')} is '{wish}', but {self.network.file} has no detection layer",
+                way_out="leave it out",
             )
         if wish == "boxes":
             return heads.decode(self.heads, self.network.file)
@@ -211,34 +212,24 @@ def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input
     """The input with the sizes that the user asked for (--input-shape), and the batch (--batch). Errors:
     UsageError."""
     batch = options.batch
-    if batch is not None and batch < 1:
-        raise UsageError(f"--batch {batch}", expected="a number of at least 1")
     dims = options.shape_of("data")
     if dims is None:
         return given, batch
     flat = given.is_flat
-    if (
-        len(dims) != (2 if flat else 4)
-        or min(dims[1:]) < 1
-        or dims[1] != (given.inputs if flat else given.channels)
-    ):
+    if len(dims) != (2 if flat else 4) or dims[1] != (given.inputs if flat else given.channels):
         raise UsageError(
-            f"--input-shape {','.join(map(str, dims))}",
+            cannot_be(spelled("input_shapes"), dims),
             expected=f"N,{given.inputs}" if flat else f"N,{given.channels},height,width",
         )
-    if dims[0] > 0:
-        rows = dims[0] // given.time_steps if recurrent else dims[0]
-        if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
-            raise UsageError(
-                f"--input-shape has {dims[0]} rows",
-                expected=f"the number of --batch, times {given.time_steps if recurrent else 1} time steps",
-            )
-        batch = rows
+    rows = dims[0] // given.time_steps if recurrent else dims[0]
+    if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
+        raise UsageError(
+            f"{spelled('input_shapes')} has {dims[0]} rows",
+            expected=f"the number of {spelled('batch')}, times {given.time_steps if recurrent else 1} time steps",
+        )
     if flat:
-        return given, batch
-    return Input(
-        given.channels, dims[2], dims[3], given.channels * dims[2] * dims[3], given.time_steps
-    ), batch
+        return given, rows
+    return Input(given.channels, dims[2], dims[3], given.channels * dims[2] * dims[3], given.time_steps), rows
 
 
 def _arrays(
@@ -249,7 +240,7 @@ def _arrays(
     if options.random_weights is None:
         raise UsageError(
             f"{path.name} needs its weights file",
-            way_out="name it after the cfg, or pass --random-weights SEED",
+            way_out=f"name it after the cfg, or give {spelled('random_weights', 'SEED')}",
         )
     return weights.Seeded(options.random_weights)
 
@@ -275,18 +266,17 @@ def _drop_unused(graph: ir.Graph) -> None:
 def read_network(network: Path, weights_file: Path | None, options: ReadOptions) -> Loaded:
     """The model of a cfg and its weights. Errors: see the package."""
     network = Path(network)
-    if options.heads not in HEADS:
-        raise UsageError(f"--heads {options.heads}", expected=f"one of {', '.join(HEADS)}")
     if (options.opset or OPSET) < LOWEST_OPSET:
         raise UsageError(
-            f"--opset {options.opset}", expected=f"at least {LOWEST_OPSET} for a darknet network"
+            cannot_be(spelled("opset"), options.opset),
+            expected=f"at least {LOWEST_OPSET} for a darknet network",
         )
     syntax = Notes(options.strict)
     sections_ = cfg.read_sections(network, syntax)
     file = FileMap(weights_file) if weights_file is not None else None
     if file is not None and options.random_weights is not None:
         raise UsageError(
-            "--random-weights was given together with a weights file", expected="only one of them"
+            f"{spelled('random_weights')} was given together with a weights file", expected="only one of them"
         )
     named = named_dialect(options.dialect)
     choices = [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))

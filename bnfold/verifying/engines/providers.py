@@ -27,6 +27,8 @@ import numpy as np
 from ...errors import ProviderUnavailable, UsageError
 from ...files.temporary import scratch
 from ...results.comparison import Side
+from ...results.options import spelled
+from ...results.value_kinds import did_you_mean
 from .engines import Values
 from .runtime import on_disk
 
@@ -54,7 +56,11 @@ def full_name(name: str) -> str:
     found = table.get(name.lower())
     if found is None:
         short = ", ".join(sorted(one.removesuffix(SUFFIX).lower() for one in known))
-        raise UsageError(f"onnxruntime has no execution provider '{name}'", expected=f"one of {short}")
+        raise UsageError(
+            f"{spelled('providers')} names '{name}', which is no execution provider of onnxruntime",
+            expected=f"one of {short}",
+            way_out=did_you_mean(name, short.split(", ")),
+        )
     return found
 
 

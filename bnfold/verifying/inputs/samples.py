@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import UsageError
 from ...ir.graph import ir
 from ...operators.table import op
 from ..truth.number_formats import numpy_type
@@ -194,35 +193,13 @@ def _default(axis: int, rank: int, defaults: Defaults) -> int:
 
 
 def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    names = {one.name for one in inputs}
-    if unknown := [name for name in asked if name and name not in names]:
-        raise UsageError(
-            f"--input-shape names '{unknown[0]}'",
-            expected=f"one of the inputs {', '.join(sorted(names)) or '(none)'}",
-        )
-    if "" in asked and len(inputs) != 1:
-        raise UsageError(
-            "--input-shape without a name", expected=f"a name, one of {', '.join(sorted(names)) or '(none)'}"
-        )
-    symbols: dict[str, int] = {}
-    for one in inputs:
-        given = asked.get(one.name, asked.get(""))
-        if given is None:
-            continue
-        if one.dims and len(given) != len(one.dims):
-            raise UsageError(
-                f"--input-shape gives '{one.name}' {len(given)} dimensions",
-                expected=f"{len(one.dims)}, as the model declares",
-            )
-        for dim, number in zip(one.dims, given, strict=False):
-            if isinstance(dim, int) and dim >= 0 and dim != number:
-                raise UsageError(
-                    f"--input-shape gives '{one.name}' a dimension of {number}",
-                    expected=f"{dim}, as the model declares",
-                )
-            if isinstance(dim, str) and dim:
-                symbols[dim] = number
-    return symbols
+    """What the asked shapes make of the symbols in the declared ones."""
+    return {
+        dim: number
+        for one in inputs
+        for dim, number in zip(one.dims, asked.get(one.name, asked.get("", ())), strict=False)
+        if isinstance(dim, str) and dim
+    }
 
 
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:

@@ -1,4 +1,4 @@
-"""The user's own inputs, one reader per kind of file, found by suffix.
+"""The user's own inputs: arrays in memory, and files, one reader per kind of file, found by suffix.
 
     .npy  .npz     arrays; a .npz without a name in front serves all inputs by their names
     .pb            a TensorProto, as the onnx test data sets have them
@@ -24,7 +24,9 @@ import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, UsageError, reason
 from ...ir.graph import ir
-from ...results.options import VerifyOptions
+from ...results.model_names import IMAGES
+from ...results.options import VerifyOptions, spelled
+from ...results.value_kinds import Given
 from ..truth.number_formats import is_float, numpy_type
 from .samples import Feeds, Input
 
@@ -32,7 +34,6 @@ UNPACKED, PER_BYTE = (
     256 << 20,
     100,
 )  # bytes that an archive may unpack to: so many, and so many for each of its own
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -46,33 +47,31 @@ class Declared:
 
 
 def read_feeds(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
-    """Every sample of the user's files; an empty list if there are none. Inputs without a file are absent
-    from the feeds."""
+    """Every sample that the user gave; an empty list if there are none. Inputs that were left out are absent
+    from the feeds. That the names are the model's is checked already (results/model_names.py)."""
     lists: dict[str, list[np.ndarray]] = {}
-    for name, place in options.inputs:
-        if not name and Path(place).suffix == ".npz":
-            lists.update({one.name: samples(array, one, place) for one, array in _named(place, inputs)})
+    for name, given in options.inputs:
+        if not name and isinstance(given, str) and Path(given).suffix == ".npz":
+            lists.update({one.name: samples(array, one, given) for one, array in _named(given, inputs)})
             continue
-        one = _input(inputs, name)
-        arrays = _arrays(Path(place), Declared(one, _shape(one, options), options))
-        lists[one.name] = [x for array in arrays for x in samples(array, one, place)]
+        one = next(one for one in inputs if name in (one.name, ""))
+        if isinstance(given, Given):
+            lists[one.name] = _in_memory(given, one)
+            continue
+        arrays = _arrays(Path(given), Declared(one, _shape(one, options), options))
+        lists[one.name] = [x for array in arrays for x in samples(array, one, given)]
     count = max((len(found) for found in lists.values()), default=0)
     return [{name: found[i % len(found)] for name, found in lists.items()} for i in range(count)]
 
 
-def _input(inputs: Sequence[Input], name: str) -> Input:
-    names = ", ".join(one.name for one in inputs)
-    if not name:
-        if len(inputs) != 1:
-            raise UsageError(
-                "--inputs gives a file without the name of an input",
-                expected=f"name:file, where name is one of {names}",
-            )
-        return inputs[0]
-    found = next((one for one in inputs if one.name == name), None)
-    if found is None:
-        raise UsageError(f"--inputs names '{name}'", expected=f"one of the inputs {names or '(none)'}")
-    return found
+def _in_memory(given: Given, one: Input) -> list[np.ndarray]:
+    """The samples of an array; one that does not fit is no file's fault."""
+    try:
+        return samples(given.array, one, None)
+    except Mismatch as error:
+        raise UsageError(
+            f"{spelled('inputs')} gives '{one.name}' {given}: {error.found}", expected=error.expected
+        ) from error
 
 
 def _shape(one: Input, options: VerifyOptions) -> tuple[int, ...] | None:
@@ -114,6 +113,10 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
             f"the array has the shape {array.shape}",
             where=place,
             expected=f"{list(one.dims)}, as the input '{one.name}' is",
+        )
+    if array.ndim and not array.shape[0] and one.dims[:1] != (0,):
+        raise Mismatch(
+            "it holds no row", where=place, expected=f"at least one sample of the input '{one.name}'"
         )
     if not one.dims or not isinstance(one.dims[0], int) or array.shape[0] == one.dims[0]:
         return [array]
@@ -243,7 +246,9 @@ def _tensor(place: Path, declared: Declared) -> np.ndarray:
 
 def _raw(place: Path, declared: Declared) -> np.ndarray:
     if declared.shape is None:
-        raise UsageError(f"'{place.name}' has no shape", expected=f"--input-shape {declared.one.name}:...")
+        raise UsageError(
+            f"'{place.name}' has no shape", expected=spelled("input_shapes", f"{declared.one.name}:...")
+        )
     values = _bytes(place)
     kind = numpy_type(declared.one.kind)
     each = int(np.prod(declared.shape, dtype=np.int64)) * kind.itemsize
@@ -280,10 +285,11 @@ def _image(place: Path, declared: Declared) -> np.ndarray:
         raise Malformed(
             f"the file is not an image that Pillow can read ({type(error).__name__})", where=place
         ) from error
-    for name, given in (("--mean", declared.options.mean), ("--std", declared.options.std)):
+    for name, given in (("mean", declared.options.mean), ("std", declared.options.std)):
         if given and len(given) not in (1, channels):
             raise UsageError(
-                f"{name} has {len(given)} values", expected=f"{channels}, one per channel, or one for all"
+                f"{spelled(name)} has {len(given)} values",
+                expected=f"{channels}, one per channel, or one for all",
             )
     pixels = (pixels - np.array(declared.options.mean or (0.0,))) / np.array(declared.options.std or (1.0,))
     return np.asarray(pixels[None] if declared.options.layout == "NHWC" else pixels.transpose(2, 0, 1)[None])
@@ -293,8 +299,8 @@ def _layout(declared: Declared) -> tuple[int, int, int]:
     shape = declared.shape
     if shape is None or len(shape) != 4:
         raise UsageError(
-            f"input '{declared.one.name}' has no fixed shape of four dimensions",
-            expected="--input-shape, to resize images to",
+            f"input '{declared.one.name}' has no fixed shape of four dims",
+            expected=f"{spelled('input_shapes')}, to resize images to",
         )
     channels, height, width = (
         (shape[3], shape[1], shape[2]) if declared.options.layout == "NHWC" else shape[1:]
@@ -303,7 +309,7 @@ def _layout(declared: Declared) -> tuple[int, int, int]:
         raise UsageError(
             f"input '{declared.one.name}' has {channels} channels in layout {declared.options.layout}",
             expected="1 or 3 for images",
-            way_out="try --layout NHWC or NCHW",
+            way_out=f"try NHWC or NCHW for {spelled('layout')}",
         )
     return channels, height, width
 

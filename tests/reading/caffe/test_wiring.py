@@ -7,9 +7,11 @@ import pytest
 
 from bnfold.errors import Malformed, Unsupported, UsageError
 from bnfold.ir.provenance import SOURCE_KEY
+from bnfold.pipeline import pipeline
 from bnfold.reading.caffe.prototxt import Text
 from bnfold.reading.caffe.schema import Node
 from bnfold.reading.caffe.wiring import kept
+from bnfold.results.options import ReadOptions, command_line
 
 from .files import Net, input_layer, layer, normal, same
 
@@ -212,7 +214,7 @@ def test_cut_at(tmp_path):
     net = Net(tmp_path, text, cut_at=("a",))
     assert net.outputs == ["a", "side"]
     same(net.run(x=DATA)["a"], DATA * 2)
-    with pytest.raises(UsageError, match="no layer has a top of this name"):
+    with pytest.raises(UsageError, match="'cut_at' names 'nowhere', which is the top of no layer"):
         Net(tmp_path, text, cut_at=("nowhere",))
 
 
@@ -233,15 +235,20 @@ def test_input_shapes(tmp_path):
     )
     text += layer("ReLU", "x")
     assert Net(tmp_path, text, input_shapes=(("x", (1, 2)),)).outputs == ["y", "z"]
-    with pytest.raises(
-        Malformed,
-        match=r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it: --input-shape x:",
-    ):
+    unknown = r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it: "
+    with pytest.raises(Malformed, match=unknown + "'input_shapes'"):
         Net(tmp_path, text)
-    with pytest.raises(UsageError, match="--input-shape for 'w'; expected an input: x, z"):
-        Net(tmp_path, text, input_shapes=(("x", (1, 2)), ("w", (1,))))
-    with pytest.raises(UsageError, match="--input-shape without a name"):
-        Net(tmp_path, text, input_shapes=(("", (1, 2)),))
+    with command_line(), pytest.raises(Malformed, match=unknown + "--input-shape x:1,3,224,224"):
+        Net(tmp_path, text)
+    for shapes, words in (
+        (
+            {"x": (1, 2), "w": (1,)},
+            "'input_shapes' names 'w', which is no input of the model; expected one of x, z",
+        ),
+        ((1, 2), "'input_shapes' without a name"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            pipeline.load(tmp_path / "net.prototxt", None, ReadOptions(input_shapes=shapes))
     assert tuple(
         Net(tmp_path, X + layer("ReLU", "x"), input_shapes=(("", (7, 3)),)).model.graph.inputs[0].shape
     ) == (7, 3)

@@ -1,0 +1,124 @@
+"""Do the names that options use exist in the model, and do the values fit it?
+
+    check_shapes        input_shapes    names of inputs; as many dims as declared, and the fixed ones
+    check_verification  inputs, rtol, atol, mean, std, layout
+    idle_patterns       keep            patterns that match no node: findings, for the run can go on
+
+A slip in a name would otherwise change nothing, without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import UsageError
+from ..ir.graph import ir, label, nodes
+from .options import FoldOptions, VerifyOptions, spelled
+from .plan import Finding
+from .value_kinds import did_you_mean
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_PART = re.compile(
+    r" \[.*\]$"
+)  # what names a part of an output that is no tensor: verifying/composite_values.py
+
+
+def check_shapes(model: ir.Model, asked: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    """Every shape is for an input, and fits what the model declares. Raises UsageError."""
+    if not asked:
+        return
+    inputs = fed(model)
+    _check_names("input_shapes", [name for name, _ in asked], inputs, "input")
+    for name, dims in asked:
+        one = inputs[name] if name else next(iter(inputs.values()))
+        if one.shape is not None:
+            _check_dims(one, dims)
+
+
+def check_verification(model: ir.Model, options: VerifyOptions) -> None:
+    """Every name in the options of verification is one of the reference's. Raises UsageError."""
+    check_shapes(model, options.input_shapes)
+    for_all = {name for name, one in options.input_files if not name and Path(one).suffix == ".npz"}
+    _check_names("inputs", [name for name, _ in options.inputs if name or not for_all], fed(model), "input")
+    outputs = {value.name or "": value for value in model.graph.outputs}
+    judged = outputs if not options.every_value else outputs | _values(model)
+    for keyword, asked in (("rtol", options.rtol), ("atol", options.atol)):
+        names = [name if name in judged else _PART.sub("", name) for name, _ in asked if name]
+        _check_names(keyword, names, judged, "output" if not options.every_value else "value")
+    _check_images(options)
+
+
+def idle_patterns(model: ir.Model, options: FoldOptions) -> tuple[Finding, ...]:
+    """A warning for every pattern of `keep` that matches no node."""
+    names = {label(node) for node in nodes(model)} if options.keep else set()
+    return tuple(
+        Finding("warning", "keep.no-node", "", _idle(pattern, names))
+        for pattern in options.keep
+        if not any(fnmatchcase(name, pattern) for name in names)
+    )
+
+
+def fed(model: ir.Model) -> dict[str, ir.Value]:
+    """The inputs that need a value: those without an initializer."""
+    return {
+        value.name or "": value for value in model.graph.inputs if value.name not in model.graph.initializers
+    }
+
+
+def _idle(pattern: str, names: set[str]) -> str:
+    near = did_you_mean(pattern, names)
+    return f"{spelled('keep')} '{pattern}' matches no node of the model" + (f"; {near}" if near else "")
+
+
+def _check_names(keyword: str, names: Iterable[str], known: dict[str, ir.Value], what: str) -> None:
+    """`known` are all the names there are; the empty one stands for the only one."""
+    there = ", ".join(known) or "(none)"
+    for name in names:
+        if not name and len(known) != 1:
+            raise UsageError(f"{spelled(keyword)} without a name", expected=f"the name of an {what}: {there}")
+        if name and name not in known:
+            raise UsageError(
+                f"{spelled(keyword)} names '{name}', which is no {what} of the model",
+                expected=f"one of {there}",
+                way_out=did_you_mean(name, known),
+            )
+
+
+def _check_dims(one: ir.Value, dims: tuple[int, ...]) -> None:
+    assert one.shape is not None
+    declared = tuple(d if isinstance(d, int) else d.value for d in one.shape)
+    fits = len(declared) == len(dims) and all(
+        not isinstance(said, int) or said < 0 or said == asked
+        for said, asked in zip(declared, dims, strict=True)
+    )
+    if not fits:
+        raise UsageError(
+            f"{spelled('input_shapes')} gives '{one.name}' the shape {list(dims)}",
+            expected=f"one that fits [{', '.join('?' if d is None else str(d) for d in declared)}], as the "
+            "model declares",
+        )
+
+
+def _values(model: ir.Model) -> dict[str, ir.Value]:
+    return {value.name: value for node in nodes(model) for value in node.outputs if value.name}
+
+
+def _check_images(options: VerifyOptions) -> None:
+    """What steers how images are read needs one."""
+    if any(_is_image(Path(file)) for _, file in options.input_files):
+        return
+    standard = VerifyOptions()
+    for name in ("mean", "std", "layout"):
+        if getattr(options, name) != getattr(standard, name):
+            raise UsageError(
+                f"{spelled(name)} is for inputs that are images, and there are none",
+                expected=f"an image or a folder of images in {spelled('inputs')}",
+                way_out="leave it out",
+            )
+
+
+def _is_image(place: Path) -> bool:
+    return place.suffix.lower() in IMAGES or place.is_dir()
