@@ -26,7 +26,7 @@ Dim = int | str
 Shape = tuple[Dim, ...]
 Sizes = tuple[Dim | None, ...]
 
-_FAR = (1 << 31) - 1  # where exporters let a slice end that goes on to the end
+_FAR, _FARTHEST = (1 << 31) - 1, (1 << 63) - 1  # where exporters let a slice end that goes on to the end
 _F = np.float32
 
 
@@ -225,7 +225,7 @@ class Cut:
     """What a Slice takes of one axis. Its bounds may lie anywhere: they are clamped to a size."""
 
     start: int = 0
-    end: int = _FAR
+    end: int = _FARTHEST
     step: int = 1
 
     @property
@@ -248,7 +248,7 @@ class Cut:
     @property
     def disputed(self) -> bool:
         """Backwards to the largest number: nothing, by the ONNX document; onnxruntime goes to the first."""
-        return self.step < 0 and self.end in (_FAR, (1 << 63) - 1)
+        return self.step < 0 and self.end in (_FAR, _FARTHEST)
 
     def of(self, size: Dim) -> Dim | None:
         """The size of what it takes."""
@@ -265,7 +265,7 @@ def cuts(
     rank: int,
 ) -> list[Cut]:
     """What a Slice takes of every axis."""
-    along = axes_of(range(len(starts)) if axes is None else axes, rank)
+    along = axes_of(axes or range(len(starts)), rank)
     taken = [Cut()] * rank
     for axis, start, end, step in zip(along, starts, ends, steps or [1] * len(starts), strict=True):
         if step == 0:
@@ -375,14 +375,19 @@ class TransposedWindow:
     output_padding: int
     output_shape: int | None
 
+    @property
+    def same(self) -> bool:
+        """Is the padding that which makes the output as many times as large as the stride is?"""
+        return self.auto_pad in ("SAME_UPPER", "SAME_LOWER")
+
     def full(self, size: int) -> int:
         """The size of the output without its pads."""
         return self.stride * (size - 1) + self.output_padding + self.dilation * (self.kernel - 1) + 1
 
     def place(self, size: int) -> tuple[int, int]:
         """(how many positions are cut off before it, size of the output), as onnxruntime has it."""
-        full, same = self.full(size), self.auto_pad in ("SAME_UPPER", "SAME_LOWER")
-        if self.output_shape is None and not same:
+        full = self.full(size)
+        if self.output_shape is None and not self.same:
             return self.pads[0], full - sum(self.pads)
         # The ONNX document says size·stride for SAME; onnxruntime gives less where the kernels leave gaps.
         out = min(size * self.stride, full) if self.output_shape is None else self.output_shape
@@ -395,7 +400,7 @@ class TransposedWindow:
         if not isinstance(size, int):
             return None
         out = self.place(size)[1]
-        return None if self.auto_pad.startswith("SAME") and out != size * self.stride else out
+        return None if self.same and out != size * self.stride else out
 
 
 def _halves(total: int, upper: bool) -> tuple[int, int]:
@@ -415,7 +420,8 @@ def _per_axis(get: Get, name: str, default: int, count: int) -> list[int]:
 def _window_arguments(get: Get, rank: int) -> list[tuple[int, int, tuple[int, int], str]]:
     """(stride, dilation, pads, auto_pad) for every axis."""
     auto = str(get("auto_pad", "NOTSET"))
-    pads = _per_axis(get, "pads", 0, 2 * rank) if auto == "NOTSET" else [0] * 2 * rank
+    explicit = auto not in ("SAME_UPPER", "SAME_LOWER", "VALID")
+    pads = _per_axis(get, "pads", 0, 2 * rank) if explicit else [0] * 2 * rank
     strides, dilations = (_per_axis(get, name, 1, rank) for name in ("strides", "dilations"))
     return [(strides[k], dilations[k], (pads[k], pads[k + rank]), auto) for k in range(rank)]
 
