@@ -14,6 +14,14 @@ _TERM, _RESULT = (
 )  # of Einsum; onnx's own inference hangs on others
 
 
+class SizesDiffer(ValueError):
+    """Sizes that have to be one and the same are not; `sizes` are they, in the order of the operands."""
+
+    def __init__(self, where: str, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(sizes)
+        super().__init__(f"sizes {' and '.join(map(str, sizes))} {where}")
+
+
 def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
     """numpy's rule, right-aligned. A symbol against a number other than one is that number, or the model is
     wrong.
@@ -32,13 +40,13 @@ def broadcast(s: Asker, node: ir.Node, inputs: Given) -> Given:
 
 def joined(s: Asker, column: Sequence[Dim]) -> Dim:
     """One size for dims that broadcast together. ValueError for two numbers that do not."""
-    wide = {d for d in column if d != 1}
+    wide = {d: None for d in column if d != 1}
     numbers = [d for d in wide if isinstance(d, int)]
     if len(numbers) > 1:
-        raise ValueError(f"sizes {sorted(numbers)} along one axis")
+        raise SizesDiffer("along one axis", numbers)
     if numbers:
         return numbers[0]
-    return wide.pop() if len(wide) == 1 else s.symbol() if wide else 1
+    return next(iter(wide)) if len(wide) == 1 else s.symbol() if wide else 1
 
 
 def gemm(s: Asker, node: ir.Node, inputs: Given) -> Given:
@@ -61,8 +69,8 @@ def _matrix(s: Asker, shape: Shape | None, transposed: int) -> tuple[Dim, Dim]:
 
 def meeting(*sizes: Dim | None) -> None:
     """ValueError where sizes that have to be one and the same are different numbers."""
-    if len(numbers := {d for d in sizes if isinstance(d, int)}) > 1:
-        raise ValueError(f"sizes {sorted(numbers)} have to be the same")
+    if len(numbers := dict.fromkeys(d for d in sizes if isinstance(d, int))) > 1:
+        raise SizesDiffer("have to be the same", list(numbers))
 
 
 def matmul(s: Asker, node: ir.Node, inputs: Given) -> Given:

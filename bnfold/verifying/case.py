@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import Unsupported
 from ..ir.graph import graphs, ir, nodes
 from ..results.comparison import Figures, Side
 from ..results.options import VerifyOptions
@@ -25,6 +26,7 @@ from .gate import Demands, Triple
 from .inputs import samples as feeding
 from .inputs import user_files
 from .inputs.interface import Interface
+from .inputs.sizes import Choice, Search
 from .nondeterminism import random_nodes
 from .perturbation import jittered, nudged_feeds
 from .truth.interpreter import CannotEvaluate
@@ -90,9 +92,12 @@ class Case:
         )
         self.notes: list[str] = list(face.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.choice: Choice
+        self.no_sizes = False
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
         self.given = user_files.read(face.inputs, options)
+        self.search = Search(reference.model, face.inputs, self._asked())
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
     # -- the reference
@@ -107,6 +112,7 @@ class Case:
                 with engine.open(self.reference) as runner:
                     runs = self._first_run(engine, runner)
                     self._run_reference(runner, runs, self._wanted_samples(runner))
+                    self._at_other_sizes(runner, runs)
             except REFUSALS as error:
                 if isinstance(error, CannotRun):
                     self.notes.append(
@@ -116,6 +122,11 @@ class Case:
                 refusal = error
                 continue
             return runs
+        if self.no_sizes:
+            raise Unsupported(
+                f"no sizes of the reference's free dims were found at which it runs ({refusal})",
+                way_out=f"give sizes that fit in place of the names: {self.search.way_out()}",
+            )
         raise refusal if isinstance(refusal, CannotEvaluate) else CannotEvaluate("reference", str(refusal))
 
     def _engines(self) -> Iterator[Engine]:
@@ -130,24 +141,26 @@ class Case:
         yield Simulated(self.options.seed)
 
     def _first_run(self, engine: Engine, runner: Runner) -> Runs:
+        """The reference on the first sample, at the first sizes at which it runs. Raises what it raised at
+        the best of those that do not."""
         last: Exception | None = None
-        for shapes, note in self._shapes():
-            self.shapes = shapes
+        for choice in self.search.first():
+            self.shapes, self.choice = choice.shapes, choice
             first = self._feed(0)
             try:
                 values = runner.run(first)
             except REFUSALS as error:
                 last = last or error
                 continue
-            if note:
-                self.notes.append(note)
             return Runs(engine, [first], [values])
-        if last is None:
-            raise CannotEvaluate("inputs", "no shapes to try")
+        assert last is not None
+        self.no_sizes = self.no_sizes or (
+            self.search.free and (engine.name == "onnxruntime" or bool(self.search.contradiction))
+        )
         raise last
 
-    def _shapes(self) -> Iterator[tuple[dict[str, tuple[int, ...]], str]]:
-        """Shapes to try, with a note where dims were guessed."""
+    def _asked(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of inputs that the user gave: by name, or those of his samples."""
         asked = dict(self.options.input_shapes)
         if self.given:
             asked = {
@@ -155,16 +168,34 @@ class Case:
                 **{n: s for n, s in asked.items() if n},
             }
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
-        tried: set[tuple[tuple[int, ...], ...]] = set()
-        for defaults in feeding.ATTEMPTS:
-            shapes, chosen = feeding.concrete(self.face.inputs, asked, defaults)
-            key = tuple(shapes.values())
-            if key not in tried:
-                tried.add(key)
-                yield (
-                    shapes,
-                    f"free dims were chosen: {', '.join(chosen)} (--input-shape sets them)" if chosen else "",
+        return asked
+
+    def _at_other_sizes(self, runner: Runner, runs: Runs) -> None:
+        """One more sample whose free dims are of other sizes, where there are such: what a candidate has
+        baked in shows there."""
+        search = self.search
+        if self.given:
+            search = Search(self.reference.model, self.face.inputs, dict(self.options.input_shapes))
+        first = search.choice_of(self.shapes)
+        chosen = f"free dims were chosen: {self.choice.note}" if self.choice.words else ""
+        second = None
+        if first is not None and search.free:
+            if runner.seconds / len(runs.feeds) > PATIENCE_S / 2:
+                self.notes.append("no sample of other sizes was run: a run takes too long")
+            else:
+                second = search.second(first)
+        if second is not None:
+            try:
+                feed = feeding.sample(self.face.inputs, second.shapes, self.options.seed, len(runs.feeds))
+                runs.references.append(runner.run(feed))
+                runs.feeds.append(feed)
+                chosen += (
+                    f"{'; ' if chosen else ''}sample {len(runs.feeds) - 1} is of other sizes: {second.note}"
                 )
+            except (*REFUSALS, feeding.Unfillable):
+                pass  # the engine knows better than the dry run
+        if chosen:
+            self.notes.append(f"{chosen} (--input-shape sets them)")
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
@@ -204,12 +235,37 @@ class Case:
         try:
             with runs.engine.open(self.candidate) as runner:
                 for feed in runs.feeds[len(runs.candidates) :]:
-                    runs.candidates.append(
-                        self.face.in_reference_names(runner.run(self.face.for_candidate(feed)))
-                    )
+                    runs.candidates.append(self._candidate(runner, feed))
+                    self._same_shapes(feed, runs.references[len(runs.candidates) - 1], runs.candidates[-1])
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
-            raise CandidateFails(str(error)) from error
+            raise CandidateFails(f"the candidate cannot be run where the reference can: {error}") from error
+
+    def _candidate(self, runner: Runner, feed: Values) -> Values:
+        try:
+            return self.face.in_reference_names(runner.run(self.face.for_candidate(feed)))
+        except REFUSALS as error:
+            raise CandidateFails(
+                f"the candidate cannot be run where the reference can{self._at(feed)}: {error}"
+            ) from error
+
+    def _same_shapes(self, feed: Values, reference: Values, candidate: Values) -> None:
+        """Raises CandidateFails where a sample of other sizes gives outputs of other shapes."""
+        at = self._at(feed)
+        for name in reference.keys() & candidate.keys() if at else ():
+            ours, theirs = np.shape(reference[name]), np.shape(candidate[name])
+            if ours != theirs:
+                raise CandidateFails(
+                    f"the candidate's '{name}' is of shape {theirs}{at}, the reference's of {ours}"
+                )
+
+    def _at(self, feed: Values) -> str:
+        """The shapes of a sample in words; "" where it is of the sizes that the report names."""
+        if all(value.shape == self.shapes.get(name) for name, value in feed.items()):
+            return ""
+        return " at " + ", ".join(
+            f"{name}: {'x'.join(map(str, value.shape)) or 'scalar'}" for name, value in feed.items()
+        )
 
     def truth(self, runs: Runs) -> None:
         """What float64 says about the feeds that have no truth yet; the unfolded model where it cannot be

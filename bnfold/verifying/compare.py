@@ -80,9 +80,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"nothing here can verify the reference: {error}")
     except CandidateFails as error:
-        return _comparison(
-            case, None, (), None, f"the candidate cannot be run where the reference can: {error}"
-        )
+        return _comparison(case, None, (), None, str(error))
     figures = _judged(case, runs)
     if _doubtful(case, figures, runs):
         case.extend(runs)

@@ -113,7 +113,8 @@ def test_parts_have_the_new_names_of_their_values(name: str, new: str) -> None:
         (zipped(), ["h", "q [keys]", "q [values]"]),
         (net("q = Optional(h)", "float[N,3] h, optional(float[N,3]) q"), ["h", "q"]),
         (net("q = SequenceEmpty()", "float[N,3] h, seq(float[N,3]) q"), ["h"]),
-        (sequence("q = SplitToSequence <axis = 0, keepdims = 0> (h)"), ["h", "q [0]", "q [1]"]),
+        # two rows at the first sizes, three at the second
+        (sequence("q = SplitToSequence <axis = 0, keepdims = 0> (h)"), ["h", "q [0]", "q [1]", "q [2]"]),
     ],
 )
 def test_each_part_is_judged(model: onnx.ModelProto, names: list[str], tmp_path: Any) -> None:

@@ -1,5 +1,4 @@
-"""What the models are fed: seeded samples of several distributions for every input, symbolic dims made
-concrete.
+"""What the models are fed: seeded samples of several distributions for every input.
 
 U[0, 1) alone, which other tools use, misses faults of sign, of padding and of channels that rarely fire. Here
 the samples of one run take the rows of DISTRIBUTIONS in turn: a normal one, impulses on borders and single
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import UsageError
 from ...ir.graph import ir
 from ..truth.number_formats import numpy_type
 
@@ -34,34 +32,13 @@ class Unfillable(Exception):
 @dataclass(frozen=True)
 class Input:
     """A graph input that needs a feed. A dim is a number, a symbol or None; `span` is the sensible range of
-    integers, its end excluded."""
+    integers, its end excluded. Not `ranked`: the model does not even say how many dims it has."""
 
     name: str
     kind: ir.DataType
     dims: tuple[int | str | None, ...]
     span: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What free dims become: the first axis, channels of an image, its sides, everything else."""
-
-    batch: int
-    channels: int
-    side: int
-    length: int
-
-
-ATTEMPTS = (
-    Defaults(2, 3, 32, 8),
-    Defaults(1, 3, 32, 8),
-    Defaults(1, 3, 64, 16),
-    Defaults(1, 3, 224, 128),
-    Defaults(1, 1, 28, 1),
-    Defaults(1, 3, 299, 64),
-    Defaults(1, 3, 512, 32),
-    Defaults(4, 3, 32, 4),
-)
+    ranked: bool = True
 
 
 def _normal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -125,9 +102,16 @@ def inputs_of(model: ir.Model) -> list[Input]:
             value.type, ir.TensorType
         ):
             raise Unfillable(f"input '{value.name}' is no tensor of numbers")
-        dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
-        found.append(Input(value.name or "", value.dtype, dims, _span(value)))
+        found.append(
+            Input(value.name or "", value.dtype, _dims(value), _span(value), value.shape is not None)
+        )
     return found
+
+
+def _dims(value: ir.Value) -> tuple[int | str | None, ...]:
+    """The declared dims; some exporters write -1 for one that is free."""
+    declared = [d if isinstance(d, int) else d.value for d in value.shape or ()]
+    return tuple((d if d >= 0 else None) if isinstance(d, int) else d or None for d in declared)
 
 
 _CARRIES = (
@@ -171,73 +155,6 @@ def _span(value: ir.Value, depth: int = 8) -> tuple[int, int] | None:
             inner = _span(node.outputs[0], depth - 1)
             spans.extend([inner] if inner is not None else [])
     return min(spans, key=lambda span: span[1]) if spans else None
-
-
-def concrete(
-    inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults
-) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """(shapes by input name, the dims that were chosen here, in words). The same symbol becomes the same
-    number everywhere."""
-    symbols = _asked_symbols(inputs, asked)
-    chosen: dict[str, None] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for one in inputs:
-        given = asked.get(one.name, asked.get("") if len(inputs) == 1 else None)
-        if given is not None:
-            shapes[one.name] = tuple(given)
-            continue
-        dims = []
-        for axis, dim in enumerate(one.dims):
-            if isinstance(dim, int) and dim >= 0:
-                dims.append(dim)
-                continue
-            named = isinstance(dim, str) and bool(dim)
-            default = _default(axis, len(one.dims), defaults)
-            if not named or dim not in symbols:
-                chosen[f"{dim if named else f'dim {axis}'} of '{one.name}' = {default}"] = None
-            dims.append(symbols.setdefault(str(dim), default) if named else default)
-        shapes[one.name] = tuple(dims)
-    return shapes, list(chosen)
-
-
-def _default(axis: int, rank: int, defaults: Defaults) -> int:
-    if axis == 0:
-        return defaults.batch
-    if rank in (4, 5):
-        return defaults.channels if axis == 1 else defaults.side
-    return defaults.length
-
-
-def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    names = {one.name for one in inputs}
-    if unknown := [name for name in asked if name and name not in names]:
-        raise UsageError(
-            f"--input-shape names '{unknown[0]}'",
-            expected=f"one of the inputs {', '.join(sorted(names)) or '(none)'}",
-        )
-    if "" in asked and len(inputs) != 1:
-        raise UsageError(
-            "--input-shape without a name", expected=f"a name, one of {', '.join(sorted(names)) or '(none)'}"
-        )
-    symbols: dict[str, int] = {}
-    for one in inputs:
-        given = asked.get(one.name, asked.get(""))
-        if given is None:
-            continue
-        if one.dims and len(given) != len(one.dims):
-            raise UsageError(
-                f"--input-shape gives '{one.name}' {len(given)} dims",
-                expected=f"{len(one.dims)}, as the model declares",
-            )
-        for dim, number in zip(one.dims, given, strict=False):
-            if isinstance(dim, int) and dim >= 0 and dim != number:
-                raise UsageError(
-                    f"--input-shape gives '{one.name}' a dim of {number}",
-                    expected=f"{dim}, as the model declares",
-                )
-            if isinstance(dim, str) and dim:
-                symbols[dim] = number
-    return symbols
 
 
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
