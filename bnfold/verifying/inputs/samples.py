@@ -181,9 +181,9 @@ def fill(one: Input, shape: tuple[int, ...], seed: int, index: int) -> Array:
     random = np.random.default_rng([seed, index, zlib.crc32(one.name.encode())])
     kind = numpy_type(one.kind)
     if one.kind == ir.DataType.BOOL:
-        return random.random(shape) < 0.5
+        return np.asarray(random.random(shape) < 0.5)
     if one.kind.is_integer():
-        return _integers(random, one, shape).astype(kind)
+        return np.asarray(_integers(random, one, shape)).astype(kind)
     values = DISTRIBUTIONS[distribution(index)](random, shape)
     return np.asarray(values).astype(kind)
 
