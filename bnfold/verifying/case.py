@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from .fold_checks import folded_by_us, judge_steps
 from .gate import Demands, Triple
 from .inputs import samples as feeding
 from .inputs import user_files
+from .inputs.integer_ranges import ranged
 from .inputs.interface import Interface
 from .inputs.sizes import Choice, Search
 from .nondeterminism import random_nodes
@@ -38,6 +39,7 @@ MORE_SAMPLES = 48
 PATIENCE_S = 20.0
 TOO_LONG_S = 30.0  # one run in onnxruntime beyond which float64, some ten times slower, is not asked
 MOST_USER_SAMPLES = 64
+MOST_AT_ONCE = 1 << 22  # elements of all values of a sample that goes through a table
 
 
 class CandidateFails(Exception):
@@ -94,6 +96,7 @@ class Case:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.choice: Choice
         self.no_sizes = False
+        self.narrow = False
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
         self.given = user_files.read(face.inputs, options)
@@ -113,6 +116,7 @@ class Case:
                     runs = self._first_run(engine, runner)
                     self._run_reference(runner, runs, self._wanted_samples(runner))
                     self._at_other_sizes(runner, runs)
+                    self._through_tables(runner, runs)
             except REFUSALS as error:
                 if isinstance(error, CannotRun):
                     self.notes.append(
@@ -197,9 +201,39 @@ class Case:
         if chosen:
             self.notes.append(f"{chosen} (--input-shape sets them)")
 
+    def _through_tables(self, runner: Runner, runs: Runs) -> None:
+        """One more sample, as large as it takes to reach every row of tables that inputs look up, if that is
+        cheap."""
+        if self.given or runner.seconds / len(runs.feeds) > PATIENCE_S / 100:
+            return
+        for one in ranged(self.face.inputs, self.reference.model, self.choice.outcome.shapes):
+            reached = sum(feed[one.name].size for feed in runs.feeds)
+            if one.span is None or reached >= one.span[1] - one.span[0]:
+                continue
+            larger = self.search.larger(self.choice, one.name, one.span[1] - one.span[0], MOST_AT_ONCE)
+            if larger is None:
+                continue
+            try:
+                feed = self._seeded(larger, len(runs.feeds))
+                runs.references.append(runner.run(feed))
+                runs.feeds.append(feed)
+            except (*REFUSALS, feeding.Unfillable):
+                continue
+            self.notes.append(
+                f"sample {len(runs.feeds) - 1} reaches up to {feed[one.name].size:,} of the "
+                f"{one.span[1]:,} rows that '{one.name}' looks up, at {larger.note}"
+            )
+
+    def _seeded(self, choice: Choice, index: int) -> Values:
+        """A seeded sample at some sizes."""
+        inputs = ranged(self.face.inputs, self.reference.model, choice.outcome.shapes)
+        if self.narrow:
+            inputs = [replace(one, free=False) for one in inputs]
+        return feeding.sample(inputs, choice.shapes, self.options.seed, index)
+
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
-        seeded = feeding.sample(self.face.inputs, self.shapes, self.options.seed, index)
+        seeded = self._seeded(self.choice, index)
         return {**seeded, **self.given[index]} if index < len(self.given) else seeded
 
     def _wanted_samples(self, runner: Runner) -> int:
@@ -221,7 +255,14 @@ class Case:
         before = runner.seconds if len(runs.feeds) > 1 else 0.0
         while len(runs.feeds) < samples:
             feed = self._feed(len(runs.feeds))
-            runs.references.append(runner.run(feed))
+            try:
+                values = runner.run(feed)
+            except REFUSALS:
+                if self.narrow:
+                    raise
+                self.narrow = True  # other integers than 0 and 1 may be what it refuses
+                continue
+            runs.references.append(values)
             runs.feeds.append(feed)
         runs.seconds = (runs.seconds[0] + runner.seconds - before, runs.seconds[1])
 
