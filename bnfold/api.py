@@ -57,7 +57,9 @@ class ReadKeywords(TypedDict, total=False):
 class VerifyKeywords(TypedDict, total=False):
     """How to verify: providers ("cpu", "cuda"), input_shapes, inputs (name -> .npy, .npz or image file),
     samples, seed, noise_limit, rtol and atol (output name -> value, or one value for all), max_memory (bytes
-    that this process may take of its own meanwhile)."""
+    that this process may take of its own meanwhile). Differences between the interfaces that are allowed:
+    rename (name in the reference -> name in the candidate), by_position, any_order, fixed_shapes,
+    drop_overridable."""
 
     providers: Sequence[str]
     input_shapes: Shapes
@@ -74,6 +76,11 @@ class VerifyKeywords(TypedDict, total=False):
     layout: str
     freeze_initializers: bool
     max_memory: int | None
+    rename: Mapping[str, str]
+    by_position: bool
+    any_order: bool
+    fixed_shapes: bool
+    drop_overridable: bool
 
 
 class FoldKeywords(TypedDict, total=False):
@@ -287,7 +294,9 @@ def _read_options(options: Mapping[str, Any]) -> ReadOptions:
 
 def _verify_options(options: Mapping[str, Any]) -> VerifyOptions:
     _refuse_unknown(options, _names(VerifyOptions))
-    tables = {k: tuple(_table(options[k]).items()) for k in ("rtol", "atol", "inputs") if k in options}
+    tables = {
+        k: tuple(_table(options[k]).items()) for k in ("rtol", "atol", "inputs", "rename") if k in options
+    }
     lists = _normal(options, shapes=("input_shapes",), lists=("providers",), numbers=("mean", "std"))
     return VerifyOptions(**{**options, **lists, **tables})
 

@@ -224,6 +224,21 @@ VERIFY = (
         "--atol", multiple=True, metavar="[OUTPUT:]X", help="An absolute tolerance on top of the noise gate."
     ),
 )
+INTERFACE = (
+    _row(
+        "--rename",
+        multiple=True,
+        metavar="A=B",
+        help="An input or output that is A in the reference is B in the candidate (repeatable).",
+    ),
+    _switch("--by-position", help="Pair inputs and outputs by position, whatever their names."),
+    _switch("--any-order", help="The same inputs and outputs may stand in another order."),
+    _switch("--fixed-shapes", help="A free dim may be a number in the candidate."),
+    _switch(
+        "--drop-overridable",
+        help="The candidate may lack an input that has a default value in the reference.",
+    ),
+)
 BATCH = (
     _row(
         "--jobs",
@@ -299,7 +314,7 @@ LIMIT = (
         "(default 0: any).",
     ),
 )
-_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, REPORT) for row in group}
+_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, INTERFACE, REPORT) for row in group}
 
 
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -375,6 +390,11 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
         std=_numbers(values.get("std"), "--std"),
         freeze_initializers=bool(values.get("freeze_initializers")),
         max_memory=values.get("max_memory"),
+        rename=tuple(_renaming(text) for text in values.get("rename", ())),
+        by_position=bool(values.get("by_position")),
+        any_order=bool(values.get("any_order")),
+        fixed_shapes=bool(values.get("fixed_shapes")),
+        drop_overridable=bool(values.get("drop_overridable")),
         **plain,
     )
 
@@ -401,6 +421,15 @@ def _named(text: str, flag: str) -> tuple[str, str]:
             f"{flag} {text!r} names no file", expected="name:file.npy, or a .npz with all inputs"
         )
     return name, rest
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    before, equals, after = text.partition("=")
+    if not (before and equals and after):
+        raise UsageError(
+            f"--rename {text!r} is no pair of names", expected="A=B: A in the reference, B in the candidate"
+        )
+    return before, after
 
 
 def _tolerance(text: str, flag: str) -> tuple[str, float]:

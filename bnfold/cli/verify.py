@@ -15,7 +15,7 @@ from ..results.options import ReadOptions
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
-from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
+from .options import FILE, INTERFACE, LIMIT, READ, REPORT, VERIFY, options
 
 
 @click.command("verify")
@@ -25,7 +25,7 @@ from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
     type=click.Choice(("opencv",)),
     help="Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.",
 )
-@options(VERIFY, READ, LIMIT, REPORT)
+@options(VERIFY, INTERFACE, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
     """Run REFERENCE and CANDIDATE on the same inputs and hold both against a float64 run of REFERENCE.
 

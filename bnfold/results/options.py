@@ -82,6 +82,13 @@ class VerifyOptions:
     every_value   judge every value that both models have, not outputs alone
     max_memory    bytes of its own that this process may take while verifying, mapped files not counted; None:
                   as it needs
+
+    Differences between the two models' interfaces that are allowed:
+    rename            (name in the reference, name in the candidate) of inputs and outputs
+    by_position       inputs and outputs are paired by position, whatever their names
+    any_order         the same names may stand in another order
+    fixed_shapes      a free dim may be a number in the candidate
+    drop_overridable  the candidate may lack an input that has a default value in the reference
     """
 
     providers: tuple[str, ...] = ("cpu",)
@@ -99,3 +106,8 @@ class VerifyOptions:
     layout: str = "NCHW"
     freeze_initializers: bool = False
     max_memory: int | None = None
+    rename: tuple[tuple[str, str], ...] = ()
+    by_position: bool = False
+    any_order: bool = False
+    fixed_shapes: bool = False
+    drop_overridable: bool = False

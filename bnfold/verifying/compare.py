@@ -28,7 +28,7 @@ from .divergence import common_values, described, first_divergence, judged_value
 from .engines.accelerators import judged_on
 from .engines.environment import environment
 from .engines.providers import CPU, required
-from .inputs.interface import interface
+from .inputs.interface import InterfaceExceptions, InterfacesDiffer, interface
 from .inputs.samples import Unfillable
 from .nondeterminism import settled_by_inputs
 from .output_gate import figures as figures_of
@@ -44,15 +44,18 @@ def compare(
 ) -> Comparison:
     """Are the two models numerically the same?
 
-    Raises UsageError where inputs, outputs, shapes or options do not fit, ProviderUnavailable where a
-    requested execution provider is missing or falls back.
+    Raises UsageError where options do not fit the models, Unsupported where no sizes of free dims are found
+    at which the reference runs, ProviderUnavailable where a requested execution provider is missing or falls
+    back.
     """
     started = time.perf_counter()
     if options.truth not in TRUTHS:
         raise UsageError(f"the truth cannot be '{options.truth}'", expected=f"one of {', '.join(TRUTHS)}")
     providers = required(options.providers)
     try:
-        face = interface(reference, candidate)
+        face = interface(reference, candidate, _exceptions(options))
+    except InterfacesDiffer as error:
+        return Comparison(False, (), math.nan, math.nan, "", options.seed, reason=f"not the same: {error}")
     except Unfillable as error:
         return Comparison(
             False,
@@ -70,6 +73,16 @@ def compare(
         except MemoryError:
             found = _comparison(case, None, (), None, f"nothing here can verify the reference: {SHORT}")
     return replace(found, seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
+
+
+def _exceptions(options: VerifyOptions) -> InterfaceExceptions:
+    return InterfaceExceptions(
+        rename=options.rename,
+        by_position=options.by_position,
+        any_order=options.any_order,
+        fixed_shapes=options.fixed_shapes,
+        drop_overridable=options.drop_overridable or options.freeze_initializers,
+    )
 
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:

@@ -143,7 +143,7 @@ def test_a_sequence_of_another_length_is_a_difference(ending: str) -> None:
 def test_parts_are_compared_where_outputs_have_other_names() -> None:
     other = sequence()
     other.graph.output[1].name = other.graph.node[-1].output[0] = "other"
-    found = compare(side(sequence()), side(other), VerifyOptions())
+    found = compare(side(sequence()), side(other), VerifyOptions(rename=(("q", "other"),)))
     assert found, found.reason
     assert [figure.value for figure in found.providers[0].outputs] == ["h", "q [0]", "q [1]"]
 
