@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..ir.graph import attribute, ir
-from ..operators.arguments import same_size
+from ..operators.arguments import SizesDiffer, same_size
 from .rule_context import Dim, Given, Shape, ShapeContext
 
 _TERM, _RESULT = (
@@ -33,13 +33,13 @@ def broadcast(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
 
 def joined(s: ShapeContext, column: Sequence[Dim]) -> Dim:
     """One size for dims that broadcast together. ValueError for two numbers that do not."""
-    wide = {d for d in column if d != 1}
+    wide = {d: None for d in column if d != 1}
     numbers = [d for d in wide if isinstance(d, int)]
     if len(numbers) > 1:
-        raise ValueError(f"sizes {sorted(numbers)} along one axis")
+        raise SizesDiffer("along one axis", numbers)
     if numbers:
         return numbers[0]
-    return wide.pop() if len(wide) == 1 else s.symbol() if wide else 1
+    return next(iter(wide)) if len(wide) == 1 else s.symbol() if wide else 1
 
 
 def gemm(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:

@@ -117,10 +117,18 @@ def shape_part(get: Get, shape: Shape) -> Shape:
 # Sizes
 
 
+class SizesDiffer(ValueError):
+    """Sizes that have to be one and the same are not; `sizes` are they, in the order of the operands."""
+
+    def __init__(self, where: str, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(sizes)
+        super().__init__(f"sizes {' and '.join(map(str, sizes))} {where}")
+
+
 def same_size(*sizes: Dim | None) -> None:
-    """ValueError where sizes that have to be one and the same are different numbers."""
-    if len(numbers := {d for d in sizes if isinstance(d, int)}) > 1:
-        raise ValueError(f"sizes {sorted(numbers)} have to be the same")
+    """SizesDiffer where sizes that have to be one and the same are different numbers."""
+    if len(numbers := dict.fromkeys(d for d in sizes if isinstance(d, int))) > 1:
+        raise SizesDiffer("have to be the same", list(numbers))
 
 
 def divided(whole: int, parts: int) -> int:

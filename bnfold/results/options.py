@@ -32,6 +32,7 @@ from .value_kinds import (
     Number,
     Pairs,
     Providers,
+    Renamings,
     Shapes,
     Size,
     Switch,
@@ -274,6 +275,13 @@ class VerifyOptions(_Checked):
     rtol, atol    additional fixed tolerances, (output name, value), "" for all outputs
     max_memory    bytes of its own that this process may take while verifying, mapped files not counted; None:
                   as it needs
+
+    Differences between the two models' interfaces that are allowed:
+    rename            (name in the reference, name in the candidate) of inputs and outputs
+    by_position       inputs and outputs are paired by position, whatever their names
+    any_order         the same names may stand in another order
+    fixed_shapes      a free dim may be a number in the candidate
+    drop_overridable  the candidate may lack an input that has a default value in the reference
     """
 
     providers: tuple[str, ...] = _field(
@@ -333,6 +341,32 @@ class VerifyOptions(_Checked):
         (), Option(Tolerances(), "--atol", "An absolute tolerance on top of the noise gate.", "[OUTPUT:]X")
     )
     freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
+    rename: tuple[tuple[str, str], ...] = _field(
+        (),
+        Option(
+            Renamings(),
+            "--rename",
+            "An input or output that is A in the reference is B in the candidate (repeatable).",
+            "A=B",
+        ),
+    )
+    by_position: bool = _field(
+        False, Option(Switch(), "--by-position", "Pair inputs and outputs by position, whatever their names.")
+    )
+    any_order: bool = _field(
+        False, Option(Switch(), "--any-order", "The same inputs and outputs may stand in another order.")
+    )
+    fixed_shapes: bool = _field(
+        False, Option(Switch(), "--fixed-shapes", "A free dim may be a number in the candidate.")
+    )
+    drop_overridable: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--drop-overridable",
+            "The candidate may lack an input that has a default value in the reference.",
+        ),
+    )
 
     @property
     def input_files(self) -> tuple[tuple[str, str], ...]:
@@ -386,7 +420,9 @@ class FoldKeywords(TypedDict, total=False):
 class VerifyKeywords(TypedDict, total=False):
     """How to verify: providers ("cpu", "cuda"), input_shapes, inputs (name -> an array, or a .npy, .npz or
     image file), samples, seed, noise_limit, rtol and atol (output name -> value, or one value for all), mean
-    and std of image inputs, max_memory (bytes that this process may take of its own meanwhile)."""
+    and std of image inputs, max_memory (bytes that this process may take of its own meanwhile). Differences
+    between the interfaces that are allowed: rename (name in the reference -> name in the candidate),
+    by_position, any_order, fixed_shapes, drop_overridable."""
 
     providers: Sequence[str]
     input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
@@ -403,6 +439,11 @@ class VerifyKeywords(TypedDict, total=False):
     layout: str
     freeze_initializers: bool
     max_memory: int | None
+    rename: Mapping[str, str]
+    by_position: bool
+    any_order: bool
+    fixed_shapes: bool
+    drop_overridable: bool
 
 
 # How a message names an option.

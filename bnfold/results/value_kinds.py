@@ -440,6 +440,36 @@ class Tolerances(Table):
         return ((name, float(number)),)
 
 
+@dataclass(frozen=True)
+class Renamings(Table):
+    """Names in one model, each with its name in another."""
+
+    several_without_name: ClassVar[bool] = True
+
+    def _expected(self) -> str:
+        return "a dict of names: those in the reference, with those in the candidate"
+
+    def _written(self) -> str:
+        return "A=B, the name in the reference and that in the candidate"
+
+    def _normal(self, value: Any) -> tuple[tuple[str, Any], ...]:
+        pairs = super()._normal(value)
+        if not all(name for name, _ in pairs):
+            raise _Unfit
+        return pairs
+
+    def _item(self, value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise _Unfit
+        return value
+
+    def _value(self, text: str) -> tuple[tuple[str, str], ...]:
+        one, sign, other = text.partition("=")
+        if not sign:
+            raise _Unfit
+        return ((one, other),)
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """An array that the user gave in memory: a copy, so that nothing that happens to theirs changes it."""

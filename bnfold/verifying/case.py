@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..errors import Unsupported
 from ..ir.graph import graphs, ir, nodes
 from ..results.comparison import Figures, Side
 from ..results.model_names import check_verification
@@ -25,7 +26,9 @@ from .fold_checks import folded_by_us, judge_steps
 from .gate import Demands, Triple
 from .inputs import samples as feeding
 from .inputs import user_files
+from .inputs.integer_ranges import ranged
 from .inputs.interface import Interface
+from .inputs.sizes import Choice, Search
 from .nondeterminism import random_nodes
 from .perturbation import jittered, nudged_feeds
 from .truth.interpreter import CannotEvaluate
@@ -37,6 +40,7 @@ MORE_SAMPLES = 48
 PATIENCE_S = 20.0
 TOO_LONG_S = 30.0  # one run in onnxruntime beyond which float64, some ten times slower, is not asked
 MOST_USER_SAMPLES = 64
+MOST_AT_ONCE = 1 << 22  # elements of all values of a sample that goes through a table
 
 
 class CandidateFails(Exception):
@@ -91,10 +95,14 @@ class Case:
         self.interface, self.progress = interface, progress
         self.notes: list[str] = list(interface.notes)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.choice: Choice
+        self.no_sizes = False
+        self.narrow = False
         self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
         check_verification(reference.model, options)
         self.given = user_files.read_feeds(interface.inputs, options)
+        self.search = Search(reference.model, interface.inputs, self._asked())
         self.least = math.sqrt(max(sum(1 for _ in nodes(reference.model)), 1))
 
     # -- the reference
@@ -109,6 +117,8 @@ class Case:
                 with engine.open(self.reference) as runner:
                     runs = self._first_run(engine, runner)
                     self._run_reference(runner, runs, self._wanted_samples(runner))
+                    self._at_other_sizes(runner, runs)
+                    self._through_tables(runner, runs)
             except REFUSALS as error:
                 if isinstance(error, CannotRun):
                     self.notes.append(
@@ -118,6 +128,11 @@ class Case:
                 refusal = error
                 continue
             return runs
+        if self.no_sizes:
+            raise Unsupported(
+                f"no sizes of the reference's free dims were found at which it runs ({refusal})",
+                way_out=f"give sizes that fit in place of the names: {self.search.way_out()}",
+            )
         raise refusal if isinstance(refusal, CannotEvaluate) else CannotEvaluate("reference", str(refusal))
 
     def _engines(self) -> Iterator[Engine]:
@@ -131,45 +146,94 @@ class Case:
         yield Simulated(self.options.seed)
 
     def _first_run(self, engine: Engine, runner: Runner) -> Runs:
+        """The reference on the first sample, at the first sizes at which it runs. Raises what it raised at
+        the best of those that do not."""
         last: Exception | None = None
-        for shapes, note in self._shapes():
-            self.shapes = shapes
+        for choice in self.search.first():
+            self.shapes, self.choice = choice.shapes, choice
             first = self._feed(0)
             try:
                 values = runner.run(first)
             except REFUSALS as error:
                 last = last or error
                 continue
-            if note:
-                self.notes.append(note)
             return Runs(engine, [first], [values])
-        if last is None:
-            raise CannotEvaluate("inputs", "no shapes to try")
+        assert last is not None
+        self.no_sizes = self.no_sizes or (
+            self.search.free and (engine.name == "onnxruntime" or bool(self.search.contradiction))
+        )
         raise last
 
-    def _shapes(self) -> Iterator[tuple[dict[str, tuple[int, ...]], str]]:
-        """Shapes to try, with a note where dims were guessed."""
+    def _asked(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of inputs that the user gave: by name, or those of his samples."""
         asked = dict(self.options.input_shapes)
         if self.given:
             asked = {name or self.interface.inputs[0].name: dims for name, dims in asked.items()}
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
-        tried: set[tuple[tuple[int, ...], ...]] = set()
-        for defaults in feeding.ATTEMPTS:
-            shapes, chosen = feeding.concrete(self.interface.inputs, asked, defaults)
-            key = tuple(shapes.values())
-            if key not in tried:
-                tried.add(key)
-                yield (
-                    shapes,
-                    f"bnfold chose sizes for free dimensions: {', '.join(chosen)} "
-                    f"({spelled('input_shapes')} sets them)"
-                    if chosen
-                    else "",
+        return asked
+
+    def _at_other_sizes(self, runner: Runner, runs: Runs) -> None:
+        """One more sample whose free dims are of other sizes, where there are such: what a candidate has
+        baked in shows there."""
+        search = self.search
+        if self.given:
+            search = Search(self.reference.model, self.interface.inputs, dict(self.options.input_shapes))
+        first = search.choice_of(self.shapes)
+        chosen = f"free dims were chosen: {self.choice.note}" if self.choice.words else ""
+        second = None
+        if first is not None and search.free:
+            if runner.seconds / len(runs.feeds) > PATIENCE_S / 2:
+                self.notes.append("no sample of other sizes was run: a run takes too long")
+            else:
+                second = search.second(first)
+        if second is not None:
+            try:
+                feed = feeding.sample(
+                    self.interface.inputs, second.shapes, self.options.seed, len(runs.feeds)
                 )
+                runs.references.append(runner.run(feed))
+                runs.feeds.append(feed)
+                chosen += (
+                    f"{'; ' if chosen else ''}sample {len(runs.feeds) - 1} is of other sizes: {second.note}"
+                )
+            except (*REFUSALS, feeding.Unfillable):
+                pass  # the engine knows better than the dry run
+        if chosen:
+            self.notes.append(f"{chosen} ({spelled('input_shapes')} sets them)")
+
+    def _through_tables(self, runner: Runner, runs: Runs) -> None:
+        """One more sample, as large as it takes to reach every row of tables that inputs look up, if that is
+        cheap."""
+        if self.given or runner.seconds / len(runs.feeds) > PATIENCE_S / 100:
+            return
+        for one in ranged(self.interface.inputs, self.reference.model, self.choice.outcome.shapes):
+            reached = sum(feed[one.name].size for feed in runs.feeds)
+            if one.span is None or reached >= one.span[1] - one.span[0]:
+                continue
+            larger = self.search.larger(self.choice, one.name, one.span[1] - one.span[0], MOST_AT_ONCE)
+            if larger is None:
+                continue
+            try:
+                feed = self._seeded(larger, len(runs.feeds))
+                runs.references.append(runner.run(feed))
+                runs.feeds.append(feed)
+            except (*REFUSALS, feeding.Unfillable):
+                continue
+            self.notes.append(
+                f"sample {len(runs.feeds) - 1} reaches up to {feed[one.name].size:,} of the "
+                f"{one.span[1]:,} rows that '{one.name}' looks up, at {larger.note}"
+            )
+
+    def _seeded(self, choice: Choice, index: int) -> Values:
+        """A seeded sample at some sizes."""
+        inputs = ranged(self.interface.inputs, self.reference.model, choice.outcome.shapes)
+        if self.narrow:
+            inputs = [replace(one, free=False) for one in inputs]
+        return feeding.sample(inputs, choice.shapes, self.options.seed, index)
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
-        seeded = feeding.sample(self.interface.inputs, self.shapes, self.options.seed, index)
+        seeded = self._seeded(self.choice, index)
         return {**seeded, **self.given[index]} if index < len(self.given) else seeded
 
     def _wanted_samples(self, runner: Runner) -> int:
@@ -191,7 +255,14 @@ class Case:
         before = runner.seconds if len(runs.feeds) > 1 else 0.0
         while len(runs.feeds) < samples:
             feed = self._feed(len(runs.feeds))
-            runs.references.append(runner.run(feed))
+            try:
+                values = runner.run(feed)
+            except REFUSALS:
+                if self.narrow:
+                    raise
+                self.narrow = True  # other integers than 0 and 1 may be what it refuses
+                continue
+            runs.references.append(values)
             runs.feeds.append(feed)
         runs.seconds = (runs.seconds[0] + runner.seconds - before, runs.seconds[1])
 
@@ -205,12 +276,37 @@ class Case:
         try:
             with runs.engine.open(self.candidate) as runner:
                 for feed in runs.feeds[len(runs.candidates) :]:
-                    runs.candidates.append(
-                        self.interface.in_reference_names(runner.run(self.interface.for_candidate(feed)))
-                    )
+                    runs.candidates.append(self._candidate(runner, feed))
+                    self._same_shapes(feed, runs.references[len(runs.candidates) - 1], runs.candidates[-1])
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
-            raise CandidateFails(str(error)) from error
+            raise CandidateFails(f"the candidate cannot be run where the reference can: {error}") from error
+
+    def _candidate(self, runner: Runner, feed: Values) -> Values:
+        try:
+            return self.interface.in_reference_names(runner.run(self.interface.for_candidate(feed)))
+        except REFUSALS as error:
+            raise CandidateFails(
+                f"the candidate cannot be run where the reference can{self._at(feed)}: {error}"
+            ) from error
+
+    def _same_shapes(self, feed: Values, reference: Values, candidate: Values) -> None:
+        """Raises CandidateFails where a sample of other sizes gives outputs of other shapes."""
+        at = self._at(feed)
+        for name in reference.keys() & candidate.keys() if at else ():
+            ours, theirs = np.shape(reference[name]), np.shape(candidate[name])
+            if ours != theirs:
+                raise CandidateFails(
+                    f"the candidate's '{name}' is of shape {theirs}{at}, the reference's of {ours}"
+                )
+
+    def _at(self, feed: Values) -> str:
+        """The shapes of a sample in words; "" where it is of the sizes that the report names."""
+        if all(value.shape == self.shapes.get(name) for name, value in feed.items()):
+            return ""
+        return " at " + ", ".join(
+            f"{name}: {'x'.join(map(str, value.shape)) or 'scalar'}" for name, value in feed.items()
+        )
 
     def truth(self, runs: Runs) -> None:
         """What float64 says about the feeds that have no truth yet; the unfolded model where it cannot be

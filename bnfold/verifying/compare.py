@@ -27,7 +27,7 @@ from .divergence import common_values, described, first_divergence, judged_value
 from .engines.accelerators import judged_on
 from .engines.environment import environment
 from .engines.providers import CPU, required
-from .inputs.interface import interface
+from .inputs.interface import InterfaceExceptions, InterfacesDiffer, interface
 from .inputs.samples import Unfillable
 from .nondeterminism import judged_by_deciding_values
 from .output_gate import figures as figures_of
@@ -42,23 +42,18 @@ def compare(
 ) -> Comparison:
     """Are the two models numerically the same?
 
-    Raises UsageError where inputs, outputs, shapes or options do not fit, ProviderUnavailable where a
-    requested execution provider is missing or falls back.
+    Raises UsageError where options do not fit the models, Unsupported where no sizes of free dims are found
+    at which the reference runs, ProviderUnavailable where a requested execution provider is missing or falls
+    back.
     """
     started = time.perf_counter()
     providers = required(options.providers)
     try:
-        face = interface(reference, candidate)
+        face = interface(reference, candidate, _exceptions(options))
+    except InterfacesDiffer as error:
+        return _not_compared(options, f"not the same: {error}")
     except Unfillable as error:
-        return Comparison(
-            equivalent=False,
-            providers=(),
-            noise=math.nan,
-            max_error=math.nan,
-            truth="",
-            seed=options.seed,
-            reason=f"the reference cannot be verified here: {error}",
-        )
+        return _not_compared(options, f"the reference cannot be verified here: {error}")
     case = Case(reference, candidate, options, face, progress or (lambda what, share: None))
     with bounded(options.max_memory, spelled("max_memory")):
         try:
@@ -66,6 +61,29 @@ def compare(
         except MemoryError:
             found = _comparison(case, None, (), None, f"the reference cannot be verified here: {SHORT}")
     return replace(found, seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
+
+
+def _not_compared(options: VerifyOptions, reason: str) -> Comparison:
+    """The verdict on two models that were never run."""
+    return Comparison(
+        equivalent=False,
+        providers=(),
+        noise=math.nan,
+        max_error=math.nan,
+        truth="",
+        seed=options.seed,
+        reason=reason,
+    )
+
+
+def _exceptions(options: VerifyOptions) -> InterfaceExceptions:
+    return InterfaceExceptions(
+        rename=options.rename,
+        by_position=options.by_position,
+        any_order=options.any_order,
+        fixed_shapes=options.fixed_shapes,
+        drop_overridable=options.drop_overridable or options.freeze_initializers,
+    )
 
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
@@ -76,9 +94,7 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"the reference cannot be verified here: {error}")
     except CandidateFails as error:
-        return _comparison(
-            case, None, (), None, f"the candidate cannot be run where the reference can: {error}"
-        )
+        return _comparison(case, None, (), None, str(error))
     figures = _judged(case, runs)
     if _doubtful(case, figures, runs):
         case.extend(runs)

@@ -43,6 +43,11 @@ GIVEN: dict[str, Any] = {
     "std": "4,5,6",
     "layout": "NHWC",
     "max_memory": "2GiB",
+    "rename": ("y=z",),
+    "by_position": True,
+    "any_order": True,
+    "fixed_shapes": True,
+    "drop_overridable": True,
 }
 
 
@@ -71,6 +76,7 @@ def test_every_field_of_verification_is_reached_by_an_option() -> None:
     assert verify.rtol == (("y", 1e-3),)
     assert verify.atol == (("", 1e-4),)
     assert verify.mean == (1.0, 2.0, 3.0)
+    assert verify.rename == (("y", "z"),)
 
 
 def test_every_field_of_folding_is_reached_by_an_option() -> None:

@@ -22,7 +22,9 @@ from bnfold.pipeline.job import Job
 from bnfold.reading.onnx.reader import read as read_onnx
 from bnfold.results.options import FoldOptions
 from bnfold.results.plan import Loaded
-from bnfold.verifying.inputs.samples import Defaults, Unfillable, concrete, inputs_of, sample
+from bnfold.verifying.inputs.free_dims import free_dims
+from bnfold.verifying.inputs.samples import Unfillable, inputs_of, sample
+from bnfold.verifying.inputs.sizes import Usual
 from bnfold.verifying.truth.interpreter import CannotEvaluate, Interpreter
 from bnfold.writing import write
 
@@ -118,7 +120,8 @@ def _same(before: ir.Model, after: ir.Model) -> None:
     """Both models in float64 on one seeded sample."""
     try:
         wanted = inputs_of(before)
-        shapes, _ = concrete(wanted, {}, Defaults(2, 3, 8, 4))
+        dims = free_dims(wanted, {})
+        shapes = dims.shapes({unknown.key: Usual(2, 3, 8, 4).of(unknown) for unknown in dims.unknowns})
         if _largest(before, shapes) > MOST_NUMBERS:
             return
         feeds = sample(wanted, shapes, 0, 0)

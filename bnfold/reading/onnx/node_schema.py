@@ -130,6 +130,25 @@ def check_node(node: Any, imports: Mapping[str, int]) -> None:
     if not all(outputs[: rules.made]):
         raise Malformed(f"{_name(node)} has an output without a name")
     _check_attributes(node, rules, version)
+    if not domain and node.op_type in _BODIES:
+        _check_bodies(node)
+
+
+# what a body gives besides the outputs of its node
+_BODIES = {"If": 0, "Loop": 1, "Scan": 0}
+
+
+def _check_bodies(node: Any) -> None:
+    """Raise Malformed where a body gives less than its node."""
+    wanted = len(node.output) + _BODIES[node.op_type]
+    for attribute in node.attribute:
+        is_body = attribute.type == type(attribute).GRAPH and not attribute.ref_attr_name
+        if is_body and len(attribute.g.output) < wanted:
+            raise Malformed(
+                f"{_name(node)} has {len(node.output)} outputs, its '{attribute.name}' gives "
+                f"{len(attribute.g.output)}",
+                expected=f"{wanted} from the body",
+            )
 
 
 def _unknown(node: Any, what: str, version: int) -> Unsupported:

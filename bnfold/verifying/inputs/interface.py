@@ -1,18 +1,45 @@
-"""Checks that two models have the same interface: inputs and outputs are paired by name, else by position,
-and their types and shapes must agree.
+"""Do two models have the same interface? Inputs and outputs have the same names, order and types; a dim that
+is free in the reference is free in the candidate; an input that a caller may override still may.
+
+A difference makes two models not the same. Each kind has an exception that allows it (InterfaceExceptions);
+what was allowed is noted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...errors import UsageError
 from ...ir.graph import ir
 from ...results.comparison import Side
 from ..composite_values import renamed
 from .samples import Input, inputs_of
+
+OVERRIDABLE_FROM = 4  # the IR version from which on an initializer among the inputs is a default value
+
+
+class InterfacesDiffer(Exception):
+    """The two models are not the same to a caller. The text says how, and what allows it."""
+
+
+@dataclass(frozen=True)
+class InterfaceExceptions:
+    """Differences that are allowed.
+
+    rename            (name in the reference, name in the candidate) of inputs and outputs
+    by_position       inputs and outputs are paired by position, whatever their names
+    any_order         the same names may stand in another order
+    fixed_shapes      a free dim may be a number in the candidate
+    drop_overridable  the candidate may lack an input that has a default value in the reference
+    """
+
+    rename: tuple[tuple[str, str], ...] = ()
+    by_position: bool = False
+    any_order: bool = False
+    fixed_shapes: bool = False
+    drop_overridable: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,55 +64,136 @@ class Interface:
         return {renamed(name, back): value for name, value in values.items()}
 
 
-def interface(reference: Side, candidate: Side) -> Interface:
-    """Raises UsageError where the two models cannot be compared at all."""
+def interface(reference: Side, candidate: Side, exceptions: InterfaceExceptions | None = None) -> Interface:
+    """What the two models have in common. Raises InterfacesDiffer, Unfillable."""
+    found = _Comparing(exceptions or InterfaceExceptions())
     inputs, theirs = inputs_of(reference.model), inputs_of(candidate.model)
-    notes: list[str] = []
-    renamed_inputs = _paired("inputs", [i.name for i in inputs], [i.name for i in theirs], notes)
     known = {i.name: i for i in theirs}
+    renamed_inputs = found.paired("input", [i.name for i in inputs], list(known))
     for one in inputs:
-        _fitting(one, known[renamed_inputs[one.name]])
-    outputs = [value.name or "" for value in reference.model.graph.outputs]
-    renamed_outputs = _paired(
-        "outputs", outputs, [value.name or "" for value in candidate.model.graph.outputs], notes
-    )
-    kinds = {
-        value.name or "": value.dtype for value in reference.model.graph.outputs if value.dtype is not None
-    }
-    return Interface(inputs, outputs, kinds, renamed_inputs, renamed_outputs, tuple(notes))
+        if (other := known.get(renamed_inputs.get(one.name, ""))) is not None:
+            found.input(one, other)
+    found.overridable(reference.model, candidate.model)
+    outputs = {value.name or "": value for value in reference.model.graph.outputs}
+    their_outputs = {value.name or "": value for value in candidate.model.graph.outputs}
+    renamed_outputs = found.paired("output", list(outputs), list(their_outputs))
+    free = {dim for one in inputs for dim in one.dims if isinstance(dim, str)}
+    for name, value in outputs.items():
+        if (output := their_outputs.get(renamed_outputs.get(name, ""))) is not None:
+            found.output(value, output, free)
+    if found.differences:
+        raise InterfacesDiffer("; ".join(found.differences))
+    kinds = {name: value.dtype for name, value in outputs.items() if value.dtype is not None}
+    return Interface(inputs, list(outputs), kinds, renamed_inputs, renamed_outputs, tuple(found.notes))
 
 
-def _paired(what: str, ours: list[str], theirs: list[str], notes: list[str]) -> dict[str, str]:
-    if set(ours) == set(theirs):
-        return {name: name for name in ours}
-    if len(ours) != len(theirs):
-        raise UsageError(
-            f"the reference has the {what} {', '.join(ours) or '(none)'}, the candidate "
-            f"{', '.join(theirs) or '(none)'}",
-            expected=f"two models with the same {what}",
-        )
-    pairs = dict(zip(ours, theirs, strict=True))
-    notes.append(
-        f"{what} have different names and are compared by position: "
-        + ", ".join(f"{a} = {b}" for a, b in pairs.items())
-    )
-    return pairs
+@dataclass
+class _Comparing:
+    """What differs and is not allowed, and notes on what is."""
+
+    allowed: InterfaceExceptions
+    differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def differ(self, words: str, allowed: bool, flag: str) -> None:
+        """Note a difference that is allowed; keep one that is not, with the flag that would allow it."""
+        if allowed:
+            self.notes.append(f"{words} (allowed by {flag})")
+        else:
+            self.differences.append(f"{words} ({flag} allows it)" if flag else words)
+
+    def paired(self, what: str, ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+        """The candidate's name for each of the reference's."""
+        if self.allowed.by_position and len(ours) == len(theirs):
+            pairs = dict(zip(ours, theirs, strict=True))
+            if list(ours) != list(theirs):
+                self.notes.append(
+                    f"{what}s are compared by position: " + ", ".join(f"{a} = {b}" for a, b in pairs.items())
+                )
+            return pairs
+        table = dict(self.allowed.rename)
+        pairs = {name: table.get(name, name) for name in ours}
+        missing = [name for name in ours if pairs[name] not in theirs]
+        extra = [name for name in theirs if name not in pairs.values()]
+        if missing or extra:
+            self.differences.append(_unpaired(what, missing, extra))
+        elif [pairs[name] for name in ours] != list(theirs):
+            words = f"{what}s are in another order: {', '.join(ours)} and {', '.join(theirs)}"
+            self.differ(words, self.allowed.any_order, "--any-order")
+        if changed := [f"{a} = {b}" for a, b in pairs.items() if a != b and b in theirs]:
+            self.notes.append(f"{what}s have other names (allowed by --rename): {', '.join(changed)}")
+        return pairs
+
+    def input(self, ours: Input, theirs: Input) -> None:
+        """Type, rank and dims of one input."""
+        if ours.kind != theirs.kind:
+            self.differences.append(
+                f"input '{ours.name}' is {ours.kind.name.lower()}, in the candidate "
+                f"{theirs.kind.name.lower()}"
+            )
+        if not theirs.ranked:
+            return
+        words = f"input '{ours.name}' is {_dims(ours)}, in the candidate {_dims(theirs)}"
+        if not ours.ranked:
+            self.differ(words, self.allowed.fixed_shapes, "--fixed-shapes")
+        elif len(ours.dims) != len(theirs.dims) or any(
+            isinstance(a, int) and isinstance(b, int) and a != b
+            for a, b in zip(ours.dims, theirs.dims, strict=True)
+        ):
+            self.differences.append(words)
+        elif any(
+            isinstance(b, int) and not isinstance(a, int) for a, b in zip(ours.dims, theirs.dims, strict=True)
+        ):
+            self.differ(words, self.allowed.fixed_shapes, "--fixed-shapes")
+
+    def output(self, ours: ir.Value, theirs: ir.Value, free: set[str]) -> None:
+        """Type and rank of one output, and whether a dim that a free dim of an input decides is a number."""
+        if None not in (ours.dtype, theirs.dtype) and ours.dtype != theirs.dtype:
+            kinds = [v.dtype.name.lower() for v in (ours, theirs) if v.dtype is not None]
+            self.differences.append(f"output '{ours.name}' is {kinds[0]}, in the candidate {kinds[1]}")
+        if ours.shape is None or theirs.shape is None:
+            return
+        shapes = [[d if isinstance(d, int) else d.value for d in v.shape or ()] for v in (ours, theirs)]
+        words = f"output '{ours.name}' is {_listed(shapes[0])}, in the candidate {_listed(shapes[1])}"
+        if len(shapes[0]) != len(shapes[1]):
+            self.differences.append(words)
+        elif any(a in free and isinstance(b, int) for a, b in zip(*shapes, strict=True)):
+            self.differ(words, self.allowed.fixed_shapes, "--fixed-shapes")
+
+    def overridable(self, reference: ir.Model, candidate: ir.Model) -> None:
+        """Inputs with a default value, which a caller may override."""
+        table = dict(self.allowed.rename)
+        theirs = set(_overridable(candidate))
+        given = {value.name for value in candidate.graph.inputs}
+        for name in _overridable(reference):
+            there = table.get(name, name)
+            if there in theirs:
+                continue
+            words = f"input '{name}' has a default value that a caller may override, " + (
+                "in the candidate it has none" if there in given else "the candidate has no such input"
+            )
+            may = self.allowed.drop_overridable and there not in given
+            self.differ(words, may, "" if there in given else "--drop-overridable")
 
 
-def _fitting(ours: Input, theirs: Input) -> None:
-    if ours.kind != theirs.kind:
-        raise UsageError(
-            f"input '{ours.name}' is {ours.kind.name.lower()} in the reference, "
-            f"{theirs.kind.name.lower()} in the candidate",
-            expected="the same type",
-        )
-    clash = len(ours.dims) != len(theirs.dims) or any(
-        isinstance(a, int) and isinstance(b, int) and a != b
-        for a, b in zip(ours.dims, theirs.dims, strict=True)
-    )
-    if clash and ours.dims and theirs.dims:
-        raise UsageError(
-            f"input '{ours.name}' is {list(ours.dims)} in the reference, {list(theirs.dims)} in the "
-            "candidate",
-            expected="the same shape",
-        )
+def _overridable(model: ir.Model) -> Iterator[str]:
+    if model.ir_version >= OVERRIDABLE_FROM:
+        yield from (v.name for v in model.graph.inputs if v.name and v.name in model.graph.initializers)
+
+
+def _unpaired(what: str, missing: Sequence[str], extra: Sequence[str]) -> str:
+    parts = [f"the candidate has no {what} '{name}'" for name in missing]
+    parts += [f"the reference has no {what} '{name}'" for name in extra]
+    words = ", ".join(parts)
+    if len(missing) != len(extra):
+        return words
+    flags = " ".join(f"--rename {a}={b}" for a, b in zip(missing, extra, strict=True))
+    return f"{words} ({flags} allows it, as --by-position does)"
+
+
+def _dims(one: Input) -> str:
+    return _listed(one.dims) if one.ranked else "of any rank"
+
+
+def _listed(dims: Sequence[int | str | None]) -> str:
+    return f"[{', '.join('?' if d is None else str(d) for d in dims)}]"

@@ -1,10 +1,9 @@
-"""What the models are fed: seeded samples of several distributions for every input, symbolic dims made
-concrete.
+"""What the models are fed: seeded samples of several distributions for every input.
 
 U[0, 1) alone, which other tools use, misses faults of sign, of padding and of channels that rarely fire. Here
 the samples of one run take the rows of DISTRIBUTIONS in turn: a normal one, impulses on borders and single
 channels over a faint background, magnitudes over four decades, and so on. Integer inputs that index a table
-stay inside it.
+stay inside it, and go through its rows.
 
 Rule: a feed is a function of (seed, sample, input name, shape), so the printed seed reproduces everything.
 """
@@ -19,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.graph import ir
-from ...operators.table import op
 from ..truth.number_formats import numpy_type
 
 MOST_ELEMENTS = 1 << 29  # 2 GB of float32
+MOST_ROWS = 1 << 22  # of a table that is gone through in order
 Array = np.ndarray
 Feeds = dict[str, Array]
 
@@ -33,35 +32,16 @@ class Unfillable(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """A graph input that needs a feed. A dim is a number, a symbol or None; `span` is the sensible range of
-    integers, its end excluded."""
+    """A graph input that needs a feed. A dim is a number, a symbol or None; `span` is the range of integers
+    that it may hold, its end excluded; `free`: any integer will do (integer_ranges.py finds both). Not
+    `ranked`: the model does not even say how many dims it has."""
 
     name: str
     kind: ir.DataType
     dims: tuple[int | str | None, ...]
     span: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What free dims become: the first axis, channels of an image, its sides, everything else."""
-
-    batch: int
-    channels: int
-    side: int
-    length: int
-
-
-ATTEMPTS = (
-    Defaults(2, 3, 32, 8),
-    Defaults(1, 3, 32, 8),
-    Defaults(1, 3, 64, 16),
-    Defaults(1, 3, 224, 128),
-    Defaults(1, 1, 28, 1),
-    Defaults(1, 3, 299, 64),
-    Defaults(1, 3, 512, 32),
-    Defaults(4, 3, 32, 4),
-)
+    ranked: bool = True
+    free: bool = False
 
 
 def _normal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -125,81 +105,14 @@ def inputs_of(model: ir.Model) -> list[Input]:
             value.type, ir.TensorType
         ):
             raise Unfillable(f"input '{value.name}' is not a tensor of numbers")
-        dims = () if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
-        found.append(Input(value.name or "", value.dtype, dims, _span(value)))
+        found.append(Input(value.name or "", value.dtype, _dims(value), ranked=value.shape is not None))
     return found
 
 
-def _span(value: ir.Value, depth: int = 8) -> tuple[int, int] | None:
-    """The integers that may come in: those inside the smallest table that is indexed with them; 1 to 3 where
-    they count something."""
-    spans: list[tuple[int, int]] = []
-    for node, place in value.uses():
-        if node.op_type in ("Gather", "GatherElements", "GatherND") and place == 1:
-            data = node.inputs[0]
-            axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-            if (
-                data is not None
-                and data.shape is not None
-                and len(data.shape) > 0
-                and isinstance(data.shape[axis], int)
-            ):
-                spans.append((0, max(int(data.shape[axis]), 1)))  # type: ignore[arg-type]
-        elif node.op_type == "OneHot" and place == 0:
-            spans.append((0, 2))
-        elif node.op_type in ("Reshape", "Expand", "Tile", "ConstantOfShape", "Range", "Loop") and (
-            place > 0 or node.op_type[0] in "CRL"
-        ):
-            spans.append((1, 4))
-        elif op(node).carries_index and depth:
-            inner = _span(node.outputs[0], depth - 1)
-            spans.extend([inner] if inner is not None else [])
-    return min(spans, key=lambda span: span[1]) if spans else None
-
-
-def concrete(
-    inputs: list[Input], asked: Mapping[str, tuple[int, ...]], defaults: Defaults
-) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """(shapes by input name, the dims that were chosen here, in words). The same symbol becomes the same
-    number everywhere."""
-    symbols = _asked_symbols(inputs, asked)
-    chosen: dict[str, None] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for one in inputs:
-        given = asked.get(one.name, asked.get("") if len(inputs) == 1 else None)
-        if given is not None:
-            shapes[one.name] = tuple(given)
-            continue
-        dims = []
-        for axis, dim in enumerate(one.dims):
-            if isinstance(dim, int) and dim >= 0:
-                dims.append(dim)
-                continue
-            named = isinstance(dim, str) and bool(dim)
-            default = _default(axis, len(one.dims), defaults)
-            if not named or dim not in symbols:
-                chosen[f"{dim if named else f'dim {axis}'} of '{one.name}' = {default}"] = None
-            dims.append(symbols.setdefault(str(dim), default) if named else default)
-        shapes[one.name] = tuple(dims)
-    return shapes, list(chosen)
-
-
-def _default(axis: int, rank: int, defaults: Defaults) -> int:
-    if axis == 0:
-        return defaults.batch
-    if rank in (4, 5):
-        return defaults.channels if axis == 1 else defaults.side
-    return defaults.length
-
-
-def _asked_symbols(inputs: list[Input], asked: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """What the asked shapes make of the symbols in the declared ones."""
-    return {
-        dim: number
-        for one in inputs
-        for dim, number in zip(one.dims, asked.get(one.name, asked.get("", ())), strict=False)
-        if isinstance(dim, str) and dim
-    }
+def _dims(value: ir.Value) -> tuple[int | str | None, ...]:
+    """The declared dims; some exporters write -1 for one that is free."""
+    declared = [d if isinstance(d, int) else d.value for d in value.shape or ()]
+    return tuple((d if d >= 0 else None) if isinstance(d, int) else d or None for d in declared)
 
 
 def sample(inputs: list[Input], shapes: Mapping[str, tuple[int, ...]], seed: int, index: int) -> Feeds:
@@ -226,19 +139,64 @@ def fill(one: Input, shape: tuple[int, ...], seed: int, index: int) -> Array:
     random = np.random.default_rng([seed, index, zlib.crc32(one.name.encode())])
     kind = numpy_type(one.kind)
     if one.kind == ir.DataType.BOOL:
-        return random.random(shape) < 0.5
+        return np.asarray(random.random(shape) < 0.5)
     if one.kind.is_integer():
-        return _integers(random, one, shape).astype(kind)
+        return np.asarray(_integers(random, one, shape, Rows(seed, one.name, index))).astype(kind)
     values = DISTRIBUTIONS[distribution(index)](random, shape)
     return np.asarray(values).astype(kind)
 
 
-def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...]) -> Array:
+def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...], rows: Rows) -> Array:
     if one.span is not None:
-        return random.integers(*one.span, shape)
+        return _rows(one.span, shape, rows)
     if one.kind in (ir.DataType.UINT8, ir.DataType.INT8):
         low = 0 if one.kind == ir.DataType.UINT8 else -128
         return random.integers(low, low + 256, shape)
     if one.kind.bitwidth < 8:
         return random.integers(0, 2 ** (one.kind.bitwidth - 1), shape)
+    return RANGES[rows.sample % len(RANGES) if one.free else 0](random, shape, one.kind)
+
+
+def _bits(random: np.random.Generator, shape: tuple[int, ...], kind: ir.DataType) -> Array:
     return random.integers(0, 2, shape)
+
+
+def _small(random: np.random.Generator, shape: tuple[int, ...], kind: ir.DataType) -> Array:
+    return random.integers(0, 10, shape)
+
+
+def _large(random: np.random.Generator, shape: tuple[int, ...], kind: ir.DataType) -> Array:
+    """Magnitudes of one to twenty bits, of both signs where the type has them."""
+    bits = min(20, kind.bitwidth - 2)
+    found = random.integers(0, 2 ** random.integers(1, bits + 1, shape))
+    return found if kind.name.startswith("U") else found * random.choice([-1, 1], shape)
+
+
+# what integers that may be anything are, in the samples in turn
+RANGES: tuple[Callable[[np.random.Generator, tuple[int, ...], ir.DataType], Array], ...] = (
+    _bits,
+    _small,
+    _large,
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which part of a table a sample asks for."""
+
+    seed: int
+    name: str
+    sample: int
+
+
+def _rows(span: tuple[int, int], shape: tuple[int, ...], rows: Rows) -> Array:
+    """The rows of a table in an order of their own, the last and the first in front: one sample goes on where
+    the one before it ended, so that few samples leave out no more rows than they must."""
+    low, high = span
+    count = math.prod(shape)
+    random = np.random.default_rng([rows.seed, zlib.crc32(rows.name.encode())])
+    if high - low > MOST_ROWS:
+        return np.random.default_rng([rows.seed, rows.sample]).integers(low, high, shape)
+    order = random.permutation(np.arange(low, high))
+    order = np.concatenate([np.unique([low, high - 1])[::-1], order[(order > low) & (order < high - 1)]])
+    return order[(rows.sample * count + np.arange(count)) % len(order)].reshape(shape)

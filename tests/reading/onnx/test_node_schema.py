@@ -108,3 +108,22 @@ def test_an_empty_tensor_of_huge_sizes_is_malformed() -> None:
     proto.graph.initializer[0].dims[:] = [1 << 31, 0, 1 << 31]
     with pytest.raises(Malformed, match="'k' has the dimensions"):
         read(proto)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"), [(0, "has 2 outputs, its 'then_branch' gives 0"), (1, "gives 1; 2 from the")]
+)
+def test_a_branch_gives_what_its_node_gives(kept: int, words: str) -> None:
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x, bool c) => (float[2] y, float[2] z) {
+            y, z = If (c) <
+                then_branch = a () => (float[2] p, float[2] q) { p = Relu(x) q = Neg(x) },
+                else_branch = b () => (float[2] r, float[2] s) { r = Neg(x) s = Relu(x) }
+            >
+        }"""
+    )
+    assert len(read(model).model.graph) == 1
+    branch = next(a for a in model.graph.node[0].attribute if a.name == "then_branch")
+    del branch.g.output[kept:]
+    with pytest.raises(Malformed, match=words):
+        read(model)

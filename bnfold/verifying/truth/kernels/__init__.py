@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import control, convert, elementwise, linear, norm, pool, reduce, resize, shape
+from . import control, convert, elementwise, linear, norm, pool, recurrent, reduce, resize, shape
 
 KERNELS: dict[str, Callable[..., Any]] = {
     **elementwise.TABLE,
@@ -21,5 +21,6 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **pool.TABLE,
     **norm.TABLE,
     **resize.TABLE,
+    **recurrent.TABLE,
     **control.TABLE,
 }
