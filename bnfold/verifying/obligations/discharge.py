@@ -1,0 +1,451 @@
+"""Discharging an obligation: both sides of a cone run alone on generic values at the border, in float64, and the
+difference at the end is held against what rounding the weights can do.
+
+    own       the values that the network itself has there (a corner of them, where the operators allow it)
+    spread    normal values of the same size: wakes what a sample leaves dead
+    wide      signs, and magnitudes over four decades
+    shuffled  the network's own values in another order: for cones that only hold for values of their kind
+              (behind a Relu, a Softmax)
+
+Where values are stored in 16 bits both sides run once more with every node rounded to its type: a value that
+leaves the type on one side alone is a difference, whatever float64 says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...inference.constants import Constants
+from ...ir.graph import STANDARD, GraphLike, ir, opset
+from ...results.comparison import Figures
+from ..gate import FAINT, ratios
+from ..truth.call import Frame
+from ..truth.interpreter import CannotEvaluate, Interpreter, Step
+from ..truth.number_formats import Rounding, largest, numpy_type, tiny, widened
+from ..truth.unknown_operators import StandIns
+from .cones import Half
+from .deviations import UNIT_OF_DOUBLE, Deviations, unit_of
+from .recording import CROPPED, Recorded
+from .tokens import Token
+
+LEAST_GROUP = 1e-300
+# operators that mean the same at every size of the axes behind the second
+ANY_SIZE = frozenset(
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Gelu GlobalAveragePool HardSigmoid "
+    "HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pow ReduceMean Relu Selu Sigmoid Softplus Sqrt Sub Sum "
+    "Tanh Swish".split()  # noqa: SIM905
+)
+Setting = dict[Token, np.ndarray]
+
+
+class CannotDischarge(Exception):
+    """Neither side could be run on values of the border. The text is a clause."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model, ready to run parts of itself."""
+
+    model: ir.Model
+    constants: Constants
+    seed: int
+
+    def run(
+        self, half: Half, graph: GraphLike, frame: Frame | None, setting: Setting, rounded: bool = False
+    ) -> Iterator[Step]:
+        """The nodes of a cone, one after the other, on these values. Raises CannotEvaluate."""
+        interpreter = Interpreter(self.model, Rounding(self.seed) if rounded else None, StandIns(self.seed))
+        place = Frame(
+            frame.opset if frame is not None else opset(self.model, graph),
+            frame.imports if frame is not None else self.model.opset_imports,
+            attributes=frame.attributes if frame is not None else {},
+        )
+        for value, token in half.border.items():
+            place.values[value] = setting[token]
+        for value in half.constants:
+            if value.producer() is not None:
+                place.values[value], place.types[value] = self._constant(value)
+        yield from interpreter.part(half.nodes, place)
+
+    def _constant(self, value: ir.Value) -> tuple[Any, ir.DataType]:
+        tensor = self.constants.tensor(value)
+        assert tensor is not None
+        return widened(tensor.numpy()), tensor.dtype
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a cone stands: the graphs of both sides, and the frames of the function calls around them."""
+
+    reference: GraphLike
+    candidate: GraphLike
+    reference_frame: Frame | None = None
+    candidate_frame: Frame | None = None
+
+
+class Discharger:
+    """Judges cones of one pair of models. `strict`: the candidate's weights were rounded once, from exact ones;
+    otherwise those of the reference count as uncertain, too, as for tools that fold in single precision."""
+
+    def __init__(self, reference: Bench, candidate: Bench, *, seed: int, limit: float, strict: bool) -> None:
+        self.reference, self.candidate = reference, candidate
+        self.seed, self.limit, self.strict = seed, limit, strict
+
+    def judge(self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]]) -> Figures:
+        """The figures of the end, the worst over all settings. Raises CannotDischarge."""
+        settings = list(self._settings(ours, theirs, known))
+        worst: Figures | None = None
+        refusal: Exception | None = None
+        for name, small, whole in settings:
+            figures = None
+            if small is not None:
+                figures = self._tried(ours, theirs, places, small)
+            if figures is None or not figures.passed:
+                try:
+                    figures = self._on(ours, theirs, places, whole())
+                except CannotEvaluate as error:
+                    refusal = error
+                    continue
+            if name != "own" and not figures.passed and not np.isfinite(figures.noise):
+                continue  # values that the network cannot have there may mean nothing to the operators
+            if worst is None or not figures.passed or figures.noise > worst.noise:
+                worst = figures
+            if not figures.passed:
+                return figures
+        if worst is None:
+            raise CannotDischarge(str(refusal) if refusal is not None else "nothing is known of its border")
+        return worst
+
+    def _tried(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures | None:
+        try:
+            return self._on(ours, theirs, places, setting)
+        except CannotEvaluate:
+            return None
+
+    def _on(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures:
+        mine, own_deviation, kind = self._half(
+            self.reference,
+            ours,
+            places.reference,
+            places.reference_frame,
+            setting,
+            None if self.strict else _changed(ours, theirs),
+        )
+        result, deviation, _ = self._half(
+            self.candidate, theirs, places.candidate, places.candidate_frame, setting, _changed(theirs, ours)
+        )
+        figures = compared(
+            ours.end.name or "", kind, mine, result, np.hypot(deviation, own_deviation), self.limit
+        )
+        if figures.passed and self._narrow(ours, theirs):
+            figures = self._in_its_own_type(ours, theirs, places, setting, figures)
+        return figures
+
+    def _half(
+        self,
+        bench: Bench,
+        half: Half,
+        graph: GraphLike,
+        frame: Frame | None,
+        setting: Setting,
+        uncertain: set[ir.Value] | None,
+    ) -> tuple[Any, Any, ir.DataType]:
+        """(the value at the end, how far rounding the uncertain constants may move it, its type)."""
+        deviations = Deviations(
+            bench.model, (uncertain or set()).__contains__, np.random.default_rng(self.seed)
+        )
+        found: tuple[Any, Any, ir.DataType] | None = None
+        for step in bench.run(half, graph, frame, setting):
+            if uncertain:
+                deviations.add(step)
+            if half.end in step.node.outputs:
+                at = list(step.node.outputs).index(half.end)
+                found = step.results[at], 0.0, step.kinds[at]
+        if found is None:
+            raise CannotEvaluate(half.end.name or "", "nothing computes it")
+        if isinstance(found[0], np.ndarray) and found[0].size == 0:
+            raise CannotEvaluate(half.end.name or "", "nothing is left of it at these sizes")
+        return found[0], deviations.of.get(half.end, np.zeros(())), found[2]
+
+    def _narrow(self, ours: Half, theirs: Half) -> bool:
+        return any(
+            v.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+            for half in (ours, theirs)
+            for node in half.nodes
+            for v in node.outputs
+        )
+
+    def _in_its_own_type(
+        self, ours: Half, theirs: Half, places: Places, setting: Setting, figures: Figures
+    ) -> Figures:
+        """The same cone with every node rounded to its type: does one side alone leave the type?"""
+        ends = []
+        for bench, half, graph, frame in (
+            (self.reference, ours, places.reference, places.reference_frame),
+            (self.candidate, theirs, places.candidate, places.candidate_frame),
+        ):
+            end: Any = None
+            for step in bench.run(half, graph, frame, setting, rounded=True):
+                if half.end in step.node.outputs:
+                    at = list(step.node.outputs).index(half.end)
+                    end = Rounding(self.seed)(step.results[at], step.kinds[at])
+            ends.append(end)
+        mine, result = ends
+        lost = int((np.isfinite(mine) & ~np.isfinite(result)).sum())
+        if lost:
+            return _failed(
+                figures.value, mine, figures.dtype, f"{lost} numbers leave {figures.dtype} on the way to it"
+            )
+        return figures
+
+    # -- values of the border
+
+    def _settings(
+        self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]
+    ) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
+        """(name, small values or none, full values) in the order in which they are tried."""
+        tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
+        if any(not known.get(token) for token in tokens):
+            missing = next(v.name for v, t in {**ours.border, **theirs.border}.items() if not known.get(t))
+            raise CannotDischarge(f"no run reached '{missing}'")
+        small = _may_be_small(ours, theirs)
+        runs = max(len(known[token]) for token in tokens) if tokens else 1
+        names = [("own", place) for place in range(runs)] + [("spread", 0), ("wide", 0), ("shuffled", 0)]
+        if not any(r.kind.is_floating_point() for token in tokens for r in known[token]):
+            names = [("own", place) for place in range(runs)]
+        for name, place in names:
+
+            def values(cut: bool, name: str = name, place: int = place) -> Setting:
+                return {
+                    token: self._values(name, token, known[token][min(place, len(known[token]) - 1)], cut)
+                    for token in tokens
+                }
+
+            yield name, values(True) if small else None, lambda values=values: values(False)
+
+    def _values(self, name: str, token: Token, known: Recorded, cut: bool) -> np.ndarray:
+        shape = known.shape
+        if cut and len(shape) >= 4:
+            shape = (*shape[:2], *(min(d, CROPPED) for d in shape[2:]))
+        if not known.kind.is_floating_point():
+            if known.values is None or known.values.shape != shape:
+                return self._padded(known, shape)
+            return known.values
+        random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31)])
+        scale = known.scale or abs(known.center) or 1.0
+        if name in ("own", "shuffled") and known.values is not None and known.values.shape == shape:
+            if name == "own":
+                return known.values
+            flat = known.values.reshape(-1).copy()
+            random.shuffle(flat)
+            return np.asarray(flat.reshape(shape) * (1 + 0.1 * random.standard_normal(shape)))
+        if name == "wide":
+            exponents = np.exp2(random.uniform(-7, 4, shape))
+            values = random.choice([-1.0, 1.0], shape) * scale * exponents
+        elif name in ("own", "shuffled"):
+            values = known.center + scale * random.standard_normal(shape)
+            values = np.abs(values) if known.lowest >= 0 else values
+        else:
+            values = known.center + 1.5 * scale * random.standard_normal(shape)
+        return _held(np.asarray(values), known.kind)
+
+    def _padded(self, known: Recorded, shape: tuple[int, ...]) -> np.ndarray:
+        """Integers of the border whose numbers were cut: repeated to their shape."""
+        if known.values is None:
+            return np.zeros(shape, numpy_type(known.kind))
+        return np.resize(known.values, shape)
+
+
+def _changed(half: Half, other: Half) -> set[ir.Value]:
+    """The constants of one side that the other side does not have: what a rewriting may have rounded."""
+    kept = set(other.constants.values())
+    return {value for value, token in half.constants.items() if token not in kept}
+
+
+def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
+    """The values as their type holds them, within its range."""
+    most = largest(kind) / 16
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(values, -most, most).astype(numpy_type(kind)).astype(np.float64))
+
+
+def _may_be_small(ours: Half, theirs: Half) -> bool:
+    """May the axes of images be cut short: do all operators mean the same at every size, and do windows fit?"""
+    reach = 1
+    for half in (ours, theirs):
+        for node in half.nodes:
+            if node.domain not in STANDARD or node.op_type not in ANY_SIZE:
+                return False
+            kernel = node.attributes.get("kernel_shape")
+            dilations = node.attributes.get("dilations")
+            strides = node.attributes.get("strides")
+            extent = max(kernel.as_ints(), default=1) if kernel is not None else _extent(node)
+            reach *= max(strides.as_ints(), default=1) if strides is not None else 1
+            reach += (extent - 1) * (max(dilations.as_ints(), default=1) if dilations is not None else 1)
+    return reach <= CROPPED // 2
+
+
+def _extent(node: ir.Node) -> int:
+    weight = node.inputs[1] if node.op_type == "Conv" and len(node.inputs) > 1 else None
+    if weight is None:
+        return 1
+    shape = weight.shape
+    sizes = [d for d in shape[2:] if isinstance(d, int)] if shape is not None else []
+    return max(sizes, default=1) if shape is not None else CROPPED
+
+
+# -- the figures of one value
+
+
+def compared(
+    name: str, kind: ir.DataType, true: Any, result: Any, deviation: np.ndarray, limit: float
+) -> Figures:
+    """The candidate's value against the reference's, both in float64. `deviation` is what rounding can do."""
+    if not isinstance(true, np.ndarray) or not isinstance(result, np.ndarray):
+        same = repr(true) == repr(result)
+        return _exact(name, np.zeros(()), kind, 0 if same else 1)
+    if true.shape != result.shape:
+        return _failed(name, true, kind.name.lower(), f"its shape is {result.shape}, not {true.shape}")
+    if true.dtype != np.float64 or result.dtype != np.float64:
+        differ = int((true != result).sum()) if true.dtype.kind == result.dtype.kind else max(true.size, 1)
+        return _exact(name, true, kind, differ)
+    same = np.isfinite(true) == np.isfinite(result)
+    if not same.all() or not np.array_equal(np.isnan(true), np.isnan(result)):
+        return _failed(
+            name, true, kind.name.lower(), "NaN or infinity on one side, where the other has a number"
+        )
+    return _judged(name, kind, true, result, np.broadcast_to(deviation, true.shape), limit)
+
+
+def _judged(
+    name: str, kind: ir.DataType, true: np.ndarray, result: np.ndarray, deviation: np.ndarray, limit: float
+) -> Figures:
+    usable = np.isfinite(true)
+    size = np.where(usable, np.abs(true), 0.0)
+    error = np.where(usable, result - true, 0.0)
+    magnitude = float(size.max(initial=0.0))
+    unit = unit_of(kind)
+    # neither side rounds on the way: what is left of the result's own size is what double precision loses
+    expected = np.where(usable & np.isfinite(deviation), deviation, 0.0) ** 2
+    expected = expected + (size * UNIT_OF_DOUBLE) ** 2 + (FAINT * unit * tiny(kind)) ** 2
+    noise, where = 0.0, ""
+    for words, sums in _groups(usable, expected, error**2):
+        found = ratios(sums)
+        at = int(np.argmax(found)) if found.size else 0
+        if found.size and found[at] > noise:
+            noise, where = float(found[at]), f" {words} {at}" if words else ""
+    reason = (
+        ""
+        if noise <= limit
+        else f"{noise:.3g} times what rounding its weights can do (limit {limit:g}){where}"
+    )
+    total = max(float(usable.sum()), 1.0)
+    peak = float(np.abs(error).max(initial=0.0)) / (magnitude or 1.0)
+    rms = math.sqrt(float((error**2).sum()) / total) / (magnitude or 1.0)
+    return Figures(
+        value=name,
+        shape=tuple(true.shape),
+        dtype=kind.name.lower(),
+        magnitude=magnitude,
+        reference_error=0.0,
+        candidate_error=peak,
+        reference_rms=unit,
+        candidate_rms=rms,
+        noise=noise,
+        roundings=rms / unit,
+        passed=not reason,
+        reason=reason,
+    )
+
+
+def _groups(usable: np.ndarray, expected: np.ndarray, found: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Rows of (count, 1 each, found over expected each), of all elements and of each entry of every axis: a
+    channel may lie on any."""
+    for axis in (None, *(k for k in range(usable.ndim) if usable.shape[k] > 1)):
+        others = tuple(k for k in range(usable.ndim) if k != axis)
+        count, allowed, measured = (
+            np.atleast_1d(np.asarray(v.sum(axis=others if axis is not None else None), np.float64))
+            for v in (usable, expected, found)
+        )
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            share = np.where(measured > 0, measured / np.maximum(allowed, LEAST_GROUP), 0.0)
+        yield f"at axis {axis}," if axis is not None else "", np.stack([count, count, count * share], axis=1)
+
+
+def _exact(name: str, true: np.ndarray, kind: ir.DataType, differ: int) -> Figures:
+    reason = f"{differ} of {max(true.size, 1)} entries differ" if differ else ""
+    share = differ / max(true.size, 1)
+    return Figures(
+        value=name,
+        shape=tuple(true.shape),
+        dtype=kind.name.lower(),
+        magnitude=0.0,
+        reference_error=0.0,
+        candidate_error=share,
+        reference_rms=0.0,
+        candidate_rms=share,
+        noise=math.inf if differ else 0.0,
+        roundings=0.0,
+        passed=not differ,
+        reason=reason,
+    )
+
+
+def _failed(name: str, true: np.ndarray, dtype: str, reason: str) -> Figures:
+    return Figures(
+        value=name,
+        shape=tuple(true.shape),
+        dtype=dtype,
+        magnitude=math.nan,
+        reference_error=0.0,
+        candidate_error=math.inf,
+        reference_rms=0.0,
+        candidate_rms=math.inf,
+        noise=math.inf,
+        roundings=math.inf,
+        passed=False,
+        reason=reason,
+    )
+
+
+def weights_seen(
+    discharger: Discharger,
+    ours: Half,
+    places: Places,
+    known: dict[Token, list[Recorded]],
+    weights: Sequence[ir.Value],
+    share: float = 0.01,
+) -> list[bool]:
+    """Which weights of the reference's side show at the cone's end: would a change of one per cent be noticed?"""
+    settings = [whole() for name, _, whole in discharger._settings(ours, ours, known) if name != "shuffled"]  # noqa: SLF001
+    seen = []
+    for weight in weights:
+        seen.append(any(_shows(discharger, ours, places, setting, weight, share) for setting in settings))
+    return seen
+
+
+def _shows(
+    discharger: Discharger, half: Half, places: Places, setting: Setting, weight: ir.Value, share: float
+) -> bool:
+    bench = discharger.reference
+    try:
+        plain, deviation, kind = discharger._half(  # noqa: SLF001
+            bench, half, places.reference, places.reference_frame, setting, set(half.constants)
+        )
+        planted = dict(setting)
+        token = -1
+        changed_half = Half(half.end, half.nodes, {**half.border, weight: token}, half.constants)
+        tensor = bench.constants.tensor(weight)
+        assert tensor is not None
+        planted[token] = np.asarray(widened(tensor.numpy())) * (1 + share)
+        moved, _, _ = discharger._half(  # noqa: SLF001
+            bench, changed_half, places.reference, places.reference_frame, planted, None
+        )
+    except CannotEvaluate:
+        return False
+    return not compared(half.end.name or "", kind, plain, moved, deviation, discharger.limit).passed
