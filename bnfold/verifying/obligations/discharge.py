@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,19 @@ from .recording import CROPPED, Recorded
 from .tokens import Token
 
 LEAST_GROUP = 1e-300
+NOT_FINITE = "NaN or infinity on one side, where the other has a number"
 # operators that mean the same at every size of the axes behind the second
 ANY_SIZE = frozenset(
     "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Gelu GlobalAveragePool HardSigmoid "
     "HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pow ReduceMean Relu Selu Sigmoid Softplus Sqrt Sub Sum "
     "Tanh Swish".split()  # noqa: SIM905
 )
+# operators that take integers as numbers
+PLAIN_INTEGERS = frozenset(
+    "Abs Add And Cast Clip Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg Not Or Sign Sub Where "
+    "Xor".split()  # noqa: SIM905
+)
+DRAWS_OF_INTEGERS = 4
 Setting = dict[Token, np.ndarray]
 
 
@@ -111,7 +119,7 @@ class Discharger:
                 except CannotEvaluate as error:
                     refusal = error
                     continue
-            if name != "own" and not figures.passed and not np.isfinite(figures.noise):
+            if name != "own" and figures.reason == NOT_FINITE:
                 continue  # values that the network cannot have there may mean nothing to the operators
             if worst is None or not figures.passed or figures.noise > worst.noise:
                 worst = figures
@@ -145,6 +153,18 @@ class Discharger:
         if figures.passed and self._narrow(ours, theirs):
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
+
+    def settings_of(self, half: Half, known: dict[Token, list[Recorded]]) -> Iterator[Setting]:
+        """Values of the border of one side, for trying what shows at its end."""
+        for name, _, whole in self._settings(half, half, known):
+            if name in ("own", "spread", "wide"):
+                yield whole()
+
+    def reference_half(
+        self, half: Half, places: Places, setting: Setting, uncertain: set[ir.Value] | None
+    ) -> tuple[Any, Any, ir.DataType]:
+        """The reference's side of a cone: the value, its deviation, its type."""
+        return self._half(self.reference, half, places.reference, places.reference_frame, setting, uncertain)
 
     def _half(
         self,
@@ -214,19 +234,28 @@ class Discharger:
             missing = next(v.name for v, t in {**ours.border, **theirs.border}.items() if not known.get(t))
             raise CannotDischarge(f"no run reached '{missing}'")
         small = _may_be_small(ours, theirs)
-        runs = max(len(known[token]) for token in tokens) if tokens else 1
-        names = [("own", place) for place in range(runs)] + [("spread", 0), ("wide", 0), ("shuffled", 0)]
-        if not any(r.kind.is_floating_point() for token in tokens for r in known[token]):
-            names = [("own", place) for place in range(runs)]
+        runs = max((len(known[token]) for token in tokens), default=1)
+        names = [("own", place) for place in range(runs)]
+        if any(r.kind.is_floating_point() for token in tokens for r in known[token]):
+            names += [("spread", 0), ("wide", 0), ("shuffled", 0)]
+        free = {
+            token: rows
+            for token, rows in _free_integers(ours, theirs).items()
+            if not known[token][0].kind.is_floating_point()
+        }
+        if free:
+            names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
         for name, place in names:
 
             def values(cut: bool, name: str = name, place: int = place) -> Setting:
                 return {
-                    token: self._values(name, token, known[token][min(place, len(known[token]) - 1)], cut)
+                    token: self._integers(name, place, token, known[token][0], free[token])
+                    if token in free and name in ("all rows", "integers")
+                    else self._values(name, token, known[token][min(place, len(known[token]) - 1)], cut)
                     for token in tokens
                 }
 
-            yield name, values(True) if small else None, lambda values=values: values(False)
+            yield name, values(True) if small else None, partial(values, False)
 
     def _values(self, name: str, token: Token, known: Recorded, cut: bool) -> np.ndarray:
         shape = known.shape
@@ -254,11 +283,61 @@ class Discharger:
             values = known.center + 1.5 * scale * random.standard_normal(shape)
         return _held(np.asarray(values), known.kind)
 
+    def _integers(self, name: str, place: int, token: Token, known: Recorded, rows: int) -> np.ndarray:
+        """Integers that may be anything: indices into `rows` rows, all of them if they may have another shape;
+        without rows, numbers of every size."""
+        shape, kind = known.shape, numpy_type(known.kind)
+        if rows and name == "all rows":
+            rank = max(len(shape), 1)
+            return np.asarray(np.arange(rows).reshape((1,) * (rank - 1) + (rows,)), kind)
+        random = np.random.default_rng([self.seed, place, token % (1 << 31)])
+        if known.kind == ir.DataType.BOOL:
+            return np.asarray(random.random(shape) < 0.5, np.bool_)
+        if rows:
+            drawn = random.integers(0, rows, shape)
+            if drawn.size:
+                drawn.reshape(-1)[0] = (0, rows - 1)[place % 2]
+            return np.asarray(drawn, kind)
+        least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+        sizes = np.exp2(random.uniform(0, 14, shape)) * random.choice([-1.0, 1.0], shape)
+        return np.asarray(np.clip(np.trunc(sizes), max(least, -(1 << 30)), min(most, 1 << 30)), kind)
+
     def _padded(self, known: Recorded, shape: tuple[int, ...]) -> np.ndarray:
         """Integers of the border whose numbers were cut: repeated to their shape."""
         if known.values is None:
             return np.zeros(shape, numpy_type(known.kind))
         return np.resize(known.values, shape)
+
+
+def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
+    """Integers and booleans of the border that may have any value, with the rows of the table that they point
+    into (0: they point nowhere). What sizes and axes are made of may not."""
+    free: dict[Token, int] = {}
+    bound: set[Token] = set()
+    for half in (ours, theirs):
+        for node in half.nodes:
+            for place, value in enumerate(node.inputs):
+                token = half.border.get(value) if value is not None else None
+                if token is None:
+                    continue
+                rows = _rows(node, place)
+                if rows is None:
+                    bound.add(token)
+                else:
+                    free[token] = min(filter(None, (free.get(token), rows)), default=0)
+    return {token: rows for token, rows in free.items() if token not in bound}
+
+
+def _rows(node: ir.Node, place: int) -> int | None:
+    """The rows of the table that an input points into, 0 for plain numbers, None for what counts or shapes."""
+    if node.domain in STANDARD and node.op_type in PLAIN_INTEGERS:
+        return 0
+    if node.domain not in STANDARD or node.op_type != "Gather" or place != 1 or node.inputs[0] is None:
+        return None
+    shape = node.inputs[0].shape
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _changed(half: Half, other: Half) -> set[ir.Value]:
@@ -316,9 +395,7 @@ def compared(
         return _exact(name, true, kind, differ)
     same = np.isfinite(true) == np.isfinite(result)
     if not same.all() or not np.array_equal(np.isnan(true), np.isnan(result)):
-        return _failed(
-            name, true, kind.name.lower(), "NaN or infinity on one side, where the other has a number"
-        )
+        return _failed(name, true, kind.name.lower(), NOT_FINITE)
     return _judged(name, kind, true, result, np.broadcast_to(deviation, true.shape), limit)
 
 
@@ -415,37 +492,40 @@ def _failed(name: str, true: np.ndarray, dtype: str, reason: str) -> Figures:
 
 def weights_seen(
     discharger: Discharger,
-    ours: Half,
+    half: Half,
     places: Places,
     known: dict[Token, list[Recorded]],
     weights: Sequence[ir.Value],
     share: float = 0.01,
-) -> list[bool]:
+) -> set[ir.Value]:
     """Which weights of the reference's side show at the cone's end: would a change of one per cent be noticed?"""
-    settings = [whole() for name, _, whole in discharger._settings(ours, ours, known) if name != "shuffled"]  # noqa: SLF001
-    seen = []
-    for weight in weights:
-        seen.append(any(_shows(discharger, ours, places, setting, weight, share) for setting in settings))
+    seen: set[ir.Value] = set()
+    for setting in discharger.settings_of(half, known):
+        try:
+            plain, deviation, kind = discharger.reference_half(half, places, setting, set(half.constants))
+        except CannotEvaluate:
+            continue
+        for weight in weights:
+            if weight in seen:
+                continue
+            planted, changed = _planted(discharger.reference, half, setting, weight, share)
+            try:
+                moved, _, _ = discharger.reference_half(changed, places, planted, None)
+            except CannotEvaluate:
+                continue
+            if not compared(half.end.name or "", kind, plain, moved, deviation, discharger.limit).passed:
+                seen.add(weight)
     return seen
 
 
-def _shows(
-    discharger: Discharger, half: Half, places: Places, setting: Setting, weight: ir.Value, share: float
-) -> bool:
-    bench = discharger.reference
-    try:
-        plain, deviation, kind = discharger._half(  # noqa: SLF001
-            bench, half, places.reference, places.reference_frame, setting, set(half.constants)
-        )
-        planted = dict(setting)
-        token = -1
-        changed_half = Half(half.end, half.nodes, {**half.border, weight: token}, half.constants)
-        tensor = bench.constants.tensor(weight)
-        assert tensor is not None
-        planted[token] = np.asarray(widened(tensor.numpy())) * (1 + share)
-        moved, _, _ = discharger._half(  # noqa: SLF001
-            bench, changed_half, places.reference, places.reference_frame, planted, None
-        )
-    except CannotEvaluate:
-        return False
-    return not compared(half.end.name or "", kind, plain, moved, deviation, discharger.limit).passed
+def _planted(
+    bench: Bench, half: Half, setting: Setting, weight: ir.Value, share: float
+) -> tuple[Setting, Half]:
+    """The cone with one weight larger, as a value of its border."""
+    tensor = bench.constants.tensor(weight)
+    assert tensor is not None
+    token = -1
+    larger = np.asarray(widened(tensor.numpy())) * (1 + share)
+    return {**setting, token: larger}, Half(
+        half.end, half.nodes, {**half.border, weight: token}, half.constants
+    )

@@ -174,14 +174,8 @@ class Prover:
         for mine, places in self.verdicts.doubtful:
             waiting = [v for v in mine.constants if v in weights and v not in proved]
             if waiting:
-                shown = weights_seen(
-                    self.discharger,
-                    mine,
-                    places,
-                    _Known(self, places.reference, mine),
-                    waiting[:MOST_PLANTED],
-                )
-                proved.update(w for w, one in zip(waiting, shown, strict=False) if one)
+                known = _Known(self, places.reference, mine)
+                proved |= weights_seen(self.discharger, mine, places, known, waiting[:MOST_PLANTED])
         unseen = [w for w in weights if w not in proved]
         return Result(
             obligations=tuple(self.verdicts.obligations),
@@ -320,13 +314,7 @@ class _Work:
                 self.proved[value] = ("proved", figures, mine, theirs)
                 self.openness.pop(value, None)
                 return True
-            further = {
-                token
-                for token in mine_tokens
-                if token in self.by_token
-                and (producer := self.by_token[token].producer()) is not None
-                and producer in self.left.order
-            } - opened
+            further = {token for token in mine_tokens if self._may_open(token, known)} - opened
             if not further:
                 break
             opened |= further
@@ -334,6 +322,17 @@ class _Work:
             self.openness.pop(value, None)
         self.measured[value] = figures
         return False
+
+    def _may_open(self, token: Token, known: Mapping[Token, list[Recorded]]) -> bool:
+        """May a border lie further back here? Floats alone: fewer numbers can be tried for integers in front of
+        what makes them indices."""
+        producer = self.by_token[token].producer() if token in self.by_token else None
+        recorded = known.get(token)
+        return (
+            producer is not None
+            and producer in self.left.order
+            and (not recorded or recorded[0].kind.is_floating_point())
+        )
 
     # -- bodies and functions
 

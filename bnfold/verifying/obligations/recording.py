@@ -104,9 +104,9 @@ class Recorder(Interpreter):
                 self.prints[value] = mark
         if not self._record or value in self.recorded or result.dtype.kind not in "fiub":
             return
-        kept = cropped(result)
-        whole = kept.shape == result.shape
-        if kept.nbytes > FEW_BYTES and result.dtype.kind == "f":
+        kept: np.ndarray | None = cropped(result)
+        whole = kept is not None and kept.shape == result.shape
+        if kept is not None and kept.nbytes > FEW_BYTES and result.dtype.kind == "f":
             kept, whole = None, False
         center = scale = lowest = 0.0
         if result.dtype.kind == "f" and result.size:

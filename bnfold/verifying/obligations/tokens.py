@@ -83,7 +83,7 @@ def _head(tensor: ir.TensorProtocol) -> bytes:
     first = (
         next(iter(blocks()), b"") if blocks is not None else np.asarray(tensor.numpy()).reshape(-1)[:_HEAD]
     )
-    return bytes(memoryview(np.ascontiguousarray(first)).cast("B")[:_HEAD])
+    return np.ascontiguousarray(first).tobytes()[:_HEAD]
 
 
 @dataclass
