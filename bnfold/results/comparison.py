@@ -68,6 +68,7 @@ class Obligation:
     reference, candidate  names of the nodes of both sides
     folds                 what was folded into the candidate's nodes
     figures               the difference in float64 against what rounding the weights can do
+    cause                 no other pair that does not hold lies between its end and what both sides share
     reason                why it is not proved; empty where it is
     """
 
@@ -78,6 +79,7 @@ class Obligation:
     candidate: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
     figures: Figures | None = None
+    cause: bool = False
     reason: str = ""
 
 
@@ -157,6 +159,8 @@ class Comparison:
     environment  (name, version) of the machine and its libraries
     seconds      how long all of it took
     noise_limit  the limit that `noise` was held against
+    proof        what is known without samples of the whole network: every place where the models differ, and which
+                 weights are proved, seen or neither; None where the reference cannot be run in float64
     """
 
     equivalent: bool
@@ -173,6 +177,7 @@ class Comparison:
     environment: tuple[tuple[str, str], ...] = field(default=())
     seconds: float = 0.0
     noise_limit: float = NOISE_LIMIT
+    proof: Proof | None = None
 
     def __bool__(self) -> bool:
         return self.equivalent

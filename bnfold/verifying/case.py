@@ -15,18 +15,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..ir.graph import graphs, ir, nodes
-from ..results.comparison import Figures, Side
+from ..results.comparison import Figures, Proof, Side
 from ..results.options import VerifyOptions
 from .composite_values import whole
 from .engines.engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
 from .engines.runtime import CannotRun
-from .fold_checks import folded_by_us, judge_steps
 from .gate import Demands, Triple
 from .inputs import samples as feeding
 from .inputs import user_files
 from .inputs.interface import Interface
 from .nondeterminism import random_nodes
+from .obligations import Prover, folded_by_us, folds_of
 from .perturbation import jittered, nudged_feeds
+from .rederivation import rederived
 from .truth.interpreter import CannotEvaluate
 from .truth.number_formats import storage_of
 
@@ -36,6 +37,7 @@ MORE_SAMPLES = 48
 PATIENCE_S = 20.0
 TOO_LONG_S = 30.0  # one run in onnxruntime beyond which float64, some ten times slower, is not asked
 MOST_USER_SAMPLES = 64
+RECORDED = 2  # runs of the reference whose values stand at the borders of what differs
 
 
 class CandidateFails(Exception):
@@ -57,6 +59,7 @@ class Runs:
     truth: str = "float64"
     opaque: dict[str, str] = field(default_factory=dict)
     folds: list[Figures] = field(default_factory=list)
+    proof: Proof | None = None
 
     def only(self, *indices: int) -> Runs:
         """The same, of some feeds."""
@@ -216,7 +219,7 @@ class Case:
         had."""
         if not runs.truths:
             runs.truth = self._which_truth(runs)
-            self.by_steps(runs)
+            self.prove(runs)
         if runs.truth == "float64":
             try:
                 self._in_float64(runs)
@@ -243,27 +246,34 @@ class Case:
             return "unfolded"
         return "float64"
 
-    def by_steps(self, runs: Runs) -> None:
-        """Every fold of ours on its own, on the first feed; its truth is the truth for that feed."""
-        if not folded_by_us(self.reference.model, self.candidate.model) or runs.truth == "unfolded":
+    def prove(self, runs: Runs) -> None:
+        """Every place where the two models differ, proved where it stands; the reference's runs that this needs
+        are the truth for their feeds."""
+        if runs.truth == "unfolded":
             return
-        feed = runs.feeds[0]
+        strict = folded_by_us(self.reference.model, self.candidate.model)
+        prover = Prover(
+            self.reference.model,
+            self.candidate.model,
+            seed=self.options.seed,
+            limit=self.options.noise_limit,
+            strict=strict,
+            freeze_initializers=self.options.freeze_initializers,
+            tell=lambda share: self.tell("proving what differs", 0.2 + 0.4 * share),
+        )
+        feeds = runs.feeds[:RECORDED]
         try:
-            steps = judge_steps(
-                self.reference.model,
-                self.candidate.model,
-                self.face,
-                feed,
-                self.options.seed,
-                self.options.noise_limit,
-            )
+            truths = [prover.record(feed) for feed in feeds]
         except CannotEvaluate as error:
-            self.notes.append(f"the folds could not be judged one by one: {error}")
+            self.notes.append(f"what differs could not be proved where it stands: {error}")
             return
-        runs.folds = steps.figures
-        if runs.truth == "float64" and (runs.engine.name != "onnxruntime" or not steps.opaque):
-            runs.truths.append({**steps.outputs, **steps.given})
-            runs.opaque.update(steps.opaque)
+        runs.proof = prover.prove(self.face, self.face.for_candidate(feeds[0]))
+        runs.folds = folds_of(runs.proof)
+        if strict:
+            runs.folds += rederived(self.reference.model, self.candidate.model)
+        if runs.engine.name != "onnxruntime" or not prover.opaque:
+            runs.truths += truths
+            runs.opaque.update(prover.opaque)
 
     def _in_float64(self, runs: Runs) -> None:
         simulated = runs.engine.name != "onnxruntime"
@@ -276,11 +286,12 @@ class Case:
             ) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected) :]]
 
-    def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
+    def nudged(self, runs: Runs, feeds: Iterable[Values], draw: int = 0) -> list[Values]:
         """The reference with weights and inputs off by a rounding: how much its answer moves is what noise
         does to it, at least."""
-        random = np.random.default_rng(self.options.seed)
-        side = Side(jittered(self.reference.model, self.options.seed), None, self.reference.name)
+        random = np.random.default_rng([self.options.seed, draw])
+        seed = self.options.seed + (draw << 20)
+        side = Side(jittered(self.reference.model, seed), None, self.reference.name)
         with runs.engine.open(side) as runner:
             return [runner.run(nudged_feeds(feed, random)) for feed in feeds]
 

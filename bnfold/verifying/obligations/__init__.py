@@ -10,6 +10,7 @@ proof.py       the way through these rooms: every obligation, the verdict, and w
 
 from __future__ import annotations
 
-from .proof import prove
+from .own_folds import folded_by_us, folds_of
+from .proof import Prover
 
-__all__ = ["prove"]
+__all__ = ["Prover", "folded_by_us", "folds_of"]

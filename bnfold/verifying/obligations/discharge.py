@@ -24,6 +24,7 @@ import numpy as np
 from ...inference.constants import Constants
 from ...ir.graph import STANDARD, GraphLike, ir, opset
 from ...results.comparison import Figures
+from ..composite_values import parts
 from ..gate import FAINT, ratios
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate, Interpreter, Step
@@ -386,8 +387,7 @@ def compared(
 ) -> Figures:
     """The candidate's value against the reference's, both in float64. `deviation` is what rounding can do."""
     if not isinstance(true, np.ndarray) or not isinstance(result, np.ndarray):
-        same = repr(true) == repr(result)
-        return _exact(name, np.zeros(()), kind, 0 if same else 1)
+        return _compared_parts(name, kind, true, result, limit)
     if true.shape != result.shape:
         return _failed(name, true, kind.name.lower(), f"its shape is {result.shape}, not {true.shape}")
     if true.dtype != np.float64 or result.dtype != np.float64:
@@ -397,6 +397,18 @@ def compared(
     if not same.all() or not np.array_equal(np.isnan(true), np.isnan(result)):
         return _failed(name, true, kind.name.lower(), NOT_FINITE)
     return _judged(name, kind, true, result, np.broadcast_to(deviation, true.shape), limit)
+
+
+def _compared_parts(name: str, kind: ir.DataType, true: Any, result: Any, limit: float) -> Figures:
+    """Sequences, maps and optional values, part by part."""
+    ours, theirs = parts({name: true}), parts({name: result})
+    if ours.keys() != theirs.keys():
+        odd = min(ours.keys() ^ theirs.keys())
+        return _failed(name, np.zeros(()), kind.name.lower(), f"the models do not both give it ('{odd}')")
+    figures = [compared(part, kind, ours[part], theirs[part], np.zeros(()), limit) for part in ours] or [
+        _exact(name, np.zeros(()), kind, 0)
+    ]
+    return next((f for f in figures if not f.passed), figures[0])
 
 
 def _judged(

@@ -23,6 +23,7 @@ from ...ir.graph import GraphLike, bodies, graphs, ir, label
 from ...ir.provenance import FOLDED_KEY
 from ...results.comparison import Figures, Obligation
 from ...results.comparison import Proof as Result
+from ..composite_values import parts
 from ..inputs.interface import Interface
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate
@@ -56,7 +57,6 @@ class _Verdicts:
     obligations: list[Obligation] = field(default_factory=list)
     covered: set[ir.Node] = field(default_factory=set)
     doubtful: list[tuple[Half, Places]] = field(default_factory=list)
-    failed: bool = False
 
 
 class Prover:
@@ -86,14 +86,18 @@ class Prover:
             strict=strict,
         )
         self.recorders: list[Recorder] = []
+        self.opaque: dict[str, str] = {}
         self.verdicts = _Verdicts()
 
-    def record(self, feeds: Mapping[str, np.ndarray]) -> dict[str, object]:
-        """Run the reference once and remember its values; the outputs by name. Raises CannotEvaluate."""
+    def record(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the reference once and remember its values; the outputs by name, part by part, and what operators
+        that nobody knows were given. Raises CannotEvaluate."""
         recorder = Recorder(self.reference, self.seed, prints=not self.recorders)
         outputs = recorder.record(feeds)
         self.recorders.append(recorder)
-        return outputs
+        assert recorder.stand_ins is not None
+        self.opaque.update(recorder.stand_ins.nodes)
+        return {**parts(outputs), **recorder.stand_ins.given}
 
     def prove(self, face: Interface, candidate_feeds: Mapping[str, np.ndarray] | None) -> Result:
         """Everything. `candidate_feeds` are those of the first run under the candidate's names: without names
@@ -213,6 +217,7 @@ class _Work:
         self.prover, self.scope, self.pairs = prover, scope, dict(pairs)
         self.refuted: set[ir.Value] = set()
         self.measured: dict[ir.Value, Figures | None] = {}
+        self.tried: dict[ir.Value, tuple[Half, Half]] = {}
         self.openness: dict[ir.Value, str] = {}
         self.proved: dict[ir.Value, tuple[str, Figures | None, Half | None, Half | None]] = {}
         self.same_bodies: dict[tuple[ir.Node, ir.Node], bool] = {}
@@ -299,6 +304,8 @@ class _Work:
             except NoCone as error:
                 self.openness[value] = str(error)
                 return False
+            if not opened:
+                self.tried[value] = (mine, theirs)
             mine_tokens = set(mine.border.values()) | set(theirs.border.values())
             known = {
                 token: self.prover.known(self.by_token[token])
@@ -440,14 +447,10 @@ class _Work:
                 if not any(v in self.refuted for v in node.outputs) and self._congruent(node):
                     verdicts.covered.update(self._within(node))
         for value in sorted(self.refuted, key=lambda v: self._place(v, ())):
-            verdicts.obligations.append(
-                self._obligation(value, "dropped", self.measured.get(value), None, None)
-            )
+            verdicts.obligations.append(self._refutation(value, "dropped"))
         for value in self.failed_outputs:
-            figures = self.measured.get(value)
-            verdict = "open" if figures is None else "failed"
-            verdicts.failed = True
-            verdicts.obligations.append(self._obligation(value, verdict, figures, None, None))
+            verdict = "open" if self.measured.get(value) is None else "failed"
+            verdicts.obligations.append(self._refutation(value, verdict))
 
     def _within(self, node: ir.Node) -> list[ir.Node]:
         """A node, and the nodes of its bodies and of the function that it calls."""
@@ -463,8 +466,25 @@ class _Work:
         theirs = set(self.right.expressions.values())
         return all(self.left.expressions[v] in theirs for v in node.outputs if v.name)
 
+    def _refutation(self, value: ir.Value, verdict: str) -> Obligation:
+        """A pair that does not hold; it is a cause where no other such pair lies in its cone."""
+        mine, theirs = self.tried.get(value, (None, None))
+        figures = self.measured.get(value)
+        cause = figures is not None and (
+            mine is None
+            or not any(v in self.refuted and v is not value for node in mine.nodes for v in node.outputs)
+        )
+        return self._obligation(value, verdict, figures, mine, theirs, cause=cause)
+
     def _obligation(
-        self, value: ir.Value, verdict: str, figures: Figures | None, mine: Half | None, theirs: Half | None
+        self,
+        value: ir.Value,
+        verdict: str,
+        figures: Figures | None,
+        mine: Half | None,
+        theirs: Half | None,
+        *,
+        cause: bool = False,
     ) -> Obligation:
         other = self.pairs.get(value)
         producer = other.producer() if other is not None else None
@@ -478,6 +498,7 @@ class _Work:
             candidate=tuple(label(n) for n in nodes),
             folds=tuple(folds),
             figures=figures,
+            cause=cause,
             reason=self.openness.get(value, figures.reason if figures is not None else ""),
         )
 
@@ -514,22 +535,3 @@ def _live(model: ir.Model) -> set[ir.Node]:
         if function is not None:
             waiting.extend(function.graph)
     return live if graph is not None else set()
-
-
-def prove(
-    reference: ir.Model,
-    candidate: ir.Model,
-    face: Interface,
-    feeds: list[Mapping[str, np.ndarray]],
-    *,
-    seed: int,
-    limit: float,
-    strict: bool,
-    freeze_initializers: bool = False,
-) -> tuple[Result, list[dict[str, object]]]:
-    """The obligations of two models, with what the reference gives on the feeds in float64."""
-    prover = Prover(
-        reference, candidate, seed=seed, limit=limit, strict=strict, freeze_initializers=freeze_initializers
-    )
-    outputs = [prover.record(feed) for feed in feeds]
-    return prover.prove(face, face.for_candidate(dict(feeds[0])) if feeds else None), outputs
