@@ -87,13 +87,15 @@ class Prover:
         )
         self.recorders: list[Recorder] = []
         self.opaque: dict[str, str] = {}
+        self._first: dict[str, np.ndarray] = {}
         self.verdicts = _Verdicts()
 
     def record(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the reference once and remember its values; the outputs by name, part by part, and what operators
         that nobody knows were given. Raises CannotEvaluate."""
-        recorder = Recorder(self.reference, self.seed, prints=not self.recorders)
+        recorder = Recorder(self.reference, self.seed)
         outputs = recorder.record(feeds)
+        self._first = self._first or dict(feeds)
         self.recorders.append(recorder)
         assert recorder.stand_ins is not None
         self.opaque.update(recorder.stand_ins.nodes)
@@ -149,18 +151,18 @@ class Prover:
         return self._prove(scope)
 
     def _by_value(self, known: Pairs, feeds: Mapping[str, np.ndarray] | None) -> Pairs:
-        marks = self.recorders[0].prints if self.recorders else None
-        if feeds is None or not marks:
+        if feeds is None:
             return {}
-        recorder = Recorder(self.candidate, self.seed, prints=True, record=False)
-        try:
-            recorder.record(feeds)
-        except CannotEvaluate:
-            return {}
-        ours = {v: marks[v] for v in computed(self.reference.graph) if v in marks}
-        made = computed(self.candidate.graph)
-        theirs = {v: m for v in made if (m := (recorder.prints or {}).get(v)) is not None}
-        return by_value(ours, theirs, known)
+        marks = []
+        for model, fed in ((self.reference, self._first), (self.candidate, feeds)):
+            recorder = Recorder(model, self.seed, prints=True, record=False)
+            try:
+                recorder.record(fed)
+            except CannotEvaluate:
+                return {}
+            prints = recorder.prints or {}
+            marks.append({v: prints[v] for v in computed(model.graph) if v in prints})
+        return by_value(marks[0], marks[1], known)
 
     def known(self, value: ir.Value) -> list[Recorded]:
         """What the runs of the reference recorded of a value."""
