@@ -58,6 +58,60 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Obligation:
+    """One place where the two models differ, and whether both sides give the same there.
+
+    value                 the value at its end, by the reference's name
+    verdict               "proved", "dropped" (the pair does not mean the same; what is behind it was proved from
+                          further back), "failed" (an output is not the same), "open" (nothing here can run it)
+    where                 the node whose body it stands in; empty in the main graph
+    reference, candidate  names of the nodes of both sides
+    folds                 what was folded into the candidate's nodes
+    figures               the difference in float64 against what rounding the weights can do
+    cause                 no other pair that does not hold lies between its end and what both sides share
+    reason                why it is not proved; empty where it is
+    """
+
+    value: str
+    verdict: str
+    where: str = ""
+    reference: tuple[str, ...] = ()
+    candidate: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
+    figures: Figures | None = None
+    cause: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is known without trusting samples of the whole network.
+
+    obligations      every place where the two models differ
+    proved           weights of the reference whose readers are the same in both models or were proved to be
+    seen             weights behind which only outputs were compared, but that show there when they change by 1 %
+    unseen           weights that neither proof nor samples say anything about
+    unseen_weights   their names
+    """
+
+    obligations: tuple[Obligation, ...] = ()
+    proved: int = 0
+    seen: int = 0
+    unseen: int = 0
+    unseen_weights: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Are all outputs proved to be the same?"""
+        return all(o.verdict in ("proved", "dropped") for o in self.obligations)
+
+    @property
+    def refuted(self) -> tuple[Obligation, ...]:
+        """Outputs that were shown to differ."""
+        return tuple(o for o in self.obligations if o.verdict == "failed")
+
+
+@dataclass(frozen=True)
 class Divergence:
     """The first value, in topological order, whose error leaves the noise."""
 
@@ -105,6 +159,8 @@ class Comparison:
     environment  (name, version) of the machine and its libraries
     seconds      how long all of it took
     noise_limit  the limit that `noise` was held against
+    proof        what is known without samples of the whole network: every place where the models differ, and which
+                 weights are proved, seen or neither; None where the reference cannot be run in float64
     """
 
     equivalent: bool
@@ -121,6 +177,7 @@ class Comparison:
     environment: tuple[tuple[str, str], ...] = field(default=())
     seconds: float = 0.0
     noise_limit: float = NOISE_LIMIT
+    proof: Proof | None = None
 
     def __bool__(self) -> bool:
         return self.equivalent

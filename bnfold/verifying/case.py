@@ -16,13 +16,12 @@ import numpy as np
 
 from ..errors import Unsupported
 from ..ir.graph import graphs, ir, nodes
-from ..results.comparison import Figures, Side
+from ..results.comparison import Figures, Proof, Side
 from ..results.model_names import check_verification
 from ..results.options import VerifyOptions, spelled
 from .composite_values import whole
 from .engines.engines import REFUSALS, Engine, Onnxruntime, Runner, Simulated, Truth, Values
 from .engines.runtime import CannotRun
-from .fold_checks import folded_by_us, judge_steps
 from .gate import Demands, Triple
 from .inputs import samples as feeding
 from .inputs import user_files
@@ -30,7 +29,9 @@ from .inputs.integer_ranges import ranged
 from .inputs.interface import Interface
 from .inputs.sizes import Choice, Search
 from .nondeterminism import random_nodes
+from .obligations import Prover, folded_by_us, folds_of
 from .perturbation import jittered, nudged_feeds
+from .rederivation import rederived
 from .truth.interpreter import CannotEvaluate
 from .truth.number_formats import storage_of
 
@@ -41,6 +42,7 @@ PATIENCE_S = 20.0
 TOO_LONG_S = 30.0  # one run in onnxruntime beyond which float64, some ten times slower, is not asked
 MOST_USER_SAMPLES = 64
 MOST_AT_ONCE = 1 << 22  # elements of all values of a sample that goes through a table
+RECORDED = 3  # runs of the reference, of different sizes, whose values stand at the borders of what differs
 
 
 class CandidateFails(Exception):
@@ -62,6 +64,8 @@ class Runs:
     truth: str = "float64"
     opaque: dict[str, str] = field(default_factory=dict)
     folds: list[Figures] = field(default_factory=list)
+    proof: Proof | None = None
+    recorded: dict[int, Values] = field(default_factory=dict)
 
     def only(self, *indices: int) -> Runs:
         """The same, of some feeds."""
@@ -313,7 +317,7 @@ class Case:
         had."""
         if not runs.truths:
             runs.truth = self._which_truth(runs)
-            self.by_steps(runs)
+            self.prove(runs)
         if runs.truth == "float64":
             try:
                 self._in_float64(runs)
@@ -340,32 +344,41 @@ class Case:
             return "unfolded"
         return "float64"
 
-    def by_steps(self, runs: Runs) -> None:
-        """Every fold of ours on its own, on the first feed; its truth is the truth for that feed."""
-        if not folded_by_us(self.reference.model, self.candidate.model) or runs.truth == "unfolded":
+    def prove(self, runs: Runs) -> None:
+        """Every place where the two models differ, proved where it stands; the reference's runs that this needs
+        are the truth for their feeds."""
+        if runs.truth == "unfolded":
             return
-        feed = runs.feeds[0]
+        strict = folded_by_us(self.reference.model, self.candidate.model)
+        prover = Prover(
+            self.reference.model,
+            self.candidate.model,
+            seed=self.options.seed,
+            limit=self.options.noise_limit,
+            strict=strict,
+            freeze_initializers=self.options.freeze_initializers,
+            tell=lambda share: self.progress("proving what differs", 0.2 + 0.4 * share),
+        )
+        chosen = _of_different_sizes(runs.feeds)
         try:
-            steps = judge_steps(
-                self.reference.model,
-                self.candidate.model,
-                self.interface,
-                feed,
-                self.options.seed,
-                self.options.noise_limit,
-            )
+            truths = {index: prover.record(runs.feeds[index]) for index in chosen}
         except CannotEvaluate as error:
-            self.notes.append(f"the folds could not be checked one by one: {error}")
+            self.notes.append(f"what differs could not be proved where it stands: {error}")
             return
-        runs.folds = steps.figures
-        if runs.truth == "float64" and (runs.engine.name != "onnxruntime" or not steps.opaque):
-            runs.truths.append({**steps.outputs, **steps.given})
-            runs.opaque.update(steps.opaque)
+        runs.proof = prover.prove(self.interface, self.interface.for_candidate(runs.feeds[0]))
+        runs.folds = folds_of(runs.proof)
+        if strict:
+            runs.folds += rederived(self.reference.model, self.candidate.model)
+        if runs.engine.name != "onnxruntime" or not prover.opaque:
+            runs.recorded = truths
+            runs.opaque.update(prover.opaque)
 
     def _in_float64(self, runs: Runs) -> None:
         simulated = runs.engine.name != "onnxruntime"
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
-            runs.truths += [runner.run(feed) for feed in runs.feeds[len(runs.truths) :]]
+            for index in range(len(runs.truths), len(runs.feeds)):
+                known = runs.recorded.pop(index, None)
+                runs.truths.append(runner.run(runs.feeds[index]) if known is None else known)
             runs.opaque.update(getattr(runner, "opaque", {}))
         if self.half or self.double or simulated:
             with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(
@@ -373,11 +386,12 @@ class Case:
             ) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected) :]]
 
-    def nudged(self, runs: Runs, feeds: Iterable[Values]) -> list[Values]:
+    def nudged(self, runs: Runs, feeds: Iterable[Values], draw: int = 0) -> list[Values]:
         """The reference with weights and inputs off by a rounding: how much its answer moves is what noise
         does to it, at least."""
-        random = np.random.default_rng(self.options.seed)
-        side = Side(jittered(self.reference.model, self.options.seed), None, self.reference.name)
+        random = np.random.default_rng([self.options.seed, draw])
+        seed = self.options.seed + (draw << 20)
+        side = Side(jittered(self.reference.model, seed), None, self.reference.name)
         with runs.engine.open(side) as runner:
             return [runner.run(nudged_feeds(feed, random)) for feed in feeds]
 
@@ -415,6 +429,14 @@ class Case:
         return Demands(
             self.options.noise_limit, rtol.get(name, rtol.get("")), atol.get(name, atol.get("")), least
         )
+
+
+def _of_different_sizes(feeds: list[Values]) -> list[int]:
+    """The first sample of all shapes that samples have, or the first two where all have the same."""
+    shapes: dict[tuple[tuple[int, ...], ...], int] = {}
+    for index, feed in enumerate(feeds):
+        shapes.setdefault(tuple(np.shape(value) for value in feed.values()), index)
+    return list(shapes.values())[:RECORDED] if len(shapes) > 1 else list(range(min(2, len(feeds))))
 
 
 def stores(model: ir.Model, which: Callable[[ir.DataType], bool]) -> bool:

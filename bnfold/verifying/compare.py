@@ -3,8 +3,8 @@
     interface    inputs and outputs of the two models fit each other            interface.py
     run          reference, candidate and truth on the same feeds               case.py, engines.py,
                  interpreter.py
-    judge        every fold on its own; every output over all samples           fold_checks.py,
-                 output_gate.py, gate.py
+    prove        every place where the two differ, where it stands              obligations/
+    judge        every output over all samples                                  output_gate.py, gate.py
     providers    the same on other execution providers, errors taken apart      accelerators.py
     localise     the first value that leaves the noise, if the gate fails       divergence.py
 
@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from ..files.memory import SHORT, bounded
 from ..results.comparison import Comparison, Divergence, Figures, ProviderResult, Side
-from ..results.options import VerifyOptions, spelled
+from ..results.options import NOISE_LIMIT, VerifyOptions, spelled
 from .case import CandidateFails, Case, Progress, Runs
 from .divergence import common_values, described, first_divergence, judged_values
 from .engines.accelerators import judged_on
@@ -31,10 +31,12 @@ from .inputs.interface import InterfaceExceptions, InterfacesDiffer, interface
 from .inputs.samples import Unfillable
 from .nondeterminism import judged_by_deciding_values
 from .output_gate import figures as figures_of
+from .output_gate import settled_by_proof
 from .truth.interpreter import CannotEvaluate
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
+SHARE = 0.01  # of a weight: a fault that an output must be able to show
 
 
 def compare(
@@ -106,20 +108,32 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
         )
     results = [_result(runs, figures)] if CPU in providers else []
     results += [judged_on(case, runs, name) for name in providers if name != CPU]
-    wrong = [f for f in runs.folds if not f.passed]
-    failed = [
-        *wrong,
-        *(f for f in figures if not f.passed),
-        *(f for r in results for f in r.outputs if not f.passed),
-    ]
+    failed = _failing(runs, figures, results)
     divergence: Divergence | None = None
     if failed:
         case.progress("locating the first divergence", 0.9)
         own = all(f.passed for f in figures)
-        divergence = described(case, failed[0]) if wrong or own else first_divergence(case, runs, figures)
+        inside = runs.proof is not None and bool(runs.proof.refuted)
+        divergence = described(case, failed[0]) if inside or own else first_divergence(case, runs, figures)
     return _comparison(
         case, runs, tuple(results), divergence, f"{failed[0].value}: {failed[0].reason}" if failed else ""
     )
+
+
+def _failing(runs: Runs, figures: list[Figures], results: list[ProviderResult]) -> list[Figures]:
+    """What speaks against the candidate: what was refuted where it stands before what was measured behind it."""
+    proof = runs.proof
+    refuted: list[Figures] = []
+    if proof is not None and proof.refuted:
+        causes = [o.figures for o in proof.obligations if o.cause and o.figures is not None]
+        refuted = causes or [o.figures for o in proof.refuted if o.figures is not None]
+    wrong = [f for f in runs.folds if not f.passed and f not in refuted]
+    return [
+        *refuted,
+        *wrong,
+        *(f for f in figures if not f.passed),
+        *(f for r in results for f in r.outputs if not f.passed),
+    ]
 
 
 def _judged(case: Case, runs: Runs) -> list[Figures]:
@@ -129,14 +143,9 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
         name for name in runs.truths[0] if not case.is_output(name)
     ]
     found = [figures_of(case, name, runs) for name in names]
-    found = [
-        f
-        if f.passed
-        else judged_by_deciding_values(
-            f, case.reference.model, lambda values: judged_values(case, runs, 0, values)
-        )
-        for f in found
-    ]
+    found = [f if f.passed else _settled(case, runs, f) for f in found]
+    if runs.proof is not None and not runs.proof.complete and not runs.proof.refuted:
+        found = [_not_blind(f) for f in found]
     if case.options.every_value:
         rest = [name for name in common_values(case) if name not in names]
         for start in range(0, len(rest), AT_ONCE):
@@ -144,10 +153,32 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
     return found
 
 
+def _settled(case: Case, runs: Runs, figures: Figures) -> Figures:
+    """An output over the limit may still be the same: behind a decision that is a tie within the noise, or, where
+    all that differs was proved, as far off as the reference itself with its weights off by a rounding."""
+    settled = judged_by_deciding_values(
+        figures, case.reference.model, lambda values: judged_values(case, runs, 0, values)
+    )
+    if settled.passed or runs.proof is None or not runs.proof.complete:
+        return settled
+    return settled_by_proof(case, figures, runs)
+
+
+def _not_blind(figures: Figures) -> Figures:
+    """Where not all that differs could be proved, an output must be able to show a fault of one per cent."""
+    if not figures.passed or not figures.reference_rms * NOISE_LIMIT > SHARE:
+        return figures
+    reason = (
+        f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 there, so that a "
+        f"fault of {SHARE:.0%} would not show, and not every difference could be proved where it stands"
+    )
+    return replace(figures, passed=False, reason=reason)
+
+
 def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:
     """Is the noise of a value with few elements near the limit, on either side? Then it is a guess, and more
     samples decide."""
-    if not case.interface.inputs or not all(f.passed for f in runs.folds):
+    if not case.interface.inputs or (runs.proof is not None and runs.proof.refuted):
         return False
     limit = case.options.noise_limit
     return any(
@@ -177,7 +208,9 @@ def _comparison(
     reason: str,
 ) -> Comparison:
     folds = tuple(runs.folds) if runs else ()
+    proof = runs.proof if runs else None
     passed = bool(results) and all(r.passed for r in results) and all(f.passed for f in folds)
+    passed = passed and not (proof is not None and proof.refuted)
     inputs = tuple((name, "x".join(map(str, shape)) or "scalar") for name, shape in case.shapes.items())
     return Comparison(
         equivalent=passed,
@@ -192,4 +225,5 @@ def _comparison(
         notes=tuple(dict.fromkeys(case.notes)),
         folds=folds,
         environment=environment(),
+        proof=proof,
     )

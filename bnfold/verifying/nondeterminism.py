@@ -49,6 +49,21 @@ def deciding(model: ir.Model, output: str) -> list[str]:
     return list(found)
 
 
+def behind_a_decision(model: ir.Model, output: str) -> bool:
+    """Does any jump stand on the way to an output?"""
+    waiting, seen = [v for v in model.graph.outputs if v.name == output], set[ir.Value]()
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if value in seen or node is None:
+            continue
+        seen.add(value)
+        if jumps(node):
+            return True
+        waiting.extend(v for v in node.inputs if v is not None)
+    return False
+
+
 def judged_by_deciding_values(
     figures: Figures, model: ir.Model, judged: Callable[[list[str]], list[Figures] | None]
 ) -> Figures:

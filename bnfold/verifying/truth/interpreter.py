@@ -21,7 +21,7 @@ outputs, and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,13 @@ class Interpreter:
             yield step
             self._keep(step, frame, last)
         self.outputs = {value.name or "": self._value(value, frame) for value in graph.outputs}
+
+    def part(self, nodes: Iterable[ir.Node], frame: Frame) -> Iterator[Step]:
+        """Some nodes of a graph in order; the frame holds what they read from outside of them."""
+        for node in nodes:
+            step = self._step(node, frame)
+            yield step
+            self._keep(step, frame, {})
 
     def graph(self, graph: GraphLike, frame: Frame) -> list[Any]:
         """The outputs of a body or function whose inputs are bound in the frame."""

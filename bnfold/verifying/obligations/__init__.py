@@ -1,0 +1,16 @@
+"""Obligations: what must hold for two models to be the same, proved where they differ.
+
+tokens.py      values that are computed alike get equal numbers; those need no run
+alignment.py   which values of the two models may mean the same: by name, by structure, by what they compute
+cones.py       the nodes between such values, on both sides
+recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
+discharge.py   both sides of a cone on generic values, in float64 and in the model's own arithmetic
+proof.py       the way through these rooms: every obligation, the verdict, and what each weight is known by
+"""
+
+from __future__ import annotations
+
+from .own_folds import folded_by_us, folds_of
+from .proof import Prover
+
+__all__ = ["Prover", "folded_by_us", "folds_of"]

@@ -1,0 +1,134 @@
+"""Which values of two graphs may mean the same. A pair is a conjecture: an obligation proves it or drops it, so
+that a wrong one costs time and never a wrong verdict.
+
+    by_name         the same name; a rewriting that keeps names says so
+    by_structure    the same operators over the same inputs, whatever the weights hold and the values are called
+    by_value        the same numbers on one run, for models that have neither
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.graph import GraphLike, ir
+from .tokens import SideTokens, Token, Vocabulary
+
+Pairs = dict[ir.Value, ir.Value]  # reference -> candidate
+CLOSE = 1e-3  # relative distance of two values' projections that may be the same up to rounding
+PROJECTIONS = 4
+
+
+def computed(graph: GraphLike) -> list[ir.Value]:
+    """The values that nodes of a graph compute, constants aside, in order."""
+    return [v for node in graph if node.op_type != "Constant" for v in node.outputs if v.name]
+
+
+def by_name(reference: GraphLike, candidate: GraphLike, outputs: Pairs) -> Pairs:
+    """Outputs as the interface pairs them, and every value that has its name on both sides."""
+    theirs = {v.name: v for v in computed(candidate)}
+    pairs = dict(outputs)
+    taken = set(pairs.values())
+    for value in computed(reference):
+        other = theirs.get(value.name)
+        if value not in pairs and other is not None and other not in taken:
+            pairs[value] = other
+    return pairs
+
+
+def by_structure(ours: SideTokens, theirs: SideTokens, known: Pairs) -> Pairs:
+    """Further pairs: values whose expressions are the same but for the values of weights, in order where several
+    are alike."""
+    words = Vocabulary(weightless=True)
+    named = {v: token for v, token in ours.given.items()}
+    other = {v: token for v, token in theirs.given.items()}
+    base = max([0, *named.values(), *other.values()]) + 1
+    words._count = base  # noqa: SLF001 - tokens of the inputs are those of the other vocabulary
+    cuts_ours, cuts_theirs = {}, {}
+    for a, b in known.items():
+        cuts_ours[a] = cuts_theirs[b] = words.fresh()
+    left = SideTokens(ours.model, ours.graph, ours.constants, named, cuts_ours).compute(words)
+    right = SideTokens(theirs.model, theirs.graph, theirs.constants, other, cuts_theirs).compute(words)
+    taken = set(known.values())
+    waiting: dict[Token, list[ir.Value]] = {}
+    for value in computed(theirs.graph):
+        if value not in taken:
+            waiting.setdefault(right.tokens[value], []).append(value)
+    alike: dict[Token, list[ir.Value]] = {}
+    for value in computed(ours.graph):
+        if value not in known:
+            alike.setdefault(left.tokens[value], []).append(value)
+    return {
+        value: match
+        for token, values in alike.items()
+        if len(values) == len(waiting.get(token, ()))
+        for value, match in zip(values, waiting[token], strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Print:
+    """A value of one run, in a few numbers: its shape, and its projections on random directions over its size."""
+
+    shape: tuple[int, ...]
+    numbers: tuple[float, ...]
+
+
+def fingerprint(values: np.ndarray) -> Print | None:
+    """The print of an array of floats; None for what says nothing (empty, constant, not finite)."""
+    if values.dtype != np.float64 or values.size < 2 or not np.isfinite(values).all():
+        return None
+    flat = values.reshape(-1)
+    size = float(np.sqrt(np.mean(flat**2)))
+    if size == 0.0 or float(np.ptp(flat)) == 0.0:
+        return None
+    random = np.random.default_rng(values.size)
+    numbers = [size]
+    for _ in range(PROJECTIONS):
+        direction = random.standard_normal(min(values.size, 1 << 16))
+        numbers.append(float(direction @ flat[: direction.size]) / (size * np.sqrt(direction.size)))
+    return Print(tuple(values.shape), tuple(numbers))
+
+
+def by_value(reference: Mapping[ir.Value, Print], candidate: Mapping[ir.Value, Print], known: Pairs) -> Pairs:
+    """Further pairs: values with all but the same print, the nearest where several are near."""
+    taken = set(known.values())
+    shelves: dict[tuple[int, ...], list[tuple[float, int, ir.Value]]] = {}
+    for place, (value, mark) in enumerate(candidate.items()):
+        if value not in taken:
+            shelves.setdefault(mark.shape, []).append((mark.numbers[0], place, value))
+    for shelf in shelves.values():
+        shelf.sort(key=lambda row: row[:2])
+    pairs: Pairs = {}
+    for value, mark in reference.items():
+        if value in known:
+            continue
+        match = _nearest(mark, shelves.get(mark.shape, []), candidate, taken)
+        if match is not None:
+            pairs[value] = match
+            taken.add(match)
+    return pairs
+
+
+def _nearest(
+    mark: Print,
+    shelf: list[tuple[float, int, ir.Value]],
+    candidate: Mapping[ir.Value, Print],
+    taken: set[ir.Value],
+) -> ir.Value | None:
+    size = mark.numbers[0]
+    best, distance = None, CLOSE
+    at = bisect_left(shelf, (size * (1 - CLOSE), -1), key=lambda row: row[:2])
+    while at < len(shelf) and shelf[at][0] <= size * (1 + CLOSE):
+        value = shelf[at][2]
+        other = candidate[value].numbers
+        apart = max(
+            abs(other[0] / size - 1), *(abs(a - b) for a, b in zip(mark.numbers[1:], other[1:], strict=True))
+        )
+        if value not in taken and apart < distance:
+            best, distance = value, apart
+        at += 1
+    return best

@@ -1,0 +1,570 @@
+"""Discharging an obligation: both sides of a cone run alone on generic values at the border, in float64, and the
+difference at the end is held against what rounding the weights can do.
+
+    own       the values that the network itself has there (a corner of them, where the operators allow it)
+    spread    normal values of the same size: wakes what a sample leaves dead
+    wide      signs, and magnitudes over four decades
+    shuffled  the network's own values in another order: for cones that only hold for values of their kind
+              (behind a Relu, a Softmax)
+
+Where values are stored in 16 bits both sides run once more with every node rounded to its type: a value that
+leaves the type on one side alone is a difference, whatever float64 says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...inference.constants import Constants
+from ...ir.graph import STANDARD, GraphLike, ir, opset
+from ...results.comparison import Figures
+from ..composite_values import parts
+from ..gate import FAINT, ratios
+from ..truth.call import Frame
+from ..truth.interpreter import CannotEvaluate, Interpreter, Step
+from ..truth.number_formats import Rounding, largest, numpy_type, tiny, widened
+from ..truth.unknown_operators import StandIns
+from .cones import Half
+from .deviations import UNIT_OF_DOUBLE, Deviations, unit_of
+from .recording import CROPPED, Recorded
+from .tokens import Token
+
+LEAST_GROUP = 1e-300
+NOT_FINITE = "NaN or infinity on one side, where the other has a number"
+# operators that mean the same at every size of the axes behind the second
+ANY_SIZE = frozenset(
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Gelu GlobalAveragePool HardSigmoid "
+    "HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pow ReduceMean Relu Selu Sigmoid Softplus Sqrt Sub Sum "
+    "Tanh Swish".split()  # noqa: SIM905
+)
+AFFINE = frozenset(
+    "Add AveragePool Concat Flatten GlobalAveragePool Identity Neg ReduceMean ReduceSum Reshape Slice Split Squeeze "
+    "Sub Sum Transpose Unsqueeze".split()  # noqa: SIM905
+)
+AFFINE_IN_ONE = frozenset(
+    "BatchNormalization Conv ConvTranspose Div Einsum Gemm MatMul Mul".split()  # noqa: SIM905
+)
+# operators that take integers as numbers
+PLAIN_INTEGERS = frozenset(
+    "Abs Add And Cast Clip Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg Not Or Sign Sub Where "
+    "Xor".split()  # noqa: SIM905
+)
+DRAWS_OF_INTEGERS = 4
+Setting = dict[Token, np.ndarray]
+
+
+class CannotDischarge(Exception):
+    """Neither side could be run on values of the border. The text is a clause."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model, ready to run parts of itself."""
+
+    model: ir.Model
+    constants: Constants
+    seed: int
+
+    def run(
+        self, half: Half, graph: GraphLike, frame: Frame | None, setting: Setting, rounded: bool = False
+    ) -> Iterator[Step]:
+        """The nodes of a cone, one after the other, on these values. Raises CannotEvaluate."""
+        interpreter = Interpreter(self.model, Rounding(self.seed) if rounded else None, StandIns(self.seed))
+        place = Frame(
+            frame.opset if frame is not None else opset(self.model, graph),
+            frame.imports if frame is not None else self.model.opset_imports,
+            attributes=frame.attributes if frame is not None else {},
+        )
+        for value, token in half.border.items():
+            place.values[value] = setting[token]
+        for value in half.constants:
+            if value.producer() is not None:
+                place.values[value], place.types[value] = self._constant(value)
+        yield from interpreter.part(half.nodes, place)
+
+    def _constant(self, value: ir.Value) -> tuple[Any, ir.DataType]:
+        tensor = self.constants.tensor(value)
+        assert tensor is not None
+        return widened(tensor.numpy()), tensor.dtype
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a cone stands: the graphs of both sides, and the frames of the function calls around them."""
+
+    reference: GraphLike
+    candidate: GraphLike
+    reference_frame: Frame | None = None
+    candidate_frame: Frame | None = None
+
+
+class Discharger:
+    """Judges cones of one pair of models. `strict`: the candidate's weights were rounded once, from exact ones;
+    otherwise those of the reference count as uncertain, too, as for tools that fold in single precision."""
+
+    def __init__(self, reference: Bench, candidate: Bench, *, seed: int, limit: float, strict: bool) -> None:
+        self.reference, self.candidate = reference, candidate
+        self.seed, self.limit, self.strict = seed, limit, strict
+
+    def judge(self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]]) -> Figures:
+        """The figures of the end, the worst over all settings. Raises CannotDischarge."""
+        settings = list(self._settings(ours, theirs, known))
+        worst: Figures | None = None
+        refusal: Exception | None = None
+        for name, small, whole in settings:
+            figures = None
+            if small is not None:
+                figures = self._tried(ours, theirs, places, small)
+            if figures is None or not figures.passed:
+                try:
+                    figures = self._on(ours, theirs, places, whole())
+                except CannotEvaluate as error:
+                    refusal = error
+                    continue
+            if name != "own" and figures.reason == NOT_FINITE:
+                continue  # values that the network cannot have there may mean nothing to the operators
+            if worst is None or not figures.passed or figures.noise > worst.noise:
+                worst = figures
+            if not figures.passed:
+                return figures
+        if worst is None:
+            raise CannotDischarge(str(refusal) if refusal is not None else "nothing is known of its border")
+        return worst
+
+    def _tried(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures | None:
+        try:
+            return self._on(ours, theirs, places, setting)
+        except CannotEvaluate:
+            return None
+
+    def _on(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures:
+        mine, own_deviation, kind = self._half(
+            self.reference,
+            ours,
+            places.reference,
+            places.reference_frame,
+            setting,
+            None if self.strict else _changed(ours, theirs),
+        )
+        result, deviation, _ = self._half(
+            self.candidate, theirs, places.candidate, places.candidate_frame, setting, _changed(theirs, ours)
+        )
+        figures = compared(
+            ours.end.name or "", kind, mine, result, np.hypot(deviation, own_deviation), self.limit
+        )
+        if figures.passed and self._narrow(ours, theirs):
+            figures = self._in_its_own_type(ours, theirs, places, setting, figures)
+        return figures
+
+    def settings_of(self, half: Half, known: dict[Token, list[Recorded]]) -> Iterator[Setting]:
+        """Values of the border of one side, for trying what shows at its end."""
+        for name, _, whole in self._settings(half, half, known):
+            if name in ("own", "spread", "wide"):
+                yield whole()
+
+    def reference_half(
+        self, half: Half, places: Places, setting: Setting, uncertain: set[ir.Value] | None
+    ) -> tuple[Any, Any, ir.DataType]:
+        """The reference's side of a cone: the value, its deviation, its type."""
+        return self._half(self.reference, half, places.reference, places.reference_frame, setting, uncertain)
+
+    def _half(
+        self,
+        bench: Bench,
+        half: Half,
+        graph: GraphLike,
+        frame: Frame | None,
+        setting: Setting,
+        uncertain: set[ir.Value] | None,
+    ) -> tuple[Any, Any, ir.DataType]:
+        """(the value at the end, how far rounding the uncertain constants may move it, its type)."""
+        deviations = Deviations(
+            bench.model, (uncertain or set()).__contains__, np.random.default_rng(self.seed)
+        )
+        found: tuple[Any, Any, ir.DataType] | None = None
+        for step in bench.run(half, graph, frame, setting):
+            if uncertain:
+                deviations.add(step)
+            if half.end in step.node.outputs:
+                at = list(step.node.outputs).index(half.end)
+                found = step.results[at], 0.0, step.kinds[at]
+        if found is None:
+            raise CannotEvaluate(half.end.name or "", "nothing computes it")
+        if isinstance(found[0], np.ndarray) and found[0].size == 0:
+            raise CannotEvaluate(half.end.name or "", "nothing is left of it at these sizes")
+        return found[0], deviations.of.get(half.end, np.zeros(())), found[2]
+
+    def _narrow(self, ours: Half, theirs: Half) -> bool:
+        return any(
+            v.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+            for half in (ours, theirs)
+            for node in half.nodes
+            for v in node.outputs
+        )
+
+    def _in_its_own_type(
+        self, ours: Half, theirs: Half, places: Places, setting: Setting, figures: Figures
+    ) -> Figures:
+        """The same cone with every node rounded to its type: does one side alone leave the type?"""
+        ends = []
+        for bench, half, graph, frame in (
+            (self.reference, ours, places.reference, places.reference_frame),
+            (self.candidate, theirs, places.candidate, places.candidate_frame),
+        ):
+            end: Any = None
+            for step in bench.run(half, graph, frame, setting, rounded=True):
+                if half.end in step.node.outputs:
+                    at = list(step.node.outputs).index(half.end)
+                    end = Rounding(self.seed)(step.results[at], step.kinds[at])
+            ends.append(end)
+        mine, result = ends
+        lost = int((np.isfinite(mine) & ~np.isfinite(result)).sum())
+        if lost:
+            return _failed(
+                figures.value, mine, figures.dtype, f"{lost} numbers leave {figures.dtype} on the way to it"
+            )
+        return figures
+
+    # -- values of the border
+
+    def _settings(
+        self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]
+    ) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
+        """(name, small values or none, full values) in the order in which they are tried."""
+        tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
+        if any(not known.get(token) for token in tokens):
+            missing = next(v.name for v, t in {**ours.border, **theirs.border}.items() if not known.get(t))
+            raise CannotDischarge(f"no run reached '{missing}'")
+        extent = _small_extent(ours, theirs)
+        runs = max((len(known[token]) for token in tokens), default=1)
+        names = [("own", place) for place in range(runs)]
+        if any(r.kind.is_floating_point() for token in tokens for r in known[token]):
+            names += [("wide", 0), ("spread", 0), ("shuffled", 0)]
+        if _is_affine(ours) and _is_affine(theirs):
+            names = names[:1] + names[runs : runs + 1]
+        free = {
+            token: rows
+            for token, rows in _free_integers(ours, theirs).items()
+            if not known[token][0].kind.is_floating_point()
+        }
+        if free:
+            names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
+        for name, place in names:
+
+            def values(cut: int, name: str = name, place: int = place) -> Setting:
+                return {
+                    token: self._integers(name, place, token, known[token][0], free[token])
+                    if token in free and name in ("all rows", "integers")
+                    else self._values(name, token, known[token][min(place, len(known[token]) - 1)], cut)
+                    for token in tokens
+                }
+
+            yield name, values(extent) if extent else None, partial(values, 0)
+
+    def _values(self, name: str, token: Token, known: Recorded, cut: int) -> np.ndarray:
+        shape = known.shape
+        if cut and len(shape) >= 4:
+            shape = (min(shape[0], 1), shape[1], *(min(d, cut) for d in shape[2:]))
+        if not known.kind.is_floating_point():
+            if known.values is None or known.values.shape != shape:
+                return self._padded(known, shape)
+            return known.values
+        random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31)])
+        scale = known.scale or abs(known.center) or 1.0
+        values = known.values
+        if values is not None and cut and len(shape) == values.ndim:
+            values = values[tuple(slice(0, d) for d in shape)]
+        if name in ("own", "shuffled") and values is not None and values.shape == shape:
+            if name == "own":
+                return values
+            flat = values.reshape(-1).copy()
+            random.shuffle(flat)
+            return np.asarray(flat.reshape(shape) * (1 + 0.1 * random.standard_normal(shape)))
+        if name == "wide":
+            exponents = np.exp2(random.uniform(-7, 4, shape))
+            values = random.choice([-1.0, 1.0], shape) * scale * exponents
+        elif name in ("own", "shuffled"):
+            values = known.center + scale * random.standard_normal(shape)
+            values = np.abs(values) if known.lowest >= 0 else values
+        else:
+            values = known.center + 1.5 * scale * random.standard_normal(shape)
+        return _held(np.asarray(values), known.kind)
+
+    def _integers(self, name: str, place: int, token: Token, known: Recorded, rows: int) -> np.ndarray:
+        """Integers that may be anything: indices into `rows` rows, all of them if they may have another shape;
+        without rows, numbers of every size."""
+        shape, kind = known.shape, numpy_type(known.kind)
+        if rows and name == "all rows":
+            rank = max(len(shape), 1)
+            return np.asarray(np.arange(rows).reshape((1,) * (rank - 1) + (rows,)), kind)
+        random = np.random.default_rng([self.seed, place, token % (1 << 31)])
+        if known.kind == ir.DataType.BOOL:
+            return np.asarray(random.random(shape) < 0.5, np.bool_)
+        if rows:
+            drawn = random.integers(0, rows, shape)
+            if drawn.size:
+                drawn.reshape(-1)[0] = (0, rows - 1)[place % 2]
+            return np.asarray(drawn, kind)
+        least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+        sizes = np.exp2(random.uniform(0, 14, shape)) * random.choice([-1.0, 1.0], shape)
+        return np.asarray(np.clip(np.trunc(sizes), max(least, -(1 << 30)), min(most, 1 << 30)), kind)
+
+    def _padded(self, known: Recorded, shape: tuple[int, ...]) -> np.ndarray:
+        """Integers of the border whose numbers were cut: repeated to their shape."""
+        if known.values is None:
+            return np.zeros(shape, numpy_type(known.kind))
+        return np.resize(known.values, shape)
+
+
+def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
+    """Integers and booleans of the border that may have any value, with the rows of the table that they point
+    into (0: they point nowhere). What sizes and axes are made of may not."""
+    free: dict[Token, int] = {}
+    bound: set[Token] = set()
+    for half in (ours, theirs):
+        for node in half.nodes:
+            for place, value in enumerate(node.inputs):
+                token = half.border.get(value) if value is not None else None
+                if token is None:
+                    continue
+                rows = _rows(node, place)
+                if rows is None:
+                    bound.add(token)
+                else:
+                    free[token] = min(filter(None, (free.get(token), rows)), default=0)
+    return {token: rows for token, rows in free.items() if token not in bound}
+
+
+def _rows(node: ir.Node, place: int) -> int | None:
+    """The rows of the table that an input points into, 0 for plain numbers, None for what counts or shapes."""
+    if node.domain in STANDARD and node.op_type in PLAIN_INTEGERS:
+        return 0
+    if node.domain not in STANDARD or node.op_type != "Gather" or place != 1 or node.inputs[0] is None:
+        return None
+    shape = node.inputs[0].shape
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _changed(half: Half, other: Half) -> set[ir.Value]:
+    """The constants of one side that the other side does not have: what a rewriting may have rounded."""
+    kept = set(other.constants.values())
+    return {value for value, token in half.constants.items() if token not in kept}
+
+
+def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
+    """The values as their type holds them, within its range."""
+    most = largest(kind) / 16
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(values, -most, most).astype(numpy_type(kind)).astype(np.float64))
+
+
+def _small_extent(ours: Half, theirs: Half) -> int:
+    """To how many entries the axes of images may be cut short; 0 where an operator means something else at another
+    size, or a window would not fit."""
+    reach = 1
+    for half in (ours, theirs):
+        for node in half.nodes:
+            if node.domain not in STANDARD or node.op_type not in ANY_SIZE:
+                return 0
+            kernel = node.attributes.get("kernel_shape")
+            dilations = node.attributes.get("dilations")
+            strides = node.attributes.get("strides")
+            extent = max(kernel.as_ints(), default=1) if kernel is not None else _extent(node)
+            reach *= max(strides.as_ints(), default=1) if strides is not None else 1
+            reach += (extent - 1) * (max(dilations.as_ints(), default=1) if dilations is not None else 1)
+    return max(4, 2 * reach) if reach <= CROPPED // 2 else 0
+
+
+def _is_affine(half: Half) -> bool:
+    """Is the end an affine function of the border, so that a few random points decide?"""
+    moving = set(half.border)
+    for node in half.nodes:
+        inputs = [v for v in node.inputs if v is not None and v in moving]
+        linear = node.op_type in AFFINE or (node.op_type in AFFINE_IN_ONE and len(inputs) < 2)
+        if node.domain not in STANDARD or not linear:
+            return False
+        if node.op_type == "Div" and inputs and inputs[0] is not node.inputs[0]:
+            return False
+        moving.update(node.outputs)
+    return True
+
+
+def _extent(node: ir.Node) -> int:
+    weight = node.inputs[1] if node.op_type == "Conv" and len(node.inputs) > 1 else None
+    if weight is None:
+        return 1
+    shape = weight.shape
+    sizes = [d for d in shape[2:] if isinstance(d, int)] if shape is not None else []
+    return max(sizes, default=1) if shape is not None else CROPPED
+
+
+# -- the figures of one value
+
+
+def compared(
+    name: str, kind: ir.DataType, true: Any, result: Any, deviation: np.ndarray, limit: float
+) -> Figures:
+    """The candidate's value against the reference's, both in float64. `deviation` is what rounding can do."""
+    if not isinstance(true, np.ndarray) or not isinstance(result, np.ndarray):
+        return _compared_parts(name, kind, true, result, limit)
+    if true.shape != result.shape:
+        return _failed(name, true, kind.name.lower(), f"its shape is {result.shape}, not {true.shape}")
+    if true.dtype != np.float64 or result.dtype != np.float64:
+        differ = int((true != result).sum()) if true.dtype.kind == result.dtype.kind else max(true.size, 1)
+        return _exact(name, true, kind, differ)
+    same = np.isfinite(true) == np.isfinite(result)
+    if not same.all() or not np.array_equal(np.isnan(true), np.isnan(result)):
+        return _failed(name, true, kind.name.lower(), NOT_FINITE)
+    return _judged(name, kind, true, result, np.broadcast_to(deviation, true.shape), limit)
+
+
+def _compared_parts(name: str, kind: ir.DataType, true: Any, result: Any, limit: float) -> Figures:
+    """Sequences, maps and optional values, part by part."""
+    ours, theirs = parts({name: true}), parts({name: result})
+    if ours.keys() != theirs.keys():
+        odd = min(ours.keys() ^ theirs.keys())
+        return _failed(name, np.zeros(()), kind.name.lower(), f"the models do not both give it ('{odd}')")
+    figures = [compared(part, kind, ours[part], theirs[part], np.zeros(()), limit) for part in ours] or [
+        _exact(name, np.zeros(()), kind, 0)
+    ]
+    return next((f for f in figures if not f.passed), figures[0])
+
+
+def _judged(
+    name: str, kind: ir.DataType, true: np.ndarray, result: np.ndarray, deviation: np.ndarray, limit: float
+) -> Figures:
+    usable = np.isfinite(true)
+    size = np.where(usable, np.abs(true), 0.0)
+    error = np.where(usable, result - true, 0.0)
+    magnitude = float(size.max(initial=0.0))
+    unit = unit_of(kind)
+    # neither side rounds on the way: what is left of the result's own size is what double precision loses
+    expected = np.where(usable & np.isfinite(deviation), deviation, 0.0) ** 2
+    expected = expected + (size * UNIT_OF_DOUBLE) ** 2 + (FAINT * unit * tiny(kind)) ** 2
+    noise, where = 0.0, ""
+    for words, sums in _groups(usable, expected, error**2):
+        found = ratios(sums)
+        at = int(np.argmax(found)) if found.size else 0
+        if found.size and found[at] > noise:
+            noise, where = float(found[at]), f" {words} {at}" if words else ""
+    reason = (
+        ""
+        if noise <= limit
+        else f"{noise:.3g} times what rounding its weights can do (limit {limit:g}){where}"
+    )
+    total = max(float(usable.sum()), 1.0)
+    peak = float(np.abs(error).max(initial=0.0)) / (magnitude or 1.0)
+    rms = math.sqrt(float((error**2).sum()) / total) / (magnitude or 1.0)
+    return Figures(
+        value=name,
+        shape=tuple(true.shape),
+        dtype=kind.name.lower(),
+        magnitude=magnitude,
+        reference_error=0.0,
+        candidate_error=peak,
+        reference_rms=unit,
+        candidate_rms=rms,
+        noise=noise,
+        roundings=rms / unit,
+        passed=not reason,
+        reason=reason,
+    )
+
+
+def _groups(usable: np.ndarray, expected: np.ndarray, found: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Rows of (count, 1 each, found over expected each), of all elements and of each entry of every axis: a
+    channel may lie on any."""
+    for axis in (None, *(k for k in range(usable.ndim) if usable.shape[k] > 1)):
+        others = tuple(k for k in range(usable.ndim) if k != axis)
+        count, allowed, measured = (
+            np.atleast_1d(np.asarray(v.sum(axis=others if axis is not None else None), np.float64))
+            for v in (usable, expected, found)
+        )
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            share = np.where(measured > 0, measured / np.maximum(allowed, LEAST_GROUP), 0.0)
+        yield f"at axis {axis}," if axis is not None else "", np.stack([count, count, count * share], axis=1)
+
+
+def _exact(name: str, true: np.ndarray, kind: ir.DataType, differ: int) -> Figures:
+    reason = f"{differ} of {max(true.size, 1)} entries differ" if differ else ""
+    share = differ / max(true.size, 1)
+    return Figures(
+        value=name,
+        shape=tuple(true.shape),
+        dtype=kind.name.lower(),
+        magnitude=0.0,
+        reference_error=0.0,
+        candidate_error=share,
+        reference_rms=0.0,
+        candidate_rms=share,
+        noise=math.inf if differ else 0.0,
+        roundings=0.0,
+        passed=not differ,
+        reason=reason,
+    )
+
+
+def _failed(name: str, true: np.ndarray, dtype: str, reason: str) -> Figures:
+    return Figures(
+        value=name,
+        shape=tuple(true.shape),
+        dtype=dtype,
+        magnitude=math.nan,
+        reference_error=0.0,
+        candidate_error=math.inf,
+        reference_rms=0.0,
+        candidate_rms=math.inf,
+        noise=math.inf,
+        roundings=math.inf,
+        passed=False,
+        reason=reason,
+    )
+
+
+def weights_seen(
+    discharger: Discharger,
+    half: Half,
+    places: Places,
+    known: dict[Token, list[Recorded]],
+    weights: Sequence[ir.Value],
+    share: float = 0.01,
+) -> set[ir.Value]:
+    """Which weights of the reference's side show at the cone's end: would a change of one per cent be noticed?"""
+    seen: set[ir.Value] = set()
+    for setting in discharger.settings_of(half, known):
+        try:
+            plain, deviation, kind = discharger.reference_half(half, places, setting, set(half.constants))
+        except CannotEvaluate:
+            continue
+        for weight in weights:
+            if weight in seen:
+                continue
+            planted, changed = _planted(discharger.reference, half, setting, weight, share)
+            try:
+                moved, _, _ = discharger.reference_half(changed, places, planted, None)
+            except CannotEvaluate:
+                continue
+            if not compared(half.end.name or "", kind, plain, moved, deviation, discharger.limit).passed:
+                seen.add(weight)
+    return seen
+
+
+def _planted(
+    bench: Bench, half: Half, setting: Setting, weight: ir.Value, share: float
+) -> tuple[Setting, Half]:
+    """The cone with one weight larger, as a value of its border."""
+    tensor = bench.constants.tensor(weight)
+    assert tensor is not None
+    token = -1
+    larger = np.asarray(widened(tensor.numpy())) * (1 + share)
+    return {**setting, token: larger}, Half(
+        half.end, half.nodes, {**half.border, weight: token}, half.constants
+    )

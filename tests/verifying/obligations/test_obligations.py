@@ -1,0 +1,158 @@
+"""Two models held against each other where they differ: what must be refused whatever hides it, and what must be
+accepted however it is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bnfold.folding import fold
+from bnfold.results.comparison import Proof
+from bnfold.results.options import VerifyOptions
+from bnfold.verifying import compare
+from bnfold.verifying.inputs.interface import interface
+from bnfold.verifying.obligations import Prover, folded_by_us
+
+from ..sides import proto, side
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
+RANDOM = np.random.default_rng(3)
+
+
+def weights(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def proof(reference, candidate, **feeds) -> Proof:
+    ours, theirs = side(reference), side(candidate)
+    prover = Prover(
+        ours.model, theirs.model, seed=0, limit=4.0, strict=folded_by_us(ours.model, theirs.model)
+    )
+    face = interface(ours, theirs)
+    prover.record(feeds)
+    return prover.prove(face, face.for_candidate(feeds))
+
+
+def image(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def net(ending: str, body: str = "c = Conv(x, w)") -> str:
+    return f"{HEAD} g (float[N, 3, 8, 8] x) => (float y) <float[4, 3, 3, 3] w> {{ {body} {ending} }}"
+
+
+W = weights(4, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("what", "ending"),
+    [
+        ("saturates", "s = Softmax<axis = 1>(c) y = Sigmoid(s)"),
+        ("is switched off", "z = Constant<value = float {0.0}>() y = Mul(c, z)"),
+        ("is dead behind a Relu", "k = Constant<value = float {-1e6}>() d = Add(c, k) y = Relu(d)"),
+        ("cancels", "k = Constant<value = float {1e8}>() d = Add(c, k) y = Sub(d, k)"),
+        ("is decided", "y = ArgMax<axis = 1>(c)"),
+    ],
+)
+def test_a_changed_weight_is_noticed_whatever_hides_it(what: str, ending: str) -> None:
+    found = proof(proto(net(ending), w=W), proto(net(ending), w=W * np.float32(1.02)), x=image(2, 3, 8, 8))
+    assert not found.complete or found.unseen, what
+    assert any(o.verdict in ("dropped", "failed") for o in found.obligations)
+
+
+def test_identical_models_need_no_run() -> None:
+    text = net("r = Relu(c) y = GlobalAveragePool(r)")
+    found = proof(proto(text, w=W), proto(text, w=W), x=image(1, 3, 8, 8))
+    assert (found.complete, found.obligations, found.proved, found.unseen) == (True, (), 1, 0)
+
+
+def test_names_and_constants_may_be_written_in_another_way() -> None:
+    one = net("k = Constant<value_floats = [2.0]>() d = Mul(c, k) y = Relu(d)")
+    other = f"""{HEAD} g (float[N, 3, 8, 8] x) => (float y) <float[4, 3, 3, 3] w, float[1] k = {{2.0}}>
+        {{ i = Identity(x) q = Conv<group = 1>(i, w) p = Mul(q, k) y = Relu(p) }}"""
+    found = proof(proto(one, w=W), proto(other, w=W), x=image(1, 3, 8, 8))
+    assert found.complete
+    assert not found.obligations
+
+
+def branch(factor: str) -> str:
+    return f"""{HEAD} g (float[2] x, bool b) => (float[2] y) {{
+        y = If(b) <then_branch = t () => (float[2] u) {{ two = Constant<value = float {{2.0}}>() u = Mul(x, two) }},
+                   else_branch = e () => (float[2] v) {{ k = Constant<value = float {{{factor}}}>() v = Mul(x, k) }}>
+    }}"""
+
+
+def test_a_branch_that_no_sample_takes_is_judged() -> None:
+    feeds = {"x": np.ones(2, np.float32), "b": np.array(True)}
+    assert proof(branch("3.0"), branch("3.0"), **feeds).complete
+    found = proof(branch("3.0"), branch("3.1"), **feeds)
+    assert not found.complete
+    assert any(o.where for o in found.obligations)
+
+
+def test_a_loop_of_no_trips_is_judged() -> None:
+    def text(k: str) -> str:
+        return f"""{HEAD} g (float[3] x, int64 n) => (float[3] y) {{
+            t = Constant<value = bool {{1}}>()
+            y = Loop(n, t, x) <body = b (int64 i, bool c, float[3] s) => (bool d, float[3] r) {{
+                d = Identity(c) k = Constant<value = float {{{k}}}>() r = Mul(s, k) }}>
+        }}"""
+
+    feeds = {"x": np.ones(3, np.float32), "n": np.array(0)}
+    assert proof(text("2.0"), text("2.0"), **feeds).complete
+    assert not proof(text("2.0"), text("2.5"), **feeds).complete
+
+
+def test_every_row_of_a_table_counts() -> None:
+    text = f"{HEAD} g (int64[N] i) => (float y) <float[500, 4] t> {{ y = Gather(t, i) }}"
+    table = weights(500, 4)
+    wrong = table.copy()
+    wrong[321] = 0
+    assert not proof(proto(text, t=table), proto(text, t=wrong), i=np.array([0, 1])).complete
+
+
+def test_half_precision_that_overflows_inside_is_a_difference() -> None:
+    def text(order: str) -> str:
+        return f"""{HEAD} g (float16[N, 4] x, float16[N, 4] z) => (float16[N, 4] y) <float16 k> {{
+            {order} }}"""
+
+    feeds = {"x": np.full((2, 4), 300, np.float16), "z": np.full((2, 4), 400, np.float16)}
+    k = np.array(1000, np.float16)
+    one = proto(text("d = Div(x, z) y = Mul(d, k)"), k=k)
+    other = proto(text("s = Mul(x, k) y = Div(s, z)"), k=k)
+    found = proof(one, other, **feeds)
+    assert not found.complete
+    assert "leave float16" in found.obligations[-1].reason
+
+
+FOLDABLE = f"""{HEAD} g (float[N, 3, 8, 8] x) => (float y)
+    <float[4, 3, 3, 3] w, float[4] s, float[4] b, float[4] m, float[4] v> {{
+        c = Conv(x, w) n = BatchNormalization(c, s, b, m, v) r = Relu(n) y = GlobalMaxPool(r) }}"""
+
+
+def test_a_fold_of_ours_is_proved_with_every_weight() -> None:
+    reference = side(proto(FOLDABLE))
+    model, plan = fold(reference.model)
+    assert plan.folded
+    found = compare(reference, type(reference)(model), VerifyOptions())
+    assert found, found.reason
+    assert found.proof is not None
+    assert (found.proof.unseen, found.proof.proved) == (0, 5)
+    assert any(o.folds for o in found.proof.obligations)
+
+
+def test_a_fold_by_hand_under_other_names_is_accepted() -> None:
+    reference = proto(FOLDABLE)
+    values = {
+        i.name: np.array(i.float_data or np.frombuffer(i.raw_data, np.float32))
+        for i in reference.graph.initializer
+    }
+    scale = values["s"].astype(np.float64) / np.sqrt(values["v"].astype(np.float64) + 1e-5)
+    kernel = values["w"].reshape(4, 3, 3, 3) * scale[:, None, None, None]
+    bias = values["b"] - values["m"] * scale
+    folded = f"""{HEAD} g (float[N, 3, 8, 8] x) => (float y) <float[4, 3, 3, 3] w, float[4] k>
+        {{ q1 = Conv(x, w, k) q2 = Relu(q1) y = GlobalMaxPool(q2) }}"""
+    right = proto(folded, w=kernel.astype(np.float32), k=bias.astype(np.float32))
+    assert proof(reference, right, x=image(2, 3, 8, 8)).complete
+    wrong = proto(folded, w=kernel.astype(np.float32), k=(bias + 1e-3).astype(np.float32))
+    assert not proof(reference, wrong, x=image(2, 3, 8, 8)).complete
