@@ -36,6 +36,8 @@ from .recording import CROPPED, Recorded
 from .tokens import Token
 
 LEAST_GROUP = 1e-300
+# where values have 16 bits: inputs as much larger than a sample, as pixels are larger than normal values
+LOUD, LOUDER = "loud", 256.0
 NOT_FINITE = "NaN or infinity on one side, where the other has a number"
 # operators that mean the same at every size of the axes behind the second
 ANY_SIZE = frozenset(
@@ -56,7 +58,7 @@ PLAIN_INTEGERS = frozenset(
     "Xor".split()  # noqa: SIM905
 )
 DRAWS_OF_INTEGERS = 4
-Setting = dict[Token, np.ndarray]
+Setting = dict[Token, tuple[np.ndarray, ir.DataType]]  # numbers for every value of a border, and their type
 
 
 class CannotDischarge(Exception):
@@ -82,7 +84,7 @@ class Bench:
             attributes=frame.attributes if frame is not None else {},
         )
         for value, token in half.border.items():
-            place.values[value] = setting[token]
+            place.values[value], place.types[value] = setting[token]
         for value in half.constants:
             if value.producer() is not None:
                 place.values[value], place.types[value] = self._constant(value)
@@ -111,10 +113,12 @@ class Discharger:
     def __init__(self, reference: Bench, candidate: Bench, *, seed: int, limit: float, strict: bool) -> None:
         self.reference, self.candidate = reference, candidate
         self.seed, self.limit, self.strict = seed, limit, strict
+        self._narrow = False  # did a value of 16 bits stand in the cone that was run last?
 
     def judge(self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]]) -> Figures:
         """The figures of the end, the worst over all settings. Raises CannotDischarge."""
         settings = list(self._settings(ours, theirs, known))
+        tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
         worst: Figures | None = None
         refusal: Exception | None = None
         for name, small, whole in settings:
@@ -133,6 +137,12 @@ class Discharger:
                 worst = figures
             if not figures.passed:
                 return figures
+        if worst is not None and self._narrow:
+            loud = self._setting(LOUD, 0, tokens, known, {}, 0)
+            try:
+                worst = self._in_its_own_type(ours, theirs, places, loud, worst)
+            except CannotEvaluate as error:
+                refusal = error
         if worst is None:
             raise CannotDischarge(str(refusal) if refusal is not None else "nothing is known of its border")
         return worst
@@ -144,6 +154,7 @@ class Discharger:
             return None
 
     def _on(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures:
+        self._narrow = False
         mine, own_deviation, kind = self._half(
             self.reference,
             ours,
@@ -155,10 +166,8 @@ class Discharger:
         result, deviation, _ = self._half(
             self.candidate, theirs, places.candidate, places.candidate_frame, setting, _changed(theirs, ours)
         )
-        figures = compared(
-            ours.end.name or "", kind, mine, result, np.hypot(deviation, own_deviation), self.limit
-        )
-        if figures.passed and self._narrow(ours, theirs):
+        figures = compared(ours.end.name or "", kind, mine, result, (own_deviation, deviation), self.limit)
+        if figures.passed and self._narrow:
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
 
@@ -189,6 +198,9 @@ class Discharger:
         )
         found: tuple[Any, Any, ir.DataType] | None = None
         for step in bench.run(half, graph, frame, setting):
+            self._narrow = self._narrow or any(
+                kind.is_floating_point() and kind.bitwidth <= 16 for kind in step.kinds
+            )
             if uncertain:
                 deviations.add(step)
             if half.end in step.node.outputs:
@@ -199,14 +211,6 @@ class Discharger:
         if isinstance(found[0], np.ndarray) and found[0].size == 0:
             raise CannotEvaluate(half.end.name or "", "nothing is left of it at these sizes")
         return found[0], deviations.of.get(half.end, np.zeros(())), found[2]
-
-    def _narrow(self, ours: Half, theirs: Half) -> bool:
-        return any(
-            v.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-            for half in (ours, theirs)
-            for node in half.nodes
-            for v in node.outputs
-        )
 
     def _in_its_own_type(
         self, ours: Half, theirs: Half, places: Places, setting: Setting, figures: Figures
@@ -256,16 +260,31 @@ class Discharger:
         if free:
             names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
         for name, place in names:
-
-            def values(cut: int, name: str = name, place: int = place) -> Setting:
-                return {
-                    token: self._integers(name, place, token, known[token][0], free[token])
-                    if token in free and name in ("all rows", "integers")
-                    else self._values(name, token, known[token][min(place, len(known[token]) - 1)], cut)
-                    for token in tokens
-                }
-
+            values = partial(self._setting, name, place, tokens, known, free)
             yield name, values(extent) if extent else None, partial(values, 0)
+
+    def _setting(
+        self,
+        name: str,
+        place: int,
+        tokens: Sequence[Token],
+        known: dict[Token, list[Recorded]],
+        free: dict[Token, int],
+        cut: int,
+    ) -> Setting:
+        """Numbers for every value of the border."""
+        return {
+            token: (self._stand_in(name, place, token, known[token], free, cut), known[token][0].kind)
+            for token in tokens
+        }
+
+    def _stand_in(
+        self, name: str, place: int, token: Token, known: Sequence[Recorded], free: dict[Token, int], cut: int
+    ) -> np.ndarray:
+        """Numbers that stand for one value of the border."""
+        if token in free and name in ("all rows", "integers"):
+            return self._integers(name, place, token, known[0], free[token])
+        return self._values(name, token, known[min(place, len(known) - 1)], cut)
 
     def _values(self, name: str, token: Token, known: Recorded, cut: int) -> np.ndarray:
         shape = known.shape
@@ -280,7 +299,9 @@ class Discharger:
         values = known.values
         if values is not None and cut and len(shape) == values.ndim:
             values = values[tuple(slice(0, d) for d in shape)]
-        if name in ("own", "shuffled") and values is not None and values.shape == shape:
+        if name in ("own", "shuffled", LOUD) and values is not None and values.shape == shape:
+            if name == LOUD:
+                return _held(values * LOUDER, known.kind)
             if name == "own":
                 return values
             flat = values.reshape(-1).copy()
@@ -289,9 +310,10 @@ class Discharger:
         if name == "wide":
             exponents = np.exp2(random.uniform(-7, 4, shape))
             values = random.choice([-1.0, 1.0], shape) * scale * exponents
-        elif name in ("own", "shuffled"):
+        elif name in ("own", "shuffled", LOUD):
             values = known.center + scale * random.standard_normal(shape)
             values = np.abs(values) if known.lowest >= 0 else values
+            values = values * LOUDER if name == LOUD else values
         else:
             values = known.center + 1.5 * scale * random.standard_normal(shape)
         return _held(np.asarray(values), known.kind)
@@ -361,7 +383,7 @@ def _changed(half: Half, other: Half) -> set[ir.Value]:
 
 def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
     """The values as their type holds them, within its range."""
-    most = largest(kind) / 16
+    most = largest(kind) / 4
     with np.errstate(over="ignore"):
         return np.asarray(np.clip(values, -most, most).astype(numpy_type(kind)).astype(np.float64))
 
@@ -410,9 +432,10 @@ def _extent(node: ir.Node) -> int:
 
 
 def compared(
-    name: str, kind: ir.DataType, true: Any, result: Any, deviation: np.ndarray, limit: float
+    name: str, kind: ir.DataType, true: Any, result: Any, deviations: Sequence[np.ndarray], limit: float
 ) -> Figures:
-    """The candidate's value against the reference's, both in float64. `deviation` is what rounding can do."""
+    """The candidate's value against the reference's, both in float64. `deviations` are what rounding can do on
+    each side."""
     if not isinstance(true, np.ndarray) or not isinstance(result, np.ndarray):
         return _compared_parts(name, kind, true, result, limit)
     if true.shape != result.shape:
@@ -423,7 +446,8 @@ def compared(
     same = np.isfinite(true) == np.isfinite(result)
     if not same.all() or not np.array_equal(np.isnan(true), np.isnan(result)):
         return _failed(name, true, kind.name.lower(), NOT_FINITE)
-    return _judged(name, kind, true, result, np.broadcast_to(deviation, true.shape), limit)
+    variance = sum((np.broadcast_to(d, true.shape) ** 2 for d in deviations), np.zeros(()))
+    return _judged(name, kind, true, result, np.sqrt(variance), limit)
 
 
 def _compared_parts(name: str, kind: ir.DataType, true: Any, result: Any, limit: float) -> Figures:
@@ -432,7 +456,7 @@ def _compared_parts(name: str, kind: ir.DataType, true: Any, result: Any, limit:
     if ours.keys() != theirs.keys():
         odd = min(ours.keys() ^ theirs.keys())
         return _failed(name, np.zeros(()), kind.name.lower(), f"the models do not both give it ('{odd}')")
-    figures = [compared(part, kind, ours[part], theirs[part], np.zeros(()), limit) for part in ours] or [
+    figures = [compared(part, kind, ours[part], theirs[part], (), limit) for part in ours] or [
         _exact(name, np.zeros(()), kind, 0)
     ]
     return next((f for f in figures if not f.passed), figures[0])
@@ -552,7 +576,7 @@ def weights_seen(
                 moved, _, _ = discharger.reference_half(changed, places, planted, None)
             except CannotEvaluate:
                 continue
-            if not compared(half.end.name or "", kind, plain, moved, deviation, discharger.limit).passed:
+            if not compared(half.end.name or "", kind, plain, moved, (deviation,), discharger.limit).passed:
                 seen.add(weight)
     return seen
 
@@ -565,6 +589,6 @@ def _planted(
     assert tensor is not None
     token = -1
     larger = np.asarray(widened(tensor.numpy())) * (1 + share)
-    return {**setting, token: larger}, Half(
+    return {**setting, token: (larger, tensor.dtype)}, Half(
         half.end, half.nodes, {**half.border, weight: token}, half.constants
     )
