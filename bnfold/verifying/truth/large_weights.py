@@ -57,9 +57,7 @@ class Stored:
 
     def reshape(self, *shape: int) -> Stored:
         """Other dims; what is stored must allow it without a copy, as contiguous arrays do."""
-        view = self.array.view()
-        view.shape = shape
-        return Stored(view, self.changes)
+        return Stored(self.array.reshape(shape, copy=False), self.changes)
 
     def changed(self, change: _Change) -> Stored:
         """Every part goes through one more function of elements."""

@@ -91,7 +91,8 @@ class Net:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         wanted = [output.name for output in proto.graph.output]
         given = {name: np.asarray(value, np.float32) for name, value in feeds.items()}
-        return dict(zip(wanted, session.run(wanted, given), strict=True))
+        values = session.run(wanted, given)  # before 1.26 views of `given`, which they do not hold
+        return {name: np.array(value) for name, value in zip(wanted, values, strict=True)}
 
 
 def input_layer(name, *dims):
