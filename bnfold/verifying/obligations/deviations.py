@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from ...ir.graph import STANDARD, bodies, ir
+from ...operators.table import op
 from ..truth.interpreter import Step
-from ..truth.kernels import KERNELS
+from ..truth.kernels import KERNELS, contrib, kernel_of
 from ..truth.large_weights import Stored, Weight, changed
 from ..truth.number_formats import rounding
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# operators whose constants are weights that a rewriting may have rounded
-FACTORS = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "BatchNormalization", "InstanceNormalization")
 # the truth itself is in double, and what cancels in it is off by more than a rounding
 UNIT_OF_DOUBLE = 2.0**-40
 DRAWS = 4  # of a deviation through an operator that is not linear
@@ -64,7 +63,7 @@ class Deviations:
         with np.errstate(all="ignore"):
             if step.node.domain in STANDARD and step.node.op_type in LINEAR:
                 return np.asarray(np.sqrt(_linear(step, spreads)))
-            if step.node.op_type not in KERNELS or step.node.domain not in STANDARD:
+            if kernel_of(step.node) is None:
                 return np.asarray(np.abs(step.results[index]) * unit)
             squares = [self._moved(step, spreads, index) ** 2 for _ in range(DRAWS)]
         return np.asarray(np.sqrt(np.mean(squares, axis=0)))
@@ -72,10 +71,15 @@ class Deviations:
     def _moved(self, step: Step, spreads: list[Weight | None], index: int) -> np.ndarray:
         """By how much the result moves where every input is off by a draw from its deviation."""
         moved = [
-            a + s * self.random.uniform(-1.7, 1.7, s.shape) if isinstance(s, np.ndarray) else a
+            (a[:] if isinstance(a, Stored) else a) + s * self.random.uniform(-1.7, 1.7, s.shape)
+            if isinstance(s, np.ndarray)
+            else a
             for a, s in zip(step.arguments, spreads, strict=False)
         ]
-        again = KERNELS[step.node.op_type](step.call, *moved)
+        kernel = kernel_of(step.node)
+        assert kernel is not None
+        spreads = [s[:] if isinstance(s, Stored) else s for s in spreads]
+        again = kernel(step.call, *moved)
         return np.asarray((again if isinstance(again, tuple) else (again,))[index] - step.results[index])
 
     def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> Weight | None:
@@ -85,9 +89,14 @@ class Deviations:
         if value in self.of:
             deviation = self.of[value]
             return deviation if deviation.any() else None
-        if step.node.op_type not in (*LINEAR, *FACTORS) or not self.is_weight(value):
+        if not _takes_weights(step.node) or not self.is_weight(value):
             return None
         return changed(argument, lambda part: np.abs(part) * unit)  # type: ignore[no-any-return]
+
+
+def _takes_weights(node: ir.Node) -> bool:
+    """Are constants among its inputs weights that a rewriting may have rounded?"""
+    return op(node).linear or op(node).parametric or node.domain == contrib.DOMAIN
 
 
 def _linear(step: Step, spreads: list[Weight | None]) -> np.ndarray:

@@ -30,11 +30,11 @@ import numpy as np
 from ...errors import Unsupported
 from ...files.memory import SHORT
 from ...inference.constants import Constants
-from ...ir.graph import STANDARD, GraphLike, bodies, ir, label, named_type, opset, source_text
+from ...ir.graph import GraphLike, bodies, ir, label, named_type, opset, source_text
 from ...operators.table import op
 from . import large_weights, onnx_reference, unknown_operators
 from .call import Call, Frame
-from .kernels import KERNELS
+from .kernels import kernel_of
 from .large_weights import Stored, Weight, changed
 from .number_formats import Rounding, is_float, storage_of, widened
 
@@ -165,8 +165,9 @@ class Interpreter:
             return [
                 widened(array) for array in fixed
             ]  # a constant is what the model's own arithmetic computes
-        if node.domain in STANDARD and node.op_type in KERNELS:
-            results = KERNELS[node.op_type](call, *arguments)
+        kernel = kernel_of(node)
+        if kernel is not None:
+            results = kernel(call, *arguments)
             return results if isinstance(results, tuple) else (results,)
         found = None if op(node).random else self._onnx_reference(call, arguments, frame.imports)
         if found is not None:

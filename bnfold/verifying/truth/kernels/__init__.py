@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import control, convert, elementwise, linear, norm, pool, recurrent, reduce, resize, shape
+from ....ir.graph import STANDARD, ir
+from . import contrib, control, convert, elementwise, linear, norm, pool, recurrent, reduce, resize, shape
 
 KERNELS: dict[str, Callable[..., Any]] = {
     **elementwise.TABLE,
@@ -24,3 +25,10 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **recurrent.TABLE,
     **control.TABLE,
 }
+
+
+def kernel_of(node: ir.Node) -> Callable[..., Any] | None:
+    """The kernel of a node: of a standard operator, or of one that onnxruntime's optimiser makes."""
+    if node.domain in STANDARD:
+        return KERNELS.get(node.op_type)
+    return contrib.CONTRIB.get(node.op_type) if node.domain == contrib.DOMAIN else None
