@@ -61,8 +61,8 @@ class Deviations:
         if not any(spread is not None for spread in spreads):
             return np.zeros(step.results[index].shape)
         with np.errstate(all="ignore"):
-            if step.node.domain in STANDARD and step.node.op_type in LINEAR:
-                return np.asarray(np.sqrt(_linear(step, spreads)))
+            if (plain := _linear_kernel(step.node)) is not None:
+                return np.asarray(np.sqrt(_linear(step, spreads, plain)))
             if kernel_of(step.node) is None:
                 return np.asarray(np.abs(step.results[index]) * unit)
             squares = [self._moved(step, spreads, index) ** 2 for _ in range(DRAWS)]
@@ -99,7 +99,14 @@ def _takes_weights(node: ir.Node) -> bool:
     return op(node).linear or op(node).parametric or node.domain == contrib.DOMAIN
 
 
-def _linear(step: Step, spreads: list[Weight | None]) -> np.ndarray:
+def _linear_kernel(node: ir.Node) -> Callable[..., Any] | None:
+    """The kernel on squares: of a linear operator, or of one that an activation of slope one at most is fused to."""
+    if node.domain in STANDARD and node.op_type in LINEAR:
+        return KERNELS[node.op_type]
+    return contrib.PLAIN.get(node.op_type) if node.domain == contrib.DOMAIN else None
+
+
+def _linear(step: Step, spreads: list[Weight | None], kernel: Callable[..., Any]) -> np.ndarray:
     """Variance of a linear operator's result: the operator on squares, once per uncertain input."""
     attributes = {"alpha": step.call.get("alpha", 1.0) ** 2, "beta": step.call.get("beta", 1.0) ** 2}
     call = SimpleNamespace(
@@ -108,7 +115,6 @@ def _linear(step: Step, spreads: list[Weight | None]) -> np.ndarray:
         )
     )
     squares = [None if a is None else changed(a, np.square) for a in step.arguments]
-    kernel = KERNELS[step.node.op_type]
     total = np.zeros(())
     for place, spread in enumerate(spreads):
         if spread is None:
@@ -117,12 +123,14 @@ def _linear(step: Step, spreads: list[Weight | None]) -> np.ndarray:
         inputs[place] = changed(spread, np.square)
         if place < 2:
             total = total + kernel(call, *inputs[:2])
+        elif place > 2:  # the fourth input of a fused convolution is only added
+            total = total + np.asarray(inputs[place])
         else:
             total = total + _bias(step, inputs[place], attributes["beta"])
     return np.broadcast_to(total, step.results[0].shape)
 
 
 def _bias(step: Step, variance: Any, beta: float) -> Any:
-    if step.node.op_type == "Gemm":
+    if step.node.op_type in ("Gemm", "FusedGemm"):
         return variance * beta
     return variance.reshape(-1, *(1,) * (step.results[0].ndim - 2))

@@ -28,6 +28,7 @@ from ..composite_values import parts
 from ..gate import FAINT, ratios
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate, Interpreter, Step
+from ..truth.kernels import contrib
 from ..truth.number_formats import Rounding, largest, numpy_type, tiny, widened
 from ..truth.unknown_operators import StandIns
 from .cones import Half
@@ -394,7 +395,7 @@ def _small_extent(ours: Half, theirs: Half) -> int:
     reach = 1
     for half in (ours, theirs):
         for node in half.nodes:
-            if node.domain not in STANDARD or node.op_type not in ANY_SIZE:
+            if not _at_any_size(node):
                 return 0
             kernel = node.attributes.get("kernel_shape")
             dilations = node.attributes.get("dilations")
@@ -403,6 +404,12 @@ def _small_extent(ours: Half, theirs: Half) -> int:
             reach *= max(strides.as_ints(), default=1) if strides is not None else 1
             reach += (extent - 1) * (max(dilations.as_ints(), default=1) if dilations is not None else 1)
     return max(4, 2 * reach) if reach <= CROPPED // 2 else 0
+
+
+def _at_any_size(node: ir.Node) -> bool:
+    if node.domain in STANDARD:
+        return node.op_type in ANY_SIZE
+    return node.domain == contrib.DOMAIN and node.op_type in contrib.PLAIN
 
 
 def _is_affine(half: Half) -> bool:
@@ -420,7 +427,7 @@ def _is_affine(half: Half) -> bool:
 
 
 def _extent(node: ir.Node) -> int:
-    weight = node.inputs[1] if node.op_type == "Conv" and len(node.inputs) > 1 else None
+    weight = node.inputs[1] if node.op_type in ("Conv", "FusedConv") and len(node.inputs) > 1 else None
     if weight is None:
         return 1
     shape = weight.shape

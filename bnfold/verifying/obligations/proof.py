@@ -201,8 +201,21 @@ class Prover:
                 for value in node.inputs:
                     tensor = self.ours.stored(value) if value is not None else None
                     if tensor is not None and tensor.dtype.is_floating_point() and value is not None:
-                        found.setdefault(value, set()).add(node)
-        return found
+                        found.setdefault(value, set()).update(self._readers(node))
+        return {value: readers for value, readers in found.items() if readers}
+
+    def _readers(self, node: ir.Node) -> set[ir.Node]:
+        """The node, or, where it gives constants alone, those that read them at run time."""
+        readers, waiting, seen = set[ir.Node](), [node], {node}
+        while waiting:
+            one = waiting.pop()
+            if not all(self.ours.tensor(v) is not None for v in one.outputs if v.name):
+                readers.add(one)
+                continue
+            users = {user for v in one.outputs for user, _ in v.uses()} - seen
+            seen |= users
+            waiting.extend(users)
+        return readers
 
 
 class _Known(dict[Token, list[Recorded]]):

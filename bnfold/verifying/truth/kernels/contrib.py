@@ -108,3 +108,5 @@ CONTRIB: dict[str, Callable[..., Any]] = {
     "QuickGelu": quick_gelu,
     "SkipLayerNormalization": skip_layer_norm,
 }
+# the linear operators that an activation is fused to, without it
+PLAIN: dict[str, Callable[..., Any]] = {"FusedConv": conv, "FusedGemm": gemm}
