@@ -26,9 +26,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.random_graphs", description=__doc__)
     parser.add_argument("-s", "--seconds", type=float, default=0, help="how long")
     parser.add_argument("-n", "--graphs", type=int, default=0, help="how many graphs")
-    parser.add_argument("--seed", type=int, default=0, help="the seed of the first graph; each has the next one")
-    parser.add_argument("--only", default="", metavar="OP", help="an operator that stands in every graph, often")
-    parser.add_argument("-o", "--output", type=Path, help="folder for the shrunk graphs of findings, as .onnx")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the seed of the first graph; each has the next one"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="OP", help="an operator that stands in every graph, often"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder for the shrunk graphs of findings, as .onnx"
+    )
     given = parser.parse_args()
     if not given.seconds and not given.graphs:
         parser.error("how long? --seconds N or --graphs N")

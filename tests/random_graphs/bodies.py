@@ -10,26 +10,43 @@ import onnx
 from onnx import helper
 
 from .net import RUNS, Net, Rejected, Value, imports
-from .operators import Row, drawn_step, keeping_shape
+from .operators import AFFINE, BETWEEN, LINEAR, Row, drawn_step, keeping_shape
 
 
 def grow(net: Net, steps: int) -> None:
-    """Add some nodes; inside a body, now and then another body."""
+    """Add some nodes, some of them with bodies, and some chains in which a fold is likely."""
     for _ in range(steps):
-        depth = 0
-        scope = net
-        while scope.outer is not None:
-            scope, depth = scope.outer, depth + 1
-        if depth < 2 and net.chance(0.04):
+        kind = net.pick(*["node"] * 7, "body" if net.depth < 2 else "node", *["chain"] * 2)
+        if kind == "chain":
+            _chain(net)
+        elif kind == "body":
             net.attempt(net.pick(*BODIES.values()), net.draw())
-            continue
-        net.attempt(drawn_step(net), net.draw())
+        else:
+            net.attempt(drawn_step(net), net.draw())
+
+
+def _chain(net: Net) -> None:
+    """A linear operator, what a map may pass, and an affine node: in this order, or the other way round."""
+    between = [net.pick(*BETWEEN.values()) for _ in range(net.integer(0, 2))]
+    rows = [net.pick(*LINEAR.values()), *between, net.pick(*AFFINE.values())]
+    x = net.draw()
+    for row in rows if net.chance(0.6) else rows[::-1]:
+        y = net.attempt(row, x)
+        if y is not None:
+            x = y[-1] if isinstance(y, list) else y
 
 
 def _graph(body: Net, name: str, inputs: list[Value], outputs: list[Value]) -> onnx.GraphProto:
+    ranks = body.chance(0.5)  # a body need not say the ranks of what it takes and gives
+
     def infos(values: list[Value]) -> list[onnx.ValueInfoProto]:
         return [
-            helper.make_tensor_value_info(v.name, helper.np_dtype_to_tensor_dtype(v.dtype), None) for v in values
+            helper.make_tensor_value_info(
+                v.name,
+                helper.np_dtype_to_tensor_dtype(v.dtype),
+                [None] * v.rank if ranks or not v.is_float else None,
+            )
+            for v in values
         ]
 
     return helper.make_graph(body.nodes, name, infos(inputs), infos(outputs), body.initializers)

@@ -68,7 +68,10 @@ def _input(net: Net, size: int | None) -> Value:
     rank = net.pick(1, 2, 3, 4, 4, 4, 5)
     free = [] if net.chance(0.3) else [k for k in range(rank) if k != 1 and net.chance(0.6)]
     names = {k: net.pick(*net.kept.symbols) if k else "N" for k in free}
-    dims = [names.get(k) or size or (net.integer(1, 6) if k != 1 else net.pick(2, 3, 4, 4, 6, 8)) for k in range(rank)]
+    dims = [
+        names.get(k) or size or (net.integer(1, 6) if k != 1 else net.pick(2, 3, 4, 4, 6, 8))
+        for k in range(rank)
+    ]
     arrays = [
         net.rng.uniform(-2, 2, [net.kept.symbols[d][run] if isinstance(d, str) else d for d in dims]).astype(
             net.kept.floats

@@ -91,6 +91,11 @@ class Net:
         self.initializers: list[onnx.TensorProto] = []
         self.values: list[Value] = []
 
+    @property
+    def depth(self) -> int:
+        """How many scopes stand around this one."""
+        return 0 if self.outer is None else self.outer.depth + 1
+
     # Drawing
 
     def pick(self, *options: Any) -> Any:
@@ -162,7 +167,10 @@ class Net:
         for value in read.values():
             value.readers += 1
         fixed = all(v.is_constant for v in read.values())
-        made = [Value(name, list(each), fixed) for name, each in zip(names, zip(*arrays, strict=True), strict=True)]
+        made = [
+            Value(name, list(each), fixed)
+            for name, each in zip(names, zip(*arrays, strict=True), strict=True)
+        ]
         self.values += made
         return made
 
@@ -174,7 +182,9 @@ class Net:
         value = Value(self.fresh("k"), [array] * RUNS, True)
         tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), value.name)
         if scope.is_function or self.chance(0.2):
-            scope.nodes.append(helper.make_node("Constant", [], [value.name], name=self.fresh("Constant_"), value=tensor))
+            scope.nodes.append(
+                helper.make_node("Constant", [], [value.name], name=self.fresh("Constant_"), value=tensor)
+            )
         else:
             scope.initializers.append(tensor)
         scope.values.append(value)
@@ -238,13 +248,16 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.use_deterministic_compute = True
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def evaluated(node: onnx.NodeProto, inputs: list[Value], kept: Kept) -> list[list[Array]]:
     """What the node gives in each run. Raises Rejected where it does not run, or gives too much."""
     infos = [
-        helper.make_tensor_value_info(v.name, helper.np_dtype_to_tensor_dtype(v.dtype), [None] * v.rank) for v in inputs
+        helper.make_tensor_value_info(v.name, helper.np_dtype_to_tensor_dtype(v.dtype), [None] * v.rank)
+        for v in inputs
     ]
     graph = helper.make_graph([node], "node", infos, [onnx.ValueInfoProto(name=n) for n in node.output])
     model = helper.make_model(

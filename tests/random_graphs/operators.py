@@ -36,7 +36,9 @@ def pattern(net: Net, x: Value) -> tuple[int, ...]:
     shape = x.shape
     if kind == "channel" and x.rank > 1:
         axis = 1
-    wanted = [(d or 1) if k == axis or (kind == "some" and net.chance(0.5)) else 1 for k, d in enumerate(shape)]
+    wanted = [
+        (d or 1) if k == axis or (kind == "some" and net.chance(0.5)) else 1 for k, d in enumerate(shape)
+    ]
     if kind == "scalar":
         return ()
     if kind == "single":
@@ -89,7 +91,9 @@ def meeting(kind: str, net: Net, x: Value) -> Value:
 
 def _broadcasts(v: Value, x: Value) -> bool:
     pairs = zip(v.shapes, x.shapes, strict=True)
-    return all(a in (1, b) or b == 1 for one, two in pairs for a, b in zip(one[::-1], two[::-1], strict=False))
+    return all(
+        a in (1, b) or b == 1 for one, two in pairs for a, b in zip(one[::-1], two[::-1], strict=False)
+    )
 
 
 def summed(net: Net, x: Value) -> Value:
@@ -117,7 +121,7 @@ def _windows(net: Net, space: int, kernel: list[int], dilated: bool = True) -> d
 
 
 def _space(x: Value) -> int:
-    if not 3 <= x.rank <= 5:
+    if not 3 <= x.rank <= 5 or any(0 in shape for shape in x.shapes):
         raise Rejected
     return x.rank - 2
 
@@ -130,7 +134,9 @@ def conv(net: Net, x: Value) -> Value:
     inputs = [x, constant(net, net.data(outs, channels // group, *kernel))]
     if net.chance(0.5):
         inputs.append(constant(net, net.data(outs)))
-    return net.op("Conv", inputs, group=group if group > 1 or net.chance(0.5) else None, **_windows(net, space, kernel))
+    return net.op(
+        "Conv", inputs, group=group if group > 1 or net.chance(0.5) else None, **_windows(net, space, kernel)
+    )
 
 
 def conv_transpose(net: Net, x: Value) -> Value:
@@ -141,7 +147,12 @@ def conv_transpose(net: Net, x: Value) -> Value:
     inputs = [x, constant(net, net.data(channels, per, *kernel))]
     if net.chance(0.5):
         inputs.append(constant(net, net.data(group * per)))
-    return net.op("ConvTranspose", inputs, group=group, **_windows(net, space, kernel))
+    attributes = _windows(net, space, kernel)
+    if "pads" in attributes:  # onnxruntime crashes where padding leaves nothing
+        attributes["pads"] = [net.integer(0, (k - 1) // 2) for k in kernel * 2]
+    if "auto_pad" not in attributes and net.chance(0.3):
+        attributes["output_padding"] = [net.integer(0, s - 1) for s in attributes.get("strides", [1] * space)]
+    return net.op("ConvTranspose", inputs, group=group, **attributes)
 
 
 def gemm(net: Net, x: Value) -> Value:
@@ -156,7 +167,9 @@ def gemm(net: Net, x: Value) -> Value:
     inputs = [w, x] if first else [x, w]
     if net.chance(0.6):
         rows = x.size(1 if a_turned else 0) or 1
-        shapes = [(outs,), (1, outs), (1,), (1, 1)] + ([(rows, 1), (rows, outs)] if not first else [(outs, 1)])
+        shapes = [(outs,), (1, outs), (1,), (1, 1)] + (
+            [(rows, 1), (rows, outs)] if not first else [(outs, 1)]
+        )
         inputs.append(constant(net, net.data(*net.pick(*shapes))))
     attributes = {"alpha": net.pick(None, 0.5, 1.25), "beta": net.pick(None, 2.0, 0.3)}
     return net.op("Gemm", inputs, transA=int(a_turned), transB=int(b_turned), **attributes)
@@ -254,6 +267,8 @@ def cast(kind: str, net: Net, x: Value) -> Value:
 
 
 def transpose(net: Net, x: Value) -> Value:
+    if not x.rank:
+        raise Rejected
     if x.rank == 4 and net.chance(0.4):
         return net.op("Transpose", [x], perm=net.pick([0, 2, 3, 1], [0, 3, 1, 2]))
     perm = [int(k) for k in net.rng.permutation(x.rank)]
@@ -264,7 +279,9 @@ def reshape(net: Net, x: Value) -> Value:
     """Axes are merged and split; a free one stands as 0, as -1, or as what Shape says."""
     if not x.rank:
         return net.op("Reshape", [x, integers(net, [1])])
-    groups: list[list[tuple[int, int | None]]] = [[(k, x.size(k))] for k in range(x.rank)]  # (axis, size) merged
+    groups: list[list[tuple[int, int | None]]] = [
+        [(k, x.size(k))] for k in range(x.rank)
+    ]  # (axis, size) merged
     for _ in range(net.integer(1, 2)):
         at = net.integer(0, len(groups) - 1)
         size = _fixed_product(groups[at])
@@ -300,16 +317,18 @@ def _spelled(net: Net, x: Value, groups: list[list[tuple[int, int | None]]]) -> 
     if all(isinstance(s, int) for s in said):
         return integers(net, np.array(said))
     whole = net.op("Shape", [x])
-    parts = [
-        net.stored(np.array([s])) if isinstance(s, int) else _at_run_time(net, whole, s) for s in said
-    ]
+    parts = [net.stored(np.array([s])) if isinstance(s, int) else _at_run_time(net, whole, s) for s in said]
     return net.op("Concat", parts, axis=0)
 
 
 def _at_run_time(net: Net, whole: Value, group: list[tuple[int, int | None]]) -> Value:
     product: Value | None = None
     for axis, size in group:
-        part = net.stored(np.array([size])) if axis < 0 else net.op("Gather", [whole, net.stored(np.array([axis]))])
+        part = (
+            net.stored(np.array([size]))
+            if axis < 0
+            else net.op("Gather", [whole, net.stored(np.array([axis]))])
+        )
         product = part if product is None else net.op("Mul", [product, part])
     assert product is not None
     return product
@@ -385,7 +404,9 @@ def tile(net: Net, x: Value) -> Value:
 
 def expand(net: Net, x: Value) -> Value:
     ones = [size == 1 for size in x.shape]
-    target = [net.pick(1, 2, 3) if one else net.pick(1, size or 1) for one, size in zip(ones, x.shape, strict=True)]
+    target = [
+        net.pick(1, 2, 3) if one else net.pick(1, size or 1) for one, size in zip(ones, x.shape, strict=True)
+    ]
     lead = [net.pick(1, 2)] if net.chance(0.3) and x.rank < 5 else []
     return net.op("Expand", [x, integers(net, np.array([*lead, *target], np.int64))])
 
@@ -437,7 +458,11 @@ def resize(net: Net, x: Value) -> Value:
     nothing = net.stored(np.zeros(0, np.float32))
     if None not in x.shape and net.chance(0.4):
         sizes = [*x.shape[:2], *(net.integer(1, 5) for _ in range(x.rank - 2))]
-        return net.op("Resize", [x, nothing, nothing if opset < 13 else None, integers(net, np.array(sizes))], **attributes)
+        return net.op(
+            "Resize",
+            [x, nothing, nothing if opset < 13 else None, integers(net, np.array(sizes))],
+            **attributes,
+        )
     return net.op("Resize", [x, nothing, fixed(net, scales)], **attributes)
 
 
@@ -448,7 +473,9 @@ def upsample(net: Net, x: Value) -> Value:
     scales = [1.0, 1.0, *(net.pick(1.0, 2.0, 3.0) for _ in range(x.rank - 2))]
     if net.kept.opset < 9:
         return net.op("Upsample", [x], mode=net.pick("nearest", "linear"), scales=scales)
-    return net.op("Upsample", [x, fixed(net, np.array(scales, np.float32))], mode=net.pick("nearest", "linear"))
+    return net.op(
+        "Upsample", [x, fixed(net, np.array(scales, np.float32))], mode=net.pick("nearest", "linear")
+    )
 
 
 # Pools, reductions, parts
@@ -462,7 +489,9 @@ def pool(kind: str, net: Net, x: Value) -> Value:
         attributes["ceil_mode"] = 1
     if kind == "AveragePool":
         attributes["count_include_pad"] = net.integer(0, 1)
-    if "SAME" in attributes.get("auto_pad", ""):  # between windows that leave gaps, onnxruntime pads negatively
+    if "SAME" in attributes.get(
+        "auto_pad", ""
+    ):  # between windows that leave gaps, onnxruntime pads negatively
         attributes.pop("strides", None)
     outputs = 2 if kind == "MaxPool" and net.kept.opset >= 8 and net.chance(0.1) else 1
     return net.ops(kind, [x], outputs, kernel_shape=kernel, **attributes)[0]
@@ -484,7 +513,8 @@ def concat(net: Net, x: Value) -> Value:
 
     def fits(v: Value) -> bool:
         return v.rank == x.rank and all(
-            a[:axis] == b[:axis] and a[axis + 1 :] == b[axis + 1 :] for a, b in zip(v.shapes, x.shapes, strict=True)
+            a[:axis] == b[:axis] and a[axis + 1 :] == b[axis + 1 :]
+            for a, b in zip(v.shapes, x.shapes, strict=True)
         )
 
     others = [v for v in net.candidates() if fits(v)]
@@ -494,7 +524,9 @@ def concat(net: Net, x: Value) -> Value:
         parts = [v if fits(v) else x for v in parts]
     if None not in x.shape and net.chance(0.15):
         parts.append(constant(net, net.data(*(d or 1 for d in x.shape))))
-    return net.op("Concat", [parts[k] for k in net.rng.permutation(len(parts))], axis=net.signed(axis, x.rank, 4))
+    return net.op(
+        "Concat", [parts[k] for k in net.rng.permutation(len(parts))], axis=net.signed(axis, x.rank, 4)
+    )
 
 
 def split(net: Net, x: Value) -> list[Value]:
@@ -558,7 +590,10 @@ LINEAR: dict[str, Row] = {
     "Einsum": einsum,
 }
 BETWEEN: dict[str, Row] = {
-    **{kind: partial(unary, kind) for kind in ("Identity", "Relu", "Abs", "GlobalMaxPool", "GlobalAveragePool")},
+    **{
+        kind: partial(unary, kind)
+        for kind in ("Identity", "Relu", "Abs", "GlobalMaxPool", "GlobalAveragePool")
+    },
     **{kind: partial(pool, kind) for kind in ("MaxPool", "AveragePool")},
     **{kind: partial(reduce, kind) for kind in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")},
     **{kind: partial(cast, kind) for kind in ("Cast", "CastLike")},

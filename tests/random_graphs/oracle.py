@@ -80,7 +80,9 @@ def judge(sample: Sample) -> Judgement:
     except BnfoldError as error:
         return Judgement(None, Finding(f"refused: {type(error).__name__} {_place(error)}", str(error)))
     except Exception as error:
-        return Judgement(None, Finding(f"crash: {type(error).__name__} {_place(error)}", traceback.format_exc()))
+        return Judgement(
+            None, Finding(f"crash: {type(error).__name__} {_place(error)}", traceback.format_exc())
+        )
     return Judgement(plan, _held(sample, wanted, proto, plan, options))
 
 
@@ -92,8 +94,8 @@ def _held(
         got = run(proto, sample.feeds)
     except (NoGraph, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return Finding("invalid", f"the folded model does not load or run: {error}")
-    names = {node.name for node in proto.graph.node}
-    if left := [f.node for f in plan.folded if f.node in names]:
+    there = {(node.name, node.op_type) for node in proto.graph.node}  # the Add of a shift keeps the name
+    if left := [f.node for f in plan.folded if (f.node, f.op) in there]:
         return Finding("claimed", f"the plan says that these are folded, and they are there: {left}")
     return _different(sample, wanted, got) or _again(proto, plan, options)
 
@@ -111,7 +113,10 @@ def _again(proto: onnx.ModelProto, plan: Plan, options: FoldOptions) -> Finding 
     _, again = fold(read(proto).model, options)
     if again.changes:
         what = ", ".join([*(f"{f.node} ({f.direction})" for f in again.folded), *again.merged])
-        return Finding("again", f"a second fold still folds {what}; the first kept {[(k.node, k.code) for k in plan.kept]}")
+        return Finding(
+            "again",
+            f"a second fold still folds {what}; the first kept {[(k.node, k.code) for k in plan.kept]}",
+        )
     return None
 
 
@@ -121,7 +126,9 @@ def _different(sample: Sample, wanted: list[list[Array]], got: list[list[Array]]
         for at, (a, b) in enumerate(zip(truth, result, strict=True)):
             name = sample.model.graph.output[at].name
             if a.shape != b.shape or a.dtype != b.dtype:
-                return Finding("shape", f"{name} is {b.dtype}{b.shape} instead of {a.dtype}{a.shape} in run {k}")
+                return Finding(
+                    "shape", f"{name} is {b.dtype}{b.shape} instead of {a.dtype}{a.shape} in run {k}"
+                )
             if np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
                 continue
             bounds = bounds or _bounds(sample, wanted)
@@ -131,7 +138,9 @@ def _different(sample: Sample, wanted: list[list[Array]], got: list[list[Array]]
                 return Finding("not finite", f"{name} is not finite in other places in run {k}")
             error = np.abs(np.where(np.isfinite(a), a.astype(float) - b, 0)).max(initial=0)
             if error > bound:
-                return Finding("values", f"{name} differs by {error:.3g}, more than {float(bound):.3g}, in run {k}")
+                return Finding(
+                    "values", f"{name} differs by {error:.3g}, more than {float(bound):.3g}, in run {k}"
+                )
     return None
 
 
@@ -166,7 +175,9 @@ def _narrowest(model: onnx.ModelProto) -> np.dtype:  # type: ignore[type-arg]
     return max((np.dtype(FLOATS[k]) for k in kinds if k in FLOATS), key=lambda d: np.finfo(d).eps)
 
 
-def _nudged(sample: Sample, rng: np.random.Generator, epsilon: float) -> tuple[onnx.ModelProto, list[dict[str, Array]]]:
+def _nudged(
+    sample: Sample, rng: np.random.Generator, epsilon: float
+) -> tuple[onnx.ModelProto, list[dict[str, Array]]]:
     def moved(array: Array) -> Array:
         return (array * (1 + epsilon * rng.choice([-1.0, 1.0], array.shape))).astype(array.dtype)
 
@@ -195,14 +206,18 @@ def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
 def _with_defaults(sample: Sample) -> Sample:
     """The same without what callers feed in the place of initializers."""
     stored = {t.name for t in sample.model.graph.initializer}
-    return replace(sample, feeds=[{n: a for n, a in feed.items() if n not in stored} for feed in sample.feeds])
+    return replace(
+        sample, feeds=[{n: a for n, a in feed.items() if n not in stored} for feed in sample.feeds]
+    )
 
 
 def run(model: onnx.ModelProto, feeds: list[dict[str, Array]]) -> list[list[Array]]:
     """The outputs of each run."""
     try:
         runner = session(model)
-        known = {i.name for i in runner.get_inputs()} | {i.name for i in runner.get_overridable_initializers()}
+        known = {i.name for i in runner.get_inputs()} | {
+            i.name for i in runner.get_overridable_initializers()
+        }
         return [runner.run(None, {n: a for n, a in feed.items() if n in known}) for feed in feeds]
     except Exception as error:  # onnxruntime's errors have no common class
         raise NoGraph(str(error)) from error
