@@ -10,15 +10,17 @@ import onnx
 from onnx import helper
 
 from .net import RUNS, Net, Rejected, Value, imports
-from .operators import AFFINE, BETWEEN, LINEAR, Row, drawn_step, keeping_shape
+from .operators import AFFINE, BETWEEN, LINEAR, Row, conv, drawn_step, einsum, keeping_shape, matmul
 
 
 def grow(net: Net, steps: int) -> None:
     """Add some nodes, some of them with bodies, and some chains in which a fold is likely."""
     for _ in range(steps):
-        kind = net.pick(*["node"] * 7, "body" if net.depth < 2 else "node", *["chain"] * 2)
+        kind = net.pick(*["node"] * 7, "body" if net.depth < 2 else "node", *["chain"] * 3, "branches")
         if kind == "chain":
             _chain(net)
+        elif kind == "branches":
+            net.attempt(_branches, net.draw())
         elif kind == "body":
             net.attempt(net.pick(*BODIES.values()), net.draw())
         else:
@@ -36,8 +38,27 @@ def _chain(net: Net) -> None:
             x = y[-1] if isinstance(y, list) else y
 
 
+def _branches(net: Net, x: Value) -> Value:
+    """Linear operators side by side over one value, and their sum: what folding may merge."""
+    first = net.attempt(conv, x) or matmul(net, x)
+    parts = [first]
+    for _ in range(net.integer(1, 2)):
+        for _ in range(5):
+            row = net.pick(conv, conv, matmul, einsum, keeping_shape, BETWEEN["AveragePool"])
+            y = net.attempt(row, x)
+            if y is not None and y.like(first):
+                parts.append(keeping_shape(net, y) if net.chance(0.4) else y)
+                break
+    if net.chance(0.3) and x.like(first):
+        parts.append(x)
+    total = parts[0]
+    for part in parts[1:]:
+        total = net.op(net.pick("Add", "Add", "Sub"), [total, part] if net.chance(0.5) else [part, total])
+    return net.attempt(net.pick(*AFFINE.values()), total) or total
+
+
 def _graph(body: Net, name: str, inputs: list[Value], outputs: list[Value]) -> onnx.GraphProto:
-    ranks = body.chance(0.5)  # a body need not say the ranks of what it takes and gives
+    ranks = body.chance(0.75)  # a body need not say the ranks of what it takes and gives
 
     def infos(values: list[Value]) -> list[onnx.ValueInfoProto]:
         return [
@@ -122,7 +143,7 @@ def scan(net: Net, x: Value) -> list[Value]:
     keeping_shape(body, part)
     ends = _stepped(body, [state])
     out = _local(body, net.pick(*(v for v in _locals(body) if v is not state)))
-    if out.rank > 4:
+    if out.rank > 4 or any(0 in shape for shape in out.shapes):  # onnxruntime divides by zero
         raise Rejected
     graph = _graph(body, f"scan{net.kept.count}", [state, part], [*ends, out])
     return net.ops(

@@ -17,6 +17,11 @@ _Disguise = Callable[[Net, Array], Value]
 def constant(net: Net, array: Array) -> Value:
     """A constant of this type and shape: stored as it is, or behind a few operators that compute it."""
     array = np.asarray(array, net.kept.floats)
+    same = [
+        v for v in net.readable() if v.is_constant and v.dtype == array.dtype and v.shapes[0] == array.shape
+    ]
+    if same and net.chance(0.2):
+        return net.pick(*same)  # a weight that two nodes share
     if net.chance(0.55):
         return net.stored(array)
     made = net.attempt(net.pick(*DISGUISES), array)
@@ -90,18 +95,38 @@ def _unary(net: Net, array: Array) -> Value:
 
 def _jumped(net: Net, array: Array) -> Value:
     """Numbers of which a jump makes whole steps: computed in the model's own type, each last bit counts."""
-    kind = net.pick("Floor", "Ceil", "Round", "int", "Equal")
     steps = np.asarray(net.rng.integers(1, 9, array.shape), array.dtype)
-    tenth = fixed(net, np.asarray(0.1, array.dtype))
-    grown = net.op("Mul", [fixed(net, steps), tenth])
-    again = net.op("Div", [grown, tenth])
+    again = _nearly(net, steps)
+    kind = net.pick("Floor", "Ceil", "Round", "int", "Equal", "Less", "Mod")
     to = {"float16": 10, "float32": 1, "float64": 11}[array.dtype.name]
-    if kind == "Equal":
-        same = net.op("Cast", [net.op("Equal", [again, fixed(net, steps)])], to=to)
+    if kind in ("Equal", "Less"):
+        same = net.op("Cast", [net.op(kind, [again, fixed(net, steps)])], to=to)
         return net.op("Add", [same, net.stored(np.asarray(0.5, array.dtype))])
+    if kind == "Mod":
+        rest = net.op("Mod", [again, fixed(net, np.asarray(1.0, array.dtype))], fmod=1)
+        return net.op("Add", [rest, net.stored(np.asarray(0.5, array.dtype))])
     if kind == "int":
         return net.op("Cast", [net.op("Cast", [again], to=6)], to=to)
     return net.op(kind, [again])
+
+
+def _nearly(net: Net, steps: Array) -> Value:
+    """Whole numbers, or what their neighbours are where arithmetic rounds."""
+    tenth = fixed(net, np.asarray(net.pick(0.1, 0.7, 1 / 3), steps.dtype))
+    kind = net.pick("Div", "Sum", "Sqrt", "Exp", "Reciprocal")
+    if kind == "Div":
+        return net.op("Div", [net.op("Mul", [fixed(net, steps), tenth]), tenth])
+    if kind == "Sqrt":
+        root = net.op("Sqrt", [fixed(net, steps)])
+        return net.op("Mul", [root, root])
+    if kind == "Exp":
+        return net.op("Exp", [net.op("Log", [fixed(net, steps)])])
+    if kind == "Reciprocal":
+        return net.op("Mul", [net.op("Reciprocal", [fixed(net, steps * 3)]), fixed(net, steps * steps * 3)])
+    parts = fixed(net, np.stack([steps * np.asarray(0.1, steps.dtype)] * 10))
+    if net.kept.opset >= 13:
+        return net.op("ReduceSum", [parts, net.stored(np.array([0]))], keepdims=0)
+    return net.op("ReduceSum", [parts], axes=[0], keepdims=0)
 
 
 def _summed(net: Net, array: Array) -> Value:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from .bodies import BODIES, grow
-from .net import RUNS, Array, Kept, Net, Value, bodies, imports, ir_version
+from .net import RUNS, Array, Kept, Net, Value, bodies, imports, ir_version, names_read
 from .operators import LINEAR, ROWS
 
 OPSETS = (7, 8, 9, 10, 11, 12, 13, 13, 15, 16, 17, 17, 18, 18, 19, 20, 21, 22, 22)
@@ -50,6 +51,7 @@ def random_sample(seed: int, only: str = "") -> Sample:
     symbols = {name: [int(n) for n in rng.integers(1, 6, RUNS)] for name in "NHW"}
     if cube:
         symbols = {name: [4, 4, 3, 4] for name in "NHW"}
+    symbols |= {"One": [1] * RUNS, "Four": [4] * RUNS}  # free, though every run has the same size
     net = Net(Kept(rng, opset, floats, symbols, only=only))
     for _ in range(net.integer(1, 3)):
         x = _input(net, 4 if cube else None)
@@ -84,7 +86,7 @@ def _input(net: Net, size: int | None) -> Value:
 
 def _finished(net: Net, seed: int) -> Sample:
     kept = net.kept
-    read = {name for node in net.nodes for name in _reads(node)}
+    read = {name for node in net.nodes for name in names_read(node)}
     given = {info.name for info in kept.inputs}
     made = [v for v in net.values if not v.is_constant and v.name not in given]
     ends = [v for v in made if v.name not in read or net.chance(0.06)]
@@ -111,27 +113,11 @@ def _output(value: Value) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(value.name, kind, [None] * value.rank)
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    yield from node.input
-    for body in bodies(node):
-        for inner in body.node:
-            yield from _reads(inner)
-        yield from (output.name for output in body.output)
-
-
 def prune(model: onnx.ModelProto) -> None:
-    """Drop nodes, initializers and functions that nothing needs."""
-    wanted = {output.name for output in model.graph.output}
-    kept = []
-    for node in reversed(model.graph.node):
-        if wanted & set(node.output):
-            kept.append(node)
-            wanted.update(_reads(node))
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))
-    stored = [t for t in model.graph.initializer if t.name in wanted]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(stored)
+    """Drop nodes, initializers and functions that nothing needs, in bodies as well."""
+    _prune_graph(model.graph)
+    for function in model.functions:
+        _prune_nodes(function.node, set(function.output))
     while True:
         called = {node.op_type for node in every_node(model) if node.domain == "local"}
         functions = [f for f in model.functions if f.name in called]
@@ -139,3 +125,24 @@ def prune(model: onnx.ModelProto) -> None:
             return
         del model.functions[:]
         model.functions.extend(functions)
+
+
+def _prune_graph(graph: onnx.GraphProto) -> None:
+    wanted = {output.name for output in graph.output}
+    _prune_nodes(graph.node, wanted)
+    stored = [t for t in graph.initializer if t.name in wanted]
+    del graph.initializer[:]
+    graph.initializer.extend(stored)
+
+
+def _prune_nodes(nodes: Any, wanted: set[str]) -> None:
+    """Keep what gives something wanted; what it reads is wanted then, too."""
+    kept = []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            for body in bodies(node):
+                _prune_graph(body)
+            kept.append(node)
+            wanted.update(names_read(node))
+    del nodes[:]
+    nodes.extend(reversed(kept))

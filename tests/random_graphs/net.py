@@ -155,7 +155,7 @@ class Net:
             kind,
             ["" if v is None else v.name for v in inputs],
             names,
-            name=self.fresh(f"{kind}_"),
+            name="" if self.chance(0.02) else self.fresh(f"{kind}_"),
             domain=domain,
             **{key: value for key, value in attributes.items() if value is not None},
         )

@@ -16,6 +16,7 @@ from .generator import Sample, prune
 from .net import bodies
 from .oracle import Finding, NoGraph, judge, run
 
+CUT = "_before"  # what a value was called that became an input
 MOST = 400  # judgements of one finding
 
 
@@ -61,7 +62,14 @@ def _cut(sample: Sample) -> Iterator[Sample]:
     """One inner value becomes an input: the late ones first."""
     ends = {output.name for output in sample.model.graph.output}
     every = _copied(sample)
-    inner = [name for node in sample.model.graph.node for name in node.output if name and name not in ends]
+    given = {value.name for value in sample.model.graph.input}
+    made = [
+        name
+        for node in sample.model.graph.node
+        for name in node.output
+        if name.removesuffix(CUT) not in given
+    ]
+    inner = [name for name in made if name and name not in ends]
     every.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
     try:
         runs = run(every.model, sample.feeds)
@@ -75,7 +83,7 @@ def _cut(sample: Sample) -> Iterator[Sample]:
         for node in one.model.graph.node:
             for k, name in enumerate(node.output):
                 if name == inner[at]:
-                    node.output[k] = f"{name}_before"
+                    node.output[k] = f"{name}{CUT}"
         kind = helper.np_dtype_to_tensor_dtype(arrays[0].dtype)
         sizes = [{a.shape[axis] for a in arrays} for axis in range(arrays[0].ndim)]
         dims = [s.pop() if len(s) == 1 else None for s in sizes]
