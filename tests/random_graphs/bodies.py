@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from .net import RUNS, Net, Rejected, Value, imports
-from .operators import AFFINE, BETWEEN, LINEAR, Row, conv, drawn_step, einsum, keeping_shape, matmul
+from .operators import BETWEEN, LINEAR, Row, affine_row, conv, drawn_step, einsum, keeping_shape, matmul
 
 
 def grow(net: Net, steps: int) -> None:
@@ -30,7 +30,7 @@ def grow(net: Net, steps: int) -> None:
 def _chain(net: Net) -> None:
     """A linear operator, what a map may pass, and an affine node: in this order, or the other way round."""
     between = [net.pick(*BETWEEN.values()) for _ in range(net.integer(0, 2))]
-    rows = [net.pick(*LINEAR.values()), *between, net.pick(*AFFINE.values())]
+    rows = [net.pick(*LINEAR.values()), *between, affine_row(net)]
     x = net.draw()
     for row in rows if net.chance(0.6) else rows[::-1]:
         y = net.attempt(row, x)
@@ -54,7 +54,7 @@ def _branches(net: Net, x: Value) -> Value:
     total = parts[0]
     for part in parts[1:]:
         total = net.op(net.pick("Add", "Add", "Sub"), [total, part] if net.chance(0.5) else [part, total])
-    return net.attempt(net.pick(*AFFINE.values()), total) or total
+    return net.attempt(affine_row(net), total) or total
 
 
 def _graph(body: Net, name: str, inputs: list[Value], outputs: list[Value]) -> onnx.GraphProto:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .constants import constant, fixed, integers, positive
-from .net import Array, Net, Rejected, Value
+from .net import Net, Rejected, Value
 
 Row = Callable[[Net, Value], Any]
 
@@ -631,10 +631,15 @@ ROWS: dict[str, Row] = AFFINE | LINEAR | BETWEEN | OPAQUE
 def keeping_shape(net: Net, x: Value) -> Value:
     """An affine node, or another one, that keeps the shape of x."""
     for _ in range(4):
-        y = net.attempt(net.pick(*AFFINE.values(), *[prelu, leaky_relu]), x)
+        y = net.attempt(net.pick(affine_row(net), affine_row(net), prelu, leaky_relu), x)
         if y is not None and y.like(x):
             return y
     return net.op("Tanh", [x])
+
+
+def affine_row(net: Net) -> Row:
+    """Batch norms twice as often as the others."""
+    return net.pick(*AFFINE.values(), *[batch_norm] * 3)
 
 
 def drawn_step(net: Net) -> Row:
@@ -642,7 +647,4 @@ def drawn_step(net: Net) -> Row:
     if net.kept.only in ROWS and net.chance(0.35):
         return ROWS[net.kept.only]
     table = net.pick(*[AFFINE] * 8, *[LINEAR] * 5, *[BETWEEN] * 7, OPAQUE)
-    return net.pick(*table.values())
-
-
-__all__ = ["AFFINE", "BETWEEN", "LINEAR", "OPAQUE", "ROWS", "Array", "drawn_step", "keeping_shape"]
+    return affine_row(net) if table is AFFINE else net.pick(*table.values())
