@@ -29,8 +29,12 @@ def grow(net: Net, steps: int) -> None:
 
 def _chain(net: Net) -> None:
     """A linear operator, what a map may pass, and an affine node: in this order, or the other way round."""
+    only = net.kept.only
+    linear = LINEAR[only] if only in LINEAR and net.chance(0.7) else net.pick(*LINEAR.values())
     between = [net.pick(*BETWEEN.values()) for _ in range(net.integer(0, 2))]
-    rows = [net.pick(*LINEAR.values()), *between, affine_row(net)]
+    if only in BETWEEN:
+        between = [BETWEEN[only], *between[:1]]
+    rows = [linear, *between, affine_row(net)]
     x = net.draw()
     for row in rows if net.chance(0.6) else rows[::-1]:
         y = net.attempt(row, x)

@@ -18,6 +18,15 @@ from onnx import helper, numpy_helper
 
 RUNS = 4
 LARGEST = 3000  # elements of a value
+WHOLE = {
+    "Conv",
+    "ConvTranspose",
+    "Einsum",
+    "MaxPool",
+    "AveragePool",
+    "Resize",
+    "Scan",
+}  # crash on empty values
 Array = np.ndarray
 
 
@@ -150,6 +159,10 @@ class Net:
         self, kind: str, inputs: Sequence[Value | None], outputs: int, domain: str = "", **attributes: Any
     ) -> list[Value]:
         """Add a node. Raises Rejected where onnxruntime does not run it."""
+        if kind in WHOLE and any(
+            0 in shape for v in inputs if v is not None and v.is_float for shape in v.shapes
+        ):
+            raise Rejected
         names = [self.fresh("v") for _ in range(outputs)]
         node = helper.make_node(
             kind,

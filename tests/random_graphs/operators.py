@@ -121,7 +121,7 @@ def _windows(net: Net, space: int, kernel: list[int], dilated: bool = True) -> d
 
 
 def _space(x: Value) -> int:
-    if not 3 <= x.rank <= 5 or any(0 in shape for shape in x.shapes):
+    if not 3 <= x.rank <= 5:
         raise Rejected
     return x.rank - 2
 
@@ -176,7 +176,7 @@ def gemm(net: Net, x: Value) -> Value:
 
 
 def matmul(net: Net, x: Value) -> Value:
-    kind = net.pick("weight", "weight", "weight", "first", "stack", "values", "vector")
+    kind = net.pick("weight", "weight", "weight", "first", "stack", "values", "values", "vector")
     outs = net.integer(1, 5)
     if kind == "values":
         fits = [v for v in net.candidates() if v.rank and x.rank and _chains(x, v)]
@@ -208,7 +208,7 @@ def einsum(net: Net, x: Value) -> Value:
     letters = "abcd"[: x.rank]
     axis = net.axis(x)
     size = sized(net, x, axis)
-    kept = [c for k, c in enumerate(letters) if k != axis and net.chance(0.9)]
+    kept = [c for k, c in enumerate(letters) if k != axis and net.chance(0.8)]
     kept.insert(net.integer(0, len(kept)), "z")
     weight = ["z", letters[axis]] if net.chance(0.5) else [letters[axis], "z"]
     shape = tuple(net.integer(1, 5) if c == "z" else size for c in weight)
@@ -445,7 +445,7 @@ def resize(net: Net, x: Value) -> Value:
     opset = net.kept.opset
     if opset < 10:
         return upsample(net, x)
-    if x.rank < 3:
+    if x.rank < 3 or any(0 in shape for shape in x.shapes):
         raise Rejected
     scales = np.array([1, 1, *(net.pick(1.0, 2.0, 0.5, 1.5) for _ in range(x.rank - 2))], np.float32)
     mode = net.pick("nearest", "linear")
