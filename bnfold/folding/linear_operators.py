@@ -99,7 +99,7 @@ def _conv(node: ir.Node, shapes: Shapes) -> Linear:
     _whole(node, w)
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(
-        node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:]), quantized=quantized
+        node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:], shapes), quantized=quantized
     )
 
 
@@ -139,9 +139,15 @@ def _group(node: ir.Node, leading: tuple[int, ...]) -> int:
     return int(group)
 
 
-def _pads(node: ir.Node, kernel: tuple[int, ...]) -> bool:
-    """May a tap read padding?"""
-    return any(window.may_pad for window in windows(reader(node), kernel))
+def _pads(node: ir.Node, kernel: tuple[int, ...], shapes: Shapes) -> bool:
+    """May a tap read padding? How much auto_pad adds depends on the size, and may be nothing."""
+    return any(
+        window.may_pad if not window.same or size is None else any(window.padding(size))
+        for window, size in (
+            (window, shapes.dim(node.inputs[0], axis))
+            for axis, window in enumerate(windows(reader(node), kernel), start=2)
+        )
+    )
 
 
 def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
@@ -223,13 +229,42 @@ def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
         raise Refused(
             "kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices"
         )
-    if len(w) > 2 and (math.prod(w[:-2]) != 1 or len(w) > rank):
+    stack = len(w) - 2 if math.prod(w[:-2]) != 1 else 0
+    if len(w) > 2 and (len(w) > rank or (stack and quantized is not None)):
         raise Refused("kept.wrong-axis", f"the weight of MatMul '{label(node)}' is a stack of matrices")
-    view = w[-2:]
+    view = w if stack else w[-2:]
     rows, columns, y_axis, x_axis = ((0,), (1,), -2, -2) if first else ((1,), (0,), -1, -1)
+    over, rows, columns = tuple(range(stack)), (rows[0] + stack,), (columns[0] + stack,)
     return Linear(
-        node, 1 - index, index, None, tensor, view, rows, columns, y_axis, x_axis, True, quantized=quantized
+        node,
+        1 - index,
+        index,
+        None,
+        tensor,
+        view,
+        (*over, *rows),
+        (*over, *columns),
+        y_axis,
+        x_axis,
+        True,
+        quantized=quantized,
+        stack=stack,
+        grows=not first and rank == len(w) == 2 and _has_gemm(node, tensor, shapes),
     )
+
+
+def _has_gemm(node: ir.Node, tensor: ir.TensorProtocol, shapes: Shapes) -> bool:
+    """Is there a Gemm of this type whose bias broadcasts by itself?"""
+    return shapes.opset(node) >= (7 if tensor.dtype != ir.DataType.BFLOAT16 else 13)
+
+
+def _recurrent(node: ir.Node, shapes: Shapes) -> Linear:
+    """RNN, GRU, LSTM: what they make of x is W x first, with a bias beside it; the rest is not linear."""
+    tensor, quantized = _weight(node, 1, shapes)
+    w = dims(tensor)
+    if len(w) != 3 or quantized is not None:
+        raise Refused("kept.quantized-weight", f"the weight of {node.op_type} '{label(node)}' is quantised")
+    return Linear(node, 0, 1, 3, tensor, w, (0, 1), (2,), -1, -1, True, forward_only=True)
 
 
 def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
@@ -285,4 +320,5 @@ LINEAR_OPERATORS: dict[str, _AsLinear] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Einsum": _einsum,
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrent),
 }

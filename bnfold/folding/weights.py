@@ -120,6 +120,9 @@ def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         else 0.0
     )
     stored = shapes.constants.tensor(old)
+    if linear.forward_only:
+        _rewrite_recurrent(linear, editor, stored, old, reach)
+        return
     if node.op_type == "Gemm":
         _rewrite_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
@@ -138,6 +141,21 @@ def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         linear.store if linear.quantized is None else _bias_dtype(linear, stored),
         old,
     )
+
+
+def _rewrite_recurrent(
+    linear: Linear,
+    editor: Editor,
+    stored: ir.TensorProtocol | None,
+    old: ir.Value | None,
+    reach: Float | float,
+) -> None:
+    """The bias of RNN, GRU and LSTM: one row a direction, first what is added to W x, then what to R h."""
+    directions, gates = linear.view[:2]
+    base = np.zeros((directions, 2 * gates)) if stored is None else stored.numpy().astype(np.float64)
+    values = base.copy()
+    values[:, :gates] += np.reshape(reach, (directions, gates))
+    _put_bias(linear, editor, values, linear.store, old)
 
 
 def _rewrite_gemm(

@@ -24,7 +24,11 @@ from ..truth.number_formats import rounding
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # operators whose constants are weights that a rewriting may have rounded
-FACTORS = ("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "BatchNormalization", "InstanceNormalization")
+FACTORS = (
+    *("Add", "Sub", "Mul", "Div", "Sum", "PRelu", "DequantizeLinear", "RNN", "GRU", "LSTM"),
+    *("BatchNormalization", "InstanceNormalization", "GroupNormalization"),
+    *("LayerNormalization", "RMSNormalization"),
+)
 # the truth itself is in double, and what cancels in it is off by more than a rounding
 UNIT_OF_DOUBLE = 2.0**-40
 DRAWS = 4  # of a deviation through an operator that is not linear
