@@ -165,7 +165,7 @@ class Linear:
 
 def mixes_rows(linear: Linear) -> bool:
     """Is it a constant matrix before the data, A @ x?"""
-    return linear.node.op_type == "MatMul" and linear.weight == 0
+    return linear.node.op_type == "MatMul" and linear.weight == 0 and linear.x_axis == -2
 
 
 def varies_along_columns(map_: Affine) -> bool:

@@ -47,14 +47,16 @@ def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
 
 
 def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
-    """The scale of the weight's DequantizeLinear: one number, or one for each output channel; None for
-    anything else."""
+    """The scale of the weight's DequantizeLinear: one number, one for each output channel, or one for each
+    block of one; None for anything else."""
     dequantize = linear.quantized
     assert dequantize is not None
     scale = shapes.constants.array(dequantize.inputs[1])
-    if scale is None or scale.dtype != np.float64 or attribute(dequantize, "block_size", 0):
+    if scale is None or scale.dtype != np.float64:
         return None
     rank = len(linear.tensor.shape)
+    if attribute(dequantize, "block_size", 0):
+        return scale if _blocks_along_inputs(linear, scale, rank) else None
     along = (
         scale.ndim == 1
         and scale.size == linear.outs
@@ -63,6 +65,14 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     zero = shapes.constants.tensor(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
     point = zero is None or zero.size in (1, scale.size)
     return scale if (scale.size == 1 or along) and point else None
+
+
+def _blocks_along_inputs(linear: Linear, scale: np.ndarray, rank: int) -> bool:
+    """Do the blocks of a quantised weight, each with a scale, lie within output channels?"""
+    dequantize, rows = linear.quantized, linear.stored_axis
+    assert dequantize is not None
+    blocked = attribute(dequantize, "axis", op(dequantize).axis) % rank
+    return rows is not None and blocked != rows and scale.ndim == rank and scale.shape[rows] == linear.outs
 
 
 def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:
@@ -225,16 +235,19 @@ def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
     tensor, quantized = _weight(node, index, shapes)
     w = dims(tensor)
     rank = shapes.rank(node.inputs[1 - index])
-    if len(w) < 2 or rank is None or rank < 2:
+    if not w or not rank:
         raise Refused(
             "kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices"
         )
     stack = len(w) - 2 if math.prod(w[:-2]) != 1 else 0
     if len(w) > 2 and (len(w) > rank or (stack and quantized is not None)):
         raise Refused("kept.wrong-axis", f"the weight of MatMul '{label(node)}' is a stack of matrices")
-    view = w if stack else w[-2:]
-    rows, columns, y_axis, x_axis = ((0,), (1,), -2, -2) if first else ((1,), (0,), -1, -1)
-    over, rows, columns = tuple(range(stack)), (rows[0] + stack,), (columns[0] + stack,)
+    if len(w) == 1 and quantized is not None:
+        raise Refused("kept.quantized-weight", f"the weight of MatMul '{label(node)}' is a quantised vector")
+    # a vector is a row before the data and a column behind it, and has one output channel
+    view = ((1, *w) if first else (*w, 1)) if len(w) == 1 else w if stack else w[-2:]
+    over, row, column = tuple(range(stack)), (stack,), (stack + 1,)
+    axis = -2 if first and rank > 1 else -1
     return Linear(
         node,
         1 - index,
@@ -242,10 +255,10 @@ def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
         None,
         tensor,
         view,
-        (*over, *rows),
-        (*over, *columns),
-        y_axis,
-        x_axis,
+        (*over, *(row if first else column)),
+        (*over, *(column if first else row)),
+        axis if len(w) > 1 else -1,
+        axis,
         True,
         quantized=quantized,
         stack=stack,

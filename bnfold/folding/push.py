@@ -160,4 +160,6 @@ def constant_behind(linear: Linear, pattern: Float, shapes: Shapes) -> tuple[ir.
 
 def shift_pattern(linear: Linear, add: Float) -> Float:
     """A shift of the output channels, shaped to broadcast against the output."""
+    if len(linear.tensor.shape) == 1:  # the product with a vector has no axis of channels
+        return add.reshape(())
     return add.reshape((-1,) + (1,) * (-linear.y_axis - 1))

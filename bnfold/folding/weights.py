@@ -241,13 +241,18 @@ def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     assert old is not None
     dtype = old.dtype or ir.DataType.FLOAT
     factors = linear.after.scale.reshape(-1)
+    blocked = scale.ndim > 1
     whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset
-    values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
+    if blocked:
+        rows = [-1 if axis == linear.stored_axis else 1 for axis in range(scale.ndim)]
+        values = scale * factors.reshape(rows)
+    else:
+        values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     editor.rename(node.outputs[0])
-    if whole:
+    if whole or blocked:
         return
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if (

@@ -183,3 +183,34 @@ def test_every_channel_of_a_group_has_its_scale_from_opset_21_on() -> None:
     proto = net.model()
     proto.opset_import[0].version, proto.ir_version = 21, 10
     assert hold(proto).count("Mul") == 0
+
+
+@pytest.mark.parametrize("data", [(4,), (3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("weight", [(4,), (4, 5)])
+@pytest.mark.parametrize("behind", [True, False])
+def test_products_with_vectors_hold_maps(
+    data: tuple[int, ...], weight: tuple[int, ...], behind: bool
+) -> None:
+    net, shape = Net(14), (*data[:-1], *weight[1:])
+    y, w = net.input("x", data), net.constant(net.normal(*weight))
+    if behind:
+        y = net.op("MatMul", [y, w], shape)
+        net.op("Mul", [y, net.constant(np.asarray(net.normal(*weight[1:])))], shape)
+    else:
+        y = net.op("Mul", [y, net.constant(net.normal(4))], data)
+        y = net.op("Add", [y, net.constant(net.normal(4))], data)
+        net.op("MatMul", [y, w], shape)
+    assert hold(net.model()).count("Mul") == 0
+
+
+@pytest.mark.parametrize("weight", [(4,), (5, 4)])
+@pytest.mark.parametrize("data", [(4,), (4, 3), (2, 4, 3)])
+def test_products_with_vectors_hold_maps_of_their_second_operand(
+    weight: tuple[int, ...], data: tuple[int, ...]
+) -> None:
+    net = Net(15)
+    shape = (*data[:-2], *weight[:-1], *data[1:][-1:])
+    k = net.constant(net.normal(4) if len(data) == 1 else net.normal(4, 1))
+    y = net.op("Mul", [net.input("x", data), k], data)
+    net.op("MatMul", [net.constant(net.normal(*weight)), y], shape)
+    assert hold(net.model()).count("Mul") == 0
