@@ -222,7 +222,9 @@ def _top_k(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     asked_for = (
         [stated] if stated is not None else s.integers(node.inputs[1] if len(node.inputs) > 1 else None)
     )
-    count = asked_for[0] if asked_for else None
+    count, size = asked_for[0] if asked_for else None, x[axis]
+    if count is not None and (count < 0 or (isinstance(size, int) and count > size)):
+        raise ValueError(f"the {count} largest of {size}")
     return [with_symbols(s, (*x[:axis], count, *x[axis + 1 :]))] * len(node.outputs)
 
 
