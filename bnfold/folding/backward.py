@@ -8,10 +8,10 @@ import numpy as np
 
 from ..inference import Shapes
 from ..ir.graph import GraphLike, function_graphs, ir, is_op, label, opset
-from . import commute
+from . import commute, normalisations
 from .affine import Affine
 from .commute_rule import Choices, CommuteContext
-from .linear import Linear, check_bias
+from .linear import Linear, check_bias, mixes_rows, varies_along_columns
 from .push import FoldContext, Hold, Push, Recast, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading, placed
@@ -40,6 +40,8 @@ class _Backward:
     def run(self, node: ir.Node, reading: Reading, map_: Affine) -> Push:
         """Walk the cone in front of the node."""
         self.graph: GraphLike | None = node.graph
+        # an Add behind a product is its bias already: a Gemm in its place would win nothing
+        self.grow = is_op(node, "BatchNormalization")
         self._demand(node, reading.data, map_)
         while self.heap:
             producer = heapq.heappop(self.heap)[2]
@@ -111,9 +113,20 @@ class _Backward:
 
     def _take(self, producer: ir.Node) -> None:
         linear = self.context.linear(producer)
-        if linear is not None:
-            map_ = self.maps[producer.outputs[0]]
-            self.push.holds.append(Hold(linear, held_behind(linear, map_, self.context.shapes)))
+        map_ = self.maps.get(producer.outputs[0])
+        if (
+            linear is not None
+            and map_ is not None
+            and not (mixes_rows(linear) and varies_along_columns(map_))
+        ):
+            self.push.holds.append(Hold(linear, held_behind(linear, map_, self.context.shapes, self.grow)))
+            self.push.changed.append(producer.outputs[0])
+            return
+        if (
+            map_ is not None
+            and (into := normalisations.recasts(producer, map_, self.context.shapes)) is not None
+        ):
+            self.push.recasts.extend(into)
             self.push.changed.append(producer.outputs[0])
             return
         reading = self._affine(producer)
@@ -185,11 +198,16 @@ def _is_linear_output(context: FoldContext, value: ir.Value) -> bool:
         return False
 
 
-def held_behind(linear: Linear, map_: Affine, shapes: Shapes) -> Affine:
-    """The map as output vectors of a linear operator that can hold it. Raises Refused."""
+def held_behind(linear: Linear, map_: Affine, shapes: Shapes, grow: bool = False) -> Affine:
+    """The map as output vectors of a linear operator that can hold it; with `grow`, a product of matrices may
+    become a Gemm for that. Raises Refused."""
     node = linear.node
+    if linear.forward_only:
+        raise Refused("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
     vector = channels_of(linear, map_, linear.y_axis, linear.outs)
-    if linear.bias is None:
+    if linear.grows and grow:
+        pass
+    elif linear.bias is None:
         if vector.shifts:
             raise Refused(
                 "kept.shift-does-not-pass",

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..inference import Shapes
 from ..ir import tensor
-from ..ir.graph import GraphLike, Names, folded_name, function_graphs, ir, is_op
-from .affine import Affine, trimmed
-from .push import Hold, Push, Recast
+from ..ir.graph import GraphLike, Names, folded_name, function_graphs, ir
+from .affine import trimmed
+from .push import Hold, Push, Recast, constant_behind, shift_pattern
 from .recognise import Reading
 
 
@@ -58,6 +58,8 @@ class Editor:
 
     def _hold(self, hold: Hold, direction: str) -> None:
         linear = hold.linear
+        if linear.grows and hold.add is None and hold.map.shifts:
+            linear.grow()
         if direction == "backward":
             linear.after = hold.map @ linear.after
             return
@@ -71,17 +73,14 @@ class Editor:
         linear = hold.linear
         y = linear.node.outputs[0]
         assert hold.add is not None
-        uses = list(y.uses())
-        axis_from_end = -linear.y_axis
-        pattern = hold.add.reshape((-1,) + (1,) * (axis_from_end - 1))
-        if len(uses) == 1 and not y.is_graph_output() and is_op(uses[0].node, "Add", "Sub"):
-            values = self.shapes.constants.array(uses[0].node.inputs[1 - uses[0].idx])
-            taken = is_op(uses[0].node, "Sub")  # (y + a) - c = y - (c - a), and c - (y + a) = (c - a) - y
-            map_ = Affine(np.ones_like(pattern), -pattern if taken else pattern)
-            if values is not None and values.dtype == np.float64 and map_.meets(values):
-                self._recast(Recast(uses[0].node, 1 - uses[0].idx, map_, values.shape))
-                self.rename(y)
-                return
+        pattern = shift_pattern(linear, hold.add)
+        if (found := constant_behind(linear, pattern, self.shapes)) is not None:
+            node, index, map_ = found
+            values = self.shapes.constants.array(node.inputs[index])
+            assert values is not None
+            self._recast(Recast(node, index, map_, values.shape))
+            self.rename(y)
+            return
         constant = self.constant(linear.node.graph, f"{y.name}/shift", pattern, linear.store, linear.node)
         self._insert_add(
             y,

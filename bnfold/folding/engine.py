@@ -99,9 +99,9 @@ class Engine:
         unused.drop_unread(self.model, self.editor.replaced)
         return self._plan()
 
-    def stopped(self, codes: set[str]) -> list[ir.Node]:
-        """Nodes that stay for one of these reasons."""
-        return [node for node, kept in self.kept.items() if kept.code in codes]
+    def stopped(self, codes: set[str]) -> dict[ir.Node, str]:
+        """Nodes that stay for one of these reasons, each with the code of its own."""
+        return {node: kept.code for node, kept in self.kept.items() if kept.code in codes}
 
     def _fold_graph(self, graph: GraphLike) -> None:
         order = canonical_order(graph)
@@ -219,7 +219,8 @@ class Engine:
         producer = x.producer() if x is not None else None
         if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
             return refused
-        if (linear := self._sound_linear(producer)) is None:
+        linear = self._sound_linear(producer)
+        if linear is None or linear.forward_only:
             return refused
         cost = (
             f"{producer.op_type} '{label(producer)}' would be computed twice, "
@@ -261,8 +262,9 @@ class Engine:
             plan = backward(context, node, reading, reading.map.scale_only())
         except Refused:
             return False
-        # Only where nothing but rearranging and adding stands between it and the MatMul that took its scale.
-        if any(not OPERATORS[via].view and via not in ("Add", "Sub") for via in plan.via):
+        # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and the
+        # MatMul that took its scale.
+        if any(not OPERATORS[via].view and via not in ("Add", "Sub", "MatMul") for via in plan.via):
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)

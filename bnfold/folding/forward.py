@@ -8,10 +8,10 @@ import numpy as np
 
 from ..ir.graph import ir, label, opset
 from . import commute
-from .affine import Affine, common_shape
+from .affine import Affine, Float, common_shape
 from .commute_rule import Choices, CommuteContext
-from .linear import Linear, check_bias
-from .push import FoldContext, Hold, Push, blind, channels_of, with_choices
+from .linear import Linear, check_bias, mixes_rows, varies_along_columns
+from .push import FoldContext, Hold, Push, blind, channels_of, constant_behind, shift_pattern, with_choices
 from .reasons import Refused
 from .recognise import Reading
 
@@ -46,9 +46,16 @@ class _Forward:
                 "kept.no-linear-neighbour",
                 "it changes nothing, and nothing holds it (--simplify-leftovers drops it)",
             )
-        if sum(hold.add is not None for hold in self.push.holds) > 1:
+        if sum(self._needs_add(hold) for hold in self.push.holds) > 1:
             raise Refused("kept.would-add-nodes", "more than one MatMul behind it would need an Add")
         return self.push
+
+    def _needs_add(self, hold: Hold) -> bool:
+        """Does its shift need an Add, because no constant behind it takes it?"""
+        return hold.add is not None and not self._taken(hold.linear, hold.add)
+
+    def _taken(self, linear: Linear, add: Float) -> bool:
+        return constant_behind(linear, shift_pattern(linear, add), self.context.shapes) is not None
 
     def _carry(self, value: ir.Value, map_: Affine) -> None:
         """The value's true content is the map of what it will hold; all its readers must know."""
@@ -71,7 +78,7 @@ class _Forward:
         commute.check_sides(user)
         ins = [self.maps.get(v) if v is not None else None for v in user.inputs]
         linear = self.context.linear(user)
-        if linear is not None:
+        if linear is not None and not self._passes_product(linear, ins):
             self._hold(user, linear, ins)
             return
         try:
@@ -87,6 +94,11 @@ class _Forward:
             if map_ is not None and (map_.scales or map_.shifts):
                 self.push.changed.append(value)
                 self._carry(value, map_)
+
+    def _passes_product(self, linear: Linear, ins: list[Affine | None]) -> bool:
+        """A constant matrix before the data mixes rows: what varies along columns alone goes through."""
+        map_ = ins[linear.data]
+        return mixes_rows(linear) and map_ is not None and varies_along_columns(map_)
 
     def _hold(self, user: ir.Node, linear: Linear, ins: list[Affine | None]) -> None:
         map_ = ins[linear.data]
@@ -106,10 +118,17 @@ class _Forward:
                     raise Refused(
                         "kept.would-add-nodes", "an Add behind it would not broadcast in this opset"
                     )
+                if linear.stack:
+                    raise Refused(
+                        "kept.would-add-nodes",
+                        f"MatMul '{label(user)}' of stacked matrices has no bias that could hold a shift",
+                    )
                 add = (
                     linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift)
                     * linear.after.scale
                 )
+                if linear.grows and not self._taken(linear, add):
+                    add = None
         self.push.holds.append(Hold(linear, vector, add))
 
     def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:

@@ -40,6 +40,9 @@ class Linear:
     quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
     every_tap_real       no tap ever reads padding, so a shift of the input is a constant of the output
     summed               over how many places of the data each product is summed besides: a shift counts so often
+    stack                how many leading axes of W count matrices: channels run over them, too
+    forward_only         a map can go into it, none can be held behind it
+    grows                a product of two matrices, which as a Gemm has a place for a bias
     """
 
     node: ir.Node
@@ -58,6 +61,9 @@ class Linear:
     quantized: ir.Node | None = None
     quantized_scale: np.ndarray | None = None
     summed: int = 1
+    stack: int = 0
+    forward_only: bool = False
+    grows: bool = False
     before: Affine = IDENTITY
     after: Affine = IDENTITY
     held: list[str] = field(default_factory=list)
@@ -99,6 +105,11 @@ class Linear:
         self.before = self.after = IDENTITY
         self.every_tap_real = self.every_tap_real and math.prod(taps) == 1
         self.remade = True
+
+    def grow(self) -> None:
+        """Become a Gemm, which has a bias."""
+        self.node.op_type = "Gemm"
+        self.bias, self.y_axis, self.x_axis, self.grows = 2, 1, 1, False
 
     def exact(self) -> Float:
         """The folded weights in float64, in their stored shape."""
@@ -152,6 +163,16 @@ class Linear:
         return total.reshape(-1) * self.summed
 
 
+def mixes_rows(linear: Linear) -> bool:
+    """Is it a constant matrix before the data, A @ x?"""
+    return linear.node.op_type == "MatMul" and linear.weight == 0 and linear.x_axis == -2
+
+
+def varies_along_columns(map_: Affine) -> bool:
+    """Does a map vary along the last axis, and along no other?"""
+    return map_.rank > 0 and map_.varies() == (map_.rank - 1,)
+
+
 def check_bias(linear: Linear, shapes: Shapes) -> None:
     """A bias that is there must be a constant (Refused), and fit the weight (Malformed)."""
     node, index = linear.node, linear.bias
@@ -168,7 +189,9 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
         raise Refused("kept.type", f"the bias of {node.op_type} '{label(node)}' is {stored.dtype.name}")
     shape = dims(stored)
     fits = (
-        shape == (linear.outs,)
+        shape[-1:] == (2 * linear.outs // linear.view[0],)
+        if linear.forward_only
+        else shape == (linear.outs,)
         if node.op_type != "Gemm"
         else len(shape) <= 2 and (*(1, 1), *shape)[linear.y_axis - 2] in (1, linear.outs)
     )

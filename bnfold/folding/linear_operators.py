@@ -47,14 +47,16 @@ def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
 
 
 def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
-    """The scale of the weight's DequantizeLinear: one number, or one for each output channel; None for
-    anything else."""
+    """The scale of the weight's DequantizeLinear: one number, one for each output channel, or one for each
+    block of one; None for anything else."""
     dequantize = linear.quantized
     assert dequantize is not None
     scale = shapes.constants.array(dequantize.inputs[1])
-    if scale is None or scale.dtype != np.float64 or attribute(dequantize, "block_size", 0):
+    if scale is None or scale.dtype != np.float64:
         return None
     rank = len(linear.tensor.shape)
+    if attribute(dequantize, "block_size", 0):
+        return scale if _blocks_along_inputs(linear, scale, rank) else None
     along = (
         scale.ndim == 1
         and scale.size == linear.outs
@@ -63,6 +65,14 @@ def _dequantizing_scale(linear: Linear, shapes: Shapes) -> np.ndarray | None:
     zero = shapes.constants.tensor(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
     point = zero is None or zero.size in (1, scale.size)
     return scale if (scale.size == 1 or along) and point else None
+
+
+def _blocks_along_inputs(linear: Linear, scale: np.ndarray, rank: int) -> bool:
+    """Do the blocks of a quantised weight, each with a scale, lie within output channels?"""
+    dequantize, rows = linear.quantized, linear.stored_axis
+    assert dequantize is not None
+    blocked = attribute(dequantize, "axis", op(dequantize).axis) % rank
+    return rows is not None and blocked != rows and scale.ndim == rank and scale.shape[rows] == linear.outs
 
 
 def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtocol, ir.Node | None]:
@@ -99,7 +109,7 @@ def _conv(node: ir.Node, shapes: Shapes) -> Linear:
     _whole(node, w)
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(
-        node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:]), quantized=quantized
+        node, 0, 1, 2, tensor, view, (0, 1), (0, 2), 1, 1, not _pads(node, w[2:], shapes), quantized=quantized
     )
 
 
@@ -139,9 +149,15 @@ def _group(node: ir.Node, leading: tuple[int, ...]) -> int:
     return int(group)
 
 
-def _pads(node: ir.Node, kernel: tuple[int, ...]) -> bool:
-    """May a tap read padding?"""
-    return any(window.may_pad for window in windows(reader(node), kernel))
+def _pads(node: ir.Node, kernel: tuple[int, ...], shapes: Shapes) -> bool:
+    """May a tap read padding? How much auto_pad adds depends on the size, and may be nothing."""
+    return any(
+        window.may_pad if not window.same or size is None else any(window.padding(size))
+        for window, size in (
+            (window, shapes.dim(node.inputs[0], axis))
+            for axis, window in enumerate(windows(reader(node), kernel), start=2)
+        )
+    )
 
 
 def _gemm(node: ir.Node, shapes: Shapes) -> Linear:
@@ -219,17 +235,49 @@ def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
     tensor, quantized = _weight(node, index, shapes)
     w = dims(tensor)
     rank = shapes.rank(node.inputs[1 - index])
-    if len(w) < 2 or rank is None or rank < 2:
+    if not w or not rank:
         raise Refused(
             "kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices"
         )
-    if len(w) > 2 and (math.prod(w[:-2]) != 1 or len(w) > rank):
+    stack = len(w) - 2 if math.prod(w[:-2]) != 1 else 0
+    if len(w) > 2 and (len(w) > rank or (stack and quantized is not None)):
         raise Refused("kept.wrong-axis", f"the weight of MatMul '{label(node)}' is a stack of matrices")
-    view = w[-2:]
-    rows, columns, y_axis, x_axis = ((0,), (1,), -2, -2) if first else ((1,), (0,), -1, -1)
+    if len(w) == 1 and quantized is not None:
+        raise Refused("kept.quantized-weight", f"the weight of MatMul '{label(node)}' is a quantised vector")
+    # a vector is a row before the data and a column behind it, and has one output channel
+    view = ((1, *w) if first else (*w, 1)) if len(w) == 1 else w if stack else w[-2:]
+    over, row, column = tuple(range(stack)), (stack,), (stack + 1,)
+    axis = -2 if first and rank > 1 else -1
     return Linear(
-        node, 1 - index, index, None, tensor, view, rows, columns, y_axis, x_axis, True, quantized=quantized
+        node,
+        1 - index,
+        index,
+        None,
+        tensor,
+        view,
+        (*over, *(row if first else column)),
+        (*over, *(column if first else row)),
+        axis if len(w) > 1 else -1,
+        axis,
+        True,
+        quantized=quantized,
+        stack=stack,
+        grows=not first and rank == len(w) == 2 and _has_gemm(node, tensor, shapes),
     )
+
+
+def _has_gemm(node: ir.Node, tensor: ir.TensorProtocol, shapes: Shapes) -> bool:
+    """Is there a Gemm of this type whose bias broadcasts by itself?"""
+    return shapes.opset(node) >= (7 if tensor.dtype != ir.DataType.BFLOAT16 else 13)
+
+
+def _recurrent(node: ir.Node, shapes: Shapes) -> Linear:
+    """RNN, GRU, LSTM: what they make of x is W x first, with a bias beside it; the rest is not linear."""
+    tensor, quantized = _weight(node, 1, shapes)
+    w = dims(tensor)
+    if len(w) != 3 or quantized is not None:
+        raise Refused("kept.quantized-weight", f"the weight of {node.op_type} '{label(node)}' is quantised")
+    return Linear(node, 0, 1, 3, tensor, w, (0, 1), (2,), -1, -1, True, forward_only=True)
 
 
 def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
@@ -285,4 +333,5 @@ LINEAR_OPERATORS: dict[str, _AsLinear] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Einsum": _einsum,
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrent),
 }

@@ -13,6 +13,7 @@ from .branches import LARGEST_GROWTH
 from .commute import COMMUTES
 from .forward import CONDITION_LIMIT
 from .linear_operators import LINEAR_OPERATORS
+from .normalisations import NORMALISATIONS
 from .recognise import READERS
 
 _MAPS = {
@@ -28,10 +29,11 @@ _HOLDS = {
     "ConvTranspose": ("always", "a scale"),
     "Gemm": ("always", "always"),
     "MatMul": (
-        "a scale; the shift becomes, or joins, an Add behind it",
-        "always; a shift becomes, or joins, an Add behind it",
+        "a scale; the shift joins an Add behind it, or a product of two matrices becomes a Gemm",
+        "always; a shift as from behind, or it becomes an Add behind it",
     ),
     "Einsum": ("a scale, where it is a matrix product", "as MatMul"),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), ("never", "always")),
 }
 
 
@@ -82,9 +84,12 @@ def _held() -> list[str]:
         f"rounding stays under {CONDITION_LIMIT:g}."
     )
     rows = ((f"`{op}`", *_HOLDS[op]) for op in LINEAR_OPERATORS)
-    return _table(
+    table = _table(
         "Linear operators that hold a map", text, ("operator", "from behind", "from in front"), rows
     )
+    behind = ((f"`{op}`", row.condition) for op, row in NORMALISATIONS.items())
+    words = "Their own scale and bias hold a map from behind, where these are constants."
+    return [*table, *_table("Normalisations that hold a map", words, ("operator", "condition"), behind)]
 
 
 def _passed() -> list[str]:
@@ -113,7 +118,7 @@ def _more() -> list[str]:
         "",
         "If, Loop and Scan bodies and model-local functions are folded inside. A function that is "
         "called once is folded across its call,",
-        "too.",
+        "too; one that is called from several places where its callers hand it constants that a fold needs.",
         "",
     ]
 

@@ -13,13 +13,14 @@ not at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..inference import Shapes
-from ..ir.graph import ir, label
+from ..ir.graph import ir, is_op, label
 from ..operators.table import op
 from .affine import Affine, Float
 from .commute_rule import Choices
@@ -114,7 +115,7 @@ def channels_of(linear: Linear, map_: Affine, axis: int, size: int) -> Affine:
     """The map as vectors over the channels of one side of a linear operator."""
     if map_.rank == 0:
         return Affine(np.broadcast_to(map_.scale, size), np.broadcast_to(map_.shift, size))
-    found = map_.along(axis % map_.rank, size)
+    found = _along_stack(linear, map_, axis, size) if linear.stack else map_.along(axis % map_.rank, size)
     if found is None:
         raise Refused(
             "kept.wrong-axis",
@@ -122,3 +123,43 @@ def channels_of(linear: Linear, map_: Affine, axis: int, size: int) -> Affine:
             f"'{label(linear.node)}'",
         )
     return found
+
+
+def _along_stack(linear: Linear, map_: Affine, axis: int, size: int) -> Affine | None:
+    """The map as vectors over a stack of matrices and their channels on one side."""
+    lead, rank = linear.stack, linear.stack + 2
+    shape = [1] * rank
+    shape[:lead] = linear.view[:lead]
+    shape[axis] = size // math.prod(shape)
+    pattern = map_.scale.shape
+    padded = (1,) * (rank - len(pattern)) + pattern
+    if any(d != 1 for d in padded[: len(padded) - rank]):
+        return None
+    if any(d not in (1, whole) for d, whole in zip(padded[-rank:], shape, strict=True)):
+        return None
+    scale, shift = (
+        np.broadcast_to(a.reshape(padded[-rank:]), shape).reshape(-1) for a in (map_.scale, map_.shift)
+    )
+    return Affine(scale, shift)
+
+
+def constant_behind(linear: Linear, pattern: Float, shapes: Shapes) -> tuple[ir.Node, int, Affine] | None:
+    """The Add or Sub of a constant right behind an operator without bias, the index of that constant, and the
+    map by which it takes this shift: (y + a) - c = y - (c - a), and c - (y + a) = (c - a) - y."""
+    y = linear.node.outputs[0]
+    uses = list(y.uses())
+    if len(uses) != 1 or y.is_graph_output() or not is_op(uses[0].node, "Add", "Sub"):
+        return None
+    node, index = uses[0].node, 1 - uses[0].idx
+    values = shapes.constants.array(node.inputs[index])
+    map_ = Affine(np.ones_like(pattern), -pattern if is_op(node, "Sub") else pattern)
+    if values is None or values.dtype != np.float64 or not map_.meets(values):
+        return None
+    return node, index, map_
+
+
+def shift_pattern(linear: Linear, add: Float) -> Float:
+    """A shift of the output channels, shaped to broadcast against the output."""
+    if len(linear.tensor.shape) == 1:  # the product with a vector has no axis of channels
+        return add.reshape(())
+    return add.reshape((-1,) + (1,) * (-linear.y_axis - 1))

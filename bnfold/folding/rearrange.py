@@ -23,7 +23,7 @@ from ..inference import Shape, Shapes
 from ..inference.node_arguments import cuts as cuts_of
 from ..inference.node_arguments import paddings
 from ..ir.graph import attribute, ir
-from ..operators.arguments import permutation
+from ..operators.arguments import Cut, permutation
 from .affine import Affine, Float
 from .reasons import Refused
 from .reshape_axes import axis_of, check_room, dim_groups, regrouped, unclear
@@ -102,29 +102,31 @@ def _slice(node: ir.Node, shapes: Shapes) -> Mover:
     cuts = cuts_of(shapes, node, len(shape))
     others = read_in_parts(node)  # then what is cut away must be left as it is
 
+    def known(axis: int) -> Cut:
+        if cuts is None or (cut := cuts[axis]) is None:
+            raise unclear(node, "its bounds are not constant")
+        return cut
+
     def forward(a: Float) -> Float:
         for axis, size in enumerate(a.shape):
             if size != 1:
-                if cuts is None:
-                    raise unclear(node, "its bounds are not constant")
-                a = a[(slice(None),) * axis + (cuts[axis].index(size),)]
+                a = a[(slice(None),) * axis + (known(axis).index(size),)]
         return a
 
     def back(a: Float, blank: float) -> Float:
         for axis, dim in enumerate(shape):
+            cut = known(axis) if a.shape[axis] != 1 else None if cuts is None else cuts[axis]
             if (
-                cuts is not None
-                and not cuts[axis].whole
+                cut is not None
+                and not cut.whole
                 and (a.shape[axis] != 1 or (others and isinstance(dim, int)))
             ):
                 if not isinstance(dim, int):
                     raise unclear(node, "the size of the axis that it cuts is not known")
                 check_room((*a.shape[:axis], dim, *a.shape[axis + 1 :]), node)
                 whole = np.full((*a.shape[:axis], dim, *a.shape[axis + 1 :]), blank)
-                whole[(slice(None),) * axis + (cuts[axis].index(dim),)] = a
+                whole[(slice(None),) * axis + (cut.index(dim),)] = a
                 a = whole
-        if cuts is None and any(size != 1 for size in a.shape):
-            raise unclear(node, "its bounds are not constant")
         return a
 
     return Mover(forward, back)

@@ -20,7 +20,7 @@ from ..errors import Malformed
 from ..inference import Shapes
 from ..inference.constants import is_float
 from ..inference.node_arguments import reader
-from ..ir.graph import attribute, ir, is_op, label, opset, source_text
+from ..ir.graph import attribute, function_graphs, ir, is_op, label, opset, source_text
 from ..operators.arguments import first_axis
 from .affine import Affine, along_axis, batch_norm
 from .reasons import Refused
@@ -77,7 +77,8 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         )
     if shapes.constants.tensor(x) is not None:
         raise Refused("kept.no-linear-neighbour", "its input is a constant")
-    vectors = [_parameter(node, v, shapes) for v in node.inputs[1:5]]
+    in_function = node.graph in function_graphs(model)
+    vectors = [_parameter(node, v, shapes, in_function) for v in node.inputs[1:5]]
     sizes = {v.size for v in vectors}
     channels = 1 if shapes.rank(x) == 1 else shapes.dim(x, 1)  # a vector is a batch of one channel
     if len(sizes) != 1 or any(v.ndim != 1 for v in vectors) or (channels is not None and sizes != {channels}):
@@ -150,11 +151,11 @@ def _check_inference(node: ir.Node, version: int) -> None:
         raise Refused("kept.per-activation")
 
 
-def _parameter(node: ir.Node, value: ir.Value | None, shapes: Shapes) -> np.ndarray:
+def _parameter(node: ir.Node, value: ir.Value | None, shapes: Shapes, in_function: bool) -> np.ndarray:
     found = shapes.constants.array(value)
     if found is None:
         assert value is not None
-        raise Refused(*_why_not_constant(value))
+        raise Refused(*_why_not_constant(value, in_function))
     stored = shapes.constants.tensor(value)
     if stored is not None and not is_float(stored.dtype):
         raise Malformed(
@@ -165,7 +166,7 @@ def _parameter(node: ir.Node, value: ir.Value | None, shapes: Shapes) -> np.ndar
     return found
 
 
-def _why_not_constant(value: ir.Value) -> tuple[str, str]:
+def _why_not_constant(value: ir.Value, in_function: bool) -> tuple[str, str]:
     if value.is_graph_input() and value.is_initializer():
         return (
             "kept.overridable-parameter",
@@ -173,7 +174,8 @@ def _why_not_constant(value: ir.Value) -> tuple[str, str]:
             "--freeze-initializers",
         )
     if value.is_graph_input():
-        return "kept.parameter-not-constant", f"its parameter '{value.name}' is a graph input"
+        where = "an input of its function" if in_function else "a graph input"
+        return "kept.parameter-not-constant", f"its parameter '{value.name}' is {where}"
     node = value.producer()
     return "kept.parameter-not-constant", f"its parameter '{value.name}' is computed at run time" + (
         f" by {node.op_type}" if node else ""

@@ -120,6 +120,9 @@ def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         else 0.0
     )
     stored = shapes.constants.tensor(old)
+    if linear.forward_only:
+        _rewrite_recurrent(linear, editor, stored, old, reach)
+        return
     if node.op_type == "Gemm":
         _rewrite_gemm(linear, editor, shapes, old, scale, shift, reach)
         return
@@ -138,6 +141,21 @@ def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         linear.store if linear.quantized is None else _bias_dtype(linear, stored),
         old,
     )
+
+
+def _rewrite_recurrent(
+    linear: Linear,
+    editor: Editor,
+    stored: ir.TensorProtocol | None,
+    old: ir.Value | None,
+    reach: Float | float,
+) -> None:
+    """The bias of RNN, GRU and LSTM: one row a direction, first what is added to W x, then what to R h."""
+    directions, gates = linear.view[:2]
+    base = np.zeros((directions, 2 * gates)) if stored is None else stored.numpy().astype(np.float64)
+    values = base.copy()
+    values[:, :gates] += np.reshape(reach, (directions, gates))
+    _put_bias(linear, editor, values, linear.store, old)
 
 
 def _rewrite_gemm(
@@ -223,13 +241,18 @@ def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     assert old is not None
     dtype = old.dtype or ir.DataType.FLOAT
     factors = linear.after.scale.reshape(-1)
+    blocked = scale.ndim > 1
     whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset
-    values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
+    if blocked:
+        rows = [-1 if axis == linear.stored_axis else 1 for axis in range(scale.ndim)]
+        values = scale * factors.reshape(rows)
+    else:
+        values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     editor.rename(node.outputs[0])
-    if whole:
+    if whole or blocked:
         return
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if (

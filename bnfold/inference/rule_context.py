@@ -9,13 +9,15 @@ from ..ir.graph import ir
 from ..operators.arguments import Dim, Shape
 from .constants import Constants
 
-__all__ = ["Dim", "Given", "Shape", "ShapeContext", "with_symbols"]
+__all__ = ["Content", "Dim", "Given", "Shape", "ShapeContext", "with_symbols"]
 
 Given = list[Shape | None]
+Content = tuple[Dim | None, ...]
 
 
 class ShapeContext(Protocol):
-    """What a rule may ask: constants, the opset, symbols that equal no other, and dims of other values."""
+    """What a rule may ask: constants, the opset, symbols that equal no other, and what is known of other
+    values."""
 
     constants: Constants
 
@@ -30,6 +32,22 @@ class ShapeContext(Protocol):
     def dims(self, value: ir.Value | None) -> Shape | None:
         """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not
         even its length is known."""
+        ...
+
+    def integers(self, value: ir.Value | None) -> list[int] | None:
+        """The numbers of a row that are all known: constant, or sizes that are."""
+        ...
+
+    def content(self, value: ir.Value | None) -> Content | None:
+        """The elements of a small integer tensor, as far as they are known."""
+        ...
+
+    def of(self, value: ir.Value | None) -> Shape | None:
+        """The shape of a value."""
+        ...
+
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
+        """The element type of a value."""
         ...
 
     def dim(self, value: ir.Value | None, axis: int) -> int | None:

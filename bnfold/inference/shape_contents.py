@@ -9,38 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 from ..ir.graph import attribute, ir, is_op
 from ..operators.arguments import shape_part
 from .node_arguments import cuts, reader
-from .rule_context import Dim, Shape, ShapeContext
-
-Content = tuple[Dim | None, ...]
+from .rule_context import Content, Dim, ShapeContext
 
 
-class ContentContext(ShapeContext, Protocol):
-    """What a rule may ask further: the content and the shape of other values."""
-
-    def content(self, value: ir.Value | None) -> Content | None:
-        """The elements of a small integer tensor."""
-        ...
-
-    def of(self, value: ir.Value | None) -> Shape | None:
-        """The shape of a value."""
-        ...
-
-
-def _shape(s: ContentContext, node: ir.Node) -> Content | None:
+def _shape(s: ShapeContext, node: ir.Node) -> Content | None:
     shape = s.of(node.inputs[0])
     return None if shape is None else shape_part(reader(node), shape)
 
 
-def _same(s: ContentContext, node: ir.Node) -> Content | None:
+def _same(s: ShapeContext, node: ir.Node) -> Content | None:
     return s.content(node.inputs[0])
 
 
-def _gather(s: ContentContext, node: ir.Node) -> Content | None:
+def _gather(s: ShapeContext, node: ir.Node) -> Content | None:
     if len(s.of(node.inputs[1]) or ()) > 1:  # what comes out is no row
         return None
     found, indices = s.content(node.inputs[0]), s.constants.integers(node.inputs[1])
@@ -49,12 +34,14 @@ def _gather(s: ContentContext, node: ir.Node) -> Content | None:
     return tuple(found[i] for i in indices)
 
 
-def _slice(s: ContentContext, node: ir.Node) -> Content | None:
+def _slice(s: ShapeContext, node: ir.Node) -> Content | None:
     found, taken = s.content(node.inputs[0]), cuts(s, node, 1)
-    return None if found is None or taken is None else found[taken[0].index(len(found))]
+    if found is None or taken is None or taken[0] is None:
+        return None
+    return found[taken[0].index(len(found))]
 
 
-def _concat(s: ContentContext, node: ir.Node) -> Content | None:
+def _concat(s: ShapeContext, node: ir.Node) -> Content | None:
     parts: list[Dim | None] = []
     for value in node.inputs:
         found, length = s.content(value), s.dim(value, 0)
@@ -64,7 +51,7 @@ def _concat(s: ContentContext, node: ir.Node) -> Content | None:
     return tuple(parts)
 
 
-def _arithmetic(s: ContentContext, node: ir.Node) -> Content | None:
+def _arithmetic(s: ShapeContext, node: ir.Node) -> Content | None:
     a, b = s.content(node.inputs[0]), s.content(node.inputs[1])
     if a is None or b is None or (len(a) != len(b) and 1 not in (len(a), len(b))):
         return None
@@ -87,7 +74,7 @@ def _combined(node: ir.Node, x: Dim | None, y: Dim | None) -> Dim | None:
     return {"Add": x + y, "Sub": x - y, "Mul": x * y}[node.op_type]
 
 
-def _product(s: ContentContext, node: ir.Node) -> Content | None:
+def _product(s: ShapeContext, node: ir.Node) -> Content | None:
     found = s.content(node.inputs[0])
     if found is None or None in found:
         return None
@@ -98,7 +85,7 @@ def _product(s: ContentContext, node: ir.Node) -> Content | None:
     return (symbols[0],) if len(symbols) == 1 and number == 1 else (None,)
 
 
-CONTENTS: dict[str, Callable[[ContentContext, ir.Node], Content | None]] = {
+CONTENTS: dict[str, Callable[[ShapeContext, ir.Node], Content | None]] = {
     **dict.fromkeys(["Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape"], _same),
     **dict.fromkeys(["Add", "Sub", "Mul", "Div"], _arithmetic),
     "Shape": _shape,

@@ -106,7 +106,9 @@ def _slice(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     taken = cuts(s, node, len(x))
     if taken is None:
         return [with_symbols(s, (None for _ in x))]
-    return [with_symbols(s, (cut.of(size) for cut, size in zip(taken, x, strict=True)))]
+    return [
+        with_symbols(s, (None if cut is None else cut.of(size) for cut, size in zip(taken, x, strict=True)))
+    ]
 
 
 def _gather(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
@@ -167,7 +169,7 @@ def _expand(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
 def _tile(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     # In opset 1 there is a third input, the axis.
-    repeats = s.constants.integers(node.inputs[1]) if len(node.inputs) == 2 else None
+    repeats = s.integers(node.inputs[1]) if len(node.inputs) == 2 else None
     if x is None or repeats is None:
         return [None if x is None else with_symbols(s, (None for _ in x))]
     return [with_symbols(s, tiled(x, repeats))]
@@ -196,6 +198,34 @@ def _constant_of_shape(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
 def _non_zero(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     return [None if x is None else (len(x), s.symbol())]
+
+
+def _range(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    """From nought in steps of one there are as many numbers as the limit says, known or not."""
+    numbers = [s.content(v) or (None,) for v in node.inputs]
+    start, limit, step = (row[0] if len(row) == 1 else None for row in numbers)
+    if isinstance(start, int) and isinstance(limit, int) and isinstance(step, int):
+        return [(len(range(start, limit, step)),)]
+    if start == 0 and step == 1 and isinstance(limit, str):
+        return [(limit,)]
+    found = s.constants.array(node.outputs[0])
+    return [(s.symbol() if found is None else found.size,)]
+
+
+def _top_k(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    """The values and the indices: as many along the axis as are asked for."""
+    x = inputs[0]
+    if x is None:
+        return [None]
+    axis = axis_argument(reader(node), node.op_type, len(x))
+    stated = attribute(node, "k")
+    asked_for = (
+        [stated] if stated is not None else s.integers(node.inputs[1] if len(node.inputs) > 1 else None)
+    )
+    count, size = asked_for[0] if asked_for else None, x[axis]
+    if count is not None and (count < 0 or (isinstance(size, int) and count > size)):
+        raise ValueError(f"the {count} largest of {size}")
+    return [with_symbols(s, (*x[:axis], count, *x[axis + 1 :]))] * len(node.outputs)
 
 
 _SHARED: dict[ShapeRule, Rule] = {
@@ -234,4 +264,6 @@ RULES: dict[str, Rule] = {
     "Constant": _constant,
     "Shape": _shape_of,
     "ConstantOfShape": _constant_of_shape,
+    "Range": _range,
+    "TopK": _top_k,
 }

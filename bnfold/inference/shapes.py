@@ -16,13 +16,15 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..ir.graph import graphs, ir, named_type, opset
+from ..ir.graph import bodies, ir, named_type, opset
 from ..ir.tensor import dims
-from ..operators.table import Dtype, op
+from ..operators.table import OPERATORS, Dtype, op
+from .body_shapes import BODIES
 from .constants import Constants
-from .rule_context import Dim, Shape
-from .shape_contents import CONTENTS, Content
-from .shape_rules import RULES
+from .onnx_shapes import by_onnx
+from .rule_context import Content, Dim, Shape
+from .shape_contents import CONTENTS
+from .shape_rules import RULES, Rule
 
 T = TypeVar("T")
 MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
@@ -76,6 +78,15 @@ class Shapes:
         ):
             return None
         return tuple(int(d) for d in stored.numpy().reshape(-1))
+
+    def integers(self, value: ir.Value | None) -> list[int] | None:
+        """The numbers of a row that are all known: constant, or computed from sizes that are. Raises ValueError
+        for a constant that is no row of integers."""
+        if (stored := self.constants.integers(value)) is not None:
+            return stored
+        found = self.content(value)
+        numbers = [d for d in found or () if isinstance(d, int)]
+        return numbers if found is not None and len(numbers) == len(found) else None
 
     def dims(self, value: ir.Value | None) -> Shape | None:
         """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not
@@ -150,16 +161,19 @@ class Shapes:
         if self._derived:
             return
         self._derived = True
-        for graph in graphs(self._model):
-            for node in graph:
-                self._visit(node)
+        for graph in (self._model.graph, *(function.graph for function in self._model.functions.values())):
+            waiting = [(node, False) for node in reversed(graph)]
+            while waiting:
+                node, inside_known = waiting.pop()
+                inner = [] if inside_known else bodies(node)
+                if inner:  # a node with bodies gives what they give
+                    waiting.append((node, True))
+                    waiting.extend((one, False) for body in reversed(inner) for one in reversed(body))
+                else:
+                    self._visit(node)
 
     def _visit(self, node: ir.Node) -> None:
-        rule = (
-            RULES.get(node.op_type)
-            if node.domain == "" and not any(a.is_ref() for a in node.attributes.values())
-            else None
-        )
+        rule = _rule(node)
         inputs = [None if v is None else self._so_far(v) for v in node.inputs]
         found = self._answered(node, lambda: rule(self, node, inputs)) if rule is not None else None
         for value, shape in zip(node.outputs, found or (), strict=False):
@@ -187,7 +201,18 @@ class Shapes:
         small = shape is None or (
             len(shape) <= 1 and all(isinstance(d, int) and d <= _SHAPE_LENGTH for d in shape)
         )
-        return small and any(v is not None and self._contents.get(v) is not None for v in node.inputs)
+        return small and any(self.content(v) is not None for v in node.inputs)
+
+
+def _rule(node: ir.Node) -> Rule | None:
+    """The rule of a node's shapes: its row, that of its bodies, or else onnx's own inference."""
+    if (
+        node.domain != ""
+        or node.op_type not in OPERATORS
+        or any(a.is_ref() for a in node.attributes.values())
+    ):
+        return None
+    return RULES.get(node.op_type) or BODIES.get(node.op_type) or by_onnx
 
 
 _TYPES = {Dtype.BOOL: ir.DataType.BOOL, Dtype.INT64: ir.DataType.INT64}

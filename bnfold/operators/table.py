@@ -178,7 +178,7 @@ OPERATORS: dict[str, Op] = {
     "BitCast":                   Op(ATTRIBUTE, SAME),
     "QuantizeLinear":            Op(OTHER, SAME, jumps=True, saturates=True, axis=1),
     "DynamicQuantizeLinear":     Op(OTHER, SAME, jumps=True),
-    "DequantizeLinear":          Op(OTHER, SAME, axis=1),
+    "DequantizeLinear":          Op(OTHER, SAME, axis=1, parametric=True),
     "QLinearConv":               Op(OTHER, jumps=True, saturates=True),
     "QLinearMatMul":             Op(OTHER, jumps=True, saturates=True),
     "ConvInteger":               Op(OTHER, jumps=True),
@@ -186,10 +186,10 @@ OPERATORS: dict[str, Op] = {
 
     # Normalisations and what they are made of.
     "BatchNormalization":        Op(FIRST, SAME, weighted=True, parametric=True),
-    "InstanceNormalization":     Op(ALL, SAME),
-    "LayerNormalization":        Op(ALL, SAME, axis=-1),
-    "RMSNormalization":          Op(SECOND, SAME, axis=-1),
-    "GroupNormalization":        Op(ALL, SAME),
+    "InstanceNormalization":     Op(ALL, SAME, parametric=True),
+    "LayerNormalization":        Op(ALL, SAME, axis=-1, parametric=True),
+    "RMSNormalization":          Op(SECOND, SAME, axis=-1, parametric=True),
+    "GroupNormalization":        Op(ALL, SAME, parametric=True),
     "LpNormalization":           Op(ALL, SAME, axis=-1),
     "MeanVarianceNormalization": Op(ALL, SAME),
     "LRN":                       Op(ALL, SAME),
@@ -284,9 +284,9 @@ OPERATORS: dict[str, Op] = {
     "Multinomial":               Op(ATTRIBUTE, random=True),
 
     # Recurrence and attention.
-    "RNN":                       Op(FIRST, saturates=True),
-    "GRU":                       Op(FIRST, saturates=True),
-    "LSTM":                      Op(FIRST, saturates=True),
+    "RNN":                       Op(FIRST, saturates=True, parametric=True),
+    "GRU":                       Op(FIRST, saturates=True, parametric=True),
+    "LSTM":                      Op(FIRST, saturates=True, parametric=True),
     "Attention":                 Op(OTHER),
     "LinearAttention":           Op(FIRST),
     "CausalConvWithState":       Op(ALL),

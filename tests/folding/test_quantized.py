@@ -65,3 +65,19 @@ def test_the_scale_takes_it_and_the_weight_stays_quantised(
 )
 def test_what_the_scale_cannot_take_stays(case: dict[str, object]) -> None:
     assert list(quantised(**case).kept().values()) == ["kept.quantized-weight"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("axis", "scale", "folds"), [(0, (2, 6), True), (1, (4, 3), False)])
+def test_a_weight_quantised_in_blocks(axis: int, scale: tuple[int, int], folds: bool) -> None:
+    net = Net(3)
+    inputs = [
+        net.constant(net.rng.integers(-9, 9, (4, 6)).astype(np.int8)),
+        net.constant(net.rng.uniform(1, 2, scale)),
+    ]
+    w = net.op("DequantizeLinear", inputs, (4, 6), axis=axis, block_size=2)
+    y = net.op("MatMul", [net.input("x", (2, 3, 4)), w], (2, 3, 6))
+    net.op("Mul", [y, net.constant(net.rng.uniform(0.5, 2, 6))], (2, 3, 6))
+    proto = net.model()
+    proto.opset_import[0].version, proto.ir_version = 21, 10
+    held = hold(in_single(proto), tolerance=1e-5)
+    assert (held.count("Mul") == 0) is folds

@@ -37,6 +37,22 @@ CASES = [
         (4, "?", "?"),
     ),
     ('y = Einsum <equation = "nchw->nwc"> (x)', ("N", 5, 6)),
+    ("s = Shape (x)\n h = Gather <axis = 0> (s, zero)\n y = Range (zero, h, one)", ("N",)),
+    ("s = Shape (x)\n h = Gather <axis = 0> (s, zero)\n y = Range (one, h, one)", ("?",)),
+    ("s = Shape (x)\n c = Gather <axis = 0> (s, one)\n y = Range (zero, c, one)", (6,)),
+    ("y, i = TopK <axis = 1> (x, two)", ("N", 2, "H", 5)),
+    ("y = Sin (x)", ("N", 6, "H", 5)),
+    (
+        "a = Shape <start = 1, end = 2> (x)\n h = Div (a, two)\n z = Sub (h, h)\n y = Slice (x, z, h, h)",
+        ("N", 6, "H", 3),
+    ),
+    ("a = Shape <start = 2, end = 3> (x)\n y = Slice (x, two, a, two)", ("N", 6, "?", 5)),
+    ("y = GatherND (x, lead)", ("H", 5)),
+    (
+        "c = Constant <value = bool {1}> ()\n y = If (c) <then_branch = t () => (float[A, B, C, D] a) { a = Relu (x) }, "
+        "else_branch = e () => (float[A, B, C, D] b) { r = Slice (x, minus, two, two)\n b = Relu (r) }>",
+        ("N", 6, "?", 5),
+    ),
 ]
 
 

@@ -404,7 +404,26 @@ def gemm(r: Random) -> Case:
     return Case("Gemm", drawn_opset(r, "Gemm", 7), [left, right, bias], attributes)
 
 
+def top_k(r: Random) -> Case:
+    shape, opset = sizes(r, int(r.integers(1, 4))), drawn_opset(r, "TopK")
+    axis = int(r.integers(-len(shape), len(shape)))
+    count = int(r.integers(0, shape[axis] + 2))
+    attributes: dict[str, Any] = {"axis": axis}
+    if opset < 10:
+        return Case("TopK", opset, [data(r, *shape)], {**attributes, "k": max(count, 1)}, outputs=2)
+    return Case("TopK", opset, [data(r, *shape), numbers([count])], attributes, outputs=2)
+
+
+def counted(r: Random) -> Case:
+    """Range, forwards, backwards, and where nothing is left."""
+    start, limit, step = (int(n) for n in r.integers(-6, 7, 3))
+    kind = np.int64 if r.random() < 0.7 else np.float32
+    return Case("Range", 11, [np.array(n, kind) for n in (start, limit, step or 1)], fed=0)
+
+
 GENERATORS: dict[str, Callable[[Random], Case]] = {
+    "TopK": top_k,
+    "Range": counted,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     **{op: partial(pool, op) for op in ("MaxPool", "AveragePool", "LpPool")},

@@ -113,7 +113,8 @@ def test_every_table_of_every_room_is_keyed_by_rows(table: str) -> None:
 def test_what_holds_maps_is_linear() -> None:
     from bnfold.folding.linear_operators import LINEAR_OPERATORS
 
-    assert set(LINEAR_OPERATORS) == names("linear")
+    recurrent = {"RNN", "GRU", "LSTM"}  # linear in what they read first, and not in what they give
+    assert set(LINEAR_OPERATORS) - recurrent == names("linear")
 
 
 def test_operators_that_move_values_by_rule_pass_maps() -> None:

@@ -30,7 +30,7 @@ from ...inference.shape_rules import RULES
 from ...inference.size_bounds import elements
 from ...ir.graph import STANDARD, GraphLike, attribute, bodies, ir, is_op, label, opset
 from ...ir.tensor import dims
-from ...operators.arguments import Dim, SizesDiffer, Window, windows
+from ...operators.arguments import Dim, Sizes, SizesDiffer, Window, windows
 from ..truth.call import Call, Frame
 from ..truth.interpreter import Interpreter
 from ..truth.kernels import KERNELS
@@ -110,7 +110,7 @@ class _Known(Constants):
 
     def array(self, value: ir.Value | None) -> np.ndarray | None:
         """The elements, where they are known."""
-        return None if value is None else self._walk.content(value)
+        return None if value is None else self._walk.array(value)
 
 
 class _Walk:
@@ -136,11 +136,30 @@ class _Walk:
         """The version of the standard domain that a node follows."""
         return opset(self.run.model, node.graph)
 
+    def content(self, value: ir.Value | None) -> Sizes | None:
+        """The elements of a small integer tensor."""
+        found = None if value is None else self.array(value)
+        if found is None or found.ndim > 1 or found.dtype.kind not in "iu":
+            return None
+        return tuple(int(n) for n in found.reshape(-1))
+
+    def integers(self, value: ir.Value | None) -> list[int] | None:
+        """The numbers of a row that are all known."""
+        return self.constants.integers(value)
+
+    def of(self, value: ir.Value | None) -> Shape | None:
+        """The shape of a value."""
+        return None if value is None else self.shape(value)
+
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
+        """The element type of a value."""
+        return None if value is None else storage_of(self.array(value), value.dtype)
+
     def dims(self, value: ir.Value | None) -> Shape | None:
         """The shape that a small integer tensor holds."""
         if value is None:
             return None
-        if (content := self.content(value)) is not None and content.ndim <= 1:
+        if (content := self.array(value)) is not None and content.ndim <= 1:
             return tuple(int(d) for d in content.reshape(-1))
         length = self.dim(value, 0)
         return None if length is None else tuple(self.symbol() for _ in range(length))
@@ -155,7 +174,7 @@ class _Walk:
 
     # -- values
 
-    def content(self, value: ir.Value) -> np.ndarray | None:
+    def array(self, value: ir.Value) -> np.ndarray | None:
         """The elements of a value, where they are known."""
         found = self.contents.get(value)
         return self.run.stored(value) if found is None and value not in self.shapes else found
@@ -223,7 +242,7 @@ class _Walk:
             return self._sizes_of(node)
         if node.domain not in STANDARD or node.op_type not in KERNELS or bodies(node):
             return None
-        arrays = [None if v is None or not v.name else self.content(v) for v in node.inputs]
+        arrays = [None if v is None or not v.name else self.array(v) for v in node.inputs]
         if any(a is None for a, v in zip(arrays, node.inputs, strict=True) if v is not None and v.name):
             return None
         if node.op_type != "Constant" and not elements(node, arrays) <= SMALL:
@@ -277,7 +296,7 @@ class _Walk:
             if isinstance(size, int) and not window.same and size + sum(window.pads) < window.reach:
                 raise ValueError(f"a window of {window.reach} does not fit an axis of {size}")
         if is_op(node, "Gather") and inputs[0] is not None and node.inputs[1] is not None:
-            taken, size = self.content(node.inputs[1]), inputs[0][attribute(node, "axis", 0)]
+            taken, size = self.array(node.inputs[1]), inputs[0][attribute(node, "axis", 0)]
             if taken is not None and taken.size and isinstance(size, int) and int(taken.max()) >= size:
                 raise ValueError(f"an index of {int(taken.max())} into {size} entries")
 
@@ -292,7 +311,7 @@ class _Walk:
             for value, shape in zip(node.inputs, inputs, strict=True):
                 if value is None or not value.name:
                     continue
-                content = self.content(value)
+                content = self.array(value)
                 sizes = None if shape is None else [d if isinstance(d, int) else None for d in shape]
                 types[value.name] = onnx.helper.make_tensor_type_proto(
                     int(storage_of(content, value.dtype)), sizes
@@ -323,7 +342,7 @@ class _Walk:
 
     def _branches(self, node: ir.Node, frame: Frame, depth: int) -> None:
         """The branch that is taken; where that is not known, what both agree on."""
-        condition = None if node.inputs[0] is None else self.content(node.inputs[0])
+        condition = None if node.inputs[0] is None else self.array(node.inputs[0])
         names = ["then_branch", "else_branch"]
         if condition is not None:
             names = names[:1] if condition.any() else names[1:]
@@ -348,7 +367,7 @@ class _Walk:
         """A value that is another one's under its own name."""
         self.contents.pop(value, None)
         self.shapes[value] = None if known is None else self.shape(known)
-        if known is not None and (content := self.content(known)) is not None:
+        if known is not None and (content := self.array(known)) is not None:
             self.contents[value] = content
 
 
