@@ -29,7 +29,6 @@ from ..gate import FAINT, ratios
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate, Interpreter, Step
 from ..truth.number_formats import Rounding, largest, numpy_type, tiny, widened
-from ..truth.unknown_operators import StandIns
 from .cones import Half
 from .deviations import UNIT_OF_DOUBLE, Deviations, unit_of
 from .recording import CROPPED, Recorded
@@ -77,7 +76,8 @@ class Bench:
         self, half: Half, graph: GraphLike, frame: Frame | None, setting: Setting, rounded: bool = False
     ) -> Iterator[Step]:
         """The nodes of a cone, one after the other, on these values. Raises CannotEvaluate."""
-        interpreter = Interpreter(self.model, Rounding(self.seed) if rounded else None, StandIns(self.seed))
+        # no stand-ins: they would give the same on both sides, whatever reaches them
+        interpreter = Interpreter(self.model, Rounding(self.seed) if rounded else None)
         place = Frame(
             frame.opset if frame is not None else opset(self.model, graph),
             frame.imports if frame is not None else self.model.opset_imports,
