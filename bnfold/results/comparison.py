@@ -20,6 +20,8 @@ from .options import NOISE_LIMIT
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+DECIDED = "decided, not compared"  # how the reason of an output begins whose numbers say nothing
+
 
 @dataclass(frozen=True)
 class Side:
@@ -55,6 +57,11 @@ class Figures:
     reason: str = ""
     top1: float | None = None
     top5: float | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Does it stand behind a decision (TopK, NonMaxSuppression ...), so that its numbers say nothing?"""
+        return self.reason.startswith(DECIDED)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,15 @@ class Proof:
     def complete(self) -> bool:
         """Are all outputs proved to be the same?"""
         return all(o.verdict in ("proved", "dropped") for o in self.obligations)
+
+    @property
+    def folds(self) -> int:
+        """How many of our folds stand in obligations that were proved."""
+        return len({fold for o in self.obligations if o.verdict == "proved" for fold in o.folds})
+
+    def count(self, verdict: str) -> int:
+        """How many obligations have this verdict."""
+        return sum(o.verdict == verdict for o in self.obligations)
 
     @property
     def refuted(self) -> tuple[Obligation, ...]:

@@ -4,6 +4,7 @@
     run          reference, candidate and truth on the same feeds               case.py, engines.py,
                  interpreter.py
     prove        every place where the two differ, where it stands              obligations/
+    plant        do the outputs show the weights that no proof covers?          planted.py
     judge        every output over all samples                                  output_gate.py, gate.py
     providers    the same on other execution providers, errors taken apart      accelerators.py
     localise     the first value that leaves the noise, if the gate fails       divergence.py
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..files.memory import SHORT, bounded
-from ..results.comparison import Comparison, Divergence, Figures, ProviderResult, Side
+from ..results.comparison import DECIDED, Comparison, Divergence, Figures, Proof, ProviderResult, Side
 from ..results.options import NOISE_LIMIT, VerifyOptions, spelled
 from .case import CandidateFails, Case, Progress, Runs
 from .divergence import common_values, described, first_divergence, judged_values
@@ -29,14 +30,19 @@ from .engines.environment import environment
 from .engines.providers import CPU, required
 from .inputs.interface import InterfaceExceptions, InterfacesDiffer, interface
 from .inputs.samples import Unfillable
-from .nondeterminism import judged_by_deciding_values
+from .nondeterminism import behind_a_decision, judged_by_deciding_values
 from .output_gate import figures as figures_of
 from .output_gate import settled_by_proof
+from .planted import SHARE, with_seen
 from .truth.interpreter import CannotEvaluate
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
-SHARE = 0.01  # of a weight: a fault that an output must be able to show
+FAR_BELOW = 1 / 32  # a noise ratio that no rounding explains
+NOTHING_KNOWN = (
+    f"cannot be verified: no difference could be proved where it stands, and if a weight changed by {SHARE:.0%}, "
+    "no output would show it"
+)
 
 
 def compare(
@@ -106,9 +112,14 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
             "neither onnxruntime nor bnfold implements some operators, so only the parts around them were "
             "verified: " + ", ".join(runs.opaque)
         )
+    if runs.proof is not None:
+        runs.proof = with_seen(case, runs, runs.proof)
+        if _nothing_known(runs.proof):
+            figures = [replace(f, passed=False, reason=NOTHING_KNOWN) if f.passed else f for f in figures]
     results = [_result(runs, figures)] if CPU in providers else []
     results += [judged_on(case, runs, name) for name in providers if name != CPU]
     failed = _failing(runs, figures, results)
+    case.notes += _far_below(results)
     divergence: Divergence | None = None
     if failed:
         case.progress("locating the first divergence", 0.9)
@@ -143,7 +154,7 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
         name for name in runs.truths[0] if not case.is_output(name)
     ]
     found = [figures_of(case, name, runs) for name in names]
-    found = [f if f.passed else _settled(case, runs, f) for f in found]
+    found = [_decided(case, f) if f.passed else _settled(case, runs, f) for f in found]
     if runs.proof is not None and not runs.proof.complete and not runs.proof.refuted:
         found = [_not_blind(f) for f in found]
     if case.options.every_value:
@@ -162,6 +173,30 @@ def _settled(case: Case, runs: Runs, figures: Figures) -> Figures:
     if settled.passed or runs.proof is None or not runs.proof.complete:
         return settled
     return settled_by_proof(case, figures, runs)
+
+
+def _decided(case: Case, figures: Figures) -> Figures:
+    """An output behind a decision that the reference itself takes otherwise than float64: its error says nothing of
+    the candidate."""
+    if figures.candidate_error <= SHARE or not behind_a_decision(case.reference.model, figures.value):
+        return figures
+    reason = f"{DECIDED}: the reference itself is {figures.reference_error:.1g} away from float64 there"
+    return replace(figures, reason=reason)
+
+
+def _nothing_known(proof: Proof) -> bool:
+    """Were all weights left neither proved nor seen?"""
+    return not proof.complete and not proof.refuted and bool(proof.unseen) and not proof.proved + proof.seen
+
+
+def _far_below(results: Sequence[ProviderResult]) -> list[str]:
+    """A word on candidates that are nearer to float64 than the reference by more than chance."""
+    return [
+        f"the candidate is {1 / r.noise:.0f} times nearer to float64 than the reference on {r.provider}, which no "
+        "rounding explains: the two may not compute in the same type"
+        for r in results
+        if 0 < r.noise < FAR_BELOW
+    ]
 
 
 def _not_blind(figures: Figures) -> Figures:
@@ -187,8 +222,9 @@ def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:
 
 
 def _result(runs: Runs, figures: list[Figures]) -> ProviderResult:
-    noise = max((f.noise for f in figures), default=1.0)
-    error = max((f.candidate_error for f in figures), default=0.0)
+    compared = [f for f in figures if not (f.passed and f.decided)]
+    noise = max((f.noise for f in compared), default=1.0)
+    error = max((f.candidate_error for f in compared), default=0.0)
     return ProviderResult(
         provider="cpu",
         engine=runs.engine.name,

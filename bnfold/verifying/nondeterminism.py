@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..ir.graph import ir, is_op, named_type, nodes
 from ..operators.table import op
-from ..results.comparison import Figures
+from ..results.comparison import DECIDED, Figures
 
 
 def random_nodes(model: ir.Model) -> list[ir.Node]:
@@ -73,5 +73,5 @@ def judged_by_deciding_values(
     verdicts = judged(names) if names else None
     if not verdicts or len(verdicts) < len(names) or not all(f.passed for f in verdicts):
         return figures
-    reason = f"{figures.reason}, where {', '.join(names)} decide and agree within the noise"
+    reason = f"{DECIDED}: {figures.reason}, where {', '.join(names)} decide and agree within the noise"
     return replace(figures, passed=True, noise=max(f.noise for f in verdicts), reason=reason)

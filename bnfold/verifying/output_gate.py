@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..results.comparison import Figures
+from ..results.comparison import DECIDED, Figures
 from .case import Case, Runs
 from .engines.engines import Simulated
 from .gate import Triple, failed, judge
@@ -69,7 +69,7 @@ def settled_by_proof(case: Case, found: Figures, runs: Runs) -> Figures:
             found,
             passed=True,
             noise=1.0,
-            reason=f"decided, not compared: {found.reason}; all that differs in front of it was proved",
+            reason=f"{DECIDED}: {found.reason}; all that differs in front of it was proved",
         )
     if not found.dtype.startswith(("float", "bfloat", "double")) or not np.isfinite(found.noise):
         return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...results.comparison import Figures, ProviderResult
@@ -10,6 +12,11 @@ from ..gate import Triple, failed, judge
 from ..truth.number_formats import widened
 from .engines import Values
 from .providers import SUFFIX, ProviderRuns, run_on
+
+KERNEL = (
+    "every difference between the two models was proved where it stands, so this provider's kernels differ, not the "
+    "models"
+)
 
 
 def judged_on(case: Case, runs: Runs, provider: str) -> ProviderResult:
@@ -25,7 +32,8 @@ def judged_on(case: Case, runs: Runs, provider: str) -> ProviderResult:
     )
     found.candidates = [case.interface.in_reference_names(values) for values in found.candidates]
     figures = tuple(
-        _figures(case, runs, found, name) for name in case.outputs(found.references, found.candidates)
+        _blamed(_figures(case, runs, found, name), runs)
+        for name in case.outputs(found.references, found.candidates)
     )
     spread = _largest(found.references, [values for repeat in found.repeats for values in repeat])
     of_provider = _largest(runs.references, found.references) if runs.engine.name == "onnxruntime" else None
@@ -44,6 +52,13 @@ def judged_on(case: Case, runs: Runs, provider: str) -> ProviderResult:
         tf32_error=tf32,
         notes=notes,
     )
+
+
+def _blamed(figures: Figures, runs: Runs) -> Figures:
+    """A proved candidate that fails here alone fails by the provider's kernels."""
+    if figures.passed or runs.proof is None or not runs.proof.complete:
+        return figures
+    return replace(figures, reason=f"{figures.reason}; {KERNEL}")
 
 
 def _figures(case: Case, runs: Runs, found: ProviderRuns, name: str) -> Figures:

@@ -2,6 +2,7 @@
 
 tokens.py      values that are computed alike get equal numbers; those need no run
 alignment.py   which values of the two models may mean the same: by name, by structure, by what they compute
+fused.py       what onnxruntime fuses, taken apart
 cones.py       the nodes between such values, on both sides
 recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
 discharge.py   both sides of a cone on generic values, in float64 and in the model's own arithmetic

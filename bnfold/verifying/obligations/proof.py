@@ -30,6 +30,7 @@ from ..truth.interpreter import CannotEvaluate
 from .alignment import Pairs, by_name, by_structure, by_value, computed
 from .cones import Half, NoCone, half
 from .discharge import Bench, CannotDischarge, Discharger, Places, weights_seen
+from .fused import taken_apart
 from .recording import Recorded, Recorder
 from .tokens import SideTokens, Token, Vocabulary, shared
 
@@ -73,6 +74,7 @@ class Prover:
         freeze_initializers: bool = False,
         tell: Callable[[float], None] = lambda share: None,
     ) -> None:
+        reference, candidate = taken_apart(reference), taken_apart(candidate)
         self.reference, self.candidate, self.seed, self.tell = reference, candidate, seed, tell
         self.named = strict  # our own folds give a new name to whatever changed its meaning
         self.words = Vocabulary()
@@ -175,6 +177,7 @@ class Prover:
     # -- weights
 
     def _result(self) -> Result:
+        self._cover_constants()
         weights = self._weights()
         proved = {w for w, readers in weights.items() if readers <= self.verdicts.covered}
         for mine, places in self.verdicts.doubtful:
@@ -189,6 +192,15 @@ class Prover:
             unseen=len(unseen),
             unseen_weights=tuple(w.name or "" for w in unseen),
         )
+
+    def _cover_constants(self) -> None:
+        """Nodes that compute constants are covered where all that reads their results is."""
+        covered = self.verdicts.covered
+        for graph in graphs(self.reference):
+            for node in reversed(list(graph)):
+                if all(self.ours.tensor(v) is not None and not v.is_graph_output() for v in node.outputs):
+                    if all(reader in covered for v in node.outputs for reader, _ in v.uses()):
+                        covered.add(node)
 
     def _weights(self) -> dict[ir.Value, set[ir.Node]]:
         """The float constants of the reference that nodes read, with the nodes that read them."""

@@ -16,6 +16,8 @@ from ...ir.graph import ir
 from .call import Call
 
 _RENAMED = {"Scatter": "ScatterElements"}  # deprecated names of operators that still run
+# inputs that may be scalars or vectors of one number, of which onnx's implementation takes vectors alone
+_VECTORS = {"NonMaxSuppression": (2, 3, 4)}
 
 
 class Evaluators:
@@ -27,6 +29,10 @@ class Evaluators:
     def __call__(self, call: Call, arguments: Sequence[Any], imports: Mapping[str, int]) -> list[Any] | None:
         """The outputs of a node, with None for each output that nothing reads; None where onnx has no
         reference implementation of the operator."""
+        arguments = [
+            np.atleast_1d(a) if place in _VECTORS.get(call.op, ()) and a is not None else a
+            for place, a in enumerate(arguments)
+        ]
         key = (call.node, tuple(_kind(a) for a in arguments))
         if key not in self._known:
             self._known[key] = _evaluator(call, arguments, imports)
