@@ -155,11 +155,7 @@ def _file(flag: str, name: str, help: str) -> Row:
 
 READ = _rows(ReadOptions)
 FOLD = _rows(FoldOptions, without=READ)
-_INTERFACE = ("rename", "by_position", "any_order", "fixed_shapes", "drop_overridable")
-INTERFACE = tuple(
-    row for row in _rows(VerifyOptions) if row.name in _INTERFACE
-)  # of two models of any origin
-VERIFY = _rows(VerifyOptions, without=(*READ, *INTERFACE))
+VERIFY = _rows(VerifyOptions, without=READ)
 WRITE = (
     _switch("--external-data", "Weights go to one file beside the model (always so above 2 GB)."),
     _switch("--keep-failed", "Leave a model that failed verification under another name."),
@@ -237,7 +233,7 @@ LIMIT = (
         callback=limit_time,
     ),
 )
-_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, INTERFACE, REPORT) for row in group}
+_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, REPORT) for row in group}
 
 
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:

@@ -16,7 +16,7 @@ from ..results.value_kinds import Choice
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
-from .options import FILE, INTERFACE, LIMIT, READ, REPORT, VERIFY, options
+from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
 
 ORACLE = rows.own(
     "oracle",
@@ -31,7 +31,7 @@ ORACLE = rows.own(
 @click.command("verify")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="REFERENCE [WEIGHTS] CANDIDATE")
 @options((ORACLE,))
-@options(VERIFY, INTERFACE, READ, LIMIT, REPORT)
+@options(VERIFY, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
     """Run REFERENCE and CANDIDATE on the same inputs and hold both against a float64 run of REFERENCE.
 

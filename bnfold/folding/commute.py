@@ -205,6 +205,17 @@ def _casting(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
         raise Refused("kept.type", f"{node.op_type} stands in between and does not widen a float type")
 
 
+def _casting_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """What the model computes in float32 on purpose would be rounded with the weights of 16 bits that hold it."""
+    map_ = data_map(outs, node)
+    _casting(node, map_, context)
+    source = context.shapes.dtype(node.inputs[0])
+    narrow = source is not None and _BITS[source] <= 16
+    if narrow and context.shapes.dtype(node.outputs[0]) != source and not context.into_half:
+        raise Refused("kept.precision")
+    return only_data(node, map_)
+
+
 def _pad_condition(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """A constant pad is a new value v: it must be its own image, s·v + t = v, in every channel."""
     if attribute(node, "mode", "constant") != "constant":
@@ -531,7 +542,11 @@ _MOVED = Commute("always, as long as the channel axis can be traced", _moved_bac
 _HOMOGENEOUS = _passing("no scale is negative, and there is no shift", _homogeneous)
 _MAXIMUM = _passing("no scale is negative, and the indices are not used", _maximum)
 _RESIZING = _passing("always over space (weights sum to one); not where it crops and extrapolates", _resizing)
-_CASTING = _passing("between equal float types, or to a wider one", _casting)
+_CASTING = Commute(
+    "between equal float types, or to a wider one; backward from 32 into 16 bits with --fold-into-half alone",
+    _casting_back,
+    _passing("", _casting).forward,
+)
 _SUM = Commute(
     "the scale goes to every summand, the shift to one; forward, the summands' scales must agree",
     _sum_back,

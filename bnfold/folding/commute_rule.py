@@ -31,11 +31,13 @@ class Choices:
 
 @dataclass
 class CommuteContext:
-    """What a rule may ask: shapes, the model, and choices."""
+    """What a rule may ask: shapes, the model, and choices. `into_half`: may weights of 16 bits hold what the model
+    computes in a wider type?"""
 
     shapes: Shapes
     model: ir.Model
     choices: Choices
+    into_half: bool = False
 
 
 @dataclass(frozen=True)

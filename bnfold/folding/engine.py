@@ -105,7 +105,9 @@ class Engine:
 
     def _fold_graph(self, graph: GraphLike) -> None:
         order = canonical_order(graph)
-        context = FoldContext(self.model, self.shapes, self._linear, self._reading, order)
+        context = FoldContext(
+            self.model, self.shapes, self._linear, self._reading, order, self.options.fold_into_half
+        )
         for node in graph:
             self.places[node] = len(self.places)
         waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)

@@ -26,7 +26,7 @@ def forward(context: FoldContext, node: ir.Node, reading: Reading) -> Push:
 class _Forward:
     def __init__(self, context: FoldContext, choices: Choices) -> None:
         self.context = context
-        self.commuting = CommuteContext(context.shapes, context.model, choices)
+        self.commuting = CommuteContext(context.shapes, context.model, choices, context.into_half)
         self.push = Push("forward")
         self.maps: dict[ir.Value, Affine] = {}
         self.heap: list[tuple[float, int, ir.Node]] = []

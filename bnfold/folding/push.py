@@ -78,6 +78,7 @@ class FoldContext:
     linear: Callable[[ir.Node], Linear | None]
     reading: Callable[[ir.Node], Reading | None]
     order: dict[ir.Node, float]
+    into_half: bool = False
 
 
 def with_choices(attempt: Callable[[Choices], Push]) -> Push:

@@ -259,6 +259,14 @@ class FoldOptions(_Checked):
             "Bring what stays to its cheapest exact form: affine nodes in a row become one.",
         ),
     )
+    fold_into_half: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--fold-into-half",
+            "Fold what a model computes in float32 into weights of 16 bits, which rounds it to 11 or 8 bits.",
+        ),
+    )
     withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
 
 
@@ -408,13 +416,15 @@ class FoldKeywords(TypedDict, total=False):
     """How to fold: keep (fnmatch patterns of node names not to touch), freeze_initializers (initializers that
     a caller may override are constants), duplicate_producers (fold although the producer has other readers:
     it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
-    default), simplify_leftovers (what stays is brought to its cheapest exact form)."""
+    default), simplify_leftovers (what stays is brought to its cheapest exact form), fold_into_half (what the
+    model computes in float32 goes into weights of 16 bits)."""
 
     keep: Sequence[str]
     freeze_initializers: bool
     duplicate_producers: bool
     merge_branches: bool
     simplify_leftovers: bool
+    fold_into_half: bool
 
 
 class VerifyKeywords(TypedDict, total=False):

@@ -41,6 +41,7 @@ from bnfold.results.value_kinds import (
     Number,
     Pairs,
     Providers,
+    Renamings,
     Shapes,
     Size,
     Switch,
@@ -84,6 +85,7 @@ WRONG: dict[type[Kind], tuple[Any, ...]] = {
     Channels: ("1,2,3", ["a"], [NAN], INF, True, [True], {"r": 1}, None, np.ones((2, 2))),
     Shapes: (5, "1,3", {"x": ["N", 3]}, {"x": [0, 3]}, (1, -1), {"x": 3}, {1: (1,)}, [1.0], [True], None),
     Tolerances: ("x", NAN, INF, -1e-3, {"y": "1"}, {"y": -1}, {3: 1.0}, True, [1e-3], None),
+    Renamings: (5, "x", {"x": 5}, {"": "y"}, {"x": ""}, {3: "y"}, [("x", 1)], None),
     Inputs: (5, [1, 2], {"x": 5}, {"x": [[1.0]]}, {3: "x.npy"}, "", None, ["a.npy"], np.array([None])),
     Pairs: ("ab", [("a",)], [("a", 5)], 5),
 }
@@ -100,6 +102,7 @@ WRONG_TEXT: dict[type[Kind], tuple[str, ...]] = {
     Channels: ("", "a", "1,,2", "nan", "1,inf"),
     Shapes: ("", "x:", "x:1,,3", "N,3", "0,1,8,8", "x:-1", "1.5x2", "x:1;3", "9" * 30),
     Tolerances: ("", "x", "y:nan", "inf", "-1", "y:"),
+    Renamings: ("", "x", "=y", "x="),
     Inputs: ("", "x:"),
 }
 # A right value that is no default, and its normal form.
@@ -118,6 +121,7 @@ RIGHT: dict[type[Kind], tuple[tuple[Any, Any], ...]] = {
         ({}, ()),
         (np.array([1, 3]), (("", (1, 3)),)),
     ),
+    Renamings: (({"a": "b"}, (("a", "b"),)), ([("a", "b")], (("a", "b"),)), ({}, ())),
     Tolerances: ((1e-3, (("", 1e-3),)), ({"y": 1, "z": 0}, (("y", 1.0), ("z", 0.0))), ({}, ())),
     Inputs: (("x.npy", (("", "x.npy"),)), ({"x": Path("x.npy")}, (("x", "x.npy"),)), ({}, ())),
     Pairs: (((("a", "b"),), (("a", "b"),)), ([["a", "b"]], (("a", "b"),))),
