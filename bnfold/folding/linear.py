@@ -189,7 +189,7 @@ def check_bias(linear: Linear, shapes: Shapes) -> None:
         raise Refused("kept.type", f"the bias of {node.op_type} '{label(node)}' is {stored.dtype.name}")
     shape = dims(stored)
     fits = (
-        shape[-1:] == (2 * linear.outs // linear.view[0],)
+        shape == (linear.view[0], 2 * linear.view[1])
         if linear.forward_only
         else shape == (linear.outs,)
         if node.op_type != "Gemm"

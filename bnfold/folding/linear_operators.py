@@ -240,7 +240,7 @@ def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:
             "kept.unknown-rank", f"the operands of MatMul '{label(node)}' are not known to be matrices"
         )
     stack = len(w) - 2 if math.prod(w[:-2]) != 1 else 0
-    if len(w) > 2 and (len(w) > rank or (stack and quantized is not None)):
+    if len(w) > 2 and (len(w) > rank or (stack and (quantized is not None or 0 in w))):
         raise Refused("kept.wrong-axis", f"the weight of MatMul '{label(node)}' is a stack of matrices")
     if len(w) == 1 and quantized is not None:
         raise Refused("kept.quantized-weight", f"the weight of MatMul '{label(node)}' is a quantised vector")
@@ -275,7 +275,13 @@ def _recurrent(node: ir.Node, shapes: Shapes) -> Linear:
     """RNN, GRU, LSTM: what they make of x is W x first, with a bias beside it; the rest is not linear."""
     tensor, quantized = _weight(node, 1, shapes)
     w = dims(tensor)
-    if len(w) != 3 or quantized is not None:
+    if len(w) != 3:
+        raise Malformed(
+            f"{node.op_type} '{label(node)}' has a weight of {list(w)}",
+            where=source_text(node) or None,
+            expected="a matrix for each direction",
+        )
+    if quantized is not None:
         raise Refused("kept.quantized-weight", f"the weight of {node.op_type} '{label(node)}' is quantised")
     return Linear(node, 0, 1, 3, tensor, w, (0, 1), (2,), -1, -1, True, forward_only=True)
 
