@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -43,11 +44,12 @@ def main() -> int:
     tally = Tally(given.output)
     began = time.monotonic()
     seed = given.seed
-    while (not given.graphs or seed < given.seed + given.graphs) and (
-        not given.seconds or time.monotonic() - began < given.seconds
-    ):
-        tally.add(seed, given.only)
-        seed += 1
+    with suppress(KeyboardInterrupt):
+        while (not given.graphs or seed < given.seed + given.graphs) and (
+            not given.seconds or time.monotonic() - began < given.seconds
+        ):
+            tally.add(seed, given.only)
+            seed += 1
     tally.show(time.monotonic() - began)
     return int(bool(tally.findings))
 

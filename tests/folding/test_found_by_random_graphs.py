@@ -1,0 +1,39 @@
+"""Small cases of what `python -m tests.random_graphs` found, each with what was wrong, or what only seemed so."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from bnfold.folding import fold
+from bnfold.reading.onnx.reader import read
+from bnfold.results.options import FoldOptions
+
+# Leftovers are made one where nothing could be folded; what they then are may go where none of them could.
+CARRIED_ON = {
+    "two negative scales before a LeakyRelu are a positive one": """<ir_version: 8, opset_import: ["" : 17]>
+        g (double[2,3,1,1] x) => (double[2,3,1,1] y)
+        <double a = {-0.5}, double b = {-0.3}, double[3,1,1,1] w = {1, 2, 3}> {
+        [first] v = Mul(x, a)
+        [second] r = Mul(b, v)
+        [relu] l = LeakyRelu(r)
+        [grown] y = ConvTranspose<group: int = 3>(l, w) }""",
+    "a size that only the constant of the merged Mul says": """<ir_version: 8, opset_import: ["" : 13]>
+        g (double[4,C] x) => (double[4,4] y)
+        <double[4] s = {1, -2, 3, 4}, double[4] o = {0, 0, 0, 0}, double[4] v = {1, 1, 2, 2}> {
+        [norm] n = BatchNormalization(x, s, o, o, v)
+        [negative] m = Neg(n)
+        [nothing] y = Add(m, o) }""",
+}
+
+
+@pytest.mark.parametrize("case", CARRIED_ON)
+def test_simplified_leftovers_settle_with_the_fold_after_next(case):
+    proto, options = onnx.parser.parse_model(CARRIED_ON[case]), FoldOptions(simplify_leftovers=True)
+    changes = []
+    for _ in range(3):
+        folded, plan = fold(read(proto).model, options)
+        proto = ir.to_proto(folded)
+        changes.append(plan.changes)
+    assert changes == [True, True, False]
