@@ -83,7 +83,9 @@ class Row:
                 self.strays.append(f"{words}: {error}")
             return None
         self.accepted["ours"] += bool(found)
-        self.accepted["ours, outputs alone"] += all(r.passed for r in found.providers) and bool(found.providers)
+        self.accepted["ours, outputs alone"] += all(r.passed for r in found.providers) and bool(
+            found.providers
+        )
         self.noise.append(found.noise)
         self.folds.append(max((f.noise for f in found.folds), default=0.0))
         self.seconds.append(found.seconds)
@@ -257,7 +259,9 @@ def table(rows: list[Row]) -> None:
             f"{max(row.noise):10.3g}   "
             f"{np.median(row.folds):9.3g} {max(row.folds):9.3g}"
         )
-    verified, alone = (sum(map(sum, kind)) for kind in zip(*((r.seconds, r.alone) for r in rows), strict=True))
+    verified, alone = (
+        sum(map(sum, kind)) for kind in zip(*((r.seconds, r.alone) for r in rows), strict=True)
+    )
     print(f"\nverification took {verified:.1f} s, the two onnxruntime runs alone {alone:.1f} s")
     for row in rows:
         for stray in row.strays:
@@ -271,7 +275,9 @@ def summary(rows: list[Row]) -> bool:
     for gate in GATES:
         refused = pairs - sum(r.accepted[gate] for r in good)
         passed = sum(r.accepted[gate] for r in bad)
-        print(f"{gate:<22} faults passed {passed:>4} of {planted}, right pairs refused {refused:>4} of {pairs}")
+        print(
+            f"{gate:<22} faults passed {passed:>4} of {planted}, right pairs refused {refused:>4} of {pairs}"
+        )
     weights: Counter[str] = sum((r.weights for r in good), Counter())
     total = max(sum(weights.values()), 1)
     print(f"weights of right pairs neither proved nor seen: {weights['unseen']} of {total}")

@@ -85,7 +85,7 @@ def _one_entry(values: np.ndarray, random: np.random.Generator) -> None:
 
 def _one_bias(values: np.ndarray, random: np.random.Generator) -> None:
     flat = values.reshape(-1)
-    flat[random.integers(flat.size)] += 0.01 * np.abs(flat).max() + 1e-3
+    flat[random.integers(flat.size)] += 0.05 * np.abs(flat).max() + 1e-3  # beyond what rounding to half can do
 
 
 def _axis(values: np.ndarray) -> int:
@@ -140,7 +140,9 @@ def _epsilon_of_a_norm(pair: Pair) -> bool:
 
 
 def _no_bias(pair: Pair) -> bool:
-    nodes = [n for n in pair.nodes("Conv", "ConvTranspose", "Gemm", "FusedConv") if len(n.input) > 2 and n.input[2]]
+    nodes = [
+        n for n in pair.nodes("Conv", "ConvTranspose", "Gemm", "FusedConv") if len(n.input) > 2 and n.input[2]
+    ]
     if not nodes:
         return False
     node = pair.drawn(nodes)
@@ -188,7 +190,10 @@ def _joined_in_another_order(pair: Pair) -> bool:
 def _scalars(pair: Pair) -> Iterator[onnx.TensorProto]:
     for node in pair.nodes("Constant"):
         for attribute in node.attribute:
-            if attribute.name == "value" and attribute.t.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16):
+            if attribute.name == "value" and attribute.t.data_type in (
+                TensorProto.FLOAT,
+                TensorProto.FLOAT16,
+            ):
                 yield attribute.t
     quantised = {n for node in pair.nodes("QuantizeLinear", "DequantizeLinear") for n in node.input[1:]}
     for name, tensor in tensors(pair.candidate).items():
@@ -212,7 +217,9 @@ def _in_double(pair: Pair) -> bool:
             if node.op_type == "Ceil":
                 del node.input[:]
                 node.op_type = "Constant"
-                node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.float32(4.0))))
+                node.attribute.append(
+                    helper.make_attribute("value", numpy_helper.from_array(np.float32(4.0)))
+                )
                 return True
     return False
 
@@ -283,7 +290,9 @@ def _no_default(pair: Pair) -> bool:
     """An input that a caller may override is a constant in the candidate."""
     for tensor in pair.reference.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and not tensor.dims:
-            pair.reference.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, []))
+            pair.reference.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, [])
+            )
             return True
     return False
 
@@ -295,7 +304,9 @@ FAULTS: dict[str, Fault] = {
     "one bias off": _on_weights(_one_bias, ("Conv", "ConvTranspose", "Gemm", "FusedConv"), 2),
     "a faint channel": _on_weights(_faint),
     "two rows swapped": _on_weights(_swapped),
-    "weights rounded to half": _on_weights(lambda values, random: values.astype(np.float16).astype(np.float64)),
+    "weights rounded to half": _on_weights(
+        lambda values, random: values.astype(np.float16).astype(np.float64)
+    ),
     "a zero head": _on_weights(lambda values, random: values * 0, last=True),
     "a row of a table": _on_weights(_zero_row, ("Gather",), 0),
     "epsilon of the fold": _epsilon,

@@ -72,7 +72,9 @@ def by_hand(
             kind = numpy_helper.to_array(kernel).dtype
             spread = (-1, 1, 1, 1) if node.op_type == "Conv" else (1, -1, 1, 1)
             weight = numpy_helper.to_array(kernel).astype(arithmetic) * factor.reshape(spread)
-            before = numpy_helper.to_array(held[node.input[2]]).astype(arithmetic) if len(node.input) > 2 else 0.0
+            before = (
+                numpy_helper.to_array(held[node.input[2]]).astype(arithmetic) if len(node.input) > 2 else 0.0
+            )
             shift = (before - values[2]) * factor + (values[1] if bias else arithmetic(0))
             kernel.CopyFrom(numpy_helper.from_array(weight.astype(kind), kernel.name))
             name = f"{node.input[1]}_shift"

@@ -455,7 +455,9 @@ def _compared_parts(name: str, kind: ir.DataType, true: Any, result: Any, limit:
     ours, theirs = parts({name: true}), parts({name: result})
     if ours.keys() != theirs.keys():
         odd = min(ours.keys() ^ theirs.keys())
-        return _failed(name, np.zeros(()), kind.name.lower(), f"only one of the models has this output ('{odd}')")
+        return _failed(
+            name, np.zeros(()), kind.name.lower(), f"only one of the models has this output ('{odd}')"
+        )
     figures = [compared(part, kind, ours[part], theirs[part], (), limit) for part in ours] or [
         _exact(name, np.zeros(()), kind, 0)
     ]

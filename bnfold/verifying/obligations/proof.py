@@ -13,8 +13,9 @@ cones behind it grow. What is left in the end is the outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,9 +27,12 @@ from ...results.comparison import Proof as Result
 from ..composite_values import parts
 from ..inputs.interface import Interface
 from ..truth.call import Frame
+from ..nondeterminism import jumps
 from ..truth.interpreter import CannotEvaluate
+from ..truth.number_formats import widened
 from .alignment import Pairs, by_name, by_structure, by_value, computed
 from .cones import Half, NoCone, half
+from .deviations import unit_of
 from .discharge import Bench, CannotDischarge, Discharger, Places, weights_seen
 from .fused import taken_apart
 from .recording import Recorded, Recorder
@@ -331,6 +335,9 @@ class _Work:
             except (CannotDischarge, CannotEvaluate) as error:
                 self.openness[value] = str(error)
                 figures = None
+            if figures is not None and figures.passed and (reason := self._decided_by(mine, theirs)):
+                figures = replace(figures, passed=False, noise=math.inf, reason=reason)
+                break
             if figures is not None and figures.passed:
                 self.proved[value] = ("proved", figures, mine, theirs)
                 self.openness.pop(value, None)
@@ -343,6 +350,29 @@ class _Work:
             self.openness.pop(value, None)
         self.measured[value] = figures
         return False
+
+    def _decided_by(self, mine: Half, theirs: Half) -> str:
+        """What decides on both sides and differs, as a clause; empty where nothing does. A decision hides what stands
+        before it from any number of samples, so that running it proves nothing."""
+        ours = [node for node in mine.nodes if jumps(node)]
+        others = [node for node in theirs.nodes if jumps(node)]
+        if [n.op_identifier() for n in ours] != [n.op_identifier() for n in others]:
+            return ""
+        return next(filter(None, map(self._decides_otherwise, ours, others)), "")
+
+    def _decides_otherwise(self, mine: ir.Node, theirs: ir.Node) -> str:
+        """Two nodes that decide in the same way: by what else?"""
+        words = self.prover.words
+        inputs = [(a, b) for a, b in zip(mine.inputs, theirs.inputs, strict=False) if a is not None and b is not None]
+        apart = [(a, b) for a, b in inputs if self.left.token(a, words) != self.right.token(b, words)]
+        for a, b in apart:
+            measured = self.measured.get(a)
+            if self.pairs.get(a) is b and a in self.refuted and measured is not None:
+                return f"'{a.name}' decides it, and is not the same: {measured.reason}"
+        constants = [(self.prover.ours.tensor(a), self.prover.theirs.tensor(b)) for a, b in apart]
+        if constants and all(_other_numbers(one, other) for one, other in constants):
+            return f"the constant '{apart[0][0].name}' that decides it is another one"
+        return ""
 
     def _may_open(self, token: Token, known: Mapping[Token, list[Recorded]]) -> bool:
         """May a border lie further back here? Floats alone: fewer numbers can be tried for integers in front of
@@ -515,6 +545,16 @@ class _Work:
             cause=cause,
             reason=self.openness.get(value, figures.reason if figures is not None else ""),
         )
+
+
+def _other_numbers(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -> bool:
+    """Are two constants further apart than a rounding or two?"""
+    if one is None or other is None:
+        return False
+    a, b = np.asarray(widened(one.numpy())), np.asarray(widened(other.numpy()))
+    if a.size != b.size or a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu":
+        return a.size != b.size
+    return not np.allclose(b.reshape(-1), a.reshape(-1), rtol=4 * unit_of(one.dtype), atol=0.0)
 
 
 def _same_attributes(mine: ir.Node, theirs: ir.Node, words: Vocabulary) -> bool:

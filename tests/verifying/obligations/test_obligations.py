@@ -156,3 +156,35 @@ def test_a_fold_by_hand_under_other_names_is_accepted() -> None:
     assert proof(reference, right, x=image(2, 3, 8, 8)).complete
     wrong = proto(folded, w=kernel.astype(np.float32), k=(bias + 1e-3).astype(np.float32))
     assert not proof(reference, wrong, x=image(2, 3, 8, 8)).complete
+
+
+def test_an_unknown_operator_proves_nothing() -> None:
+    text = f"""{HEAD.replace("]>", ', "my" : 1]>')} g (float[N, 3, 8, 8] x) => (float y) <float[4, 3, 3, 3] w> {{
+        c = Conv(x, w) u = my.Secret(c) y = Relu(u) }}"""
+    found = proof(proto(text, w=W), proto(text, w=W * np.float32(1.5)), x=image(2, 3, 8, 8))
+    assert [o.verdict for o in found.obligations] == ["dropped", "dropped", "open"]
+    assert (found.proved, found.unseen) == (0, 1)
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.2])
+def test_what_onnxruntime_fuses_is_taken_apart(slope: float) -> None:
+    fused = f"""{HEAD.replace("]>", ', "com.microsoft" : 1]>')} g (float[N, 3, 8, 8] x) => (float y)
+        <float[4, 3, 3, 3] w> {{ y = com.microsoft.FusedConv
+        <activation = "LeakyRelu", activation_params = [{slope}]>(x, w) }}"""
+    found = proof(proto(net("y = LeakyRelu<alpha = 0.1>(c)"), w=W), proto(fused, w=W), x=image(2, 3, 8, 8))
+    assert found.complete == (slope == 0.1)
+    assert bool(found.refuted) == (slope != 0.1)
+
+
+def test_a_weight_that_both_sides_have_as_a_constant_is_proved() -> None:
+    one = net("q = QuantizeLinear(t, s, z) d = DequantizeLinear(q, s, z) e = Add(c, d) y = Relu(e)")
+    one = one.replace("w> {", "w, float[1] t, float s = {0.1}, int8 z = {0}> {")
+    reference = proto(one, w=W, t=np.array([0.52], np.float32))
+    other = proto(
+        net("e = Add(c, d) y = Relu(e)").replace("w> {", "w, float[1] d> {"),
+        w=W,
+        d=np.array([0.5], np.float32),
+    )
+    found = proof(reference, other, x=image(2, 3, 8, 8))
+    assert found.complete
+    assert found.unseen == 0
