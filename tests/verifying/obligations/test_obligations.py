@@ -188,3 +188,39 @@ def test_a_weight_that_both_sides_have_as_a_constant_is_proved() -> None:
     found = proof(reference, other, x=image(2, 3, 8, 8))
     assert found.complete
     assert found.unseen == 0
+
+
+def test_a_saturated_decision_is_judged_before_it_is_taken() -> None:
+    """A fault of three ten thousandths flips no index of these samples."""
+    reference = proto(net("y = ArgMax<axis = 1>(c)"), w=W)
+    renamed = net("y = ArgMax<axis = 1>(q)", "q = Conv(x, w)")
+    assert proof(reference, proto(renamed, w=W), x=image(2, 3, 8, 8)).complete
+    found = proof(reference, proto(renamed, w=W * np.float32(1.0003)), x=image(2, 3, 8, 8))
+    assert found.refuted
+    assert "decides it" in found.refuted[0].reason
+
+
+def test_another_threshold_is_another_decision() -> None:
+    text = net("d = Greater(c, k) y = Cast<to = 1>(d)").replace("w> {", "w, float k> {")
+    one, other = (proto(text, w=W, k=np.array(k, np.float32)) for k in (50.0, 50.5))
+    found = proof(one, other, x=image(2, 3, 8, 8))
+    assert found.refuted
+    assert "'k' that decides it is another one" in " ".join(o.reason for o in found.obligations)
+
+
+def test_branches_may_stand_in_another_order() -> None:
+    feeds = {"x": np.ones(2, np.float32), "b": np.array(True)}
+    candidate = proto(branch("3.0"))
+    node = candidate.graph.node[0]
+    attributes = list(reversed(node.attribute))
+    attributes[0].g.node[0].name = "another"
+    del node.attribute[:]
+    node.attribute.extend(attributes)
+    assert proof(branch("3.0"), candidate, **feeds).complete
+
+
+def test_a_branch_that_differs_is_not_proved_by_running_the_other() -> None:
+    feeds = {"x": np.ones(2, np.float32), "b": np.array(True)}
+    other = branch("3.1").replace("u = Mul", "p = Mul").replace("(float[2] u)", "(float[2] p)")
+    found = proof(branch("3.0"), other, **feeds)
+    assert found.refuted
