@@ -85,7 +85,9 @@ def _one_entry(values: np.ndarray, random: np.random.Generator) -> None:
 
 def _one_bias(values: np.ndarray, random: np.random.Generator) -> None:
     flat = values.reshape(-1)
-    flat[random.integers(flat.size)] += 0.01 * np.abs(flat).max() + 1e-3
+    flat[random.integers(flat.size)] += (
+        0.05 * np.abs(flat).max() + 1e-3
+    )  # beyond what rounding to half can do
 
 
 def _axis(values: np.ndarray) -> int:

@@ -161,7 +161,7 @@ def quantised(random: np.random.Generator) -> onnx.ModelProto:
 
 def branches(random: np.random.Generator) -> onnx.ModelProto:
     return made(
-        f"""branches (float[N, 3, 8, 8] x) => (float y)
+        f"""branches (float[N, 3, 8, 8] x) => (float[N, 6, 8, 8] y)
         <{declared((1, 6, 3), (2, 6, 6), (3, 6, 6))}, float far = {{1e6}}> {{
         {block(1, "x", "a1")} mean = ReduceMean<keepdims = 0>(a1) large = Greater(mean, far)
         y = If(large) <

@@ -81,6 +81,8 @@ def of_selftest(checks: Sequence[Check]) -> Ending:
 def _figures(report: Comparison) -> list[str]:
     providers = ",".join(p.provider for p in report.providers)
     found = [f"noise={report.noise:.2g}", f"max_error={report.max_error:.2g}", f"ep={providers or 'none'}"]
+    if decided := sum(f.passed and f.decided for p in report.providers for f in p.outputs):
+        found.append(f"decided={decided}")
     if (proof := report.proof) is not None:
         found += [f"proved={proof.proved}", f"seen={proof.seen}", f"unseen={proof.unseen}"]
     return found

@@ -70,6 +70,8 @@ def command(
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
+    if result.report is not None and result.report.unseen:
+        view.warn(result.report.unseen)
     if view.shows_results:
         from ..reporting import text
 

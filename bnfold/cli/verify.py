@@ -55,6 +55,9 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
                     )
                 )
                 report = compare.compare(sides[0], sides[1], wanted, view.say)
+        strict = rows.read_options(values).strict
+        if strict:
+            report = report.strictly()
         origins = [origin_of(loaded) for loaded in sides]
         ending = of_comparison(report)
         content.update(
@@ -69,6 +72,8 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
         )
     for origin in origins:
         request.tell(view, origin)
+    if report.unseen and not strict:
+        view.warn(report.unseen)
     if view.shows_results:
         from ..reporting import text
 

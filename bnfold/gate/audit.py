@@ -1,5 +1,5 @@
-"""Is a file still what its certificate says? Hashes, and every folded weight derived again from the sources;
-no network is run.
+"""Is a file still what its certificate says? Hashes, every folded weight derived again from the sources, and every
+place where the model differs from them proved again; the certified model is not run.
 
     audit(certificate, model, sources)  -> Checks: "fault" for what contradicts the certificate, "note" for
                                         what could not be looked at
@@ -9,7 +9,9 @@ Rule 1: hashes come first and cover every bit of every file. What fails there is
 Rule 2: the sources are read and folded again with the certificate's options, in float64; each weight must
         come out bit for bit, or, where another library's sums end in another last digit, within one rounding
         of its type.
-Rule 3: what stands in a certificate is a claim: its paths are opened only where the file has the size that it
+Rule 3: what differs is proved where it stands, on generic values in float64; one run of the sources, at the
+        smallest sizes that work, says what shapes they have. What cannot be derived is a note.
+Rule 4: what stands in a certificate is a claim: its paths are opened only where the file has the size that it
         names.
 """
 
@@ -25,15 +27,17 @@ import numpy as np
 from ..errors import BnfoldError, Unreadable, UsageError, reason
 from ..ir.difference import difference, same_bytes
 from ..ir.graph import ir, label, nodes, source_text
-from ..pipeline import pipeline
+from ..pipeline import compare, pipeline
 from ..results.certificate import Certificate, FileEntry
 from ..results.comparison import Check
 from ..results.options import ReadOptions
+from ..results.plan import Loaded
 from .certificate import read, sha256
 
 DOUBLE_SLACK = (
     1e-12  # of the largest value of a weight stored in float64: what another order of summing may change
 )
+LARGEST_PROVED = 1 << 28  # bytes of a model beyond which a run in float64 takes minutes
 
 
 def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
@@ -53,6 +57,7 @@ def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
     found += notes
     if all(found) and inputs:
         found += _derived(certificate, model, inputs)
+        found += _proved(certificate, model, inputs)
     elif not all(notes):
         found.append(Check("weights", "note", "not derived again: the sources are other ones"))
     elif inputs:
@@ -119,6 +124,45 @@ def _derived(certificate: Certificate, model: Path, inputs: list[Path]) -> Itera
     yield from weights.checks(model)
 
 
+def _proved(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterator[Check]:
+    """Every obligation, from the sources."""
+    if certificate.unchanged:
+        return
+    if sum(entry.size for entry in certificate.output) > LARGEST_PROVED:
+        yield Check(
+            "obligations", "note", "not derived again: the model is too large to be run in float64 here"
+        )
+        return
+    found = compare.proof(
+        _source(certificate, inputs),
+        pipeline.load(model, None, ReadOptions()),
+        freeze_initializers=certificate.fold.freeze_initializers or certificate.read.freeze_initializers,
+    )
+    if isinstance(found, str):
+        yield Check("obligations", "note", f"not derived again: {found}")
+        return
+    for wrong in found.refuted:
+        yield Check(
+            "obligations", "fault", f"{model}: '{wrong.value}' is not what the sources give: {wrong.reason}"
+        )
+    if found.refuted:
+        return
+    count = found.count("proved")
+    if opened := [o for o in found.obligations if o.verdict == "open"]:
+        reason = f"'{opened[0].value}' cannot be run here ({opened[0].reason})"
+        yield Check(
+            "obligations", "note", f"{count} places where the models differ proved again, but {reason}"
+        )
+    else:
+        yield Check(
+            "obligations", "ok", f"{count} places where the models differ proved again from the sources"
+        )
+
+
+def _source(certificate: Certificate, inputs: list[Path]) -> Loaded:
+    return pipeline.load(inputs[0], inputs[1] if len(inputs) > 1 else None, certificate.read)
+
+
 def _where_it_differs(certificate: Certificate, model: Path, inputs: list[Path]) -> Check:
     """The file is not the certified one: which weight, which node?"""
     try:
@@ -135,7 +179,7 @@ def _where_it_differs(certificate: Certificate, model: Path, inputs: list[Path])
 
 
 def _folded_again(certificate: Certificate, inputs: list[Path]) -> ir.Model:
-    loaded = pipeline.load(inputs[0], inputs[1] if len(inputs) > 1 else None, certificate.read)
+    loaded = _source(certificate, inputs)
     taken_back = certificate.fold.withdrawn + tuple(
         (kept.node, kept.reason) for kept in certificate.withdrawn
     )

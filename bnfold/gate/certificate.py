@@ -109,6 +109,9 @@ def text(certificate: Certificate) -> str:
 def digest(certificate: Certificate) -> str:
     """SHA-256 of the fields in a canonical form."""
     fields = {k: v for k, v in asdict(certificate).items() if k not in ("made", "digest")}
+    evidence = fields["verification"]
+    if evidence is not None and evidence["proof"] is None:
+        del evidence["proof"]  # what earlier versions wrote has no such field
     return hashlib.sha256(
         json.dumps(finite(fields), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     ).hexdigest()
@@ -172,6 +175,7 @@ def _evidence(job: Job, report: Comparison | None, folder: Path) -> Evidence | N
         providers=providers,
         folds=report.folds,
         environment=report.environment,
+        proof=report.proof,
     )
 
 

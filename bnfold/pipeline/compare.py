@@ -1,6 +1,7 @@
 """Two models held against each other: the way from what was loaded to verification and back.
 
 compare                two loaded models -> Comparison
+proof                  what two loaded models differ in, proved where it stands; or why that could not be derived
 compare_with_opencv    Caffe or darknet files, as they were read, against OpenCV
 selftest               this machine's libraries against known answers
 side_of                a loaded model as verification wants it
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from ..files.stamps import unchanged
 from ..files.temporary import scratch
-from ..results.comparison import Check, Comparison, Side
+from ..results.comparison import Check, Comparison, Proof, Side
 from ..results.fold_result import recalled
 from ..results.options import VerifyOptions
 from ..results.plan import Loaded
@@ -32,6 +33,16 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         report = compared(left, right, options, progress_callback(say))
         check()
     return report
+
+
+def proof(reference: Loaded, candidate: Loaded, *, freeze_initializers: bool = False) -> Proof | str:
+    """The obligations of two models, derived without onnxruntime; a clause where they could not be."""
+    from ..verifying import NotDerived, prove
+
+    try:
+        return prove(Side(reference.model), Side(candidate.model), freeze_initializers=freeze_initializers)
+    except NotDerived as error:
+        return str(error)
 
 
 def compare_with_opencv(

@@ -315,7 +315,7 @@ class _Work:
             progress_callback(self.job.say),
         )
         self.watch.lap("verify")
-        return report
+        return report.strictly() if self.job.read.strict else report
 
     def _reference_side(self) -> Side:
         if self._reference is None:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import Malformed, one_line
+from ..results.comparison import DECIDED
 from ..results.options import NOISE_LIMIT
 from . import chart
 from .json import SCHEMA
@@ -50,7 +51,7 @@ def _template() -> Any:
     environment.filters.update(
         num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link
     )
-    environment.globals.update(bars=chart.bars, outline=chart.outline, hurts=chart.hurts)
+    environment.globals.update(decided=_decided, bars=chart.bars, outline=chart.outline, hurts=chart.hurts)
     return environment.from_string(_part("report.html.j2"))
 
 
@@ -104,8 +105,25 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         "error_charts": charts,
         "noise_limit": limit,
         "worst_fold": worst,
+        "unproved": _unproved(report.get("proof") or {}),
         "operators": [*document.get("operators", ()), *totals],
     }
+
+
+def _unproved(proof: dict[str, Any]) -> list[dict[str, Any]]:
+    """The obligations that are not proved: outputs, and the pairs that do not hold where one of them failed."""
+    rows = proof.get("obligations", ())
+    failed = any(row["verdict"] == "failed" for row in rows)
+    return [
+        row
+        for row in rows
+        if row["verdict"] in ("failed", "open") or (failed and row["verdict"] == "dropped" and row["cause"])
+    ]
+
+
+def _decided(figures: dict[str, Any]) -> bool:
+    """Does an output that passed stand behind a decision, so that its numbers say nothing?"""
+    return bool(figures["passed"] and figures["reason"].startswith(DECIDED))
 
 
 def _part(name: str) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ..errors import one_line
 from ..results.batch_run import Run
-from ..results.comparison import Check, Comparison
+from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
 from ..results.plan import Folded, Kept, Plan
 from .units import in_bytes
@@ -25,6 +25,7 @@ from .units import in_bytes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+VERDICTS = ("proved", "dropped", "failed", "open")  # of obligations
 SHOWN = 5  # nodes named for each reason without --verbose
 
 
@@ -36,6 +37,9 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     yield from plan(result.plan, verbose=verbose or dry_run)
     if result.report is not None:
         yield from comparison(result.report, verbose=verbose)
+        if result.report.proof is not None and result.plan.folded:
+            alone = sum(fold.node in result.report.proof.folds for fold in result.plan.folded)
+            yield _line("folds proved alone", f"{alone:,} of {len(result.plan.folded):,}")
     elif not dry_run and result.plan.changes:
         yield Text("not verified", style="yellow")
     if verbose:
@@ -183,20 +187,17 @@ def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
             else sorted(provider.outputs, key=lambda f: (f.passed, -f.noise))[:SHOWN]
         )
         for figures in shown:
-            verdict = (
-                Text("ok", style="green")
-                if figures.passed
-                else Text(figures.reason or "differs", style="red")
-            )
             table.add_row(
                 f"{provider.provider} ({provider.engine})",
                 Text(one_line(figures.value)),
                 f"{figures.noise:.2f}",
                 f"{figures.candidate_error:.1e}",
                 f"{figures.reference_error:.1e}",
-                verdict,
+                _verdict(figures),
             )
     yield table
+    if report.proof is not None:
+        yield from proof(report.proof, verbose=verbose)
     if report.folds:
         wrong = [f for f in report.folds if not f.passed]
         worst = max(f.noise for f in report.folds)
@@ -209,6 +210,40 @@ def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
         yield _line("first difference", f"value '{where.value}' of node '{where.node}' {where.source}")
     for note in report.notes:
         yield _line("note", note)
+
+
+def _verdict(figures: Figures) -> Text:
+    if not figures.passed:
+        return Text(one_line(figures.reason or "differs"), style="red")
+    return Text(one_line(figures.reason), style="yellow") if figures.decided else Text("ok", style="green")
+
+
+def proof(found: Proof, *, verbose: bool = False) -> Iterator[Text]:
+    """What was proved where the two models differ, what was not, and which weights nothing speaks for."""
+    counts = [f"{n:,} {word}" for word in VERDICTS if (n := found.count(word))]
+    yield _line(
+        "differences proved where they stand",
+        f"{len(found.obligations):,} looked at: {', '.join(counts)}" if counts else "the models have none",
+    )
+    open_ones = [o for o in found.obligations if o.verdict in ("failed", "open")]
+    causes = [o for o in found.obligations if o.verdict == "dropped" and o.cause and found.refuted]
+    shown = [*causes, *open_ones]
+    for one in shown if verbose else shown[:SHOWN]:
+        yield Text(one_line(f"  {_obligation(one)}"), style="red" if one.verdict == "failed" else "yellow")
+    if not verbose and len(shown) > SHOWN:
+        yield Text(f"  ... and {len(shown) - SHOWN} more (-v shows all)")
+    yield _line("weights", f"{found.proved:,} proved, {found.seen:,} seen, {found.unseen:,} unseen")
+    if found.unseen:
+        yield Text(
+            one_line(f"  unseen: {named(found.unseen_weights, found.unseen if verbose else SHOWN)}"),
+            style="yellow",
+        )
+
+
+def _obligation(one: Obligation) -> str:
+    node = f" of node '{one.candidate[-1]}'" if one.candidate else ""
+    where = f" in {one.where}" if one.where else ""
+    return f"{one.verdict}: value '{one.value}'{node}{where}: {one.reason or 'not the same'}"
 
 
 def _add(table: Table, name: str, before: int, after: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .comparison import Figures
+from .comparison import Figures, Proof
 from .options import FoldOptions, ReadOptions
 from .plan import Folded, Kept
 
@@ -47,7 +47,8 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What verification measured, without what differs from run to run. `files` are the user's own inputs."""
+    """What verification measured, without what differs from run to run. `files` are the user's own inputs;
+    `proof` is None in certificates of versions that proved nothing, too."""
 
     equivalent: bool
     truth: str
@@ -59,6 +60,7 @@ class Evidence:
     providers: tuple[Measured, ...]
     folds: tuple[Figures, ...]
     environment: tuple[tuple[str, str], ...]
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from .options import NOISE_LIMIT
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+NAMED = 8  # weights that a sentence names
 DECIDED = "decided, not compared"  # how the reason of an output begins whose numbers say nothing
 
 
@@ -112,14 +114,15 @@ class Proof:
         """Are all outputs proved to be the same?"""
         return all(o.verdict in ("proved", "dropped") for o in self.obligations)
 
-    @property
-    def folds(self) -> int:
-        """How many of our folds stand in obligations that were proved."""
-        return len({fold for o in self.obligations if o.verdict == "proved" for fold in o.folds})
-
     def count(self, verdict: str) -> int:
         """How many obligations have this verdict."""
         return sum(o.verdict == verdict for o in self.obligations)
+
+    @property
+    def folds(self) -> frozenset[str]:
+        """The names of the folded nodes that stand in obligations that were proved."""
+        texts = [text for o in self.obligations if o.verdict == "proved" for text in o.folds]
+        return frozenset(name for text in texts for name in (text, *text.split(", ")))
 
     @property
     def refuted(self) -> tuple[Obligation, ...]:
@@ -198,6 +201,21 @@ class Comparison:
     def __bool__(self) -> bool:
         return self.equivalent
 
+    @property
+    def unseen(self) -> str:
+        """What verification says nothing about, as a sentence; empty where it saw everything."""
+        if self.proof is None or not self.proof.unseen:
+            return ""
+        many = self.proof.unseen != 1
+        return (
+            f"{self.proof.unseen:,} weight{'s were' if many else ' was'} neither proved nor seen, and may hold anything: "
+            + named(self.proof.unseen_weights)
+        )
+
+    def strictly(self) -> Comparison:
+        """The verdict of one for whom warnings are errors: weights that nothing speaks for are a failure."""
+        return replace(self, equivalent=False, reason=self.unseen) if self and self.unseen else self
+
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers."""
         return asdict(self)
@@ -218,6 +236,12 @@ class Check:
 
     def __bool__(self) -> bool:
         return self.level != "fault"
+
+
+def named(names: Sequence[str], most: int = NAMED) -> str:
+    """Names in quotes, at most so many."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + rest
 
 
 def finite(value: Any) -> Any:

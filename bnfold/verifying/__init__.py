@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .compare import compare
 from .opencv import against_opencv
+from .proving import NotDerived, prove
 from .selftest import selftest
 
-__all__ = ["against_opencv", "compare", "selftest"]
+__all__ = ["NotDerived", "against_opencv", "compare", "prove", "selftest"]

@@ -68,7 +68,7 @@ def _noticed(case: Case, runs: Runs, index: int, moved: Values) -> bool:
         if true.shape != other.shape or own.shape != true.shape:
             return True
         wide = widened(own)
-        candidate = wide + (other - true) if wide.dtype.kind == "f" else other
+        candidate = (wide + (other - true)).astype(own.dtype) if wide.dtype.kind == "f" else other
         triple = Triple(true, own, candidate, runs.expected[index].get(name) if runs.expected else None)
         if not judge(name, [triple], case.kind(name, triple), case.demands(name, runs)).passed:
             return True

@@ -49,8 +49,9 @@ def forge(certified: Certified, model: Path) -> Path:
 
 def test_what_was_certified_passes(certified: Certified) -> None:
     checks = audit(certified.certificate, certified.model)
-    assert all(checks) and [c.name for c in checks][-2:] == ["graph", "weights"]
-    assert "derived again" in checks[-1].detail and "rounding" not in checks[-1].detail
+    assert all(checks) and [c.name for c in checks][-3:] == ["graph", "weights", "obligations"]
+    assert "derived again" in checks[-2].detail and "rounding" not in checks[-2].detail
+    assert (checks[-1].level, "proved again from the sources" in checks[-1].detail) == ("ok", True)
     assert audit(certified.certificate, certified.model, certified.sources) == checks
 
 

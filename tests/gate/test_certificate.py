@@ -48,6 +48,25 @@ def test_it_holds_the_evidence(caffe: Certified) -> None:
     assert (found.verification.seed, found.verification.samples) == (0, 3)
 
 
+def test_it_holds_what_was_proved(caffe: Certified) -> None:
+    evidence = certificate.read(caffe.certificate).verification
+    assert evidence is not None and evidence.proof is not None
+    assert evidence.proof.complete and evidence.proof.unseen == 0 < evidence.proof.proved
+    assert any(o.folds for o in evidence.proof.obligations)
+
+
+def test_one_of_a_version_that_proved_nothing_is_read(caffe: Certified, tmp_path: Path) -> None:
+    document = json.loads(caffe.certificate.read_text())
+    del document["verification"]["proof"]
+    content = {k: v for k, v in document.items() if k not in ("made", "digest")}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    document["digest"] = hashlib.sha256(canonical.encode()).hexdigest()
+    path = tmp_path / "old.cert.json"
+    path.write_text(json.dumps(document))
+    found = certificate.read(path)
+    assert found.verification is not None and found.verification.proof is None
+
+
 def test_kept_nodes_stand_in_it_with_their_codes(tmp_path: Path) -> None:
     text = TWO_BLOCKS.replace("y = BatchNormalization (c2,", "r2 = Relu(c2)\n  y = BatchNormalization (r2,")
     found = certificate.read(certify(tmp_path, (saved(tmp_path, text, "source.onnx"),)).certificate)

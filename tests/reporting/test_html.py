@@ -209,3 +209,18 @@ def test_a_browser_draws_it_without_a_complaint(tmp_path: Path, theme: str) -> N
         views["before"]["viewbox"] != f"0 0 {views['before']['data-width']} {views['before']['data-height']}"
     )
     assert "hidden" in views["after"]
+
+
+def test_what_was_not_proved_is_on_the_page(tmp_path: Path) -> None:
+    document = document_of(saved(tmp_path, TWO_BLOCKS))
+    proof = document["verification"]["proof"]
+    assert "10 / 0 / 0" in html.page(document) or proof["proved"] != 10
+    wrong = {**proof["obligations"][0], "verdict": "failed", "value": HOSTILE, "reason": "over the limit"}
+    proof.update(obligations=[*proof["obligations"], wrong], unseen=1, unseen_weights=[HOSTILE])
+    page = html.page(document)
+    words = " ".join(Page(page).words)
+    assert HOSTILE not in page
+    for fact in ("1 failed", "over the limit", "1 unseen", "Neither proved nor seen"):
+        assert fact in words
+    del document["verification"]["proof"]
+    assert "unseen" not in html.page(document)

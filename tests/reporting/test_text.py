@@ -10,7 +10,16 @@ import pytest
 from rich.console import Console
 
 from bnfold.reporting import text
-from bnfold.results.comparison import Check, Comparison, Divergence, Figures, ProviderResult
+from bnfold.results.comparison import (
+    DECIDED,
+    Check,
+    Comparison,
+    Divergence,
+    Figures,
+    Obligation,
+    Proof,
+    ProviderResult,
+)
 from bnfold.results.fold_result import Census
 from bnfold.results.plan import Folded, Kept, Plan
 
@@ -134,3 +143,38 @@ def test_the_self_test() -> None:
         text.selftested([Check("arithmetic", "ok", "exact"), Check("operators", "fault", "Conv is wrong")])
     )
     assert "Conv is wrong" in shown
+
+
+PROOF = Proof(
+    obligations=(
+        Obligation("c1", "proved", folds=("bn1",)),
+        Obligation("c2", "dropped", cause=True, reason="17 times what rounding its weights can do"),
+        Obligation("y", "failed", where="if/0", candidate=("conv", "head"), reason="over the limit"),
+    ),
+    proved=3,
+    seen=2,
+    unseen=7,
+    unseen_weights=tuple("abcdefg"),
+)
+
+
+def test_what_was_proved_and_what_was_not_is_shown_with_its_reason() -> None:
+    words = " ".join(rendered(*text.comparison(replace(REPORT, proof=PROOF))).split())
+    assert "3 looked at: 1 proved, 1 dropped, 1 failed" in words
+    assert "dropped: value 'c2': 17 times what rounding" in words
+    assert "failed: value 'y' of node 'head' in if/0: over the limit" in words
+    assert "weights: 3 proved, 2 seen, 7 unseen" in words
+    assert "'e' and 2 more" in words
+    assert "'g'" in rendered(*text.comparison(replace(REPORT, proof=PROOF), verbose=True))
+
+
+def test_an_output_behind_a_decision_is_not_called_ok() -> None:
+    decided = replace(
+        FIGURES, passed=True, noise=1.0, reason=f"{DECIDED}: the reference is 1 away from float64"
+    )
+    result = replace(REPORT.providers[0], passed=True, outputs=(decided,))
+    words = " ".join(
+        rendered(*text.comparison(replace(REPORT, equivalent=True, providers=(result,)))).split()
+    )
+    assert "decided," in words
+    assert " ok" not in words

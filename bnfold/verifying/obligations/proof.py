@@ -13,22 +13,26 @@ cones behind it grow. What is left in the end is the outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import GraphLike, bodies, graphs, ir, label
+from ...ir.graph import GraphLike, bodies, graphs, ir, is_op, label
 from ...ir.provenance import FOLDED_KEY
 from ...results.comparison import Figures, Obligation
 from ...results.comparison import Proof as Result
 from ..composite_values import parts
 from ..inputs.interface import Interface
 from ..truth.call import Frame
+from ..nondeterminism import jumps
 from ..truth.interpreter import CannotEvaluate
+from ..truth.number_formats import widened
 from .alignment import Pairs, by_name, by_structure, by_value, computed
 from .cones import Half, NoCone, half
+from .deviations import unit_of
 from .discharge import Bench, CannotDischarge, Discharger, Places, weights_seen
 from .fused import taken_apart
 from .recording import Recorded, Recorder
@@ -344,6 +348,9 @@ class _Work:
             except (CannotDischarge, CannotEvaluate) as error:
                 self.openness[value] = str(error)
                 figures = None
+            if figures is not None and figures.passed and (reason := self._decided_by(mine, theirs, opened)):
+                figures = replace(figures, passed=False, noise=math.inf, reason=reason)
+                break
             if figures is not None and figures.passed:
                 self.proved[value] = ("proved", figures, mine, theirs)
                 self.openness.pop(value, None)
@@ -356,6 +363,59 @@ class _Work:
             self.openness.pop(value, None)
         self.measured[value] = figures
         return False
+
+    def _decided_by(self, mine: Half, theirs: Half, opened: set[Token]) -> str:
+        """What decides on both sides and differs, as a clause; empty where nothing does. A decision hides what stands
+        before it from any number of samples, so that running it proves nothing."""
+        if branch := next((n for n in (*mine.nodes, *theirs.nodes) if is_op(n, "If")), None):
+            return f"the branches of '{label(branch)}' are not the same"
+        ours = [node for node in mine.nodes if jumps(node)]
+        others = [node for node in theirs.nodes if jumps(node)]
+        if [n.op_identifier() for n in ours] != [n.op_identifier() for n in others]:
+            return ""
+        found = (self._decides_otherwise(a, b, opened) for a, b in zip(ours, others, strict=True))
+        return next(filter(None, found), "")
+
+    def _decides_otherwise(self, mine: ir.Node, theirs: ir.Node, opened: set[Token]) -> str:
+        """Two nodes that decide in the same way: by what else?"""
+        words = self.prover.words
+        inputs = [
+            (a, b)
+            for a, b in zip(mine.inputs, theirs.inputs, strict=False)
+            if a is not None and b is not None
+        ]
+        apart = [(a, b) for a, b in inputs if self.left.token(a, words) != self.right.token(b, words)]
+        for a, b in apart:
+            if (measured := self._deciding(a, b, opened)) is not None and not measured.passed:
+                return f"'{a.name}' decides it, and is not the same: {measured.reason}"
+        constants = [(self.prover.ours.tensor(a), self.prover.theirs.tensor(b)) for a, b in apart]
+        if constants and all(_other_numbers(one, other) for one, other in constants):
+            return f"the constant '{apart[0][0].name}' that decides it is another one"
+        return ""
+
+    def _deciding(self, mine: ir.Value, theirs: ir.Value, opened: set[Token]) -> Figures | None:
+        """The figures of two values that decide; None where they cannot be had, or are no floats."""
+        if self._identical_values(mine, theirs) or mine.producer() not in self.left.order:
+            return None
+        figures: Figures | None = None
+        for further in (set[Token](), opened):
+            try:
+                halves = [
+                    half(value, side, self.prover.words, self.shared, further)
+                    for value, side in ((mine, self.left), (theirs, self.right))
+                ]
+                tokens = {token for one in halves for token in one.border.values()}
+                known = {t: self.prover.known(self.by_token[t]) for t in tokens if t in self.by_token}
+                figures = self.prover.discharger.judge(halves[0], halves[1], self.places, known)
+            except (NoCone, CannotDischarge, CannotEvaluate):
+                continue
+            if figures.passed:
+                return figures
+        return figures
+
+    def _identical_values(self, mine: ir.Value, theirs: ir.Value) -> bool:
+        token = self.left.token(mine, self.prover.words)
+        return token is not None and token == self.right.token(theirs, self.prover.words)
 
     def _may_open(self, token: Token, known: Mapping[Token, list[Recorded]]) -> bool:
         """May a border lie further back here? Floats alone: fewer numbers can be tried for integers in front of
@@ -398,12 +458,13 @@ class _Work:
         if functions:
             scopes = [self._function(mine, theirs)]
         else:
-            scopes = [
-                self._body(a, b, f"{label(mine)}/{place}")
-                for place, (a, b) in enumerate(zip(bodies(mine), bodies(theirs), strict=False))
-            ]
-            if len(bodies(mine)) != len(bodies(theirs)):
+            ours, others = _by_attribute(mine), _by_attribute(theirs)
+            if ours.keys() != others.keys():
                 return False
+            scopes = [
+                self._body(body, others[key], f"{label(mine)}/{place}")
+                for place, (key, body) in enumerate(ours.items())
+            ]
         return all([scope is not None and prover.body(scope) for scope in scopes])
 
     def _body(self, mine: ir.Graph, theirs: ir.Graph, where: str) -> _Scope | None:
@@ -528,6 +589,32 @@ class _Work:
             cause=cause,
             reason=self.openness.get(value, figures.reason if figures is not None else ""),
         )
+
+
+def _by_attribute(node: ir.Node) -> dict[tuple[str, int], ir.Graph]:
+    """The bodies of a node by their attributes, which may stand in any order."""
+    return {
+        (name, place): body
+        for name, attribute in sorted(node.attributes.items())
+        if not attribute.is_ref()
+        for place, body in enumerate(_graphs_of(attribute))
+    }
+
+
+def _graphs_of(attribute: ir.Attr) -> list[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return [attribute.as_graph()]
+    return list(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else []
+
+
+def _other_numbers(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -> bool:
+    """Are two constants further apart than a rounding or two?"""
+    if one is None or other is None:
+        return False
+    a, b = np.asarray(widened(one.numpy())), np.asarray(widened(other.numpy()))
+    if a.size != b.size or a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu":
+        return a.size != b.size
+    return not np.allclose(b.reshape(-1), a.reshape(-1), rtol=4 * unit_of(one.dtype), atol=0.0)
 
 
 def _same_attributes(mine: ir.Node, theirs: ir.Node, words: Vocabulary) -> bool:

@@ -156,3 +156,71 @@ def test_a_fold_by_hand_under_other_names_is_accepted() -> None:
     assert proof(reference, right, x=image(2, 3, 8, 8)).complete
     wrong = proto(folded, w=kernel.astype(np.float32), k=(bias + 1e-3).astype(np.float32))
     assert not proof(reference, wrong, x=image(2, 3, 8, 8)).complete
+
+
+def test_an_unknown_operator_proves_nothing() -> None:
+    text = f"""{HEAD.replace("]>", ', "my" : 1]>')} g (float[N, 3, 8, 8] x) => (float y) <float[4, 3, 3, 3] w> {{
+        c = Conv(x, w) u = my.Secret(c) y = Relu(u) }}"""
+    found = proof(proto(text, w=W), proto(text, w=W * np.float32(1.5)), x=image(2, 3, 8, 8))
+    assert [o.verdict for o in found.obligations] == ["dropped", "dropped", "open"]
+    assert (found.proved, found.unseen) == (0, 1)
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.2])
+def test_what_onnxruntime_fuses_is_taken_apart(slope: float) -> None:
+    fused = f"""{HEAD.replace("]>", ', "com.microsoft" : 1]>')} g (float[N, 3, 8, 8] x) => (float y)
+        <float[4, 3, 3, 3] w> {{ y = com.microsoft.FusedConv
+        <activation = "LeakyRelu", activation_params = [{slope}]>(x, w) }}"""
+    found = proof(proto(net("y = LeakyRelu<alpha = 0.1>(c)"), w=W), proto(fused, w=W), x=image(2, 3, 8, 8))
+    assert found.complete == (slope == 0.1)
+    assert bool(found.refuted) == (slope != 0.1)
+
+
+def test_a_weight_that_both_sides_have_as_a_constant_is_proved() -> None:
+    one = net("q = QuantizeLinear(t, s, z) d = DequantizeLinear(q, s, z) e = Add(c, d) y = Relu(e)")
+    one = one.replace("w> {", "w, float[1] t, float s = {0.1}, int8 z = {0}> {")
+    reference = proto(one, w=W, t=np.array([0.52], np.float32))
+    other = proto(
+        net("e = Add(c, d) y = Relu(e)").replace("w> {", "w, float[1] d> {"),
+        w=W,
+        d=np.array([0.5], np.float32),
+    )
+    found = proof(reference, other, x=image(2, 3, 8, 8))
+    assert found.complete
+    assert found.unseen == 0
+
+
+def test_a_saturated_decision_is_judged_before_it_is_taken() -> None:
+    """A fault of three ten thousandths flips no index of these samples."""
+    reference = proto(net("y = ArgMax<axis = 1>(c)"), w=W)
+    renamed = net("y = ArgMax<axis = 1>(q)", "q = Conv(x, w)")
+    assert proof(reference, proto(renamed, w=W), x=image(2, 3, 8, 8)).complete
+    found = proof(reference, proto(renamed, w=W * np.float32(1.0003)), x=image(2, 3, 8, 8))
+    assert found.refuted
+    assert "decides it" in found.refuted[0].reason
+
+
+def test_another_threshold_is_another_decision() -> None:
+    text = net("d = Greater(c, k) y = Cast<to = 1>(d)").replace("w> {", "w, float k> {")
+    one, other = (proto(text, w=W, k=np.array(k, np.float32)) for k in (50.0, 50.5))
+    found = proof(one, other, x=image(2, 3, 8, 8))
+    assert found.refuted
+    assert "'k' that decides it is another one" in " ".join(o.reason for o in found.obligations)
+
+
+def test_branches_may_stand_in_another_order() -> None:
+    feeds = {"x": np.ones(2, np.float32), "b": np.array(True)}
+    candidate = proto(branch("3.0"))
+    node = candidate.graph.node[0]
+    attributes = list(reversed(node.attribute))
+    attributes[0].g.node[0].name = "another"
+    del node.attribute[:]
+    node.attribute.extend(attributes)
+    assert proof(branch("3.0"), candidate, **feeds).complete
+
+
+def test_a_branch_that_differs_is_not_proved_by_running_the_other() -> None:
+    feeds = {"x": np.ones(2, np.float32), "b": np.array(True)}
+    other = branch("3.1").replace("u = Mul", "p = Mul").replace("(float[2] u)", "(float[2] p)")
+    found = proof(branch("3.0"), other, **feeds)
+    assert found.refuted
