@@ -4,13 +4,13 @@
     python -m benchmarks.confusion --small        under a minute; ends with 1 where a gate of ours is wrong
 
 families    small networks of ten families (confusion_networks.py), rewritten rightly in every way there is
-            (confusion_rewritings.py), or with one planted fault (confusion_faults.py); under other names every
-            second time
-blocks      random nets of 1 to 150 blocks (bnfold/verifying/selftest_networks.py), folded rightly, or with one
-            planted fault
+            (confusion_rewritings.py), or with one planted fault (confusion_faults.py); under other names
+            every second time
+blocks      random nets of 1 to 150 blocks (bnfold/verifying/selftest_networks.py), folded rightly, or with
+            one planted fault
 
-Our gate stands beside the fixed tolerances of other tools, which compare two onnxruntime runs on one uniform sample
-with numpy's allclose:
+Our gate stands beside the fixed tolerances of other tools, which compare two onnxruntime runs on one uniform
+sample with numpy's allclose:
 
     onnxsim 1e-4/1e-5    onnxslim 1e-3/1e-4    polygraphy 1e-5/1e-5    (rtol/atol, their defaults)
 
@@ -148,8 +148,8 @@ def random_of(*words: object) -> np.random.Generator:
 
 
 def rewritings(pairs: int, small: bool) -> Iterator[Row]:
-    """Right pairs: every network of every family in every right form that onnxruntime runs (a tool may write files
-    that no engine takes; those are none)."""
+    """Right pairs: every network of every family in every right form that onnxruntime runs (a tool may write
+    files that no engine takes; those are none)."""
     for place, (name, rewriting) in enumerate(REWRITINGS.items()):
         row = Row(name)
         for at, (family, network) in enumerate(FAMILIES.items()):

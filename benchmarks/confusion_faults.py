@@ -1,7 +1,7 @@
 """Planted faults: what a gate must refuse, whatever hides it.
 
-A fault changes a right candidate in place, or the pair, and says whether it could. Every one of them changes what the
-network computes for some input: what decides is the model, not what a sample shows of it.
+A fault changes a right candidate in place, or the pair, and says whether it could. Every one of them changes
+what the network computes for some input: what decides is the model, not what a sample shows of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ NORMS = ("BatchNormalization", "LayerNormalization")
 
 @dataclass
 class Pair:
-    """Two models, the shapes of the samples that a quick look at them takes, and where faults are drawn from."""
+    """Two models, the shapes of the samples that a quick look at them takes, and where faults are drawn
+    from."""
 
     reference: onnx.ModelProto
     candidate: onnx.ModelProto

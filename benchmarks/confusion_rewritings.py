@@ -1,7 +1,7 @@
 """Right ways to write a network in another way: what a gate must accept.
 
-Ours, the same fold by a dozen lines of numpy, what onnxruntime's optimiser leaves, and other tools where they are
-installed. Every rewriting takes a model and gives a new one, or None where it changes nothing.
+Ours, the same fold by a dozen lines of numpy, what onnxruntime's optimiser leaves, and other tools where they
+are installed. Every rewriting takes a model and gives a new one, or None where it changes nothing.
 """
 
 from __future__ import annotations

@@ -238,7 +238,8 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
     if shapes.opset(dequantize) < PER_CHANNEL_SCALES and vector.varies():
         raise Refused(
             "kept.quantized-weight",
-            f"the DequantizeLinear of {where} takes one scale for all channels before opset {PER_CHANNEL_SCALES}",
+            f"the DequantizeLinear of {where} takes one scale for all channels before opset "
+            f"{PER_CHANNEL_SCALES}",
         )
     if linear.quantized_scale is None:
         raise Refused(

@@ -206,7 +206,8 @@ def _casting(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
 
 
 def _casting_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
-    """What the model computes in float32 on purpose would be rounded with the weights of 16 bits that hold it."""
+    """What the model computes in float32 on purpose would be rounded with the weights of 16 bits that hold
+    it."""
     map_ = data_map(outs, node)
     _casting(node, map_, context)
     source = context.shapes.dtype(node.inputs[0])
@@ -456,8 +457,8 @@ def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
 
 
 def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
-    """The axes of a product, from the back, along which the rows of the first matrix run and the columns of the
-    second. A vector has neither, and its axis is not in the product."""
+    """The axes of a product, from the back, along which the rows of the first matrix run and the columns of
+    the second. A vector has neither, and its axis is not in the product."""
     if None in ranks or any(rank == 0 for rank in ranks):
         return None, None
     first, second = (rank or 0 for rank in ranks)
@@ -480,7 +481,8 @@ def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
             if rank is None or axis is None or any(a != map_.rank + own for a in map_.varies()):
                 raise Refused(
                     "kept.wrong-axis",
-                    f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
+                    f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the "
+                    "map varies",
                 )
             shape = [1] * rank
             shape[axis] = -1

@@ -31,8 +31,8 @@ class Choices:
 
 @dataclass
 class CommuteContext:
-    """What a rule may ask: shapes, the model, and choices. `into_half`: may weights of 16 bits hold what the model
-    computes in a wider type?"""
+    """What a rule may ask: shapes, the model, and choices. `into_half`: may weights of 16 bits hold what the
+    model computes in a wider type?"""
 
     shapes: Shapes
     model: ir.Model

@@ -34,8 +34,8 @@ Identifier = tuple[str, str, str]
 
 def stopping(model: ir.Model, stopped: Mapping[ir.Node, str]) -> set[Identifier]:
     """Functions at whose boundary one of these nodes, each with the code of its reason, may have been
-    stopped: it is in the body, or beside the call. Functions called from several places only where their callers hand
-    over what it needs."""
+    stopped: it is in the body, or beside the call. Functions called from several places only where their
+    callers hand over what it needs."""
     calls = [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
     count = Counter(c.op_identifier() for c in calls)
     foreign = {c.op_identifier() for c in calls if not _inlinable(model, c)}

@@ -39,7 +39,8 @@ class Linear:
     joined               the union that it is part of, when it is gone itself
     quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
     every_tap_real       no tap ever reads padding, so a shift of the input is a constant of the output
-    summed               over how many places of the data each product is summed besides: a shift counts so often
+    summed               over how many places of the data each product is summed besides: a shift counts so
+                         often
     stack                how many leading axes of W count matrices: channels run over them, too
     forward_only         a map can go into it, none can be held behind it
     grows                a product of two matrices, which as a Gemm has a place for a bias

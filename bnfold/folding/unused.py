@@ -9,8 +9,8 @@ from ..ir.graph import ir, is_op
 
 
 def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
-    """Remove replaced constants without readers, and their makers. What nobody read before stays: a caller may
-    know what it is for."""
+    """Remove replaced constants without readers, and their makers. What nobody read before stays: a caller
+    may know what it is for."""
     waiting = list(replaced)
     old = model.ir_version < 4
     replaced_inputs = set(replaced) if old else set()

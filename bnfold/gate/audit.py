@@ -1,5 +1,5 @@
-"""Is a file still what its certificate says? Hashes, every folded weight derived again from the sources, and every
-place where the model differs from them proved again; the certified model is not run.
+"""Is a file still what its certificate says? Hashes, every folded weight derived again from the sources, and
+every place where the model differs from them proved again; the certified model is not run.
 
     audit(certificate, model, sources)  -> Checks: "fault" for what contradicts the certificate, "note" for
                                         what could not be looked at

@@ -3,8 +3,8 @@
 A value is constant if it is an initializer that no caller can override, the output of a Constant node, or
 computed from constants by a deterministic operator. `tensor` gives it without reading it where that is
 possible (weights stay windows); `array` gives all of it, and only up to LIMIT elements: what is folded into
-weights is small. What is computed is computed in the model's own types (evaluation.py), then widened to float64
-for the algebra of folds.
+weights is small. What is computed is computed in the model's own types (evaluation.py), then widened to
+float64 for the algebra of folds.
 
     overridable   an initializer that is also a graph input, from IR 4 on: the caller may feed another value
     IR 3          all initializers are graph inputs, and are constants
@@ -138,7 +138,8 @@ class Constants:
         return None if values is None else widened(values)
 
     def typed(self, value: ir.Value | None) -> np.ndarray | None:
-        """The values in the type in which the model has them, or None where it is not constant or too large."""
+        """The values in the type in which the model has them, or None where it is not constant or too
+        large."""
         if value is None:
             return None
         if value not in self._typed:
@@ -217,8 +218,8 @@ class Constants:
                 self._inexact.add(value)
 
     def _half(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
-        """Arithmetic in 16 bits behind arithmetic in 16 bits: a runtime may keep more between the two, and then it
-        is no constant to us."""
+        """Arithmetic in 16 bits behind arithmetic in 16 bits: a runtime may keep more between the two, and
+        then it is no constant to us."""
         if any(v in self._narrow for v in self._needed(node)):
             answer = self._asked(node, results)
             if any(a is None or b is None or not close(a, b) for a, b in zip(results, answer, strict=True)):

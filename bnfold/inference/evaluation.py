@@ -1,9 +1,9 @@
 """One operator on constants, in the element types that the model declares and by the operator's own rounding.
 
-A constant is what the model's own arithmetic computes: float32 stays float32, integers wrap around. Sums, products
-and quotients are rounded as IEEE 754 says, on every machine alike. Transcendental functions and long sums are not:
-there two libraries differ in the last bit, and where an operator that jumps (Floor, Cast to an integer, Equal ...)
-makes a whole step of that, onnxruntime is asked what it computes.
+A constant is what the model's own arithmetic computes: float32 stays float32, integers wrap around. Sums,
+products and quotients are rounded as IEEE 754 says, on every machine alike. Transcendental functions and long
+sums are not: there two libraries differ in the last bit, and where an operator that jumps (Floor, Cast to an
+integer, Equal ...) makes a whole step of that, onnxruntime is asked what it computes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ Array = np.ndarray
 
 # operators whose results are rounded in one way only, on every machine
 _EXACT = frozenset(
-    "Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Concat ConstantOfShape "
-    "DepthToSpace DequantizeLinear Div Equal Expand EyeLike Flatten Floor Gather GatherElements GatherND Greater "
+    "Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip "
+    "Concat ConstantOfShape "
+    "DepthToSpace DequantizeLinear Div Equal Expand EyeLike Flatten Floor Gather GatherElements "
+    "GatherND Greater "
     "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Mod Mul Neg NonZero Not OneHot Or Pad "
-    "QuantizeLinear Range Reciprocal ReduceMax ReduceMin Relu Reshape Round Scatter ScatterElements ScatterND Shape "
+    "QuantizeLinear Range Reciprocal ReduceMax ReduceMin Relu Reshape Round Scatter "
+    "ScatterElements ScatterND Shape "
     "Sign Size Slice SpaceToDepth Split Sqrt Squeeze Sub Tile Transpose Trilu Unsqueeze Where Xor".split()  # noqa: SIM905
 )
 
 
 # those of them that move values, or look at them, and never round
 _MOVING = frozenset(
-    "Abs Clip Concat ConstantOfShape DepthToSpace Equal Expand Flatten Gather GatherElements GatherND Greater "
-    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Neg NonZero OneHot Pad ReduceMax ReduceMin Relu "
-    "Reshape Scatter ScatterElements ScatterND Shape Sign Size Slice SpaceToDepth Split Squeeze Tile Transpose Trilu "
+    "Abs Clip Concat ConstantOfShape DepthToSpace Equal Expand Flatten Gather GatherElements "
+    "GatherND Greater "
+    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Neg NonZero OneHot Pad ReduceMax "
+    "ReduceMin Relu "
+    "Reshape Scatter ScatterElements ScatterND Shape Sign Size Slice SpaceToDepth Split Squeeze "
+    "Tile Transpose Trilu "
     "Unsqueeze Where".split()  # noqa: SIM905
 )
 
@@ -68,8 +74,8 @@ def jumps(node: ir.Node) -> bool:
 
 
 def evaluated(node: ir.Node, inputs: Sequence[Array | None], version: int) -> list[Array] | None:
-    """The node's outputs, computed by onnx's reference implementation in the types of the inputs; None where it
-    cannot."""
+    """The node's outputs, computed by onnx's reference implementation in the types of the inputs; None where
+    it cannot."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -96,8 +102,8 @@ def evaluated(node: ir.Node, inputs: Sequence[Array | None], version: int) -> li
 
 
 def cast(values: Array, to: ir.DataType) -> Array | None:
-    """A cast between numbers, rounded as the narrower type does it; None where runtimes disagree: numbers beyond an
-    integer's range, and float8."""
+    """A cast between numbers, rounded as the narrower type does it; None where runtimes disagree: numbers
+    beyond an integer's range, and float8."""
     if to == ir.DataType.STRING or values.dtype.kind in "OUS" or to.bitwidth < 16 and to.is_floating_point():
         return None
     with np.errstate(all="ignore"):
@@ -116,7 +122,8 @@ def by_onnxruntime(
     imports: Mapping[str, int],
     version: int,
 ) -> list[Array] | None:
-    """What onnxruntime computes for a node of a constant subgraph, back to what is stored; None where it cannot.
+    """What onnxruntime computes for a node of a constant subgraph, back to what is stored; None where it
+    cannot.
 
     `known` gives the array of a value, `computed` says whether a node belongs to the subgraph."""
     try:

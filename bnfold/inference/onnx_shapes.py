@@ -1,4 +1,5 @@
-"""Shapes behind operators for which no rule is written here: onnx's own inference is asked, one node at a time.
+"""Shapes behind operators for which no rule is written here: onnx's own inference is asked, one node at a
+time.
 
 It gets the shapes that are proved so far, and the numbers that are known. A symbol that it gives back is one
 that it was given; what it does not say is unknown.

@@ -80,8 +80,8 @@ class Shapes:
         return tuple(int(d) for d in stored.numpy().reshape(-1))
 
     def integers(self, value: ir.Value | None) -> list[int] | None:
-        """The numbers of a row that are all known: constant, or computed from sizes that are. Raises ValueError
-        for a constant that is no row of integers."""
+        """The numbers of a row that are all known: constant, or computed from sizes that are. Raises
+        ValueError for a constant that is no row of integers."""
         if (stored := self.constants.integers(value)) is not None:
             return stored
         found = self.content(value)

@@ -118,7 +118,8 @@ _MADE: dict[str, Callable[[ir.Node, list[np.ndarray]], float]] = {
     **dict.fromkeys(("MatMul", "Gemm"), _product),
     **dict.fromkeys(("Shape", "Size"), _few),
     **dict.fromkeys(
-        "ArgMax ArgMin Compress Concat DepthToSpace Flatten GatherElements Reshape Slice SpaceToDepth Split Squeeze "
+        "ArgMax ArgMin Compress Concat DepthToSpace Flatten GatherElements Reshape Slice "
+        "SpaceToDepth Split Squeeze "
         "TopK Transpose Unsqueeze".split(),  # noqa: SIM905
         _as_given,
     ),

@@ -1,7 +1,8 @@
 """Two models held against each other: the way from what was loaded to verification and back.
 
 compare                two loaded models -> Comparison
-proof                  what two loaded models differ in, proved where it stands; or why that could not be derived
+proof                  what two loaded models differ in, proved where it stands; or why that could not be
+                       derived
 compare_with_opencv    Caffe or darknet files, as they were read, against OpenCV
 selftest               this machine's libraries against known answers
 side_of                a loaded model as verification wants it

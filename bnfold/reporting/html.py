@@ -111,7 +111,8 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unproved(proof: dict[str, Any]) -> list[dict[str, Any]]:
-    """The obligations that are not proved: outputs, and the pairs that do not hold where one of them failed."""
+    """The obligations that are not proved: outputs, and the pairs that do not hold where one of them
+    failed."""
     rows = proof.get("obligations", ())
     failed = any(row["verdict"] == "failed" for row in rows)
     return [

@@ -71,8 +71,9 @@ class Obligation:
     """One place where the two models differ, and whether both sides give the same there.
 
     value                 the value at its end, by the reference's name
-    verdict               "proved", "dropped" (the pair does not mean the same; what is behind it was proved from
-                          further back), "failed" (an output is not the same), "open" (nothing here can run it)
+    verdict               "proved", "dropped" (the pair does not mean the same; what is behind it was proved
+                          from further back), "failed" (an output is not the same), "open" (nothing here can
+                          run it)
     where                 the node whose body it stands in; empty in the main graph
     reference, candidate  names of the nodes of both sides
     folds                 what was folded into the candidate's nodes
@@ -98,7 +99,8 @@ class Proof:
 
     obligations      every place where the two models differ
     proved           weights of the reference whose readers are the same in both models or were proved to be
-    seen             weights behind which only outputs were compared, but that show there when they change by 1 %
+    seen             weights behind which only outputs were compared, but that show there when they change by
+                     1 %
     unseen           weights that neither proof nor samples say anything about
     unseen_weights   their names
     """
@@ -178,8 +180,8 @@ class Comparison:
     environment  (name, version) of the machine and its libraries
     seconds      how long all of it took
     noise_limit  the limit that `noise` was held against
-    proof        what is known without samples of the whole network: every place where the models differ, and which
-                 weights are proved, seen or neither; None where the reference cannot be run in float64
+    proof        what is known without samples of the whole network: every place where the models differ, and
+                 which weights are proved, seen or neither; None where the reference cannot be run in float64
     """
 
     equivalent: bool
@@ -208,8 +210,8 @@ class Comparison:
             return ""
         many = self.proof.unseen != 1
         return (
-            f"{self.proof.unseen:,} weight{'s were' if many else ' was'} neither proved nor seen, and may hold anything: "
-            + named(self.proof.unseen_weights)
+            f"{self.proof.unseen:,} weight{'s were' if many else ' was'} neither proved nor seen, "
+            "and may hold anything: " + named(self.proof.unseen_weights)
         )
 
     def strictly(self) -> Comparison:

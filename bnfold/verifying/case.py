@@ -345,8 +345,8 @@ class Case:
         return "float64"
 
     def prove(self, runs: Runs) -> None:
-        """Every place where the two models differ, proved where it stands; the reference's runs that this needs
-        are the truth for their feeds."""
+        """Every place where the two models differ, proved where it stands; the reference's runs that this
+        needs are the truth for their feeds."""
         if runs.truth == "unfolded":
             return
         strict = folded_by_us(self.reference.model, self.candidate.model)

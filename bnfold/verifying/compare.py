@@ -40,7 +40,8 @@ FEW = 256  # elements below which one more look is cheaper than a doubtful verdi
 AT_ONCE = 12
 FAR_BELOW = 1 / 32  # a noise ratio that no rounding explains
 NOTHING_KNOWN = (
-    f"cannot be verified: no difference could be proved where it stands, and if a weight changed by {SHARE:.0%}, "
+    "cannot be verified: no difference could be proved where it stands, and if a weight changed by "
+    f"{SHARE:.0%}, "
     "no output would show it"
 )
 
@@ -132,7 +133,8 @@ def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
 
 
 def _failing(runs: Runs, figures: list[Figures], results: list[ProviderResult]) -> list[Figures]:
-    """What speaks against the candidate: what was refuted where it stands before what was measured behind it."""
+    """What speaks against the candidate: what was refuted where it stands before what was measured behind
+    it."""
     proof = runs.proof
     refuted: list[Figures] = []
     if proof is not None and proof.refuted:
@@ -165,8 +167,9 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
 
 
 def _settled(case: Case, runs: Runs, figures: Figures) -> Figures:
-    """An output over the limit may still be the same: behind a decision that is a tie within the noise, or, where
-    all that differs was proved, as far off as the reference itself with its weights off by a rounding."""
+    """An output over the limit may still be the same: behind a decision that is a tie within the noise, or,
+    where all that differs was proved, as far off as the reference itself with its weights off by a
+    rounding."""
     settled = judged_by_deciding_values(
         figures, case.reference.model, lambda values: judged_values(case, runs, 0, values)
     )
@@ -176,8 +179,8 @@ def _settled(case: Case, runs: Runs, figures: Figures) -> Figures:
 
 
 def _decided(case: Case, figures: Figures) -> Figures:
-    """An output behind a decision that the reference itself takes otherwise than float64: its error says nothing of
-    the candidate."""
+    """An output behind a decision that the reference itself takes otherwise than float64: its error says
+    nothing of the candidate."""
     if figures.candidate_error <= SHARE or not behind_a_decision(case.reference.model, figures.value):
         return figures
     reason = f"{DECIDED}: the reference itself is {figures.reference_error:.1g} away from float64 there"
@@ -192,7 +195,8 @@ def _nothing_known(proof: Proof) -> bool:
 def _far_below(results: Sequence[ProviderResult]) -> list[str]:
     """A word on candidates that are nearer to float64 than the reference by more than chance."""
     return [
-        f"the candidate is {1 / r.noise:.0f} times nearer to float64 than the reference on {r.provider}, which no "
+        f"the candidate is {1 / r.noise:.0f} times nearer to float64 than the reference on "
+        f"{r.provider}, which no "
         "rounding explains: the two may not compute in the same type"
         for r in results
         if 0 < r.noise < FAR_BELOW
@@ -204,7 +208,8 @@ def _not_blind(figures: Figures) -> Figures:
     if not figures.passed or not figures.reference_rms * NOISE_LIMIT > SHARE:
         return figures
     reason = (
-        f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 there, so that a "
+        f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 "
+        "there, so that a "
         f"fault of {SHARE:.0%} would not show, and not every difference could be proved where it stands"
     )
     return replace(figures, passed=False, reason=reason)

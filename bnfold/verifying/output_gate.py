@@ -60,9 +60,9 @@ def figures(case: Case, name: str, runs: Runs) -> Figures:
 
 
 def settled_by_proof(case: Case, found: Figures, runs: Runs) -> Figures:
-    """A proved candidate whose output is over the limit: as far as the reference itself moves where its weights and
-    inputs are off by a rounding, that is the network's own noise. Behind a decision (TopK, NonMaxSuppression ...)
-    even that says nothing, and the proof alone counts."""
+    """A proved candidate whose output is over the limit: as far as the reference itself moves where its
+    weights and inputs are off by a rounding, that is the network's own noise. Behind a decision (TopK,
+    NonMaxSuppression ...) even that says nothing, and the proof alone counts."""
     name = found.value
     if behind_a_decision(case.reference.model, name):
         return replace(

@@ -1,5 +1,5 @@
-"""Which weights do the outputs show? A weight that no proof covers is made one per cent larger in the reference: the
-gate that judged the candidate's outputs must refuse that, else the weight was never looked at.
+"""Which weights do the outputs show? A weight that no proof covers is made one per cent larger in the
+reference: the gate that judged the candidate's outputs must refuse that, else the weight was never looked at.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FEEDS = 2  # samples on which a change may show
 
 
 def with_seen(case: Case, runs: Runs, proof: Proof) -> Proof:
-    """The proof, with those of its unseen weights counted as seen that the outputs show. What the bounds leave out
-    stays unseen."""
+    """The proof, with those of its unseen weights counted as seen that the outputs show. What the bounds
+    leave out stays unseen."""
     if not proof.unseen_weights or proof.refuted or runs.truth != "float64":
         return proof
     case.progress("looking whether the outputs show every weight", 0.85)

@@ -1,7 +1,8 @@
-"""The obligations of two models without running the candidate, or either of them in onnxruntime: for an audit.
+"""The obligations of two models without running the candidate, or either of them in onnxruntime: for an
+audit.
 
-What stands at the borders of what differs needs shapes and sizes of numbers. One run of the reference in float64 gives
-them, at the smallest sizes of its free dims at which it runs.
+What stands at the borders of what differs needs shapes and sizes of numbers. One run of the reference in
+float64 gives them, at the smallest sizes of its free dims at which it runs.
 """
 
 from __future__ import annotations

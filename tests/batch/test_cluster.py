@@ -158,5 +158,6 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
     _, err = batch(tmp_path / "net.onnx", "--out", tmp_path / "out", "--scheduler", "nonsense://here", code=2)
     assert (
         err.splitlines()[-1]
-        == "bnfold: ERROR code=2 --scheduler 'nonsense://here' is not an address; expected an address such as tcp://host:8786"
+        == "bnfold: ERROR code=2 --scheduler 'nonsense://here' is not an address; expected an address "
+        "such as tcp://host:8786"
     )

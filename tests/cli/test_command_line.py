@@ -56,7 +56,8 @@ def test_fold_writes_beside_the_model_and_says_so_in_the_last_line(
     done = bnfold("fold", saved(tmp_path))
     assert done.code == 0
     assert re.fullmatch(
-        r"bnfold: PASS folded=1 kept=0 noise=\d[\d.e+-]* max_error=\d[\d.e+-]* ep=cpu proved=\d+ seen=0 unseen=0",
+        r"bnfold: PASS folded=1 kept=0 noise=\d[\d.e+-]* max_error=\d[\d.e+-]* ep=cpu proved=\d+ "
+        r"seen=0 unseen=0",
         done.last,
     )
     assert names(tmp_path) == {"net.onnx", "net.folded.onnx"}

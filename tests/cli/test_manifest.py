@@ -121,7 +121,8 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         (
             "[[model]]\nmodel = 'a.onnx'\nname = '../a'",
             [
-                "zoo.toml:3: 'name' is '../a'; expected a name for the outputs, below the folder of all outputs"
+                "zoo.toml:3: 'name' is '../a'; expected a name for the outputs, below the folder "
+                "of all outputs"
             ],
         ),
         (
@@ -135,26 +136,30 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         (
             "[[model]]\nmodel = 'a.onnx'\ninput-shape = 'what'",
             [
-                "zoo.toml:3: 'input-shape' cannot be 'what'; expected name:1,3,224,224 or 1x3x224x224, whole numbers "
+                "zoo.toml:3: 'input-shape' cannot be 'what'; expected name:1,3,224,224 or "
+                "1x3x224x224, whole numbers "
                 "from 1 to 2,147,483,647"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nrtol = -1",
             [
-                "zoo.toml:3: 'rtol' cannot be -1; expected a finite number, at least 0, as in 1e-4 or output:1e-4"
+                "zoo.toml:3: 'rtol' cannot be -1; expected a finite number, at least 0, as in 1e-4 "
+                "or output:1e-4"
             ],
         ),
         (
             "[[model]]\nmodel = 'a.onnx'\nkeep = [true]",
             [
-                "zoo.toml:3: 'keep' cannot be [True]; expected names of nodes, or patterns of them with * and ?"
+                "zoo.toml:3: 'keep' cannot be [True]; expected names of nodes, or patterns of them "
+                "with * and ?"
             ],
         ),
         (
             "[defaults]\nmodel = 'x'\n[[model]]\nmodel = 'a.onnx'",
             [
-                "zoo.toml:2: unknown key 'model'; expected an option of 'bnfold batch --help' without its dashes"
+                "zoo.toml:2: unknown key 'model'; expected an option of 'bnfold batch --help' "
+                "without its dashes"
             ],
         ),
         (
@@ -165,7 +170,8 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
         (
             "\nmodel = [{model = 'a.onnx', nonsense = 1}]",
             [
-                "zoo.toml:2: unknown key 'nonsense'; expected an option of 'bnfold batch --help' without its dashes"
+                "zoo.toml:2: unknown key 'nonsense'; expected an option of 'bnfold batch --help' "
+                "without its dashes"
             ],
         ),
         (
@@ -201,7 +207,8 @@ def test_every_fault_of_toml_has_its_line(text: str, told: list[str], tmp_path: 
         (
             "model;name\na.onnx;x",
             [
-                "zoo.csv:1: the first line names no column 'model'; expected model,weights,name, and options; "
+                "zoo.csv:1: the first line names no column 'model'; expected model,weights,name, "
+                "and options; "
                 "cells are separated by commas, not by ';'"
             ],
         ),

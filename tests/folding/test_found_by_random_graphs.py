@@ -1,4 +1,5 @@
-"""Small cases of what `python -m tests.random_graphs` found, each with what was wrong, or what only seemed so."""
+"""Small cases of what `python -m tests.random_graphs` found, each with what was wrong, or what only seemed
+so."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ CASES = [
     ("a = Shape <start = 2, end = 3> (x)\n y = Slice (x, two, a, two)", ("N", 6, "?", 5)),
     ("y = GatherND (x, lead)", ("H", 5)),
     (
-        "c = Constant <value = bool {1}> ()\n y = If (c) <then_branch = t () => (float[A, B, C, D] a) { a = Relu (x) }, "
+        "c = Constant <value = bool {1}> ()\n y = If (c) <then_branch = t () => (float[A, B, C, D] "
+        "a) { a = Relu (x) }, "
         "else_branch = e () => (float[A, B, C, D] b) { r = Slice (x, minus, two, two)\n b = Relu (r) }>",
         ("N", 6, "?", 5),
     ),

@@ -1,8 +1,9 @@
-"""Every operator with geometry, drawn at random in every opset that changes it: the shape rule, the float64 kernel
-and onnxruntime must agree on shapes, kernel and onnxruntime on values.
+"""Every operator with geometry, drawn at random in every opset that changes it: the shape rule, the float64
+kernel and onnxruntime must agree on shapes, kernel and onnxruntime on values.
 
-A generator (GENERATORS, one row an operator) draws attributes, sizes and ranks, valid ones and some that are not.
-What onnxruntime refuses must be refused or unknown here, or stand in LENIENT with the reason why it is not.
+A generator (GENERATORS, one row an operator) draws attributes, sizes and ranks, valid ones and some that are
+not. What onnxruntime refuses must be refused or unknown here, or stand in LENIENT with the reason why it is
+not.
 """
 
 from __future__ import annotations
@@ -498,7 +499,8 @@ def rule(case: Case) -> list[tuple[int | None, ...] | None] | str:
 
 @pytest.mark.parametrize("op", GENERATORS)
 def test_shape_rule_kernel_and_onnxruntime_agree(op: str) -> None:
-    """Sizes that the rule does not know are those about which runtimes disagree: there the kernel may, too."""
+    """Sizes that the rule does not know are those about which runtimes disagree: there the kernel may,
+    too."""
     count = WINDOWED if op in ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool") else NODES
     seeds = ([zlib.crc32(op.encode()), k] for k in range(count))
     outcomes = Counter(outcome(GENERATORS[op](np.random.default_rng(seed))) for seed in seeds)

@@ -1,4 +1,5 @@
-"""The columns of OPERATORS, held against onnx's own schemas, and the tables of every room against its rows."""
+"""The columns of OPERATORS, held against onnx's own schemas, and the tables of every room against its
+rows."""
 
 from __future__ import annotations
 

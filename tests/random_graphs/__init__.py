@@ -1,4 +1,5 @@
-"""Random graphs over every operator that folding knows, folded and held against onnxruntime's run of the original.
+"""Random graphs over every operator that folding knows, folded and held against onnxruntime's run of the
+original.
 
     net.py         a graph that grows node by node; onnxruntime says what shape, and which values, come out
     constants.py   a constant in its disguises: computed, rearranged, quantised, overridable

@@ -1,7 +1,8 @@
-"""`python -m tests.random_graphs -s SECONDS | -n GRAPHS [--seed N] [--only OP]`: fold random graphs and compare.
+"""`python -m tests.random_graphs -s SECONDS | -n GRAPHS [--seed N] [--only OP]`: fold random graphs and
+compare.
 
-Prints what was covered, and every finding with its seed and its graph, shrunk, as text. Exit code 1 where there are
-findings.
+Prints what was covered, and every finding with its seed and its graph, shrunk, as text. Exit code 1 where
+there are findings.
 """
 
 from __future__ import annotations

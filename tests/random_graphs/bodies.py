@@ -1,6 +1,7 @@
 """Nodes with bodies, and calls of functions: rows like those of operators, each with a scope of its own.
 
-A condition is an input of the model that is true in one half of the runs; a Loop goes round 0, 1, 2 and 3 times.
+A condition is an input of the model that is true in one half of the runs; a Loop goes round 0, 1, 2 and 3
+times.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A constant in its disguises: what stands in the graph is a small subgraph that gives an array of this shape.
+"""A constant in its disguises: what stands in the graph is a small subgraph that gives an array of this
+shape.
 
-Its numbers may be others than those asked for, never its shape or its type; `integers` keeps the numbers as well.
+Its numbers may be others than those asked for, never its shape or its type; `integers` keeps the numbers as
+well.
 """
 
 from __future__ import annotations

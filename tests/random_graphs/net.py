@@ -1,8 +1,8 @@
 """A graph that grows node by node from values of known shape.
 
-Every value carries the numbers that it has in each of the graph's RUNS, which differ in sizes, conditions and trip
-counts. onnxruntime computes them as the graph grows, one node at a time: so no shape rule is written here, what it
-cannot run is not drawn, and an axis is free exactly where its size differs from run to run.
+Every value carries the numbers that it has in each of the graph's RUNS, which differ in sizes, conditions and
+trip counts. onnxruntime computes them as the graph grows, one node at a time: so no shape rule is written
+here, what it cannot run is not drawn, and an axis is free exactly where its size differs from run to run.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ class Net:
         return [v for v in self.readable() if v.dtype == self.kept.floats and not v.is_constant]
 
     def draw(self) -> Value:
-        """A value to go on from: mostly one that nothing reads yet, so that chains grow; else any, to be shared."""
+        """A value to go on from: mostly one that nothing reads yet, so that chains grow; else any, to be
+        shared."""
         found = self.candidates()
         unread = [v for v in found[-6:] if not v.readers]
         return self.pick(*unread) if unread and self.chance(0.85) else self.pick(*found)

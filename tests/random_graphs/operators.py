@@ -1,7 +1,7 @@
 """One row an operator: which inputs, attributes and constants a random node of it gets.
 
-A row adds one node (now and then two) behind a value and says nothing about shapes: onnxruntime gives them, and
-refuses what does not fit. A structural test holds the rows against the tables of folding.
+A row adds one node (now and then two) behind a value and says nothing about shapes: onnxruntime gives them,
+and refuses what does not fit. A structural test holds the rows against the tables of folding.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Judge one graph: fold it, run both with onnxruntime, without optimisations, and compare every output of every run.
+"""Judge one graph: fold it, run both with onnxruntime, without optimisations, and compare every output of
+every run.
 
-What arithmetic alone may change is measured, not guessed: the original runs again with every weight and input nudged
-by about one rounding, and what its outputs move by is the unit. A wrong fold is orders of magnitude beyond.
+What arithmetic alone may change is measured, not guessed: the original runs again with every weight and input
+nudged by about one rounding, and what its outputs move by is the unit. A wrong fold is orders of magnitude
+beyond.
 """
 
 from __future__ import annotations
@@ -109,8 +111,8 @@ def _passes(model: onnx.ModelProto) -> bool:
 
 
 def _again(proto: onnx.ModelProto, plan: Plan, options: FoldOptions) -> Finding | None:
-    """Folding what is folded changes nothing. Leftovers that became one may pass where each alone could not (two
-    negative scales before a Relu): there it is the fold after next that changes nothing."""
+    """Folding what is folded changes nothing. Leftovers that became one may pass where each alone could not
+    (two negative scales before a Relu): there it is the fold after next that changes nothing."""
     for _ in range(2 if options.simplify_leftovers else 1):
         folded, again = fold(read(proto).model, options)
         if not again.changes:

@@ -1,7 +1,7 @@
 """The smallest graph in which the same still goes wrong.
 
-Three moves, tried until none helps: keep one output, make a value an input (fed with what it was), read a node's
-input in the place of its output.
+Three moves, tried until none helps: keep one output, make a value an input (fed with what it was), read a
+node's input in the place of its output.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Some hundred random graphs with every run of the tests, two thousand with the slow ones; and does the oracle see
-a wrong fold?"""
+"""Some hundred random graphs with every run of the tests, two thousand with the slow ones; and does the
+oracle see a wrong fold?"""
 
 from __future__ import annotations
 

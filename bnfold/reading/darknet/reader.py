@@ -225,7 +225,8 @@ def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input
     if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
         raise UsageError(
             f"{spelled('input_shapes')} has {dims[0]} rows",
-            expected=f"the number of {spelled('batch')}, times {given.time_steps if recurrent else 1} time steps",
+            expected=f"the number of {spelled('batch')}, times {given.time_steps if recurrent else 1} time "
+            "steps",
         )
     if flat:
         return given, rows

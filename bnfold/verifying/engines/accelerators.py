@@ -14,7 +14,8 @@ from .engines import Values
 from .providers import SUFFIX, ProviderRuns, run_on
 
 KERNEL = (
-    "every difference between the two models was proved where it stands, so this provider's kernels differ, not the "
+    "every difference between the two models was proved where it stands, so this provider's "
+    "kernels differ, not the "
     "models"
 )
 

@@ -1,8 +1,9 @@
-"""Which values of two graphs may mean the same. A pair is a conjecture: an obligation proves it or drops it, so
-that a wrong one costs time and never a wrong verdict.
+"""Which values of two graphs may mean the same. A pair is a conjecture: an obligation proves it or drops it,
+so that a wrong one costs time and never a wrong verdict.
 
     by_name         the same name; a rewriting that keeps names says so
-    by_structure    the same operators over the same inputs, whatever the weights hold and the values are called
+    by_structure    the same operators over the same inputs, whatever the weights hold and the values are
+                    called
     by_value        the same numbers on one run, for models that have neither
 """
 
@@ -40,8 +41,8 @@ def by_name(reference: GraphLike, candidate: GraphLike, outputs: Pairs) -> Pairs
 
 
 def by_structure(ours: SideTokens, theirs: SideTokens, known: Pairs) -> Pairs:
-    """Further pairs: values whose expressions are the same but for the values of weights, in order where several
-    are alike."""
+    """Further pairs: values whose expressions are the same but for the values of weights, in order where
+    several are alike."""
     words = Vocabulary(weightless=True)
     named = {v: token for v, token in ours.given.items()}
     other = {v: token for v, token in theirs.given.items()}
@@ -71,7 +72,8 @@ def by_structure(ours: SideTokens, theirs: SideTokens, known: Pairs) -> Pairs:
 
 @dataclass(frozen=True)
 class Print:
-    """A value of one run, in a few numbers: its shape, and its projections on random directions over its size."""
+    """A value of one run, in a few numbers: its shape, and its projections on random directions over its
+    size."""
 
     shape: tuple[int, ...]
     numbers: tuple[float, ...]

@@ -2,10 +2,11 @@
 
 With w = fl(w') each product is off by at most one rounding of itself, so
 
-    variance of y = sum of w*x    is at most    u^2 * (sum of w^2 * x^2)     u: unit roundoff of the storage type
+    variance of y = sum of w*x    is at most    u^2 * (sum of w^2 * x^2)     u: unit roundoff of the storage
+                                  type
 
-which is the same operator on squares. Through operators that are not linear a deviation goes by one random draw.
-A right fold measures 0.2 to 1.1 of that deviation, in any depth; a wrong epsilon 17 and more.
+which is the same operator on squares. Through operators that are not linear a deviation goes by one random
+draw. A right fold measures 0.2 to 1.1 of that deviation, in any depth; a wrong epsilon 17 and more.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def _takes_weights(node: ir.Node) -> bool:
 
 
 def _linear_kernel(node: ir.Node) -> Callable[..., Any] | None:
-    """The kernel on squares: of a linear operator, or of one that an activation of slope one at most is fused to."""
+    """The kernel on squares: of a linear operator, or of one that an activation of slope one at most is fused
+    to."""
     if node.domain in STANDARD and node.op_type in LINEAR:
         return KERNELS[node.op_type]
     return contrib.PLAIN.get(node.op_type) if node.domain == contrib.DOMAIN else None

@@ -1,5 +1,5 @@
-"""Discharging an obligation: both sides of a cone run alone on generic values at the border, in float64, and the
-difference at the end is held against what rounding the weights can do.
+"""Discharging an obligation: both sides of a cone run alone on generic values at the border, in float64, and
+the difference at the end is held against what rounding the weights can do.
 
     own       the values that the network itself has there (a corner of them, where the operators allow it)
     spread    normal values of the same size: wakes what a sample leaves dead
@@ -41,12 +41,15 @@ LOUD, LOUDER = "loud", 256.0
 NOT_FINITE = "NaN or infinity on one side, where the other has a number"
 # operators that mean the same at every size of the axes behind the second
 ANY_SIZE = frozenset(
-    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Gelu GlobalAveragePool HardSigmoid "
-    "HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pow ReduceMean Relu Selu Sigmoid Softplus Sqrt Sub Sum "
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Gelu "
+    "GlobalAveragePool HardSigmoid "
+    "HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pow ReduceMean Relu Selu Sigmoid "
+    "Softplus Sqrt Sub Sum "
     "Tanh Swish".split()  # noqa: SIM905
 )
 AFFINE = frozenset(
-    "Add AveragePool Concat Flatten GlobalAveragePool Identity Neg ReduceMean ReduceSum Reshape Slice Split Squeeze "
+    "Add AveragePool Concat Flatten GlobalAveragePool Identity Neg ReduceMean ReduceSum Reshape "
+    "Slice Split Squeeze "
     "Sub Sum Transpose Unsqueeze".split()  # noqa: SIM905
 )
 AFFINE_IN_ONE = frozenset(
@@ -54,7 +57,8 @@ AFFINE_IN_ONE = frozenset(
 )
 # operators that take integers as numbers
 PLAIN_INTEGERS = frozenset(
-    "Abs Add And Cast Clip Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg Not Or Sign Sub Where "
+    "Abs Add And Cast Clip Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg Not Or "
+    "Sign Sub Where "
     "Xor".split()  # noqa: SIM905
 )
 DRAWS_OF_INTEGERS = 4
@@ -108,8 +112,9 @@ class Places:
 
 
 class Discharger:
-    """Judges cones of one pair of models. `strict`: the candidate's weights were rounded once, from exact ones;
-    otherwise those of the reference count as uncertain, too, as for tools that fold in single precision."""
+    """Judges cones of one pair of models. `strict`: the candidate's weights were rounded once, from exact
+    ones; otherwise those of the reference count as uncertain, too, as for tools that fold in single
+    precision."""
 
     def __init__(self, reference: Bench, candidate: Bench, *, seed: int, limit: float, strict: bool) -> None:
         self.reference, self.candidate = reference, candidate
@@ -320,8 +325,8 @@ class Discharger:
         return _held(np.asarray(values), known.kind)
 
     def _integers(self, name: str, place: int, token: Token, known: Recorded, rows: int) -> np.ndarray:
-        """Integers that may be anything: indices into `rows` rows, all of them if they may have another shape;
-        without rows, numbers of every size."""
+        """Integers that may be anything: indices into `rows` rows, all of them if they may have another
+        shape; without rows, numbers of every size."""
         shape, kind = known.shape, numpy_type(known.kind)
         if rows and name == "all rows":
             rank = max(len(shape), 1)
@@ -365,7 +370,8 @@ def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
 
 
 def _rows(node: ir.Node, place: int) -> int | None:
-    """The rows of the table that an input points into, 0 for plain numbers, None for what counts or shapes."""
+    """The rows of the table that an input points into, 0 for plain numbers, None for what counts or
+    shapes."""
     if node.domain in STANDARD and node.op_type in PLAIN_INTEGERS:
         return 0
     if node.domain not in STANDARD or node.op_type != "Gather" or place != 1 or node.inputs[0] is None:
@@ -390,8 +396,8 @@ def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
 
 
 def _small_extent(ours: Half, theirs: Half) -> int:
-    """To how many entries the axes of images may be cut short; 0 where an operator means something else at another
-    size, or a window would not fit."""
+    """To how many entries the axes of images may be cut short; 0 where an operator means something else at
+    another size, or a window would not fit."""
     reach = 1
     for half in (ours, theirs):
         for node in half.nodes:
@@ -441,8 +447,8 @@ def _extent(node: ir.Node) -> int:
 def compared(
     name: str, kind: ir.DataType, true: Any, result: Any, deviations: Sequence[np.ndarray], limit: float
 ) -> Figures:
-    """The candidate's value against the reference's, both in float64. `deviations` are what rounding can do on
-    each side."""
+    """The candidate's value against the reference's, both in float64. `deviations` are what rounding can do
+    on each side."""
     if not isinstance(true, np.ndarray) or not isinstance(result, np.ndarray):
         return _compared_parts(name, kind, true, result, limit)
     if true.shape != result.shape:
@@ -570,7 +576,8 @@ def weights_seen(
     weights: Sequence[ir.Value],
     share: float = 0.01,
 ) -> set[ir.Value]:
-    """Which weights of the reference's side show at the cone's end: would a change of one per cent be noticed?"""
+    """Which weights of the reference's side show at the cone's end: would a change of one per cent be
+    noticed?"""
     seen: set[ir.Value] = set()
     for setting in discharger.settings_of(half, known):
         try:

@@ -1,7 +1,7 @@
 """What onnxruntime's optimiser fuses, taken apart into standard operators, so that it can be proved.
 
-The optimised copy of a model is a candidate like any other. A fused node of a kind that no row knows stays, and what
-it computes stays open.
+The optimised copy of a model is a candidate like any other. A fused node of a kind that no row knows stays,
+and what it computes stays open.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from ...results.comparison import Figures, Proof
 def folded_by_us(reference: ir.Model, candidate: ir.Model) -> bool:
     """Does any node of the candidate say what was folded into it, and do all that do come from the reference?
 
-    Then a name that both models have means the same in both, and folded weights were rounded once. Two models of
-    one network may share names that do not mean the same (before and after an activation that works in place).
-    Where their nodes come from tells them apart; the file's own name does not count, files are renamed."""
+    Then a name that both models have means the same in both, and folded weights were rounded once. Two models
+    of one network may share names that do not mean the same (before and after an activation that works in
+    place). Where their nodes come from tells them apart; the file's own name does not count, files are
+    renamed."""
     folded = [node for graph in graphs(candidate) for node in graph if FOLDED_KEY in node.metadata_props]
     known = {_origin(node) for graph in graphs(reference) for node in graph}
     return bool(folded) and all(_origin(node) in known for node in folded)
@@ -25,8 +26,8 @@ def _origin(node: ir.Node) -> Source:
 
 
 def folds_of(proof: Proof) -> list[Figures]:
-    """The figures of every obligation that holds a fold: those that hold, and those that are the cause where an
-    output does not."""
+    """The figures of every obligation that holds a fold: those that hold, and those that are the cause where
+    an output does not."""
     wrong = bool(proof.refuted)
     return [
         o.figures

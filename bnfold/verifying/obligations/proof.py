@@ -6,9 +6,9 @@
     failed      an output (or the condition of a body) that is not the same, however large its cone
     open        an obligation that nothing here can run
 
-A pair of values that fails is not yet a difference: the two may not mean the same, or hold only for the values
-that the network has there. So the border is opened a few nodes back first, then the pair is dropped and the
-cones behind it grow. What is left in the end is the outputs.
+A pair of values that fails is not yet a difference: the two may not mean the same, or hold only for the
+values that the network has there. So the border is opened a few nodes back first, then the pair is dropped
+and the cones behind it grow. What is left in the end is the outputs.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Prover:
         self.verdicts = _Verdicts()
 
     def record(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the reference once and remember its values; the outputs by name, part by part, and what operators
-        that nobody knows were given. Raises CannotEvaluate."""
+        """Run the reference once and remember its values; the outputs by name, part by part, and what
+        operators that nobody knows were given. Raises CannotEvaluate."""
         recorder = Recorder(self.reference, self.seed)
         outputs = recorder.record(feeds)
         self._first = self._first or dict(feeds)
@@ -365,8 +365,8 @@ class _Work:
         return False
 
     def _decided_by(self, mine: Half, theirs: Half, opened: set[Token]) -> str:
-        """What decides on both sides and differs, as a clause; empty where nothing does. A decision hides what stands
-        before it from any number of samples, so that running it proves nothing."""
+        """What decides on both sides and differs, as a clause; empty where nothing does. A decision hides
+        what stands before it from any number of samples, so that running it proves nothing."""
         if branch := next((n for n in (*mine.nodes, *theirs.nodes) if is_op(n, "If")), None):
             return f"the branches of '{label(branch)}' are not the same"
         ours = [node for node in mine.nodes if jumps(node)]
@@ -418,8 +418,8 @@ class _Work:
         return token is not None and token == self.right.token(theirs, self.prover.words)
 
     def _may_open(self, token: Token, known: Mapping[Token, list[Recorded]]) -> bool:
-        """May a border lie further back here? Floats alone: fewer numbers can be tried for integers in front of
-        what makes them indices."""
+        """May a border lie further back here? Floats alone: fewer numbers can be tried for integers in front
+        of what makes them indices."""
         producer = self.by_token[token].producer() if token in self.by_token else None
         recorded = known.get(token)
         return (
@@ -631,7 +631,8 @@ def _same_attributes(mine: ir.Node, theirs: ir.Node, words: Vocabulary) -> bool:
 
 
 def _live(model: ir.Model) -> set[ir.Node]:
-    """The nodes that some output depends on; all nodes of bodies and functions count as live with their node."""
+    """The nodes that some output depends on; all nodes of bodies and functions count as live with their
+    node."""
     live: set[ir.Node] = set()
     waiting = [v.producer() for v in model.graph.outputs]
     graph = model.graph

@@ -1,5 +1,5 @@
-"""One run of the reference in float64 that remembers, for every value of every graph, what generic numbers need
-to stand for it: its shape, its type, its size, and the numbers themselves where they are few.
+"""One run of the reference in float64 that remembers, for every value of every graph, what generic numbers
+need to stand for it: its shape, its type, its size, and the numbers themselves where they are few.
 
 Bodies that the run does not take (the other branch of an If, a Loop of no trips) are run besides, as far as
 they can be: an obligation inside must be discharged whether or not a sample goes there.
@@ -27,8 +27,8 @@ CROPPED = 16  # entries of a spatial axis that are kept of a larger value
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is known of a value. `values` are its numbers, all of them where `whole`; `scale` and `center` say how
-    large they are."""
+    """What is known of a value. `values` are its numbers, all of them where `whole`; `scale` and `center` say
+    how large they are."""
 
     shape: tuple[int, ...]
     kind: ir.DataType
@@ -40,7 +40,8 @@ class Recorded:
 
 
 class Recorder(Interpreter):
-    """Runs a model once and keeps what it saw. `prints` are made on demand, to align values by what they are."""
+    """Runs a model once and keeps what it saw. `prints` are made on demand, to align values by what they
+    are."""
 
     def __init__(self, model: ir.Model, seed: int, *, prints: bool = False, record: bool = True) -> None:
         super().__init__(model, stand_ins=StandIns(seed))

@@ -88,8 +88,9 @@ def _head(tensor: ir.TensorProtocol) -> bytes:
 
 @dataclass
 class SideTokens:
-    """The tokens of one graph's values. `given` are those that come from outside (inputs, values of the graphs
-    around it), `cuts` those that are assumed; `expressions` says what each computed value is made of."""
+    """The tokens of one graph's values. `given` are those that come from outside (inputs, values of the
+    graphs around it), `cuts` those that are assumed; `expressions` says what each computed value is made
+    of."""
 
     model: ir.Model
     graph: GraphLike

@@ -245,7 +245,8 @@ def test_detections_that_cannot_be_exact_name_the_blob_to_cut_at(tmp_path):
     ) + layer("InnerProduct", "d", params="inner_product_param { num_output: 2 }", name="ip")
     with pytest.raises(
         Unsupported,
-        match=r"net.prototxt:5:1 ip \(InnerProduct\): the layer reads a bottom whose size depends on the data",
+        match=r"net.prototxt:5:1 ip \(InnerProduct\): the layer reads a bottom whose size depends on the "
+        r"data",
     ):
         Net(tmp_path, text + reader)
 

@@ -104,6 +104,9 @@ def test_a_function_is_walked() -> None:
 
 
 def test_where_rules_are_silent_onnx_is_asked() -> None:
-    text = "g (float[N, T] x) => (float[N, K] v, int64[N, K] i) { k = Constant <value_ints = [3]> () v, i = TopK(x, k) }"
+    text = (
+        "g (float[N, T] x) => (float[N, K] v, int64[N, K] i) { k = Constant <value_ints = [3]> () v, i "
+        "= TopK(x, k) }"
+    )
     outcome = dry(text, x=(2, 9))
     assert {v.name: shape for v, shape in outcome.shapes.items()}["v"] == (2, 3)

@@ -1,5 +1,5 @@
-"""Two models held against each other where they differ: what must be refused whatever hides it, and what must be
-accepted however it is written."""
+"""Two models held against each other where they differ: what must be refused whatever hides it, and what must
+be accepted however it is written."""
 
 from __future__ import annotations
 

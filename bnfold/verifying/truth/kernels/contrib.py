@@ -1,5 +1,5 @@
-"""Operators of onnxruntime's own domain, com.microsoft, that its optimiser puts in the place of standard ones, in
-float64. Formulas are those of its operator documents.
+"""Operators of onnxruntime's own domain, com.microsoft, that its optimiser puts in the place of standard
+ones, in float64. Formulas are those of its operator documents.
 
 A fused operator is the standard one and what follows it, so it calls the kernels of those.
 """
@@ -57,7 +57,8 @@ def fused_gemm(call: Any, a: Array, b: Any, c: Array | None = None) -> Array:
 
 
 def fused_matmul(call: Any, a: Array, b: Any) -> Array:
-    """alpha times the product of two matrices, either transposed in its last two axes or in its batch axes."""
+    """alpha times the product of two matrices, either transposed in its last two axes or in its batch
+    axes."""
     left, right = a, b[:] if not isinstance(b, np.ndarray) else b
     if call.get("transBatchA", 0) or call.get("transBatchB", 0):
         raise ValueError("transposed batches are not evaluated")
