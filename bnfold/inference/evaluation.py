@@ -17,34 +17,10 @@ from ..operators.table import op
 
 Array = np.ndarray
 
-# operators whose results are rounded in one way only, on every machine
-_EXACT = frozenset(
-    "Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip "
-    "Concat ConstantOfShape "
-    "DepthToSpace DequantizeLinear Div Equal Expand EyeLike Flatten Floor Gather GatherElements "
-    "GatherND Greater "
-    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Mod Mul Neg NonZero Not OneHot Or Pad "
-    "QuantizeLinear Range Reciprocal ReduceMax ReduceMin Relu Reshape Round Scatter "
-    "ScatterElements ScatterND Shape "
-    "Sign Size Slice SpaceToDepth Split Sqrt Squeeze Sub Tile Transpose Trilu Unsqueeze Where Xor".split()  # noqa: SIM905
-)
-
-
-# those of them that move values, or look at them, and never round
-_MOVING = frozenset(
-    "Abs Clip Concat ConstantOfShape DepthToSpace Equal Expand Flatten Gather GatherElements "
-    "GatherND Greater "
-    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Neg NonZero OneHot Pad ReduceMax "
-    "ReduceMin Relu "
-    "Reshape Scatter ScatterElements ScatterND Shape Sign Size Slice SpaceToDepth Split Squeeze "
-    "Tile Transpose Trilu "
-    "Unsqueeze Where".split()  # noqa: SIM905
-)
-
 
 def keeps_values(node: ir.Node) -> bool:
     """Are all numbers that it gives numbers that it was given?"""
-    return node.op_type in _MOVING
+    return op(node).selects
 
 
 def is_narrow(values: Array) -> bool:
@@ -64,7 +40,7 @@ def close(one: Array, other: Array) -> bool:
 
 def is_exact(node: ir.Node) -> bool:
     """Does every implementation round this operator's results alike?"""
-    return node.op_type in _EXACT or (is_op(node, "Sum") and len(node.inputs) < 3)
+    return op(node).exact or (is_op(node, "Sum") and len(node.inputs) < 3)
 
 
 def jumps(node: ir.Node) -> bool:
@@ -104,7 +80,11 @@ def evaluated(node: ir.Node, inputs: Sequence[Array | None], version: int) -> li
 def cast(values: Array, to: ir.DataType) -> Array | None:
     """A cast between numbers, rounded as the narrower type does it; None where runtimes disagree: numbers
     beyond an integer's range, and float8."""
-    if to == ir.DataType.STRING or values.dtype.kind in "OUS" or to.bitwidth < 16 and to.is_floating_point():
+    if (
+        to == ir.DataType.STRING
+        or values.dtype.kind in "OUS"
+        or (to.bitwidth < 16 and to.is_floating_point())
+    ):
         return None
     with np.errstate(all="ignore"):
         result = values.astype(to.numpy())

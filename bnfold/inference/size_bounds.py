@@ -118,9 +118,19 @@ _MADE: dict[str, Callable[[ir.Node, list[np.ndarray]], float]] = {
     **dict.fromkeys(("MatMul", "Gemm"), _product),
     **dict.fromkeys(("Shape", "Size"), _few),
     **dict.fromkeys(
-        "ArgMax ArgMin Compress Concat DepthToSpace Flatten GatherElements Reshape Slice "
-        "SpaceToDepth Split Squeeze "
-        "TopK Transpose Unsqueeze".split(),  # noqa: SIM905
+        (
+            *(
+                "ArgMax",
+                "ArgMin",
+                "Compress",
+                "Concat",
+                "DepthToSpace",
+                "Flatten",
+                "GatherElements",
+                "Reshape",
+            ),
+            *("Slice", "SpaceToDepth", "Split", "Squeeze", "TopK", "Transpose", "Unsqueeze"),
+        ),
         _as_given,
     ),
     "Einsum": _einsum,

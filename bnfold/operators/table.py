@@ -52,7 +52,12 @@ class Op:
     weighted        its inputs from the second on are weights, which a run reads with one rounding
     parametric      constants among its inputs are parameters that a fold may have rewritten, and so rounded
     streams_weight  its float64 kernel takes a large second input as it is stored, and widens it part by part
-    evaluated       constant folding: a node of it is computed at once where its inputs are constants
+    exact           every implementation rounds its results alike, as IEEE 754 says
+    selects         all numbers that it gives are numbers that it was given, or what it says about them
+    any_size        it means the same at every size of the axes behind the second
+    affine          affine in all its inputs of run time together
+    multiaffine     affine in each of its inputs while the others are constant (a quotient: in the first)
+    plain_integers  integers among its inputs are numbers, and no sizes, axes or places
     view            every element of its input appears once in its output, in row-major or transposed order
     carries_index   integers that index a table stay indices of that table behind it
     metadata        inputs of which only the shape or the element type is read
@@ -71,7 +76,12 @@ class Op:
     weighted: bool = False
     parametric: bool = False
     streams_weight: bool = False
-    evaluated: bool = False
+    exact: bool = False
+    selects: bool = False
+    any_size: bool = False
+    affine: bool = False
+    multiaffine: bool = False
+    plain_integers: bool = False
     view: bool = False
     carries_index: bool = False
     metadata: tuple[int, ...] = ()
@@ -86,72 +96,76 @@ ALL, FIRST, SECOND, OTHER = Dtype.ALL, Dtype.FIRST, Dtype.SECOND, Dtype.OTHER
 BOOL, INT64, ATTRIBUTE = Dtype.BOOL, Dtype.INT64, Dtype.ATTRIBUTE
 SAME, BROADCAST, REDUCE = ShapeRule.SAME, ShapeRule.BROADCAST, ShapeRule.REDUCE
 POOL, GLOBAL_POOL, OWN = ShapeRule.POOL, ShapeRule.GLOBAL_POOL, ShapeRule.OWN
+_compare = partial(Op, BOOL, BROADCAST, jumps=True, exact=True, selects=True, plain_integers=True)
+_factor = partial(Op, ALL, BROADCAST, parametric=True, exact=True, any_size=True)
+_logic = partial(Op, BOOL, BROADCAST, exact=True, plain_integers=True)
+_moves = partial(Op, exact=True, selects=True, affine=True)
 _linear = partial(Op, ALL, linear=True, weighted=True, parametric=True)
 
 # fmt: off
 OPERATORS: dict[str, Op] = {
     # Linear operators: what holds the maps that are folded.
-    "Conv":                      _linear(bias=2, streams_weight=True),
-    "ConvTranspose":             _linear(bias=2, streams_weight=True),
-    "Gemm":                      _linear(bias=2, streams_weight=True, evaluated=True),
-    "MatMul":                    _linear(streams_weight=True, evaluated=True),
-    "Einsum":                    _linear(),
+    "Conv":                      _linear(bias=2, streams_weight=True, any_size=True, multiaffine=True),
+    "ConvTranspose":             _linear(bias=2, streams_weight=True, multiaffine=True),
+    "Gemm":                      _linear(bias=2, streams_weight=True, multiaffine=True),
+    "MatMul":                    _linear(streams_weight=True, multiaffine=True),
+    "Einsum":                    _linear(multiaffine=True),
 
     # Sums and products: with a constant they are affine, and hold one.
-    "Add":                       Op(ALL, BROADCAST, parametric=True, evaluated=True),
-    "Sub":                       Op(ALL, BROADCAST, parametric=True, evaluated=True),
-    "Mul":                       Op(ALL, BROADCAST, parametric=True, evaluated=True),
-    "Div":                       Op(ALL, BROADCAST, parametric=True, evaluated=True),
-    "Sum":                       Op(ALL, BROADCAST, parametric=True, evaluated=True),
-    "Neg":                       Op(ALL, SAME, evaluated=True),
+    "Add":                       _factor(affine=True, plain_integers=True),
+    "Sub":                       _factor(affine=True, plain_integers=True),
+    "Mul":                       _factor(multiaffine=True, plain_integers=True),
+    "Div":                       _factor(multiaffine=True),
+    "Sum":                       Op(ALL, BROADCAST, parametric=True, any_size=True, affine=True),
+    "Neg":                       Op(ALL, SAME, exact=True, selects=True, any_size=True, affine=True, plain_integers=True),
 
     # Other operators whose inputs broadcast.
-    "Mean":                      Op(ALL, BROADCAST, evaluated=True),
-    "Max":                       Op(ALL, BROADCAST, evaluated=True),
-    "Min":                       Op(ALL, BROADCAST, evaluated=True),
-    "Pow":                       Op(FIRST, BROADCAST, evaluated=True),
-    "Mod":                       Op(ALL, BROADCAST, evaluated=True, jumps=True),
-    "Where":                     Op(SECOND, BROADCAST, evaluated=True),
-    "Equal":                     Op(BOOL, BROADCAST, evaluated=True, jumps=True),
-    "Greater":                   Op(BOOL, BROADCAST, evaluated=True, jumps=True),
-    "GreaterOrEqual":            Op(BOOL, BROADCAST, jumps=True),
-    "Less":                      Op(BOOL, BROADCAST, evaluated=True, jumps=True),
-    "LessOrEqual":               Op(BOOL, BROADCAST, jumps=True),
-    "And":                       Op(BOOL, BROADCAST, evaluated=True),
-    "Or":                        Op(BOOL, BROADCAST, evaluated=True),
-    "Xor":                       Op(BOOL, BROADCAST),
-    "BitShift":                  Op(ALL, BROADCAST),
-    "BitwiseAnd":                Op(ALL, BROADCAST),
-    "BitwiseOr":                 Op(ALL, BROADCAST),
-    "BitwiseXor":                Op(ALL, BROADCAST),
+    "Mean":                      Op(ALL, BROADCAST),
+    "Max":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
+    "Min":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
+    "Pow":                       Op(FIRST, BROADCAST, any_size=True),
+    "Mod":                       Op(ALL, BROADCAST, jumps=True, exact=True),
+    "Where":                     Op(SECOND, BROADCAST, exact=True, selects=True, plain_integers=True),
+    "Equal":                     _compare(),
+    "Greater":                   _compare(),
+    "GreaterOrEqual":            _compare(),
+    "Less":                      _compare(),
+    "LessOrEqual":               _compare(),
+    "And":                       Op(BOOL, BROADCAST, exact=True, plain_integers=True),
+    "Or":                        Op(BOOL, BROADCAST, exact=True, plain_integers=True),
+    "Xor":                       Op(BOOL, BROADCAST, exact=True, plain_integers=True),
+    "BitShift":                  Op(ALL, BROADCAST, exact=True),
+    "BitwiseAnd":                Op(ALL, BROADCAST, exact=True),
+    "BitwiseOr":                 Op(ALL, BROADCAST, exact=True),
+    "BitwiseXor":                Op(ALL, BROADCAST, exact=True),
     "StringConcat":              Op(ALL, BROADCAST),
 
     # Element by element.
-    "Relu":                      Op(ALL, SAME, evaluated=True),
-    "LeakyRelu":                 Op(ALL, SAME),
-    "PRelu":                     Op(ALL, SAME, parametric=True),
+    "Relu":                      Op(ALL, SAME, exact=True, selects=True, any_size=True),
+    "LeakyRelu":                 Op(ALL, SAME, any_size=True),
+    "PRelu":                     Op(ALL, SAME, parametric=True, any_size=True),
     "ThresholdedRelu":           Op(ALL, SAME, jumps=True),
-    "Elu":                       Op(ALL, SAME),
-    "Selu":                      Op(ALL, SAME),
+    "Elu":                       Op(ALL, SAME, any_size=True),
+    "Selu":                      Op(ALL, SAME, any_size=True),
     "Celu":                      Op(ALL, SAME),
-    "Gelu":                      Op(ALL, SAME),
-    "Mish":                      Op(ALL, SAME),
-    "Swish":                     Op(ALL, SAME),
+    "Gelu":                      Op(ALL, SAME, any_size=True),
+    "Mish":                      Op(ALL, SAME, any_size=True),
+    "Swish":                     Op(ALL, SAME, any_size=True),
     "SwiGLU":                    Op(ALL, SAME),
-    "HardSwish":                 Op(ALL, SAME),
-    "Softplus":                  Op(ALL, SAME),
+    "HardSwish":                 Op(ALL, SAME, any_size=True),
+    "Softplus":                  Op(ALL, SAME, any_size=True),
     "Softsign":                  Op(ALL, SAME, saturates=True),
-    "Sigmoid":                   Op(ALL, SAME, evaluated=True, saturates=True),
-    "HardSigmoid":               Op(ALL, SAME, saturates=True),
-    "Tanh":                      Op(ALL, SAME, evaluated=True, saturates=True),
-    "Erf":                       Op(ALL, SAME, saturates=True),
-    "Clip":                      Op(ALL, SAME, evaluated=True, carries_index=True, saturates=True),
+    "Sigmoid":                   Op(ALL, SAME, saturates=True, any_size=True),
+    "HardSigmoid":               Op(ALL, SAME, saturates=True, any_size=True),
+    "Tanh":                      Op(ALL, SAME, saturates=True, any_size=True),
+    "Erf":                       Op(ALL, SAME, saturates=True, any_size=True),
+    "Clip":                      Op(ALL, SAME, carries_index=True, saturates=True, exact=True, selects=True, any_size=True, plain_integers=True),
     "Shrink":                    Op(ALL, SAME, jumps=True),
-    "Abs":                       Op(ALL, SAME, evaluated=True),
-    "Sqrt":                      Op(ALL, SAME, evaluated=True),
-    "Reciprocal":                Op(ALL, SAME, evaluated=True),
-    "Exp":                       Op(ALL, SAME, evaluated=True),
-    "Log":                       Op(ALL, SAME, evaluated=True),
+    "Abs":                       Op(ALL, SAME, exact=True, selects=True, any_size=True, plain_integers=True),
+    "Sqrt":                      Op(ALL, SAME, exact=True, any_size=True),
+    "Reciprocal":                Op(ALL, SAME, exact=True),
+    "Exp":                       Op(ALL, SAME, any_size=True),
+    "Log":                       Op(ALL, SAME),
     "Sin":                       Op(ALL, SAME),
     "Cos":                       Op(ALL, SAME),
     "Tan":                       Op(ALL, SAME),
@@ -163,29 +177,29 @@ OPERATORS: dict[str, Op] = {
     "Asinh":                     Op(ALL, SAME),
     "Acosh":                     Op(ALL, SAME),
     "Atanh":                     Op(ALL, SAME),
-    "Floor":                     Op(ALL, SAME, evaluated=True, jumps=True),
-    "Ceil":                      Op(ALL, SAME, evaluated=True, jumps=True),
-    "Round":                     Op(ALL, SAME, evaluated=True, jumps=True),
-    "Sign":                      Op(ALL, SAME, evaluated=True, jumps=True, saturates=True),
-    "IsNaN":                     Op(BOOL, SAME),
-    "IsInf":                     Op(BOOL, SAME),
-    "Not":                       Op(BOOL, SAME, evaluated=True),
-    "BitwiseNot":                Op(ALL, SAME),
+    "Floor":                     Op(ALL, SAME, jumps=True, exact=True),
+    "Ceil":                      Op(ALL, SAME, jumps=True, exact=True),
+    "Round":                     Op(ALL, SAME, jumps=True, exact=True),
+    "Sign":                      Op(ALL, SAME, jumps=True, saturates=True, exact=True, selects=True, plain_integers=True),
+    "IsNaN":                     Op(BOOL, SAME, exact=True, selects=True),
+    "IsInf":                     Op(BOOL, SAME, exact=True, selects=True),
+    "Not":                       Op(BOOL, SAME, exact=True, plain_integers=True),
+    "BitwiseNot":                Op(ALL, SAME, exact=True),
 
     # Between element types. Cast jumps where it gives integers: see verifying/nondeterminism.py.
-    "Cast":                      Op(ATTRIBUTE, SAME, evaluated=True, carries_index=True),
-    "CastLike":                  Op(SECOND, SAME, evaluated=True, metadata=(1,)),
+    "Cast":                      Op(ATTRIBUTE, SAME, carries_index=True, exact=True, any_size=True, plain_integers=True),
+    "CastLike":                  Op(SECOND, SAME, metadata=(1,), exact=True),
     "BitCast":                   Op(ATTRIBUTE, SAME),
-    "QuantizeLinear":            Op(OTHER, SAME, jumps=True, saturates=True, axis=1),
+    "QuantizeLinear":            Op(OTHER, SAME, jumps=True, saturates=True, axis=1, exact=True),
     "DynamicQuantizeLinear":     Op(OTHER, SAME, jumps=True),
-    "DequantizeLinear":          Op(OTHER, SAME, axis=1, parametric=True),
+    "DequantizeLinear":          Op(OTHER, SAME, axis=1, parametric=True, exact=True),
     "QLinearConv":               Op(OTHER, jumps=True, saturates=True),
     "QLinearMatMul":             Op(OTHER, jumps=True, saturates=True),
     "ConvInteger":               Op(OTHER, jumps=True),
     "MatMulInteger":             Op(OTHER, jumps=True),
 
     # Normalisations and what they are made of.
-    "BatchNormalization":        Op(FIRST, SAME, weighted=True, parametric=True),
+    "BatchNormalization":        Op(FIRST, SAME, weighted=True, parametric=True, any_size=True, multiaffine=True),
     "InstanceNormalization":     Op(ALL, SAME, parametric=True),
     "LayerNormalization":        Op(ALL, SAME, axis=-1, parametric=True),
     "RMSNormalization":          Op(SECOND, SAME, axis=-1, parametric=True),
@@ -199,39 +213,39 @@ OPERATORS: dict[str, Op] = {
     "Dropout":                   Op(FIRST, SAME),
 
     # Moving values without computing.
-    "Identity":                  Op(ALL, SAME, evaluated=True, view=True, carries_index=True),
-    "Reshape":                   Op(FIRST, evaluated=True, view=True, carries_index=True),
-    "Flatten":                   Op(ALL, evaluated=True, view=True, carries_index=True, axis=1),
-    "Squeeze":                   Op(FIRST, evaluated=True, view=True, carries_index=True),
-    "Unsqueeze":                 Op(FIRST, evaluated=True, view=True, carries_index=True),
-    "Transpose":                 Op(ALL, evaluated=True, view=True, carries_index=True),
-    "Concat":                    Op(ALL, evaluated=True, carries_index=True, axis=1),
-    "Split":                     Op(FIRST, evaluated=True, variadic=True),
-    "Slice":                     Op(FIRST, evaluated=True, carries_index=True),
-    "Gather":                    Op(FIRST, evaluated=True),
-    "GatherElements":            Op(FIRST, evaluated=True),
-    "GatherND":                  Op(FIRST),
-    "Expand":                    Op(FIRST, evaluated=True, carries_index=True),
-    "Tile":                      Op(FIRST, evaluated=True, carries_index=True),
-    "Pad":                       Op(FIRST, evaluated=True),
+    "Identity":                  Op(ALL, SAME, view=True, carries_index=True, exact=True, selects=True, any_size=True, affine=True),
+    "Reshape":                   _moves(FIRST, view=True, carries_index=True),
+    "Flatten":                   _moves(ALL, view=True, carries_index=True, axis=1),
+    "Squeeze":                   _moves(FIRST, view=True, carries_index=True),
+    "Unsqueeze":                 _moves(FIRST, view=True, carries_index=True),
+    "Transpose":                 _moves(ALL, view=True, carries_index=True),
+    "Concat":                    _moves(ALL, carries_index=True, axis=1, any_size=True),
+    "Split":                     _moves(FIRST, variadic=True),
+    "Slice":                     _moves(FIRST, carries_index=True),
+    "Gather":                    Op(FIRST, exact=True, selects=True),
+    "GatherElements":            Op(FIRST, exact=True, selects=True),
+    "GatherND":                  Op(FIRST, exact=True, selects=True),
+    "Expand":                    Op(FIRST, carries_index=True, exact=True, selects=True),
+    "Tile":                      Op(FIRST, carries_index=True, exact=True, selects=True),
+    "Pad":                       Op(FIRST, exact=True, selects=True),
     "CenterCropPad":             Op(FIRST),
-    "DepthToSpace":              Op(ALL),
-    "SpaceToDepth":              Op(ALL),
+    "DepthToSpace":              Op(ALL, exact=True, selects=True),
+    "SpaceToDepth":              Op(ALL, exact=True, selects=True),
     "Col2Im":                    Op(FIRST),
     "Compress":                  Op(FIRST),
     "ReverseSequence":           Op(FIRST, SAME),
-    "Trilu":                     Op(FIRST, SAME),
-    "Scatter":                   Op(FIRST, SAME),
-    "ScatterElements":           Op(FIRST, SAME),
-    "ScatterND":                 Op(FIRST, SAME, evaluated=True),
+    "Trilu":                     Op(FIRST, SAME, exact=True, selects=True),
+    "Scatter":                   Op(FIRST, SAME, exact=True, selects=True),
+    "ScatterElements":           Op(FIRST, SAME, exact=True, selects=True),
+    "ScatterND":                 Op(FIRST, SAME, exact=True, selects=True),
     "TensorScatter":             Op(FIRST, SAME, axis=-2),
 
     # Windows, and samples between pixels.
-    "MaxPool":                   Op(ALL, POOL),
-    "AveragePool":               Op(ALL, POOL),
+    "MaxPool":                   Op(ALL, POOL, any_size=True),
+    "AveragePool":               Op(ALL, POOL, any_size=True, affine=True),
     "LpPool":                    Op(ALL, POOL),
     "GlobalMaxPool":             Op(ALL, GLOBAL_POOL),
-    "GlobalAveragePool":         Op(ALL, GLOBAL_POOL),
+    "GlobalAveragePool":         Op(ALL, GLOBAL_POOL, any_size=True, affine=True),
     "GlobalLpPool":              Op(ALL, GLOBAL_POOL),
     "MaxUnpool":                 Op(FIRST),
     "MaxRoiPool":                Op(ALL, jumps=True),
@@ -243,33 +257,33 @@ OPERATORS: dict[str, Op] = {
     "AffineGrid":                Op(FIRST),
 
     # Reductions, and what looks for an entry.
-    "ReduceSum":                 Op(FIRST, REDUCE, evaluated=True),
-    "ReduceMean":                Op(FIRST, REDUCE, evaluated=True),
-    "ReduceMax":                 Op(FIRST, REDUCE, evaluated=True),
-    "ReduceMin":                 Op(FIRST, REDUCE, evaluated=True),
-    "ReduceProd":                Op(FIRST, REDUCE, evaluated=True),
+    "ReduceSum":                 Op(FIRST, REDUCE, affine=True),
+    "ReduceMean":                Op(FIRST, REDUCE, any_size=True, affine=True),
+    "ReduceMax":                 Op(FIRST, REDUCE, exact=True, selects=True),
+    "ReduceMin":                 Op(FIRST, REDUCE, exact=True, selects=True),
+    "ReduceProd":                Op(FIRST, REDUCE),
     "ReduceL1":                  Op(FIRST, REDUCE),
     "ReduceL2":                  Op(FIRST, REDUCE),
     "ReduceSumSquare":           Op(FIRST, REDUCE),
     "ReduceLogSum":              Op(FIRST, REDUCE),
     "ReduceLogSumExp":           Op(FIRST, REDUCE),
-    "CumSum":                    Op(FIRST, SAME, evaluated=True),
+    "CumSum":                    Op(FIRST, SAME),
     "CumProd":                   Op(FIRST, SAME),
     "ArgMax":                    Op(INT64, jumps=True),
     "ArgMin":                    Op(INT64, jumps=True),
     "TopK":                      Op(FIRST, jumps=True, axis=-1),
     "Unique":                    Op(FIRST, jumps=True),
-    "NonZero":                   Op(INT64, jumps=True),
+    "NonZero":                   Op(INT64, jumps=True, exact=True, selects=True),
     "NonMaxSuppression":         Op(INT64, jumps=True),
 
     # Constants, sizes and counts.
     "Constant":                  Op(OTHER),
-    "ConstantOfShape":           Op(OTHER, evaluated=True),
-    "Shape":                     Op(INT64, evaluated=True, metadata=(0,)),
-    "Size":                      Op(INT64, evaluated=True, metadata=(0,)),
-    "Range":                     Op(ALL, evaluated=True),
-    "OneHot":                    Op(OTHER, evaluated=True, axis=-1),
-    "EyeLike":                   Op(ATTRIBUTE, SAME, metadata=(0,)),
+    "ConstantOfShape":           Op(OTHER, exact=True, selects=True),
+    "Shape":                     Op(INT64, metadata=(0,), exact=True, selects=True),
+    "Size":                      Op(INT64, metadata=(0,), exact=True, selects=True),
+    "Range":                     Op(ALL, exact=True),
+    "OneHot":                    Op(OTHER, axis=-1, exact=True, selects=True),
+    "EyeLike":                   Op(ATTRIBUTE, SAME, metadata=(0,), exact=True),
     "BlackmanWindow":            Op(OTHER),
     "HammingWindow":             Op(OTHER),
     "HannWindow":                Op(OTHER),

@@ -31,7 +31,7 @@ CODES: dict[str, str] = {
     "kept.ill-conditioned": "folding would amplify rounding beyond the limit",
     "kept.would-add-nodes": "folding would not remove work",
     "kept.shared-function": "its function is called from several places with other parameters",
-    "kept.precision": "the model computes it in float32, and weights of 16 bits would round it (--fold-into-half)",
+    "kept.precision": "it is computed in float32; weights of 16 bits would round it (--fold-into-half)",
     "kept.type": "the types around it differ in a way that folding would change",
     "kept.contradictory": "the sizes around it contradict each other",
     "kept.ambiguous-maps": "one value would have to hold two different maps",

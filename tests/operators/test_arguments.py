@@ -83,7 +83,7 @@ def test_parts_of_a_split() -> None:
     assert a.split_sizes(None, 6, 3) == [2, 2, 2]
     assert a.split_sizes(None, "N", 3) is None
     for sizes, count in ((None, None), ([3, 3], None), ([4, 4, -1], None)):
-        with pytest.raises(ValueError, match="parts|multiple"):
+        with pytest.raises(ValueError, match=r"parts|multiple"):
             a.split_sizes(sizes, 7, 3, count)
 
 

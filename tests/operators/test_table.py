@@ -69,14 +69,10 @@ def test_random_operators_are_those_that_onnx_calls_so() -> None:
     assert names("random") == said - names("variadic") - {"AffineGrid", "Dropout"}
 
 
-def test_nothing_random_is_computed_beforehand() -> None:
-    assert not names("evaluated") & names("random")
-
-
 def test_linear_operators_have_weights() -> None:
     assert names("linear") <= names("weighted") <= names("parametric")
     assert names("streams_weight") <= names("linear")
-    assert names("view") <= names("evaluated") & names("carries_index")
+    assert names("view") <= names("exact") & names("carries_index")
 
 
 def test_another_domain_is_unknown() -> None:

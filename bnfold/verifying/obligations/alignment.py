@@ -44,10 +44,8 @@ def by_structure(ours: SideTokens, theirs: SideTokens, known: Pairs) -> Pairs:
     """Further pairs: values whose expressions are the same but for the values of weights, in order where
     several are alike."""
     words = Vocabulary(weightless=True)
-    named = {v: token for v, token in ours.given.items()}
-    other = {v: token for v, token in theirs.given.items()}
-    base = max([0, *named.values(), *other.values()]) + 1
-    words._count = base  # noqa: SLF001 - tokens of the inputs are those of the other vocabulary
+    named, other = dict(ours.given), dict(theirs.given)
+    words.skip([*named.values(), *other.values()])  # tokens of the inputs are those of the other vocabulary
     cuts_ours, cuts_theirs = {}, {}
     for a, b in known.items():
         cuts_ours[a] = cuts_theirs[b] = words.fresh()

@@ -23,6 +23,7 @@ import numpy as np
 
 from ...inference.constants import Constants
 from ...ir.graph import STANDARD, GraphLike, ir, opset
+from ...operators.table import op
 from ...results.comparison import Figures
 from ..composite_values import parts
 from ..gate import FAINT, ratios
@@ -39,28 +40,6 @@ LEAST_GROUP = 1e-300
 # where values have 16 bits: inputs as much larger than a sample, as pixels are larger than normal values
 LOUD, LOUDER = "loud", 256.0
 NOT_FINITE = "NaN or infinity on one side, where the other has a number"
-# operators that mean the same at every size of the axes behind the second
-ANY_SIZE = frozenset(
-    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Gelu "
-    "GlobalAveragePool HardSigmoid "
-    "HardSwish Identity LeakyRelu MaxPool Mish Mul Neg PRelu Pow ReduceMean Relu Selu Sigmoid "
-    "Softplus Sqrt Sub Sum "
-    "Tanh Swish".split()  # noqa: SIM905
-)
-AFFINE = frozenset(
-    "Add AveragePool Concat Flatten GlobalAveragePool Identity Neg ReduceMean ReduceSum Reshape "
-    "Slice Split Squeeze "
-    "Sub Sum Transpose Unsqueeze".split()  # noqa: SIM905
-)
-AFFINE_IN_ONE = frozenset(
-    "BatchNormalization Conv ConvTranspose Div Einsum Gemm MatMul Mul".split()  # noqa: SIM905
-)
-# operators that take integers as numbers
-PLAIN_INTEGERS = frozenset(
-    "Abs Add And Cast Clip Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Neg Not Or "
-    "Sign Sub Where "
-    "Xor".split()  # noqa: SIM905
-)
 DRAWS_OF_INTEGERS = 4
 Setting = dict[Token, tuple[np.ndarray, ir.DataType]]  # numbers for every value of a border, and their type
 
@@ -123,39 +102,40 @@ class Discharger:
 
     def judge(self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]]) -> Figures:
         """The figures of the end, the worst over all settings. Raises CannotDischarge."""
-        settings = list(self._settings(ours, theirs, known))
-        tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
         worst: Figures | None = None
-        refusal: Exception | None = None
-        for name, small, whole in settings:
-            figures = None
-            if small is not None:
-                figures = self._tried(ours, theirs, places, small)
-            if figures is None or not figures.passed:
-                try:
-                    figures = self._on(ours, theirs, places, whole())
-                except CannotEvaluate as error:
-                    refusal = error
-                    continue
-            if name != "own" and figures.reason == NOT_FINITE:
-                continue  # values that the network cannot have there may mean nothing to the operators
-            if worst is None or not figures.passed or figures.noise > worst.noise:
-                worst = figures
-            if not figures.passed:
-                return figures
-        if worst is not None and self._narrow:
-            loud = self._setting(LOUD, 0, tokens, known, {}, 0)
+        refusal: CannotEvaluate | None = None
+        for name, small, whole in self._settings(ours, theirs, known):
             try:
-                worst = self._in_its_own_type(ours, theirs, places, loud, worst)
+                figures = self._tried(ours, theirs, places, small)
+                if figures is None or not figures.passed:
+                    figures = self._on(ours, theirs, places, whole())
             except CannotEvaluate as error:
                 refusal = error
+                continue
+            if name != "own" and figures.reason == NOT_FINITE:
+                continue  # values that the network cannot have there may mean nothing to the operators
+            if not figures.passed:
+                return figures
+            worst = figures if worst is None or figures.noise > worst.noise else worst
         if worst is None:
             raise CannotDischarge(str(refusal) if refusal is not None else "nothing is known of its border")
-        return worst
+        return self._louder(ours, theirs, places, known, worst) if self._narrow else worst
 
-    def _tried(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures | None:
+    def _louder(
+        self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]], figures: Figures
+    ) -> Figures:
+        """Where values have 16 bits: does one side alone leave the type on larger inputs?"""
+        tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
+        loud = self._setting(LOUD, 0, tokens, known, {}, 0)
         try:
-            return self._on(ours, theirs, places, setting)
+            return self._in_its_own_type(ours, theirs, places, loud, figures)
+        except CannotEvaluate:  # at such inputs the operators mean nothing
+            return figures
+
+    def _tried(self, ours: Half, theirs: Half, places: Places, small: Setting | None) -> Figures | None:
+        """The figures on a corner of the values, where that is tried and can be run."""
+        try:
+            return None if small is None else self._on(ours, theirs, places, small)
         except CannotEvaluate:
             return None
 
@@ -372,7 +352,7 @@ def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
 def _rows(node: ir.Node, place: int) -> int | None:
     """The rows of the table that an input points into, 0 for plain numbers, None for what counts or
     shapes."""
-    if node.domain in STANDARD and node.op_type in PLAIN_INTEGERS:
+    if op(node).plain_integers:
         return 0
     if node.domain not in STANDARD or node.op_type != "Gather" or place != 1 or node.inputs[0] is None:
         return None
@@ -414,7 +394,7 @@ def _small_extent(ours: Half, theirs: Half) -> int:
 
 def _at_any_size(node: ir.Node) -> bool:
     if node.domain in STANDARD:
-        return node.op_type in ANY_SIZE
+        return op(node).any_size
     return node.domain == contrib.DOMAIN and node.op_type in contrib.PLAIN
 
 
@@ -423,7 +403,7 @@ def _is_affine(half: Half) -> bool:
     moving = set(half.border)
     for node in half.nodes:
         inputs = [v for v in node.inputs if v is not None and v in moving]
-        linear = node.op_type in AFFINE or (node.op_type in AFFINE_IN_ONE and len(inputs) < 2)
+        linear = op(node).affine or (op(node).multiaffine and len(inputs) < 2)
         if node.domain not in STANDARD or not linear:
             return False
         if node.op_type == "Div" and inputs and inputs[0] is not node.inputs[0]:

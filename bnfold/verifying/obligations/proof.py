@@ -26,8 +26,8 @@ from ...results.comparison import Figures, Obligation
 from ...results.comparison import Proof as Result
 from ..composite_values import parts
 from ..inputs.interface import Interface
-from ..truth.call import Frame
 from ..nondeterminism import jumps
+from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate
 from ..truth.number_formats import widened
 from .alignment import Pairs, by_name, by_structure, by_value, computed
@@ -202,9 +202,11 @@ class Prover:
         covered = self.verdicts.covered
         for graph in graphs(self.reference):
             for node in reversed(list(graph)):
-                if all(self.ours.tensor(v) is not None and not v.is_graph_output() for v in node.outputs):
-                    if all(reader in covered for v in node.outputs for reader, _ in v.uses()):
-                        covered.add(node)
+                constant = all(
+                    self.ours.tensor(v) is not None and not v.is_graph_output() for v in node.outputs
+                )
+                if constant and all(reader in covered for v in node.outputs for reader, _ in v.uses()):
+                    covered.add(node)
 
     def _weights(self) -> dict[ir.Value, set[ir.Node]]:
         """The float constants of the reference that nodes read, with the nodes that read them."""
@@ -326,6 +328,10 @@ class _Work:
         if self._same_but_for_bodies(value, other):
             self.proved[value] = ("bodies", None, None, None)
             return True
+        return self._discharged(value, other)
+
+    def _discharged(self, value: ir.Value, other: ir.Value) -> bool:
+        """Is there a cone of this pair, of the smallest border or of one opened further back, that holds?"""
         opened: set[Token] = set()
         figures: Figures | None = None
         for _ in range(OPENINGS + 1):
@@ -337,17 +343,8 @@ class _Work:
                 return False
             if not opened:
                 self.tried[value] = (mine, theirs)
-            mine_tokens = set(mine.border.values()) | set(theirs.border.values())
-            known = {
-                token: self.prover.known(self.by_token[token])
-                for token in mine_tokens
-                if token in self.by_token
-            }
-            try:
-                figures = self.prover.discharger.judge(mine, theirs, self.places, known)
-            except (CannotDischarge, CannotEvaluate) as error:
-                self.openness[value] = str(error)
-                figures = None
+            known = self._known(mine, theirs)
+            figures = self._judged(value, mine, theirs, known)
             if figures is not None and figures.passed and (reason := self._decided_by(mine, theirs, opened)):
                 figures = replace(figures, passed=False, noise=math.inf, reason=reason)
                 break
@@ -355,7 +352,7 @@ class _Work:
                 self.proved[value] = ("proved", figures, mine, theirs)
                 self.openness.pop(value, None)
                 return True
-            further = {token for token in mine_tokens if self._may_open(token, known)} - opened
+            further = {token for token in known if self._may_open(token, known)} - opened
             if not further:
                 break
             opened |= further
@@ -363,6 +360,21 @@ class _Work:
             self.openness.pop(value, None)
         self.measured[value] = figures
         return False
+
+    def _known(self, mine: Half, theirs: Half) -> dict[Token, list[Recorded]]:
+        """What the runs recorded of the values on the border."""
+        tokens = (*mine.border.values(), *theirs.border.values())
+        return {t: self.prover.known(self.by_token[t]) for t in tokens if t in self.by_token}
+
+    def _judged(
+        self, value: ir.Value, mine: Half, theirs: Half, known: dict[Token, list[Recorded]]
+    ) -> Figures | None:
+        """The figures of a cone; None, with the reason, where it cannot be run."""
+        try:
+            return self.prover.discharger.judge(mine, theirs, self.places, known)
+        except (CannotDischarge, CannotEvaluate) as error:
+            self.openness[value] = str(error)
+            return None
 
     def _decided_by(self, mine: Half, theirs: Half, opened: set[Token]) -> str:
         """What decides on both sides and differs, as a clause; empty where nothing does. A decision hides
@@ -465,7 +477,10 @@ class _Work:
                 self._body(body, others[key], f"{label(mine)}/{place}")
                 for place, (key, body) in enumerate(ours.items())
             ]
-        return all([scope is not None and prover.body(scope) for scope in scopes])
+        verdicts = [
+            scope is not None and prover.body(scope) for scope in scopes
+        ]  # all of them, for the report
+        return all(verdicts)
 
     def _body(self, mine: ir.Graph, theirs: ir.Graph, where: str) -> _Scope | None:
         if len(mine.inputs) != len(theirs.inputs) or len(mine.outputs) != len(theirs.outputs):
@@ -512,33 +527,42 @@ class _Work:
 
     def report(self) -> None:
         """The obligations of this scope, for the report, and which nodes are covered by what was proved."""
-        verdicts = self.prover.verdicts
-        order = self.left.order
         for value, (how, figures, mine, theirs) in self.proved.items():
-            if value in self.refuted:
-                continue
-            producer = value.producer()
-            if how in ("identical", "bodies"):
-                if producer is not None:
-                    verdicts.covered.update(self._within(producer) if how == "identical" else [producer])
-                if how == "identical":
-                    continue
-            if mine is not None:
-                clean = not any(v in self.refuted for node in mine.nodes for v in node.outputs)
-                if clean:
-                    verdicts.covered.update(mine.nodes)
-                else:
-                    verdicts.doubtful.append((mine, self.places))
-            verdicts.obligations.append(self._obligation(value, "proved", figures, mine, theirs))
-        for node in order:  # what nobody paired, but both sides compute alike
-            if node.outputs and all(self.left.tokens.get(v) in self.shared for v in node.outputs if v.name):
-                if not any(v in self.refuted for v in node.outputs) and self._congruent(node):
-                    verdicts.covered.update(self._within(node))
+            if value not in self.refuted:
+                self._cover(value, how, mine)
+                if how != "identical":
+                    self._add(self._obligation(value, "proved", figures, mine, theirs))
+        self._cover_alike()
         for value in sorted(self.refuted, key=lambda v: self._place(v, ())):
-            verdicts.obligations.append(self._refutation(value, "dropped"))
+            self._add(self._refutation(value, "dropped"))
         for value in self.failed_outputs:
-            verdict = "open" if self.measured.get(value) is None else "failed"
-            verdicts.obligations.append(self._refutation(value, verdict))
+            self._add(self._refutation(value, "open" if self.measured.get(value) is None else "failed"))
+
+    def _add(self, obligation: Obligation) -> None:
+        self.prover.verdicts.obligations.append(obligation)
+
+    def _cover(self, value: ir.Value, how: str, mine: Half | None) -> None:
+        """Remember which nodes of the reference a proof speaks for."""
+        verdicts, producer = self.prover.verdicts, value.producer()
+        if mine is None:
+            if producer is not None:
+                verdicts.covered.update(self._within(producer) if how == "identical" else [producer])
+        elif any(v in self.refuted for node in mine.nodes for v in node.outputs):
+            verdicts.doubtful.append((mine, self.places))
+        else:
+            verdicts.covered.update(mine.nodes)
+
+    def _cover_alike(self) -> None:
+        """What nobody paired, but both sides compute alike: the same expression over the same tokens."""
+        theirs = set(self.right.expressions.values())
+        for node in self.left.order:
+            made = [v for v in node.outputs if v.name]
+            if (
+                made
+                and all(self.left.tokens.get(v) in self.shared and v not in self.refuted for v in made)
+                and all(self.left.expressions[v] in theirs for v in made)
+            ):
+                self.prover.verdicts.covered.update(self._within(node))
 
     def _within(self, node: ir.Node) -> list[ir.Node]:
         """A node, and the nodes of its bodies and of the function that it calls."""
@@ -548,11 +572,6 @@ class _Work:
             for inner in graph:
                 found.extend(self._within(inner))
         return found
-
-    def _congruent(self, node: ir.Node) -> bool:
-        """Is there a node of the candidate with the same expression over the same tokens?"""
-        theirs = set(self.right.expressions.values())
-        return all(self.left.expressions[v] in theirs for v in node.outputs if v.name)
 
     def _refutation(self, value: ir.Value, verdict: str) -> Obligation:
         """A pair that does not hold; it is a cause where no other such pair lies in its cone."""

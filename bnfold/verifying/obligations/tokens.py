@@ -52,6 +52,10 @@ class Vocabulary:
         self._count += 1
         return self._count
 
+    def skip(self, taken: Iterable[Token]) -> None:
+        """Hand out none of these tokens, which come from elsewhere."""
+        self._count = max([self._count, *taken])
+
     def constant(self, tensor: ir.TensorProtocol) -> Token:
         """The token of a constant's values."""
         known = self._of_tensor.get(id(tensor))
