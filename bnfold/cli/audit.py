@@ -21,7 +21,8 @@ from .options import FILE, LIMIT, REPORT, options
 @options(LIMIT, REPORT)
 def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values: Any) -> Ending:
     """Hold MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made: every bit of it, and,
-    with the sources, every folded weight, derived again in float64. No network is run.
+    with the sources, every folded weight, derived again in float64, and every place where the two models
+    differ, proved again. The model itself is not run.
 
     Without SOURCE the files that the certificate names are taken, if they are there. Exit code 1 when
     anything is not as certified.

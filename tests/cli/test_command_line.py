@@ -7,6 +7,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from bnfold import folding
 from bnfold.cli.main import run
 from bnfold.ir import tensor
 from bnfold.ir.graph import ir
-from bnfold.pipeline import pipeline
+from bnfold.pipeline import compare, pipeline
+from bnfold.results.comparison import Proof
 from bnfold.results.options import FoldOptions
 from bnfold.results.plan import Plan
 
@@ -126,6 +128,22 @@ def test_convert_keeps_every_node(bnfold: Callable[..., Ran], tmp_path: Path) ->
     assert [(n.op_type, n.name, n.input, n.output) for n in plain] == [
         (n.op_type, n.name, n.input, n.output) for n in original
     ]
+
+
+def test_unseen_weights_are_a_warning_and_under_strict_a_failure(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path)
+    real = compare.compare
+    proof = Proof(proved=1, unseen=1, unseen_weights=("w",))
+    monkeypatch.setattr(compare, "compare", lambda *given: replace(real(*given), proof=proof))
+    done = bnfold("verify", path, path)
+    assert done.code == 0
+    assert "warning: 1 weight was neither proved nor seen, and may hold anything: 'w'" in done.err
+    assert "proved=1 seen=0 unseen=1" in done.err + done.out
+    strict = bnfold("verify", path, path, "--strict")
+    assert strict.code == 1
+    assert "neither proved nor seen" in strict.err + strict.out
 
 
 def test_verify_of_right_and_wrong(bnfold: Callable[..., Ran], tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ from .fused import taken_apart
 from .recording import Recorded, Recorder
 from .tokens import SideTokens, Token, Vocabulary, shared
 
+# their constants show in numbers, and what follows may undo another zero point
+QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
 OPENINGS = 3  # how often the border of a cone is opened before its pair is dropped
 MOST_DROPPED = 24  # conjectures of one graph that may fail before the outputs alone are looked at
 MOST_PLANTED = 64  # weights of which it is tried whether they show
@@ -282,6 +284,7 @@ class _Work:
         self.pairs = dict(pairs)
         self._compute()
         self.proved.clear()
+        self.same_bodies.clear()  # what was not aligned before may be now
         self.failed_outputs = []
         outputs = set(self.scope.outputs)
         waiting = sorted(
@@ -401,7 +404,11 @@ class _Work:
             if (measured := self._deciding(a, b, opened)) is not None and not measured.passed:
                 return f"'{a.name}' decides it, and is not the same: {measured.reason}"
         constants = [(self.prover.ours.tensor(a), self.prover.theirs.tensor(b)) for a, b in apart]
-        if constants and all(_other_numbers(one, other) for one, other in constants):
+        if (
+            constants
+            and not is_op(mine, *QUANTISING)
+            and all(_other_numbers(one, other) for one, other in constants)
+        ):
             return f"the constant '{apart[0][0].name}' that decides it is another one"
         return ""
 
@@ -490,14 +497,14 @@ class _Work:
             given[a] = other[b] = self.prover.words.token(("body", id(mine), place))
         frame = self.prover.frame(mine)
         return _Scope(
-            mine,
-            theirs,
-            given,
-            other,
-            dict(zip(mine.outputs, theirs.outputs, strict=True)),
-            where,
-            frame,
-            self.scope.candidate_frame,
+            reference=mine,
+            candidate=theirs,
+            given=given,
+            theirs=other,
+            outputs=dict(zip(mine.outputs, theirs.outputs, strict=True)),
+            where=where,
+            reference_frame=frame,
+            candidate_frame=self.scope.candidate_frame,
         )
 
     def _function(self, mine: ir.Node, theirs: ir.Node) -> _Scope | None:
@@ -513,14 +520,14 @@ class _Work:
             Frame(frame.opset, b.opset_imports, attributes=frame.attributes) if frame is not None else None
         )
         return _Scope(
-            a.graph,
-            b.graph,
-            given,
-            other,
-            dict(zip(a.outputs, b.outputs, strict=True)),
-            label(mine),
-            frame,
-            theirs_frame,
+            reference=a.graph,
+            candidate=b.graph,
+            given=given,
+            theirs=other,
+            outputs=dict(zip(a.outputs, b.outputs, strict=True)),
+            where=label(mine),
+            reference_frame=frame,
+            candidate_frame=theirs_frame,
         )
 
     # -- what came out
@@ -633,6 +640,8 @@ def _other_numbers(one: ir.TensorProtocol | None, other: ir.TensorProtocol | Non
     a, b = np.asarray(widened(one.numpy())), np.asarray(widened(other.numpy()))
     if a.size != b.size or a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu":
         return a.size != b.size
+    if not one.dtype.is_floating_point():
+        return not np.array_equal(a.reshape(-1), b.reshape(-1))
     return not np.allclose(b.reshape(-1), a.reshape(-1), rtol=4 * unit_of(one.dtype), atol=0.0)
 
 

@@ -27,13 +27,12 @@ CROPPED = 16  # entries of a spatial axis that are kept of a larger value
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is known of a value. `values` are its numbers, all of them where `whole`; `scale` and `center` say
+    """What is known of a value. `values` are its numbers, or a corner of them; `scale` and `center` say
     how large they are."""
 
     shape: tuple[int, ...]
     kind: ir.DataType
     values: np.ndarray | None
-    whole: bool
     center: float
     scale: float
     lowest: float
@@ -106,9 +105,8 @@ class Recorder(Interpreter):
         if not self._record or value in self.recorded or result.dtype.kind not in "fiub":
             return
         kept: np.ndarray | None = cropped(result)
-        whole = kept is not None and kept.shape == result.shape
         if kept is not None and kept.nbytes > FEW_BYTES and result.dtype.kind == "f":
-            kept, whole = None, False
+            kept = None
         center = scale = lowest = 0.0
         if result.dtype.kind == "f" and result.size:
             sample = result if kept is None else kept
@@ -117,7 +115,12 @@ class Recorder(Interpreter):
             if usable.size:
                 center, scale, lowest = float(usable.mean()), float(usable.std()), float(usable.min())
         self.recorded[value] = Recorded(
-            tuple(result.shape), kind, None if kept is None else np.array(kept), whole, center, scale, lowest
+            shape=tuple(result.shape),
+            kind=kind,
+            values=None if kept is None else np.array(kept),
+            center=center,
+            scale=scale,
+            lowest=lowest,
         )
 
 

@@ -7,8 +7,12 @@ import onnxruntime
 import pytest
 
 from bnfold.errors import ProviderUnavailable, UsageError
+from bnfold.results.comparison import Figures, Proof
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
+from bnfold.verifying.case import Runs
+from bnfold.verifying.engines import accelerators
+from bnfold.verifying.engines.engines import Onnxruntime
 from bnfold.verifying.engines.child import misplaced
 from bnfold.verifying.engines.providers import CPU, REPEATS, full_name, required, run_on
 from bnfold.verifying.selftest_networks import Recipe, pair
@@ -118,3 +122,23 @@ def test_cuda(dtype: str, rank: int) -> None:
         VerifyOptions(providers=("cuda",)),
     )
     assert not wrong
+
+
+def test_a_proved_candidate_that_fails_on_a_provider_alone_is_not_blamed() -> None:
+    wrong = Figures(
+        value="y",
+        shape=(1,),
+        dtype="float",
+        magnitude=1.0,
+        reference_error=0.0,
+        candidate_error=1.0,
+        reference_rms=0.0,
+        candidate_rms=1.0,
+        noise=9.0,
+        roundings=9.0,
+        passed=False,
+        reason="noise 9 is over the limit of 4",
+    )
+    runs = Runs(Onnxruntime(), proof=Proof())
+    assert accelerators._blamed(wrong, runs).reason.startswith(f"{wrong.reason}; every difference")
+    assert accelerators._blamed(wrong, Runs(Onnxruntime())) == wrong

@@ -224,3 +224,12 @@ def test_a_branch_that_differs_is_not_proved_by_running_the_other() -> None:
     other = branch("3.1").replace("u = Mul", "p = Mul").replace("(float[2] u)", "(float[2] p)")
     found = proof(branch("3.0"), other, **feeds)
     assert found.refuted
+
+
+def test_integers_of_a_decision_are_compared_exactly() -> None:
+    def text(k: int) -> str:
+        return f"""{HEAD} g (int64[N] x) => (bool[N] y) {{ k = Constant<value = int64 {{{k}}}>() y = Greater(x, k) }}"""
+
+    feeds = {"x": np.array([1, 2, 3])}
+    assert proof(text(100), text(100), **feeds).complete
+    assert proof(text(100), text(101), **feeds).refuted

@@ -249,3 +249,14 @@ def test_a_size_that_no_machine_holds_is_not_allocated(node: str, sizes: list[in
     )
     with pytest.raises(CannotEvaluate, match="elements"):
         run(text, x=np.ones((2, 2), np.float32), n=np.array(sizes, np.int64))
+
+
+def test_limits_of_suppression_may_be_scalars() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,5,4] b, float[1,1,5] s, int64 m, float t, float l)
+        => (int64[D,3] y) { y = NonMaxSuppression(b, s, m, t, l) }"""
+    boxes = np.random.default_rng(0).random((1, 5, 4)).astype(np.float32)
+    scores = np.random.default_rng(1).random((1, 1, 5)).astype(np.float32)
+    limits = {"m": np.array(3), "t": np.float32(0.5), "l": np.float32(0.1)}
+    found = run(text, b=boxes, s=scores, **limits)["y"]
+    assert found.shape[1] == 3
+    assert len(found) == 3
