@@ -12,8 +12,8 @@ from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 from bnfold.verifying.case import Runs
 from bnfold.verifying.engines import accelerators
-from bnfold.verifying.engines.engines import Onnxruntime
 from bnfold.verifying.engines.child import misplaced
+from bnfold.verifying.engines.engines import Onnxruntime
 from bnfold.verifying.engines.providers import CPU, REPEATS, full_name, required, run_on
 from bnfold.verifying.selftest_networks import Recipe, pair
 
