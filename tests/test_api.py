@@ -166,9 +166,9 @@ def test_verify_takes_arrays_in_memory(tmp_path: Path) -> None:
     ("array", "words"),
     [
         (np.zeros((0, 3, 8, 8), np.float32), "it holds no row"),
-        (np.zeros((1, 4, 8, 8), np.float32), "its shape is (1, 4, 8, 8)"),
-        (np.zeros((1, 3, 8, 8), np.complex64), "it holds complex64"),
-        (np.full((1, 3, 8, 8), "a"), "it holds <U1"),
+        (np.zeros((1, 4, 8, 8), np.float32), "the array has the shape (1, 4, 8, 8)"),
+        (np.zeros((1, 3, 8, 8), np.complex64), "the array has the type complex64"),
+        (np.full((1, 3, 8, 8), "a"), "the array has the type <U1"),
     ],
 )
 def test_an_array_that_does_not_fit_is_named(tmp_path: Path, array: np.ndarray, words: str) -> None:

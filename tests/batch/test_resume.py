@@ -225,7 +225,7 @@ def test_two_batches_on_one_folder(tmp_path: Path) -> None:
             2,
             "--jobs with --scheduler; expected one of them: ",
         ),
-        (["zoo", "--memory-limit", "lots"], 2, "'lots' is no size; bytes, or "),
+        (["zoo", "--memory-limit", "lots"], 2, "--memory-limit cannot be 'lots'; expected bytes"),
         (["nothing/*.onnx"], 2, "nothing matches nothing/*.onnx"),
         (
             ["zoo", "--policy", "strict.toml"],

@@ -151,7 +151,7 @@ def test_what_was_tampered_with_is_named(bnfold: Callable[..., Ran], repository:
     assert bnfold("audit", "models/tampered.cert.json", "models/tampered.onnx").code == 1
     assert (
         bnfold("audit", "models/fine.cert.json", "models/fine.onnx").last
-        == "bnfold: PASS checks=6 notes=0 faults=0"
+        == "bnfold: PASS checks=7 notes=0 faults=0"
     )
 
 

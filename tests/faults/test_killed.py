@@ -307,4 +307,4 @@ def test_a_run_that_ends_in_time_is_not_touched(tmp_path: Path) -> None:
 def test_a_time_that_is_none_is_said(tmp_path: Path, command: str, text: str) -> None:
     done = bnfold(command, digits(tmp_path), "--out", tmp_path / "out", "--timeout", text)
     assert done.code == 2
-    assert f"'{text}' is no time" in done.last
+    assert f"--timeout cannot be '{text}'; expected a finite number" in done.last

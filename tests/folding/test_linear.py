@@ -294,5 +294,5 @@ def test_a_weight_that_is_no_matrix_is_malformed(operator: str) -> None:
     <float[2, 2, 1] w = {{1, 2, 3, 4}}, float[2] g = {{1, 2}}, float[2] b = {{0, 1}}, float[2] m = {{0, 1}}, float[2] v = {{1, 2}}>
     {{ c = {operator} (x, w)
       y = BatchNormalization (c, g, b, m, v) }}"""
-    with pytest.raises(Malformed, match=r"has a weight of \[2, 2, 1\]; a matrix"):
+    with pytest.raises(Malformed, match=r"has a weight of \[2, 2, 1\]; expected a matrix"):
         fold(read(parser.parse_model(text)).model)

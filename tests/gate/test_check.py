@@ -113,7 +113,7 @@ def test_a_folder_gives_its_models_with_the_weights_beside_them(tmp_path: Path) 
 def test_weights_behind_a_network_go_with_it(tmp_path: Path) -> None:
     network, weights, other = touch(tmp_path, "net.cfg", "best.weights", "x.onnx")
     assert check.expand([network, weights, other]) == [(network, weights), (other, None)]
-    with pytest.raises(UsageError, match="follow no network"):
+    with pytest.raises(UsageError, match="do not follow a network"):
         check.expand([other, weights])
 
 

@@ -158,7 +158,7 @@ CLASSES = b"a -1\nb -1\nc 0\nd 0\n"
 def test_a_class_tree_from_elsewhere(tmp_path, tree):
     (tmp_path / "t.tree").write_bytes(CLASSES)
     outcome = folded(tmp_path, TREE_CFG.format(tree).encode(), "net.cfg", weights=1)
-    assert "is not there" in outcome.sentence
+    assert "does not exist" in outcome.sentence
 
 
 @UNIX

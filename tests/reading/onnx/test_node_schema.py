@@ -111,7 +111,7 @@ def test_an_empty_tensor_of_huge_sizes_is_malformed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "words"), [(0, "has 2 outputs, its 'then_branch' gives 0"), (1, "gives 1; 2 from the")]
+    ("kept", "words"), [(0, "has 2 outputs, its 'then_branch' gives 0"), (1, "gives 1; expected 2 from the")]
 )
 def test_a_branch_gives_what_its_node_gives(kept: int, words: str) -> None:
     model = parser.parse_model(
