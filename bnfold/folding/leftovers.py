@@ -127,18 +127,20 @@ def _as_one(row: Row, editor: Editor) -> None:
     if norm is not None and row.map.scales and row.map.shifts:
         _one_norm(row, norm, editor)
         return
+    dtype = editor.shapes.dtype(row.y) or editor.shapes.dtype(row.x)
+    if dtype is None:  # a constant of another type than its neighbour's makes no valid node
+        return
     x = row.x
     if row.map.scales:
-        x = _step(row, "Mul", x, row.map.scale, editor)
+        x = _step(row, "Mul", x, row.map.scale, dtype, editor)
     if row.map.shifts:
-        x = _step(row, "Add", x, row.map.shift, editor)
+        x = _step(row, "Add", x, row.map.shift, dtype, editor)
     editor.replace_value(row.y, x)
     for node in reversed(row.nodes):
         editor.drop(node)
 
 
-def _step(row: Row, op: str, x: ir.Value, values: Float, editor: Editor) -> ir.Value:
-    dtype = editor.shapes.dtype(row.y) or ir.DataType.FLOAT
+def _step(row: Row, op: str, x: ir.Value, values: Float, dtype: ir.DataType, editor: Editor) -> ir.Value:
     wish = f"{row.y.name}/{'scale' if op == 'Mul' else 'shift'}"
     constant = editor.constant(row.nodes[-1].graph, wish, trimmed(values), dtype, row.nodes[-1])
     node = ir.node(op, [x, constant], name=editor.names.node(f"{label(row.nodes[-1])}/{op.lower()}"))

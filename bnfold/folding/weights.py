@@ -138,7 +138,7 @@ def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         linear,
         editor,
         scale * (base + reach) + shift,
-        linear.store if linear.quantized is None else _bias_dtype(linear, stored),
+        linear.store if linear.quantized is None else _bias_dtype(linear, stored, shapes),
         old,
     )
 
@@ -184,17 +184,22 @@ def _rewrite_gemm(
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     linear.beta = 1.0
     _put_bias(
-        linear, editor, values, linear.store if linear.quantized is None else _bias_dtype(linear, stored), old
+        linear,
+        editor,
+        values,
+        linear.store if linear.quantized is None else _bias_dtype(linear, stored, shapes),
+        old,
     )
 
 
-def _bias_dtype(linear: Linear, stored: ir.TensorProtocol | None) -> ir.DataType:
+def _bias_dtype(linear: Linear, stored: ir.TensorProtocol | None, shapes: Shapes) -> ir.DataType:
     """Beside a quantised weight the bias has the type that the weight is dequantised to."""
     if stored is not None:
         return stored.dtype
     assert linear.quantized is not None
-    scale = linear.quantized.inputs[1]
-    return (scale.dtype if scale is not None else None) or ir.DataType.FLOAT
+    dtype = shapes.dtype(linear.quantized.inputs[1])
+    assert dtype is not None  # the scale is a constant
+    return dtype
 
 
 def _put_bias(
@@ -239,7 +244,8 @@ def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     assert node is not None and scale is not None and linear.stored_axis is not None
     old, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert old is not None
-    dtype = old.dtype or ir.DataType.FLOAT
+    dtype = editor.shapes.dtype(old)
+    assert dtype is not None  # the scale is a constant
     factors = linear.after.scale.reshape(-1)
     blocked = scale.ndim > 1
     whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset

@@ -3,8 +3,10 @@ so."""
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from bnfold.folding import fold
@@ -38,3 +40,24 @@ def test_simplified_leftovers_settle_with_the_fold_after_next(case):
         proto = ir.to_proto(folded)
         changes.append(plan.changes)
     assert changes == [True, True, False]
+
+
+def test_leftovers_of_a_type_that_nothing_names_stay_of_that_type():
+    """They once became a Mul with a float constant behind what a Scan makes of double values."""
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 11]>
+        g (double[2,4] x) => (double[2,4] y)
+        <double[4] s = {1, -2, 3, 4}, double[4] t = {5, 6, 7, 8}, double[4] o = {0, 0, 0, 0}> {
+        last, all = Scan <num_scan_inputs: int = 1, body: graph = body (double[4] before, double[4] row)
+            => (double[4] after, double[4] made) { after = Tanh(before) made = Neg(row) }>(s, x)
+        [first] a = BatchNormalization(all, s, o, o, t)
+        [second] b = BatchNormalization(a, t, o, o, t)
+        y = Abs(b) }""")
+    folded, _ = fold(read(proto).model, FoldOptions(simplify_leftovers=True))
+    x = np.linspace(-1, 1, 8).reshape(2, 4)
+    before, after = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            ["y"], {"x": x}
+        )
+        for m in (proto, ir.to_proto(folded))
+    )
+    np.testing.assert_allclose(after[0], before[0], rtol=1e-12)
