@@ -73,6 +73,10 @@ DECODER = """g (int64[batch, seq] ids, float[batch, past_seq, 4] past, float[bat
 @pytest.mark.parametrize("name", ['"past_seq + seq"', "total_seq_len"])
 @pytest.mark.parametrize("table", [6, 8, 512])
 def test_lengths_of_past_and_present_fit(name: str, table: int) -> None:
+    try:
+        onnx.parser.parse_model(DECODER % (name, table))
+    except onnx.parser.ParseError:
+        pytest.skip("this onnx parses no size with a name in quotes")
     first, second = both(DECODER % (name, table))
     assert second is not None
     for choice in (first, second):

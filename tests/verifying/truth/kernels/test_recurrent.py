@@ -87,6 +87,8 @@ def attributes(op: str, random: np.random.Generator) -> dict[str, Any]:
 @pytest.mark.parametrize("op", list(GATES))
 @pytest.mark.parametrize("seed", range(60))
 def test_as_onnxruntime(op: str, seed: int) -> None:
+    if op == "RNN" and tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32):
+        pytest.skip("onnxruntime before 1.32 was seen to compute an RNN otherwise")
     random = np.random.default_rng(seed)
     chosen = attributes(op, random)
     ours, theirs, feeds = recurrent(op, random, **chosen)
