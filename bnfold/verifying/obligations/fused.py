@@ -13,8 +13,8 @@ import numpy as np
 
 from ...ir.foreign_types import cloned
 from ...ir.graph import attribute, graphs, ir
+from ..truth.kernels.contrib import DOMAIN
 
-DOMAIN = "com.microsoft"
 # an activation's attributes, in the order of the parameters that a fused node gives
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "Relu": (),

@@ -189,7 +189,7 @@ class Prover:
         for mine, places in self.verdicts.doubtful:
             waiting = [v for v in mine.constants if v in weights and v not in proved]
             if waiting:
-                known = _Known(self, places.reference, mine)
+                known = {token: self.known(value) for value, token in mine.border.items()}
                 proved |= weights_seen(self.discharger, mine, places, known, waiting[:MOST_PLANTED])
         unseen = [w for w in weights if w not in proved]
         return Result(
@@ -236,13 +236,6 @@ class Prover:
             seen |= users
             waiting.extend(users)
         return readers
-
-
-class _Known(dict[Token, list[Recorded]]):
-    """What is recorded of the values on a border, by their tokens."""
-
-    def __init__(self, prover: Prover, graph: GraphLike, mine: Half) -> None:
-        super().__init__({token: prover.known(value) for value, token in mine.border.items()})
 
 
 class _Work:
@@ -423,9 +416,9 @@ class _Work:
                     half(value, side, self.prover.words, self.shared, further)
                     for value, side in ((mine, self.left), (theirs, self.right))
                 ]
-                tokens = {token for one in halves for token in one.border.values()}
-                known = {t: self.prover.known(self.by_token[t]) for t in tokens if t in self.by_token}
-                figures = self.prover.discharger.judge(halves[0], halves[1], self.places, known)
+                mine_half, their_half = halves
+                known = self._known(mine_half, their_half)
+                figures = self.prover.discharger.judge(mine_half, their_half, self.places, known)
             except (NoCone, CannotDischarge, CannotEvaluate):
                 continue
             if figures.passed:
@@ -663,7 +656,6 @@ def _live(model: ir.Model) -> set[ir.Node]:
     node."""
     live: set[ir.Node] = set()
     waiting = [v.producer() for v in model.graph.outputs]
-    graph = model.graph
     while waiting:
         node = waiting.pop()
         if node is None or node in live:
@@ -677,4 +669,4 @@ def _live(model: ir.Model) -> set[ir.Node]:
         function = model.functions.get(node.op_identifier())
         if function is not None:
             waiting.extend(function.graph)
-    return live if graph is not None else set()
+    return live
