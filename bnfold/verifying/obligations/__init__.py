@@ -6,6 +6,7 @@ fused.py       what onnxruntime fuses, taken apart
 cones.py       the nodes between such values, on both sides
 recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
 discharge.py   both sides of a cone on generic values, in float64 and in the model's own arithmetic
+figures.py     one value against the other: the noise ratio of every group, or why there is none
 proof.py       the way through these rooms: every obligation, the verdict, and what each weight is known by
 """
 
