@@ -177,19 +177,22 @@ def _same_size(x: Feature, conv: Conv) -> None:
         )
 
 
+def _gates(layer: Layer, x: Feature, output: int, sides: str, gates: str, *, norm: bool) -> dict[str, Part]:
+    """The dense layers of every gate in the order of the file: side u reads the input, side w the state."""
+    return {
+        side + gate: _dense(layer, side + gate, x.size if side == "u" else output, output, norm=norm)
+        for side in sides
+        for gate in gates
+    }
+
+
 @section("gru", recurrent=True)
 def gru(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0, tanh: PjInt = 0) -> Feature:
     """z = sg(Uz x + Wz h), r = sg(Ur x + Wr h), g = act(Uh x + Wh (r h)), h = z h + (1 - z) g. The forks'
     files have U and W in different order; act is the logistic, or tanh with tanh=1."""
     positive(output=output)
     order = "wu" if layer.fork is Fork.PJREDDIE else "uw"
-    parts = {
-        side + gate: _dense(
-            layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize)
-        )
-        for side in order
-        for gate in "zrh"
-    }
+    parts = _gates(layer, x, output, order, "zrh", norm=bool(batch_normalize))
     flat = layer.flat(x)
     inputs = [_steps(layer, parts[f"u{gate}"](flat)) for gate in "zrh"]
     state, states = _zero(layer, output), []
@@ -238,13 +241,7 @@ def lstm(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0)
     of u."""
     positive(output=output)
     order = "ifog" if layer.fork is Fork.PJREDDIE else "figo"
-    parts = {
-        side + gate: _dense(
-            layer, side + gate, x.size if side == "u" else output, output, norm=bool(batch_normalize)
-        )
-        for side in "wu"
-        for gate in order
-    }
+    parts = _gates(layer, x, output, "wu", order, norm=bool(batch_normalize))
     out = layer.feature(layer.flat(x), output, 1, 1)
     out.value = _lstm(layer, layer.flat(x), parts, _zero(layer, output))
     return out
