@@ -14,7 +14,8 @@ from .bodies import BODIES, grow
 from .net import RUNS, Array, Kept, Net, Value, bodies, imports, ir_version, names_read
 from .operators import LINEAR, ROWS
 
-OPSETS = (7, 8, 9, 10, 11, 12, 13, 13, 15, 16, 17, 17, 18, 18, 19, 20, 21, 22, 22)
+OPSETS = (7, 8, 9, 10, 11, 12, 13, 13, 15, 16, 17, 17, 18, 18, 19, 20, 21, 22, 22, 23)
+HELD_BY = {"Upsample": range(10), "GroupNormalization": range(21, 99), "RMSNormalization": range(23, 99)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 def random_sample(seed: int, only: str = "") -> Sample:
     """The graph of this seed. With `only`, this operator stands in it more often than others."""
     rng = np.random.default_rng(seed)
-    opset = int(rng.choice([o for o in OPSETS if only != "Upsample" or o < 10]))
+    opset = int(rng.choice([o for o in OPSETS if o in HELD_BY.get(only, range(99))]))
     floats = np.dtype(rng.choice([np.float64] * 4 + [np.float32] * 5 + [np.float16]))
     if only in ("Conv", "ConvTranspose", "AveragePool") and floats == np.float64:
         floats = np.dtype(np.float32)  # onnxruntime has no kernel in double

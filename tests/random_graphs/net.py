@@ -25,6 +25,9 @@ WHOLE = (
     "MaxPool",
     "AveragePool",
     "Scan",
+    "RNN",
+    "GRU",
+    "LSTM",
 )  # on nothing, onnxruntime crashes
 Array = np.ndarray
 
@@ -251,7 +254,7 @@ def imports(opset: int, functions: Sequence[onnx.FunctionProto]) -> list[onnx.Op
 
 
 def ir_version(opset: int) -> int:
-    return 8 if opset <= 18 else 10
+    return 8 if opset <= 18 else 10 if opset <= 22 else 11
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -221,6 +221,28 @@ def einsum(net: Net, x: Value) -> Value:
     return net.op("Einsum", inputs, equation=",".join(terms) + "->" + "".join(kept))
 
 
+def recurrent(kind: str, net: Net, x: Value) -> Value:
+    """All of a sequence's states, or the last of them."""
+    if x.rank != 3:
+        raise Rejected
+    size, hidden = sized(net, x, 2), net.integer(1, 3)
+    way = net.pick(None, "reverse", "bidirectional")
+    ways = 2 if way == "bidirectional" else 1
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+    inputs: list[Value | None] = [
+        x,
+        constant(net, net.data(ways, gates * hidden, size)),
+        constant(net, net.data(ways, gates * hidden, hidden)),
+    ]
+    if net.chance(0.6):
+        inputs.append(constant(net, net.data(ways, 2 * gates * hidden)))
+    if net.chance(0.2) and (batch := x.size(1)):
+        inputs += [None] * (5 - len(inputs)) + [constant(net, net.data(ways, batch, hidden))]
+    before = net.pick(None, 1) if kind == "GRU" else None
+    states = net.ops(kind, inputs, 2, hidden_size=hidden, direction=way, linear_before_reset=before)
+    return net.pick(*states)
+
+
 # What keeps the shape
 
 
@@ -567,14 +589,29 @@ def where(net: Net, x: Value) -> Value:
     return net.op("Where", [last, x, other])
 
 
-def layer_norm(net: Net, x: Value) -> Value:
-    if net.kept.opset < 17 or not x.rank:
+def trailing_norm(kind: str, net: Net, x: Value) -> Value:
+    """LayerNormalization along the last axis, or RMSNormalization, which has no bias."""
+    if net.kept.opset < {"LayerNormalization": 17, "RMSNormalization": 23}[kind] or not x.rank:
         raise Rejected
     size = sized(net, x, x.rank - 1)
     if size < 2:
         raise Rejected
-    inputs = [x, constant(net, net.data(size)), constant(net, net.data(size))]
-    return net.op("LayerNormalization", inputs, axis=-1, epsilon=0.1)
+    inputs = [x, constant(net, net.data(size))]
+    if kind == "LayerNormalization":
+        inputs.append(constant(net, net.data(size)))
+    return net.op(kind, inputs, axis=-1, epsilon=0.1)
+
+
+def scaled_norm(kind: str, net: Net, x: Value) -> Value:
+    """InstanceNormalization, or GroupNormalization once its scale is one number a channel."""
+    if x.rank < 3 or (kind == "GroupNormalization" and net.kept.opset < 21):
+        raise Rejected
+    channels = sized(net, x, 1)
+    inputs = [x, constant(net, net.data(channels)), constant(net, net.data(channels))]
+    groups = None
+    if kind == "GroupNormalization":
+        groups = net.pick(*(n for n in range(1, channels + 1) if channels % n == 0))
+    return net.op(kind, inputs, epsilon=0.1, num_groups=groups)
 
 
 AFFINE: dict[str, Row] = {
@@ -588,6 +625,7 @@ LINEAR: dict[str, Row] = {
     "Gemm": gemm,
     "MatMul": matmul,
     "Einsum": einsum,
+    **{kind: partial(recurrent, kind) for kind in ("RNN", "GRU", "LSTM")},
 }
 BETWEEN: dict[str, Row] = {
     **{
@@ -623,7 +661,8 @@ OPAQUE: dict[str, Row] = {
     "Softmax": softmax,
     "Clip": clip,
     "Where": where,
-    "LayerNormalization": layer_norm,
+    **{kind: partial(trailing_norm, kind) for kind in ("LayerNormalization", "RMSNormalization")},
+    **{kind: partial(scaled_norm, kind) for kind in ("InstanceNormalization", "GroupNormalization")},
 }
 ROWS: dict[str, Row] = AFFINE | LINEAR | BETWEEN | OPAQUE
 

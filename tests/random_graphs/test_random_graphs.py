@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bnfold.folding import commute, linear_operators, rearrange, recognise
+from bnfold.folding import commute, linear_operators, normalisations, rearrange, recognise
 from bnfold.folding.commute_rule import Commute
 
 from . import oracle
@@ -51,7 +51,14 @@ def test_two_thousand_random_graphs(part):
 
 
 @pytest.mark.parametrize(
-    "table", [commute.COMMUTES, linear_operators.LINEAR_OPERATORS, recognise.READERS, rearrange.MOVERS]
+    "table",
+    [
+        commute.COMMUTES,
+        linear_operators.LINEAR_OPERATORS,
+        normalisations.NORMALISATIONS,
+        recognise.READERS,
+        rearrange.MOVERS,
+    ],
 )
 def test_every_operator_that_folding_knows_is_a_row(table):
     assert table.keys() <= ROWS.keys()
