@@ -29,6 +29,7 @@ from .commute_rule import (
     only_data,
     uniform_over,
 )
+from .mean_weights import sums_to_one
 from .rearrange import mover, read_in_parts
 from .reasons import Refused
 from .reshape_axes import axis_of, check_room
@@ -434,26 +435,34 @@ def _product_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
 
 
 def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
-    """A scale of a product of two run-time matrices goes to the rows of the first or to the columns of the
-    second."""
+    """A map of a product of two run-time matrices goes to the rows of the first or to the columns of the
+    second; its shift only where the other one holds the weights of means."""
     map_ = data_map(outs, node)
-    no_shift(node, map_)
+    takers = [index for index in (0, 1) if not map_.shifts or _is_mean_of(node, index, context)]
+    if not takers:
+        no_shift(node, map_)
     ranks = [context.shapes.rank(v) for v in node.inputs]
+    maps: Maps = [None, None]
     if map_.rank == 0:
-        taker = context.choices.pick(2)
-        return [map_, None] if taker == 0 else [None, map_]
+        maps[takers[context.choices.pick(len(takers))]] = map_
+        return maps
     for index, axis in enumerate(_product_axes(ranks)):
-        if axis is not None and map_.varies() == (map_.rank + axis,):
-            vector = map_.scale.reshape(-1)
-            shape = (-1, 1) if index == 0 else (1, -1)
-            pattern = vector.reshape((1,) * ((ranks[index] or 0) - 2) + shape)
-            maps: Maps = [None, None]
-            maps[index] = Affine(pattern, np.zeros_like(pattern))
+        if index in takers and axis is not None and map_.varies() == (map_.rank + axis,):
+            shape = [1] * (ranks[index] or 0)
+            shape[index - 2] = -1
+            maps[index] = map_.mapped(partial(_laid_out, shape))
             return maps
     raise Refused(
         "kept.wrong-axis",
         f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
     )
+
+
+def _is_mean_of(node: ir.Node, index: int, context: CommuteContext) -> bool:
+    """Is the product a weighted mean of one of its two operands, in the weights that the other one holds?"""
+    other = node.inputs[1 - index]
+    rank = context.shapes.rank(other) or 0
+    return rank >= 2 and sums_to_one(other, rank - 1 if index == 1 else rank - 2, context.shapes)
 
 
 def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
@@ -467,7 +476,8 @@ def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
 
 
 def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
-    """Scales of the rows of the first, or of the columns of the second, are scales of the product."""
+    """Scales of the rows of the first, or of the columns of the second, are scales of the product; their
+    shifts are its shifts where the other one holds the weights of means."""
     rank = context.shapes.rank(node.outputs[0])
     axes = _product_axes([context.shapes.rank(v) for v in node.inputs])
     out = IDENTITY
@@ -475,7 +485,8 @@ def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
         map_ = ins[index]
         if map_ is None:
             continue
-        no_shift(node, map_)
+        if ins[1 - index] is not None or not _is_mean_of(node, index, context):
+            no_shift(node, map_)
         if map_.rank:
             axis = axes[index]
             if rank is None or axis is None or any(a != map_.rank + own for a in map_.varies()):
@@ -604,7 +615,8 @@ COMMUTES: dict[str, Commute] = {
     "Mul": _PRODUCT,
     "Div": _PRODUCT,
     "MatMul": Commute(
-        "of two run-time matrices: a scale alone, along the rows of the first or the columns of the second",
+        "of two run-time matrices, along the rows of the first or the columns of the second: a scale; a "
+        "shift where the other one is a Softmax's and sums to one",
         _matmul_back,
         _matmul_forward,
     ),
