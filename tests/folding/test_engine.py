@@ -275,3 +275,20 @@ def test_half_precision_that_would_overflow_stays() -> None:
     _, plan = fold(read(net.model()).model)
     assert [k.code for k in plan.kept] == ["kept.overflow"]
     assert "1e+05" in plan.kept[0].reason
+
+
+def test_what_computes_a_weight_is_no_affine_node_of_the_users() -> None:
+    """A caller may override the weight, so its Div and Mul are no constants: they stay, and are not listed."""
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 2, 4, 4] x, float[2, 2, 1, 1] w) => (float[1, 2, 4, 4] y)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2, 1, 1, 1] a = {2, 3}, float[2, 1, 1] s = {2, 3}>
+        { u = Div(w, a) v = Mul(u, a) c = Conv(x, v) r = Sigmoid(c) [users] y = Mul(r, s) }""")
+    assert [k.node for k in fold(read(proto).model)[1].kept] == ["users"]
+
+
+def test_a_batch_norm_of_weights_is_counted() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 2, 4, 4] x, float[2, 2, 1, 1] w) => (float[1, 2, 4, 4] y)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] s = {2, 3}>
+        { t = Tanh(w) [norm] v = BatchNormalization(t, s, s, s, s) y = Conv(x, v) }""")
+    assert [k.node for k in fold(read(proto).model)[1].kept] == ["norm"]
