@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from bnfold.folding import fold
 from bnfold.errors import Malformed, Unsupported
+from bnfold.folding import fold
 
 from .files import Net, input_layer, layer, normal, same
 
