@@ -134,6 +134,13 @@ def _homogeneous(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     no_negative(node, map_)
 
 
+def _by_slope(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
+    """PRelu: as Relu, where its slope has no axis or size that the data lacks (which onnxruntime allows)."""
+    _homogeneous(node, map_, context)
+    if map_.rank and context.shapes.of(node.inputs[0]) != context.shapes.of(node.outputs[0]):
+        raise Refused("kept.wrong-axis", f"the slope of PRelu '{label(node)}' may enlarge its input")
+
+
 def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """A mean lets a scale pass always, a shift where nothing but real values is counted."""
     uniform_over(map_, _spatial(map_), node)
@@ -586,7 +593,9 @@ COMMUTES: dict[str, Commute] = {
     "CastLike": _CASTING,
     "Relu": _HOMOGENEOUS,
     "LeakyRelu": _HOMOGENEOUS,
-    "PRelu": _HOMOGENEOUS,
+    "PRelu": _passing(
+        "no scale is negative, there is no shift, and the slope does not enlarge its input", _by_slope
+    ),
     "Abs": _HOMOGENEOUS,
     "MaxPool": _MAXIMUM,
     "GlobalMaxPool": _MAXIMUM,
