@@ -13,7 +13,8 @@ leaves the type on one side alone is a difference, whatever float64 says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +38,9 @@ from .tokens import Token
 # where values have 16 bits: inputs as much larger than a sample, as pixels are larger than normal values
 LOUD, LOUDER = "loud", 256.0
 DRAWS_OF_INTEGERS = 4
+MOST_DRAWS, ENOUGH = 8, 2048  # draws of generic values on one border, and elements that they come to
 Setting = dict[Token, tuple[np.ndarray, ir.DataType]]  # numbers for every value of a border, and their type
+Uncertain = set[ir.Value | ir.Node]  # constants that may be off by a rounding, and nodes whose attributes may
 
 
 class CannotDischarge(Exception):
@@ -96,15 +99,23 @@ class Discharger:
         self.seed, self.limit, self.strict = seed, limit, strict
         self._narrow = False  # did a value of 16 bits stand in the cone that was run last?
 
-    def judge(self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]]) -> Figures:
-        """The figures of the end, the worst over all settings. Raises CannotDischarge."""
+    def judge(
+        self,
+        ours: Half,
+        theirs: Half,
+        places: Places,
+        known: dict[Token, list[Recorded]],
+        through: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Figures:
+        """The figures of the end, the worst over all settings; `through` is what its reader sees of it.
+        Raises CannotDischarge."""
         worst: Figures | None = None
         refusal: CannotEvaluate | None = None
         for name, small, whole in self._settings(ours, theirs, known):
             try:
-                figures = self._tried(ours, theirs, places, small)
+                figures = self._tried(ours, theirs, places, small, through)
                 if figures is None or not figures.passed:
-                    figures = self._on(ours, theirs, places, whole())
+                    figures = self._on(ours, theirs, places, whole(), through)
             except CannotEvaluate as error:
                 refusal = error
                 continue
@@ -128,14 +139,28 @@ class Discharger:
         except CannotEvaluate:  # at such inputs the operators mean nothing
             return figures
 
-    def _tried(self, ours: Half, theirs: Half, places: Places, small: Setting | None) -> Figures | None:
+    def _tried(
+        self,
+        ours: Half,
+        theirs: Half,
+        places: Places,
+        small: Setting | None,
+        through: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> Figures | None:
         """The figures on a corner of the values, where that is tried and can be run."""
         try:
-            return None if small is None else self._on(ours, theirs, places, small)
+            return None if small is None else self._on(ours, theirs, places, small, through)
         except CannotEvaluate:
             return None
 
-    def _on(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures:
+    def _on(
+        self,
+        ours: Half,
+        theirs: Half,
+        places: Places,
+        setting: Setting,
+        through: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> Figures:
         self._narrow = False
         mine, own_deviation, kind = self._half(
             self.reference,
@@ -148,19 +173,27 @@ class Discharger:
         result, deviation, _ = self._half(
             self.candidate, theirs, places.candidate, places.candidate_frame, setting, _changed(theirs, ours)
         )
+        if through is not None:
+            mine, result = through(mine), through(result)
         figures = compared(ours.end.name or "", kind, mine, result, (own_deviation, deviation), self.limit)
         if figures.passed and self._narrow:
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
 
-    def settings_of(self, half: Half, known: dict[Token, list[Recorded]]) -> Iterator[Setting]:
-        """Values of the border of one side, for trying what shows at its end."""
-        for name, _, whole in self._settings(half, half, known):
-            if name in ("own", "spread", "wide"):
+    def settings_of(self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]) -> Iterator[Setting]:
+        """Values of the border, for trying what shows at its end."""
+        for name, _, whole in self._settings(ours, theirs, known):
+            if name in ("own", "spread", "wide", "integers"):
                 yield whole()
 
+    def side(self, places: Places, *, reference: bool) -> tuple[Bench, GraphLike, Frame | None]:
+        """What runs one side of a cone."""
+        if reference:
+            return self.reference, places.reference, places.reference_frame
+        return self.candidate, places.candidate, places.candidate_frame
+
     def reference_half(
-        self, half: Half, places: Places, setting: Setting, uncertain: set[ir.Value] | None
+        self, half: Half, places: Places, setting: Setting, uncertain: Uncertain | None
     ) -> tuple[Any, Any, ir.DataType]:
         """The reference's side of a cone: the value, its deviation, its type."""
         return self._half(self.reference, half, places.reference, places.reference_frame, setting, uncertain)
@@ -172,7 +205,7 @@ class Discharger:
         graph: GraphLike,
         frame: Frame | None,
         setting: Setting,
-        uncertain: set[ir.Value] | None,
+        uncertain: Uncertain | None,
     ) -> tuple[Any, Any, ir.DataType]:
         """(the value at the end, how far rounding the uncertain constants may move it, its type)."""
         deviations = Deviations(
@@ -230,10 +263,12 @@ class Discharger:
         extent = _small_extent(ours, theirs)
         runs = max((len(known[token]) for token in tokens), default=1)
         names = [("own", place) for place in range(runs)]
+        draws = 0
         if any(r.kind.is_floating_point() for token in tokens for r in known[token]):
-            names += [("wide", 0), ("spread", 0), ("shuffled", 0)]
-        if _is_affine(ours) and _is_affine(theirs):
-            names = names[:1] + names[runs : runs + 1]
+            draws = _draws(known[token][0] for token in tokens)
+            names += [(name, draw) for draw in range(draws) for name in ("wide", "spread", "shuffled")]
+        if draws and _is_affine(ours) and _is_affine(theirs):
+            names = [*names[:1], ("wide", 0)]
         free = {
             token: rows
             for token, rows in _free_integers(ours, theirs).items()
@@ -266,9 +301,9 @@ class Discharger:
         """Numbers that stand for one value of the border."""
         if token in free and name in ("all rows", "integers"):
             return self._integers(name, place, token, known[0], free[token])
-        return self._values(name, token, known[min(place, len(known) - 1)], cut)
+        return self._values(name, place, token, known[min(place, len(known) - 1)], cut)
 
-    def _values(self, name: str, token: Token, known: Recorded, cut: int) -> np.ndarray:
+    def _values(self, name: str, place: int, token: Token, known: Recorded, cut: int) -> np.ndarray:
         shape = known.shape
         if cut and len(shape) >= 4:
             shape = (min(shape[0], 1), shape[1], *(min(d, cut) for d in shape[2:]))
@@ -276,7 +311,7 @@ class Discharger:
             if known.values is None or known.values.shape != shape:
                 return self._padded(known, shape)
             return known.values
-        random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31)])
+        random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
         scale = known.scale or abs(known.center) or 1.0
         values = known.values
         if values is not None and cut and len(shape) == values.ndim:
@@ -326,6 +361,13 @@ class Discharger:
         return np.resize(known.values, shape)
 
 
+def _draws(border: Iterable[Recorded]) -> int:
+    """How often generic values are drawn: more often where a border has few elements, of which some may lie
+    where a Relu or a Softmax hides them."""
+    elements = sum(math.prod(recorded.shape) for recorded in border)
+    return max(1, min(MOST_DRAWS, ENOUGH // max(elements, 1)))
+
+
 def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
     """Integers and booleans of the border that may have any value, with the rows of the table that they point
     into (0: they point nowhere). What sizes and axes are made of may not."""
@@ -358,10 +400,19 @@ def _rows(node: ir.Node, place: int) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
-def _changed(half: Half, other: Half) -> set[ir.Value]:
-    """The constants of one side that the other side does not have: what a rewriting may have rounded."""
+def _changed(half: Half, other: Half) -> Uncertain:
+    """The constants of one side that the other side does not have, and nodes with such float attributes:
+    what a rewriting may have rounded."""
     kept = set(other.constants.values())
-    return {value for value, token in half.constants.items() if token not in kept}
+    constants = {value for value, token in half.constants.items() if token not in kept}
+    attributes = {row for node in other.nodes for row in _float_attributes(node)}
+    return constants | {node for node in half.nodes if not attributes.issuperset(_float_attributes(node))}
+
+
+def _float_attributes(node: ir.Node) -> Iterator[tuple[str, str, float]]:
+    for name, given in node.attributes.items():
+        if not given.is_ref() and given.type == ir.AttributeType.FLOAT:
+            yield node.op_type, name, given.as_float()
 
 
 def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
@@ -428,7 +479,7 @@ def weights_seen(
     """Which weights of the reference's side show at the cone's end: would a change of one per cent be
     noticed?"""
     seen: set[ir.Value] = set()
-    for setting in discharger.settings_of(half, known):
+    for setting in discharger.settings_of(half, half, known):
         try:
             plain, deviation, kind = discharger.reference_half(half, places, setting, set(half.constants))
         except CannotEvaluate:
@@ -453,7 +504,11 @@ def _planted(
     tensor = bench.constants.tensor(weight)
     assert tensor is not None
     token = -1
-    larger = np.asarray(widened(tensor.numpy())) * (1 + share)
-    return {**setting, token: (larger, tensor.dtype)}, Half(
+    return {**setting, token: (_larger(np.asarray(widened(tensor.numpy())), share), tensor.dtype)}, Half(
         half.end, half.nodes, {**half.border, weight: token}, half.constants
     )
+
+
+def _larger(values: np.ndarray, share: float) -> np.ndarray:
+    """A weight that is larger by a share of itself; of one, where it is all zero."""
+    return np.asarray(values * (1 + share) if values.any() else values + share)
