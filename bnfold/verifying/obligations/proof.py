@@ -54,7 +54,9 @@ class Prover:
             limit=limit,
             strict=strict,
         )
-        self.context = Context(reference, candidate, ours, theirs, discharger, strict, tell)
+        self.context = Context(
+            reference, candidate, ours, theirs, discharger=discharger, strict=strict, tell=tell
+        )
         self.seed = seed
         self.opaque: dict[str, str] = {}
         self._first: dict[str, np.ndarray] = {}
