@@ -15,10 +15,10 @@ from ...results.comparison import Figures
 from ..nondeterminism import jumps
 from ..truth.kernels.convert import bounds
 from ..truth.number_formats import widened
+from .border_values import CannotDischarge
 from .cones import Half, NoCone
 from .coverage import within
 from .deviations import unit_of
-from .discharge import CannotDischarge
 from .scope import OPENINGS, Sides
 from .tokens import Token
 

@@ -20,10 +20,10 @@ from ...results.comparison import Figures
 from ..truth.interpreter import CannotEvaluate
 from ..truth.number_formats import widened
 from .alignment import Pairs
+from .border_values import CannotDischarge, Setting
 from .cones import Half
 from .deviations import unit_of
-from .discharge import CannotDischarge, Setting
-from .figures import compared
+from .figures import compared, failed
 from .scope import Sides
 
 APART = 1e-3  # of the size of a weight: a change that no rewriting's rounding makes
@@ -81,6 +81,33 @@ def hidden_weights(
             found = _compared(sides, mine.end.name, tensor.dtype, _numbers(tensor), other)
             reason = f"the weight '{weight.name}' in front of it is another one, and no value here shows it"
             yield mine.end, replace(found, passed=False, noise=math.inf, reason=reason)
+
+
+def dead_border(sides: Sides, mine: Half, theirs: Half, near: Half) -> Iterator[tuple[ir.Value, Figures]]:
+    """The end of a cone that differs for other values of its smallest border, and holds only because a value
+    there is always the same number."""
+    made = {v for node in mine.nodes for v in node.outputs}
+    dead = [value for value in near.border if value in made]
+    kind = mine.end.dtype or ir.DataType.FLOAT
+    try:
+        for setting in _settings(sides, mine, theirs):
+            ours = _computed(sides, mine, setting)
+            dead = [value for value in dead if _is_one_float(ours[value][0])]
+            kind = ours[mine.end][1]
+    except (CannotEvaluate, KeyError):
+        return
+    if dead:
+        reason = f"'{dead[0].name}' in front of it is always the same, and for other values the two differ"
+        yield mine.end, failed(mine.end.name or "", np.zeros(()), kind.name.lower(), reason)
+
+
+def _is_one_float(values: Any) -> bool:
+    return (
+        isinstance(values, np.ndarray)
+        and values.dtype == np.float64
+        and values.size > 1
+        and not np.ptp(values)
+    )
 
 
 def _changed_weights(

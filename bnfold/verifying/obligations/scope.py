@@ -19,8 +19,9 @@ from ...results.comparison import Figures, Obligation
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate
 from .alignment import Pairs
+from .border_values import CannotDischarge
 from .cones import Half, half
-from .discharge import CannotDischarge, Discharger, Places
+from .discharge import Discharger, Places
 from .recording import Recorded, Recorder
 from .tokens import SideTokens, Token, Vocabulary, shared
 

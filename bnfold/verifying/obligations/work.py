@@ -16,11 +16,12 @@ from ...ir.provenance import FOLDED_KEY
 from ...results.comparison import Figures, Obligation
 from .alignment import Pairs, by_name, by_structure
 from .bodies import scopes_of
+from .border_values import CannotDischarge
 from .cones import Half, NoCone
 from .coverage import within
 from .decisions import decided_by
-from .discharge import CannotDischarge
-from .hidden import hidden, hidden_weights
+from .discharge import OTHER_TIES
+from .hidden import dead_border, hidden, hidden_weights
 from .scope import OPENINGS, Context, Scope, Sides
 from .tokens import Token
 
@@ -48,14 +49,14 @@ def prove(context: Context, scope: Scope, aligned: Callable[[Pairs], Pairs] | No
 
 @dataclass
 class _Proved:
-    """How a pair was proved: by what, with which figures, and the cone, if one was run. `opened` says that it
-    holds only where the border lies further back than it could."""
+    """How a pair was proved: by what, with which figures, and the cone, if one was run. `near` is the
+    smallest cone of the pair, where only one of a border further back holds."""
 
     how: str
     figures: Figures | None = None
     mine: Half | None = None
     theirs: Half | None = None
-    opened: bool = False
+    near: Half | None = None
 
 
 class _Work:
@@ -146,6 +147,7 @@ class _Work:
     def _discharged(self, value: ir.Value, other: ir.Value) -> bool:
         """Is there a cone of this pair, of the smallest border or of one opened further back, that holds?"""
         opened: set[Token] = set()
+        near: Half | None = None
         figures: Figures | None = None
         for _ in range(OPENINGS + 1):
             try:
@@ -154,18 +156,19 @@ class _Work:
                 self.openness[value] = str(error)
                 return False
             if not opened:
+                near = mine
                 self.tried[value] = (mine, theirs)
             figures = self._judged(value, mine, theirs)
             if figures is not None and figures.passed:
                 if not (reason := decided_by(self.sides, mine, theirs, opened)):
-                    self.proved[value] = _Proved("proved", figures, mine, theirs, bool(opened))
+                    self.proved[value] = _Proved("proved", figures, mine, theirs, near if opened else None)
                     self.openness.pop(value, None)
                     return True
                 figures = replace(figures, passed=False, noise=math.inf, reason=reason)
                 break
             further = self.sides.further(mine, theirs) - opened
-            if not further:
-                break
+            if not further or (figures is not None and figures.reason.startswith(OTHER_TIES)):
+                break  # further back no value would meet the tie
             opened |= further
         if figures is not None:
             self.openness.pop(value, None)
@@ -212,8 +215,9 @@ class _Work:
                 continue
             for value in self._refuted_in(proved):
                 inside.setdefault(value, []).append((proved.mine, proved.theirs))
-            if proved.opened and not self.context.strict:
+            if proved.near is not None and not self.context.strict:
                 self.hidden.update(hidden_weights(self.sides, proved.mine, proved.theirs, self.pairs))
+                self.hidden.update(dead_border(self.sides, proved.mine, proved.theirs, proved.near))
         for value, cones in list(inside.items())[:MOST_LOOKED_AT]:
             found = [hidden(self.sides, *cone, value, self.pairs[value]) for cone in cones]
             if (figures := [f for f in found if f is not None]) and len(figures) == len(found):
