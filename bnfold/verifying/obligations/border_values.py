@@ -22,7 +22,6 @@ import numpy as np
 
 from ...ir.graph import STANDARD, ir
 from ...operators.table import op
-from ..truth.kernels import contrib
 from ..truth.number_formats import largest, numpy_type
 from .cones import Half
 from .recording import CROPPED, Recorded
@@ -229,7 +228,7 @@ def _small_extent(ours: Half, theirs: Half) -> int:
     reach = 1
     for half in (ours, theirs):
         for node in half.nodes:
-            if not _at_any_size(node):
+            if not op(node).any_size:
                 return 0
             kernel = node.attributes.get("kernel_shape")
             dilations = node.attributes.get("dilations")
@@ -238,12 +237,6 @@ def _small_extent(ours: Half, theirs: Half) -> int:
             reach *= max(strides.as_ints(), default=1) if strides is not None else 1
             reach += (extent - 1) * (max(dilations.as_ints(), default=1) if dilations is not None else 1)
     return max(4, 2 * reach) if reach <= CROPPED // 2 else 0
-
-
-def _at_any_size(node: ir.Node) -> bool:
-    if node.domain in STANDARD:
-        return op(node).any_size
-    return node.domain == contrib.DOMAIN and node.op_type in contrib.PLAIN
 
 
 def _is_affine(half: Half) -> bool:
@@ -261,7 +254,7 @@ def _is_affine(half: Half) -> bool:
 
 
 def _extent(node: ir.Node) -> int:
-    weight = node.inputs[1] if node.op_type in ("Conv", "FusedConv") and len(node.inputs) > 1 else None
+    weight = node.inputs[1] if node.op_type == "Conv" and len(node.inputs) > 1 else None
     if weight is None:
         return 1
     shape = weight.shape

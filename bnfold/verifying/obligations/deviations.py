@@ -116,11 +116,8 @@ def _takes_weights(node: ir.Node) -> bool:
 
 
 def _linear_kernel(node: ir.Node) -> Callable[..., Any] | None:
-    """The kernel on squares: of a linear operator, or of one that an activation of slope one at most is fused
-    to."""
-    if node.domain in STANDARD and node.op_type in LINEAR:
-        return KERNELS[node.op_type]
-    return contrib.PLAIN.get(node.op_type) if node.domain == contrib.DOMAIN else None
+    """The kernel on squares of a linear operator."""
+    return KERNELS[node.op_type] if node.domain in STANDARD and node.op_type in LINEAR else None
 
 
 def _linear(step: Step, spreads: list[Weight | None], kernel: Callable[..., Any]) -> np.ndarray:
@@ -140,14 +137,12 @@ def _linear(step: Step, spreads: list[Weight | None], kernel: Callable[..., Any]
         inputs[place] = changed(spread, np.square)
         if place < 2:
             total = total + kernel(call, *inputs[:2])
-        elif place > 2:  # the fourth input of a fused convolution is only added
-            total = total + np.asarray(inputs[place])
         else:
             total = total + _bias(step, inputs[place], attributes["beta"])
     return np.broadcast_to(total, step.results[0].shape)
 
 
 def _bias(step: Step, variance: Any, beta: float) -> Any:
-    if step.node.op_type in ("Gemm", "FusedGemm"):
+    if step.node.op_type == "Gemm":
         return variance * beta
     return variance.reshape(-1, *(1,) * (step.results[0].ndim - 2))

@@ -15,15 +15,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ...inference.constants import Constants
+from ...ir.foreign_types import cloned
+from ...ir.functions import all_inlinable, inline
 from ...ir.graph import ir
 from ...results.comparison import Proof as Result
 from ..composite_values import parts
 from ..inputs.interface import Interface
+from ..truth.fused_operators import taken_apart
 from ..truth.interpreter import CannotEvaluate
 from .alignment import Pairs, by_value, computed
 from .coverage import cover_constants, weights
 from .discharge import Bench, Discharger, weights_seen
-from .fused import taken_apart
 from .recording import Recorder
 from .scope import Context, Scope
 from .work import prove
@@ -45,7 +47,7 @@ class Prover:
         freeze_initializers: bool = False,
         tell: Callable[[float], None] = lambda share: None,
     ) -> None:
-        reference, candidate = taken_apart(reference), taken_apart(candidate)
+        reference, candidate = (_written_out(model, reference, candidate) for model in (reference, candidate))
         ours, theirs = Constants(reference, freeze_initializers), Constants(candidate, freeze_initializers)
         discharger = Discharger(
             Bench(reference, ours, seed),
@@ -130,3 +132,14 @@ class Prover:
             unseen=len(unseen),
             unseen_weights=tuple(w.name or "" for w in unseen),
         )
+
+
+def _written_out(model: ir.Model, *both: ir.Model) -> ir.Model:
+    """A model as it is compared: fused nodes taken apart, and no calls where the other model calls other
+    functions."""
+    apart = taken_apart(model)
+    if len({frozenset(one.functions) for one in both}) == 1:
+        return apart
+    copy = cloned(apart)
+    inline(copy, all_inlinable(copy))
+    return copy
