@@ -126,4 +126,5 @@ def _other_numbers(one: ir.TensorProtocol | None, other: ir.TensorProtocol | Non
         return a.size != b.size
     if not one.dtype.is_floating_point():
         return not np.array_equal(a.reshape(-1), b.reshape(-1))
-    return not np.allclose(b.reshape(-1), a.reshape(-1), rtol=4 * unit_of(one.dtype), atol=0.0)
+    unit = max(unit_of(one.dtype), unit_of(other.dtype))
+    return not np.allclose(b.reshape(-1), a.reshape(-1), rtol=4 * unit, atol=0.0)

@@ -39,12 +39,19 @@ def unit_of(kind: ir.DataType) -> float:
 
 class Deviations:
     """The deviations of one side's values, built up step by step. `is_uncertain` says which values are
-    constants that may be off by a rounding, and which nodes have attributes that may."""
+    constants that may be off by a rounding, and which nodes have attributes that may; `all_readers`, that
+    constants are rounded whatever reads them."""
 
     def __init__(
-        self, model: ir.Model, is_uncertain: Callable[[ir.Value | ir.Node], bool], random: np.random.Generator
+        self,
+        model: ir.Model,
+        is_uncertain: Callable[[ir.Value | ir.Node], bool],
+        random: np.random.Generator,
+        *,
+        all_readers: bool = False,
     ) -> None:
         self.model, self.is_uncertain, self.random = model, is_uncertain, random
+        self.all_readers = all_readers
         self.of: dict[ir.Value, np.ndarray] = {}
 
     def add(self, step: Step) -> None:
@@ -58,8 +65,8 @@ class Deviations:
         if bodies(step.node) or step.node.op_identifier() in self.model.functions:
             return np.asarray(np.abs(step.results[index]) * unit)
         spreads = [
-            self._spread(step, value, argument, unit)
-            for value, argument in zip(step.node.inputs, step.arguments, strict=False)
+            self._spread(step, value, argument, max(unit, _unit_of_input(step, place)))
+            for place, (value, argument) in enumerate(zip(step.node.inputs, step.arguments, strict=False))
         ]
         attributes = self.is_uncertain(step.node)
         if not attributes and not any(spread is not None for spread in spreads):
@@ -104,10 +111,16 @@ class Deviations:
         if value in self.of:
             deviation = self.of[value]
             return deviation if deviation.any() else None
-        if not _takes_weights(step.node) or not self.is_uncertain(value):
+        if not (self.all_readers or _takes_weights(step.node)) or not self.is_uncertain(value):
             return None
         spread: Weight = changed(argument, lambda part: np.asarray(np.abs(part) * unit))  # of scalars, too
         return spread
+
+
+def _unit_of_input(step: Step, place: int) -> float:
+    """The unit of the type in which an input is stored, which may be narrower than the result."""
+    kind = step.call.storage(place)
+    return unit_of(kind) if kind.is_floating_point() else 0.0
 
 
 def _takes_weights(node: ir.Node) -> bool:

@@ -32,11 +32,13 @@ OTHER_TIES = "a tie is decided in another way"
 
 @dataclass(frozen=True)
 class Bench:
-    """One model, ready to run parts of itself."""
+    """One model, ready to run parts of itself. `types` says in which type it has a value of the border, where
+    that is not the reference's."""
 
     model: ir.Model
     constants: Constants
     seed: int
+    types: Callable[[ir.Value], ir.DataType | None] | None = None
 
     def run(
         self, half: Half, graph: GraphLike, frame: Frame | None, setting: Setting, rounded: bool = False
@@ -51,6 +53,8 @@ class Bench:
         )
         for value, token in half.border.items():
             place.values[value], place.types[value] = setting[token]
+            if self.types is not None:
+                place.types[value] = self.types(value) or place.types[value]
         for value in half.constants:
             if value.producer() is not None:
                 place.values[value], place.types[value] = self._constant(value)
@@ -85,11 +89,21 @@ class _CandidateStops(CannotEvaluate):
 class Discharger:
     """Judges cones of one pair of models. `strict`: the candidate's weights were rounded once, from exact
     ones; otherwise those of the reference count as uncertain, too, as for tools that fold in single
-    precision."""
+    precision. `converted`: the candidate has 16 bits where the reference has more, so that all its constants
+    were rounded, and larger numbers than the network's own may leave its type."""
 
-    def __init__(self, reference: Bench, candidate: Bench, *, seed: int, limit: float, strict: bool) -> None:
+    def __init__(
+        self,
+        reference: Bench,
+        candidate: Bench,
+        *,
+        seed: int,
+        limit: float,
+        strict: bool,
+        converted: bool = False,
+    ) -> None:
         self.reference, self.candidate = reference, candidate
-        self.seed, self.limit, self.strict = seed, limit, strict
+        self.seed, self.limit, self.strict, self.converted = seed, limit, strict, converted
         self._narrow = False  # did a value of 16 bits stand in the cone that was run last?
 
     def judge(
@@ -138,7 +152,7 @@ class Discharger:
         self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]], figures: Figures
     ) -> Figures:
         """Where values have 16 bits: does one side alone leave the type on larger inputs?"""
-        loud = self._border(ours, theirs, known).setting(LOUD, 0)
+        loud = self._border(ours, theirs, known).setting("own" if self.converted else LOUD, 0)
         try:
             return self._in_its_own_type(ours, theirs, places, loud, figures)
         except CannotEvaluate:  # at such inputs the operators mean nothing
@@ -189,7 +203,7 @@ class Discharger:
         if through is not None:
             mine, result = through(mine), through(result)
         figures = compared(ours.end.name or "", kind, mine, result, (own_deviation, deviation), self.limit)
-        if figures.passed and self._narrow:
+        if figures.passed and self._narrow and not self.converted:
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
 
@@ -222,7 +236,10 @@ class Discharger:
     ) -> tuple[Any, Any, ir.DataType]:
         """(the value at the end, how far rounding the uncertain constants may move it, its type)."""
         deviations = Deviations(
-            bench.model, (uncertain or set()).__contains__, np.random.default_rng(self.seed)
+            bench.model,
+            (uncertain or set()).__contains__,
+            np.random.default_rng(self.seed),
+            all_readers=self.converted,
         )
         found: tuple[Any, Any, ir.DataType] | None = None
         for step in bench.run(half, graph, frame, setting):

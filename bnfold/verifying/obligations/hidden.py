@@ -123,10 +123,11 @@ def _changed_weights(
             if value not in mine.constants or theirs_value not in theirs.constants:
                 continue
             one, other = sides.context.ours.tensor(value), sides.context.theirs.tensor(theirs_value)
-            if one is None or other is None or not one.dtype.is_floating_point() or one.dtype != other.dtype:
+            if one is None or other is None or not one.dtype.is_floating_point():
                 continue
             a, b = _numbers(one), _numbers(other)
-            if a.shape == b.shape and np.abs(a - b).max(initial=0.0) > APART * np.abs(a).max(initial=0.0):
+            apart = max(APART, 4 * unit_of(other.dtype))
+            if a.shape == b.shape and np.abs(a - b).max(initial=0.0) > apart * np.abs(a).max(initial=0.0):
                 assert value is not None
                 yield value, b
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from ...inference import Shapes
 from ...inference.constants import Constants
 from ...ir.foreign_types import cloned
 from ...ir.functions import all_inlinable, inline
@@ -21,6 +22,7 @@ from ...ir.graph import ir
 from ...results.comparison import Proof as Result
 from ..composite_values import parts
 from ..inputs.interface import Interface
+from ..precision import is_converted
 from ..truth.fused_operators import taken_apart
 from ..truth.interpreter import CannotEvaluate
 from .alignment import Pairs, by_value, computed
@@ -49,12 +51,15 @@ class Prover:
     ) -> None:
         reference, candidate = (_written_out(model, reference, candidate) for model in (reference, candidate))
         ours, theirs = Constants(reference, freeze_initializers), Constants(candidate, freeze_initializers)
+        converted = is_converted(reference, candidate)
+        types = Shapes(candidate, freeze_initializers).dtype if converted else None
         discharger = Discharger(
             Bench(reference, ours, seed),
-            Bench(candidate, theirs, seed),
+            Bench(candidate, theirs, seed, types),
             seed=seed,
             limit=limit,
             strict=strict,
+            converted=converted,
         )
         self.context = Context(
             reference, candidate, ours, theirs, discharger=discharger, strict=strict, tell=tell

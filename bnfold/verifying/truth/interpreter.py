@@ -21,6 +21,7 @@ outputs, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -214,10 +215,12 @@ class Interpreter:
 
     def _weight(self, value: ir.Value) -> Weight:
         found = self._large(value) or constant(value)
-        rounding = self.rounding
-        if rounding is None or not any(place and op(node).weighted for node, place in value.uses()):
+        rounding, kind = self.rounding, value.const_value.dtype  # type: ignore[union-attr]
+        if rounding is None:
             return found
-        kind = value.const_value.dtype  # type: ignore[union-attr]
+        converted = rounding.converted and kind.bitwidth <= 16 and math.prod(found.shape) > 1
+        if not converted and not any(place and op(node).weighted for node, place in value.uses()):
+            return found
         return changed(found, lambda part: rounding.jittered(part, kind))  # type: ignore[no-any-return]
 
     def _large(self, value: ir.Value) -> Stored | None:
