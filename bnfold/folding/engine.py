@@ -35,7 +35,7 @@ from .order import canonical_order
 from .push import FoldContext, Hold, Push
 from .reasons import Refused
 from .recognise import Reading
-from .weights import rewrite
+from .weights import copied, rewrite
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
@@ -314,7 +314,7 @@ class Engine:
     def _plan(self) -> Plan:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]
         kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
-        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
+        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged), copied=tuple(copied(self.editor)))
 
 
 def _joined(behind: Refused, ahead: Refused) -> Refused:
