@@ -16,9 +16,10 @@ import numpy as np
 from ...errors import Malformed, Unsupported
 from ...ir.graph import ir
 from ...ir.provenance import Source
-from .cfg import INT_MAX, Section
+from .cfg import Section
 from .dialects import Dialect, Fork
 from .network import Feature, Network
+from .syntax import INT_MAX
 
 
 def dims_of(value: ir.Value) -> list[Any]:
@@ -43,6 +44,11 @@ class Layer:
     def fork(self) -> Fork:
         """Whose code is followed."""
         return self.network.dialect.fork
+
+    @property
+    def whose(self) -> str:
+        """The same for messages."""
+        return self.network.dialect.whose
 
     @property
     def dialect(self) -> Dialect:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on, reason
 from ...ir.graph import ir
-from .cfg import atoi
 from .layer import Layer, dims_of
+from .syntax import atoi
 
 LIMIT = 4 << 20  # bytes of a tree file, and numbers in the matrix
 LOWEST = float(np.finfo(np.float32).min)

@@ -6,8 +6,9 @@ import pytest
 
 from bnfold.errors import Malformed, Unreadable, Unsupported
 from bnfold.reading.darknet import sniff
-from bnfold.reading.darknet.cfg import LIMIT, atof, atoi, parse, read_sections
+from bnfold.reading.darknet.cfg import LIMIT, parse, read_bytes
 from bnfold.reading.darknet.findings import Notes
+from bnfold.reading.darknet.syntax import atof, atoi
 
 
 def parsed(text: str | bytes, strict: bool = False):
@@ -142,10 +143,10 @@ def test_numbers_that_are_not_finite(text):
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(Unreadable):
-        read_sections(tmp_path / "none.cfg", Notes())
+        read_bytes(tmp_path / "none.cfg")
     (tmp_path / "huge.cfg").write_bytes(b"#" * (LIMIT + 1))
     with pytest.raises(Malformed):
-        read_sections(tmp_path / "huge.cfg", Notes())
+        read_bytes(tmp_path / "huge.cfg")
 
 
 @pytest.mark.parametrize(
