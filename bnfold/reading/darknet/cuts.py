@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 
 from ...errors import UsageError
-from ...ir.provenance import Source
 from ...results.options import spelled
 from .cfg import Section
 from .schema import SECTIONS
@@ -37,8 +36,3 @@ def _index(text: str, names: Sequence[str], file: str) -> int:
 def _name(section: Section) -> str:
     row = SECTIONS.get(section.name)
     return row.name if row else section.name
-
-
-def before(where: Source, words: str) -> list[str]:
-    """What to type to end the network before a layer, after some words; nothing for the first one."""
-    return [f"{words} {spelled('cut_at', str(where.index - 1))}"] if where.index else []

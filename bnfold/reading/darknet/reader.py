@@ -24,7 +24,7 @@ from ...results.plan import Loaded
 from ...results.value_kinds import cannot_be
 from ..builder import Build
 from . import cfg, cuts, hank_ai, heads, schema, sections, weights
-from .accounting import refusal
+from .accounting import cut_before, refusal
 from .activations import SILU
 from .cfg import Section
 from .dialects import Choice, Dialect, Fork, choose, named_dialect
@@ -136,7 +136,7 @@ class Reader:
                     where=missing.where,
                     way_out="; ".join(
                         [
-                            *cuts.before(missing.where, "end the network before it with"),
+                            *cut_before(missing.where, "end the network before it with"),
                             "or give the whole weights file",
                         ]
                     ),
