@@ -21,6 +21,7 @@ from .dialects import Fork
 from .findings import Notes
 from .ignored_options import ignored
 from .schema import SECTIONS, Row, find, value_of
+from .spelling import likely
 from .syntax import HANK_AI, Syntax
 
 GONE_SECTIONS = (
@@ -42,6 +43,7 @@ POLICIES = {  # options of [net] that are read under some policies alone
 ADAM = ("B1", "B2", "eps")  # options of [net] that are read with adam=1 alone
 EVERY_LAYER = ("dontload", "dontloadscales")
 UNFIT = {"scale_channels": ("swish", "mish"), "sam": ("swish", "mish")}  # activations that a section refuses
+SHOWN = 4  # numbers of a list that differs
 ANOTHER_FORK = "read it in another way with --dialect alexeyab"
 
 
@@ -65,15 +67,16 @@ def check(sections: Sequence[Section], file: str, *, silu: bool) -> None:
             raise Unsupported(
                 f"hank-ai's darknet has no section [{section.name}]",
                 where=where,
-                way_out=f"the fork that has it reads it: --dialect {row.forks[-1]}",
+                way_out=f"--dialect {row.forks[-1]} reads it as the fork that has it",
             )
         _check_activation(section, row, file, silu)
         for key, option in section.options.items():
             if option.text is not None and not _reads(section, row, key):
+                hint = [f"did it mean '{near}'?" for near in likely(key, row.parameters)]
                 raise Malformed(
                     f"hank-ai's darknet reads no '{key[:60]}' in [{section.name}], and stops",
                     where=Source(file, option.line),
-                    way_out=f"take the line out, or {ANOTHER_FORK}",
+                    way_out="; ".join([*hint, f"take the line out, or {ANOTHER_FORK}"]),
                 )
 
 
@@ -123,9 +126,9 @@ def differences(data: bytes, sections: Sequence[Section], syntax: Syntax, file: 
             mine = _value(parameter.kind, option.text, syntax, where)
             text = theirs.get(option.line)
             if text is None:
-                yield Difference(where, key, _shown(mine), "nothing")
+                yield Difference(where, key, _shown(mine, None), "nothing")
             elif (read := _value(parameter.kind, text, HANK_AI, where)) not in (None, mine):
-                yield Difference(where, key, _shown(mine), _shown(read))
+                yield Difference(where, key, _shown(mine, read), _shown(read, mine))
 
 
 def _value(kind: str, text: str, syntax: Syntax, where: Source) -> Any:
@@ -136,9 +139,14 @@ def _value(kind: str, text: str, syntax: Syntax, where: Source) -> Any:
         return None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, other: Any) -> str:
+    """A value as a message shows it; of a list the numbers from where it differs from the other one."""
     if value is None:
         return "an error"
-    if isinstance(value, list):
-        return ",".join(f"{number:g}" for number in value[:6]) + (" ..." if len(value) > 6 else "")
-    return f"'{value[:60]}'" if isinstance(value, str) else f"{value:g}"
+    if not isinstance(value, list):
+        return f"'{value[:60]}'" if isinstance(value, str) else f"{value:g}"
+    other = other if isinstance(other, list) else []
+    same = next((at for at, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), 0)
+    shown = ",".join(f"{number:g}" for number in value[same : same + SHOWN])
+    before, behind = ("... " if same else ""), (" ..." if len(value) > same + SHOWN else "")
+    return f"{before}{shown}{behind} ({len(value)} numbers)"

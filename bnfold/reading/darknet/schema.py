@@ -25,6 +25,7 @@ from .activations import only_alexeyab
 from .cfg import Option, Section
 from .dialects import BOTH, Dialect, Evidence, Fork
 from .findings import Notes
+from .foreign_sections import foreign
 from .ignored_options import ignored
 from .spelling import likely
 from .syntax import HANK_AI, Syntax
@@ -105,6 +106,8 @@ def find(section_: Section, where: Source) -> Row:
             expected="a name in brackets, alone on its line",
             way_out=f"hank-ai's darknet takes it for [{theirs.header}] (--dialect hank-ai)" if theirs else "",
         )
+    if known := foreign(name):
+        raise Unsupported(f"no darknet has a section [{name}]; {known[0]}", where=where, way_out=known[1])
     raise Unsupported(
         f"no darknet has a section [{name}]",
         where=where,
