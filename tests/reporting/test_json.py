@@ -110,6 +110,7 @@ def test_an_error_has_its_parts() -> None:
         "expected": "a model",
         "way_out": "look elsewhere",
         "sentence": "x.onnx: cannot be read; expected a model; look elsewhere",
+        "findings": (),
     }
     assert "verification" not in documents.of_error(NotEquivalent("differs"))
 

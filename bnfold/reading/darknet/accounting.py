@@ -10,7 +10,6 @@ import numpy as np
 
 from ...errors import Mismatch
 from ...ir.provenance import Source
-from ...results.options import spelled
 from .weights import Arrays, Taken
 
 IMPLAUSIBLE = 1e8  # no running variance of a trained network comes near
@@ -71,7 +70,7 @@ def _parted(arrays: Arrays) -> Taken | None:
 
 def cut_before(layer: Source, words: str) -> list[str]:
     """What to type to end the network before a layer, after some words; nothing for the first one."""
-    return [f"{words} {spelled('cut_at', str(layer.index - 1))}"] if layer.index else []
+    return [f"{words} --cut-at {layer.index - 1}"] if layer.index else []
 
 
 def _ends(arrays: Arrays, layer: Source) -> list[str]:
@@ -80,7 +79,7 @@ def _ends(arrays: Arrays, layer: Source) -> list[str]:
         words = "the file ends with a whole layer, as those named .conv.N do: end the network there with"
         return cut_before(layer, words)
     found = cut_before(layer, "to use the layers that are whole, end the network before this one with")
-    return [f"{text} {spelled('allow_partial')}" for text in found]
+    return [f"{text} --allow-partial" for text in found]
 
 
 def _causes(arrays: Arrays, predictors: Sequence[Predictor]) -> list[str]:

@@ -69,7 +69,7 @@ class Layer:
 
     def like(self, value: ir.Value, x: Feature) -> Feature:
         """A feature of the dimensions of another one."""
-        return Feature(value, *x.dims, size=x.size)
+        return Feature(value, *x.dims, size=x.size, why_flat=x.why_flat)
 
     def earlier(self, index: int) -> Feature:
         """The result of a layer by its number in the cfg: absolute, or negative from here. Errors: Malformed

@@ -68,6 +68,19 @@ def test_a_comment_may_be_in_any_encoding_and_an_option_may_not():
     assert (str(error.value.where), error.value.found) == ("net.cfg:3", "byte 0xc4 is not UTF-8")
 
 
+def test_what_stands_behind_a_number_sign_may_be_in_any_encoding():
+    sections, findings = parsed(b"[net]\nwidth=4 # \xe0 la carte\nheight=5\t#\xc4\xe3\n")
+    assert [option.text[0] for option in sections[0].options.values()] == ["4", "5"]
+    assert findings == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_characters_are_named(encoding):
+    with pytest.raises(Malformed, match=encoding[:6].upper()) as error:
+        parsed("[net]\r\nwidth=416\r\nheight=416\r\n".encode(encoding))
+    assert "UTF-8" in error.value.way_out
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [
