@@ -22,7 +22,7 @@ from .findings import Notes
 from .ignored_options import ignored
 from .schema import SECTIONS, Row, find, value_of
 from .spelling import likely
-from .syntax import HANK_AI, Syntax
+from .syntax import HANK_AI, Syntax, atoi
 
 GONE_SECTIONS = (
     "activation batchnorm conv_lstm crop detection empty gru history implicit local normalization reorg"
@@ -43,6 +43,7 @@ POLICIES = {  # options of [net] that are read under some policies alone
 ADAM = ("B1", "B2", "eps")  # options of [net] that are read with adam=1 alone
 EVERY_LAYER = ("dontload", "dontloadscales")
 UNFIT = {"scale_channels": ("swish", "mish"), "sam": ("swish", "mish")}  # activations that a section refuses
+STEP = 32  # pixels; the input of a detector is a multiple of it
 SHOWN = 4  # numbers of a list that differs
 ANOTHER_FORK = "read it in another way with --dialect alexeyab"
 
@@ -57,9 +58,10 @@ class Difference:
     theirs: str
 
 
-def check(sections: Sequence[Section], file: str, *, silu: bool) -> None:
+def check(sections: Sequence[Section], file: str, notes: Notes, *, silu: bool) -> None:
     """Raises what hank-ai's darknet would stop at: Unsupported for a section, Malformed for an activation or
-    for an option that it does not read. `silu`: the user said what that activation is."""
+    for an option that it does not read. `silu`: the user said what that activation is. An input of another
+    size than its detectors take has a warning, for sizes may be asked for elsewhere."""
     for section in sections:
         where = Source(file, section.line, type=section.name[:40])
         row = SECTIONS["net"] if section is sections[0] else find(section, where)
@@ -78,6 +80,21 @@ def check(sections: Sequence[Section], file: str, *, silu: bool) -> None:
                     where=Source(file, option.line),
                     way_out="; ".join([*hint, f"take the line out, or {ANOTHER_FORK}"]),
                 )
+    _warn_of_size(sections, file, notes)
+
+
+def _warn_of_size(sections: Sequence[Section], file: str, notes: Notes) -> None:
+    if sections[-1].name not in ("yolo", "region"):
+        return
+    for key in ("width", "height"):
+        size = sections[0].options.get(key)
+        if size and size.text and atoi(size.text)[0] % STEP:
+            notes.warn(
+                "size",
+                Source(file, size.line),
+                f"{key}={size.text}: hank-ai's darknet stops at a detector whose input is no multiple of "
+                f"{STEP}",
+            )
 
 
 def _check_activation(section: Section, row: Row, file: str, silu: bool) -> None:

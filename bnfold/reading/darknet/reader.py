@@ -361,7 +361,7 @@ def _sections(network: Path, options: ReadOptions, notes: Notes) -> tuple[list[S
                 "(--dialect hank-ai)",
             )
     elif named.dialect.is_hank_ai:
-        hank_ai.check(sections_, network.name, silu=options.silu is not None)
+        hank_ai.check(sections_, network.name, notes, silu=options.silu is not None)
     _check_silu(sections_, network.name, options.silu, notes)
     return sections_, named
 

@@ -120,7 +120,7 @@ def test_options_of_training_are_read(tmp_path: Path) -> None:
     net = (
         NET + "batch=64\nsubdivisions=8\nmomentum=0.9\npolicy=steps\nsteps=400,450\nscales=.1,.1\nmosaic=1\n"
     )
-    net += "adam=1\nB1=.8\n"
+    net = net.replace("width=12", "width=64").replace("height=10", "height=32") + "adam=1\nB1=.8\n"
     yolo = CONV.replace("filters=4", "filters=18") + "[yolo]\nclasses=1\nnum=3\nanchors=1,2 3,4 5,6\n"
     loaded = load(tmp_path, net + yolo + "iou_loss=ciou\nbeta_nms=0.6\nmap=x.map\nlearning_rate=2\n", **HANK)
     assert codes(loaded) == []
@@ -170,3 +170,10 @@ def test_a_header_with_a_remark_names_the_dialect_that_reads_it(tmp_path: Path) 
 
 def test_weights_are_accounted_for_as_elsewhere(tmp_path: Path) -> None:
     assert load(tmp_path, NET + CONV, floats(112), header(revision=5), **HANK).dialect == "hank-ai"
+
+
+def test_the_size_of_a_detector_that_it_stops_at_has_a_warning(tmp_path: Path) -> None:
+    yolo = CONV.replace("filters=4", "filters=18") + "[yolo]\nclasses=1\nnum=3\n"
+    found = [f.where for f in load(tmp_path, NET + yolo, **HANK).findings if f.code == "darknet.size"]
+    assert found == ["net.cfg:2", "net.cfg:3"]
+    assert codes(load(tmp_path, NET + yolo + CONV, **HANK)) == []
