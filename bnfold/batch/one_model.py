@@ -23,7 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from ..errors import NOT_EQUIVALENT, OK, BnfoldError, Unreadable, reason
+from ..errors import NOT_EQUIVALENT, OK, BnfoldError, Unreadable, of_system, reason
+from ..files import atomic
 from ..files.discovery import bare, is_url, suffix
 from ..files.names import safe_part
 from ..pipeline import pipeline
@@ -56,8 +57,10 @@ def run(task: Task, work: Path, say: Say, memory: int | None = None) -> Run:
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
+        known = of_system(error) if isinstance(error, OSError) else None
         found = made.failed(
-            BnfoldError(
+            known
+            or BnfoldError(
                 f"internal error ({type(error).__name__}: {error}); this is a bug in bnfold, please report it"
             )
         )
@@ -218,7 +221,8 @@ class _ModelRun:
         found = _run_of(self.task, document, outcome, output=fingerprint is not None)
         for text, ending in ((page, ".html"), (documents.text(document) + "\n", fingerprints.SUFFIX)):
             file = self.work / f"record{ending}"
-            file.write_text(text, encoding="utf-8", errors="backslashreplace")
+            with atomic.failing(_place(self.task, ending)):
+                file.write_text(text, encoding="utf-8", errors="backslashreplace")
             store_of(self.task.out).deliver(file, self.task.out, self.task.name + ending)
         return found
 

@@ -40,14 +40,14 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     wanted = Request.of(request)
     try:
         folder = Path(tempfile.mkdtemp(prefix="bnfold-", dir=wanted.work))
+        try:
+            return _worked(wanted, request["task"], folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         return lost(
             request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({reason(error)})"
         )
-    try:
-        return _worked(wanted, request["task"], folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, Any]:
