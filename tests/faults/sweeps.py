@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,12 +72,11 @@ class Kills:
         self._whole()
 
     def _kill(self, process: subprocess.Popen[bytes], chance: random.Random) -> None:
-        """The command itself, or one that it has started."""
-        try:
+        """The command itself, or one that it has started; not those that clean up behind the others."""
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             top = psutil.Process(process.pid)
-            chance.choice([top, *top.children(recursive=True)]).kill()
-        except psutil.NoSuchProcess:
-            pass
+            below = [one for one in top.children(recursive=True) if "tracker" not in " ".join(one.cmdline())]
+            chance.choice([top, *below]).kill()
 
     def _judge(self, run: Ended) -> None:
         assert run.code in CODES, run.err
