@@ -65,8 +65,8 @@ def _of_one_pool(
 
 
 def _track_quietly() -> None:
-    """Start the process that removes the semaphores of a pool whose coordinator was killed. It does so without a
-    word: its warning would stand behind our last line."""
+    """Start the process that removes the semaphores of a pool whose coordinator was killed. It does so
+    without a word: its warning would stand behind our last line."""
     from loky.backend import resource_tracker
 
     usual = os.environ.get("PYTHONWARNINGS")
