@@ -36,6 +36,8 @@ def file_system(url: str) -> tuple[HTTPFileSystem, str]:
 class _Web(HTTPFileSystem):  # type: ignore[misc,unused-ignore]  # fsspec has no types
     """fsspec's file system with guarded redirects, whole streams and bounded listings."""
 
+    protocol = ("http", "https")
+
     def __init__(self, *, other_hosts: bool = False, **options: Any) -> None:
         super().__init__(
             get_client=partial(_session, other_hosts=other_hosts), **{**options, "block_size": 0}
@@ -61,9 +63,8 @@ class _Web(HTTPFileSystem):  # type: ignore[misc,unused-ignore]  # fsspec has no
     async def _page(self, url: str) -> str:
         """The text at an address, "" where it is none, or too long for a listing."""
         session, pieces, size = await self.set_session(), [], 0
-        async with session.get(
-            self.encode_url(url), timeout=aiohttp.ClientTimeout(total=_SLOWEST), **self.kwargs
-        ) as answer:
+        options = {**self.kwargs, "timeout": aiohttp.ClientTimeout(total=_SLOWEST)}
+        async with session.get(self.encode_url(url), **options) as answer:
             self._raise_not_found_for_status(answer, url)
             if answer.headers.get("Content-Type", "text/html").partition(";")[0] != "text/html":
                 return ""
