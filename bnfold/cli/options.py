@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..results import options as asked
 from ..results.options import FoldOptions, Option, ReadOptions, VerifyOptions, schema
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
@@ -201,6 +202,17 @@ BATCH = (
             "SIZE",
         ),
     ),
+    own(
+        "max_download",
+        Option(
+            Size(),
+            "--max-download",
+            "Most bytes that are downloaded for one model, as in '20 GB'.",
+            "SIZE",
+            unset=f": {MOST_WORDS}, or 90 % of the free space where that is less",
+        ),
+    ),
+    _switch(FOLLOW, "A server may name other servers: by redirects, and in a manifest that it serves."),
     _switch("--force", "Make every model again, finished or not."),
     Row(
         "policy_path",
