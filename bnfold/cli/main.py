@@ -16,8 +16,6 @@ import os
 import signal
 import traceback
 from importlib import import_module
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -40,9 +38,8 @@ from ..version import __version__
 from .ending import Ending
 from .limit import Late
 from .screen import say, tolerant
+from .signals import Signals
 
-INTERRUPTED = 130
-_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 COMMANDS = {
     "fold": "Read, fold, verify, write: the main job.",
     "convert": "Read and write, without folding: the baseline.",
@@ -97,32 +94,31 @@ def run(arguments: list[str]) -> int:
     logging.getLogger("onnx_ir").setLevel(
         logging.CRITICAL
     )  # what it warns of, our own errors say in a sentence
-    for number in _ENDING:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _terminated)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # see supervision.py
+    signals = Signals()
+    try:
+        with signals:
+            ending = _ending(arguments, signals)
+    except BaseException as error:  # a signal came when the run was over, but not all said
+        ending = _interrupted(signals.asked, error)
+    if ending.line:
+        say(f"bnfold: {one_line(ending.line)}")
+    return ending.code
+
+
+def _ending(arguments: list[str], signals: Signals) -> Ending:
+    """What the command line comes to, whatever happens on the way."""
     try:
         with command_line():
-            ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
+            found = group.main(arguments, prog_name="bnfold", standalone_mode=False)
     except BaseException as error:
-        ending = _failed(error)
-    if isinstance(ending, Ending):
-        if ending.line:
-            say(f"bnfold: {one_line(ending.line)}")
-        return ending.code
-    return int(ending or 0)
+        if signals.asked or isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
+            return _interrupted(signals.asked, error)
+        return _failed(error)
+    return found if isinstance(found, Ending) else Ending(int(found or 0), "")
 
 
-class _Terminated(BaseException):
-    """A signal that asks to end; `args[0]` is its number."""
-
-
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """A polite signal ends the run: everything unfinished is removed, and no second one may come between."""
-    for one in _ENDING:
-        signal.signal(one, signal.SIG_IGN)
-    raise _Terminated(number)
+def _interrupted(number: int, error: BaseException) -> Ending:
+    return _error(128 + (number or signal.SIGINT), f"interrupted; {_note(error)}")
 
 
 def _failed(error: BaseException) -> Ending:
@@ -145,11 +141,6 @@ def _failed(error: BaseException) -> Ending:
 
 
 def _unexpected(error: BaseException) -> Ending:
-    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
-        return _error(
-            128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED,
-            f"interrupted; {_note(error)}",
-        )
     if isinstance(error, Late):
         return _error(STOPPED, f"{error}; {_note(error)}")
     if isinstance(error, click.exceptions.Exit):
@@ -174,12 +165,14 @@ def _missing_package(error: BaseException) -> str:
     return f"the Python package '{name}' is not installed beside bnfold: pip install --upgrade bnfold"
 
 
-def _note(error: BaseException) -> str:
-    """What a command knows of its own interruption."""
-    notes: list[str] = [
-        note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())
-    ]  # click wraps Ctrl-C
-    return notes[0] if notes else WHOLE
+def _note(error: BaseException | None) -> str:
+    """What a command knows of its own interruption. The error may be a consequence of it (click's of Ctrl-C,
+    a library's of the signal)."""
+    while error is not None:
+        if notes := getattr(error, "__notes__", ()):
+            return str(notes[0])
+        error = error.__cause__ or error.__context__
+    return WHOLE
 
 
 def _error(code: int, sentence: str) -> Ending:
