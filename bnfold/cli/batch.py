@@ -27,6 +27,7 @@ from . import options as rows
 from .ending import Ending, of_batch
 from .options import BATCH, FOLD, READ, REPORT, VERIFY, WRITE, options
 from .progress import Progress
+from .standard_streams import is_mark
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     otherwise the highest of all codes.
     """
     view = request.view_of(values)
-    request.check_is_file("--out", out)
+    if is_mark(out):
+        raise UsageError("--out cannot be '-'", expected="a folder, or a URL: a batch makes several files")
     out = absolute(plain(out))
     coordinator.prepare(out)  # first of all: reports may go there, too
     read = [Path(place) for place in models if not is_url(place)]

@@ -18,25 +18,33 @@ from ..results.fold_result import Checked
 from . import options as rows
 from . import request, screen
 from .ending import Ending, of_checks
-from .options import FILE, FOLD, JUNIT, LIMIT, POLICY, READ, REPORT, VERIFY, options
+from .options import FOLD, JUNIT, LIMIT, POLICY, READ, READ_FILE, REPORT, VERIFY, options
 
 
 @click.command("check")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL...")
+@click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar="MODEL...")
 @click.option(
     "--policy",
     "policy_path",
-    type=FILE,
+    type=READ_FILE,
     metavar="FILE",
     help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).",
 )
 @click.option(
-    "--baseline", type=FILE, metavar="FILE", help="What an earlier --json wrote: only what got worse fails."
+    "--baseline",
+    type=READ_FILE,
+    metavar="FILE",
+    help="What an earlier --json wrote: only what got worse fails.",
 )
 @options(POLICY)
-@click.option("--against", type=FILE, metavar="MODEL", help="A model that each must be numerically equal to.")
 @click.option(
-    "--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it)."
+    "--against", type=READ_FILE, metavar="MODEL", help="A model that each must be numerically equal to."
+)
+@click.option(
+    "--against-weights",
+    type=READ_FILE,
+    metavar="WEIGHTS",
+    help="The weights of --against (default: beside it).",
 )
 @click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
 @options((JUNIT,))

@@ -35,10 +35,11 @@ def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
             raise UsageError("no output is named", expected="-o OUT.onnx")
         with view.working():
             result = pipeline.convert_file(work)
+        request.hand_over(result, work, view)
         content.update(documents.of_convert(result))
     request.tell(view, result.origin)
     if view.shows_results:
         from ..reporting import text
 
         view.show(*text.converted(result, verbose=view.verbose))
-    return of_convert(result)
+    return of_convert(result, in_place=work.replaces_source)

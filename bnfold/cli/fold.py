@@ -16,6 +16,7 @@ from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_fold
 from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
+from .standard_streams import is_mark
 
 
 @click.command("fold")
@@ -45,9 +46,10 @@ def command(
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished,
     verified file.
     """
+    values |= {"certificate_path": certificate_path, "dry_run": dry_run}
     view = request.view_of(values)
-    with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
-        work = request.make(files, out, {**values, "certificate_path": certificate_path}, view)
+    with request.documented("fold", values, files) as content:
+        work = request.make(files, out, values, view)
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)
         try:
@@ -56,6 +58,8 @@ def command(
         except NotEquivalent as error:
             request.tell_failure(view, error)
             raise
+        if not dry_run:
+            request.hand_over(result, work, view)
         content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
             request.write_file(
@@ -76,7 +80,7 @@ def command(
         from ..reporting import text
 
         view.show(*text.folded(result, verbose=view.verbose, dry_run=dry_run))
-    return of_fold(result, dry_run=dry_run)
+    return of_fold(result, dry_run=dry_run, in_place=work.replaces_source and not dry_run)
 
 
 def _certified(job: Job, path: Path, dry_run: bool) -> Job:
@@ -86,12 +90,12 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
         raise UsageError(
             "--certificate with --dry-run", expected="one of them: nothing is written that could be certified"
         )
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" and not is_mark(path):
         raise UsageError(
             f"--certificate {path} does not end in .json",
             expected=f"a name such as {certificate.beside(job.target).name}",
         )
-    if job.target.resolve() == Path(job.source).resolve():
+    if job.replaces_source:
         raise UsageError(
             "--certificate, and an output that replaces the source",
             expected="another output",

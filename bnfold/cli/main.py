@@ -13,9 +13,12 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shlex
 import signal
 import traceback
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -31,6 +34,7 @@ from ..errors import (
     of_system,
     one_line,
 )
+from ..files.discovery import MODELS, WEIGHTS, is_url, suffix
 from ..files.memory import SHORT
 from ..files.supervision import WHOLE
 from ..results.options import command_line
@@ -66,6 +70,14 @@ class _Late(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """What is no command is a slip, or a model whose command was left out."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise _no_command(args)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
@@ -74,6 +86,21 @@ class _Late(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _no_command(arguments: list[str]) -> UsageError:
+    """What is wrong with a command line that begins with no command, and the line that may be meant."""
+    name = arguments[0]
+    if is_url(name) or suffix(name) in (*MODELS, *WEIGHTS.values()) or Path(name).is_file():
+        command = "batch" if is_url(name) else "fold"
+        folder = " -o folded" if is_url(name) else ""
+        return UsageError(
+            f"{name} stands where a command is expected",
+            way_out=f"to fold it: bnfold {command} {shlex.join(arguments)}{folder}",
+        )
+    near = get_close_matches(name, COMMANDS, 1)
+    line = f"did you mean 'bnfold {shlex.join([near[0], *arguments[1:]])}'?" if near else ""
+    return UsageError(f"no command '{name}'", expected=f"one of {', '.join(COMMANDS)}", way_out=line)
 
 
 @click.group(cls=_Late, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -18,16 +18,41 @@ from typing import Any, TypeVar
 
 import click
 
+from ..errors import UsageError
+from ..files.discovery import is_url
 from ..results import options as asked
 from ..results.options import FoldOptions, Option, ReadOptions, VerifyOptions, schema
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
 from .limit import limit_time
+from .standard_streams import received
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
 TIMEOUT = 3600  # seconds for one model of many
 _LONGEST = 10**9  # seconds
 _SECONDS = Number(low=0, high=_LONGEST)
+
+
+class _File(click.Path):
+    """The path of a file on this machine. Whether it can be read is found by reading it; `-` stands for
+    standard input where the command reads the file itself (`reads`)."""
+
+    def __init__(self, *, reads: bool = False) -> None:
+        super().__init__(path_type=Path, readable=False)
+        self._reads = reads
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises UsageError for a URL."""
+        if is_url(str(value)):
+            command = f"'{ctx.command_path}'" if ctx is not None else "this command"
+            raise UsageError(
+                f"{value} is a URL, and {command} takes files",
+                way_out="download it first, or give it to 'bnfold batch', which takes URLs",
+            )
+        path = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]  # it is one: path_type
+        return received(path) if self._reads and ctx is not None and not ctx.resilient_parsing else path
+
+
+FILE, READ_FILE = _File(), _File(reads=True)
 
 
 @dataclass(frozen=True)
@@ -213,8 +238,8 @@ BATCH = (
     JUNIT,
 )
 REPORT = (
-    _file("--json", "json_path", "Write the result as JSON ('-': to stdout, and nothing else there)."),
-    _file("--report", "report_path", "Write the result as a page to look at (HTML, one file)."),
+    _file("--json", "json_path", "Write the result as JSON."),
+    _file("--report", "report_path", "Write the result as an HTML page (one file)."),
     _switch("--quiet", "The last line alone.", "-q"),
     _switch("--verbose", "Every node of the plan, and the time of each stage.", "-v"),
 )

@@ -8,12 +8,13 @@ from typing import Any
 import click
 import jinja2
 
-from ..errors import Malformed, blamed_on
+from ..errors import Malformed, UsageError, blamed_on
 from ..files.text_files import read_json
 from ..reporting import html
 from . import request
 from .ending import Ending
 from .options import FILE
+from .standard_streams import is_mark, received
 
 _EXPECTED = "what 'bnfold fold --json' wrote"
 _LARGEST = 1 << 28  # bytes
@@ -26,8 +27,12 @@ _LARGEST = 1 << 28  # bytes
 )
 def command(result: Path, out: Path | None) -> Ending:
     """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""
+    if out is None and is_mark(result):
+        raise UsageError("no output is named", expected="-o OUT.html, or '-o -' for standard output")
     target = out or result.with_suffix(".html")
-    request.check_targets([("-o", target)], [result])
+    result = received(result)
+    if not is_mark(target):
+        request.check_targets([("-o", target)], [result])
     document = _document(result)
     try:
         with blamed_on(result):

@@ -130,7 +130,8 @@ class Violation:
 class Checked:
     """One model held against a policy: fine when it has no violation but known ones. What could not be loaded
     has no origin, census or plan. `ran` are the codes of the rules that were applied; a rule that the policy
-    does not ask for, or that nothing is there for, is not among them."""
+    does not ask for, or that nothing is there for, is not among them. `seconds` are (code, how long the rule
+    took)."""
 
     path: Path
     violations: tuple[Violation, ...]
@@ -138,6 +139,7 @@ class Checked:
     census: Census | None = None
     plan: Plan | None = None
     ran: tuple[str, ...] = ()
+    seconds: tuple[tuple[str, float], ...] = ()
 
     @property
     def code(self) -> int:
