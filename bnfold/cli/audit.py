@@ -11,10 +11,15 @@ from ..gate import audit
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
+from .help import Command
 from .options import LIMIT, READ_FILE, REPORT, options
 
 
-@click.command("audit")
+@click.command(
+    "audit",
+    cls=Command,
+    examples=(("Is the file what was certified?", "bnfold audit net.cert.json net.folded.onnx"),),
+)
 @click.argument("certificate", type=READ_FILE, metavar="CERTIFICATE")
 @click.argument("model", type=READ_FILE, metavar="MODEL.onnx")
 @click.argument("sources", nargs=-1, type=READ_FILE, metavar="[SOURCE [WEIGHTS]]")

@@ -25,6 +25,8 @@ from ..results.options import VerifyOptions
 from . import manifest, request, screen
 from . import options as rows
 from .ending import Ending, of_batch
+from .help import Command
+from .help import option as grouped
 from .options import BATCH, FOLD, READ, REPORT, VERIFY, WRITE, options
 from .progress import Progress
 from .standard_streams import is_mark
@@ -40,10 +42,28 @@ class _Wanted:
     where: str = ""
 
 
-@click.command("batch")
+@click.command(
+    "batch",
+    cls=Command,
+    examples=(
+        (
+            "Every model of a folder, with an overview of all.",
+            "bnfold batch models/ -o folded/ --report overview.html",
+        ),
+        (
+            "Models behind URLs, four at a time.",
+            "bnfold batch https://example.org/a.onnx s3://nets/b.onnx -o folded/ --jobs 4",
+        ),
+    ),
+)
 @click.argument("models", nargs=-1, required=True, metavar="MODELS...")
-@click.option(
-    "-o", "--out", required=True, metavar="FOLDER", help="The folder for all outputs: a path, or a URL."
+@grouped(
+    "Output",
+    "-o",
+    "--out",
+    required=True,
+    metavar="FOLDER",
+    help="The folder for all outputs: a path, or a URL.",
 )
 @options(BATCH, FOLD, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
 def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:

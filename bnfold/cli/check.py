@@ -18,37 +18,57 @@ from ..results.fold_result import Checked
 from . import options as rows
 from . import request, screen
 from .ending import Ending, of_checks
+from .help import Command
+from .help import option as grouped
 from .options import FOLD, JUNIT, LIMIT, POLICY, READ, READ_FILE, REPORT, VERIFY, options
 
 
-@click.command("check")
+@click.command(
+    "check",
+    cls=Command,
+    examples=(
+        ("Fail where a foldable batch norm is left in any model.", "bnfold check models/"),
+        ("For a CI service that shows JUnit.", "bnfold check models/ --junit bnfold.xml"),
+        (
+            "Accept what was there before, fail for what is new.",
+            "bnfold check models/ --baseline baseline.json",
+        ),
+    ),
+)
 @click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar="MODEL...")
-@click.option(
+@grouped(
+    "Policy",
     "--policy",
     "policy_path",
     type=READ_FILE,
     metavar="FILE",
     help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).",
 )
-@click.option(
+@grouped(
+    "Policy",
     "--baseline",
     type=READ_FILE,
     metavar="FILE",
     help="What an earlier --json wrote: only what got worse fails.",
 )
 @options(POLICY)
-@click.option(
-    "--against", type=READ_FILE, metavar="MODEL", help="A model that each must be numerically equal to."
+@grouped(
+    "Policy",
+    "--against",
+    type=READ_FILE,
+    metavar="MODEL",
+    help="A model that each must be numerically equal to.",
 )
-@click.option(
+@grouped(
+    "Policy",
     "--against-weights",
     type=READ_FILE,
     metavar="WEIGHTS",
     help="The weights of --against (default: beside it).",
 )
-@click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
+@grouped("Policy", "--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
 @options((JUNIT,))
-@click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
+@grouped("Output", "--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
 @options(FOLD, READ, VERIFY, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any

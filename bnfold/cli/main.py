@@ -54,6 +54,7 @@ COMMANDS = {
     "audit": "Is a model still what its certificate says?",
     "report": "A page to look at, of what --json wrote.",
     "selftest": "Do this machine's libraries compute what they should?",
+    "completion": "Let the shell complete commands, options and files.",
 }
 
 

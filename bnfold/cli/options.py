@@ -23,6 +23,7 @@ from ..files.discovery import is_url
 from ..results import options as asked
 from ..results.options import FoldOptions, Option, ReadOptions, VerifyOptions, schema
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
+from .help import option as grouped
 from .limit import limit_time
 from .standard_streams import received
 
@@ -30,6 +31,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT = 3600  # seconds for one model of many
 _LONGEST = 10**9  # seconds
 _SECONDS = Number(low=0, high=_LONGEST)
+_GROUP_OF: dict[tuple[str, ...], str] = {
+    ("caffe",): "Caffe",
+    ("darknet",): "darknet",
+}  # of options that one format alone has
 
 
 class _File(click.Path):
@@ -61,6 +66,7 @@ class Row:
 
     name      the keyword that click passes it as
     option    its schema
+    group     the group of the help that it stands in
     short     a second, short flag
     default   the value where it is not given
     settings  more of click's settings
@@ -68,6 +74,7 @@ class Row:
 
     name: str
     option: Option
+    group: str
     short: str = ""
     default: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -121,7 +128,7 @@ class Row:
             settings["is_flag"] = True
         else:
             settings |= {"metavar": self.metavar, "multiple": self.option.kind.repeatable}
-        return click.option(*flags, self.flag, self.name, **settings)
+        return grouped(self.group, *flags, self.flag, self.name, **settings)
 
 
 def _in_words(default: Any) -> str:
@@ -149,11 +156,17 @@ class _Value(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         return made[0] if self.option.kind.repeatable else made
 
 
-def _rows(options: Any, *, without: tuple[Row, ...] = ()) -> tuple[Row, ...]:
-    """A row for every option of a class, but for those that stand in other rows."""
+def _rows(options: Any, group: str, *, without: tuple[Row, ...] = ()) -> tuple[Row, ...]:
+    """A row for every option of a class, but for those that stand in other rows. What is for one format alone
+    has a group of its own."""
     known = {row.name for row in without}
     return tuple(
-        Row(_parameter(name, option), option, default=options.__dataclass_fields__[name].default)
+        Row(
+            _parameter(name, option),
+            option,
+            _GROUP_OF.get(option.formats, group),
+            default=options.__dataclass_fields__[name].default,
+        )
         for name, option in schema(options).items()
         if option.flag and name not in known
     )
@@ -164,29 +177,31 @@ def _parameter(name: str, option: Option) -> str:
     return option.flag.lstrip("-").replace("-", "_") if isinstance(option.kind, Switch) else name
 
 
-def own(name: str, option: Option, **settings: Any) -> Row:
+def own(group: str, name: str, option: Option, **settings: Any) -> Row:
     """A row of commands alone: click passes its value."""
     typed = {} if isinstance(option.kind, Switch) else {"type": _Value(option)}
-    return Row(name, option, settings={**typed, **settings})
+    return Row(name, option, group, settings={**typed, **settings})
 
 
-def _switch(flag: str, help: str, short: str = "") -> Row:
-    return Row(_parameter("", Option(Switch(), flag)), Option(Switch(), flag, help), short, default=False)
+def _switch(flag: str, help: str, short: str = "", *, group: str = "Output") -> Row:
+    option = Option(Switch(), flag, help)
+    return Row(_parameter("", option), option, group, short, default=False)
 
 
 def _file(flag: str, name: str, help: str) -> Row:
-    return Row(name, Option(Name("a path"), flag, help, "PATH"))
+    return Row(name, Option(Name("a path"), flag, help, "PATH"), "Output")
 
 
-READ = _rows(ReadOptions)
-FOLD = _rows(FoldOptions, without=READ)
-VERIFY = _rows(VerifyOptions, without=READ)
+READ = _rows(ReadOptions, "Reading")
+FOLD = _rows(FoldOptions, "Folding", without=READ)
+VERIFY = _rows(VerifyOptions, "Verification", without=READ)
 WRITE = (
     _switch("--external-data", "Weights go to one file beside the model (always so above 2 GB)."),
     _switch("--keep-failed", "Leave a model that failed verification under another name."),
-    _switch("--no-verify", "Write without checking."),
+    _switch("--no-verify", "Write without checking.", group="Verification"),
 )
 ALLOW_KEPT = own(
+    "Policy",
     "allow_kept",
     Option(
         Codes(),
@@ -196,14 +211,20 @@ ALLOW_KEPT = own(
     ),
 )
 MAX_SIZE = own(
+    "Policy",
     "max_size",
     Option(Size(0), "--max-size", "Largest size of a model's files together, as in '100 MB'.", "SIZE"),
 )
 JUNIT = _file("--junit", "junit_path", "Write the result as JUnit XML.")
 POLICY = (ALLOW_KEPT, MAX_SIZE)
 BATCH = (
-    own("jobs", Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core")),
     own(
+        "Running",
+        "jobs",
+        Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core"),
+    ),
+    own(
+        "Running",
         "scheduler",
         Option(
             Name("an address, as in tcp://host:8786"),
@@ -214,10 +235,12 @@ BATCH = (
         ),
     ),
     own(
+        "Running",
         "timeout",
         Option(_SECONDS, "--timeout", "Longest time for one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
     ),
     own(
+        "Running",
         "memory_limit",
         Option(
             Size(),
@@ -226,12 +249,13 @@ BATCH = (
             "SIZE",
         ),
     ),
-    _switch("--force", "Make every model again, finished or not."),
+    _switch("--force", "Make every model again, finished or not.", group="Running"),
     Row(
         "policy_path",
         Option(
             Name("a path"), "--policy", "Hold every result against a policy, as 'bnfold check' does.", "FILE"
         ),
+        "Policy",
         settings={"type": FILE},
     ),
     *POLICY,
@@ -245,6 +269,7 @@ REPORT = (
 )
 LIMIT = (
     own(
+        "Running",
         "timeout",
         Option(
             _SECONDS,

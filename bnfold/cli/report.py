@@ -13,6 +13,8 @@ from ..files.text_files import read_json
 from ..reporting import html
 from . import request
 from .ending import Ending
+from .help import Command
+from .help import option as grouped
 from .options import FILE
 from .standard_streams import is_mark, received
 
@@ -20,10 +22,14 @@ _EXPECTED = "what 'bnfold fold --json' wrote"
 _LARGEST = 1 << 28  # bytes
 
 
-@click.command("report")
+@click.command(
+    "report",
+    cls=Command,
+    examples=(("Make the page of an earlier run.", "bnfold report result.json -o result.html"),),
+)
 @click.argument("result", type=FILE, metavar="RESULT.json")
-@click.option(
-    "-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json)."
+@grouped(
+    "Output", "-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json)."
 )
 def command(result: Path, out: Path | None) -> Ending:
     """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""

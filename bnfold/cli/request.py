@@ -7,7 +7,7 @@ fold NETWORK                  weights of the same name lie beside it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ _OUTPUTS = {
     "--sarif": "sarif_path",
     "--certificate": "certificate_path",
 }
+Completed = Callable[[Mapping[str, Any], str, screen.Screen], Mapping[str, Any]]
 _NEED_A_NAME = {
     "--certificate": "certificate_path",
     "--external-data": "external_data",
@@ -39,8 +40,15 @@ _NEED_A_NAME = {
 }
 
 
-def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
-    """The job that a command line asks for. Raises UsageError where the parts do not go together."""
+def make(
+    files: Sequence[Path],
+    out: Path | None,
+    values: Mapping[str, Any],
+    view: screen.Screen,
+    completed: Completed | None = None,
+) -> Job:
+    """The job that a command line asks for; `completed` adds options that a project's file gives. Raises
+    UsageError where the parts do not go together."""
     model, weights, last = _roles(files)
     if out is not None and last is not None:
         raise UsageError(f"two outputs: {last} and -o {out}", expected="one of them")
@@ -50,7 +58,9 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
             "no output is named, and standard input has no name to make one of",
             expected="-o OUT.onnx, or '-o -' for standard output",
         )
-    options.check_format(pipeline.kind_of(model), values)
+    options.check_format(kind := pipeline.kind_of(model), values)
+    if completed is not None:
+        values = completed(values, kind, view)
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
     if is_mark(out):

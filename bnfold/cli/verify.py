@@ -17,9 +17,11 @@ from ..results.value_kinds import Choice
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
+from .help import Command
 from .options import LIMIT, READ, READ_FILE, REPORT, VERIFY, options
 
 ORACLE = rows.own(
+    "Verification",
     "oracle",
     Option(
         Choice(("opencv",)),
@@ -30,7 +32,17 @@ ORACLE = rows.own(
 _EXPECTED = "REFERENCE [WEIGHTS] CANDIDATE"
 
 
-@click.command("verify")
+@click.command(
+    "verify",
+    cls=Command,
+    examples=(
+        ("Is the output of another tool the same model?", "bnfold verify net.onnx optimised.onnx"),
+        (
+            "A network with weights of its own, on real inputs.",
+            "bnfold verify net.prototxt net.caffemodel net.onnx --inputs data:images.npy",
+        ),
+    ),
+)
 @click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar=_EXPECTED)
 @options((ORACLE,))
 @options(VERIFY, READ, LIMIT, REPORT)
