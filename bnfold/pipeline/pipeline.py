@@ -27,6 +27,7 @@ from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
+from ..results.layers import layers
 from ..results.model_names import check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
@@ -106,7 +107,12 @@ def plan(job: Job) -> FoldResult:
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
-    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
+    return replace(
+        made,
+        seconds=watch.laps,
+        detail=_detail(job, loaded, made.model, made.plan),
+        layers=layers(loaded.model, job.read.input_shapes),
+    )
 
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:

@@ -17,9 +17,10 @@ from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.layers import Layer
 from ..results.plan import Folded, Kept, Plan
 from .listing import Listing
-from .units import in_bytes
+from .units import in_bytes, in_macs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -52,8 +53,10 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     yield heading(result.origin, result.before)
     yield interface(result.model)
     yield operators(result.before, result.after)
+    yield costs(result.layers)
     yield from plan(result.plan, verbose=True)
     if verbose:
+        yield layers(result.layers)
         yield from (_line("read", str(file)) for file in result.origin.files)
 
 
@@ -108,6 +111,23 @@ def interface(model: ir.Model) -> Listing:
                 shape = "x".join(str(d) for d in value.shape) if value.shape is not None else "unknown"
                 kind = value.dtype.name.lower() if value.dtype is not None else "unknown"
                 table.add_row(role, Text(one_line(value.name or "")), kind, Text(one_line(shape or "scalar")))
+    return table
+
+
+def costs(rows: Sequence[Layer]) -> Text:
+    """The multiply-accumulate operations of all layers together."""
+    unknown = sum(row.macs is None for row in rows)
+    rest = f", and {unknown} layers of unknown size (--input-shape gives it)" if unknown else ""
+    return _line("MACs", f"{in_macs(sum(row.macs or 0 for row in rows))} in a batch of 1{rest}")
+
+
+def layers(rows: Sequence[Layer]) -> Listing:
+    """What each layer costs."""
+    table = Listing("layer", "operator", "output", "parameters", "MACs", right=("parameters", "MACs"))
+    for row in rows:
+        macs = "unknown" if row.macs is None else in_macs(row.macs) if row.macs else ""
+        output = Text(one_line(row.output))
+        table.add_row(Text(one_line(row.node)), row.op, output, f"{row.parameters:,}", macs)
     return table
 
 
