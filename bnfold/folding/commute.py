@@ -31,7 +31,7 @@ from .commute_rule import (
 )
 from .mean_weights import sums_to_one
 from .rearrange import mover, read_in_parts
-from .reasons import Refused
+from .reasons import Closed, Refused
 from .reshape_axes import axis_of, check_room
 
 MOST_SIDES = 256  # inputs or outputs of a node that maps pass
@@ -47,6 +47,12 @@ def forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     """Maps that the outputs carry where the inputs carry `ins`."""
     _check_fit(node, node.inputs, ins, context)
     return _rule(node, context).forward(node, ins, context)
+
+
+def passes_whole(node: ir.Node) -> bool:
+    """Does a map pass as it is, if it passes?"""
+    rule = COMMUTES.get(node.op_type) if node.domain == "" else None
+    return rule is not None and rule.whole
 
 
 def check_sides(node: ir.Node) -> None:
@@ -88,7 +94,7 @@ def _rule(node: ir.Node, context: CommuteContext) -> Commute:
         )
     rule = COMMUTES.get(node.op_type) if node.domain == "" else None
     if rule is None:
-        raise Refused("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
+        raise Closed("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
     return rule
 
 
@@ -121,7 +127,7 @@ def _passing(condition: str, allow: Callable[[ir.Node, Affine, CommuteContext], 
         allow(node, map_, context)
         return [map_, *([None] * (len(node.outputs) - 1))]
 
-    return Commute(condition, go_back, go_forward)
+    return Commute(condition, go_back, go_forward, whole=True)
 
 
 def _spatial(map_: Affine) -> range:

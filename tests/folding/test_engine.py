@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper, parser
 
 from bnfold import writing
 from bnfold.folding import fold
+from bnfold.folding.forward import _Forward
 from bnfold.ir.provenance import FOLDED_KEY, SOURCE_KEY
 from bnfold.reading.onnx.reader import read
 from bnfold.results.options import FoldOptions
@@ -292,3 +293,20 @@ def test_a_batch_norm_of_weights_is_counted() -> None:
         <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] s = {2, 3}>
         { t = Tanh(w) [norm] v = BatchNormalization(t, s, s, s, s) y = Conv(x, v) }""")
     assert [k.node for k in fold(read(proto).model)[1].kept] == ["norm"]
+
+
+def test_a_chain_that_nothing_can_hold_is_walked_once() -> None:
+    """Each of its nodes asks what stands behind it; the answer at the end is the same for all of them."""
+    count = 400
+    net = Net(0)
+    y = net.input("x", (1, 4))
+    for at in range(count):
+        y = net.op(("Mul", "Add", "Relu")[at % 3], [y] + [net.constant(np.array(1.5))] * (at % 3 < 2), (1, 4))
+    net.op("Sigmoid", [y], (1, 4))
+    taken = []
+    proto = net.model()
+    with pytest.MonkeyPatch.context() as patch:
+        whole = _Forward._take
+        patch.setattr(_Forward, "_take", lambda self, user: (taken.append(user), whole(self, user))[1])
+        held = hold(proto)
+    assert len(held.kept()) == 267 and len(taken) < 3 * count
