@@ -38,12 +38,18 @@ def decided_by(sides: Sides, mine: Half, theirs: Half, opened: set[Token]) -> st
     )
     if branch := next((node for node in inner if is_op(node, "If")), None):
         return f"the branches of '{label(branch)}' are not the same"
-    ours = [node for node in mine.nodes if jumps(node) or _switches_off(node, sides.context.ours)]
-    others = [node for node in theirs.nodes if jumps(node) or _switches_off(node, sides.context.theirs)]
+    ours = [node for node in mine.nodes if _hides(sides, node, sides.context.ours)]
+    others = [node for node in theirs.nodes if _hides(sides, node, sides.context.theirs)]
     if [n.op_identifier() for n in ours] != [n.op_identifier() for n in others]:
         return ""
     found = (_decides_otherwise(sides, a, b, opened) for a, b in zip(ours, others, strict=True))
     return next(filter(None, found), "")
+
+
+def _hides(sides: Sides, node: ir.Node, constants: Constants) -> bool:
+    """Does a node decide, or multiply by zeros? A fold of ours may move a factor into zeros, which stay zeros;
+    that it is right is derived again besides (rederivation.py)."""
+    return jumps(node) or (not sides.context.strict and _switches_off(node, constants))
 
 
 def _switches_off(node: ir.Node, constants: Constants) -> bool:

@@ -213,7 +213,9 @@ def test_a_size_that_a_reshape_divides(shape: str) -> None:
 
 
 def test_other_sizes_of_a_volume_are_no_eight_times_as_many() -> None:
-    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 1, D, H, W] x) => (float y) { y = Relu(x) }"""
+    text = (
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 1, D, H, W] x) => (float y) { y = Relu(x) }"""
+    )
     model = ir.from_proto(onnx.parser.parse_model(text))
     search = Search(model, inputs_of(model), {})
     first = next(search.first())

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from bnfold.folding import fold
+from bnfold.results.comparison import Side
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 
@@ -70,6 +72,16 @@ def test_a_difference_that_one_of_several_outputs_makes_up_for() -> None:
     reference = dense(text + "p2 = Mul(p, half) y = Relu(p2) z = Relu(q)", outputs)
     candidate = dense(text + "y = Relu(p) z = Relu(q)", outputs, w=W * factor, b=B * factor)
     assert verdict(reference, candidate) == (True, "")
+
+
+def test_our_own_fold_into_a_head_of_zeros() -> None:
+    text = """n = BatchNormalization(h, s, b, m, q) r = Gemm(n, z, c) y = Tanh(r)"""
+    rows = {"s": weights(3, 4), "m": weights(4, 4), "q": weights(5, 4) ** 2, "c": weights(6, 5)}
+    more = ", float[4] s, float[4] m, float[4] q, float[4, 5] z, float[5] c"
+    reference = dense(text, more=more, z=np.zeros((4, 5), np.float32), **rows)
+    folded, plan = fold(side(reference).model)
+    assert plan.changes
+    assert compare(side(reference), Side(folded), VerifyOptions(samples=1))
 
 
 def test_a_tie_is_decided_alike() -> None:
