@@ -47,8 +47,8 @@ def decided_by(sides: Sides, mine: Half, theirs: Half, opened: set[Token]) -> st
 
 
 def _hides(sides: Sides, node: ir.Node, constants: Constants) -> bool:
-    """Does a node decide, or multiply by zeros? A fold of ours may move a factor into zeros, which stay zeros;
-    that it is right is derived again besides (rederivation.py)."""
+    """Does a node decide, or multiply by zeros? A fold of ours may move a factor into zeros, which stay
+    zeros; that it is right is derived again besides (rederivation.py)."""
     return jumps(node) or (not sides.context.strict and _switches_off(node, constants))
 
 
