@@ -10,7 +10,7 @@
      "output": {"path", "size"} or null,
      "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
      "batch_norms": {"folded", "kept"},
-     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
+     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
      "batch_norms", "ranges"}, "seconds": {stage: seconds},
@@ -21,7 +21,7 @@
      "fingerprint": {"version", "options", "inputs", "outputs"},                                        of a
      model of a batch
      "checks": [{"name", "level", "detail", "seconds"}],                                                of
-     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
+     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence", "findings"}}
 
 A number that is not finite is null, as JSON has no NaN. docs/result.schema.json says all of this to machines.
 """
@@ -142,6 +142,7 @@ def of_error(error: BnfoldError) -> dict[str, Any]:
             "expected": error.expected,
             "way_out": error.way_out,
             "sentence": str(error),
+            "findings": error.findings,
         }
     }
     if isinstance(error, NotEquivalent) and isinstance(error.report, Comparison):

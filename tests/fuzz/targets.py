@@ -71,6 +71,9 @@ def cfg(case: Case) -> None:
         batch=bits.choice((None, 1, 2)),
         dialect=bits.choice(("auto", "auto", "alexeyab", "pjreddie", "pjreddie-cpu")),
     )
+    if bits.random() < 0.2:
+        options = replace(options, dialect="hank-ai")
+    options = replace(options, silu=bits.choice(("swish", "swish", "relu", None)))
     path = case.file("net.cfg")
     try:
         loaded = read(path, None, options)
@@ -84,7 +87,9 @@ def weights(case: Case) -> None:
     from bnfold.reading.darknet import read
 
     network = case.file("net.cfg", seeds.FIXED_CFG.encode())
-    options = ReadOptions(allow_partial=_bits(case).random() < 0.3)
+    bits = _bits(case)
+    options = ReadOptions(allow_partial=bits.random() < 0.3)
+    options = replace(options, cut_at=bits.choice(((), (), ("0",), ("1",))))
     result.built(read(network, case.file("net.weights"), options), case)
 
 
