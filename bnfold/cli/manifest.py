@@ -33,7 +33,7 @@ from ..files.discovery import is_url, suffix
 from ..files.names import inside, safe_part
 from ..results.value_kinds import Wrong, cannot_be, did_you_mean
 from .options import FOLD, READ, VERIFY, WRITE, Row
-from .toml_lines import Lines
+from .toml_lines import Lines, Section
 
 SUFFIXES = (".toml", ".csv")
 KEYS: dict[str, Row] = {
@@ -42,6 +42,7 @@ KEYS: dict[str, Row] = {
     for row in group
     if row.name != "keep_failed"
 }  # a batch keeps what passed alone
+ROWS = {row.name: row for row in KEYS.values()}
 OWN = ("model", "weights", "name")
 SEVERAL = ";"  # between the values of an option that may be given more than once, in a cell
 FORMATS = {".onnx": "onnx", ".prototxt": "caffe", ".pbtxt": "caffe", ".cfg": "darknet"}
@@ -111,6 +112,16 @@ def read(place: str) -> list[Entry]:
     if not entries:
         raise Malformed("names no model", where=shown, expected=_EXPECTED)
     return entries
+
+
+def values_of(table: Mapping[str, Any], section: Section, folder: str) -> dict[str, Any]:
+    """A table of options alone, as the command line would pass them. Raises Faults."""
+    faults: list[Malformed] = []
+    found = _Table(section.where, {key: (value, section.key(key)) for key, value in table.items()})
+    values = _values(found, folder, faults, own=False)
+    if faults:
+        raise Faults(sorted(faults, key=_line))
+    return values
 
 
 def _line(fault: Malformed) -> int:
