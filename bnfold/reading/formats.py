@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Unreadable, UsageError, reason
+from ..files.discovery import MODELS
 from ..results.options import ReadOptions
 from ..results.plan import Loaded
+from ..results.value_kinds import did_you_mean
 
 HEAD = 1 << 16  # bytes looked at: long licence comments stand before the first word of some text files
 # First byte of an ONNX file: the key of a ModelProto field (ir_version, producer, version, domain, doc,
@@ -168,10 +170,20 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise Unreadable(f"cannot be read ({reason(error)})", where=path) from error
+        way_out = _near(path) if isinstance(error, FileNotFoundError) else ""
+        raise Unreadable(f"cannot be read ({reason(error)})", where=path, way_out=way_out) from error
     if not head:
         raise Unreadable("the file is empty", where=path)
     return head
+
+
+def _near(path: Path) -> str:
+    """The model in the same folder that a slip is closest to, as a question."""
+    try:
+        names = sorted(one.name for one in path.parent.iterdir() if one.suffix.lower() in MODELS)
+    except OSError:
+        return ""
+    return did_you_mean(path.name, names)
 
 
 def _room(name: str) -> Any:

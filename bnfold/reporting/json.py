@@ -10,6 +10,7 @@
      "output": {"path", "size"} or null,
      "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
      "batch_norms": {"folded", "kept"},
+     "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
@@ -74,6 +75,7 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         "plan": plan,
         "verification": result.report,
         **({"detail": result.detail} if result.detail is not None else {}),
+        **({"layers": result.layers} if dry_run else {}),
     }
 
 

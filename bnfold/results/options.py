@@ -292,7 +292,8 @@ class VerifyOptions(_Checked):
     noise_limit   the gate: error of the candidate over error of the reference, both against the float64 truth
     truth         "float64" (the interpreter), "unfolded" (the reference in its own type; a weaker gate),
                   "auto"
-    rtol, atol    additional fixed tolerances, (output name, value), "" for all outputs
+    rtol, atol    additional fixed tolerances, (output name, value), "" for all outputs; without atol, values
+                  near zero may be off by rtol times the root mean square of the output
     max_memory    bytes of its own that this process may take while verifying, mapped files not counted; None:
                   as it needs
 
@@ -355,7 +356,14 @@ class VerifyOptions(_Checked):
         ),
     )
     rtol: tuple[tuple[str, float], ...] = _field(
-        (), Option(Tolerances(), "--rtol", "A relative tolerance on top of the noise gate.", "[OUTPUT:]X")
+        (),
+        Option(
+            Tolerances(),
+            "--rtol",
+            "A relative tolerance on top of the noise gate; without --atol, values near zero may be off by X "
+            "times the root mean square of the output.",
+            "[OUTPUT:]X",
+        ),
     )
     atol: tuple[tuple[str, float], ...] = _field(
         (), Option(Tolerances(), "--atol", "An absolute tolerance on top of the noise gate.", "[OUTPUT:]X")

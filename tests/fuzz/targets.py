@@ -16,7 +16,7 @@ from functools import cache
 from bnfold.errors import UsageError
 from bnfold.results.options import ReadOptions
 
-from . import result, seeds, text, wire
+from . import containers, documents, grammar, result, seeds, text, wire
 from .contract import Case
 
 Mutate = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
@@ -167,6 +167,17 @@ def _onnx_words() -> tuple[bytes, ...]:
     )
 
 
+def _manifest_words() -> tuple[bytes, ...]:
+    from bnfold.cli.manifest import KEYS, OWN
+
+    return tuple(key.encode() for key in (*OWN, *KEYS))
+
+
+def _drawn(draw: Callable[[random.Random, Sequence[bytes]], bytes]) -> Mutate:
+    """A new network each time, whatever was there."""
+    return lambda data, chance, words: draw(chance, words)
+
+
 def _on_the_wire(numbers: Sequence[int]) -> Mutate:
     return lambda data, chance, words: wire.mutated(data, chance, wire.Words(tuple(words), tuple(numbers)))
 
@@ -210,5 +221,25 @@ TARGETS = {
         Target("weights", weights, seeds.weights, lambda: (), _floats),
         Target("onnx_wire", onnx_wire, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
         Target("onnx_fold", onnx_fold, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
+        Target("drawn_prototxt", prototxt, seeds.prototxts, cache(_caffe_words), _drawn(grammar.prototxt)),
+        Target("drawn_cfg", cfg, seeds.cfgs, cache(_darknet_words), _drawn(grammar.cfg)),
+        Target("drawn_graph", onnx_fold, seeds.onnx_models, cache(_onnx_words), _drawn(grammar.graph)),
+        Target(
+            "manifest",
+            documents.read_manifest,
+            documents.manifests,
+            cache(_manifest_words),
+            documents.manifest,
+        ),
+        Target("policy", documents.read_policy, documents.policies, lambda: (), documents.policy),
+        Target(
+            "certificate",
+            documents.read_certificate,
+            documents.certificates,
+            lambda: (),
+            documents.certificate,
+        ),
+        Target("inputs", containers.read_inputs, containers.inputs, lambda: (), containers.given),
+        Target("h5", caffemodel, containers.h5_files, lambda: (), containers.h5),
     )
 }

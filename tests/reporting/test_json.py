@@ -63,7 +63,7 @@ def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
     }
     assert fold["verification"].keys() == Comparison.__dataclass_fields__.keys()
     assert fold["verification"]["providers"][0]["outputs"][0].keys() == Figures.__dataclass_fields__.keys()
-    assert fold["detail"].keys() == {"before", "after", "batch_norms", "ranges"}
+    assert fold["detail"].keys() == {"before", "after", "batch_norms", "ranges", "gammas"}
 
 
 def test_the_figures_agree_with_each_other(fold: dict[str, Any]) -> None:
