@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on
+from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on, telling
 from ..files.atomic import place
 from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
@@ -59,7 +59,8 @@ def load(source: Any, weights: Path | None = None, options: ReadOptions | None =
         raise Malformed(
             warning.text, where=warning.where or None, way_out="without --strict, this is only a warning"
         )
-    check_shapes(loaded.model, options.input_shapes)
+    with telling(loaded.findings):
+        check_shapes(loaded.model, options.input_shapes)
     found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
     loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
     return loaded
@@ -104,8 +105,9 @@ def plan(job: Job) -> FoldResult:
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
-    loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
-    made = planned(loaded, job.fold, _size(job, loaded))
+    with telling(loaded.findings):
+        loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
+        made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(
         made,
@@ -138,6 +140,11 @@ def fold_file(job: Job) -> FoldResult:
     nothing is written."""
     watch = Watch()
     loaded = _loaded(job)
+    with telling(loaded.findings):
+        return _fold_loaded(job, loaded, watch)
+
+
+def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     if job.verify is not None:
         check_verification(loaded.model, job.verify)
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
@@ -168,6 +175,7 @@ def convert_file(job: Job) -> FoldResult:
     watch.lap("read")
     job.say("writing")
     with (
+        telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
         blamed_on(_place(loaded)),
         write(loaded.model, job.target, external_data=job.external_data) as written,

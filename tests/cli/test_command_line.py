@@ -350,3 +350,15 @@ def test_quiet_errors_are_one_line(bnfold: Callable[..., Ran], tmp_path: Path) -
     (tmp_path / "net.cfg").write_text(TYPO)
     done = bnfold("inspect", tmp_path / "net.cfg", "--random-weights", 1, "-q")
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_an_error_after_the_reading_swallows_no_warning_either(
+    bnfold: Callable[..., Ran], tmp_path: Path
+) -> None:
+    (tmp_path / "net.cfg").write_text(TYPO.partition("[yolo]")[0])
+    read = ("fold", tmp_path / "net.cfg", "--random-weights", 1)
+    for wrong in (("--rtol", "nowhere:1"), ("--input-shape", "nowhere:1,3,8,8")):
+        done = bnfold(*read, *wrong)
+        assert done.code == 2
+        assert "did it mean 'filters'?" in done.err
+        assert "nowhere" in done.last
