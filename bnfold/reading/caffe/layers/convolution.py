@@ -21,6 +21,7 @@ from ..registry import ENGINE, layer
 from ..schema import Node
 
 PARAM = "convolution_param"
+PARAM_3D = "convolution3d_param"
 IGNORED = {
     "engine": ENGINE,
     "force_nd_im2col": ENGINE,
@@ -367,4 +368,62 @@ def im2col(
         group=channels,
         channels=channels * taps,
         sizes=sizes,
+    )
+
+
+@layer(
+    "Convolution3D",
+    "Deconvolution3D",
+    param=PARAM_3D,
+    origin="c3d",
+    ignoring={"group": "nothing reads it", "filter_group": "splits the work and not the channels"},
+)
+def convolution_3d(
+    at: Layer,
+    x: Value,
+    *,
+    num_output: int | None = None,
+    bias_term: bool = True,
+    pad: int = 0,
+    kernel_size: int | None = None,
+    kernel_depth: int | None = None,
+    stride: int = 1,
+    temporal_stride: int = 1,
+    temporal_pad: int = 0,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+) -> Value:
+    """Convolution over time, height and width, and its transpose; with an extent, a stride and a pad of its
+    own along time"""
+    _, channels, *spatial = at.rank(x, 5)
+    if not num_output or not kernel_size or not kernel_depth:
+        raise at.malformed(
+            "'num_output', 'kernel_size' or 'kernel_depth' is missing",
+            f"{PARAM_3D} {{ num_output: ... kernel_size: ... kernel_depth: ... }}",
+        )
+    window_ = window(
+        at,
+        x=x,
+        axis=1,
+        kernel=(kernel_depth, kernel_size, kernel_size),
+        stride=(temporal_stride, stride, stride),
+        pad=(temporal_pad, pad, pad),
+        dilation=(1, 1, 1),
+    )
+    transpose = at.type == "Deconvolution3D"
+    stored = (channels, num_output) if transpose else (num_output, channels)
+    bias_form = (1, 1, 1, 1, num_output)  # C3D's blobs have five axes
+    return _apply(
+        at,
+        op_type="ConvTranspose" if transpose else "Conv",
+        x=x,
+        axis=1,
+        weight=at.blob(0, "weight", (*stored, *window_.kernel), filler=weight_filler),
+        bias=at.blob(1, "bias", (num_output,), forms=[bias_form], filler=bias_filler, default=0.0)
+        if bias_term
+        else None,
+        window_=window_,
+        group=1,
+        channels=num_output,
+        sizes=transposed(at, window_, spatial) if transpose else convolved(at, window_, spatial),
     )

@@ -33,8 +33,14 @@ def input_(at: Layer, *, shape: tuple[Node, ...] = ()) -> list[Value | None]:
             "one, or one for each top",
             at=("input_param", "shape"),
         )
-    shapes = [dims_of(at, s) for s in (shape * len(at.tops) if len(shape) == 1 else shape)]
-    return [at.input(i, shapes[i] if shapes else None) for i in range(len(at.tops))]
+    shapes = shape * len(at.tops) if len(shape) == 1 else shape
+    return [at.input(i, _declared(at, shapes[i]) if shapes else None) for i in range(len(at.tops))]
+
+
+def _declared(at: Layer, shape: Node) -> Shape:
+    """The dimensions of an input; those below 1 are left open, for --input-shape to set."""
+    wanted = tuple(int(d) for d in shape.all("dim"))
+    return wanted if any(d < 1 for d in wanted) else dims_of(at, shape)
 
 
 @layer(
@@ -146,3 +152,17 @@ def dummy_data(
 def parameter(at: Layer, *, shape: Node) -> Value:
     """A learned blob"""
     return at.blob(0, "value", dims_of(at, shape))
+
+
+@layer("ContinuationIndicator", param="continuation_indicator_param", origin="crnn")
+def continuation_indicator(at: Layer, *, time_step: int = 0, batch_size: int = 0) -> Value:
+    """The marks that an LSTM reads, (T, N): 0 in the first step of a sequence, 1 in the others"""
+    if time_step < 1 or batch_size < 1:
+        raise at.malformed(
+            f"marks of shape {shown((time_step, batch_size))}",
+            "continuation_indicator_param { time_step: ... batch_size: ... }",
+        )
+    at.limit_constant(time_step, batch_size)
+    marks = np.ones((time_step, batch_size), np.float32)
+    marks[0] = 0
+    return at.constant(marks, "marks")

@@ -1,0 +1,125 @@
+"""Where a network that holds layers bnfold cannot build may end, or begin.
+
+blocked     the layers that cannot be built: of unknown type, or standing on one
+border      the blobs that blocked layers read and that can be built: where --cut-at ends the network
+as_inputs   --input-shape makes an input of a blob that nothing readable produces
+named, at   the name of one version of a blob, and back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from .registry import LAYERS
+from .schema import Node
+from .wiring import Version, Wired
+
+Dims = tuple[int, ...]
+IMAGE = "1,3,224,224"
+REGIONS = "300,5"
+POOLS_REGIONS = ("ROIPooling", "ROIAlign", "PSROIPooling", "ROIWarping", "PSROIAlign")
+
+
+def blocked(layers: Iterable[Wired], failed: Collection[Wired] = ()) -> set[Wired]:
+    """The layers that cannot be built, given those that have failed."""
+    found: set[Wired] = set()
+    for layer in layers:
+        stands_on_one = any(bottom.producer in found for bottom in layer.uses)
+        if layer.kind is None or layer in failed or stands_on_one:
+            found.add(layer)
+    return found
+
+
+def border(layers: Sequence[Wired], failed: Wired) -> list[Version]:
+    """The blobs at which the network can end before every layer that cannot be built; inputs only when there
+    is nothing else."""
+    closed = blocked(layers, {failed})
+    found: dict[Version, None] = {}
+    for layer in layers:
+        if layer in closed:
+            found.update(dict.fromkeys(b for b in layer.uses if b.producer not in closed and not b.absent))
+    inner = [version for version in found if not is_input(version)]
+    return inner or list(failed.uses[:1])
+
+
+def is_input(version: Version) -> bool:
+    """Is it what a data source gives?"""
+    kind = version.producer.kind
+    return kind is not None and kind.role == "source"
+
+
+def names(layers: Iterable[Wired]) -> dict[str, Version]:
+    """Every version by its name: the last one of a blob has the blob's, earlier ones are blob/layer."""
+    versions = [top for layer in layers for top in layer.tops if top.producer is layer]
+    found = {f"{version.blob}/{version.producer.name}": version for version in versions}
+    return found | {version.blob: version for version in versions}
+
+
+def name_of(version: Version, known: Mapping[str, Version]) -> str:
+    """The name of a version among those of `names`."""
+    last = known.get(version.blob) is version
+    return version.blob if last else f"{version.blob}/{version.producer.name}"
+
+
+def buildable(version: Version, layers: Iterable[Wired], closed: Collection[Wired]) -> Version:
+    """The latest version of a blob, up to this one, that can be built; this one when none can."""
+    older = [
+        top
+        for layer in layers
+        for top in layer.tops
+        if top.blob == version.blob and top.producer is layer and layer not in closed
+    ]
+    return version if version.producer not in closed or not older else older[-1]
+
+
+def as_inputs(layers: list[Wired], asked: Mapping[str, Dims]) -> list[Wired]:
+    """The layers, with an Input in place of every asked-for blob that nothing readable produces.
+
+    Layers of unknown type that lose a top so are dropped; what else they made is absent.
+    """
+    found: list[Wired] = []
+    closed: set[Wired] = set()
+    given: set[str] = set()
+    for layer in layers:
+        found.append(layer)
+        training = layer.kind is not None and layer.kind.role == "training"
+        if layer.kind is not None and not training and not any(b.producer in closed for b in layer.uses):
+            continue
+        closed.add(layer)
+        wanted = [top for top in layer.tops if top.blob in asked and top.blob not in given]
+        for top in wanted:
+            given.add(top.blob)
+            found.append(_input(layer, top))
+        if wanted:
+            _retire(layer)
+    return found
+
+
+def _input(layer: Wired, top: Version) -> Wired:
+    """A source in place of the layer that made a blob."""
+    node = Node("LayerParameter", layer.node.text, layer.node.at)
+    node.put("name", top.blob)
+    node.put("type", "Input")
+    node.put("top", top.blob)
+    top.producer = Wired(node, NO_WEIGHTS, LAYERS["Input"], tops=[top])
+    return top.producer
+
+
+NO_WEIGHTS = -1  # the index of a layer that no weights file can have blobs for
+
+
+def _retire(layer: Wired) -> None:
+    layer.drop = "its result is an input, as asked"
+    for top in layer.tops:
+        if top.producer is layer:
+            top.absent = f"which '{layer.name}' ({layer.type}) makes"
+
+
+def example(version: Version) -> str:
+    """Dims that a blob may have, to show how they are written."""
+    return REGIONS if any(pools_regions(reader, version) for reader in version.readers) else IMAGE
+
+
+def pools_regions(reader: Wired, version: Version) -> bool:
+    """Does a layer take its regions from this blob?"""
+    return reader.type in POOLS_REGIONS and version in reader.bottoms[1:]
