@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .registry import LAYERS
 from .schema import Node
-from .wiring import Version, Wired
+from .wiring import Version, Wired, may_lack
 
 Dims = tuple[int, ...]
 IMAGE = "1,3,224,224"
 REGIONS = "300,5"
+SIZE = "1,3"
 POOLS_REGIONS = ("ROIPooling", "ROIAlign", "PSROIPooling", "ROIWarping", "PSROIAlign")
 
 
@@ -30,10 +31,10 @@ def blocked(layers: Iterable[Wired], failed: Collection[Wired] = ()) -> set[Wire
     return found
 
 
-def border(layers: Sequence[Wired], failed: Wired) -> list[Version]:
-    """The blobs at which the network can end before every layer that cannot be built; inputs only when there
-    is nothing else."""
-    closed = blocked(layers, {failed})
+def border(layers: Sequence[Wired], failed: Wired, known: Collection[Wired] = ()) -> list[Version]:
+    """The blobs at which the network can end before every layer that cannot be built: one that has failed,
+    and those that are known; inputs only when there is nothing else."""
+    closed = blocked(layers, {failed, *known})
     found: dict[Version, None] = {}
     for layer in layers:
         if layer in closed:
@@ -72,7 +73,7 @@ def buildable(version: Version, layers: Iterable[Wired], closed: Collection[Wire
     return version if version.producer not in closed or not older else older[-1]
 
 
-def as_inputs(layers: list[Wired], asked: Mapping[str, Dims]) -> list[Wired]:
+def as_inputs(layers: list[Wired], asked: Mapping[str, Dims], unreadable: Collection[Wired]) -> list[Wired]:
     """The layers, with an Input in place of every asked-for blob that nothing readable produces.
 
     Layers of unknown type that lose a top so are dropped; what else they made is absent.
@@ -83,7 +84,8 @@ def as_inputs(layers: list[Wired], asked: Mapping[str, Dims]) -> list[Wired]:
     for layer in layers:
         found.append(layer)
         training = layer.kind is not None and layer.kind.role == "training"
-        if layer.kind is not None and not training and not any(b.producer in closed for b in layer.uses):
+        stands_on_one = any(bottom.producer in closed for bottom in layer.uses)
+        if layer.kind is not None and not training and not stands_on_one and layer not in unreadable:
             continue
         closed.add(layer)
         wanted = [top for top in layer.tops if top.blob in asked and top.blob not in given]
@@ -115,11 +117,35 @@ def _retire(layer: Wired) -> None:
             top.absent = f"which '{layer.name}' ({layer.type}) makes"
 
 
+def read_tops(layer: Wired, wanted: Collection[Wired]) -> list[Version]:
+    """The tops of a layer that others need to be built, labels left out; all that are read when there are
+    none such."""
+    tops = [top for top in layer.tops if any(reader in wanted for reader in top.readers)]
+    return [
+        top
+        for top in tops
+        if any(reader.kind is not None and _needs(reader, top) for reader in top.readers if reader in wanted)
+    ] or tops
+
+
+def _needs(reader: Wired, top: Version) -> bool:
+    return any(bottom is top and not may_lack(reader, i) for i, bottom in enumerate(reader.bottoms))
+
+
 def example(version: Version) -> str:
     """Dims that a blob may have, to show how they are written."""
-    return REGIONS if any(pools_regions(reader, version) for reader in version.readers) else IMAGE
+    return example_dims(version.blob, any(_pools(reader.node, version.blob) for reader in version.readers))
 
 
-def pools_regions(reader: Wired, version: Version) -> bool:
-    """Does a layer take its regions from this blob?"""
-    return reader.type in POOLS_REGIONS and version in reader.bottoms[1:]
+def example_dims(blob: str, regions: bool) -> str:
+    """Dims for a blob of a name: those of regions, of the size of an image, or of an image."""
+    return REGIONS if regions else SIZE if blob == "im_info" else IMAGE
+
+
+def takes_regions(blob: str, nodes: Iterable[Node]) -> bool:
+    """Does one of some layers take its regions from this blob?"""
+    return any(_pools(node, blob) for node in nodes)
+
+
+def _pools(reader: Node, blob: str) -> bool:
+    return reader.get("type") in POOLS_REGIONS and blob in reader.all("bottom")[1:]

@@ -7,15 +7,18 @@ built an unknown field is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from ...errors import UsageError
 from ...ir.provenance import Source
 from ...results.options import spelled
 from ...results.value_kinds import did_you_mean
 from .prototxt import Entry, Message, Scalar, Text
-from .schema import Node
+from .registry import LAYERS
+from .schema import Node, strange, words_like
 from .table import MESSAGES
+from .wiring import Wired
 
 TRAINING = "training"
 HARMLESS_MESSAGES = {  # message -> why nothing in it changes a value at inference
@@ -36,7 +39,43 @@ HARMLESS = {  # field of any message -> why it changes no value at inference
 LAYERS_OF = ("layer", "layers")
 
 
-def harmless(node: Node, entry: Entry) -> str:
+class Stranger(NamedTuple):
+    """A field, or a word of an enum, that bnfold does not know: its dotted name, what there is to say, where
+    it stands, what would be right, and whether it may change what its layer computes."""
+
+    name: str
+    text: str
+    where: Source
+    expected: str
+    matters: bool
+
+
+def strangers(layer: Wired, text: Text) -> Iterator[Stranger]:
+    """What bnfold does not know of a layer's fields."""
+    for path, node, entry in strange(layer.node):
+        if node is layer.node and any(entry.name in kind.params for kind in LAYERS.values()):
+            continue  # the message of a type that was taught
+        expected, said = "", f"{node.type} has no field '{entry.name}'"
+        if entry in node.foreign:
+            word = entry.value.text if isinstance(entry.value, Scalar) else ""
+            said = f"{path} is {word}, which {node.type} does not have"
+            expected = words_like(word, str(MESSAGES[node.type][entry.name][2]))
+        where = text.place(entry.at, layer.name, layer.type)
+        yield Stranger(path, said, where, expected, _matters(layer, path, node, entry))
+
+
+def _matters(layer: Wired, path: str, node: Node, entry: Entry) -> bool:
+    """May an unknown field change what a layer computes?"""
+    kind = layer.kind
+    if kind is None or kind.role in ("source", "training") or _harmless(node, entry):
+        return False
+    message = path.partition(".")[0]
+    if node is not layer.node and message not in kind.params:
+        return False  # the parameters of another type, which this one does not read
+    return not (layer.deployed and message == "loss_param")
+
+
+def _harmless(node: Node, entry: Entry) -> str:
     """Why an unknown field changes no value, "" when it may change one."""
     if entry in node.foreign:
         return ""
@@ -85,13 +124,3 @@ def _names(layers: Iterable[Message]) -> Collection[str]:
         if isinstance(entry.value, Message)
         for field in entry.value.entries
     }
-
-
-def shown_value(entry: Entry) -> str:
-    """The value of a field as it was written."""
-    return entry.value.text if isinstance(entry.value, Scalar) else "a message"
-
-
-def type_of_field(node: Node, entry: Entry) -> str:
-    """The schema's type of a field of a message."""
-    return str(MESSAGES[node.type][entry.name][2])

@@ -25,14 +25,14 @@ from ...results.value_kinds import cannot_be, did_you_mean
 from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
 from .blob import Shape, shown
-from .border import as_inputs, blocked, border, buildable, example, name_of, names
+from .border import as_inputs, blocked, border, buildable, example, name_of, names, read_tops
 from .caffemodel import load
-from .fields import harmless, ignore, shown_value, type_of_field
+from .fields import ignore, strangers
 from .layer import Layer, Value
 from .lost import input_node, lost_blobs
-from .prototxt import Entry, Text, parse
+from .prototxt import Text, parse
 from .registry import LAYERS, bind, unread
-from .schema import Node, strange, typed, words_like
+from .schema import Node, typed
 from .taught import blamed_on_function
 from .upgrade import upgraded
 from .value_names import Names, named
@@ -97,7 +97,7 @@ class _Reader:
         net = typed(tree, "NetParameter", self.text)
         self._check_net(net)
         nodes = self._wire(net)
-        self.closed: set[Wired] = blocked(layer for layer in self.layers if not layer.drop)
+        self.closed = blocked([layer for layer in self.layers if not layer.drop], self._unreadable())
         self.results = self._cut(outputs(self.layers))
         self.wanted = needed(self.results)
         self._check_needed()
@@ -145,8 +145,9 @@ class _Reader:
         asked = dict(self.options.input_shapes)
         given = absent if "" in asked and len(absent) == 1 else [name for name in absent if name in asked]
         nodes = [input_node(net, name) for name in given] + nodes
-        layers = wire(nodes, lost_blobs(net, left_out, absent, self.options.phase))
-        self.layers = as_inputs(layers, asked)
+        lost = lost_blobs(net, nodes, left_out, absent, self.options.phase)
+        self.layers = wire(nodes, lost)
+        self.layers = as_inputs(self.layers, asked, self._unreadable())
         drop_training(self.layers, list(asked))
         drop_unknown(self.layers)
         return nodes
@@ -162,38 +163,27 @@ class _Reader:
                 )
             raise Malformed("no layers in it", where=self.network, expected="a network: layer { ... }")
 
+    def _unreadable(self) -> set[Wired]:
+        """Layers of a known type that bnfold cannot read: by their fields, or by the number of bottoms."""
+        return {
+            layer
+            for layer in self.layers
+            if wrong_count(layer) or any(one.matters for one in strangers(layer, self.text))
+        }
+
     def _check_fields(self) -> None:
         """Refuse fields that nobody knows in layers that compute, and tell of the others."""
         for layer in self.layers:
-            for path, node, entry in strange(layer.node):
-                if node is layer.node and any(entry.name in kind.params for kind in LAYERS.values()):
-                    continue  # the message of a type that was taught
-                where = self.text.place(entry.at, layer.name, layer.type)
-                if entry in node.foreign:
-                    text = f"{path} is {shown_value(entry)}, which {node.type} does not have"
-                else:
-                    text = f"{node.type} has no field '{entry.name}'"
-                if layer not in self.wanted or not self._matters(layer, path, node, entry):
-                    self._warn_field(f"{text}; it is kept and ignored", where)
+            for one in strangers(layer, self.text):
+                if layer not in self.wanted or not one.matters:
+                    self._warn_field(f"{one.text}; it is kept and ignored", one.where)
                     continue
                 raise Unsupported(
-                    f"{text}, so bnfold cannot tell what the layer computes",
-                    where=where,
-                    expected=words_like(shown_value(entry), type_of_field(node, entry))
-                    if entry in node.foreign
-                    else "",
-                    way_out=self._ways_out(layer, f"--ignore-field {path} reads the layer without it"),
+                    f"{one.text}, so bnfold cannot tell what the layer computes",
+                    where=one.where,
+                    expected=one.expected,
+                    way_out=self._ways_out(layer, f"--ignore-field {one.name} reads the layer without it"),
                 )
-
-    def _matters(self, layer: Wired, path: str, node: Node, entry: Entry) -> bool:
-        """May an unknown field change what a layer computes?"""
-        kind = layer.kind
-        if kind is None or kind.role == "source" or harmless(node, entry):
-            return False
-        message = path.partition(".")[0]
-        if node is not layer.node and message not in kind.params:
-            return False  # the parameters of another type, which this one does not read
-        return not (layer.deployed and message == "loss_param")
 
     def _warn_field(self, text: str, where: Source) -> None:
         self.findings.append(Finding("warning", "caffe.unknown-field", str(where), text))
@@ -261,10 +251,11 @@ class _Reader:
             )
 
     def _refuse_count(self, layer: Wired, wrong: WrongCount) -> None:
-        """A wrong number of bottoms is malformed, but for more of them than a layer is known to have that
-        only forks have: another fork may have its own form of it."""
+        """A wrong number of bottoms is malformed, but for more of them than a loss is known to have, or a
+        layer that only forks have: another fork may have its own form of it."""
         assert layer.kind is not None
-        if not layer.kind.origin or not wrong.many:
+        forked = layer.kind.origin or layer.kind.role == "loss"
+        if not forked or not wrong.many:
             raise layer.error("bottom", max(0, len(layer.bottoms) - 1), wrong.found, wrong.expected)
         raise Unsupported(
             wrong.found, where=layer.place, expected=wrong.expected, way_out=self._ways_out(layer)
@@ -290,17 +281,14 @@ class _Reader:
         network behind it, or something else."""
         known = names(self.layers)
         wanted = [one for one in self.layers if one in self.wanted and one.drop in ("", BEHIND_CUT)]
-        cuts = [name_of(version, known) for version in border(wanted, layer)]
-        begin = [f"--input-shape {t.blob}:{example(t)}" for t in layer.tops if self._is_read(t)]
+        cuts = [name_of(version, known) for version in border(wanted, layer, self.closed)]
+        begin = [f"--input-shape {top.blob}:{example(top)}" for top in read_tops(layer, self.wanted)]
         ways = [
             f"cut the network before it with {' '.join(f'--cut-at {name}' for name in cuts)}" if cuts else "",
             f"make its result an input, as with {' '.join(begin)}" if begin and layer.kind is None else "",
             other,
         ]
         return ", or ".join(way for way in ways if way)
-
-    def _is_read(self, top: Version) -> bool:
-        return any(reader in self.wanted for reader in top.readers)
 
     # ---- building
 
@@ -361,7 +349,8 @@ class _Reader:
         """Give a layer's values to its tops, under their names."""
         values: Sequence[Value | None] = result if isinstance(result, (tuple, list)) else (result,)
         if len(wired.tops) > len(values):
-            raise Malformed(
+            error = Unsupported if wired.kind is not None and wired.kind.origin else Malformed
+            raise error(
                 f"{len(wired.tops)} tops", expected=f"at most {len(values)} for a layer of type {wired.type}"
             )
         main = True

@@ -120,7 +120,7 @@ def wire(nodes: Sequence[Node], lost: Mapping[str, str] | None = None) -> list[W
         _check_text(layer)
         layers.append(layer)
         for i, name in enumerate(node.all("bottom")):
-            if name not in current and _may_lack(layer, i):
+            if name not in current and may_lack(layer, i):
                 layer.bottoms.append(Version(name, layer, absent="which no layer produces"))
                 continue
             if name not in current:
@@ -148,7 +148,7 @@ def missing(nodes: Sequence[Node]) -> list[str]:
     for index, node in enumerate(nodes):
         layer = Wired(node, index, lookup(str(node.get("type") or "")))
         for i, name in enumerate(node.all("bottom")):
-            if name not in made and not _may_lack(layer, i):
+            if name not in made and not may_lack(layer, i):
                 found[name] = None
     return list(found)
 
@@ -161,7 +161,7 @@ def _check_text(layer: Wired) -> None:
                 raise layer.error(field_, i, f"a '{field_}' that is not UTF-8", "UTF-8 text")
 
 
-def _may_lack(layer: Wired, i: int) -> bool:
+def may_lack(layer: Wired, i: int) -> bool:
     """May bottom i be missing? Labels are, where a training layer is left in a network for inference."""
     role = layer.kind.role if layer.kind else ""
     return role == "training" or (role == "loss" and i > 0)
@@ -292,6 +292,8 @@ def _mark_training(layer: Wired) -> None:
     missing = next((b for b in layer.bottoms if b.absent), None)
     if role == "training":
         layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
+    elif role == "unknown" and any(layer.node.all("loss_weight")):
+        layer.drop = "it is a loss, as its loss_weight says"
     elif role == "loss" and not layer.tops:
         layer.drop = "its result has no name"
     elif missing:

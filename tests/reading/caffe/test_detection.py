@@ -14,12 +14,14 @@ from .files import Net, input_layer, layer, normal, same
 MAP = input_layer("x", 1, 2, 3, 4) + input_layer("image", 1, 3, 30, 50)
 
 
-def priors(rows, columns, shapes, steps, size, offset=0.5, clip=False, variance=(0.1, 0.1, 0.1, 0.1)):
+def priors(
+    rows, columns, shapes, steps, size, offsets=((0.5, 0.5),), clip=False, variance=(0.1, 0.1, 0.1, 0.1)
+):
     boxes = []
     for h in range(rows):
         for w in range(columns):
-            cx, cy = (w + offset) * steps[1], (h + offset) * steps[0]
-            for bw, bh in shapes:
+            for (bw, bh), (dx, dy) in ((shape, offset) for shape in shapes for offset in offsets):
+                cx, cy = (w + dx) * steps[1], (h + dy) * steps[0]
                 boxes += [
                     (cx - bw / 2) / size[1],
                     (cy - bh / 2) / size[0],
@@ -53,8 +55,17 @@ R = math.sqrt(2)
                 "shapes": [(4, 4), (4 * R, 4 / R), (9, 9), (9 * R, 9 / R)],
                 "steps": (5, 5),
                 "size": (40, 40),
-                "offset": 0,
+                "offsets": ((0, 0),),
                 "variance": (0.1, 0.2, 0.3, 0.4),
+            },
+        ),
+        (
+            "min_size: 4 aspect_ratio: 2 flip: false offset_w: [0.25, 0.75] offset_h: [0.5, 0]",
+            {
+                "shapes": [(4, 4), (4 * R, 4 / R)],
+                "steps": (10, 12.5),
+                "size": (30, 50),
+                "offsets": ((0.25, 0.5), (0.75, 0)),
             },
         ),
         (
@@ -71,9 +82,27 @@ def test_prior_box(tmp_path, params, want):
 
 
 @pytest.mark.parametrize(
+    ("params", "want"),
+    [
+        ("", {"steps": (10, 12.5)}),
+        ("step: 4 offset: 0 clip: true", {"steps": (4, 4), "offsets": ((0, 0),), "clip": True}),
+        ("step_h: 3 step_w: 5 variance: 0.5", {"steps": (3, 5), "variance": (0.5,) * 4}),
+    ],
+)
+def test_clustered_prior_boxes(tmp_path, params, want):
+    sizes = "width: [9.5, 25] height: [15, 40]"
+    text = MAP + layer("PriorBoxClustered", ["x", "image"], params=f"prior_box_param {{ {sizes} {params} }}")
+    got = Net(tmp_path, text).run(x=normal(1, 2, 3, 4), image=normal(1, 3, 30, 50))["y"]
+    same(got, priors(3, 4, [(9.5, 15), (25, 40)], size=(30, 50), **want), 1e-6)
+    with pytest.raises(Malformed, match="as many of each, positive"):
+        Net(tmp_path, text.replace("width: [9.5, 25]", "width: 9.5"))
+
+
+@pytest.mark.parametrize(
     ("params", "column", "words"),
     [
         ("", 1, "'min_size' is missing"),
+        ("min_size: 4 offset_h: 0.5", 91, "1 of offset_h and 0 of offset_w"),
         ("min_size: 0", 79, "min_size is (0.0)"),
         ("min_size: 4 max_size: 3", 91, "max_size is (3.0)"),
         ("min_size: 4 max_size: 5 max_size: 6", 91, "none, or one for each"),
@@ -123,6 +152,7 @@ def detect(
     keep=-1,
     threshold=-np.inf,
     kind="CORNER",
+    clip=False,
 ):
     """What DetectionOutput computes, image by image and class by class."""
     batch, count = loc.shape[0], prior.shape[2] // 4
@@ -136,6 +166,7 @@ def detect(
             if c == background:
                 continue
             mine = [decode(boxes[p], variance[p], places[p, 0 if shared else c], kind) for p in range(count)]
+            mine = [np.clip(box, 0, 1) for box in mine] if clip else mine
             order = sorted((p for p in range(count) if scores[p, c] > threshold), key=lambda p: -scores[p, c])
             kept = []
             for p in order[:top_k] if top_k > -1 else order:
@@ -173,6 +204,7 @@ CASES = [
         2,
     ),
     ("confidence_threshold: 5", {"threshold": 5}, 2),
+    ("code_type: CENTER_SIZE clip: true", {"kind": "CENTER_SIZE", "clip": True}, 2),
 ]
 
 
@@ -254,7 +286,65 @@ def test_detections_that_cannot_be_exact_name_the_blob_to_cut_at(tmp_path):
 ROIS = np.float32([[0, 3, 2, 20, 25], [1, 0, 0, 31, 31], [0, 10.4, 11.6, 10.4, 11.6], [1, 28, 28, 60, 70]])
 
 
-def test_roi_pooling(tmp_path):
+def widened(roi, ratio):
+    """A region that is wider by a part of its size on each side."""
+    b, x1, y1, x2, y2 = map(float, roi)
+    dx, dy = (x2 - x1 + 1) * ratio, (y2 - y1 + 1) * ratio
+    return b, x1 - dx, y1 - dy, x2 + dx, y2 + dy
+
+
+@pytest.mark.parametrize("ratio", [0, 0.25])
+@pytest.mark.parametrize("opset", [16, 20])
+def test_roi_align(tmp_path, ratio, opset):
+    x, (tall, wide), scale = normal(2, 3, 8, 9), (3, 2), 0.25
+    rois = np.concatenate([ROIS, np.float32([[1, 20, 9, 20, 30], [0, -9, -9, 50, 60], [1, 0, 0, 4, 4]])])
+    text = input_layer("x", 2, 3, 8, 9) + input_layer("rois", len(rois), 5)
+    params = f"pooled_h: {tall} pooled_w: {wide} spatial_scale: {scale} pad_ratio: {ratio}"
+    text += layer("ROIAlign", ["x", "rois"], params=f"roi_pooling_param {{ {params} }}")
+    want = np.zeros((len(rois), 3, tall + 1, wide + 1))
+    for r, roi in enumerate(rois):
+        b, *box = widened(roi, ratio)
+        x1, y1, x2, y2 = (v * scale - 0.5 for v in box)
+        if x2 <= x1 or y2 <= y1:
+            continue
+        for i, j in np.ndindex(tall + 1, wide + 1):
+            row, column = y1 + i * (y2 - y1) / tall, x1 + j * (x2 - x1) / wide
+            if not (-0.5 <= row <= 7.5 and -0.5 <= column <= 8.5):
+                continue
+            row, column = min(max(row, 0), 7), min(max(column, 0), 8)
+            top, left = min(int(row), 6), min(int(column), 7)
+            a, c = row - top, column - left
+            corners = x[int(b), :, top : top + 2, left : left + 2].astype(np.float64)
+            want[r, :, i, j] = (corners * np.outer([1 - a, a], [1 - c, c])).sum((1, 2))
+    same(Net(tmp_path, text, opset=opset).run(x=x, rois=rois)["y"], want, 1e-5)
+    with pytest.raises(Unsupported, match="opset 16 or more"):
+        Net(tmp_path, text, opset=14)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_decoded_boxes(tmp_path, norm):
+    mean, std = (np.float32([0.1, -0.2, 0.3, 0.0]), np.float32([0.1, 0.1, 0.2, 0.2])) if norm else (0, 1)
+    params = (
+        "bbox_reg_param { bbox_mean: [0.1, -0.2, 0.3, 0] bbox_std: [0.1, 0.1, 0.2, 0.2] }" if norm else ""
+    )
+    text = input_layer("b", 4, 8) + input_layer("p", 4, 5, 1, 1) + layer("DecodeBBox", "bp", params=params)
+    box = normal(4, 8)
+    got = Net(tmp_path, text).run(b=box, p=ROIS.reshape(4, 5, 1, 1))["y"]
+    delta = box[:, 4:] * std + mean
+    low, high = ROIS[:, 1:3].astype(np.float64), ROIS[:, 3:].astype(np.float64)
+    size = high - low + 1
+    middle, size = (low + high) / 2 + delta[:, :2] * size, size * np.exp(delta[:, 2:])
+    low = middle - (size - 1) / 2
+    same(got, np.concatenate([ROIS[:, :1], low, low + size - 1], 1).reshape(4, 5, 1, 1), 1e-5)
+    with pytest.raises(Unsupported, match="the phase TRAIN"):
+        Net(tmp_path, text, phase="TRAIN")
+    if norm:
+        with pytest.raises(Malformed, match="4 of each"):
+            Net(tmp_path, text.replace("std: [0.1, 0.1,", "std: [0.1,"))
+
+
+@pytest.mark.parametrize("ratio", [0, 0.3])
+def test_roi_pooling(tmp_path, ratio):
     x = normal(2, 3, 8, 8)
     text = input_layer("x", 2, 3, 8, 8) + input_layer("rois", 4, 5)
     got = Net(
@@ -263,11 +353,12 @@ def test_roi_pooling(tmp_path):
         + layer(
             "ROIPooling",
             ["x", "rois"],
-            params="roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }",
+            params=f"roi_pooling_param {{ pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 pad_ratio: {ratio} }}",
         ),
     ).run(x=x, rois=ROIS)["y"]
     want = np.zeros((4, 3, 3, 2))
-    for r, (b, *box) in enumerate(ROIS):
+    for r, roi in enumerate(ROIS):
+        b, *box = widened(roi, ratio)
         x1, y1, x2, y2 = (math.floor(v * 0.25 + 0.5) for v in box)
         tall, wide = max(y2 - y1 + 1, 1) / 3, max(x2 - x1 + 1, 1) / 2
         for i in range(3):

@@ -39,6 +39,16 @@ ELEMENTWISE = [
     ("HardSigmoid", "", None, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
     ("Swish", "swish_param { beta: 1.7 }", None, lambda x: x * logistic(1.7 * x)),
     ("Clip", "clip_param { min: -0.5 max: 0.25 }", None, lambda x: np.clip(x, -0.5, 0.25)),
+    ("BReLU", "brelu_param { minval: -0.25 maxval: 0.5 }", None, lambda x: np.clip(x, -0.25, 0.5)),
+    ("Mish", "", None, lambda x: x * np.tanh(np.log1p(np.exp(x.astype(np.float64))))),
+    ("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: false }", None, lambda x: 0.7 * x),
+    ("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: true }", None, lambda x: x),
+    ("Dropout", "dropout_param { scale_train: false }", None, lambda x: 0.5 * x),
+    ("Transpose", "transpose_param { dim: 3 dim: 0 dim: 2 dim: 1 }", None, lambda x: x.transpose(3, 0, 2, 1)),
+    ("Reverse", "", None, lambda x: x[::-1]),
+    ("Reverse", "reverse_param { axis: 2 }", None, lambda x: x[:, :, ::-1]),
+    ("Flip", "", None, lambda x: x[..., ::-1]),
+    ("Flip", "flip_param { flip_width: false flip_height: true }", None, lambda x: x[:, :, ::-1]),
     ("Threshold", "threshold_param { threshold: 0.2 }", None, lambda x: (x > np.float32(0.2)).astype(float)),
     ("Power", "power_param { scale: -2 shift: 0.5 }", None, lambda x: 0.5 - 2 * x),
     (
@@ -204,6 +214,15 @@ ELEMENTWISE = [
         "inner_product_param { num_output: 3 }",
         [normal(3, 120), normal(3)],
         lambda x: x.reshape(2, 120).astype(np.float64) @ normal(3, 120).T + normal(3),
+    ),
+    (
+        "InnerProduct",
+        "inner_product_param { num_output: 3 normalize: true bias_term: false }",
+        [normal(3, 120)],
+        lambda x: (
+            x.reshape(2, 120).astype(np.float64)
+            @ (normal(3, 120) / np.sqrt((normal(3, 120) ** 2).sum(1, keepdims=True) + 1e-6)).T
+        ),
     ),
     (
         "InnerProduct",

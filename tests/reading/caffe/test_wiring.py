@@ -236,7 +236,7 @@ def test_an_unknown_field_of_a_layer_that_computes_is_refused_with_its_line(tmp_
 
 
 def test_fields_to_ignore_must_be_there(tmp_path):
-    with pytest.raises(UsageError, match="'ignore_fields' names 'relu_param.dept', which no layer has"):
+    with pytest.raises(UsageError, match=r"'ignore_fields' names 'relu_param\.dept', which no layer has"):
         Net(tmp_path, X + FIELDS, ignore_fields=("relu_param.dept",))
 
 

@@ -252,6 +252,8 @@ def detection_output(
             f"locations {shown(dims(loc))} and confidences {shown(dims(conf))} for {count} boxes of "
             f"{num_classes} classes",
             "4 locations and num_classes confidences for each box",
+            "where a fork's PriorBox makes other boxes, end the network before: "
+            + " ".join(f"--cut-at {blob}" for blob in at.node.all("bottom")[:2]),
         )
     classes = [c for c in range(num_classes) if c != background_label_id]
     overlap, top_k, eta = (
