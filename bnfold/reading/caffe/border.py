@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .registry import LAYERS
 from .schema import Node
-from .wiring import Version, Wired, may_lack
+from .wiring import Version, Wired, may_lack, needed
 
 Dims = tuple[int, ...]
 IMAGE = "1,3,224,224"
@@ -31,16 +31,28 @@ def blocked(layers: Iterable[Wired], failed: Collection[Wired] = ()) -> set[Wire
     return found
 
 
-def border(layers: Sequence[Wired], failed: Wired, known: Collection[Wired] = ()) -> list[Version]:
+def border(
+    layers: Sequence[Wired], failed: Wired, known: Collection[Wired], results: Iterable[Version]
+) -> list[Version]:
     """The blobs at which the network can end before every layer that cannot be built: one that has failed,
-    and those that are known; inputs only when there is nothing else."""
+    and those that are known. Outputs that can be built are among them where a cut would lose them; inputs
+    only when there is nothing else."""
     closed = blocked(layers, {failed, *known})
     found: dict[Version, None] = {}
     for layer in layers:
         if layer in closed:
             found.update(dict.fromkeys(b for b in layer.uses if b.producer not in closed and not b.absent))
     inner = [version for version in found if not is_input(version)]
-    return inner or list(failed.uses[:1])
+    if not inner:
+        return list(failed.uses[:1])
+    lost = [version for version in results if version not in inner and _behind(version, inner, closed)]
+    return inner + lost
+
+
+def _behind(version: Version, cuts: Iterable[Version], closed: set[Wired]) -> bool:
+    """Can a value be built, and is it made of one at which the network is cut?"""
+    made_of = needed([version])
+    return closed.isdisjoint(made_of) and any(cut.producer in made_of for cut in cuts)
 
 
 def is_input(version: Version) -> bool:
@@ -107,11 +119,12 @@ def _input(layer: Wired, top: Version) -> Wired:
     return top.producer
 
 
+REPLACED = "its result is an input, as asked"
 NO_WEIGHTS = -1  # the index of a layer that no weights file can have blobs for
 
 
 def _retire(layer: Wired) -> None:
-    layer.drop = "its result is an input, as asked"
+    layer.drop = REPLACED
     for top in layer.tops:
         if top.producer is layer:
             top.absent = f"which '{layer.name}' ({layer.type}) makes"
@@ -130,6 +143,21 @@ def read_tops(layer: Wired, wanted: Collection[Wired]) -> list[Version]:
 
 def _needs(reader: Wired, top: Version) -> bool:
     return any(bottom is top and not may_lack(reader, i) for i, bottom in enumerate(reader.bottoms))
+
+
+def left(results: Iterable[Version], layers: Iterable[Wired], closed: set[Wired]) -> list[Version]:
+    """The outputs, without those of closed layers that served to compute what is now an input, and with the
+    blobs that these layers read and nothing else does."""
+    replaced = [bottom for layer in layers if layer.drop == REPLACED for bottom in layer.bottoms]
+    served = needed(replaced) & closed
+    read = {bottom: None for layer in served for bottom in layer.bottoms if bottom.producer not in closed}
+    ends = [
+        version
+        for version in read
+        if not is_input(version) and all(reader.drop or reader in served for reader in version.readers)
+    ]
+    kept = {version: None for version in results if version.producer not in served}
+    return sorted(kept | dict.fromkeys(ends), key=lambda version: version.blob)
 
 
 def example(version: Version) -> str:

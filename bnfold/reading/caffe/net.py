@@ -25,7 +25,7 @@ from ...results.value_kinds import cannot_be, did_you_mean
 from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
 from .blob import Shape, shown
-from .border import as_inputs, blocked, border, buildable, example, name_of, names, read_tops
+from .border import REPLACED, as_inputs, blocked, border, buildable, example, left, name_of, names, read_tops
 from .caffemodel import load
 from .fields import ignore, strangers
 from .layer import Layer, Value
@@ -98,7 +98,7 @@ class _Reader:
         self._check_net(net)
         nodes = self._wire(net)
         self.closed = blocked([layer for layer in self.layers if not layer.drop], self._unreadable())
-        self.results = self._cut(outputs(self.layers))
+        self.results = self._cut(left(outputs(self.layers), self.layers, self.closed))
         self.wanted = needed(self.results)
         self._check_needed()
         self._check_fields()
@@ -231,14 +231,10 @@ class _Reader:
         for layer in self.layers:
             if layer not in self.wanted:
                 continue
-            if layer.kind is None and not layer.drop:
-                raise self._unknown_layer(layer)
             if layer.drop:
-                raise Unsupported(
-                    f"the layer's result is needed, but {layer.drop}",
-                    where=layer.place,
-                    way_out=self._ways_out(layer),
-                )
+                raise self._dropped_layer(layer)
+            if layer.kind is None:
+                raise self._unknown_layer(layer)
             if wrong := wrong_count(layer):
                 self._refuse_count(layer, wrong)
         reader = aliased([layer for layer in self.layers if layer in self.wanted])
@@ -261,6 +257,13 @@ class _Reader:
             wrong.found, where=layer.place, expected=wrong.expected, way_out=self._ways_out(layer)
         )
 
+    def _dropped_layer(self, layer: Wired) -> Unsupported:
+        tops = " and ".join(f"'{top.blob}'" for top in layer.tops if top.producer is layer)
+        why = f"{tops} is needed too" if layer.drop == REPLACED else f"the layer {layer.drop}"
+        return Unsupported(
+            f"the layer's result is needed, but {why}", where=layer.place, way_out=self._ways_out(layer)
+        )
+
     def _unknown_layer(self, layer: Wired) -> Unsupported:
         near = difflib.get_close_matches(layer.type, LAYERS, 1, 0.75)
         made_by = ", ".join(f"'{b.producer.name}' ({b.producer.type})" for b in layer.bottoms) or "nothing"
@@ -281,7 +284,7 @@ class _Reader:
         network behind it, or something else."""
         known = names(self.layers)
         wanted = [one for one in self.layers if one in self.wanted and one.drop in ("", BEHIND_CUT)]
-        cuts = [name_of(version, known) for version in border(wanted, layer, self.closed)]
+        cuts = [name_of(version, known) for version in border(wanted, layer, self.closed, self.results)]
         begin = [f"--input-shape {top.blob}:{example(top)}" for top in read_tops(layer, self.wanted)]
         ways = [
             f"cut the network before it with {' '.join(f'--cut-at {name}' for name in cuts)}" if cuts else "",

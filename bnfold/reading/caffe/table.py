@@ -461,6 +461,7 @@ MESSAGES: dict[str, dict[str, Row]] = {
         "crop_size": (5, "optional", "uint32", 0, ""),
         "mirror": (6, "optional", "bool", False, ""),
         "root_folder": (12, "optional", "string", "", ""),
+        "new_length": (20000, "optional", "uint32", 0, "c3d"),
     },
     "InfogainLossParameter": {
         "source": (1, "optional", "string", None, ""),

@@ -299,6 +299,8 @@ def _mark_training(layer: Wired) -> None:
     elif missing:
         has_deploy_form = role == "loss" and bool(layer.kind and layer.kind.deploy)
         is_label = missing.producer.kind is not None  # what an unknown layer makes may be anything
+        if not is_label and role not in ("loss", "training"):
+            return
         layer.deployed = has_deploy_form and is_label and not layer.bottoms[0].absent
         layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"
 

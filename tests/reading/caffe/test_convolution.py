@@ -208,3 +208,28 @@ def test_what_caffe_rejects(tmp_path, params, words):
     assert words in str(caught.value)
     assert "net.prototxt:2:" in str(caught.value)
     assert "l (Convolution)" in str(caught.value)
+
+
+SPATIAL = "kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 1 pad: 1 temporal_pad: 1"
+
+
+@pytest.mark.parametrize("more", ["", " filter_group: 2", " group: 2"])
+def test_convolution_over_time(tmp_path, more):
+    x, w, b = normal(2, 4, 5, 7, 8), normal(6, 4, 2, 3, 3), normal(6)
+    text = input_layer("x", *x.shape)
+    text += layer("Convolution3D", "x", params=f"convolution3d_param {{ num_output: 6 {SPATIAL}{more} }}")
+    want = convolve(x, w, (1, 2, 2), (1, 1, 1), (1, 1, 1)) + b[:, None, None, None]
+    for bias in (b, b.reshape(1, 1, 1, 1, 6)):
+        same(Net(tmp_path, text, {"l": [w, bias]}).run(x=x)["y"], want)
+
+
+def test_deconvolution_over_time(tmp_path):
+    x, w, b = normal(2, 4, 3, 4, 5), normal(4, 6, 2, 3, 3), normal(6)
+    text = input_layer("x", *x.shape)
+    text += layer("Deconvolution3D", "x", params=f"convolution3d_param {{ num_output: 6 {SPATIAL} }}")
+    want = deconvolve(x, w, (1, 2, 2), (1, 1, 1), (1, 1, 1)) + b[:, None, None, None]
+    same(Net(tmp_path, text, {"l": [w, b]}).run(x=x)["y"], want)
+    with pytest.raises(Malformed, match="'kernel_depth' is missing"):
+        Net(tmp_path, text.replace("kernel_depth: 2", ""), {"l": [w, b]})
+    with pytest.raises(Malformed, match="expected 5 axes"):
+        Net(tmp_path, text.replace(input_layer("x", *x.shape), input_layer("x", 2, 4, 3, 4)), {"l": [w, b]})

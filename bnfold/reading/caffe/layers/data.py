@@ -59,7 +59,9 @@ def data(at: Layer) -> list[Value | None]:
     """A graph input in place of a data source: batch and image size as its parameters tell them"""
     batch = next((int(p.get("batch_size")) for p in _messages(at) if p.has("batch_size")), 1) or 1
     size = _image_size(at)
-    image = (batch, _channels(at), *size) if size else None
+    lengths = [int(p.get("new_length")) for p in _messages(at) if p.type == "ImageDataParameter"]
+    clip = [length for length in lengths if length]  # of images in a row, as C3D has it
+    image = (batch, _channels(at), *clip, *size) if size else None
     return [at.input(i, image if i == 0 else (batch,)) for i in range(len(at.tops))]
 
 
