@@ -404,3 +404,49 @@ def test_psroi_pooling(tmp_path):
                     window = x[int(b), (c * 2 + i) * 2 + j, top:bottom, left:right]
                     want[r, c, i, j] = window.astype(np.float64).mean() if window.size else 0
     same(got, want, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["CENTER_SIZE", "CORNER"])
+@pytest.mark.parametrize("stage", ["conf", "both"])
+def test_two_stages_of_refinedet(tmp_path, kind, stage):
+    count, classes, batch = 12, 3, 2
+    random = np.random.default_rng(5)
+    middles, sizes = random.random((count, 2)), random.random((count, 2)) * 0.3 + 0.1
+    variance = np.tile([0.1, 0.1, 0.2, 0.2], count)
+    prior = np.float32(
+        np.stack([np.concatenate([middles - sizes / 2, middles + sizes / 2], 1).ravel(), variance])[None]
+    )
+    loc, arm_loc = normal(batch, count * 4), normal(batch, count * 4, seed=4)
+    conf, arm_conf = (
+        np.float32(random.random((batch, count * classes))),
+        np.float32(random.random((batch, count * 2))),
+    )
+    feeds = {"loc": loc, "conf": conf, "prior": prior, "arm_conf": arm_conf, "arm_loc": arm_loc}
+    bottoms = list(feeds)[: 4 if stage == "conf" else 5]
+    params = f"num_classes: 3 objectness_score: 0.4 code_type: {kind} nms_param {{ nms_threshold: 0.45 }}"
+    text = "".join(input_layer(name, *feeds[name].shape) for name in bottoms)
+    text += layer("DetectionOutput", bottoms, params=f"detection_output_param {{ {params} }}")
+    got = Net(tmp_path, text).run(**{name: feeds[name] for name in bottoms})["y"]
+    empty = arm_conf.reshape(batch, count, 2)[:, :, 1] < np.float32(0.4)
+    scores = conf.reshape(batch, count, classes).copy()
+    scores[empty] = [1, 0, 0]
+    rows = []
+    for i in range(batch):
+        boxes, variances = prior[0].reshape(2, count, 4).astype(np.float64)
+        if stage == "both":
+            stages = zip(boxes, variances, arm_loc[i].reshape(count, 4), strict=True)
+            boxes = np.array([decode(box, v, move, kind) for box, v, move in stages])
+        moved = np.stack([boxes.ravel(), variances.ravel()])[None]
+        found = detect(loc[i : i + 1], scores[i].reshape(1, -1), moved, classes, nms=0.45, kind=kind)[0, 0]
+        found[:, 0] = i
+        rows.append(found)
+    same(got, np.concatenate(rows)[None, None], 1e-5)
+
+
+def test_a_first_stage_that_does_not_fit(tmp_path):
+    text = input_layer("loc", 1, 12) + input_layer("conf", 1, 6) + input_layer("prior", 1, 2, 12)
+    text += input_layer("a", 1, 5) + layer(
+        "DetectionOutput", ["loc", "conf", "prior", "a"], params="detection_output_param { num_classes: 2 }"
+    )
+    with pytest.raises(Malformed, match=r"a first stage of shape \(1, 5\) for 3 boxes"):
+        Net(tmp_path, text)

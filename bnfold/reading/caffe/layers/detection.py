@@ -210,7 +210,7 @@ def _shapes(min_size: Sequence[float], max_size: Sequence[float], ratios: Sequen
 @layer(
     "DetectionOutput",
     param="detection_output_param",
-    origin="ssd, opencv",
+    origin="ssd, opencv, refinedet",
     ignoring={
         "save_output_param": "writes files",
         "visualize": "draws",
@@ -223,6 +223,8 @@ def detection_output(
     loc: Value,
     conf: Value,
     prior: Value,
+    arm_conf: Value | None = None,
+    arm_loc: Value | None = None,
     *,
     num_classes: int,
     share_location: bool = True,
@@ -239,7 +241,8 @@ def detection_output(
 
     For each class but the background: the top_k best scores above the threshold, suppressed by overlap; of
     all classes the keep_top_k best, by class and then by score. When no image has any: one row for each
-    image, of its number and -1. OpenCV's `clip` cuts boxes to the image first.
+    image, of its number and -1. OpenCV's `clip` cuts boxes to the image first. RefineDet's fourth and fifth
+    bottom are what a first stage says of every box: whether it holds anything, and where it really is.
     """
     count, batch = math.prod(dims(prior)[2:]) // 4, dims(loc)[0]
     locations = 1 if share_location else num_classes
@@ -262,13 +265,20 @@ def detection_output(
         else (0.3, None, 1.0)
     )
     at.expect("eta", eta, 1.0)
-    boxes = _decoded(
-        at, at.reshape(loc, (batch, count, locations, 4)), prior, count, code_type, variance_encoded_in_target
-    )
+    _check_first_stage(at, arm_conf, arm_loc, (batch, count), share_location)
+    prior_rows = at.reshape(prior, (2, 1, count, 4))
+    coding = Coding(code_type, None if variance_encoded_in_target else at.cut(prior_rows, 0, 1, 2))
+    box = at.reshape(at.cut(prior_rows, 0, 0, 1), (1, count, 1, 4))
+    if arm_loc is not None:
+        box = _decoded(at, at.reshape(arm_loc, (batch, count, 1, 4)), box, coding)
+    boxes = _decoded(at, at.reshape(loc, (batch, count, locations, 4)), box, coding)
     if clip:
         boxes = at.op("Clip", boxes, at.scalar(0.0, "low"), at.scalar(1.0, "high"))
     boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
-    scores = at.transpose(at.reshape(conf, (batch, count, num_classes)), [0, 2, 1])
+    scores = at.reshape(conf, (batch, count, num_classes))
+    if arm_conf is not None:
+        scores = _of_objects(at, scores, at.reshape(arm_conf, (batch, count, 2)), objectness_score)
+    scores = at.transpose(scores, [0, 2, 1])
     best = count if top_k is None or top_k < 0 else min(top_k, count)
     limits = (best, overlap, confidence_threshold, keep_top_k)
     rows = [
@@ -278,18 +288,51 @@ def detection_output(
     return _found(at, rows, batch)
 
 
-def _decoded(at: Layer, loc: Value, prior: Value, count: int, code_type: str, encoded: bool) -> Value:
-    """Boxes (N, P, L, 4) of locations relative to default boxes."""
-    both = at.reshape(prior, (2, count, 1, 4))
-    box = at.reshape(at.cut(both, 0, 0, 1), (count, 1, 4))
-    if not encoded:
-        loc = at.op("Mul", loc, at.reshape(at.cut(both, 0, 1, 2), (count, 1, 4)))
-    if code_type == "CORNER":
+def _check_first_stage(
+    at: Layer, conf: Value | None, loc: Value | None, size: tuple[int, int], shared: bool
+) -> None:
+    """Hold the bottoms of RefineDet's first stage against (images, boxes)."""
+    for value, each in ((conf, 2), (loc, 4)):
+        if value is not None and math.prod(dims(value)) != math.prod(size) * each:
+            raise at.malformed(
+                f"a first stage of shape {shown(dims(value))} for {size[1]} boxes",
+                "2 confidences and 4 locations for each box",
+            )
+    if loc is not None and not shared:
+        raise at.unsupported("a first stage without shared locations", "share_location: true")
+
+
+def _of_objects(at: Layer, scores: Value, stage: Value, least: float) -> Value:
+    """Scores (N, P, classes), but those of certain background where the first stage sees no object."""
+    classes = dims(scores)[2]
+    at.limit_constant(classes)
+    background = np.zeros((1, 1, classes), np.float32)
+    background[0, 0, 0] = 1
+    empty = at.op("Less", at.cut(stage, 2, 1, 2), at.scalar(least, "objectness"), dtype=BOOL)
+    return at.op(
+        "Where", empty, at.constant(background, "background"), scores, shape=dims(scores), dtype=FLOAT
+    )
+
+
+class Coding(NamedTuple):
+    """How boxes are given relative to others, and the variances (1, 1, P, 4) that they are multiplied by, if
+    any."""
+
+    type: str
+    variances: Value | None
+
+
+def _decoded(at: Layer, loc: Value, box: Value, coding: Coding) -> Value:
+    """Boxes (N, P, L, 4) of locations relative to boxes (N or 1, P, 1, 4)."""
+    if coding.variances is not None:
+        count = dims(loc)[1]
+        loc = at.op("Mul", loc, at.reshape(coding.variances, (1, count, 1, 4)))
+    if coding.type == "CORNER":
         return at.op("Add", loc, box)
-    low, high = at.cut(box, 2, 0, 2), at.cut(box, 2, 2, 4)
+    low, high = at.cut(box, 3, 0, 2), at.cut(box, 3, 2, 4)
     size = at.op("Sub", high, low)
     first, second = at.cut(loc, 3, 0, 2), at.cut(loc, 3, 2, 4)
-    if code_type == "CORNER_SIZE":
+    if coding.type == "CORNER_SIZE":
         corners = [
             at.op("Add", at.op("Mul", part, size), edge) for part, edge in ((first, low), (second, high))
         ]
