@@ -35,6 +35,8 @@ HARMLESS = {  # field of any message -> why it changes no value at inference
     "weight_decay": TRAINING,
     "loss_weight": TRAINING,
     "propagate_down": TRAINING,
+    "weight_filler": "fills blobs before training",
+    "bias_filler": "fills blobs before training",
 }
 LAYERS_OF = ("layer", "layers")
 

@@ -28,7 +28,9 @@ def lost_blobs(
         why = _left_out(blob, left_out, phase) or _without_shape(net, blob)
         dims = example_dims(blob, takes_regions(blob, nodes))
         option = spelled("input_shapes", f"{blob}:{dims}")
-        found[blob] = f"{why}; make it an input, as with {option}" if why else ""
+        found[blob] = (
+            f"{why}; make it an input, as with {option}" if why else f"or an input, as with {option}"
+        )
     return found
 
 

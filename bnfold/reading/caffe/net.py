@@ -252,7 +252,8 @@ class _Reader:
         assert layer.kind is not None
         forked = layer.kind.origin or layer.kind.role == "loss"
         if not forked or not wrong.many:
-            raise layer.error("bottom", max(0, len(layer.bottoms) - 1), wrong.found, wrong.expected)
+            way_out = self._ways_out(layer) if forked else ""
+            raise layer.error("bottom", max(0, len(layer.bottoms) - 1), wrong.found, wrong.expected, way_out)
         raise Unsupported(
             wrong.found, where=layer.place, expected=wrong.expected, way_out=self._ways_out(layer)
         )

@@ -229,6 +229,7 @@ MESSAGES: dict[str, dict[str, Row]] = {
         "accum_param": (20114, "optional", "AccumParameter", None, "flownet2"),
         "bbox_reg_param": (20115, "optional", "BBoxRegParameter", None, "mscnn, cascade-rcnn"),
         "decode_bbox_param": (20116, "optional", "DecodeBBoxParameter", None, "mscnn, cascade-rcnn"),
+        "normalize_param": (20117, "optional", "NormFaceNormalizeParameter", None, "normface"),
     },
     "TransformationParameter": {
         "scale": (1, "optional", "float", 1.0, ""),
@@ -830,6 +831,8 @@ MESSAGES: dict[str, dict[str, Row]] = {
         "nms_threshold": (1, "optional", "float", 0.3, "intel, mobilenet-v2, mobilenet-yolo, nvcaffe, ssd"),
         "top_k": (2, "optional", "int32", None, "intel, mobilenet-v2, mobilenet-yolo, nvcaffe, ssd"),
         "eta": (3, "optional", "float", 1.0, "intel, mobilenet-v2, mobilenet-yolo, nvcaffe, ssd"),
+        "soft_nms": (4, "optional", "bool", False, "deepdetect"),
+        "theta": (5, "optional", "float", 0.5, "deepdetect"),
     },
     "SaveOutputParameter": {
         "output_directory": (1, "optional", "string", None, "intel, mobilenet-v2, mobilenet-yolo, nvcaffe, ssd"),
@@ -1257,6 +1260,7 @@ MESSAGES: dict[str, dict[str, Row]] = {
     "ContinuationIndicatorParameter": {
         "time_step": (1, "optional", "uint32", 0, "crnn"),
         "batch_size": (2, "optional", "uint32", 0, "crnn"),
+        "axis": (20000, "optional", "int32", 0, "deepdetect"),
     },
     "Convolution3DParameter": {
         "num_output": (1, "optional", "uint32", None, "c3d"),
@@ -1337,6 +1341,11 @@ MESSAGES: dict[str, dict[str, Row]] = {
     },
     "DecodeBBoxParameter": {
         "gt_iou_thr": (1, "optional", "float", 0.95, "mscnn, cascade-rcnn"),
+    },
+    "NormFaceNormalizeParameter": {
+        "normalize_type": (1, "optional", "string", "L2", "normface"),
+        "fix_gradient": (2, "optional", "bool", False, "normface"),
+        "bp_norm": (3, "optional", "bool", False, "normface"),
     },
 }
 

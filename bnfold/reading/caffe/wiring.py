@@ -129,7 +129,9 @@ def wire(nodes: Sequence[Node], lost: Mapping[str, str] | None = None) -> list[W
                     i,
                     f"unknown bottom '{name}'",
                     "a blob that an earlier layer produces",
-                    (lost or {}).get(name) or _meant(name, current, nodes[index:]),
+                    "; ".join(
+                        filter(None, [_meant(name, current, nodes[index:]), (lost or {}).get(name, "")])
+                    ),
                 )
             layer.bottoms.append(current[name])
         for i, name in enumerate(node.all("top")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .files import normal, one_layer, same
+from .files import Net, input_layer, layer, normal, one_layer, same
 
 X = normal(2, 4, 5, 6)
 
@@ -210,6 +210,18 @@ ELEMENTWISE = [
         lambda x: SLOPE[:, None, None] * x / np.sqrt((x**2).sum(1, keepdims=True) + 0.5),
     ),
     (
+        "Normalize",
+        "normalize_param { }",
+        None,
+        lambda x: x / np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True) + 1e-6),
+    ),
+    (
+        "Normalize",
+        "normalize_param { normalize_type: 'L1' }",
+        None,
+        lambda x: x / (np.abs(x.astype(np.float64)).sum(1, keepdims=True) + 1e-6),
+    ),
+    (
         "InnerProduct",
         "inner_product_param { num_output: 3 }",
         [normal(3, 120), normal(3)],
@@ -258,3 +270,13 @@ def test_batch_norm_normalises_axis_1_whatever_the_rank(tmp_path, spatial):
     along = (4, *(1,) * len(spatial))
     got = one(tmp_path, "BatchNorm", "", [mean * 3, variance * 3, np.float32([3])], x)
     same(got, (x - mean.reshape(along)) / np.sqrt(variance.reshape(along) + 1e-5))
+
+
+def test_the_normalize_of_normface_is_told_by_the_lack_of_a_scale(tmp_path):
+    x = normal(2, 4, seed=3)
+    text = input_layer("x", 2, 4) + layer("Normalize", "x", ["y", "norm"])
+    net = Net(tmp_path, text, {"l": []})
+    norm = np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True) + 1e-6)
+    got = net.run(x=x)
+    same(got["y"], (x / norm).reshape(2, 4, 1, 1))
+    same(got["norm"], norm.reshape(2, 1, 1, 1))

@@ -124,5 +124,8 @@ def test_marks_for_an_lstm(tmp_path):
     text += input_layer("x", 3, 2) + layer("Eltwise", "mx", name="e")
     x = normal(3, 2)
     same(Net(tmp_path, text).run(x=x)["y"], x + np.float32([[0, 0], [1, 1], [1, 1]]))
+    own = text.replace('"ContinuationIndicator"', '"ContinuationIndicator" bottom: "x"')
+    own = input_layer("x", 3, 2) + own.replace(input_layer("x", 3, 2), "").replace("batch_size: 2", "axis: 1")
+    same(Net(tmp_path, own).run(x=x)["y"], x + np.float32([[0, 0], [1, 1], [1, 1]]))
     with pytest.raises(Malformed, match=r"marks of shape \(0, 2\)"):
         Net(tmp_path, text.replace("time_step: 3", "time_step: 0"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ....ir.tensor import from_array
 from ..blob import Shape, shown
-from ..layer import FLOAT, Layer, Value
+from ..layer import FLOAT, Layer, Value, dims
 from ..registry import layer
 from ..schema import Node
 
@@ -145,8 +145,8 @@ def dummy_data(
             values.append(at.input(i, wanted))
             continue
         value = np.array([filler.get("value") if filler is not None else 0.0], np.float32)
-        dims = at.constant(np.array(wanted, np.int64), "dims")
-        values.append(at.op("ConstantOfShape", dims, shape=wanted, dtype=FLOAT, value=from_array(value)))
+        target = at.constant(np.array(wanted, np.int64), "dims")
+        values.append(at.op("ConstantOfShape", target, shape=wanted, dtype=FLOAT, value=from_array(value)))
     return values
 
 
@@ -156,9 +156,15 @@ def parameter(at: Layer, *, shape: Node) -> Value:
     return at.blob(0, "value", dims_of(at, shape))
 
 
-@layer("ContinuationIndicator", param="continuation_indicator_param", origin="crnn")
-def continuation_indicator(at: Layer, *, time_step: int = 0, batch_size: int = 0) -> Value:
-    """The marks that an LSTM reads, (T, N): 0 in the first step of a sequence, 1 in the others"""
+@layer("ContinuationIndicator", param="continuation_indicator_param", origin="crnn, deepdetect")
+def continuation_indicator(
+    at: Layer, like: Value | None = None, *, time_step: int = 0, batch_size: int = 0, axis: int = 0
+) -> Value:
+    """The marks that an LSTM reads, (T, N): 0 in the first step of a sequence, 1 in the others; N is given,
+    or the size of a bottom along an axis"""
+    if like is not None:
+        where = at.axis(axis, len(dims(like)), ("continuation_indicator_param", "axis"))
+        batch_size = dims(like)[where]
     if time_step < 1 or batch_size < 1:
         raise at.malformed(
             f"marks of shape {shown((time_step, batch_size))}",

@@ -265,6 +265,7 @@ def detection_output(
         else (0.3, None, 1.0)
     )
     at.expect("eta", eta, 1.0)
+    at.expect("soft_nms", nms_param is not None and nms_param.get("soft_nms"), False)
     _check_first_stage(at, arm_conf, arm_loc, (batch, count), share_location)
     prior_rows = at.reshape(prior, (2, 1, count, 4))
     coding = Coding(code_type, None if variance_encoded_in_target else at.cut(prior_rows, 0, 1, 2))
