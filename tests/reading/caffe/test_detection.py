@@ -374,9 +374,11 @@ def test_roi_pooling(tmp_path, ratio):
     same(got, want)
 
 
-def test_psroi_pooling(tmp_path):
-    x = normal(2, 8, 8, 9)
-    text = input_layer("x", 2, 8, 8, 9) + input_layer("rois", 4, 5)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_psroi_pooling(tmp_path, batch):
+    x, rois = normal(batch, 8, 8, 9), ROIS.copy()
+    rois[:, 0] %= batch
+    text = input_layer("x", batch, 8, 8, 9) + input_layer("rois", 4, 5)
     got = Net(
         tmp_path,
         text
@@ -385,9 +387,9 @@ def test_psroi_pooling(tmp_path):
             ["x", "rois"],
             params="psroi_pooling_param { spatial_scale: 0.25 output_dim: 2 group_size: 2 }",
         ),
-    ).run(x=x, rois=ROIS)["y"]
+    ).run(x=x, rois=rois)["y"]
     want = np.zeros((4, 2, 2, 2))
-    for r, (b, *box) in enumerate(ROIS):
+    for r, (b, *box) in enumerate(rois):
         x1, y1, x2, y2 = (math.floor(v + 0.5) for v in box)
         top0, left0, bottom0, right0 = y1 * 0.25, x1 * 0.25, (y2 + 1) * 0.25, (x2 + 1) * 0.25
         tall, wide = max(bottom0 - top0, 0.1) / 2, max(right0 - left0, 0.1) / 2

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..blob import shown
-from ..layer import BOOL, FLOAT, Layer, Value, dims
+from ..layer import Layer, Value, dims
 from ..registry import layer
+from .sampling import sampled
 
 CORRELATION, RESAMPLE = "correlation_param", "resample_param"
-FIRST_GRID_SAMPLE = 16  # the opset that brought the operator
-LINEAR_OF_GRID_SAMPLE = 20  # from this opset on, the mode has this name; before, it is called bilinear
 
 
 @layer("FlowWarp", param="flow_warp_param", origin="flownet2")
@@ -24,32 +23,10 @@ def flow_warp(at: Layer, x: Value, flow: Value, *, fill_value: str = "ZERO") -> 
     n, _, h, w = at.rank(x, 4)
     if dims(flow) != (n, 2, h, w):
         raise at.malformed(f"a flow of shape {shown(dims(flow))}", f"{shown((n, 2, h, w))}")
-    if at.build.opset < FIRST_GRID_SAMPLE:
-        raise at.unsupported(f"opset {at.build.opset}", f"opset {FIRST_GRID_SAMPLE} or more, with GridSample")
     at.limit_constant(2, h, w)
     pixels = np.array(np.meshgrid(np.arange(w), np.arange(h)), np.float32)[None]
     places = at.op("Add", flow, at.constant(pixels, "pixels"))
-    last = np.array([max(w - 1, 1), max(h - 1, 1)], np.float32).reshape(1, 2, 1, 1)
-    grid = at.op("Mul", places, at.constant(2 / last, "to_grid", np.float32))
-    grid = at.op("Sub", grid, at.scalar(1.0, "one"))
-    y = at.op(
-        "GridSample",
-        x,
-        at.transpose(grid, [0, 2, 3, 1]),
-        shape=dims(x),
-        mode="linear" if at.build.opset >= LINEAR_OF_GRID_SAMPLE else "bilinear",
-        padding_mode="border",
-        align_corners=1,
-    )
-    size = at.constant(np.array([w, h], np.float32).reshape(1, 2, 1, 1), "size")
-    inside = at.op(
-        "And",
-        at.op("GreaterOrEqual", places, at.scalar(0.0, "first"), dtype=BOOL),
-        at.op("Less", places, size, dtype=BOOL),
-    )
-    both = at.op("And", at.cut(inside, 1, 0, 1), at.cut(inside, 1, 1, 2))
-    outside = 0.0 if fill_value == "ZERO" else math.nan
-    return at.op("Where", both, y, at.scalar(outside, "outside"), shape=dims(x), dtype=FLOAT)
+    return sampled(at, x, places, 0.0 if fill_value == "ZERO" else math.nan)
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:

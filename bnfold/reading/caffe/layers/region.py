@@ -202,7 +202,7 @@ def psroi_pooling(
     [floor(i bin), ceil((i + 1) bin)) behind its start, held inside of the image; an empty bin is 0. Sums run
     over products with 0/1 masks of rows and columns.
     """
-    _, c, h, w = at.rank(x, 4)
+    n, c, h, w = at.rank(x, 4)
     g, count = group_size, _regions(at, rois)
     if g < 1 or output_dim < 1 or c != output_dim * g * g:
         raise at.malformed(
@@ -211,14 +211,7 @@ def psroi_pooling(
             at=("psroi_pooling_param", "output_dim"),
         )
     rois = at.reshape(rois, (count, 5))
-    item = at.op(
-        "Gather",
-        x,
-        at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,)),
-        shape=(count, c, h, w),
-        axis=0,
-    )
-    item = at.reshape(item, (count, output_dim, g, g, h, w))
+    item = at.reshape(_item(at, x, rois), (1 if n == 1 else count, output_dim, g, g, h, w))
     columns, wide = _masks(at, rois=rois, corners=(1, 3), size=w, bins=g, scale=spatial_scale, count=count)
     rows, tall = _masks(at, rois=rois, corners=(2, 4), size=h, bins=g, scale=spatial_scale, count=count)
     over_w = at.op(
@@ -233,6 +226,15 @@ def psroi_pooling(
     return at.op(
         "Div", at.reshape(total, (count, output_dim, g, g)), at.op("Max", area, at.scalar(1.0, "one"))
     )
+
+
+def _item(at: Layer, x: Value, rois: Value) -> Value:
+    """The map of each region, (R, C, H, W); a single map, (1, C, H, W), serves all."""
+    (n, *rest), count = dims(x), dims(rois)[0]
+    if n == 1:
+        return x
+    index = at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,))
+    return at.op("Gather", x, index, shape=(count, *rest), axis=0)
 
 
 def _masks(
