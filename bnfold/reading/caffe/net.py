@@ -53,7 +53,7 @@ from .wiring import (
 )
 
 OPSETS = range(13, 24)
-DIALECTS = ("auto", "bvlc", "nvcaffe", "intel", "segnet", "pspnet")
+DIALECTS = ("auto", "bvlc", "nvcaffe", "digits", "intel", "segnet", "pspnet")
 BEHIND_CUT = "lies behind a cut"
 SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
 

@@ -200,7 +200,7 @@ def _dialect(at: Layer) -> tuple[str, int]:
     stored = at.stored_blobs
     given = at.node.get("batch_norm_param")
     named = _fork(given) if given is not None else ""
-    asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "intel") else ""
+    asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "digits", "intel") else ""
     dialect = asked or ("bvlc" if (stored or 3) <= 3 and named != "nvcaffe" else named or "nvcaffe")
     if asked:
         reason = "as asked"
