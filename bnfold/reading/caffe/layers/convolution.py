@@ -485,12 +485,13 @@ def deformable_convolution(
             f"offsets of shape {shown(dims(offsets))} for {parts} groups of {channels} channels",
             f"{shown((n, max(parts, 1) * taps * 2, *size))}, and groups that divide the channels",
         )
-    moved = at.reshape(offsets, (n * parts, taps, 2, *size))
-    moved = at.op("Add", moved, at.constant(_places(at, window_, size), "taps"))
-    flipped = at.op("Concat", at.cut(moved, 2, 1, 2), at.cut(moved, 2, 0, 1), shape=dims(moved), axis=2)
-    places = at.reshape(at.transpose(flipped, [0, 2, 1, 3, 4]), (n * parts, 2, taps * size[0], size[1]))
-    images = at.reshape(x, (n * parts, channels // parts, *spatial))
-    columns = at.reshape(sampled(at, images, places, 0.0), (n, channels * taps, *size))
+    with at.build.decoding():
+        moved = at.reshape(offsets, (n * parts, taps, 2, *size))
+        moved = at.op("Add", moved, at.constant(_places(at, window_, size), "taps"))
+        flipped = at.op("Concat", at.cut(moved, 2, 1, 2), at.cut(moved, 2, 0, 1), shape=dims(moved), axis=2)
+        places = at.reshape(at.transpose(flipped, [0, 2, 1, 3, 4]), (n * parts, 2, taps * size[0], size[1]))
+        images = at.reshape(x, (n * parts, channels // parts, *spatial))
+        columns = at.reshape(sampled(at, images, places, 0.0), (n, channels * taps, *size))
     stored, depth = (num_output, channels // group, *kernel), channels // group * taps
     return at.op(
         "Conv",

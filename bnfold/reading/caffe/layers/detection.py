@@ -268,25 +268,28 @@ def detection_output(
     at.expect("soft_nms", nms_param is not None and nms_param.get("soft_nms"), False)
     _check_first_stage(at, arm_conf, arm_loc, (batch, count), share_location)
     prior_rows = at.reshape(prior, (2, 1, count, 4))
-    coding = Coding(code_type, None if variance_encoded_in_target else at.cut(prior_rows, 0, 1, 2))
-    box = at.reshape(at.cut(prior_rows, 0, 0, 1), (1, count, 1, 4))
-    if arm_loc is not None:
-        box = _decoded(at, at.reshape(arm_loc, (batch, count, 1, 4)), box, coding)
-    boxes = _decoded(at, at.reshape(loc, (batch, count, locations, 4)), box, coding)
-    if clip:
-        boxes = at.op("Clip", boxes, at.scalar(0.0, "low"), at.scalar(1.0, "high"))
-    boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
-    scores = at.reshape(conf, (batch, count, num_classes))
-    if arm_conf is not None:
-        scores = _of_objects(at, scores, at.reshape(arm_conf, (batch, count, 2)), objectness_score)
-    scores = at.transpose(scores, [0, 2, 1])
-    best = count if top_k is None or top_k < 0 else min(top_k, count)
-    limits = (best, overlap, confidence_threshold, keep_top_k)
-    rows = [
-        _image(at, item=i, boxes=boxes, scores=scores, classes=classes, shared=share_location, limits=limits)
-        for i in range(batch)
-    ]
-    return _found(at, rows, batch)
+    with at.build.decoding():
+        coding = Coding(code_type, None if variance_encoded_in_target else at.cut(prior_rows, 0, 1, 2))
+        box = at.reshape(at.cut(prior_rows, 0, 0, 1), (1, count, 1, 4))
+        if arm_loc is not None:
+            box = _decoded(at, at.reshape(arm_loc, (batch, count, 1, 4)), box, coding)
+        boxes = _decoded(at, at.reshape(loc, (batch, count, locations, 4)), box, coding)
+        if clip:
+            boxes = at.op("Clip", boxes, at.scalar(0.0, "low"), at.scalar(1.0, "high"))
+        boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
+        scores = at.reshape(conf, (batch, count, num_classes))
+        if arm_conf is not None:
+            scores = _of_objects(at, scores, at.reshape(arm_conf, (batch, count, 2)), objectness_score)
+        scores = at.transpose(scores, [0, 2, 1])
+        best = count if top_k is None or top_k < 0 else min(top_k, count)
+        limits = (best, overlap, confidence_threshold, keep_top_k)
+        rows = [
+            _image(
+                at, item=i, boxes=boxes, scores=scores, classes=classes, shared=share_location, limits=limits
+            )
+            for i in range(batch)
+        ]
+        return _found(at, rows, batch)
 
 
 def _check_first_stage(

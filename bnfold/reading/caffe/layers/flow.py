@@ -25,8 +25,9 @@ def flow_warp(at: Layer, x: Value, flow: Value, *, fill_value: str = "ZERO") -> 
         raise at.malformed(f"a flow of shape {shown(dims(flow))}", f"{shown((n, 2, h, w))}")
     at.limit_constant(2, h, w)
     pixels = np.array(np.meshgrid(np.arange(w), np.arange(h)), np.float32)[None]
-    places = at.op("Add", flow, at.constant(pixels, "pixels"))
-    return sampled(at, x, places, 0.0 if fill_value == "ZERO" else math.nan)
+    with at.build.decoding():
+        places = at.op("Add", flow, at.constant(pixels, "pixels"))
+        return sampled(at, x, places, 0.0 if fill_value == "ZERO" else math.nan)
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:

@@ -36,10 +36,12 @@ def roi_pooling(
     at.expect("pooled_size", pooled_size, ())
     _check_bins(at, pooled_h, pooled_w)
     channels, count = at.rank(x, 4)[1], _regions(at, rois)
+    with at.build.decoding():
+        rois = _widened(at, at.reshape(rois, (count, 5)), pad_ratio)
     return at.op(
         "MaxRoiPool",
         x,
-        _widened(at, at.reshape(rois, (count, 5)), pad_ratio),
+        rois,
         shape=(count, channels, pooled_h, pooled_w),
         pooled_shape=[pooled_h, pooled_w],
         spatial_scale=spatial_scale,
@@ -93,32 +95,33 @@ def roi_align(
         )
     _, channels, height, width = at.rank(x, 4)
     count = _regions(at, rois)
-    rois = _widened(at, at.reshape(rois, (count, 5)), pad_ratio)
-    scaled = at.op("Mul", at.cut(rois, 1, 1, 5), at.scalar(spatial_scale, "scale"))
-    low, high = at.cut(scaled, 1, 0, 2), at.cut(scaled, 1, 2, 4)
-    extent = at.op("Sub", high, low)
-    bins = at.op("Div", extent, at.constant(np.array([[pooled_w, pooled_h]], np.float32), "bins"))
-    half = at.op("Mul", bins, at.scalar(0.5, "half"))
-    y = at.op(
-        "RoiAlign",
-        x,
-        at.op("Concat", at.op("Sub", low, half), at.op("Add", high, half), shape=(count, 4), axis=1),
-        at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,)),
-        shape=(count, channels, pooled_h + 1, pooled_w + 1),
-        output_height=pooled_h + 1,
-        output_width=pooled_w + 1,
-        sampling_ratio=1,
-        spatial_scale=1.0,
-        mode="avg",
-        coordinate_transformation_mode="half_pixel",
-    )
-    grid = Grid(low, bins, extent, count)
-    for axis, points, size, view in (
-        (1, pooled_h, height, (count, 1, pooled_h + 1, 1)),
-        (0, pooled_w, width, (count, 1, 1, pooled_w + 1)),
-    ):
-        y = at.op("Mul", y, at.reshape(_on_map(at, grid, axis, points, size), view))
-    return y
+    with at.build.decoding():
+        rois = _widened(at, at.reshape(rois, (count, 5)), pad_ratio)
+        scaled = at.op("Mul", at.cut(rois, 1, 1, 5), at.scalar(spatial_scale, "scale"))
+        low, high = at.cut(scaled, 1, 0, 2), at.cut(scaled, 1, 2, 4)
+        extent = at.op("Sub", high, low)
+        bins = at.op("Div", extent, at.constant(np.array([[pooled_w, pooled_h]], np.float32), "bins"))
+        half = at.op("Mul", bins, at.scalar(0.5, "half"))
+        y = at.op(
+            "RoiAlign",
+            x,
+            at.op("Concat", at.op("Sub", low, half), at.op("Add", high, half), shape=(count, 4), axis=1),
+            at.reshape(at.cast(at.cut(rois, 1, 0, 1), INT64), (count,)),
+            shape=(count, channels, pooled_h + 1, pooled_w + 1),
+            output_height=pooled_h + 1,
+            output_width=pooled_w + 1,
+            sampling_ratio=1,
+            spatial_scale=1.0,
+            mode="avg",
+            coordinate_transformation_mode="half_pixel",
+        )
+        grid = Grid(low, bins, extent, count)
+        for axis, points, size, view in (
+            (1, pooled_h, height, (count, 1, pooled_h + 1, 1)),
+            (0, pooled_w, width, (count, 1, 1, pooled_w + 1)),
+        ):
+            y = at.op("Mul", y, at.reshape(_on_map(at, grid, axis, points, size), view))
+        return y
 
 
 class Grid(NamedTuple):
@@ -175,21 +178,22 @@ def decode_bbox(
         raise at.malformed("'bbox_mean' or 'bbox_std' has not 4 values", "4 of each, or none")
     if at.phase == "TRAIN":
         raise at.unsupported("a choice of boxes in the phase TRAIN", "phase TEST")
-    prior = at.reshape(prior, (count, 5))
-    low, high = at.cut(prior, 1, 1, 3), at.cut(prior, 1, 3, 5)
-    one, half = at.scalar(1.0, "one"), at.scalar(0.5, "half")
-    size = at.op("Add", at.op("Sub", high, low), one)
-    delta = at.cut(at.reshape(box, (count, 8)), 1, 4, 8)
-    if bbox_mean and bbox_std:
-        mean, std = (at.constant(np.array([v], np.float32), "norm") for v in (bbox_mean, bbox_std))
-        delta = at.op("Add", at.op("Mul", delta, std), mean)
-    middle = at.op("Mul", at.op("Add", low, high), half)
-    middle = at.op("Add", at.op("Mul", at.cut(delta, 1, 0, 2), size), middle)
-    size = at.op("Mul", size, at.op("Exp", at.cut(delta, 1, 2, 4)))
-    low = at.op("Sub", middle, at.op("Mul", at.op("Sub", size, one), half))
-    high = at.op("Sub", at.op("Add", low, size), one)
-    y = at.op("Concat", at.cut(prior, 1, 0, 1), low, high, shape=(count, 5), axis=1)
-    return at.reshape(y, (count, 5, 1, 1))
+    with at.build.decoding():
+        prior = at.reshape(prior, (count, 5))
+        low, high = at.cut(prior, 1, 1, 3), at.cut(prior, 1, 3, 5)
+        one, half = at.scalar(1.0, "one"), at.scalar(0.5, "half")
+        size = at.op("Add", at.op("Sub", high, low), one)
+        delta = at.cut(at.reshape(box, (count, 8)), 1, 4, 8)
+        if bbox_mean and bbox_std:
+            mean, std = (at.constant(np.array([v], np.float32), "norm") for v in (bbox_mean, bbox_std))
+            delta = at.op("Add", at.op("Mul", delta, std), mean)
+        middle = at.op("Mul", at.op("Add", low, high), half)
+        middle = at.op("Add", at.op("Mul", at.cut(delta, 1, 0, 2), size), middle)
+        size = at.op("Mul", size, at.op("Exp", at.cut(delta, 1, 2, 4)))
+        low = at.op("Sub", middle, at.op("Mul", at.op("Sub", size, one), half))
+        high = at.op("Sub", at.op("Add", low, size), one)
+        y = at.op("Concat", at.cut(prior, 1, 0, 1), low, high, shape=(count, 5), axis=1)
+        return at.reshape(y, (count, 5, 1, 1))
 
 
 @layer("PSROIPooling", param="psroi_pooling_param", origin="r-fcn, intel")
