@@ -23,7 +23,6 @@ from .wiring import Wired
 TRAINING = "training"
 HARMLESS_MESSAGES = {  # message -> why nothing in it changes a value at inference
     "FillerParameter": "fills blobs before training",
-    "LossParameter": TRAINING,
     "ParamSpec": TRAINING,
     "TransformationParameter": "prepares the data of a data source",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ...results.options import spelled
 from .border import example_dims, takes_regions
@@ -18,20 +18,12 @@ def input_node(net: Node, name: str) -> Node:
     return node
 
 
-def lost_blobs(
-    net: Node, nodes: Sequence[Node], left_out: Sequence[Node], blobs: Iterable[str], phase: str
-) -> dict[str, str]:
-    """Of each blob: the layer that would make it and why it is left out, and the option that helps. `nodes`
-    are the layers that exist."""
-    found = {}
-    for blob in blobs:
-        why = _left_out(blob, left_out, phase) or _without_shape(net, blob)
-        dims = example_dims(blob, takes_regions(blob, nodes))
-        option = spelled("input_shapes", f"{blob}:{dims}")
-        found[blob] = (
-            f"{why}; make it an input, as with {option}" if why else f"or an input, as with {option}"
-        )
-    return found
+def why_lost(net: Node, nodes: Sequence[Node], left_out: Sequence[Node], phase: str, blob: str) -> str:
+    """The layer that would make a blob and why it is left out, and the option that helps. `nodes` are the
+    layers that exist."""
+    why = _left_out(blob, left_out, phase) or _without_shape(net, blob)
+    option = spelled("input_shapes", f"{blob}:{example_dims(blob, takes_regions(blob, nodes))}")
+    return f"{why}; make it an input, as with {option}" if why else f"or an input, as with {option}"
 
 
 def _left_out(blob: str, left_out: Sequence[Node], phase: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from .border import REPLACED, as_inputs, blocked, border, buildable, example, le
 from .caffemodel import load
 from .fields import ignore, strangers
 from .layer import Layer, Value
-from .lost import input_node, lost_blobs
+from .lost import input_node, why_lost
 from .prototxt import Text, parse
 from .registry import LAYERS, bind, unread
 from .schema import Node, typed
@@ -137,16 +138,17 @@ class _Reader:
         Blobs that nothing readable makes are inputs where their shape is given."""
         state = net.get("state")
         stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
-        everything = upgraded(net)
-        nodes = [node for node in everything if kept(node, self.options.phase, self.options.level, stages)]
-        left_out = [node for node in everything if node not in nodes]
+        nodes: list[Node] = []
+        left_out: list[Node] = []
+        for node in upgraded(net):
+            exists = kept(node, self.options.phase, self.options.level, stages)
+            (nodes if exists else left_out).append(node)
         self.elsewhere = {str(node.get("name") or "") for node in left_out}
         absent = missing(nodes)
         asked = dict(self.options.input_shapes)
         given = absent if "" in asked and len(absent) == 1 else [name for name in absent if name in asked]
         nodes = [input_node(net, name) for name in given] + nodes
-        lost = lost_blobs(net, nodes, left_out, absent, self.options.phase)
-        self.layers = wire(nodes, lost)
+        self.layers = wire(nodes, partial(why_lost, net, nodes, left_out, self.options.phase))
         self.layers = as_inputs(self.layers, asked, self._unreadable())
         drop_training(self.layers, list(asked))
         drop_unknown(self.layers)

@@ -13,7 +13,7 @@ Rule 3: outputs are values that nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -108,9 +108,9 @@ class Wired:
 ALIASES = ("Reshape", "Flatten", "Split")
 
 
-def wire(nodes: Sequence[Node], lost: Mapping[str, str] | None = None) -> list[Wired]:
-    """The layers with versions in place of names. `lost` says of blobs that no layer makes why not, and what
-    to do. Malformed for unknown bottoms, names produced twice and misplaced in-place use."""
+def wire(nodes: Sequence[Node], why_lost: Callable[[str], str]) -> list[Wired]:
+    """The layers with versions in place of names. `why_lost` says of a blob that no layer makes why not, and
+    what to do. Malformed for unknown bottoms, names produced twice and misplaced in-place use."""
     current: dict[str, Version] = {}
     layers = []
     for index, node in enumerate(nodes):
@@ -129,9 +129,7 @@ def wire(nodes: Sequence[Node], lost: Mapping[str, str] | None = None) -> list[W
                     i,
                     f"unknown bottom '{name}'",
                     "a blob that an earlier layer produces",
-                    "; ".join(
-                        filter(None, [_meant(name, current, nodes[index:]), (lost or {}).get(name, "")])
-                    ),
+                    "; ".join(filter(None, [_meant(name, current, nodes[index:]), why_lost(name)])),
                 )
             layer.bottoms.append(current[name])
         for i, name in enumerate(node.all("top")):

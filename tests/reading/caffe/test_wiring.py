@@ -255,6 +255,12 @@ def test_unknown_fields_that_change_nothing_are_told(tmp_path):
         Net(tmp_path, text, input_shapes=(("x", (2, 1, 3, 3)),), strict=True)
 
 
+def test_an_unknown_field_of_a_loss_matters_where_the_loss_is_computed(tmp_path):
+    loss = layer("SoftmaxWithLoss", ["x", "t"], "l", "loss_param { gamma: 2 }", name="loss")
+    with pytest.raises(Unsupported, match=r"loss \(SoftmaxWithLoss\): LossParameter has no field 'gamma'"):
+        Net(tmp_path, X + input_layer("t", 2, 1, 4, 4) + loss)
+
+
 def test_a_word_that_only_a_fork_has_is_refused_where_it_is_needed(tmp_path):
     text = (
         X
