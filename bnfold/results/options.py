@@ -186,6 +186,16 @@ class ReadOptions(_Checked):
             ("caffe", "darknet"),
         ),
     )
+    ignore_fields: tuple[str, ...] = _field(
+        (),
+        Option(
+            Names("names of fields, as in scale_param.min_value"),
+            "--ignore-field",
+            "Read layers as if this field were not there, as in scale_param.min_value (repeatable).",
+            "FIELD",
+            ("caffe",),
+        ),
+    )
     assume_global_stats: bool = _field(
         False,
         Option(
@@ -413,8 +423,8 @@ StrPath = str | os.PathLike[str]
 class ReadKeywords(TypedDict, total=False):
     """How to read. All formats: input_shapes (name -> dims, or the dims of the only input), strict, opset (of
     the model that is built from Caffe or darknet), dialect, random_weights (a seed). ONNX:
-    freeze_initializers. Caffe: phase, stages, level, cut_at, assume_global_stats. darknet: cut_at,
-    heads, batch, allow_partial, silu."""
+    freeze_initializers. Caffe: phase, stages, level, cut_at, ignore_fields (names as in
+    scale_param.min_value), assume_global_stats. darknet: cut_at, heads, batch, allow_partial, silu."""
 
     input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
     opset: int | None
@@ -426,6 +436,7 @@ class ReadKeywords(TypedDict, total=False):
     stages: Sequence[str]
     level: int
     cut_at: Sequence[str]
+    ignore_fields: Sequence[str]
     assume_global_stats: bool
     heads: str
     batch: int | None

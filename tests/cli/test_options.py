@@ -26,6 +26,7 @@ GIVEN: dict[str, Any] = {
     "stages": ("deploy",),
     "level": "2",
     "cut_at": ("fc",),
+    "ignore_fields": ("scale_param.min_value",),
     "assume_global_stats": True,
     "heads": "raw",
     "batch": "4",
