@@ -24,7 +24,7 @@ from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
-from . import branches, functions, leftovers, recognise, unused
+from . import branches, functions, fused, leftovers, recognise, unused
 from .backward import backward, held_behind
 from .edit import Editor
 from .fold_record import Record
@@ -85,9 +85,13 @@ class Engine:
         self.places: dict[ir.Node, int] = {}
         self.merged: list[str] = []
         self.fresh: list[ir.Node] = []
+        self.fused: dict[ir.Node, fused.Pattern] = {}
 
     def run(self) -> Plan:
         """Fold every graph; returns the plan."""
+        if not self.options.fold_patterns:
+            for graph in graphs(self.model):
+                self.fused.update(fused.inside(graph, self.shapes))
         for graph in list(graphs(self.model)):
             self._fold_graph(graph)
         if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
@@ -309,7 +313,13 @@ class Engine:
             return None
 
     def _reading(self, node: ir.Node) -> Reading | None:
-        return recognise.read(node, self.shapes, self.model)
+        reading = recognise.read(node, self.shapes, self.model)
+        if reading is not None and (pattern := self.fused.get(node)) is not None:
+            raise Refused(
+                "kept.pattern",
+                f"it is a part of {pattern.name}, which runtimes compute as one operator (--fold-patterns)",
+            )
+        return reading
 
     def _plan(self) -> Plan:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]

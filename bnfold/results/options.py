@@ -267,6 +267,14 @@ class FoldOptions(_Checked):
             "Fold what a model computes in float32 into weights of 16 bits, which rounds it to 11 or 8 bits.",
         ),
     )
+    fold_patterns: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--fold-patterns",
+            "Fold affine nodes inside what runtimes fuse (GELU, layer norm) too: they fuse it no more.",
+        ),
+    )
     withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
 
 
@@ -417,7 +425,8 @@ class FoldKeywords(TypedDict, total=False):
     a caller may override are constants), duplicate_producers (fold although the producer has other readers:
     it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
     default), simplify_leftovers (what stays is brought to its cheapest exact form), fold_into_half (what the
-    model computes in float32 goes into weights of 16 bits)."""
+    model computes in float32 goes into weights of 16 bits), fold_patterns (affine nodes inside GELU, layer
+    norm and other patterns that runtimes fuse are folded too)."""
 
     keep: Sequence[str]
     freeze_initializers: bool
@@ -425,6 +434,7 @@ class FoldKeywords(TypedDict, total=False):
     merge_branches: bool
     simplify_leftovers: bool
     fold_into_half: bool
+    fold_patterns: bool
 
 
 class VerifyKeywords(TypedDict, total=False):
