@@ -313,13 +313,19 @@ class Engine:
             return None
 
     def _reading(self, node: ir.Node) -> Reading | None:
-        reading = recognise.read(node, self.shapes, self.model)
-        if reading is not None and (pattern := self.fused.get(node)) is not None:
-            raise Refused(
-                "kept.pattern",
-                f"it is a part of {pattern.name}, which runtimes compute as one operator (--fold-patterns)",
-            )
-        return reading
+        pattern = self.fused.get(node)
+        try:
+            reading = recognise.read(node, self.shapes, self.model)
+        except Refused:
+            if pattern is None:
+                raise
+        else:
+            if reading is None or pattern is None:
+                return reading
+        raise Refused(
+            "kept.pattern",
+            f"it is a part of {pattern.name}, which runtimes compute as one operator (--fold-patterns)",
+        )
 
     def _plan(self) -> Plan:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]

@@ -19,6 +19,7 @@ from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.kept_reasons import PATTERN
 from ..results.plan import Folded, Kept, Plan
 from .units import in_bytes
 
@@ -34,7 +35,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     verification measured."""
     yield heading(result.origin, result.before)
     yield operators(result.before, result.after)
-    yield from plan(result.plan, verbose=verbose or dry_run)
+    yield from plan(result.plan, verbose=verbose or dry_run, patterns=verbose)
     if result.report is not None:
         yield from comparison(result.report, verbose=verbose)
         if result.report.proof is not None and result.plan.folded:
@@ -53,7 +54,7 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     yield heading(result.origin, result.before)
     yield interface(result.model)
     yield operators(result.before, result.after)
-    yield from plan(result.plan, verbose=True)
+    yield from plan(result.plan, verbose=True, patterns=verbose)
     if verbose:
         yield from (_line("read", str(file)) for file in result.origin.files)
 
@@ -155,16 +156,20 @@ def operators(before: Census, after: Census) -> Table:
     return table
 
 
-def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
-    """How many batch norms and other affine nodes are folded; which ones are kept, and why."""
+def plan(made: Plan, *, verbose: bool = False, patterns: bool = False) -> Iterator[Any]:
+    """How many batch norms and other affine nodes are folded; which ones are kept, and why. `patterns`: those
+    inside what runtimes fuse are named as well."""
     batch_norms = made.batch_norms
     others = (len(made.folded) - batch_norms[0], len(made.kept) + len(made.withdrawn) - batch_norms[1])
+    inside = sum(row.code == PATTERN for row in made.kept)
     yield _line("batch norms", f"{batch_norms[0]} folded, {batch_norms[1]} kept")
     if any(others):
-        yield _line("other affine nodes", f"{others[0]} folded, {others[1]} kept")
+        rest = f" ({inside} inside patterns that runtimes fuse: -v shows them)" if inside else ""
+        yield _line("other affine nodes", f"{others[0]} folded, {others[1]} kept{rest}")
     if verbose and made.folded:
         yield _folds(made.folded)
-    yield from _reasons("kept", made.kept, verbose)
+    shown = made.kept if patterns else tuple(row for row in made.kept if row.code != PATTERN)
+    yield from _reasons("kept", shown, verbose)
     yield from _reasons("withdrawn", made.withdrawn, verbose)
 
 
