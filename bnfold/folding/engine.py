@@ -29,6 +29,7 @@ from .backward import backward, held_behind
 from .edit import Editor
 from .fold_record import Record
 from .forward import forward
+from .gemm import take_bias
 from .linear import Linear
 from .linear_operators import as_linear
 from .order import canonical_order
@@ -99,9 +100,20 @@ class Engine:
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 rewrite(linear, self.editor, self.shapes)
+                self._take_bias(linear)
                 _remember(linear)
         unused.drop_unread(self.model, self.editor.replaced)
         return self._plan()
+
+    def _take_bias(self, linear: Linear) -> None:
+        """Let a product that was rewritten take the constant row behind it, as a Gemm."""
+        add = take_bias(
+            linear, self.editor, self.shapes, lambda node: self._requested(label(node)) is not None
+        )
+        if add is not None:
+            linear.held.append(label(add))
+            self.merged.append(label(add))
+            self.kept.pop(add, None)
 
     def stopped(self, codes: set[str]) -> dict[ir.Node, str]:
         """Nodes that stay for one of these reasons, each with the code of its own."""
