@@ -15,7 +15,7 @@ from ..pipeline.job import Job
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_fold
-from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
+from .options import FILE, FOLD, LIMIT, READ, REPORT, TIME, VERIFY, WRITE, options
 
 
 @click.command("fold")
@@ -36,7 +36,7 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
     "OUT>.cert.json beside OUT).",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
-@options(FOLD, WRITE, READ, VERIFY, LIMIT, REPORT)
+@options(FOLD, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any
 ) -> Ending:
@@ -46,6 +46,8 @@ def command(
     verified file.
     """
     view = request.view_of(values)
+    if dry_run and values["time"]:
+        raise UsageError("--time with --dry-run", expected="one of them: nothing is written to be timed")
     with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
         work = request.make(files, out, {**values, "certificate_path": certificate_path}, view)
         if certificate_path is not None:
@@ -68,6 +70,8 @@ def command(
         and (old := certificate.found_beside(result.path)) is not None
     ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
+    if values["time"] and result.latency is None:
+        view.note("latency was not measured: nothing was folded")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
     if result.report is not None and result.report.unseen:

@@ -39,8 +39,8 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
         raise UsageError(f"two outputs: {last} and -o {out}", expected="one of them")
     check_is_file("--out", out)
     options.check_format(pipeline.kind_of(model), values)
-    for flag in options.useless(values):
-        view.warn(f"{flag} has no effect with --no-verify")
+    for flag, why in options.useless(values):
+        view.warn(f"{flag} has no effect {why}")
     return Job(
         source=model,
         weights=weights,
@@ -48,6 +48,7 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
         read=options.read_options(values),
         fold=options.fold_options(values),
         verify=options.verify_options(values),
+        time=options.time_options(values),
         external_data=bool(values.get("external_data")),
         keep_failed=bool(values.get("keep_failed")),
         say=view.say,

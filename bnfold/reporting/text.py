@@ -20,6 +20,7 @@ from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
 from ..results.kept_reasons import PATTERN
+from ..results.latency import FASTER, SLOWER, Latencies, Latency, Spread
 from ..results.plan import Folded, Kept, Plan
 from .units import in_bytes
 
@@ -43,6 +44,8 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
             yield _line("folds proved alone", f"{alone:,} of {len(result.plan.folded):,}")
     elif not dry_run and result.plan.changes:
         yield Text("not verified", style="yellow")
+    if result.latency is not None:
+        yield from latencies(result.latency)
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
@@ -215,6 +218,48 @@ def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
         yield _line("first difference", f"value '{where.value}' of node '{where.node}' {where.source}")
     for note in report.notes:
         yield _line("note", note)
+
+
+def latencies(found: Latencies) -> Iterator[Any]:
+    """How long the models take in every runtime: medians with quartiles, load time and memory."""
+    two = any(row.ratio is not None for row in found.rows)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("runtime", overflow="fold")
+    for name in ("before ms", "after ms", "ratio") if two else ("ms",):
+        table.add_column(name, justify="right", overflow="fold")
+    for name in ("load ms", "own memory"):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in found.rows:
+        if row.before is None:
+            continue
+        sides = [one for one in (row.before, row.after) if one is not None]
+        cells: list[str | Text] = [_spread(one.latency, 1e3) for one in sides]
+        if two:
+            cells.append(_ratio(row))
+        cells.append("\n".join(f"{1e3 * one.load:.0f}" for one in sides))
+        cells.append("\n".join(in_bytes(one.memory) for one in sides))
+        table.add_row(row.name, *cells)
+    yield table
+    inputs = ", ".join(f"{name} {shape}" for name, shape in found.inputs)
+    yield _line(
+        "measured",
+        f"{found.runs} turns {'of each, one after the other' if two else 'of it'}, threads: {found.threads}"
+        f"{f', {inputs}' if inputs else ''}; medians, with quartiles under them",
+    )
+    for row in found.rows:
+        if row.reason:
+            yield _line(f"not measured in {row.name}", row.reason)
+
+
+def _spread(spread: Spread, factor: float = 1.0, style: str = "") -> Text:
+    """The median, and the quartiles under it."""
+    median, low, high = (f"{factor * value:.3g}" for value in (spread.median, spread.low, spread.high))
+    return Text.assemble((median, style), (f"\n{low} .. {high}", "dim"))
+
+
+def _ratio(row: Latency) -> Text:
+    style = {FASTER: "green", SLOWER: "red"}.get(row.verdict, "")
+    return _spread(row.ratio, style=style) if row.ratio is not None else Text("")
 
 
 def _verdict(figures: Figures) -> Text:

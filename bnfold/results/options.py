@@ -390,7 +390,25 @@ class VerifyOptions(_Checked):
         return tuple((name, one) for name, one in self.inputs if isinstance(one, str))
 
 
-OPTIONS: dict[str, Option] = schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions)
+@dataclass(frozen=True, kw_only=True)
+class TimeOptions(_Checked):
+    """What to measure of latency. `warm_up` are runs that do not count, `runs` those that do."""
+
+    time: bool = _field(
+        False, Option(Switch(), "--time", "Measure latency before and after, in every runtime that is there.")
+    )
+    threads: int = _field(1, Option(Whole(1, 4096), "--threads", "Threads of a timed run.", "N"))
+    warm_up: int = _field(
+        3, Option(Whole(1, MOST_SAMPLES), "--warm-up", "Runs before those that are timed.", "N")
+    )
+    runs: int = _field(
+        20, Option(Whole(1, MOST_SAMPLES), "--runs", "Timed turns of each model, one after the other.", "N")
+    )
+
+
+OPTIONS: dict[str, Option] = (
+    schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions) | schema(TimeOptions)
+)
 
 
 # The same options as keywords of the Python functions, for editors and type checkers.
@@ -464,6 +482,16 @@ class VerifyKeywords(TypedDict, total=False):
     any_order: bool
     fixed_shapes: bool
     drop_overridable: bool
+
+
+class TimeKeywords(TypedDict, total=False):
+    """What to measure: time (latency before and after folding, in every runtime that is installed), threads
+    of a run, warm_up (runs that do not count), runs (that do)."""
+
+    time: bool
+    threads: int
+    warm_up: int
+    runs: int
 
 
 # How a message names an option.
