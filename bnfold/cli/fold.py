@@ -71,7 +71,7 @@ def command(
     ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
     if values["time"] and result.latency is None:
-        view.note("latency was not measured: nothing was folded")
+        view.warn("latency was not measured: nothing was folded")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
     if result.report is not None and result.report.unseen:
