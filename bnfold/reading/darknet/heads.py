@@ -242,7 +242,7 @@ def decode(heads: Sequence[Head], file: str) -> list[ir.Value]:
         )
     decoded = []
     for head in heads:
-        with blamed_on(head.layer.source):
+        with blamed_on(head.layer.source), head.layer.network.build.decoding():
             decoded.append(head.rule.decode(head.layer, head.result))
     return [
         _together(heads[-1].layer, name, values)
