@@ -301,9 +301,13 @@ NETWORKS: dict[str, Network] = {
 
 
 def healthy(model: Any) -> None:
-    """Batch norms that normalise: statistics and weights as training leaves them."""
+    """Statistics, weights and biases as training leaves them: no batch norm that does nothing, no bias of
+    zeros."""
     import torch
 
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.05 if "bias" in name else 0.2)
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)

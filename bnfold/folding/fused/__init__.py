@@ -13,7 +13,7 @@ from __future__ import annotations
 from ...inference import Shapes
 from ...ir.graph import GraphLike, ir
 from .table import PATTERNS, Pattern
-from .terms import whole
+from .terms import Scope, whole
 
 __all__ = ["PATTERNS", "Pattern", "inside"]
 
@@ -21,9 +21,10 @@ __all__ = ["PATTERNS", "Pattern", "inside"]
 def inside(graph: GraphLike, shapes: Shapes) -> dict[ir.Node, Pattern]:
     """The nodes of a graph that stand inside a pattern, each with the pattern."""
     found: dict[ir.Node, Pattern] = {}
+    scope = Scope(shapes)
     for node in graph:
         for pattern in PATTERNS:
-            if node.op_type in pattern.term.roots and (nodes := whole(pattern.term, node, shapes)):
+            if node.op_type in pattern.term.roots and (nodes := whole(pattern.term, node, scope)):
                 for one in nodes:
                     found.setdefault(one, pattern)
                 break

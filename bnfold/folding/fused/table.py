@@ -34,7 +34,7 @@ class Pattern:
     term: Term
 
 
-X, MASK = Var("x"), Var("mask")
+X = Var("x")
 _TANH_SCALE = math.sqrt(2 / math.pi)
 _TANH_CUBE = 0.044715
 
@@ -117,7 +117,7 @@ def _mean_square(x: Term, last: bool) -> Term:
 
 def _inverse_root(square: Term) -> tuple[Term | Under, ...]:
     """1/√square, as a factor."""
-    root = Node("Sqrt", square)
+    root = Either(Node("Sqrt", square), Node("Pow", square, Number(0.5)))
     return Under(root), Node("Reciprocal", root), Node("Pow", square, Number(-0.5))
 
 
@@ -139,12 +139,21 @@ _SCORES = Either(
     Node("MatMul", Product(_QUERY, number=ANY), Either(Product(_KEY, number=ANY), _KEY)),
     Node("MatMul", _QUERY, Product(_KEY, number=ANY)),
 )
-_MASKED = Either(
-    Sum(_SCORES, MASK),
-    Sum(_SCORES, weight=True),
-    Node("Where", Anything(), _SCORES, Anything()),
-    Node("Where", Anything(), Anything(), _SCORES),
-)
+
+
+def _masked(scores: Term, mask: Term) -> Term:
+    """Scores with a mask added, or chosen by one; windows put a reshape behind it."""
+    masked = Either(
+        Sum(scores, mask),
+        Sum(scores, weight=True),
+        Node("Where", Anything(), scores, Anything()),
+        Node("Where", Anything(), Anything(), scores),
+    )
+    return Either(masked, Node("Reshape", masked))
+
+
+_ONCE = _masked(_SCORES, Var("mask"))
+_MASKED = Either(_ONCE, _masked(_ONCE, Var("second mask")))
 _HEADS = Either(Node("Reshape", Node("Slice", X)), Node("Slice", X))
 
 ORT, OPENVINO, OPENCV, TENSORRT = "onnxruntime", "OpenVINO", "OpenCV", "TensorRT"

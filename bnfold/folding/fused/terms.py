@@ -41,6 +41,27 @@ class Match:
         return Match(self.bound, self.nodes.union(nodes))
 
 
+class Scope:
+    """What terms ask about one graph; answers are kept, for every pattern asks them anew."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self.operands: dict[tuple[str, ir.Value], _Operands | None] = {}
+        self._numbers: dict[ir.Value, float | None] = {}
+
+    def is_constant(self, value: ir.Value) -> bool:
+        """Is it known without a run?"""
+        return self.shapes.constants.tensor(value) is not None
+
+    def number(self, value: ir.Value) -> float | None:
+        """The number that a constant of one element holds."""
+        if value not in self._numbers:
+            array = self.shapes.constants.array(value) if self.is_constant(value) else None
+            one = array is not None and array.size == 1
+            self._numbers[value] = float(array.reshape(-1)[0]) if one and array is not None else None
+        return self._numbers[value]
+
+
 class Term(Protocol):
     """A description of a value. `roots` are the operators that may compute it."""
 
@@ -49,14 +70,14 @@ class Term(Protocol):
         """The operators that may stand last."""
         ...
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """The ways in which the value fits."""
         ...
 
 
-def whole(term: Term, node: ir.Node, shapes: Shapes) -> frozenset[ir.Node]:
+def whole(term: Term, node: ir.Node, scope: Scope) -> frozenset[ir.Node]:
     """The nodes of the subgraph that ends with this node, or none: nothing else may read what is inside."""
-    for match in term.fits(node.outputs[0], Match({}, frozenset()), shapes):
+    for match in term.fits(node.outputs[0], Match({}, frozenset()), scope):
         inner = match.nodes - {node}
         if node in match.nodes and all(_read_within(one, match.nodes) for one in inner):
             return match.nodes
@@ -81,18 +102,6 @@ def _past_casts(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
     return value, casts
 
 
-def _scalar(value: ir.Value, shapes: Shapes) -> float | None:
-    """The number that a constant of one element holds."""
-    if shapes.constants.tensor(value) is None:
-        return None
-    array = shapes.constants.array(value)
-    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
-
-
-def _is_constant(value: ir.Value, shapes: Shapes) -> bool:
-    return shapes.constants.tensor(value) is not None
-
-
 @dataclass(frozen=True)
 class Var:
     """A value of run time; the same one wherever the name stands."""
@@ -100,13 +109,13 @@ class Var:
     name: str
     roots: frozenset[str] = frozenset()
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """It fits where the name stands for nothing yet, or for this value."""
         origin, _ = _past_casts(value)
         known = so_far.bound.get(self.name)
         if known is origin:
             yield so_far
-        elif known is None and not _is_constant(value, shapes):
+        elif known is None and not scope.is_constant(value):
             yield Match({**so_far.bound, self.name: origin}, so_far.nodes)
 
 
@@ -116,7 +125,7 @@ class Anything:
 
     roots: frozenset[str] = frozenset()
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """It always fits."""
         yield so_far
 
@@ -128,9 +137,9 @@ class Number:
     number: float
     roots: frozenset[str] = frozenset()
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """It fits where the constant is close."""
-        if (found := _scalar(value, shapes)) is not None and _close(found, self.number):
+        if (found := scope.number(value)) is not None and _close(found, self.number):
             yield so_far
 
 
@@ -152,23 +161,23 @@ class Node:
         self.op, self.inputs, self.where = op, inputs, where
         self.roots = frozenset({op})
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """The ways in which the inputs fit, one after the other."""
         origin, casts = _past_casts(value)
         node = origin.producer()
         if node is None or not is_op(node, self.op) or len(node.inputs) < len(self.inputs):
             return
-        if self.where is None or self.where(node, shapes):
-            yield from self._inputs(node, 0, so_far.also(node, *casts), shapes)
+        if self.where is None or self.where(node, scope.shapes):
+            yield from self._inputs(node, 0, so_far.also(node, *casts), scope)
 
-    def _inputs(self, node: ir.Node, index: int, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def _inputs(self, node: ir.Node, index: int, so_far: Match, scope: Scope) -> Iterator[Match]:
         if index == len(self.inputs):
             yield so_far
             return
         value = node.inputs[index]
         if value is not None:
-            for match in self.inputs[index].fits(value, so_far, shapes):
-                yield from self._inputs(node, index + 1, match, shapes)
+            for match in self.inputs[index].fits(value, so_far, scope):
+                yield from self._inputs(node, index + 1, match, scope)
 
 
 class Either:
@@ -178,10 +187,10 @@ class Either:
         self.terms = terms
         self.roots = frozenset[str]().union(*(term.roots for term in terms))
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """The ways of each."""
         for term in self.terms:
-            yield from term.fits(value, so_far, shapes)
+            yield from term.fits(value, so_far, scope)
 
 
 @dataclass(frozen=True)
@@ -218,16 +227,16 @@ class _Operation:
         self.weight = weight
         self.roots = frozenset(self.ops)
 
-    def fits(self, value: ir.Value, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def fits(self, value: ir.Value, so_far: Match, scope: Scope) -> Iterator[Match]:
         """The ways in which the operands fit the terms, in any order."""
         origin, casts = _past_casts(value)
-        operands = self._operands(origin, shapes)
+        operands = self._operands(origin, scope)
         if operands is None or len(operands.values) != len(self.terms) or not self._constants(operands):
             return
         start = so_far.also(*operands.nodes, *casts)
         for order in permutations(operands.values):
             if all(under == below for (_, under), (_, below) in zip(order, self.terms, strict=True)):
-                yield from self._in_order([v for v, _ in order], 0, start, shapes)
+                yield from self._in_order([v for v, _ in order], 0, start, scope)
 
     def _constants(self, operands: _Operands) -> bool:
         if self.weight:
@@ -236,14 +245,20 @@ class _Operation:
             return False
         return self.number is ANY or _close(operands.number, self.number)
 
-    def _in_order(self, values: list[ir.Value], index: int, so_far: Match, shapes: Shapes) -> Iterator[Match]:
+    def _in_order(self, values: list[ir.Value], index: int, so_far: Match, scope: Scope) -> Iterator[Match]:
         if index == len(values):
             yield so_far
             return
-        for match in self.terms[index][0].fits(values[index], so_far, shapes):
-            yield from self._in_order(values, index + 1, match, shapes)
+        for match in self.terms[index][0].fits(values[index], so_far, scope):
+            yield from self._in_order(values, index + 1, match, scope)
 
-    def _operands(self, value: ir.Value, shapes: Shapes) -> _Operands | None:
+    def _operands(self, value: ir.Value, scope: Scope) -> _Operands | None:
+        key = (self.ops[0], value)
+        if key not in scope.operands:
+            scope.operands[key] = self._apart(value, scope)
+        return scope.operands[key]
+
+    def _apart(self, value: ir.Value, scope: Scope) -> _Operands | None:
         """The operands; a part is taken apart as well where nothing else reads it."""
         found = _Operands([], [], self.neutral)
         waiting = [(value, False)]
@@ -252,13 +267,13 @@ class _Operation:
             origin, casts = _past_casts(current)
             node = origin.producer()
             sole = current is value or all(map(_is_sole, (current, *(c.outputs[0] for c in casts), origin)))
-            if node is not None and sole and is_op(node, *self.ops) and not _is_constant(current, shapes):
+            if node is not None and sole and is_op(node, *self.ops) and not scope.is_constant(current):
                 found.nodes.extend((*casts, node))
                 waiting.extend(self._parts(node, under))
-            elif (number := _scalar(current, shapes)) is not None:
+            elif (number := scope.number(current)) is not None:
                 found.number = self.joined(found.number, number, under)
                 found.numbers += number != self.neutral
-            elif _is_constant(current, shapes):
+            elif scope.is_constant(current):
                 found.weights += 1
             else:
                 found.values.append((current, under))

@@ -19,6 +19,7 @@ CONSTANTS = """
     float zero = {0.0}, float root2 = {1.4142135}, float inverse_root2 = {0.70710677}, float sixth = {0.16666667},
     float cube = {0.044715}, float tanh_scale = {0.7978846}, float scaled_cube = {0.0356774}, float quick = {1.702},
     float eps = {0.00001}, float minus_half = {-0.5}, float scale = {0.25}, float large = {-10000.0},
+    int64[4] as_five = {-1, 1, 3, 3}, int64[3] as_three = {-1, 3, 3},
     float[4] gamma = {1.5, 0.5, 0.75, 1.25}, float[4] beta = {0.1, -0.2, 0.3, -0.4}
 """
 
@@ -83,6 +84,7 @@ WHOLE = {
     ),
     "rms norm": f"{SQUARE} sd = Sqrt(ve) q = Div(h, sd) n = Mul(q, gamma)",
     "rms norm, one over the root": f"{SQUARE} sd = Sqrt(ve) r = Div(one, sd) q = Mul(h, r) n = Mul(gamma, q)",
+    "rms norm, root by power": f"{SQUARE} sd = Pow(ve, half) q = Div(h, sd) n = Mul(q, gamma)",
     "rms norm between casts": (
         "hc = Cast<to = 1>(h) sq = Pow(hc, two) ms = ReduceMean<axes = [-1]>(sq) ve = Add(ms, eps) sd = Sqrt(ve) "
         "r = Div(one, sd) q = Mul(hc, r) qc = Cast<to = 1>(q) n = Mul(gamma, qc)"
@@ -90,6 +92,11 @@ WHOLE = {
     "attention with a mask": (
         "k = MatMul(x, w_in) kt = Transpose<perm = [0, 2, 1]>(k) s = MatMul(h, kt) sc = Mul(s, scale) "
         "m = Add(sc, mask) a = Softmax<axis = -1>(m) n = MatMul(a, k)"
+    ),
+    "attention of shifted windows": (
+        "k = MatMul(x, w_in) kt = Transpose<perm = [0, 2, 1]>(k) hs = Mul(h, scale) s = MatMul(hs, kt) "
+        "m = Add(s, mask) five = Reshape(m, as_five) mm = Add(five, mask) back = Reshape(mm, as_three) "
+        "a = Softmax<axis = -1>(back) n = MatMul(a, k)"
     ),
     "attention, divided, with a constant mask": (
         "k = MatMul(x, w_in) kt = Transpose<perm = [0, 2, 1]>(k) s = MatMul(h, kt) sc = Div(s, two) "
