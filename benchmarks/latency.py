@@ -33,7 +33,7 @@ from typing import Any
 
 from tools import command
 
-ROUNDS, FEWEST, TURN_S, LONGEST_S, PATIENCE_S = 9, 3, 0.01, 12, 150
+ROUNDS, FEWEST, TURN_S, LONGEST_S, PATIENCE_S = 7, 3, 0.01, 8, 150
 THREADS = 1
 PEERS = ("onnxsim", "onnxslim", "onnxscript")
 RUNTIMES = ("onnxruntime", "onnxruntime, none", "OpenVINO", "OpenCV")
