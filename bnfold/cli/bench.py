@@ -15,13 +15,24 @@ from ..results.options import ReadOptions
 from . import options as rows
 from . import request
 from .ending import Ending, of_bench
-from .options import FILE, LIMIT, READ, REPORT, TIME, TIMED, VERIFY, options
+from .help import Command
+from .options import LIMIT, READ, READ_FILE, REPORT, TIME, TIMED, VERIFY, options
 
 _NOT_TIMED = tuple(row.name for row in VERIFY if row.name not in TIMED)
 
 
-@click.command("bench")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="BEFORE [WEIGHTS] [AFTER]")
+@click.command(
+    "bench",
+    cls=Command,
+    examples=(
+        ("Is the folded model faster?", "bnfold bench net.onnx net.folded.onnx"),
+        (
+            "Four threads, a batch of eight, on the GPU too.",
+            "bnfold bench net.onnx out.onnx --threads 4 --input-shape 8x3x224x224 --ep cpu,cuda",
+        ),
+    ),
+)
+@click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar="BEFORE [WEIGHTS] [AFTER]")
 @options(TIME, VERIFY, READ, LIMIT, REPORT, without=("time", *_NOT_TIMED))
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
     """Measure how long BEFORE and AFTER take: latency with medians and quartiles, load time and memory, in
@@ -71,6 +82,6 @@ def _roles(files: tuple[Path, ...]) -> tuple[Path, Path | None, Path | None]:
     after = rest.pop() if rest and (rest[-1].suffix.lower() == ".onnx" or len(rest) > 1) else None
     if len(rest) > 1 or (rest and pipeline.kind_of(first) == "onnx"):
         raise UsageError(
-            f"what is {rest[0]} for?", expected="BEFORE [WEIGHTS] [AFTER], where AFTER ends in .onnx"
+            f"unexpected argument {rest[0]}", expected="BEFORE [WEIGHTS] [AFTER], where AFTER ends in .onnx"
         )
     return first, rest[0] if rest else None, after

@@ -13,21 +13,43 @@ from ..gate import certificate
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
-from . import request
+from ..results.fold_result import FoldResult
+from . import defaults, request
 from .ending import Ending, of_fold
+from .help import Command
+from .help import option as grouped
 from .options import FILE, FOLD, LIMIT, READ, REPORT, TIME, VERIFY, WRITE, options
+from .screen import Screen
+from .standard_streams import is_mark
 
 
-@click.command("fold")
+@click.command(
+    "fold",
+    cls=Command,
+    examples=(
+        ("Fold, verify, and write net.folded.onnx beside the model.", "bnfold fold net.onnx"),
+        (
+            "A Caffe network; net.caffemodel beside it is found by its name.",
+            "bnfold fold net.prototxt -o net.onnx",
+        ),
+        (
+            "A page with the pictures, and the figures for a script.",
+            "bnfold fold net.onnx -o out.onnx --report out.html --json out.json",
+        ),
+        ("From a pipe into a pipe.", "cat net.onnx | bnfold fold - -o - > out.onnx"),
+    ),
+)
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
-@click.option(
+@grouped(
+    "Output",
     "-o",
     "--out",
     type=FILE,
     metavar="OUT",
     help="The model to write (default: <stem of MODEL>.folded.onnx beside it).",
 )
-@click.option(
+@grouped(
+    "Output",
     "--certificate",
     "certificate_path",
     type=FILE,
@@ -35,7 +57,7 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, TIME, VERIFY, WRITE, optio
     help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
     "OUT>.cert.json beside OUT).",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
+@grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @options(FOLD, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any
@@ -45,11 +67,12 @@ def command(
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished,
     verified file.
     """
+    values |= {"certificate_path": certificate_path, "dry_run": dry_run}
     view = request.view_of(values)
-    if dry_run and values["time"]:
-        raise UsageError("--time with --dry-run", expected="one of them: nothing is written to be timed")
-    with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
-        work = request.make(files, out, {**values, "certificate_path": certificate_path}, view)
+    with request.documented("fold", values, files) as content:
+        work = request.make(files, out, values, view, defaults.with_defaults)
+        if dry_run and work.time.time:
+            raise UsageError("--time with --dry-run", expected="one of them: nothing is written to be timed")
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)
         try:
@@ -58,6 +81,8 @@ def command(
         except NotEquivalent as error:
             request.tell_failure(view, error)
             raise
+        if not dry_run:
+            request.hand_over(result, work, view)
         content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
             request.write_file(
@@ -70,17 +95,22 @@ def command(
         and (old := certificate.found_beside(result.path)) is not None
     ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
-    if values["time"] and result.latency is None:
+    _warn(view, work, result)
+    if view.shows_results:
+        from ..reporting import text
+
+        view.show(*text.folded(result, verbose=view.verbose, dry_run=dry_run))
+    return of_fold(result, dry_run=dry_run, in_place=work.replaces_source and not dry_run)
+
+
+def _warn(view: Screen, work: Job, result: FoldResult) -> None:
+    """What was asked for and not done, or not as it was."""
+    if work.time.time and result.latency is None:
         view.warn("latency was not measured: nothing was folded")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
     if result.report is not None and result.report.unseen:
         view.warn(result.report.unseen)
-    if view.shows_results:
-        from ..reporting import text
-
-        view.show(*text.folded(result, verbose=view.verbose, dry_run=dry_run))
-    return of_fold(result, dry_run=dry_run)
 
 
 def _certified(job: Job, path: Path, dry_run: bool) -> Job:
@@ -90,12 +120,12 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
         raise UsageError(
             "--certificate with --dry-run", expected="one of them: nothing is written that could be certified"
         )
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" and not is_mark(path):
         raise UsageError(
             f"--certificate {path} does not end in .json",
             expected=f"a name such as {certificate.beside(job.target).name}",
         )
-    if job.target.resolve() == Path(job.source).resolve():
+    if job.replaces_source:
         raise UsageError(
             "--certificate, and an output that replaces the source",
             expected="another output",

@@ -37,7 +37,7 @@ from .order import canonical_order
 from .push import FoldContext, Hold, Push
 from .reasons import Refused
 from .recognise import Reading
-from .weights import rewrite
+from .weights import copied, rewrite
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
@@ -351,7 +351,7 @@ class Engine:
         fed = fed_values(self.model)
         users = [n for n in self.kept if _is_users(n, fed)]
         kept = [self.kept[n] for n in sorted(users, key=lambda n: self.places[n])]
-        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
+        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged), copied=tuple(copied(self.editor)))
 
 
 def _is_users(node: ir.Node, fed: set[ir.Value]) -> bool:

@@ -56,6 +56,11 @@ class Job:
         return Path("model.folded.onnx")
 
     @property
+    def replaces_source(self) -> bool:
+        """Does the result go where the source lies?"""
+        return isinstance(self.source, Path) and identity(self.target) == identity(self.source)
+
+    @property
     def refused(self) -> Path:
         """Where a model goes that verification refused and the user wants to keep."""
         return self.target.with_name(f"{self.target.stem}.failed{self.target.suffix}")

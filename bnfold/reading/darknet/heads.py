@@ -209,6 +209,10 @@ class Detection:
             )
         cells, flat = self.side**2, layer.flat(result)
         classes = result.size // cells - 5 * self.num
+        if not classes:
+            raise Unsupported(
+                "scores of no class", where=layer.at("classes"), way_out="--heads layer gives what there is"
+            )
         parts = layer.split(
             flat,
             1,
