@@ -90,6 +90,7 @@ def test_every_field_of_folding_is_reached_by_an_option() -> None:
             "no_merge_branches": True,
             "simplify_leftovers": True,
             "fold_into_half": True,
+            "fold_patterns": True,
         }
     )
     fields = FoldOptions.__dataclass_fields__
