@@ -18,6 +18,7 @@ import numpy as np
 
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
+from ..ir.functions import inline
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
@@ -66,7 +67,7 @@ def fold(
     chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
     if chosen:
         inlined = cloned(model)
-        functions.inline(inlined, chosen)
+        inline(inlined, chosen)
         again = Engine(inlined, options).run()
         if len(again.kept) < len(plan.kept):
             return inlined, again
