@@ -19,13 +19,20 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
 
 
 @click.command("fold")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT]")
 @click.option(
     "-o",
     "--out",
     type=FILE,
     metavar="OUT",
-    help="The model to write (default: <stem of MODEL>.folded.onnx beside it).",
+    help="The model to write (default: <stem of MODEL>.folded.onnx beside it). A .prototxt or .cfg asks for "
+    "MODEL's own format, with the weights in a file beside it.",
+)
+@click.option(
+    "--weights-out",
+    type=FILE,
+    metavar="PATH",
+    help="Where the weights of an OUT in MODEL's own format go (default: <stem of OUT>.caffemodel or .weights).",
 )
 @click.option(
     "--certificate",
@@ -38,16 +45,24 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
 @click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @options(FOLD, WRITE, READ, VERIFY, LIMIT, REPORT)
 def command(
-    files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any
+    files: tuple[Path, ...],
+    out: Path | None,
+    weights_out: Path | None,
+    dry_run: bool,
+    certificate_path: Path | None,
+    **values: Any,
 ) -> Ending:
-    """Fold the batch norms of MODEL, verify the result, and write it as ONNX.
+    """Fold the batch norms of MODEL, verify the result, and write it: as ONNX, or as the prototxt and
+    caffemodel, the cfg and weights, that MODEL is.
 
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished,
     verified file.
     """
     view = request.view_of(values)
     with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
+        request.check_is_file("--weights-out", weights_out)
         work = request.make(files, out, {**values, "certificate_path": certificate_path}, view)
+        work = replace(work, weights_out=weights_out)
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)
         try:

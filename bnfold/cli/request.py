@@ -2,6 +2,7 @@
 
 fold MODEL                    fold MODEL OUT.onnx                    (ONNX carries its weights)
 fold NETWORK WEIGHTS          fold NETWORK WEIGHTS OUT.onnx          (Caffe, darknet)
+                              fold NETWORK WEIGHTS OUT.prototxt      (in its own format, or OUT.cfg)
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from ..files import atomic
 from ..files.names import identity
 from ..pipeline import pipeline
 from ..pipeline.job import Job
+from ..pipeline.own_format import PAIRS
 from ..reporting import json as documents
 from ..results.comparison import Comparison
 from ..results.fold_result import Origin
 from . import options, screen
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
+_OUT_SUFFIXES = (".onnx", *(row.network for row in PAIRS))
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
 _OUTPUTS = {
     "--json": "json_path",
@@ -71,7 +74,7 @@ def _roles(files: list[Path]) -> tuple[Path, Path | None, Path | None]:
     """(model, weights, output). An output is told by its name, so that no file of the user is ever taken for
     one."""
     model, rest = files[0], files[1:]
-    out = rest.pop() if rest and rest[-1].suffix.lower() == ".onnx" else None
+    out = rest.pop() if rest and rest[-1].suffix.lower() in _OUT_SUFFIXES else None
     if pipeline.kind_of(model) == "onnx" and rest:
         raise UsageError(
             f"what is {rest[0]} for?",
@@ -79,9 +82,7 @@ def _roles(files: list[Path]) -> tuple[Path, Path | None, Path | None]:
             way_out=f"{model} is an ONNX model, which carries its weights",
         )
     if len(rest) > 1:
-        raise UsageError(
-            f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT.onnx]"
-        )
+        raise UsageError(f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT]")
     return model, rest[0] if rest else None, out
 
 

@@ -74,9 +74,12 @@ WEIGHTS_FIRST = {
 }
 
 
-def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptions) -> Loaded:
+def read(
+    source: Any, weights: str | os.PathLike[str] | None, options: ReadOptions, *, pair: bool = False
+) -> Loaded:
     """A complete, unfolded model, whatever its format. `source` is a path or anything that the ONNX reader
-    takes. Raises UsageError (exit 2), Unreadable, Malformed, Mismatch (exit 3), Unsupported (exit 4)."""
+    takes. With `pair` it is read for a result in its own format, of text and weights (`Loaded.pair`). Raises
+    UsageError (exit 2), Unreadable, Malformed, Mismatch (exit 3), Unsupported (exit 4)."""
     if not isinstance(source, (str, os.PathLike)):
         if weights is not None:
             raise UsageError("a weights file can only be given with the path of a Caffe or darknet network")
@@ -91,7 +94,9 @@ def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptio
                 way_out="leave the second file out",
             )
         return _room("onnx").read(path, options)  # type: ignore[no-any-return]
-    return _room(name).read(path, Path(weights) if weights is not None else None, options)  # type: ignore[no-any-return]
+    room = _room(name)
+    reader = room.read_pair if pair else room.read
+    return reader(path, Path(weights) if weights is not None else None, options)  # type: ignore[no-any-return]
 
 
 def kind_of(path: Path) -> str:

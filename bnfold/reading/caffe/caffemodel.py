@@ -15,15 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import Malformed, Unreadable, blamed_on
-from ...files import protobuf
+from ...files import caffe_fields, protobuf
+from ...files.caffe_fields import GENERATIONS, V0_NUMBERS
 from ...ir.tensor import FileMap
 from .blob import Blob, Piece, Shape, Stored
 from .weights_h5 import load_h5
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # NVCaffe's Type: DOUBLE, FLOAT, FLOAT16
-GENERATIONS = {100: (1, 2, 7), 2: (4, 5, 6)}  # field of NetParameter -> numbers of name, type, blobs
-V0_NUMBERS = (1, 2, 50)
 
 
 def load(path: Path) -> list[Stored]:
@@ -42,6 +41,11 @@ def load(path: Path) -> list[Stored]:
         return _net(file.view, path)
 
 
+def is_h5(path: Path) -> bool:
+    """Is a weights file HDF5, and no caffemodel?"""
+    return bytes(FileMap(path).view[: len(HDF5_SIGNATURE)]) == HDF5_SIGNATURE
+
+
 def _net(view: memoryview, path: Path) -> list[Stored]:
     layers, named = [], False
     for entry in protobuf.fields(view):
@@ -58,7 +62,7 @@ def _layer(view: memoryview, entry: protobuf.Field, numbers: tuple[int, int, int
     blobs: list[Blob] = []
     for part in protobuf.fields(view, entry.start, entry.end):
         if (
-            part.number == 1 and entry.number == 2 and part.type == protobuf.BYTES
+            part.number == caffe_fields.V0_LAYER and entry.number == 2 and part.type == protobuf.BYTES
         ):  # V0: the layer lies one message deeper
             return _layer(view, part._replace(number=0), V0_NUMBERS, path)
         if part.number == numbers[0] and part.type == protobuf.BYTES:
@@ -87,16 +91,16 @@ def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
     while at < entry.end:
         part = next(protobuf.fields(view, at, entry.end))
         at = part.end
-        if 1 <= part.number <= 4 and part.type == protobuf.VARINT:
+        if part.number in caffe_fields.LEGACY and part.type == protobuf.VARINT:
             legacy[part.number] = part.value if part.value < 1 << 63 else part.value - (1 << 64)
-        elif part.number == 7 and part.type == protobuf.BYTES:
+        elif part.number == caffe_fields.SHAPE and part.type == protobuf.BYTES:
             blob.shape = _dims(view, part)
-        elif part.number in (5, 8):
+        elif part.number in (caffe_fields.DATA, caffe_fields.DOUBLE_DATA):
             piece, at = _values(view, part, entry.end)
-            (blob.pieces if part.number == 5 else doubles).append(piece)
-        elif part.number == 10 and part.type == protobuf.VARINT:
+            (blob.pieces if part.number == caffe_fields.DATA else doubles).append(piece)
+        elif part.number == caffe_fields.RAW_TYPE and part.type == protobuf.VARINT:
             raw_type = part.value
-        elif part.number == 12 and part.type == protobuf.BYTES:
+        elif part.number == caffe_fields.RAW_DATA and part.type == protobuf.BYTES:
             raw = part
     if legacy:
         blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in range(1, 5)), True
@@ -107,7 +111,7 @@ def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
 def _values(view: memoryview, part: protobuf.Field, end: int) -> tuple[Piece, int]:
     """The values of field 5 (float) or 8 (double) from here, packed or one by one, and the offset behind
     them."""
-    size = 4 if part.number == 5 else 8
+    size = 4 if part.number == caffe_fields.DATA else 8
     kind = f"<f{size}"
     if part.type == protobuf.BYTES:
         if (part.end - part.start) % size:
@@ -141,7 +145,7 @@ def _run(view: memoryview, at: int, stride: int, records: int) -> int:
 def _dims(view: memoryview, entry: protobuf.Field) -> Shape:
     dims: list[int] = []
     for part in protobuf.fields(view, entry.start, entry.end):
-        if part.number != 1:
+        if part.number != caffe_fields.SHAPE_DIM:
             continue
         if part.type == protobuf.VARINT:
             dims.append(part.value)

@@ -43,12 +43,12 @@ SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode",
 def read_network(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and
     verification."""
-    _check_options(weights, options)
+    check_options(weights, options)
     with uncollected():
-        return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
+        return NetReader(Path(network), Path(weights) if weights is not None else None, options).run()
 
 
-def _check_options(weights: Path | None, options: ReadOptions) -> None:
+def check_options(weights: Path | None, options: ReadOptions) -> None:
     if options.dialect not in DIALECTS:
         raise UsageError(
             f"{cannot_be(spelled('dialect'), options.dialect)} for a Caffe model",
@@ -64,28 +64,28 @@ def _check_options(weights: Path | None, options: ReadOptions) -> None:
         raise UsageError(f"{spelled('random_weights')} beside a weights file", expected="one of the two")
 
 
-class _Reader:
+class NetReader:
+    """One reading of a network. What it builds is chosen by `_choose`, and built by `_build_layer`."""
+
     def __init__(self, network: Path, weights: Path | None, options: ReadOptions) -> None:
         self.network, self.weights_path, self.options = network, weights, options
         self.findings: list[Finding] = []
         self.text = Text.from_file(network)
         self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []
+        self.built: dict[Wired, Layer] = {}
 
     def run(self) -> Loaded:
         net = typed(parse(self.text), "NetParameter", self.text, self._unknown_field)
         self._check_net(net)
         state = net.get("state")
         stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
-        nodes = [
-            layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)
-        ]
+        self.every = upgraded(net)
+        nodes = [layer for layer in self.every if kept(layer, self.options.phase, self.options.level, stages)]
         self.layers = wire(nodes)
         drop_training(self.layers, [name for name, _ in self.options.input_shapes])
         drop_unknown(self.layers)
-        self.results = self._cut(outputs(self.layers))
-        self.wanted = needed(self.results)
-        self._check_needed()
+        self._choose()
         stored = load(self.weights_path) if self.weights_path is not None else None
         self.weights = Weights(
             nodes,
@@ -94,9 +94,9 @@ class _Reader:
             seed=self.options.random_weights,
             findings=self.findings,
         )
-        built = [layer for layer in self.layers if layer in self.wanted]
-        self.taken = Names(name for layer in built for name in (layer.name, *layer.node.all("top")))
-        self.names, renamed = named(built, self.results, self.taken)
+        chosen = [layer for layer in self.layers if layer in self.wanted]
+        self.taken = Names(name for layer in chosen for name in (layer.name, *layer.node.all("top")))
+        self.names, renamed = named(chosen, self.results, self.taken)
         for version in renamed:
             text = f"input '{version.blob}' is called '{self.names[version]}': an output has its name"
             self._note(version.producer, "caffe.renamed-input", text)
@@ -136,6 +136,12 @@ class _Reader:
         self.findings.append(Finding("warning", "caffe.unknown-field", str(self.text.place(entry.at)), text))
 
     # ---- what to build
+
+    def _choose(self) -> None:
+        """The outputs, and the layers that they are made of."""
+        self.results = self._cut(outputs(self.layers))
+        self.wanted = needed(self.results)
+        self._check_needed()
 
     def _cut(self, found: list[Version]) -> list[Version]:
         """The outputs; with --cut-at: the blobs asked for, and the outputs that do not depend on them."""
@@ -178,6 +184,9 @@ class _Reader:
                 raise Unsupported(
                     f"the layer's result is needed, but the layer {layer.drop}", where=layer.place
                 )
+        self._check_memory()
+
+    def _check_memory(self) -> None:
         reader = aliased([layer for layer in self.layers if layer in self.wanted])
         if reader is not None:
             raise Unsupported(
@@ -244,6 +253,7 @@ class _Reader:
             )
             self._note(wired, "caffe.deploy-form", text)
         self._take(layer, wired, result)
+        self.built[wired] = layer
 
     def _take(self, layer: Layer, wired: Wired, result: Any) -> None:
         """Give a layer's values to its tops, under their names."""

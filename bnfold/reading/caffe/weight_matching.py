@@ -94,6 +94,7 @@ class Weights:
         self.given = stored is not None
         self.problems: list[str] = []
         self.dialects: dict[int, tuple[str, str]] = {}  # layer -> batch norm dialect and why
+        self.entries: Sequence[Stored] = stored or ()
         by_name = {entry.name: (place, entry) for place, entry in enumerate(stored or ())}
         self.matches: dict[int, tuple[int, Stored]] = {}
         self.names: list[str] = [str(node.get("name") or "") for node in layers]

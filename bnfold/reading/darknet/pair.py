@@ -1,0 +1,142 @@
+"""Reading for a result as cfg and weights: where a section says that it has a batch norm, and where its arrays
+lie in the weights file (results/pair.py).
+
+A section keeps its place and its number, so a batch norm can go where it is a part of one, and a [batchnorm]
+of its own cannot.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from ...ir.graph import ir, is_op, source_text
+from ...ir.provenance import parse
+from ...ir.tensor import Window
+from ...results.options import ReadOptions
+from ...results.pair import ArrayKey, DarknetPair, DarknetSection, NodeInput
+from ...results.plan import Loaded
+from .cfg import Section, atoi
+from .network import Network
+from .reader import walked
+from .weights import Arrays, Taken
+
+NORMALISING = ("convolutional", "deconvolutional", "connected", "rnn", "gru", "lstm", "crnn", "conv_lstm")
+SAYS_SO = (b"batch_normalize", b"cbn")  # the options that give a section a batch norm
+OF_NORMS = ("scales", "mean", "variance")
+LINEAR = ("Conv", "ConvTranspose", "Gemm")
+_BLANKS = b" \t\r"
+
+
+def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
+    """The model of a cfg and its weights, with `Loaded.pair`. Errors: those of `read_network`."""
+    from dataclasses import replace
+
+    loaded, net, sections = walked(network, weights, options)
+    text = Path(network).read_bytes()
+    return replace(loaded, pair=_Places(loaded, net, sections, text).pair(text, weights))
+
+
+class _Places:
+    def __init__(self, loaded: Loaded, net: Network, sections: list[Section], text: bytes) -> None:
+        self.sections, self.lines = sections, text.split(b"\n")
+        self.taken: dict[int, list[Taken]] = defaultdict(list)
+        for one in net.arrays.taken if isinstance(net.arrays, Arrays) else ():
+            self.taken[one.where.index or 0].append(one)
+        self.nodes: dict[int, list[ir.Node]] = defaultdict(list)
+        for node in loaded.model.graph:
+            index = parse(source_text(node)).index
+            if index is not None:
+                self.nodes[index].append(node)
+
+    def pair(self, text: bytes, weights: Path | None) -> DarknetPair:
+        """All sections behind [net]."""
+        units = tuple(self._section(index) for index in range(len(self.sections) - 1))
+        return DarknetPair(units=units, text=text, weights=weights)
+
+    def _section(self, index: int) -> DarknetSection:
+        section = self.sections[index + 1]
+        lines, norms = self._lines(index), self._norms(index)
+        leaves = tuple(node.name or "" for node in self.nodes[index] if is_op(node, "BatchNormalization"))
+        whole = bool(lines) and self._covers(index, norms)
+        return DarknetSection(
+            label=f"[{section.name}] #{index}",
+            leaves=leaves if whole else (),
+            arrays=self._arrays(index),
+            lines=lines,
+            norms=tuple((one.offset, 4 * one.floats) for one in norms),
+        )
+
+    def _lines(self, index: int) -> tuple[int, ...]:
+        """Where the section says that it has a batch norm, whichever of several lines counts."""
+        if not any(_is_on(self.sections[index + 1], option.decode()) for option in SAYS_SO):
+            return ()
+        first = self.sections[index + 1].line
+        behind = self.sections[index + 2].line if index + 2 < len(self.sections) else len(self.lines) + 1
+        return tuple(
+            line
+            for line in range(first, behind - 1)
+            if self.lines[line].translate(None, _BLANKS).partition(b"=")[0] in SAYS_SO
+        )
+
+    def _norms(self, index: int) -> list[Taken]:
+        return [one for one in self.taken[index] if one.what.rpartition("/")[2] in OF_NORMS]
+
+    def _covers(self, index: int, norms: list[Taken]) -> bool:
+        """Is every batch norm that the section has arrays of among the nodes of the graph? What no output
+        needs is not."""
+        read = {
+            value.name
+            for node in self.nodes[index]
+            if is_op(node, "BatchNormalization")
+            for value in node.inputs[1:5]
+            if value is not None
+        }
+        return all(self._name(index, one.what) in read for one in norms)
+
+    def _name(self, index: int, what: str) -> str:
+        own = (node.name or "" for node in self.nodes[index])
+        first = next((name for name in own if name.startswith(f"{index:03}_")), "")
+        return f"{first.partition('/')[0]}/{what}"
+
+    def _arrays(self, index: int) -> dict[NodeInput, ArrayKey]:
+        """The weights of linear operators, and their biases: those that they have, or those of the batch norm
+        behind them."""
+        found: dict[NodeInput, ArrayKey] = {}
+        for node in self.nodes[index]:
+            if not is_op(node, *LINEAR):
+                continue
+            kernel, biases = self._kernel(index, node), _biases(node)
+            if kernel is not None and biases is not None:
+                found[node.name or "", 1] = kernel
+                found[node.name or "", 2] = biases
+        return found
+
+    def _kernel(self, index: int, node: ir.Node) -> ArrayKey | None:
+        """Where the weights of a node lie. `flipped` ones are stored by columns; those that are made binary
+        are not what the file holds."""
+        tensor = node.inputs[1].const_value if node.inputs[1] is not None else None
+        if isinstance(tensor, Window):
+            return (tensor.offset, tensor.size, 0)
+        section = self.sections[index + 1]
+        if tensor is None or _is_on(section, "xnor") or not _is_on(section, "flipped"):
+            return None
+        stored = [one for one in self.taken[index] if one.what == "weights"]
+        return (
+            (stored[0].offset, stored[0].floats, int(tensor.shape.numpy()[0])) if len(stored) == 1 else None
+        )
+
+
+def _biases(node: ir.Node) -> ArrayKey | None:
+    """Where the biases of a node lie, or of the batch norm that reads it."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is None:
+        behind = [user for user, _ in node.outputs[0].uses()]
+        value = behind[0].inputs[2] if len(behind) == 1 and is_op(behind[0], "BatchNormalization") else None
+    tensor = value.const_value if value is not None else None
+    return (tensor.offset, tensor.size, 0) if isinstance(tensor, Window) else None
+
+
+def _is_on(section: Section, option: str) -> bool:
+    given = section.options.get(option)
+    return given is not None and given.text is not None and atoi(given.text)[0] != 0
