@@ -40,11 +40,14 @@ class OwnFormat:
 
     def check(self, push: Push, node: ir.Node) -> None:
         """Raises Refused where the format has no place for what the push makes."""
-        if (node.name or "") not in self.pair.leaves:
+        unit = self.pair.leaves.get(node.name or "")
+        if unit is None:
             raise Refused(
-                "kept.format", f"it is only a part of what its layer computes in {self.pair.format}'s format"
+                "kept.format", f"{self.pair.format}'s format has no layer that does the rest of its"
             )
         for hold in push.holds:
+            if unit.inside and (hold.linear.node.name or "") not in unit.holders:
+                raise Refused("kept.format", f"{unit.label} itself cannot hold it")
             self._check_hold(hold)
         for recast in push.recasts:
             self._check_recast(recast)

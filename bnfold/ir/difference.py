@@ -68,7 +68,7 @@ def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
         )
 
     return identity(one) == identity(other) and all(
-        _same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items()
+        same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items()
     )
 
 
@@ -81,7 +81,8 @@ def _names(values: Sequence[ir.Value | None]) -> list[str]:
     return names
 
 
-def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
+def same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
+    """The same value; bodies count as the same here, as they are graphs of their own."""
     if one.is_ref() or other.is_ref():
         return one.ref_attr_name == other.ref_attr_name
     if one.type != other.type:
@@ -91,7 +92,7 @@ def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
     if one.type == ir.AttributeType.TENSORS:
         return all(same(a, b) for a, b in zip_longest(one.as_tensors(), other.as_tensors()))
     if one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-        return True  # a body is a graph of its own, compared as one
+        return True
     return bool(
         one.value == other.value or repr(one.value) == repr(other.value)
     )  # repr: a NaN does not equal itself

@@ -117,7 +117,7 @@ def _difference(folded: ir.Model, again: ir.Model) -> str:
 
 
 def _same_node(ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Value | None]) -> bool:
-    from ..ir.difference import same_bytes
+    from ..ir.difference import same_attribute, same_bytes
 
     def inputs(node: ir.Node) -> list[ir.Value | None]:
         found = list(node.inputs)
@@ -127,7 +127,9 @@ def _same_node(ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Va
 
     if (ours.op_type, ours.domain, len(ours.outputs)) != (theirs.op_type, theirs.domain, len(theirs.outputs)):
         return False
-    if {k: v.value for k, v in ours.attributes.items()} != {k: v.value for k, v in theirs.attributes.items()}:
+    if ours.attributes.keys() != theirs.attributes.keys() or not all(
+        same_attribute(one, theirs.attributes[name], same_bytes) for name, one in ours.attributes.items()
+    ):
         return False
     pairs = list(zip_longest(inputs(ours), inputs(theirs)))
     return all(

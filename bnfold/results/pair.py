@@ -38,11 +38,18 @@ class Unit:
     label    how the user calls it
     leaves   its nodes that may vanish; all of them do, or none
     arrays   inputs of nodes whose constants the format stores, or has a place for
+    inside   what its leaves do has to go into its other nodes
     """
 
     label: str
     leaves: tuple[str, ...] = ()
     arrays: Mapping[NodeInput, ArrayKey] = field(default_factory=dict)
+    inside: bool = False
+
+    @property
+    def holders(self) -> set[str]:
+        """Its nodes that can hold something."""
+        return {node for node, _ in self.arrays}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +162,10 @@ class DarknetSection(Unit):
 @dataclass(frozen=True, kw_only=True)
 class DarknetPair(Pair):
     """A cfg and its weights. An array's key is (offset, floats, columns): a matrix that is stored by columns
-    says so by their number, else it is 0."""
+    says so by their number, else it is 0. `companions` are further files that the cfg names."""
 
     format: str = "darknet"
     units: tuple[DarknetSection, ...] = ()
     text: bytes = b""
     weights: Path | None = None
+    companions: tuple[Path, ...] = ()

@@ -10,6 +10,7 @@ Rule 2: what cannot be written is refused before anything is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -26,16 +27,20 @@ class WrittenPair:
     """A finished pair in stages beside its targets. `path` and `weights` are where it lies now, `target` and
     `data` its final names, `size` all bytes written."""
 
-    def __init__(self, network: atomic.Stage, weights: atomic.Stage, data: Path, size: int) -> None:
+    def __init__(
+        self, network: atomic.Stage, weights: atomic.Stage, data: Path, *, size: int, companions: list[Path]
+    ) -> None:
         self.path, self.weights = network.path(), weights.path(data.name)
         self.target, self.data = network.target, data
         self.size = size
+        self._beside = [(path, self.target.with_name(path.name)) for path in companions]
         self._stages = {stage.folder: stage for stage in (network, weights)}
 
     def commit(self) -> Path:
         """Give both files their names. Raises WriteError."""
         stage = next(iter(self._stages.values()))
-        stage.commit_together([(self.weights, self.data), (self.path, self.target)])
+        missing = [(path, name) for path, name in self._beside if not name.exists()]
+        stage.commit_together([*missing, (self.weights, self.data), (self.path, self.target)])
         self.discard()
         return self.target
 
@@ -65,8 +70,18 @@ def write_pair(model: ir.Model, pair: Pair, network: Path, weights: Path) -> Wri
         beside = stack.enter_context(atomic.Stage(data)) if apart else stage
         write_pieces([text], stage.path(), text_target)
         write_pieces(pieces, beside.path(data.name), data)
+        companions = list(_companions(pair, stage))
         stack.pop_all()
-    return WrittenPair(stage, beside, data, len(text) + layout.size(pieces))
+    size = len(text) + layout.size(pieces)
+    return WrittenPair(stage, beside, data, size=size, companions=companions)
+
+
+def _companions(pair: Pair, stage: atomic.Stage) -> Iterator[Path]:
+    """Further files that the text names, under their own names beside it, where it finds them."""
+    for path in pair.companions if isinstance(pair, DarknetPair) else ():
+        copy = stage.path(path.name)
+        write_pieces([path.read_bytes()], copy, stage.target)
+        yield copy
 
 
 def _files(model: ir.Model, pair: Pair) -> tuple[bytes, list[layout.Piece]]:

@@ -8,6 +8,7 @@ of its own cannot.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from ...ir.graph import ir, is_op, source_text
@@ -30,8 +31,6 @@ _BLANKS = b" \t\r"
 
 def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The model of a cfg and its weights, with `Loaded.pair`. Errors: those of `read_network`."""
-    from dataclasses import replace
-
     loaded, net, sections = walked(network, weights, options)
     text = Path(network).read_bytes()
     return replace(loaded, pair=_Places(loaded, net, sections, text).pair(text, weights))
@@ -40,6 +39,7 @@ def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Load
 class _Places:
     def __init__(self, loaded: Loaded, net: Network, sections: list[Section], text: bytes) -> None:
         self.sections, self.lines = sections, text.split(b"\n")
+        self.companions = tuple(net.files[1:])
         self.taken: dict[int, list[Taken]] = defaultdict(list)
         for one in net.arrays.taken if isinstance(net.arrays, Arrays) else ():
             self.taken[one.where.index or 0].append(one)
@@ -52,7 +52,7 @@ class _Places:
     def pair(self, text: bytes, weights: Path | None) -> DarknetPair:
         """All sections behind [net]."""
         units = tuple(self._section(index) for index in range(len(self.sections) - 1))
-        return DarknetPair(units=units, text=text, weights=weights)
+        return DarknetPair(units=units, text=text, weights=weights, companions=self.companions)
 
     def _section(self, index: int) -> DarknetSection:
         section = self.sections[index + 1]
@@ -63,6 +63,7 @@ class _Places:
             label=f"[{section.name}] #{index}",
             leaves=leaves if whole else (),
             arrays=self._arrays(index),
+            inside=True,  # a convolution adds its biases with and without batch norm
             lines=lines,
             norms=tuple((one.offset, 4 * one.floats) for one in norms),
         )
