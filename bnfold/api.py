@@ -156,6 +156,7 @@ def fold_file(
     weights: StrPath | None = None,
     *,
     out: StrPath | None = None,
+    weights_out: StrPath | None = None,
     verify: bool = True,
     external_data: bool = False,
     keep_failed: bool = False,
@@ -163,7 +164,9 @@ def fold_file(
 ) -> FoldResult:
     """Read, fold, verify and write: what `bnfold fold` does, in one call.
 
-    out          the .onnx to write; `<stem>.folded.onnx` beside the source by default
+    out          the .onnx to write; `<stem>.folded.onnx` beside the source by default. A .prototxt (of
+                 Caffe) or .cfg (of darknet) asks for the source's own format
+    weights_out  where the weights of such an output go; by default beside it under its stem
     verify       False writes without checking
     keep_failed  leave a refused model as `<stem>.failed.onnx`
     Returns a FoldResult whose `.report` carries every figure and whose `.path` is the file. Raises
@@ -176,6 +179,7 @@ def fold_file(
         out,
         options,
         FileKeywords.__annotations__,
+        weights_out=_path("weights_out", weights_out),
         verify=verify,
         external_data=external_data,
         keep_failed=keep_failed,
@@ -210,6 +214,7 @@ def _job(
     out: StrPath | None,
     options: Mapping[str, Any],
     known: Iterable[str],
+    weights_out: Path | None = None,
     **more: Any,
 ) -> Job:
     check_known(options, known)
@@ -221,6 +226,7 @@ def _job(
         source=_source("source", source),
         weights=_path("weights", weights),
         out=_path("out", out),
+        weights_out=weights_out,
         read=read,
         fold=folding,
         verify=verification if verified else None,

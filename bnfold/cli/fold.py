@@ -32,7 +32,7 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
     "--weights-out",
     type=FILE,
     metavar="PATH",
-    help="Where the weights of an OUT in MODEL's own format go (default: <stem of OUT>.caffemodel or .weights).",
+    help="Where the weights of such an OUT go (default: <stem of OUT>.caffemodel or .weights beside it).",
 )
 @click.option(
     "--certificate",
@@ -105,6 +105,11 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
         raise UsageError(
             f"--certificate {path} does not end in .json",
             expected=f"a name such as {certificate.beside(job.target).name}",
+        )
+    if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
+        raise UsageError(
+            "--certificate, and weights in another folder than the output",
+            expected="both in one folder: a certificate names them by their names",
         )
     if job.target.resolve() == Path(job.source).resolve():
         raise UsageError(

@@ -201,6 +201,15 @@ BATCH = (
             "SIZE",
         ),
     ),
+    own(
+        "format",
+        Option(
+            Choice(("onnx", "same")),
+            "--format",
+            "What is written: onnx, or the format that each model has (same).",
+            unset="onnx",
+        ),
+    ),
     _switch("--force", "Make every model again, finished or not."),
     Row(
         "policy_path",

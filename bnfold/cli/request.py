@@ -17,10 +17,10 @@ from ..files import atomic
 from ..files.names import identity
 from ..pipeline import pipeline
 from ..pipeline.job import Job
-from ..pipeline.own_format import PAIRS
 from ..reporting import json as documents
 from ..results.comparison import Comparison
 from ..results.fold_result import Origin
+from ..results.pair import PAIRS
 from . import options, screen
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")

@@ -79,7 +79,7 @@ class Stage:
             for finished, name in moves:
                 _resemble(finished, name)
             _sync(self.folder)
-            with supervision.undisturbed():
+            with _alone_in(self.target.parent), supervision.undisturbed():
                 journal.write(self.folder, moves)
                 try:
                     journal.finish(self.folder)
@@ -293,6 +293,20 @@ def _commit_pair(path: Path, goal: Path, beside: Path) -> None:
         if fresh:
             _take_back(data, beside)
         raise
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other run puts files of several names in place there meanwhile, where the system can lock folders."""
+    try:
+        lock = _lock(folder, wait=True)
+    except OSError:  # a folder to write in, not to read
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _kept_beside(finished: Path, name: Path) -> Path | None:

@@ -39,7 +39,7 @@ def finish(folder: Path) -> None:
         return
     for finished, name in json.loads(note.read_bytes().decode("utf-8", "surrogatepass")):
         with suppress(FileNotFoundError):  # it has its name already
-            os.replace(finished, name)
+            Path(finished).replace(name)
     note.unlink(missing_ok=True)
 
 

@@ -18,8 +18,9 @@ from typing import Any
 from ..errors import UsageError, WouldReplace
 from ..files.names import identity
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions
+from ..results.pair import PairFormat, asked
 from ..results.plan import Loaded
-from .own_format import PairFormat, asked, check_options, check_source
+from .own_format import check_options, check_source
 
 Say = Callable[[str], None]
 

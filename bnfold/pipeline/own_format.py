@@ -8,35 +8,23 @@ read_back(...)       the written pair as a model, which must be the folded one n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import NotEquivalent, UsageError
 from ..results.options import ReadOptions, spelled
+from ..results.pair import PairFormat, of_format
 from ..results.plan import Loaded
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from ..ir.difference import SameTensor
     from ..writing import WrittenPair
 
 
-@dataclass(frozen=True)
-class PairFormat:
-    """A format of text and weights, and how its files are called."""
-
-    format: str
-    network: str
-    weights: str
-
-    def weights_of(self, network: Path) -> Path:
-        """`merged.prototxt` -> `merged.caffemodel`, beside it."""
-        return network.with_suffix(self.weights)
-
-
-PAIRS = (PairFormat("caffe", ".prototxt", ".caffemodel"), PairFormat("darknet", ".cfg", ".weights"))
 # Options that say something of an ONNX file, or ask for what no layer can be.
 _NOT_FOR_PAIRS = {
     "opset": None,
@@ -45,17 +33,6 @@ _NOT_FOR_PAIRS = {
     "duplicate_producers": False,
     "simplify_leftovers": False,
 }
-
-
-def asked(out: Path | None) -> PairFormat | None:
-    """The pair that an output's name asks for; None for ONNX."""
-    suffix = out.suffix.lower() if out is not None else ""
-    return next((row for row in PAIRS if row.network == suffix), None)
-
-
-def of_format(format: str) -> PairFormat | None:
-    """The pair of a format; None where it is one file."""
-    return next((row for row in PAIRS if row.format == format), None)
 
 
 def check_source(row: PairFormat, format: str, out: Path) -> None:
@@ -81,24 +58,37 @@ def check_options(options: Iterable[object], out: Path) -> None:
 def read_back(written: WrittenPair, loaded: Loaded, folded: ir.Model, options: ReadOptions) -> Loaded:
     """The written pair, read again; its nodes and values are called what they are in the folded model. Raises
     NotEquivalent where it is another graph."""
-    from ..reading import formats
+    from ..ir.difference import same_bytes
 
-    dialect = loaded.dialect if loaded.format == "darknet" else options.dialect
-    again = formats.read(
-        written.path, written.weights, replace(options, dialect=dialect, strict=False), pair=True
-    )
-    if difference := _difference(folded, again.model):
+    again = read_pair(written.path, written.weights, loaded.format, loaded.dialect, options)
+    if difference := aligned(folded, again.model, same_bytes):
         raise NotEquivalent(
             f"the written pair does not hold the folded model: {difference}",
             where=written.target,
             way_out="please report it",
         )
-    _call_alike(folded, again.model)
     return again
 
 
-def _difference(folded: ir.Model, again: ir.Model) -> str:
-    """The first place where two graphs differ, or ""; nodes meet in their order, whatever they are called."""
+def read_pair(network: Path, weights: Path, format: str, dialect: str, options: ReadOptions) -> Loaded:
+    """A pair that was written of a network of this format and dialect. What told the dialect may have gone
+    with the batch norms."""
+    from ..reading import formats
+
+    asked = dialect if format == "darknet" else options.dialect
+    return formats.read(network, weights, replace(options, dialect=asked, strict=False), pair=True)
+
+
+def aligned(folded: ir.Model, again: ir.Model, same: SameTensor) -> str:
+    """The first place where two graphs differ, or ""; nodes meet in their order, whatever they are called. The
+    second takes the names of the first, so that verification meets the same values under the same names."""
+    found = _difference(folded, again, same)
+    if not found:
+        _call_alike(folded, again)
+    return found
+
+
+def _difference(folded: ir.Model, again: ir.Model, same_tensor: SameTensor) -> str:
     from ..ir.graph import label
 
     if [v.name for v in folded.graph.inputs] != [v.name for v in again.graph.inputs]:
@@ -108,7 +98,7 @@ def _difference(folded: ir.Model, again: ir.Model) -> str:
     for ours, theirs in zip_longest(folded.graph, again.graph):
         if ours is None or theirs is None:
             return f"'{label(ours or theirs)}' is in one alone"
-        if not _same_node(ours, theirs, same):
+        if not _same_node(ours, theirs, same, same_tensor):
             return f"'{label(ours)}' and '{label(theirs)}'"
         same.update(zip(ours.outputs, theirs.outputs, strict=True))
     if [same.get(v) for v in folded.graph.outputs] != list(again.graph.outputs):
@@ -116,8 +106,10 @@ def _difference(folded: ir.Model, again: ir.Model) -> str:
     return ""
 
 
-def _same_node(ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Value | None]) -> bool:
-    from ..ir.difference import same_attribute, same_bytes
+def _same_node(
+    ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Value | None], same_tensor: SameTensor
+) -> bool:
+    from ..ir.difference import same_attribute
 
     def inputs(node: ir.Node) -> list[ir.Value | None]:
         found = list(node.inputs)
@@ -128,12 +120,12 @@ def _same_node(ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Va
     if (ours.op_type, ours.domain, len(ours.outputs)) != (theirs.op_type, theirs.domain, len(theirs.outputs)):
         return False
     if ours.attributes.keys() != theirs.attributes.keys() or not all(
-        same_attribute(one, theirs.attributes[name], same_bytes) for name, one in ours.attributes.items()
+        same_attribute(one, theirs.attributes[name], same_tensor) for name, one in ours.attributes.items()
     ):
         return False
     pairs = list(zip_longest(inputs(ours), inputs(theirs)))
     return all(
-        same_bytes(a.const_value, b.const_value)
+        same_tensor(a.const_value, b.const_value)
         if a is not None and b is not None and a.const_value is not None and b.const_value is not None
         else a in same and same[a] is b
         for a, b in pairs
@@ -141,7 +133,6 @@ def _same_node(ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Va
 
 
 def _call_alike(folded: ir.Model, again: ir.Model) -> None:
-    """Names and notes of the folded model, so that verification meets the same values under the same names."""
     for ours, theirs in zip(folded.graph, again.graph, strict=True):
         theirs.metadata_props.update(ours.metadata_props)
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):

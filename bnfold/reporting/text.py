@@ -19,6 +19,7 @@ from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.pair import asked
 from ..results.plan import Folded, Kept, Plan
 from .units import in_bytes
 
@@ -46,6 +47,8 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
         yield _line("written", str(result.path))
+        if asked(result.path) is not None:
+            yield from (_line("weights", str(file)) for file in result.data)
 
 
 def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
