@@ -252,8 +252,8 @@ def _is_still(folder: Path, descriptor: int) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """The files in a stage, and it. Never what is inside a folder or behind a link: a stage has none. What is
-    noted there to be done is done first."""
+    """The files in a stage, and it. Never what is inside a folder or behind a link: a stage has none. What
+    is noted there to be done is done first."""
     with suppress(OSError, ValueError):
         journal.finish(folder)
     with suppress(FileNotFoundError):
@@ -297,7 +297,8 @@ def _commit_pair(path: Path, goal: Path, beside: Path) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """No other run puts files of several names in place there meanwhile, where the system can lock folders."""
+    """No other run puts files of several names in place there meanwhile, where the system can lock
+    folders."""
     try:
         lock = _lock(folder, wait=True)
     except OSError:  # a folder to write in, not to read

@@ -80,8 +80,9 @@ def read_pair(network: Path, weights: Path, format: str, dialect: str, options: 
 
 
 def aligned(folded: ir.Model, again: ir.Model, same: SameTensor) -> str:
-    """The first place where two graphs differ, or ""; nodes meet in their order, whatever they are called. The
-    second takes the names of the first, so that verification meets the same values under the same names."""
+    """The first place where two graphs differ, or ""; nodes meet in their order, whatever they are called.
+    The second takes the names of the first, so that verification meets the same values under the same
+    names."""
     found = _difference(folded, again, same)
     if not found:
         _call_alike(folded, again)

@@ -100,7 +100,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class BlobPlace:
-    """One learned blob of a layer: the shape that Caffe gives it, and the name of the value that it became."""
+    """One learned blob of a layer: the shape that Caffe gives it, and the name of the value that it
+    became."""
 
     shape: tuple[int, ...]
     value: str

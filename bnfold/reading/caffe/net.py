@@ -49,6 +49,7 @@ def read_network(network: Path, weights: Path | None, options: ReadOptions) -> L
 
 
 def check_options(weights: Path | None, options: ReadOptions) -> None:
+    """Raises UsageError for what does not go together."""
     if options.dialect not in DIALECTS:
         raise UsageError(
             f"{cannot_be(spelled('dialect'), options.dialect)} for a Caffe model",
@@ -76,6 +77,7 @@ class NetReader:
         self.built: dict[Wired, Layer] = {}
 
     def run(self) -> Loaded:
+        """The whole reading."""
         net = typed(parse(self.text), "NetParameter", self.text, self._unknown_field)
         self._check_net(net)
         state = net.get("state")

@@ -61,7 +61,8 @@ class Scope:
 
 
 def scope(layers: Sequence[Wired], forced: Collection[int], kept: Collection[Version]) -> Scope:
-    """The layers to build, by the numbers of those that are carried anyway, and the values that others read."""
+    """What to build. `forced` are the numbers of layers that are carried whatever their type, `kept` values
+    that others read."""
     carried, behind = _carried(layers, forced)
     built = [layer for layer in layers if layer not in carried]
     computed = [layer for layer in built if not _is_source(layer)]

@@ -13,12 +13,13 @@ from ...errors import BnfoldError, InputError, Malformed, Mismatch, Unsupported
 from ...ir.graph import ir, uncollected
 from ...results.options import ReadOptions
 from ...results.pair import ArrayKey, BlobPlace, CaffeLayer, CaffePair, Made, NodeInput, StoredLayer, Word
-from ...results.plan import Loaded
+from ...results.plan import Finding, Loaded
 from .blob import Shape
 from .caffemodel import is_h5
 from .layer import Layer, dims
 from .net import NetReader, check_options
 from .opaque import CONVOLUTIONS, guess, named_elsewhere, scope, twins
+from .prototxt import Entry
 from .schema import Given, Node
 from .spans import FieldSpan, spans
 from .wiring import Version, Wired
@@ -56,6 +57,8 @@ class _PairReader(NetReader):
     def __init__(self, network: Path, weights: Path | None, options: ReadOptions, forced: set[int]) -> None:
         super().__init__(network, weights, options)
         self.forced = forced
+        self.spans = spans(self.text.content)
+        self.fields: list[tuple[Finding, int]] = []
 
     def run(self) -> Loaded:
         """The model, and where its parts stand."""
@@ -122,10 +125,22 @@ class _PairReader(NetReader):
             return None
         return found if found and len(found) > 1 else None
 
+    def _warn_field(self, text: str, entry: Entry) -> None:
+        super()._warn_field(text, entry)
+        self.fields.append((self.findings[-1], entry.at))
+
+    def _report(self) -> None:
+        """Without what was noticed inside layers that are carried: nothing of them is ignored."""
+        inside = [
+            self.spans[layer.node.at] for layer in self.layers if layer not in self.built and layer.drop == ""
+        ]
+        quiet = {id(found) for found, at in self.fields if any(s.start <= at < s.end for s in inside)}
+        self.findings[:] = [found for found in self.findings if id(found) not in quiet]
+        super()._report()
+
     # ---- where everything stands
 
     def _pair(self) -> CaffePair:
-        self.spans = spans(self.text.content)
         wired = {id(layer.node): layer for layer in self.layers}
         layers = [self._placed(place, node, wired.get(id(node))) for place, node in enumerate(self.every)]
         return CaffePair(

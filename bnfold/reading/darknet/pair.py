@@ -1,5 +1,5 @@
-"""Reading for a result as cfg and weights: where a section says that it has a batch norm, and where its arrays
-lie in the weights file (results/pair.py).
+"""Reading for a result as cfg and weights: where a section says that it has a batch norm, and where its
+arrays lie in the weights file (results/pair.py).
 
 A section keeps its place and its number, so a batch norm can go where it is a part of one, and a [batchnorm]
 of its own cannot.

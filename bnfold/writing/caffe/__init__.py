@@ -8,7 +8,7 @@ weights   blobs that changed, in the shape and order that the file has; all othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ...ir.difference import same_bytes
 from ...ir.graph import ir
@@ -17,7 +17,7 @@ from ...results.pair import CaffeLayer, CaffePair, StoredLayer, Word
 from ..layout import Piece
 from . import caffemodel
 from .caffemodel import Change, Shape
-from .rewiring import renamed
+from .rewiring import renamed, unused
 from .text import Edit, edited, removed, string
 
 Blobs = dict[int, dict[int, tuple[Shape, ir.TensorProtocol]]]  # unit -> blob -> its shape and new values
@@ -104,7 +104,8 @@ class _Edit:
             bias = self.units[number].bias
             if bias is not None and 1 in blobs:
                 self.edits.append(Edit(bias.start, bias.end, "true"))
-                self._change(self.units[number]).biased = True
+                if self.units[number].stored is not None:
+                    self._change(self.units[number]).biased = True
 
     def _untie(self) -> None:
         """Names of their own for blobs that are no longer what others call by the same name."""
@@ -117,7 +118,7 @@ class _Edit:
         for name, users in shared.items():
             for kind in self._kinds(users)[1:]:
                 first = self.units[kind[0][0]]
-                own = _unused(f"{name}/{first.name}", taken)
+                own = unused(f"{name}/{first.name}", taken)
                 self.edits += [string(self.pair.text, word, own) for _, _, word in kind]
 
     def _kinds(self, users: list[tuple[int, int, Word]]) -> list[list[tuple[int, int, Word]]]:
@@ -174,13 +175,4 @@ class _Edit:
         )
 
 
-def _unused(wish: str, taken: set[str]) -> str:
-    name, count = wish, 1
-    while name in taken:
-        count += 1
-        name = f"{wish}_{count}"
-    taken.add(name)
-    return name
-
-
-__all__: Sequence[str] = ["files"]
+__all__ = ["files"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from ...ir.graph import folded_name
 from ...results.pair import CaffeLayer, Made, Word
 
 
@@ -36,8 +37,8 @@ class Version:
 def renamed(
     units: tuple[CaffeLayer, ...], gone: Collection[int], values: Mapping[tuple[str, int], str]
 ) -> Iterator[tuple[int, Word, str]]:
-    """(the unit, a word in it, what it has to say) for every bottom and top whose name changes. `gone` are the
-    units that vanish, `values` the names of the folded graph's values by node and output."""
+    """(the unit, a word in it, what it has to say) for every bottom and top whose name changes. `gone` are
+    the units that vanish, `values` the names of the folded graph's values by node and output."""
     return _Rewiring(units, gone, values).run()
 
 
@@ -138,10 +139,16 @@ class _Rewiring:
         return self.values.get((made.node, made.output), made.value) if made is not None else version.blob
 
     def _fresh(self, version: Version) -> str:
-        wish = name = self._value(version) or version.blob
-        count = 1
-        while name in self.taken:
-            count += 1
-            name = f"{wish}_{count}"
-        self.taken.add(name)
-        return name
+        value = self._value(version)
+        same = version.made is not None and value == version.made.value
+        return unused(value if same and value else folded_name(version.blob), self.taken)
+
+
+def unused(wish: str, taken: set[str]) -> str:
+    """`wish`, or `wish_2`, `wish_3` ... where it is taken; then it is."""
+    name, count = wish, 1
+    while name in taken:
+        count += 1
+        name = f"{wish}_{count}"
+    taken.add(name)
+    return name

@@ -35,8 +35,8 @@ def string(content: str, word: Word, text: str) -> Edit:
 
 
 def removed(content: str, start: int, end: int) -> Edit:
-    """A field taken out with its comments: those right above it, and the one behind it on its last line. Where
-    something else stands on its lines, that stays."""
+    """A field taken out with its comments: those right above it, and the one behind it on its last line.
+    Where something else stands on its lines, that stays."""
     line, behind = content.rfind("\n", 0, start) + 1, content.find("\n", end)
     behind = len(content) if behind < 0 else behind
     rest = content[end:behind].strip()
