@@ -20,7 +20,10 @@ from pathlib import Path
 from .worker import has_atheris
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("prototxt", "caffemodel", "cfg", "weights", "onnx_wire", "onnx_fold")
+NAMES = (
+    *("prototxt", "prototxt_pair", "caffemodel", "caffemodel_pair"),
+    *("cfg", "weights", "weights_pair", "onnx_wire", "onnx_fold"),
+)
 
 
 def main() -> int:

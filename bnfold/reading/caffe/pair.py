@@ -7,6 +7,7 @@ A layer that turns out to be none that ONNX can express is carried, and the read
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from ...errors import BnfoldError, InputError, Malformed, Mismatch, Unsupported
@@ -57,8 +58,12 @@ class _PairReader(NetReader):
     def __init__(self, network: Path, weights: Path | None, options: ReadOptions, forced: set[int]) -> None:
         super().__init__(network, weights, options)
         self.forced = forced
-        self.spans = spans(self.text.content)
         self.fields: list[tuple[Finding, int]] = []
+
+    @cached_property
+    def spans(self) -> dict[int, FieldSpan]:
+        """Where every field stands; to be asked when the text has been parsed."""
+        return spans(self.text.content)
 
     def run(self) -> Loaded:
         """The model, and where its parts stand."""
