@@ -12,12 +12,12 @@ The public API and the errors; nothing else is public. Names are imported when t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from .version import __version__ as __version__
 
+TYPE_CHECKING = False  # as type checkers know it: `import bnfold` needs no module `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from .api import convert_file, fold, fold_file, load, save, to_onnx, verify
     from .errors import (
         BnfoldError,
@@ -65,6 +65,8 @@ _HOMES = {"FoldResult": "results.fold_result", "Comparison": "results.comparison
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name == "caffe":  # a module of its own: bnfold.caffe.layer
         return import_module(".caffe", __name__)
     if name not in __all__:

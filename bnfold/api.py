@@ -3,15 +3,18 @@
 Rule 1: options are keywords, the fields of results/options.py, which check their own values; an unknown one
         is a UsageError, and so is any other argument of a wrong type.
 Rule 2: only BnfoldError leaves: what a library raises unexpectedly is wrapped at this door.
+Rule 3: what is being done, and what a reader noticed, is logged under the name `bnfold`; nothing is printed.
 """
 
 from __future__ import annotations
 
+import copyreg
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
@@ -33,7 +36,7 @@ from .results.options import (
     check_format,
     check_known,
 )
-from .results.plan import Loaded
+from .results.plan import Finding, Loaded
 from .results.value_kinds import File, Kind, Switch, Wrong, refusal
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions)
+_log = logging.getLogger("bnfold")
+_log.addHandler(logging.NullHandler())  # who does not listen hears nothing
 
 
 class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, total=False):
@@ -81,7 +86,9 @@ def load(source: Any, weights: StrPath | None = None, **options: Unpack[ReadKeyw
     """
     read = _options(ReadOptions, options)
     _check_format(source, options)
-    return _load("source", source, weights, read).model
+    loaded = _load("source", source, weights, read)
+    _log_findings(loaded.findings)
+    return loaded.model
 
 
 @_door
@@ -108,7 +115,7 @@ def fold(model: Any, **options: Unpack[FoldKeywords]) -> FoldResult:
     folded, plan = pipeline.fold_model(loaded.model, wanted)
     origin = recalled(loaded.model)
     origin = replace(origin, findings=origin.findings + idle_patterns(loaded.model, wanted))
-    return FoldResult(
+    result = FoldResult(
         model=folded,
         plan=plan,
         origin=origin,
@@ -116,6 +123,8 @@ def fold(model: Any, **options: Unpack[FoldKeywords]) -> FoldResult:
         after=census(folded),
         unchanged=not plan.changes,
     )
+    _log.info("%r", result)
+    return result
 
 
 @_door
@@ -128,7 +137,10 @@ def verify(reference: Any, candidate: Any, **options: Unpack[VerifyKeywords]) ->
     ProviderUnavailable, UsageError.
     """
     wanted = _options(VerifyOptions, options)
-    return compare.compare(_in_memory("reference", reference), _in_memory("candidate", candidate), wanted)
+    sides = _in_memory("reference", reference), _in_memory("candidate", candidate)
+    report = compare.compare(*sides, wanted, _log.debug)
+    _log.info("%r", report)
+    return report
 
 
 @_door
@@ -185,7 +197,7 @@ def fold_file(
         keep_failed=keep_failed,
     )
     with _blamed("source", source):
-        return pipeline.fold_file(job)
+        return _logged(pipeline.fold_file(job))
 
 
 @_door
@@ -202,7 +214,38 @@ def convert_file(
     known = ReadKeywords.__annotations__
     job = _job(source, weights, out, options, known, external_data=external_data)
     with _blamed("source", source):
-        return pipeline.convert_file(job)
+        return _logged(pipeline.convert_file(job))
+
+
+# What is logged.
+
+
+def _logged(result: FoldResult) -> FoldResult:
+    _log_findings(result.origin.findings)
+    _log.info("%r", result)
+    return result
+
+
+def _log_findings(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        _log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "%s", finding)
+
+
+# A result as it travels to another process: its model as the bytes of an ONNX file.
+
+
+def _packed(result: FoldResult) -> tuple[Callable[..., FoldResult], tuple[bytes, dict[str, Any]]]:
+    rest = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "model"}
+    return _unpacked, (pipeline.to_onnx(result.model).SerializeToString(), rest)
+
+
+def _unpacked(data: bytes, rest: dict[str, Any]) -> FoldResult:
+    model = pipeline.load(data).model
+    model.meta[ORIGIN_KEY] = rest["origin"]
+    return FoldResult(model=model, **rest)
+
+
+copyreg.pickle(FoldResult, _packed)
 
 
 # From keywords to the frozen options of the rooms.
@@ -230,6 +273,7 @@ def _job(
         read=read,
         fold=folding,
         verify=verification if verified else None,
+        say=_log.debug,
         **switches,
     )
 

@@ -12,6 +12,7 @@ from ..results.comparison import finite
 from ..results.from_json import decoded
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions
 from ..version import __version__
+from .downloads import Downloads
 
 OUT_OF_MEMORY = (
     SHORT,
@@ -36,6 +37,7 @@ class Task:
     batch            which run of the command asks: what it made itself, before a worker died, is not an
                      earlier run's
     suffix           of the output; that of a network asks for its own format, with its weights beside it
+    downloads        what may be fetched
     shown            (local copy, what it is a copy of): reports name the second
     """
 
@@ -52,6 +54,7 @@ class Task:
     listed: str = ""
     batch: str = ""
     suffix: str = ".onnx"
+    downloads: Downloads = field(default_factory=Downloads)
     shown: tuple[tuple[str, str], ...] = ()
 
 

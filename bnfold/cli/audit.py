@@ -11,13 +11,18 @@ from ..gate import audit
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
-from .options import FILE, LIMIT, REPORT, options
+from .help import Command
+from .options import LIMIT, READ_FILE, REPORT, options
 
 
-@click.command("audit")
-@click.argument("certificate", type=FILE, metavar="CERTIFICATE")
-@click.argument("model", type=FILE, metavar="MODEL.onnx")
-@click.argument("sources", nargs=-1, type=FILE, metavar="[SOURCE [WEIGHTS]]")
+@click.command(
+    "audit",
+    cls=Command,
+    examples=(("Is the file what was certified?", "bnfold audit net.cert.json net.folded.onnx"),),
+)
+@click.argument("certificate", type=READ_FILE, metavar="CERTIFICATE")
+@click.argument("model", type=READ_FILE, metavar="MODEL.onnx")
+@click.argument("sources", nargs=-1, type=READ_FILE, metavar="[SOURCE [WEIGHTS]]")
 @options(LIMIT, REPORT)
 def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values: Any) -> Ending:
     """Hold MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made: every bit of it, and,

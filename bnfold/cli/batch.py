@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..batch import coordinator, output_names
+from ..batch import coordinator, downloads, output_names
 from ..batch.child import is_bounded
 from ..batch.fingerprints import SUFFIX
 from ..batch.locations import absolute, check_drivers, joined, plain, redacted, store_of
@@ -26,8 +26,11 @@ from ..results.pair import PAIRS, of_format
 from . import manifest, request, screen
 from . import options as rows
 from .ending import Ending, of_batch
+from .help import Command
+from .help import option as grouped
 from .options import BATCH, FOLD, READ, REPORT, VERIFY, WRITE, options
 from .progress import Progress
+from .standard_streams import is_mark
 
 _OUTPUTS = (".onnx", *(row.network for row in PAIRS))
 
@@ -42,10 +45,28 @@ class _Wanted:
     where: str = ""
 
 
-@click.command("batch")
+@click.command(
+    "batch",
+    cls=Command,
+    examples=(
+        (
+            "Every model of a folder, with an overview of all.",
+            "bnfold batch models/ -o folded/ --report overview.html",
+        ),
+        (
+            "Models behind URLs, four at a time.",
+            "bnfold batch https://example.org/a.onnx s3://nets/b.onnx -o folded/ --jobs 4",
+        ),
+    ),
+)
 @click.argument("models", nargs=-1, required=True, metavar="MODELS...")
-@click.option(
-    "-o", "--out", required=True, metavar="FOLDER", help="The folder for all outputs: a path, or a URL."
+@grouped(
+    "Output",
+    "-o",
+    "--out",
+    required=True,
+    metavar="FOLDER",
+    help="The folder for all outputs: a path, or a URL.",
 )
 @options(BATCH, FOLD, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
 def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
@@ -60,11 +81,16 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     otherwise the highest of all codes.
     """
     view = request.view_of(values)
-    request.check_is_file("--out", out)
+    if is_mark(out):
+        raise UsageError("--out cannot be '-'", expected="a folder, or a URL: a batch makes several files")
     out = absolute(plain(out))
     coordinator.prepare(out)  # first of all: reports may go there, too
     read = [Path(place) for place in models if not is_url(place)]
-    with request.documented("batch", values, [values["policy_path"], *read]) as content:
+    allowed = downloads.Downloads(values["max_download"], values["follow_redirects"])
+    with (
+        request.documented("batch", values, [values["policy_path"], *read]) as content,
+        downloads.under(allowed),
+    ):
         tasks = _tasks(_wanted([plain(place) for place in models], out), out, values, view)
         with Progress(len(tasks), view) as progress:
             try:
@@ -237,6 +263,7 @@ def _task(
         bool(values.get("force")),
         one.where,
         suffix=_suffix(one, values),
+        downloads=downloads.rules(),
     )
 
 

@@ -18,29 +18,57 @@ from ..results.fold_result import Checked
 from . import options as rows
 from . import request, screen
 from .ending import Ending, of_checks
-from .options import FILE, FOLD, JUNIT, LIMIT, POLICY, READ, REPORT, VERIFY, options
+from .help import Command
+from .help import option as grouped
+from .options import FOLD, JUNIT, LIMIT, POLICY, READ, READ_FILE, REPORT, VERIFY, options
 
 
-@click.command("check")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL...")
-@click.option(
+@click.command(
+    "check",
+    cls=Command,
+    examples=(
+        ("Fail where a foldable batch norm is left in any model.", "bnfold check models/"),
+        ("For a CI service that shows JUnit.", "bnfold check models/ --junit bnfold.xml"),
+        (
+            "Accept what was there before, fail for what is new.",
+            "bnfold check models/ --baseline baseline.json",
+        ),
+    ),
+)
+@click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar="MODEL...")
+@grouped(
+    "Policy",
     "--policy",
     "policy_path",
-    type=FILE,
+    type=READ_FILE,
     metavar="FILE",
     help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).",
 )
-@click.option(
-    "--baseline", type=FILE, metavar="FILE", help="What an earlier --json wrote: only what got worse fails."
+@grouped(
+    "Policy",
+    "--baseline",
+    type=READ_FILE,
+    metavar="FILE",
+    help="What an earlier --json wrote: only what got worse fails.",
 )
 @options(POLICY)
-@click.option("--against", type=FILE, metavar="MODEL", help="A model that each must be numerically equal to.")
-@click.option(
-    "--against-weights", type=FILE, metavar="WEIGHTS", help="The weights of --against (default: beside it)."
+@grouped(
+    "Policy",
+    "--against",
+    type=READ_FILE,
+    metavar="MODEL",
+    help="A model that each must be numerically equal to.",
 )
-@click.option("--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
+@grouped(
+    "Policy",
+    "--against-weights",
+    type=READ_FILE,
+    metavar="WEIGHTS",
+    help="The weights of --against (default: beside it).",
+)
+@grouped("Policy", "--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
 @options((JUNIT,))
-@click.option("--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
+@grouped("Output", "--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
 @options(FOLD, READ, VERIFY, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any

@@ -12,16 +12,30 @@ from ..pipeline import pipeline
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_convert
+from .help import Command
+from .help import option as grouped
 from .options import FILE, LIMIT, READ, REPORT, options
 
 
-@click.command("convert")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
-@click.option("-o", "--out", type=FILE, metavar="OUT", help="The model to write.")
-@click.option(
-    "--external-data", is_flag=True, help="Weights go to one file beside the model (always so above 2 GB)."
+@click.command(
+    "convert",
+    cls=Command,
+    examples=(
+        (
+            "darknet as it is, decoded boxes included.",
+            "bnfold convert yolo.cfg yolo.weights -o yolo.onnx --heads boxes",
+        ),
+    ),
 )
-@click.option("--no-verify", is_flag=True, help="Do not read the written file back.")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
+@grouped("Output", "-o", "--out", type=FILE, metavar="OUT", help="The model to write.")
+@grouped(
+    "Output",
+    "--external-data",
+    is_flag=True,
+    help="Weights go to one file beside the model (always so above 2 GB).",
+)
+@grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back.")
 @options(READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
     """Write MODEL as ONNX without folding anything: the baseline that a folded model is held against.
@@ -35,10 +49,11 @@ def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
             raise UsageError("no output is named", expected="-o OUT.onnx")
         with view.working():
             result = pipeline.convert_file(work)
+        request.hand_over(result, work, view)
         content.update(documents.of_convert(result))
     request.tell(view, result.origin)
     if view.shows_results:
         from ..reporting import text
 
         view.show(*text.converted(result, verbose=view.verbose))
-    return of_convert(result)
+    return of_convert(result, in_place=work.replaces_source)

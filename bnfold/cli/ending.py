@@ -19,9 +19,9 @@ class Ending:
     line: str
 
 
-def of_fold(result: FoldResult, *, dry_run: bool = False) -> Ending:
+def of_fold(result: FoldResult, *, dry_run: bool = False, in_place: bool = False) -> Ending:
     """PASS with the figures that there are: `noise`, `max_error` and `ep` stand only where something was
-    measured."""
+    measured, `in_place` where the source was replaced."""
     plan = result.plan
     parts = [f"folded={len(plan.folded)}", f"kept={len(plan.kept) + len(plan.withdrawn)}"]
     if result.report is not None:
@@ -32,12 +32,15 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> Ending:
         parts.append(f"withdrawn={len(plan.withdrawn)}")
     if dry_run:
         parts.append("written=no")
+    if in_place:
+        parts.append("in_place=yes")
     return Ending(OK, "PASS " + " ".join(parts))
 
 
-def of_convert(result: FoldResult) -> Ending:
+def of_convert(result: FoldResult, *, in_place: bool = False) -> Ending:
     """PASS, with how much was written."""
-    return Ending(OK, f"PASS converted={result.after.nodes} bytes={result.after.size}")
+    place = " in_place=yes" if in_place else ""
+    return Ending(OK, f"PASS converted={result.after.nodes} bytes={result.after.size}{place}")
 
 
 def of_comparison(report: Comparison) -> Ending:

@@ -13,14 +13,37 @@ from ..gate import certificate
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
-from . import request
+from . import defaults, request
 from .ending import Ending, of_fold
+from .help import Command
+from .help import option as grouped
 from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
+from .standard_streams import is_mark
 
 
-@click.command("fold")
+@click.command(
+    "fold",
+    cls=Command,
+    examples=(
+        ("Fold, verify, and write net.folded.onnx beside the model.", "bnfold fold net.onnx"),
+        (
+            "A Caffe network; net.caffemodel beside it is found by its name.",
+            "bnfold fold net.prototxt -o net.onnx",
+        ),
+        (
+            "A page with the pictures, and the figures for a script.",
+            "bnfold fold net.onnx -o out.onnx --report out.html --json out.json",
+        ),
+        (
+            "In Caffe's own format: merged.prototxt and merged.caffemodel; darknet's with a .cfg.",
+            "bnfold fold net.prototxt net.caffemodel -o merged.prototxt",
+        ),
+        ("From a pipe into a pipe.", "cat net.onnx | bnfold fold - -o - > out.onnx"),
+    ),
+)
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT]")
-@click.option(
+@grouped(
+    "Output",
     "-o",
     "--out",
     type=FILE,
@@ -28,13 +51,15 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
     help="The model to write (default: <stem of MODEL>.folded.onnx beside it). A .prototxt or .cfg asks for "
     "MODEL's own format, with the weights in a file beside it.",
 )
-@click.option(
+@grouped(
+    "Output",
     "--weights-out",
     type=FILE,
     metavar="PATH",
     help="Where the weights of such an OUT go (default: <stem of OUT>.caffemodel or .weights beside it).",
 )
-@click.option(
+@grouped(
+    "Output",
     "--certificate",
     "certificate_path",
     type=FILE,
@@ -42,7 +67,7 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
     help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
     "OUT>.cert.json beside OUT).",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
+@grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @options(FOLD, WRITE, READ, VERIFY, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...],
@@ -58,10 +83,12 @@ def command(
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished,
     verified file.
     """
+    values |= {"certificate_path": certificate_path, "dry_run": dry_run}
     view = request.view_of(values)
-    with request.documented("fold", {**values, "certificate_path": certificate_path}, files) as content:
-        request.check_is_file("--weights-out", weights_out)
-        work = request.make(files, out, {**values, "certificate_path": certificate_path}, view)
+    with request.documented("fold", values, files) as content:
+        if is_mark(weights_out):
+            raise UsageError("--weights-out cannot be '-'", expected="the name of a file")
+        work = request.make(files, out, values, view, defaults.with_defaults)
         work = replace(work, weights_out=weights_out)
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)
@@ -71,6 +98,8 @@ def command(
         except NotEquivalent as error:
             request.tell_failure(view, error)
             raise
+        if not dry_run:
+            request.hand_over(result, work, view)
         content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
             request.write_file(
@@ -91,7 +120,7 @@ def command(
         from ..reporting import text
 
         view.show(*text.folded(result, verbose=view.verbose, dry_run=dry_run))
-    return of_fold(result, dry_run=dry_run)
+    return of_fold(result, dry_run=dry_run, in_place=work.replaces_source and not dry_run)
 
 
 def _certified(job: Job, path: Path, dry_run: bool) -> Job:
@@ -101,7 +130,7 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
         raise UsageError(
             "--certificate with --dry-run", expected="one of them: nothing is written that could be certified"
         )
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" and not is_mark(path):
         raise UsageError(
             f"--certificate {path} does not end in .json",
             expected=f"a name such as {certificate.beside(job.target).name}",
@@ -111,7 +140,7 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
             "--certificate, and weights in another folder than the output",
             expected="both in one folder: a certificate names them by their names",
         )
-    if job.target.resolve() == Path(job.source).resolve():
+    if job.replaces_source:
         raise UsageError(
             "--certificate, and an output that replaces the source",
             expected="another output",

@@ -13,10 +13,18 @@ from ..reporting import json as documents
 from . import options as rows
 from . import request
 from .ending import Ending, of_fold
+from .help import Command
 from .options import FILE, FOLD, LIMIT, READ, REPORT, options
 
 
-@click.command("inspect")
+@click.command(
+    "inspect",
+    cls=Command,
+    examples=(
+        ("What would be folded, and what is kept and why.", "bnfold inspect net.onnx"),
+        ("A darknet network that has no weights yet.", "bnfold inspect net.cfg --random-weights 0"),
+    ),
+)
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS]")
 @options(FOLD, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], **values: Any) -> Ending:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shlex
 import signal
 import traceback
+from difflib import get_close_matches
 from importlib import import_module
-from types import FrameType
-from typing import NoReturn
+from pathlib import Path
 
 import click
 
@@ -33,6 +34,7 @@ from ..errors import (
     of_system,
     one_line,
 )
+from ..files.discovery import MODELS, WEIGHTS, is_url, suffix
 from ..files.memory import SHORT
 from ..files.supervision import WHOLE
 from ..results.options import command_line
@@ -40,9 +42,8 @@ from ..version import __version__
 from .ending import Ending
 from .limit import Late
 from .screen import say, tolerant
+from .signals import Signals
 
-INTERRUPTED = 130
-_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 COMMANDS = {
     "fold": "Read, fold, verify, write: the main job.",
     "convert": "Read and write, without folding: the baseline.",
@@ -53,6 +54,7 @@ COMMANDS = {
     "audit": "Is a model still what its certificate says?",
     "report": "A page to look at, of what --json wrote.",
     "selftest": "Do this machine's libraries compute what they should?",
+    "completion": "Let the shell complete commands, options and files.",
 }
 
 
@@ -69,6 +71,14 @@ class _Late(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """What is no command is a slip, or a model whose command was left out."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise _no_command(args)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
@@ -77,6 +87,21 @@ class _Late(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _no_command(arguments: list[str]) -> UsageError:
+    """What is wrong with a command line that begins with no command, and the line that may be meant."""
+    name = arguments[0]
+    if is_url(name) or suffix(name) in (*MODELS, *WEIGHTS.values()) or Path(name).is_file():
+        command = "batch" if is_url(name) else "fold"
+        folder = " -o folded" if is_url(name) else ""
+        return UsageError(
+            f"{name} stands where a command is expected",
+            way_out=f"to fold it: bnfold {command} {shlex.join(arguments)}{folder}",
+        )
+    near = get_close_matches(name, COMMANDS, 1)
+    line = f"did you mean 'bnfold {shlex.join([near[0], *arguments[1:]])}'?" if near else ""
+    return UsageError(f"no command '{name}'", expected=f"one of {', '.join(COMMANDS)}", way_out=line)
 
 
 @click.group(cls=_Late, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -97,32 +122,31 @@ def run(arguments: list[str]) -> int:
     logging.getLogger("onnx_ir").setLevel(
         logging.CRITICAL
     )  # what it warns of, our own errors say in a sentence
-    for number in _ENDING:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _terminated)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # see supervision.py
+    signals = Signals()
+    try:
+        with signals:
+            ending = _ending(arguments, signals)
+    except BaseException as error:  # a signal came when the run was over, but not all said
+        ending = _interrupted(signals.asked, error)
+    if ending.line:
+        say(f"bnfold: {one_line(ending.line)}")
+    return ending.code
+
+
+def _ending(arguments: list[str], signals: Signals) -> Ending:
+    """What the command line comes to, whatever happens on the way."""
     try:
         with command_line():
-            ending = group.main(arguments, prog_name="bnfold", standalone_mode=False)
+            found = group.main(arguments, prog_name="bnfold", standalone_mode=False)
     except BaseException as error:
-        ending = _failed(error)
-    if isinstance(ending, Ending):
-        if ending.line:
-            say(f"bnfold: {one_line(ending.line)}")
-        return ending.code
-    return int(ending or 0)
+        if signals.asked or isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
+            return _interrupted(signals.asked, error)
+        return _failed(error)
+    return found if isinstance(found, Ending) else Ending(int(found or 0), "")
 
 
-class _Terminated(BaseException):
-    """A signal that asks to end; `args[0]` is its number."""
-
-
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """A polite signal ends the run: everything unfinished is removed, and no second one may come between."""
-    for one in _ENDING:
-        signal.signal(one, signal.SIG_IGN)
-    raise _Terminated(number)
+def _interrupted(number: int, error: BaseException) -> Ending:
+    return _error(128 + (number or signal.SIGINT), f"interrupted; {_note(error)}")
 
 
 def _failed(error: BaseException) -> Ending:
@@ -145,11 +169,6 @@ def _failed(error: BaseException) -> Ending:
 
 
 def _unexpected(error: BaseException) -> Ending:
-    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort, _Terminated)):
-        return _error(
-            128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED,
-            f"interrupted; {_note(error)}",
-        )
     if isinstance(error, Late):
         return _error(STOPPED, f"{error}; {_note(error)}")
     if isinstance(error, click.exceptions.Exit):
@@ -174,12 +193,14 @@ def _missing_package(error: BaseException) -> str:
     return f"the Python package '{name}' is not installed beside bnfold: pip install --upgrade bnfold"
 
 
-def _note(error: BaseException) -> str:
-    """What a command knows of its own interruption."""
-    notes: list[str] = [
-        note for one in (error, error.__cause__) for note in getattr(one, "__notes__", ())
-    ]  # click wraps Ctrl-C
-    return notes[0] if notes else WHOLE
+def _note(error: BaseException | None) -> str:
+    """What a command knows of its own interruption. The error may be a consequence of it (click's of Ctrl-C,
+    a library's of the signal)."""
+    while error is not None:
+        if notes := getattr(error, "__notes__", ()):
+            return str(notes[0])
+        error = error.__cause__ or error.__context__
+    return WHOLE
 
 
 def _error(code: int, sentence: str) -> Ending:

@@ -18,16 +18,47 @@ from typing import Any, TypeVar
 
 import click
 
+from ..batch.downloads import FOLLOW, MOST_WORDS
+from ..errors import UsageError
+from ..files.discovery import is_url
 from ..results import options as asked
 from ..results.options import FoldOptions, Option, ReadOptions, VerifyOptions, schema
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
+from .help import option as grouped
 from .limit import limit_time
+from .standard_streams import received
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path, readable=False)  # whether it can be read is found by reading it
 TIMEOUT = 3600  # seconds for one model of many
 _LONGEST = 10**9  # seconds
 _SECONDS = Number(low=0, high=_LONGEST)
+_GROUP_OF: dict[tuple[str, ...], str] = {
+    ("caffe",): "Caffe",
+    ("darknet",): "darknet",
+}  # of options that one format alone has
+
+
+class _File(click.Path):
+    """The path of a file on this machine. Whether it can be read is found by reading it; `-` stands for
+    standard input where the command reads the file itself (`reads`)."""
+
+    def __init__(self, *, reads: bool = False) -> None:
+        super().__init__(path_type=Path, readable=False)
+        self._reads = reads
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises UsageError for a URL."""
+        if is_url(str(value)):
+            command = f"'{ctx.command_path}'" if ctx is not None else "this command"
+            raise UsageError(
+                f"{value} is a URL, and {command} takes files",
+                way_out="download it first, or give it to 'bnfold batch', which takes URLs",
+            )
+        path = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]  # it is one: path_type
+        return received(path) if self._reads and ctx is not None and not ctx.resilient_parsing else path
+
+
+FILE, READ_FILE = _File(), _File(reads=True)
 
 
 @dataclass(frozen=True)
@@ -36,6 +67,7 @@ class Row:
 
     name      the keyword that click passes it as
     option    its schema
+    group     the group of the help that it stands in
     short     a second, short flag
     default   the value where it is not given
     settings  more of click's settings
@@ -43,6 +75,7 @@ class Row:
 
     name: str
     option: Option
+    group: str
     short: str = ""
     default: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -96,7 +129,7 @@ class Row:
             settings["is_flag"] = True
         else:
             settings |= {"metavar": self.metavar, "multiple": self.option.kind.repeatable}
-        return click.option(*flags, self.flag, self.name, **settings)
+        return grouped(self.group, *flags, self.flag, self.name, **settings)
 
 
 def _in_words(default: Any) -> str:
@@ -124,11 +157,17 @@ class _Value(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         return made[0] if self.option.kind.repeatable else made
 
 
-def _rows(options: Any, *, without: tuple[Row, ...] = ()) -> tuple[Row, ...]:
-    """A row for every option of a class, but for those that stand in other rows."""
+def _rows(options: Any, group: str, *, without: tuple[Row, ...] = ()) -> tuple[Row, ...]:
+    """A row for every option of a class, but for those that stand in other rows. What is for one format alone
+    has a group of its own."""
     known = {row.name for row in without}
     return tuple(
-        Row(_parameter(name, option), option, default=options.__dataclass_fields__[name].default)
+        Row(
+            _parameter(name, option),
+            option,
+            _GROUP_OF.get(option.formats, group),
+            default=options.__dataclass_fields__[name].default,
+        )
         for name, option in schema(options).items()
         if option.flag and name not in known
     )
@@ -139,29 +178,31 @@ def _parameter(name: str, option: Option) -> str:
     return option.flag.lstrip("-").replace("-", "_") if isinstance(option.kind, Switch) else name
 
 
-def own(name: str, option: Option, **settings: Any) -> Row:
+def own(group: str, name: str, option: Option, **settings: Any) -> Row:
     """A row of commands alone: click passes its value."""
     typed = {} if isinstance(option.kind, Switch) else {"type": _Value(option)}
-    return Row(name, option, settings={**typed, **settings})
+    return Row(name, option, group, settings={**typed, **settings})
 
 
-def _switch(flag: str, help: str, short: str = "") -> Row:
-    return Row(_parameter("", Option(Switch(), flag)), Option(Switch(), flag, help), short, default=False)
+def _switch(flag: str, help: str, short: str = "", *, group: str = "Output") -> Row:
+    option = Option(Switch(), flag, help)
+    return Row(_parameter("", option), option, group, short, default=False)
 
 
 def _file(flag: str, name: str, help: str) -> Row:
-    return Row(name, Option(Name("a path"), flag, help, "PATH"))
+    return Row(name, Option(Name("a path"), flag, help, "PATH"), "Output")
 
 
-READ = _rows(ReadOptions)
-FOLD = _rows(FoldOptions, without=READ)
-VERIFY = _rows(VerifyOptions, without=READ)
+READ = _rows(ReadOptions, "Reading")
+FOLD = _rows(FoldOptions, "Folding", without=READ)
+VERIFY = _rows(VerifyOptions, "Verification", without=READ)
 WRITE = (
     _switch("--external-data", "Weights go to one file beside the model (always so above 2 GB)."),
     _switch("--keep-failed", "Leave a model that failed verification under another name."),
-    _switch("--no-verify", "Write without checking."),
+    _switch("--no-verify", "Write without checking.", group="Verification"),
 )
 ALLOW_KEPT = own(
+    "Policy",
     "allow_kept",
     Option(
         Codes(),
@@ -171,14 +212,20 @@ ALLOW_KEPT = own(
     ),
 )
 MAX_SIZE = own(
+    "Policy",
     "max_size",
     Option(Size(0), "--max-size", "Largest size of a model's files together, as in '100 MB'.", "SIZE"),
 )
 JUNIT = _file("--junit", "junit_path", "Write the result as JUnit XML.")
 POLICY = (ALLOW_KEPT, MAX_SIZE)
 BATCH = (
-    own("jobs", Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core")),
     own(
+        "Running",
+        "jobs",
+        Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core"),
+    ),
+    own(
+        "Running",
         "scheduler",
         Option(
             Name("an address, as in tcp://host:8786"),
@@ -189,10 +236,12 @@ BATCH = (
         ),
     ),
     own(
+        "Running",
         "timeout",
         Option(_SECONDS, "--timeout", "Longest time for one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
     ),
     own(
+        "Running",
         "memory_limit",
         Option(
             Size(),
@@ -202,6 +251,23 @@ BATCH = (
         ),
     ),
     own(
+        "Running",
+        "max_download",
+        Option(
+            Size(),
+            "--max-download",
+            "Most bytes that are downloaded for one model, as in '20 GB'.",
+            "SIZE",
+            unset=f": {MOST_WORDS}, or 90 % of the free space where that is less",
+        ),
+    ),
+    _switch(
+        FOLLOW,
+        "A server may name other servers: by redirects, and in a manifest that it serves.",
+        group="Running",
+    ),
+    own(
+        "Output",
         "format",
         Option(
             Choice(("onnx", "same")),
@@ -210,25 +276,27 @@ BATCH = (
             unset="onnx",
         ),
     ),
-    _switch("--force", "Make every model again, finished or not."),
+    _switch("--force", "Make every model again, finished or not.", group="Running"),
     Row(
         "policy_path",
         Option(
             Name("a path"), "--policy", "Hold every result against a policy, as 'bnfold check' does.", "FILE"
         ),
+        "Policy",
         settings={"type": FILE},
     ),
     *POLICY,
     JUNIT,
 )
 REPORT = (
-    _file("--json", "json_path", "Write the result as JSON ('-': to stdout, and nothing else there)."),
-    _file("--report", "report_path", "Write the result as a page to look at (HTML, one file)."),
+    _file("--json", "json_path", "Write the result as JSON."),
+    _file("--report", "report_path", "Write the result as an HTML page (one file)."),
     _switch("--quiet", "The last line alone.", "-q"),
     _switch("--verbose", "Every node of the plan, and the time of each stage.", "-v"),
 )
 LIMIT = (
     own(
+        "Running",
         "timeout",
         Option(
             _SECONDS,

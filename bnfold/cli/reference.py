@@ -22,6 +22,7 @@ import click
 import bnfold
 
 from ..results.options import FoldKeywords, ReadKeywords, VerifyKeywords
+from .help import Command
 from .main import COMMANDS, group
 
 _DEFINITION = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
@@ -46,13 +47,12 @@ def commands() -> str:
 
 def _command(command: click.Command, context: click.Context) -> list[str]:
     usage = f"```text\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```"
-    rows = [_option(p) for p in command.params if isinstance(p, click.Option)]
-    return [
-        f"## bnfold {command.name}",
-        usage,
-        _prose(command.help or ""),
-        _table(("option", "meaning"), rows),
-    ]
+    assert isinstance(command, Command)
+    parts = [f"## bnfold {command.name}", usage, _prose(command.help or "")]
+    lines = [f"# {words}\n{line}" for words, line in command.examples]
+    parts.append("```text\n" + "\n".join(lines) + "\n```")
+    parts += [_table((f"{name}", "meaning"), map(_option, found)) for name, found in command.groups()]
+    return parts
 
 
 def _option(option: click.Option) -> tuple[str, str]:

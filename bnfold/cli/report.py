@@ -8,26 +8,37 @@ from typing import Any
 import click
 import jinja2
 
-from ..errors import Malformed, blamed_on
+from ..errors import Malformed, UsageError, blamed_on
 from ..files.text_files import read_json
 from ..reporting import html
 from . import request
 from .ending import Ending
+from .help import Command
+from .help import option as grouped
 from .options import FILE
+from .standard_streams import is_mark, received
 
 _EXPECTED = "what 'bnfold fold --json' wrote"
 _LARGEST = 1 << 28  # bytes
 
 
-@click.command("report")
+@click.command(
+    "report",
+    cls=Command,
+    examples=(("Make the page of an earlier run.", "bnfold report result.json -o result.html"),),
+)
 @click.argument("result", type=FILE, metavar="RESULT.json")
-@click.option(
-    "-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json)."
+@grouped(
+    "Output", "-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json)."
 )
 def command(result: Path, out: Path | None) -> Ending:
     """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""
+    if out is None and is_mark(result):
+        raise UsageError("no output is named", expected="-o OUT.html, or '-o -' for standard output")
     target = out or result.with_suffix(".html")
-    request.check_targets([("-o", target)], [result])
+    result = received(result)
+    if not is_mark(target):
+        request.check_targets([("-o", target)], [result])
     document = _document(result)
     try:
         with blamed_on(result):

@@ -3,11 +3,12 @@
 fold MODEL                    fold MODEL OUT.onnx                    (ONNX carries its weights)
 fold NETWORK WEIGHTS          fold NETWORK WEIGHTS OUT.onnx          (Caffe, darknet)
                               fold NETWORK WEIGHTS OUT.prototxt      (in its own format, or OUT.cfg)
+fold NETWORK                  weights of the same name lie beside it
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
 from ..results.comparison import Comparison
-from ..results.fold_result import Origin
+from ..results.fold_result import FoldResult, Origin
 from ..results.pair import PAIRS
-from . import options, screen
+from . import options, screen, standard_streams
+from .standard_streams import is_mark, received
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
 _OUT_SUFFIXES = (".onnx", *(row.network for row in PAIRS))
@@ -33,21 +35,45 @@ _OUTPUTS = {
     "--sarif": "sarif_path",
     "--certificate": "certificate_path",
 }
+Completed = Callable[[Mapping[str, Any], str, screen.Screen], Mapping[str, Any]]
+_NEED_A_NAME = {
+    "--certificate": "certificate_path",
+    "--external-data": "external_data",
+    "--keep-failed": "keep_failed",
+}
 
 
-def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], view: screen.Screen) -> Job:
-    """The job that a command line asks for. Raises UsageError where the parts do not go together."""
-    model, weights, last = _roles(list(files))
+def make(
+    files: Sequence[Path],
+    out: Path | None,
+    values: Mapping[str, Any],
+    view: screen.Screen,
+    completed: Completed | None = None,
+) -> Job:
+    """The job that a command line asks for; `completed` adds options that a project's file gives. Raises
+    UsageError where the parts do not go together."""
+    model, weights, last = _roles(files)
     if out is not None and last is not None:
         raise UsageError(f"two outputs: {last} and -o {out}", expected="one of them")
-    check_is_file("--out", out)
-    options.check_format(pipeline.kind_of(model), values)
+    out = out or last
+    if out is None and is_mark(files[0]) and not values.get("dry_run"):
+        raise UsageError(
+            "no output is named, and standard input has no name to make one of",
+            expected="-o OUT.onnx, or '-o -' for standard output",
+        )
+    options.check_format(kind := pipeline.kind_of(model), values)
+    if completed is not None:
+        values = completed(values, kind, view)
     for flag in options.useless(values):
         view.warn(f"{flag} has no effect with --no-verify")
+    if is_mark(out):
+        out = _to_stdout(values, view)
+    elif out is not None:
+        _check_model_name(out, files)
     return Job(
         source=model,
         weights=weights,
-        out=out or last,
+        out=out,
         read=options.read_options(values),
         fold=options.fold_options(values),
         verify=options.verify_options(values),
@@ -59,43 +85,96 @@ def make(files: Sequence[Path], out: Path | None, values: Mapping[str, Any], vie
     )
 
 
+def _to_stdout(values: Mapping[str, Any], view: screen.Screen) -> Path:
+    """The temporary file of a model that goes to standard output. Raises UsageError for an option that needs
+    a file with a name, or that wants the stream itself."""
+    for flag, name in _OUTPUTS.items():
+        if is_mark(values.get(name)):
+            raise UsageError(
+                f"-o and {flag} both write to standard output", expected="a file for one of them"
+            )
+    for flag, name in _NEED_A_NAME.items():
+        if values.get(name):
+            raise UsageError(f"{flag} with '-o -'", expected="an output with a name, as in -o out.onnx")
+    view.stdout_is_taken = True
+    return standard_streams.staged()
+
+
+def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
+    """A name that promises another format would mislead whoever loads the file by it. Raises UsageError; of a
+    file that is read the pipeline says the more important thing."""
+    if out.suffix.lower() not in ("", *_OUT_SUFFIXES) and out not in reads:
+        raise UsageError(
+            f"{out} does not have the name of an ONNX model, and bnfold writes ONNX",
+            expected=f"a name that ends in .onnx, as in -o {out.with_suffix('.onnx')}",
+        )
+
+
+def hand_over(result: FoldResult, job: Job, view: screen.Screen) -> None:
+    """A finished model goes to standard output where it was asked for there; a source that it replaced is
+    named. Raises UsageError for a model of two files."""
+    assert result.path is not None
+    if view.stdout_is_taken and standard_streams.is_staged(result.path):
+        if result.data:
+            raise UsageError(
+                "a model above 2 GB has a second file for its weights, and standard output takes one",
+                expected="-o OUT.onnx",
+            )
+        screen.write_file(result.path)
+    if job.replaces_source:
+        view.warn(f"{job.target} was the source, and the new model has replaced it")
+
+
 def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:
     """MODEL [WEIGHTS], for commands that write no model."""
-    model, weights, out = _roles(list(files))
+    model, weights, out = _roles(files)
     if out is not None:
         raise UsageError(
-            f"what is {out} for?", expected="one model, with its weights where it has a file of them"
+            f"unexpected argument {out}", expected="one model, with its weights where it has a file of them"
         )
     options.check_format(pipeline.kind_of(model), values)
     return model, weights
 
 
-def _roles(files: list[Path]) -> tuple[Path, Path | None, Path | None]:
+def _roles(files: Sequence[Path]) -> tuple[Path, Path | None, Path | None]:
     """(model, weights, output). An output is told by its name, so that no file of the user is ever taken for
-    one."""
-    model, rest = files[0], files[1:]
-    out = rest.pop() if rest and rest[-1].suffix.lower() in _OUT_SUFFIXES else None
-    if pipeline.kind_of(model) == "onnx" and rest:
+    one; `-` is one where no weights are wanted any more."""
+    model, rest = received(files[0]), list(files[1:])
+    is_onnx = pipeline.kind_of(model) == "onnx"
+    wanted = 0 if is_onnx else 1
+    named = rest and (rest[-1].suffix.lower() in _OUT_SUFFIXES or (is_mark(rest[-1]) and len(rest) > wanted))
+    out = rest.pop() if named else None
+    if is_onnx and rest:
         raise UsageError(
-            f"what is {rest[0]} for?",
-            expected="MODEL and, where it is wanted, an output that ends in .onnx",
-            way_out=f"{model} is an ONNX model, which carries its weights",
+            f"unexpected argument {rest[0]}",
+            expected="MODEL [OUT.onnx]",
+            way_out=f"{files[0]} is an ONNX model, which carries its weights, and outputs end in .onnx",
         )
     if len(rest) > 1:
         raise UsageError(f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT]")
-    return model, rest[0] if rest else None, out
+    return model, received(rest[0]) if rest else None, out
 
 
 def view_of(values: Mapping[str, Any]) -> screen.Screen:
-    """The screen that -q, -v and --json ask for."""
+    """The screen that -q, -v and the documents on standard output ask for. Raises UsageError for two of
+    them."""
+    on_stdout = [flag for flag, name in _OUTPUTS.items() if is_mark(values.get(name))]
+    if len(on_stdout) > 1:
+        raise UsageError(
+            f"{on_stdout[0]} and {on_stdout[1]} both write to standard output",
+            expected="a file for one of them",
+        )
     return screen.Screen(
-        quiet=values["quiet"], verbose=values["verbose"], json_on_stdout=values["json_path"] == "-"
+        quiet=values["quiet"],
+        verbose=values["verbose"],
+        json_on_stdout=on_stdout == ["--json"],
+        stdout_is_taken=bool(on_stdout),
     )
 
 
-def tell(view: screen.Screen, origin: Origin) -> None:
-    """What the reader noticed."""
-    for finding in origin.findings:
+def tell(view: screen.Screen, told: Origin | BnfoldError) -> None:
+    """What the reader noticed, of a model or before the error that ended the reading."""
+    for finding in told.findings:
         (view.warn if finding.level == "warning" else view.note)(str(finding))
 
 
@@ -123,6 +202,7 @@ def documented(
             if isinstance(error, BnfoldError)
             else BnfoldError(f"internal error: {type(error).__name__}: {error}")
         )
+        tell(view_of(values), ours)
         try:
             _deliver(
                 command,
@@ -140,7 +220,7 @@ def _targets(values: Mapping[str, Any]) -> list[tuple[str, Path]]:
     return [
         (flag, Path(path))
         for flag, name in _OUTPUTS.items()
-        if (path := values.get(name)) is not None and not (flag == "--json" and str(path) == "-")
+        if (path := values.get(name)) is not None and not is_mark(path)
     ]
 
 
@@ -160,7 +240,6 @@ def check_targets(targets: Sequence[tuple[str, Path]], reads: Sequence[Path | No
 
 def _check_target(flag: str, path: Path) -> None:
     """Found now, not after the work: a folder that is not there, a report that would replace a model."""
-    check_is_file(flag, path)
     if path.suffix.lower() in _MODELS:
         raise UsageError(
             f"{flag} {path} has the name of a model", expected="a name such as result.json or net.html"
@@ -174,14 +253,6 @@ def _check_target(flag: str, path: Path) -> None:
         )
 
 
-def check_is_file(flag: str, path: Path | str | None) -> None:
-    """`-` is the standard output for --json alone, and elsewhere most likely a slip. Raises UsageError."""
-    if str(path) == "-":
-        raise UsageError(
-            f"{flag} cannot be '-'", expected="the name of a file: the standard output is for --json alone"
-        )
-
-
 def _is_text(path: Path) -> bool:
     """Does it begin as reports do? A model's data that is met under such a name may be one that the reader
     would not come to name."""
@@ -190,7 +261,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _on_stdout_alone(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {"json_path": "-" if values["json_path"] == "-" else None, "report_path": None}
+    return {name: values[name] if is_mark(values[name]) else None for name in ("json_path", "report_path")}
 
 
 def _deliver(command: str, content: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -199,9 +270,7 @@ def _deliver(command: str, content: Mapping[str, Any], values: Mapping[str, Any]
     if values["json_path"] is None and values["report_path"] is None:
         return
     document = documents.document(command, **content)
-    if values["json_path"] == "-":
-        screen.write(documents.text(document) + "\n")
-    elif values["json_path"] is not None:
+    if values["json_path"] is not None:
         write_file(values["json_path"], documents.text(document) + "\n")
     if values["report_path"] is not None:
         from ..reporting import html
@@ -210,5 +279,8 @@ def _deliver(command: str, content: Mapping[str, Any], values: Mapping[str, Any]
 
 
 def write_file(path: str | Path, text: str) -> None:
-    """A report's file. Raises WriteError."""
-    atomic.replace(Path(path), text)
+    """A document, to its file or to standard output. Raises WriteError."""
+    if is_mark(path):
+        screen.write(text)
+    else:
+        atomic.replace(Path(path), screen.renamed(text))

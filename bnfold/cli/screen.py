@@ -1,6 +1,7 @@
 """Where words go: results to stdout, everything else to stderr, one last line in a fixed form.
 
-Rule 1: with `--json -` nothing but JSON is on stdout; with -q nothing but the last line is on stderr.
+Rule 1: with `--json -` nothing but JSON is on stdout; a model or a page that goes there moves the results to
+        stderr. With -q nothing but the last line is on stderr.
 Rule 2: no colour, no bold without a terminal or under NO_COLOR; 80 columns where there is no terminal to ask.
 Rule 3: the spinner shows on a terminal alone, and only when the work is long enough to wonder.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,25 +22,37 @@ from ..errors import WriteError, one_line, reason
 
 WIDTH = 80
 PATIENCE = 0.7  # seconds without a sign of life
+_shown_as: dict[str, str] = {}  # temporary files, and what the user calls them
 
 
 class Screen:
     """What one command prints, and how loudly."""
 
-    def __init__(self, *, quiet: bool = False, verbose: bool = False, json_on_stdout: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        json_on_stdout: bool = False,
+        stdout_is_taken: bool = False,
+    ) -> None:
         self.quiet = quiet
         self.verbose = verbose
         self.shows_results = not (quiet or json_on_stdout)
+        self.stdout_is_taken = stdout_is_taken
         self._status: Any = None
 
     def show(self, *renderables: Any) -> None:
-        """Results, on stdout."""
+        """Results, on stdout where nothing else goes there."""
         if self.shows_results:
-            sheet = _Sheet(sys.stdout)
+            sheet = _Sheet(sys.stderr if self.stdout_is_taken else sys.stdout)
             console = _console(sheet)
             for renderable in renderables:
-                console.print(renderable)
-            write(sheet.getvalue())
+                console.print(renderable, overflow="ignore", crop=False)  # no name is cut or broken
+            if self.stdout_is_taken:
+                say(sheet.getvalue().removesuffix("\n"))
+            else:
+                write(sheet.getvalue())
 
     def warn(self, text: str) -> None:
         """Something the user should know, on stderr."""
@@ -95,7 +109,7 @@ class _Sheet(io.StringIO):
 def say(line: str) -> None:
     """One line on stderr. Where nobody can hear, nothing is said, and the exit code tells."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(renamed(line), file=sys.stderr, flush=True)
     except OSError:
         _mute(sys.stderr)
 
@@ -104,6 +118,7 @@ def tolerant() -> None:
     """Print what the terminal's encoding does not know as an escape, and to a stream that the caller has
     closed nothing. The numbers of closed streams are taken, so that no file of ours is what a library
     believes to be its stderr."""
+    _shown_as.clear()
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -115,11 +130,36 @@ def tolerant() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def rename(path: str, name: str) -> None:
+    """From here on everything that is printed calls a temporary file by this name."""
+    _shown_as[path] = name
+
+
+def renamed(text: str) -> str:
+    """A text with the names of temporary files that the user knows."""
+    for path, name in _shown_as.items():
+        text = text.replace(path, name)
+    return text
+
+
 def write(text: str) -> None:
     """Text on stdout. A reader that left early (`| head`) is no error: what remains goes nowhere."""
-    try:
-        sys.stdout.write(text)
+    with _unbroken():
+        sys.stdout.write(renamed(text))
         sys.stdout.flush()
+
+
+def write_file(path: Path) -> None:
+    """The bytes of a file, on stdout."""
+    with _unbroken(), path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         _mute(sys.stdout)
         if not isinstance(error, BrokenPipeError):

@@ -10,10 +10,11 @@ from ..pipeline import compare
 from ..reporting import json as documents
 from . import request
 from .ending import Ending, of_selftest
+from .help import Command
 from .options import REPORT, options
 
 
-@click.command("selftest")
+@click.command("selftest", cls=Command, examples=(("Is this machine fit to verify?", "bnfold selftest"),))
 @options(REPORT)
 def command(**values: Any) -> Ending:
     """Small nets and sums with known answers, in a few seconds: right folds must pass here, and planted

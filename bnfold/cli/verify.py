@@ -9,6 +9,7 @@ import click
 
 from ..errors import UsageError
 from ..pipeline import compare, pipeline
+from ..pipeline.job import default_target
 from ..reporting import json as documents
 from ..results.fold_result import origin_of
 from ..results.options import Option, ReadOptions
@@ -16,9 +17,11 @@ from ..results.value_kinds import Choice
 from . import options as rows
 from . import request
 from .ending import Ending, of_comparison
-from .options import FILE, LIMIT, READ, REPORT, VERIFY, options
+from .help import Command
+from .options import LIMIT, READ, READ_FILE, REPORT, VERIFY, options
 
 ORACLE = rows.own(
+    "Verification",
     "oracle",
     Option(
         Choice(("opencv",)),
@@ -26,10 +29,21 @@ ORACLE = rows.own(
         "Hold NETWORK WEIGHTS, as bnfold reads them, against OpenCV's reading of the same files.",
     ),
 )
+_EXPECTED = "REFERENCE [WEIGHTS] CANDIDATE"
 
 
-@click.command("verify")
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="REFERENCE [WEIGHTS] CANDIDATE")
+@click.command(
+    "verify",
+    cls=Command,
+    examples=(
+        ("Is the output of another tool the same model?", "bnfold verify net.onnx optimised.onnx"),
+        (
+            "A network with weights of its own, on real inputs.",
+            "bnfold verify net.prototxt net.caffemodel net.onnx --inputs data:images.npy",
+        ),
+    ),
+)
+@click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar=_EXPECTED)
 @options((ORACLE,))
 @options(VERIFY, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Ending:
@@ -90,8 +104,24 @@ def _roles(files: tuple[Path, ...], oracle: str | None) -> tuple[Path, Path | No
                 way_out="for an ONNX model onnxruntime is the oracle",
             )
         if len(files) > 2:
-            raise UsageError(f"what is {files[2]} for?", expected="--oracle with NETWORK WEIGHTS alone")
-        return files[0], files[1] if len(files) == 2 else None, None
-    if not 2 <= len(files) <= 3:
-        raise UsageError(f"{len(files)} files", expected="REFERENCE [WEIGHTS] CANDIDATE")
-    return files[0], files[1] if len(files) == 3 else None, files[-1]
+            raise UsageError(
+                f"unexpected argument {files[2]}", expected="--oracle with NETWORK WEIGHTS alone"
+            )
+        given = files[1] if len(files) == 2 else None
+        return files[0], pipeline.weights_for(files[0], given, ReadOptions()), None
+    if len(files) == 1:
+        raise UsageError(
+            f"{files[0]} is the reference, and the candidate is missing",
+            expected=_EXPECTED,
+            way_out=f"as in 'bnfold verify {files[0]} {default_target(files[0])}'",
+        )
+    if len(files) > 3:
+        raise UsageError(f"unexpected argument {files[3]}", expected=_EXPECTED)
+    network, *weights, candidate = files
+    if len(weights) == 1 and pipeline.kind_of(network) == "onnx":
+        raise UsageError(
+            f"unexpected argument {weights[0]}",
+            expected=_EXPECTED,
+            way_out=f"{network} is an ONNX model, which carries its weights",
+        )
+    return network, weights[0] if weights else None, candidate

@@ -5,8 +5,8 @@ A file that is truncated while it is mapped (SIGBUS), a crash in a native librar
 memory: a process cannot catch these itself. So the command line works in a child that is forked before
 anything is imported. The parent waits, forwards signals, and exits in the same way as the child.
 
-Rule 1: whatever ends the parent also ends a child that has begun to write. A second signal kills the child at
-        once, and so does the end of its time.
+Rule 1: whatever ends the parent also ends a child that has begun to write. A child that is asked to end and
+        goes on is killed after a while, by a second signal at once, and so it is at the end of its time.
 Rule 2: where no child can be started (systems other than Linux, a limit on processes), or none is requested
         (BNFOLD_DEBUG), the work is done in this process.
 """
@@ -27,6 +27,7 @@ WHOLE = "what stands under the output's name is whole"
 LATE = "the run took longer than --timeout allows"
 _PR_SET_PDEATHSIG = 1
 _PATIENCE = 1.0  # seconds after a signal before the next one means that the user will not wait
+_GRACE = 5.0  # seconds after a signal for which the child may tidy up
 _told_to: list[
     tuple[int, int, int]
 ] = []  # in the child: the pipe by which it tells of its folders, the parent's number, its own
@@ -116,8 +117,11 @@ def _wait(child: int, waited: set[signal.Signals]) -> tuple[int, int]:
     """(exit code or minus the signal that killed the child, the signal that asked it to end or 0)."""
     asked, since = 0, 0.0
     while True:
-        got = signal.sigwaitinfo(waited)
-        if got.si_signo == signal.SIGCHLD:
+        got = _next_signal(waited, since + _GRACE if asked else None)
+        if got is None:
+            os.kill(child, signal.SIGKILL)
+            since = time.monotonic()
+        elif got.si_signo == signal.SIGCHLD:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status), asked
@@ -128,6 +132,13 @@ def _wait(child: int, waited: set[signal.Signals]) -> tuple[int, int]:
                 asked, since = got.si_signo, time.monotonic()
             if got.si_code <= 0:  # sent by a process; a terminal sends to the child, too
                 os.kill(child, got.si_signo)
+
+
+def _next_signal(waited: set[signal.Signals], until: float | None) -> signal.struct_siginfo | None:
+    """The next signal, or None where none comes until then."""
+    if until is None:
+        return signal.sigwaitinfo(waited)
+    return signal.sigtimedwait(waited, max(0.0, until - time.monotonic()))
 
 
 def _names_from(reading: int) -> list[str]:

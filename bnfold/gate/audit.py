@@ -22,10 +22,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import BnfoldError, Unreadable, UsageError, reason
-from ..ir.difference import difference, same_bytes
+from ..ir.difference import beyond_rounding, difference, same_bytes
 from ..ir.graph import ir, label, nodes, source_text
 from ..pipeline import compare, pipeline
 from ..pipeline.own_format import aligned, read_pair
@@ -36,9 +34,6 @@ from ..results.pair import asked
 from ..results.plan import Loaded
 from .certificate import read, sha256
 
-DOUBLE_SLACK = (
-    1e-12  # of the largest value of a weight stored in float64: what another order of summing may change
-)
 LARGEST_PROVED = 1 << 28  # bytes of a model beyond which a run in float64 takes minutes
 
 
@@ -74,8 +69,7 @@ def _output(certificate: Certificate, model: Path) -> Iterator[Check]:
 
 def _sources(certificate: Certificate, folder: Path, given: Sequence[Path]) -> tuple[list[Path], list[Check]]:
     """(the network and its weights, where they are all there; what was found of every source file)"""
-    network = given[0] if given else folder / certificate.sources[0].path if certificate.sources else None
-    if network is None:
+    if not certificate.sources:
         return [], [Check("sources", "note", "the certificate names none")]
     apart = 2 if certificate.weights_apart else 1
     named = certificate.sources[:apart]
@@ -254,29 +248,3 @@ class _Weights:
         if not self.wrong:
             rounded = f", {self.rounded} of them within one rounding" if self.rounded else ""
             yield Check("weights", "ok", f"{self.count} derived again from the sources{rounded}")
-
-
-def beyond_rounding(mine: ir.TensorProtocol, theirs: ir.TensorProtocol) -> int:
-    """How many elements of two tensors of one type and shape are further apart than neighbouring numbers of
-    that type. Two doubles may be DOUBLE_SLACK of the tensor's largest value apart. What is no floating-point
-    number must be the same."""
-    a, b = mine.numpy(), theirs.numpy()
-    if not mine.dtype.is_floating_point() or mine.dtype.bitwidth < 16:
-        return int(np.count_nonzero(a != b)) or 1
-    if mine.dtype == ir.DataType.DOUBLE:
-        with np.errstate(all="ignore"):
-            near = np.abs(a - b) <= DOUBLE_SLACK * np.abs(a).max(initial=0.0)
-        return int(np.count_nonzero(~near & (a != b)))
-    steps = np.abs(_order(a) - _order(b))
-    with np.errstate(all="ignore"):
-        fine = (steps <= 1) & np.isfinite(a.astype(np.float64)) & np.isfinite(b.astype(np.float64))
-    return int(np.count_nonzero(~fine & (steps != 0)))
-
-
-def _order(values: np.ndarray) -> np.ndarray:
-    """Floating-point numbers of 16 or 32 bits as integers in the same order, neighbours one apart; both zeros
-    are 0."""
-    bits = values.itemsize * 8
-    raw = values.reshape(-1).view(f"u{values.itemsize}").astype(np.int64)
-    magnitude = raw & ((1 << (bits - 1)) - 1)
-    return np.asarray(np.where(raw >> (bits - 1), -magnitude, magnitude)).reshape(values.shape)

@@ -29,6 +29,7 @@ from ..errors import Malformed, Mismatch, UsageError
 from ..files.stamps import unchanged
 from ..files.text_files import opened, read_json
 from ..pipeline.job import Job
+from ..pipeline.pipeline import weights_for
 from ..results.certificate import SCHEMA, Certificate, Evidence, FileEntry, Fold, Measured
 from ..results.comparison import Comparison, finite
 from ..results.fold_result import FoldResult
@@ -87,7 +88,7 @@ def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
         dialect=result.origin.dialect,
         dialect_reason=result.origin.dialect_reason,
         sources=tuple(entry(f, folder) for f in result.origin.files),
-        weights_apart=job.weights is not None,
+        weights_apart=weights_for(job.source, job.weights, job.read) is not None,
         output=tuple(output),
         read=job.read,
         fold=job.fold,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -61,6 +62,7 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     found = [
         _applied(code, partial(find, _File(network, policy)), network) for code, find in FILE_RULES.items()
     ]
+    begun = time.perf_counter()
     try:
         loaded = pipeline.load(network, weights, policy.read)
         loaded = pipeline.with_idle_patterns(loaded, policy.fold, policy.read.strict)
@@ -69,11 +71,19 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
         return _checked(
             network,
             (network,),
-            [_Applied("check.unreadable", (_of_error("check.unreadable", error, network),)), *found],
+            [
+                _Applied(
+                    "check.unreadable",
+                    (_of_error("check.unreadable", error, network),),
+                    time.perf_counter() - begun,
+                ),
+                *found,
+            ],
         )
+    readable = _Applied("check.unreadable", (), time.perf_counter() - begun)
     case = _Case(network, policy, loaded, planned)
     found += [_applied(code, partial(find, case), network) for code, find in MODEL_RULES.items()]
-    checked = _checked(network, loaded.files, [_Applied("check.unreadable", ()), *found])
+    checked = _checked(network, loaded.files, [readable, *found])
     return replace(checked, origin=planned.origin, census=planned.before, plan=planned.plan)
 
 
@@ -92,7 +102,7 @@ def check_result(result: FoldResult, policy: Policy) -> Checked:
     now = replace(
         result,
         before=result.after,
-        plan=replace(plan, folded=(), merged=(), kept=plan.kept + plan.withdrawn, withdrawn=()),
+        plan=replace(plan, folded=(), merged=(), copied=(), kept=plan.kept + plan.withdrawn, withdrawn=()),
     )
     case = _Case(path, policy, loaded, now)
     return _checked(
@@ -102,18 +112,21 @@ def check_result(result: FoldResult, policy: Policy) -> Checked:
 
 @dataclass(frozen=True)
 class _Applied:
-    """One rule and what it found; None where it was not asked."""
+    """One rule, what it found (None where it was not asked), and how long it took."""
 
     code: str
     found: tuple[Violation, ...] | None
+    seconds: float = 0.0
 
 
 def _applied(code: str, find: Callable[[], Iterable[Violation] | None], network: Path) -> _Applied:
+    begun = time.perf_counter()
     try:
-        found = find()
-        return _Applied(code, None if found is None else tuple(found))
+        violations = find()
+        found = None if violations is None else tuple(violations)
     except BnfoldError as error:
-        return _Applied(code, (_of_error(code, error, network),))
+        found = (_of_error(code, error, network),)
+    return _Applied(code, found, time.perf_counter() - begun)
 
 
 def _of_error(code: str, error: BnfoldError, network: Path) -> Violation:
@@ -124,7 +137,13 @@ def _of_error(code: str, error: BnfoldError, network: Path) -> Violation:
 
 def _checked(network: Path, files: Sequence[Path], applied: Sequence[_Applied]) -> Checked:
     violations = tuple(_placed(v, network, files) for rule in applied for v in rule.found or ())
-    return Checked(network, violations, ran=tuple(rule.code for rule in applied if rule.found is not None))
+    ran = [rule for rule in applied if rule.found is not None]
+    return Checked(
+        network,
+        violations,
+        ran=tuple(rule.code for rule in ran),
+        seconds=tuple((rule.code, rule.seconds) for rule in ran),
+    )
 
 
 def _placed(found: Violation, network: Path, files: Sequence[Path]) -> Violation:

@@ -33,6 +33,7 @@ _LARGEST = (
     1 << 17
 )  # bytes of a policy file: more is no policy, and TOML takes time that grows with the square of a key
 PLACES = ("bnfold.toml", "pyproject.toml")
+FOLD = "fold"  # a table of the same file, which `bnfold fold` reads
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,12 @@ def find(folder: Path) -> Path | None:
     return None
 
 
+def text_and_table(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a policy file, and the table in it that is ours. Raises Unreadable, Malformed."""
+    text = read_text(path, _LARGEST, "a policy in TOML")
+    return text, _table(path, text) or {}
+
+
 def read(path: Path, called: Mapping[str, Any]) -> Policies:
     """The policies of a file, `called` before them. Raises Unreadable, and Malformed with the line of what is
     wrong."""
@@ -109,6 +116,7 @@ def read(path: Path, called: Mapping[str, Any]) -> Policies:
             where=path,
             expected="one, or a file named bnfold.toml with its keys at the top",
         )
+    table.pop(FOLD, None)
     models = table.pop("models", [])
     if not isinstance(models, list) or not all(isinstance(m, dict) for m in models):
         raise Malformed(

@@ -69,6 +69,11 @@ class Job:
         return self.weights_out or (self.pair.weights_of(self.target) if self.pair is not None else None)
 
     @property
+    def replaces_source(self) -> bool:
+        """Does the result go where the source lies?"""
+        return isinstance(self.source, Path) and identity(self.target) == identity(self.source)
+
+    @property
     def refused(self) -> Path:
         """Where a model goes that verification refused and the user wants to keep."""
         return self.target.with_name(f"{self.target.stem}.failed{self.target.suffix}")
@@ -115,7 +120,7 @@ class Job:
                 )
             return
         check_source(self.pair, format, self.target)
-        check_options((self.read, self.fold), self.target)
+        check_options((self.read, self.fold), self.pair, self.target)
         if self.external_data:
             raise UsageError(
                 f"external data beside {self.target.name}", expected="an output that ends in .onnx"

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from ..writing import WrittenPair
 
 
+_NOT_FOR_DARKNET: dict[str, object] = {"cut_at": ()}  # the arrays behind a cut would have to be known
 # Options that say something of an ONNX file, or ask for what no layer can be.
-_NOT_FOR_PAIRS = {
+_NOT_FOR_PAIRS: dict[str, object] = {
     "opset": None,
     "random_weights": None,
     "heads": "layer",
@@ -45,10 +46,11 @@ def check_source(row: PairFormat, format: str, out: Path) -> None:
         )
 
 
-def check_options(options: Iterable[object], out: Path) -> None:
+def check_options(options: Iterable[object], row: PairFormat, out: Path) -> None:
     """Options that a pair has no use for are refused. Raises UsageError."""
+    refused = _NOT_FOR_PAIRS | (_NOT_FOR_DARKNET if row.format == "darknet" else {})
     for given in options:
-        for name, usual in _NOT_FOR_PAIRS.items():
+        for name, usual in refused.items():
             if getattr(given, name, usual) != usual:
                 raise UsageError(
                     f"{spelled(name)} is for ONNX outputs, and {out.name} is none", way_out="leave it out"
@@ -58,10 +60,10 @@ def check_options(options: Iterable[object], out: Path) -> None:
 def read_back(written: WrittenPair, loaded: Loaded, folded: ir.Model, options: ReadOptions) -> Loaded:
     """The written pair, read again; its nodes and values are called what they are in the folded model. Raises
     NotEquivalent where it is another graph."""
-    from ..ir.difference import same_bytes
+    from ..ir.difference import same_but_for_rounding
 
     again = read_pair(written.path, written.weights, loaded.format, loaded.dialect, options)
-    if difference := aligned(folded, again.model, same_bytes):
+    if difference := aligned(folded, again.model, same_but_for_rounding):
         raise NotEquivalent(
             f"the written pair does not hold the folded model: {difference}",
             where=written.target,

@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on
 from ..files.atomic import place
+from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
+from ..results.layers import layers
 from ..results.model_names import check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
@@ -46,11 +48,12 @@ if TYPE_CHECKING:
 def load(
     source: Any, weights: Path | None = None, options: ReadOptions | None = None, *, pair: bool = False
 ) -> Loaded:
-    """Read a model of any format; with `pair` for a result in its own. Under `strict` the reader's warnings
-    are errors."""
+    """Read a model of any format; weights that are not given are looked for beside it. With `pair` it is read
+    for a result in its own format. Under `strict` the reader's warnings are errors."""
     from ..reading import formats
 
     options = options or ReadOptions()
+    weights = weights_for(source, weights, options)
     given = stamped(Path(p) for p in (source, weights) if isinstance(p, (str, os.PathLike)))
     with unchanged(given) as check:
         loaded = formats.read(source, weights, options, pair=pair)
@@ -76,6 +79,14 @@ def with_idle_patterns(loaded: Loaded, options: FoldOptions, strict: bool = Fals
     return replace(loaded, findings=loaded.findings + found)
 
 
+def weights_for(source: Any, given: Path | None, options: ReadOptions) -> Path | None:
+    """The weights that are given, or those that lie beside a Caffe or darknet network under the same name."""
+    if given is not None or options.random_weights is not None or not isinstance(source, (str, os.PathLike)):
+        return given
+    found = beside(os.fspath(source))
+    return Path(found) if found is not None else None
+
+
 def kind_of(path: Path) -> str:
     """ "onnx", "caffe" or "darknet"."""
     from ..reading import formats
@@ -90,7 +101,7 @@ def fold_model(
     nobody needs it any more. `pair`: as far as the model's own format can hold it."""
     from ..folding import fold
 
-    return fold(model, options, in_place, pair)
+    return fold(model, options, in_place) if pair is None else fold(model, options, in_place, pair)
 
 
 def plan(job: Job) -> FoldResult:
@@ -102,7 +113,12 @@ def plan(job: Job) -> FoldResult:
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
-    return replace(made, seconds=watch.laps, detail=_detail(job, loaded, made.model, made.plan))
+    return replace(
+        made,
+        seconds=watch.laps,
+        detail=_detail(job, loaded, made.model, made.plan),
+        layers=layers(loaded.model, job.read.input_shapes),
+    )
 
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:

@@ -18,6 +18,7 @@ Rows = Sequence[dict[str, Any]]
 MOST_NODES = 2000  # beyond it only what stands around folds is drawn
 WIDTH, HEIGHT, MARGIN = 760.0, 230.0, 56.0
 NAME = 24  # characters of a name that a node shows
+MOST_LAYERS = 200  # lines of the chart of weights
 NAMED = 8  # columns that have room for their names
 
 
@@ -58,13 +59,14 @@ class Dot:
 @dataclass(frozen=True)
 class Chart:
     """Marks over a logarithmic axis: `ticks` are (position, label); `band` the path of the noise band;
-    `labels` name the rows, or the columns where there are few."""
+    `labels` name the rows, or the columns where there are few; `left_out` rows are not drawn."""
 
     dots: tuple[Dot, ...]
     ticks: tuple[tuple[float, str], ...]
     height: float
     band: str = ""
     labels: tuple[tuple[float, str], ...] = ()
+    left_out: int = 0
 
 
 def picture(drawing: dict[str, Any]) -> Picture:
@@ -179,10 +181,12 @@ def _allowed(figure: dict[str, Any], limit: float) -> float:
 
 def ranges(rows: Rows) -> Chart | None:
     """The largest weight of each layer before and after folding, on a logarithmic axis, one line for each
-    layer."""
-    shown = [r for r in rows if _positive(r["before"][0]) and _positive(r["after"][0])][:200]
-    if not shown:
+    layer; of very many those that changed most."""
+    drawable = [r for r in rows if _positive(r["before"][0]) and _positive(r["after"][0])]
+    if not drawable:
         return None
+    changed = {id(r) for r in sorted(drawable, key=_change, reverse=True)[:MOST_LAYERS]}
+    shown = [r for r in drawable if id(r) in changed]
     ends = [r[side][0] for r in shown for side in ("before", "after")]
     low, high = math.log10(min(ends)) - 0.1, math.log10(max(ends)) + 0.1
     left = 230.0
@@ -197,7 +201,27 @@ def ranges(rows: Rows) -> Chart | None:
     )
     ticks = tuple((x(value), f"{value:g}") for value in _marks(low, high))
     labels = tuple((24.0 + 18 * i, shortened(r["node"], 34)) for i, r in enumerate(shown))
-    return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels)
+    left_out = len(drawable) - len(shown)
+    return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels, left_out=left_out)
+
+
+def _change(row: dict[str, Any]) -> float:
+    """By how many powers the largest weight changed."""
+    return abs(math.log(row["after"][0] / row["before"][0]))
+
+
+def histogram(bins: Rows) -> Chart | None:
+    """How many values lie in each range, as the outline of bars."""
+    largest = max((b["count"] for b in bins), default=0)
+    if not largest:
+        return None
+    step, floor = (WIDTH - MARGIN - 20) / len(bins), HEIGHT - 24
+    heights = [b["count"] / largest * (HEIGHT - 40) for b in bins]
+    shapes = [(MARGIN + i * step, floor - h, step - 1, h) for i, h in enumerate(heights) if h]
+    marks = range(0, len(bins) + 1, max(1, len(bins) // 8))
+    ends = [b["low"] for b in bins] + [bins[-1]["high"]]
+    labels = tuple((MARGIN + i * step, f"{ends[i]:.3g}") for i in marks)
+    return Chart((), ((16.0, f"{largest:,}"), (floor, "0")), HEIGHT, outline(shapes), labels)
 
 
 def bars(

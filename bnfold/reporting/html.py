@@ -26,6 +26,8 @@ from . import chart
 from .json import SCHEMA
 from .units import in_bytes
 
+MOST_ROWS = 500  # of the table of places where models differ
+
 
 def page(document: dict[str, Any], at: Path | None = None) -> str:
     """The page of one document. `at` is the folder that it will lie in: links to other pages lead from there.
@@ -35,7 +37,7 @@ def page(document: dict[str, Any], at: Path | None = None) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {"style": _part("style.css"), "script": script, "digest": digest}
     page: str = _template().render(
-        document=document, at=at, **parts, **_pictures(document), **_rows(document)
+        document=document, at=at, most_rows=MOST_ROWS, **parts, **_pictures(document), **_rows(document)
     )
     return page
 
@@ -65,12 +67,13 @@ def check(document: object) -> None:
 def _pictures(document: dict[str, Any]) -> dict[str, Any]:
     detail = document.get("detail")
     if not detail:
-        return {"pictures": {}, "range_chart": None, "ranges": [], "scales": {}}
+        return {"pictures": {}, "range_chart": None, "ranges": [], "scales": {}, "gamma_chart": None}
     return {
         "pictures": {side: chart.picture(detail[side]) for side in ("before", "after")},
         "range_chart": chart.ranges(detail["ranges"]),
         "ranges": detail["ranges"],
         "scales": {b["node"]: b for b in detail["batch_norms"]},
+        "gamma_chart": chart.histogram(detail.get("gammas", ())),
     }
 
 
@@ -105,21 +108,15 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         "error_charts": charts,
         "noise_limit": limit,
         "worst_fold": worst,
-        "unproved": _unproved(report.get("proof") or {}),
+        "obligations": _obligations(report.get("proof") or {}),
         "operators": [*document.get("operators", ()), *totals],
     }
 
 
-def _unproved(proof: dict[str, Any]) -> list[dict[str, Any]]:
-    """The obligations that are not proved: outputs, and the pairs that do not hold where one of them
-    failed."""
-    rows = proof.get("obligations", ())
-    failed = any(row["verdict"] == "failed" for row in rows)
-    return [
-        row
-        for row in rows
-        if row["verdict"] in ("failed", "open") or (failed and row["verdict"] == "dropped" and row["cause"])
-    ]
+def _obligations(proof: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every place where the models differ; those that matter most to the verdict come first."""
+    rank = {"failed": 0, "open": 1, "dropped": 2, "proved": 3}
+    return sorted(proof.get("obligations", ()), key=lambda row: rank.get(row["verdict"], 0))
 
 
 def _decided(figures: dict[str, Any]) -> bool:

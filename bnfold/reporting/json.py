@@ -10,7 +10,8 @@
      "output": {"path", "size", "data"} or null,
      "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
      "batch_norms": {"folded", "kept"},
-     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
+     "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
+     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
      "batch_norms", "ranges"}, "seconds": {stage: seconds},
@@ -21,7 +22,7 @@
      "fingerprint": {"version", "options", "inputs", "outputs"},                                        of a
      model of a batch
      "checks": [{"name", "level", "detail", "seconds"}],                                                of
-     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
+     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence", "findings"}}
 
 A number that is not finite is null, as JSON has no NaN. docs/result.schema.json says all of this to machines.
 """
@@ -74,6 +75,7 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         "plan": plan,
         "verification": result.report,
         **({"detail": result.detail} if result.detail is not None else {}),
+        **({"layers": result.layers} if dry_run else {}),
     }
 
 
@@ -146,6 +148,7 @@ def of_error(error: BnfoldError) -> dict[str, Any]:
             "expected": error.expected,
             "way_out": error.way_out,
             "sentence": str(error),
+            "findings": error.findings,
         }
     }
     if isinstance(error, NotEquivalent) and isinstance(error.report, Comparison):

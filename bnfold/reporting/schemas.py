@@ -23,6 +23,7 @@ from ..results.check_rules import RULEBOOK
 from ..results.comparison import Check, Comparison
 from ..results.drawing import Detail
 from ..results.fold_result import Violation
+from ..results.layers import Layer
 from ..results.plan import Finding, Plan
 from .json import SCHEMA
 
@@ -63,6 +64,7 @@ def result() -> dict[str, Any]:
         "size": _both(_or_null(_COUNT)),
         "batch_norms": _object({"folded": _COUNT, "kept": _COUNT}),
         "plan": part(Plan),
+        "layers": _list(part(Layer)),
         "verification": _or_null(part(Comparison)),
         "detail": part(Detail),
         "seconds": {"type": "object", "additionalProperties": _SECONDS},
@@ -94,6 +96,7 @@ def result() -> dict[str, Any]:
                 "expected": _TEXT,
                 "way_out": _TEXT,
                 "sentence": _TEXT,
+                "findings": _list(part(Finding)),
             }
         ),
     }

@@ -2,7 +2,7 @@
 terminal.
 
 This module builds renderables and never prints. Names come from model files, so they are `Text`, in which
-rich obeys no markup.
+rich obeys no markup. A name is never broken: where a table would have to, its rows become paragraphs.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.layers import Layer
 from ..results.pair import asked
-from ..results.plan import Folded, Kept, Plan
-from .units import in_bytes
+from ..results.plan import Copied, Folded, Kept, Plan
+from .listing import Listing
+from .units import in_bytes, in_macs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -56,8 +56,10 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     yield heading(result.origin, result.before)
     yield interface(result.model)
     yield operators(result.before, result.after)
+    yield costs(result.layers)
     yield from plan(result.plan, verbose=True)
     if verbose:
+        yield layers(result.layers)
         yield from (_line("read", str(file)) for file in result.origin.files)
 
 
@@ -71,11 +73,9 @@ def checked(checks: Sequence[Checked]) -> Iterator[Any]:
             yield Text(one_line(f"     {found.where}: {found.text} [{found.code}]{known}"))
 
 
-def selftested(checks: Sequence[Check]) -> Table:
+def selftested(checks: Sequence[Check]) -> Listing:
     """What was checked, on this machine or of a certificate, and what came out."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("check", "", "what was found"):
-        table.add_column(name, overflow="fold")
+    table = Listing("check", "", "what was found", prose=["check", "what was found"])
     for one in checks:
         style = {"ok": "green", "note": "yellow"}.get(one.level, "red")
         table.add_row(one.name, Text(one.level, style=style), Text(one_line(one.detail)))
@@ -84,11 +84,8 @@ def selftested(checks: Sequence[Check]) -> Table:
 
 def batched(runs: Sequence[Run]) -> Iterator[Any]:
     """A table with a line for each model; under it, why some did not pass."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model", overflow="fold")
-    table.add_column("", overflow="fold")
-    for name in ("folded", "kept", "noise", "size", "seconds"):
-        table.add_column(name, justify="right", overflow="fold")
+    figures = ("folded", "kept", "noise", "size", "seconds")
+    table = Listing("model", "", *figures, right=figures)
     for run in runs:
         table.add_row(
             Text(one_line(run.name)),
@@ -108,17 +105,32 @@ def _figure(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def interface(model: ir.Model) -> Table:
+def interface(model: ir.Model) -> Listing:
     """Inputs and outputs with types and shapes; folding never changes them."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "name", "type", "shape"):
-        table.add_column(name, overflow="fold")
+    table = Listing("", "name", "type", "shape")
     for role, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
         for value in values:
             if value.name not in model.graph.initializers:
                 shape = "x".join(str(d) for d in value.shape) if value.shape is not None else "unknown"
                 kind = value.dtype.name.lower() if value.dtype is not None else "unknown"
                 table.add_row(role, Text(one_line(value.name or "")), kind, Text(one_line(shape or "scalar")))
+    return table
+
+
+def costs(rows: Sequence[Layer]) -> Text:
+    """The multiply-accumulate operations of all layers together."""
+    unknown = sum(row.macs is None for row in rows)
+    rest = f", and {unknown} layers of unknown size (--input-shape gives it)" if unknown else ""
+    return _line("MACs", f"{in_macs(sum(row.macs or 0 for row in rows))} in a batch of 1{rest}")
+
+
+def layers(rows: Sequence[Layer]) -> Listing:
+    """What each layer costs."""
+    table = Listing("layer", "operator", "output", "parameters", "MACs", right=("parameters", "MACs"))
+    for row in rows:
+        macs = "unknown" if row.macs is None else in_macs(row.macs) if row.macs else ""
+        output = Text(one_line(row.output))
+        table.add_row(Text(one_line(row.node)), row.op, output, f"{row.parameters:,}", macs)
     return table
 
 
@@ -138,13 +150,11 @@ def heading(origin: Origin, census: Census) -> Text:
     return Text(one_line(f"{origin.name}: {facts}"), style="bold")
 
 
-def operators(before: Census, after: Census) -> Table:
+def operators(before: Census, after: Census) -> Listing:
     """The table that users of ONNX simplifiers know: each operator before and after, then parameters and
     bytes."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("operator", overflow="fold")
-    for name in ("before", "after", "change"):
-        table.add_column(name, justify="right")
+    counts = ("before", "after", "change")
+    table = Listing("operator", *counts, right=counts)
     old, new = dict(before.operators), dict(after.operators)
     for op in {**old, **new}:
         _add(table, op, old.get(op, 0), new.get(op, 0))
@@ -169,34 +179,40 @@ def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
         yield _folds(made.folded)
     yield from _reasons("kept", made.kept, verbose)
     yield from _reasons("withdrawn", made.withdrawn, verbose)
+    yield from _copies(made.copied, verbose)
+
+
+def _copies(copied: Sequence[Copied], verbose: bool) -> Iterator[Text]:
+    """Why the file holds more weights than before: the kernels that are stored more than once, with what each
+    adds."""
+    for one in copied if verbose else copied[:SHOWN]:
+        why = "what shares it holds different maps, or reads it unfolded"
+        yield Text(
+            one_line(f"  copied '{one.kernel}': stored {one.times} times ({in_bytes(one.size)} more); {why}")
+        )
+    if not verbose and len(copied) > SHOWN:
+        more = sum(one.size for one in copied[SHOWN:])
+        yield Text(f"  ... and {len(copied) - SHOWN} more ({in_bytes(more)}; -v shows all)")
 
 
 def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
     """What verification measured."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (
-        ("verified on", "left"),
-        ("output", "left"),
-        ("noise", "right"),
-        ("error", "right"),
-        ("unfolded", "right"),
-        ("", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    figures = ("noise", "error", "unfolded")
+    table = Listing("verified on", "output", *figures, "", right=figures, prose=["verified on", ""])
     for provider in report.providers:
         shown = (
             provider.outputs
             if verbose
             else sorted(provider.outputs, key=lambda f: (f.passed, -f.noise))[:SHOWN]
         )
-        for figures in shown:
+        for one in shown:
             table.add_row(
                 f"{provider.provider} ({provider.engine})",
-                Text(one_line(figures.value)),
-                f"{figures.noise:.2f}",
-                f"{figures.candidate_error:.1e}",
-                f"{figures.reference_error:.1e}",
-                _verdict(figures),
+                Text(one_line(one.value)),
+                f"{one.noise:.2f}",
+                f"{one.candidate_error:.1e}",
+                f"{one.reference_error:.1e}",
+                _verdict(one),
             )
     yield table
     if report.proof is not None:
@@ -249,7 +265,7 @@ def _obligation(one: Obligation) -> str:
     return f"{one.verdict}: value '{one.value}'{node}{where}: {one.reason or 'not the same'}"
 
 
-def _add(table: Table, name: str, before: int, after: int) -> None:
+def _add(table: Listing, name: str, before: int, after: int) -> None:
     changed = "green" if after < before else "yellow" if after > before else ""
     table.add_row(
         Text(one_line(name), style=changed),
@@ -259,10 +275,8 @@ def _add(table: Table, name: str, before: int, after: int) -> None:
     )
 
 
-def _folds(rows: tuple[Folded, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("folded", "operator", "into", "scale", "dead"):
-        table.add_column(name, overflow="fold")
+def _folds(rows: tuple[Folded, ...]) -> Listing:
+    table = Listing("folded", "operator", "into", "scale", "dead", prose=["into"])
     for row in rows:
         into = ", ".join(row.into) + (f" via {', '.join(row.via)}" if row.via else "")
         table.add_row(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def in_bytes(count: int | None) -> str:
     """1.2 MB, in powers of 1,000."""
-    if count is None:
-        return ""
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+    return "" if count is None else _scaled(count, ("B", "kB", "MB", "GB", "TB"))
+
+
+def in_macs(count: int) -> str:
+    """1.2 G, in powers of 1,000."""
+    return _scaled(count, ("", "k", "M", "G", "T", "P")).strip()
+
+
+def _scaled(count: int, units: Sequence[str]) -> str:
+    size, at = float(count), 0
+    while size >= 1000 and at < len(units) - 1:
+        size, at = size / 1000, at + 1
+    return f"{size:.{1 if at else 0}f} {units[at]}"

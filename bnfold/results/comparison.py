@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .notebook import block, short, table
 from .options import NOISE_LIMIT
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class ProviderResult:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """Truthy when the two models are numerically the same; carries every figure.
 
@@ -202,6 +203,25 @@ class Comparison:
 
     def __bool__(self) -> bool:
         return self.equivalent
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (p.provider, f.value, f"{f.noise:.2f}", f"{f.candidate_error:.1e}", f.reason or "ok")
+            for p in self.providers
+            for f in p.outputs
+        ]
+        return block(self.summary, table(("provider", "output", "noise", "max error", "verdict"), rows))
+
+    @property
+    def summary(self) -> str:
+        """The verdict and its figures in one line."""
+        providers = ",".join(p.provider for p in self.providers) or "none"
+        figures = f"noise={self.noise:.2g} max_error={self.max_error:.2g} ep={providers}"
+        reason = f" ({short(self.reason)})" if self.reason else ""
+        return f"{'equivalent' if self.equivalent else 'not equivalent'} {figures}{reason}"
 
     @property
     def unseen(self) -> str:

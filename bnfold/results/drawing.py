@@ -4,6 +4,7 @@ every weight that a fold touched. Made only when a report is asked for, because 
     Drawing      nodes and edges of one graph, with what folding did to each node
     BatchNorm    the scale of every channel of one batch norm: gamma / sqrt(variance + epsilon)
     WeightRange  the largest magnitude of every output channel of one weight, before and after
+    Bin          how many gammas of all batch norms lie in a range
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..inference.constants import Constants
 from ..ir import tensor
 from ..ir.graph import attribute, is_op, label
 from .plan import Plan
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 BINS = 64  # channels shown one by one; more are gathered
+HISTOGRAM = 40  # ranges of gammas
 GONE, HOLDS, STAYS, PLAIN = "folded", "holds", "kept", ""
 _FLOATS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")
 
@@ -59,22 +62,35 @@ class WeightRange:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """`count` gammas from `low` to `high`."""
+
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
 class Detail:
-    """Everything that only pictures need."""
+    """Everything that only pictures need. `gammas` is the histogram over the channels of all batch norms: a
+    peak at zero tells of channels that may be pruned."""
 
     before: Drawing
     after: Drawing
     batch_norms: tuple[BatchNorm, ...]
     ranges: tuple[WeightRange, ...]
+    gammas: tuple[Bin, ...] = ()
 
 
 def detail(unfolded: ir.Model, folded: ir.Model, plan: Plan) -> Detail:
     """Look closely at a fold. Reads the weights that changed, one at a time."""
+    moments = list(_moments(unfolded))
     return Detail(
         drawing(unfolded, plan),
         drawing(folded, plan),
-        tuple(_batch_norms(unfolded)),
+        tuple(_batch_norm(*one) for one in moments),
         tuple(_ranges(unfolded, folded, plan)),
+        _histogram([gamma for _, gamma, _ in moments]),
     )
 
 
@@ -104,23 +120,31 @@ def drawing(model: ir.Model, plan: Plan) -> Drawing:
     return Drawing(tuple(nodes), tuple(dict.fromkeys(edges)))
 
 
-def _batch_norms(model: ir.Model) -> Iterator[BatchNorm]:
+def _moments(model: ir.Model) -> Iterator[tuple[ir.Node, np.ndarray, np.ndarray]]:
+    """(batch norm, gamma, variance) of every one whose parameters are constant, also behind an Identity."""
+    constants = Constants(model)
     for node in model.graph:
-        if not is_op(node, "BatchNormalization") or len(node.inputs) < 5:
-            continue
-        parts = [
-            v.const_value
-            for v in (node.inputs[1], node.inputs[4])
-            if v is not None and v.const_value is not None
-        ]
-        if len(parts) < 2 or any(p.dtype.name not in _FLOATS for p in parts):
-            continue
-        gamma, variance = (p.numpy().astype(np.float64).reshape(-1) for p in parts)
-        epsilon = float(attribute(node, "epsilon", 1e-5))
-        if gamma.size and gamma.size == variance.size:
-            with np.errstate(all="ignore"):  # a negative or NaN variance is shown as what it gives
-                scale = gamma / np.sqrt(variance + epsilon)
-            yield BatchNorm(label(node), gamma.size, _binned(scale), float(variance.min()), epsilon)
+        if is_op(node, "BatchNormalization") and len(node.inputs) >= 5:
+            gamma, variance = (constants.array(node.inputs[i]) for i in (1, 4))
+            if gamma is not None and variance is not None and gamma.size == variance.size > 0:
+                yield node, gamma.reshape(-1), variance.reshape(-1)
+
+
+def _batch_norm(node: ir.Node, gamma: np.ndarray, variance: np.ndarray) -> BatchNorm:
+    epsilon = float(attribute(node, "epsilon", 1e-5))
+    with np.errstate(all="ignore"):  # a negative or NaN variance is shown as what it gives
+        scale = gamma / np.sqrt(variance + epsilon)
+    return BatchNorm(label(node), gamma.size, _binned(scale), float(variance.min()), epsilon)
+
+
+def _histogram(gammas: list[np.ndarray]) -> tuple[Bin, ...]:
+    flat = np.concatenate(gammas) if gammas else np.empty(0)
+    flat = flat[np.isfinite(flat)]
+    if not flat.size:
+        return ()
+    counts, edges = np.histogram(flat, HISTOGRAM)
+    ends = [float(edge) for edge in edges]
+    return tuple(Bin(low, high, int(n)) for low, high, n in zip(ends, ends[1:], counts, strict=False))
 
 
 def _binned(values: np.ndarray) -> tuple[float, ...]:

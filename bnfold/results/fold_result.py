@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
 from .comparison import Comparison
+from .layers import Layer
+from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Census:
         return sum(count for _, count in self.operators)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FoldResult:
     """What a fold came to.
 
@@ -85,6 +87,7 @@ class FoldResult:
     detail     what pictures need; None unless it was asked for
     seconds    (stage, how long it took)
     data       the data files that were written beside `path`
+    layers     what each layer of the source costs; only where nothing is written
     """
 
     model: ir.Model
@@ -98,6 +101,39 @@ class FoldResult:
     detail: Detail | None = None
     seconds: tuple[tuple[str, float], ...] = field(default=())
     data: tuple[Path, ...] = ()
+    layers: tuple[Layer, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<FoldResult: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        before, after = dict(self.before.operators), dict(self.after.operators)
+        operators = [
+            *((op, before.get(op, 0), after.get(op, 0)) for op in {**before, **after}),
+            ("nodes", self.before.nodes, self.after.nodes),
+            ("parameters", self.before.parameters, self.after.parameters),
+        ]
+        kept = [(row.op, row.node, row.reason) for row in (*self.plan.kept, *self.plan.withdrawn)]
+        return block(
+            self.summary,
+            table(("operator", "before", "after"), operators),
+            table(("kept", "node", "reason"), kept),
+            self.report._repr_html_() if self.report is not None else "",
+        )
+
+    @property
+    def summary(self) -> str:
+        """What was folded, and the verdict, in one line."""
+        folded, kept = self.plan.batch_norms
+        others = len(self.plan.folded) - folded
+        parts = [
+            f"{counted(folded, 'batch norm')} folded, {kept} kept",
+            f"{counted(others, 'other affine node')} folded" if others else "",
+            f"{self.before.nodes} -> {self.after.nodes} nodes",
+            self.report.summary if self.report is not None else "not verified",
+            f"written to {short(str(self.path))}" if self.path is not None else "",
+        ]
+        return f"{short(self.origin.name)}: {', '.join(filter(None, parts))}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +166,8 @@ class Violation:
 class Checked:
     """One model held against a policy: fine when it has no violation but known ones. What could not be loaded
     has no origin, census or plan. `ran` are the codes of the rules that were applied; a rule that the policy
-    does not ask for, or that nothing is there for, is not among them."""
+    does not ask for, or that nothing is there for, is not among them. `seconds` are (code, how long the rule
+    took)."""
 
     path: Path
     violations: tuple[Violation, ...]
@@ -138,6 +175,7 @@ class Checked:
     census: Census | None = None
     plan: Plan | None = None
     ran: tuple[str, ...] = ()
+    seconds: tuple[tuple[str, float], ...] = ()
 
     @property
     def code(self) -> int:

@@ -314,10 +314,19 @@ def _summary(
 def _beyond_tolerance(triples: Sequence[Triple], demands: Demands) -> str:
     if demands.rtol is None and demands.atol is None:
         return ""
-    rtol, atol = demands.rtol or 0.0, demands.atol or 0.0
-    pairs = ((widened(t.candidate), widened(t.reference)) for t in triples)
+    pairs = [(widened(t.candidate), widened(t.reference)) for t in triples]
+    rtol = demands.rtol or 0.0
+    atol = rtol * _magnitude([r for _, r in pairs]) if demands.atol is None else demands.atol
     beyond = sum(int((~np.isclose(c, r, rtol=rtol, atol=atol, equal_nan=True)).sum()) for c, r in pairs)
-    return f"{beyond} elements are beyond rtol {rtol:g}, atol {atol:g}" if beyond else ""
+    return f"{beyond} elements are beyond rtol {rtol:g}, atol {atol:.2g}" if beyond else ""
+
+
+def _magnitude(values: Sequence[np.ndarray]) -> float:
+    """The root mean square of what is finite. A relative tolerance alone would demand of a value near zero
+    what no arithmetic gives: it is the sum of terms that are as large as the others."""
+    flat = np.concatenate([v.reshape(-1) for v in values])
+    flat = flat[np.isfinite(flat)]
+    return float(np.sqrt(np.mean(np.square(flat)))) if flat.size else 0.0
 
 
 def _scores(triples: Sequence[Triple]) -> bool:

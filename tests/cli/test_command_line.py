@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import onnx
 import pytest
 
 from bnfold import folding
-from bnfold.cli.main import run
 from bnfold.ir import tensor
 from bnfold.ir.graph import ir
 from bnfold.pipeline import compare, pipeline
@@ -24,28 +22,9 @@ from bnfold.results.options import FoldOptions
 from bnfold.results.plan import Plan
 
 from ..models import RELU_BN, TWO_BLOCKS, saved
+from .conftest import Ran
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Ran:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        self.last = err.strip().splitlines()[-1] if err.strip() else ""
-
-
-@pytest.fixture
-def bnfold(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    monkeypatch.setattr(
-        signal, "signal", lambda *_: None
-    )  # the test runner's handlers are not ours to replace
-
-    def call(*arguments: object) -> Ran:
-        capfd.readouterr()
-        code = run([str(a) for a in arguments])
-        return Ran(code, *capfd.readouterr())
-
-    return call
 
 
 def names(folder: Path) -> set[str]:
@@ -252,8 +231,12 @@ def test_a_refused_fold_shows_its_figures(
         (["net.onnx", "--rtol", "z:1"], "--rtol names 'z', which is no output"),
         (["net.onnx", "--mean", "1"], "--mean is for inputs that are images"),
         (["net.onnx", "--keep", "z", "--strict"], "--keep 'z' matches no node"),
-        (["net.onnx", "-o", "-"], "--out cannot be '-'"),
-        (["net.onnx", "--report", "-"], "--report cannot be '-'"),
+        (["net.onnx", "-o", "-", "--report", "-"], "-o and --report both write to standard output"),
+        (["net.onnx", "--json", "-", "--report", "-"], "--json and --report both write to standard output"),
+        (["net.onnx", "-o", "-", "--external-data"], "--external-data with '-o -'"),
+        (["net.onnx", "-o", "out.pb"], "as in -o out.onnx"),
+        (["net.onnx", "-o", "net.v2.engine"], "bnfold writes ONNX; expected a name that ends in .onnx"),
+        (["net.onnx", "out.trt"], "unexpected argument out.trt"),
         (["net.onnx", "--json", "net.onnx"], "name of a model"),
         (["net.onnx", "--report", "other.caffemodel"], "name of a model"),
     ],
@@ -341,3 +324,29 @@ def test_an_internal_error_asks_for_a_report(
     assert done.last.startswith("bnfold: ERROR code=70 ")
     assert "ZeroDivisionError: by nought" in done.last
     assert "Traceback" not in done.err
+
+
+TYPO = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilter=18\n[yolo]\nclasses=1\nnum=3\n"
+
+
+@pytest.mark.parametrize("command", ["fold", "convert", "inspect"])
+def test_an_error_swallows_no_warning_before_it(
+    bnfold: Callable[..., Ran], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "net.cfg").write_text(TYPO)
+    out = ["-o", tmp_path / "out.onnx"] if command != "inspect" else []
+    report = tmp_path / "report.json"
+    done = bnfold(command, tmp_path / "net.cfg", "--random-weights", 1, *out, "--json", report)
+    assert done.code == 3
+    first, last = done.err.strip().splitlines()
+    assert first.startswith("warning: net.cfg:6: no darknet reads 'filter'")
+    assert first.endswith("did it mean 'filters'?")
+    assert last.startswith("bnfold: ERROR code=3 net.cfg:7 [yolo] #1")
+    (finding,) = json.loads(report.read_text())["error"]["findings"]
+    assert (finding["code"], finding["where"]) == ("darknet.unknown-option", "net.cfg:6")
+
+
+def test_quiet_errors_are_one_line(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(TYPO)
+    done = bnfold("inspect", tmp_path / "net.cfg", "--random-weights", 1, "-q")
+    assert len(done.err.strip().splitlines()) == 1

@@ -122,18 +122,17 @@ def test_a_name_without_the_marker_of_its_end_is_an_option(tmp_path: Path) -> No
     assert sentence(bnfold("fold", "./--net.onnx", "-q", cwd=tmp_path), 0)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "https://example.org/net.onnx",
-        "file:///net.onnx",
-        "C:\\net.onnx",
-        "\\\\server\\share\\net.onnx",
-        "NUL",
-    ],
-)
+@pytest.mark.parametrize("name", ["C:\\net.onnx", "\\\\server\\share\\net.onnx", "NUL"])
 def test_what_is_no_path_here_is_no_file(tmp_path: Path, name: str) -> None:
     assert "cannot be read (no such file or directory)" in sentence(bnfold("fold", name, cwd=tmp_path), 3)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("url", ["https://example.org/net.onnx", "file:///net.onnx", "s3://nets/net.onnx"])
+@pytest.mark.parametrize("command", ["fold", "inspect", "verify", "check", "convert"])
+def test_a_url_is_named_as_it_was_given(tmp_path: Path, command: str, url: str) -> None:
+    said = sentence(bnfold(command, url, cwd=tmp_path), 2)
+    assert f"{url} is a URL, and 'bnfold {command}' takes files; download it first" in said
     assert contents(tmp_path) == {}
 
 

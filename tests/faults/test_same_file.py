@@ -105,10 +105,10 @@ def test_neither_network_nor_weights_are_targets(tmp_path: Path, command: str, n
 def test_reports_go_nowhere_near_what_is_read(tmp_path: Path, flag: str) -> None:
     """The source under another name, its data, the inputs of verification, the model that is to be
     written."""
-    out, source = tmp_path / "out.json", named_as_reports(tmp_path)
+    out, source = tmp_path / "out", named_as_reports(tmp_path)
     before = contents(tmp_path)
     inputs = ("--inputs", f"x:{tmp_path / 'x.json'}")
-    for target, also in (("model.json", ()), ("data.json", ()), ("x.json", inputs), ("out.json", ()))[
+    for target, also in (("model.json", ()), ("data.json", ()), ("x.json", inputs), ("out", ()))[
         : 4 if flag == "--json" else 2
     ]:
         said = sentence(bnfold("fold", source, "-o", out, flag, tmp_path / target, *also), 2)

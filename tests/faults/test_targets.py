@@ -43,19 +43,19 @@ def test_a_folder_that_is_read_only(tmp_path: Path, more: tuple[str, ...]) -> No
 def test_a_file_that_is_read_only(tmp_path: Path, flag: str) -> None:
     """Its folder would let it be replaced; whoever took the permission to write away meant it."""
     source = digits(tmp_path)
-    old = tmp_path / "old.json"
+    old = tmp_path / ("old.onnx" if flag == "-o" else "old.json")
     old.write_bytes(OLD)
     old.chmod(0o444)
     run = bound("fold", source, flag, old, *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]))
-    assert "old.json: cannot be written (it is read-only)" in sentence(run, 3)
-    assert contents(tmp_path).keys() == {"net.onnx", "old.json"}
+    assert f"{old.name}: cannot be written (it is read-only)" in sentence(run, 3)
+    assert contents(tmp_path).keys() == {"net.onnx", old.name}
     assert old.read_bytes() == OLD
 
 
 @pytest.mark.parametrize("flag", ["-o", "--json"])
 def test_a_file_system_that_is_read_only(tmp_path: Path, disk: Disk, flag: str) -> None:
     (disk.before / "old.json").write_bytes(OLD)
-    target = disk.place / ("new.json" if flag == "-o" else "old.json")
+    target = disk.place / ("new.onnx" if flag == "-o" else "old.json")
     run = disk.bnfold(
         "fold",
         digits(tmp_path),
@@ -172,17 +172,14 @@ def test_names_that_cannot_be(tmp_path: Path, name: str, words: str) -> None:
 @pytest.mark.parametrize("flag", ["-o", "--json", "--report", "--certificate"])
 def test_the_command_line_finds_it_before_the_work(tmp_path: Path, flag: str) -> None:
     """The source is no model: a run that came to read it would say so."""
-    (tmp_path / "folder.json").mkdir()
+    folder = tmp_path / ("folder.onnx" if flag == "-o" else "folder.json")
+    folder.mkdir()
     (tmp_path / "net.onnx").write_bytes(b"\x08\x09 no model")
     run = bnfold(
-        "fold",
-        tmp_path / "net.onnx",
-        flag,
-        tmp_path / "folder.json",
-        *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"]),
+        "fold", tmp_path / "net.onnx", flag, folder, *([] if flag == "-o" else ["-o", tmp_path / "out.onnx"])
     )
-    assert "folder.json: is a folder" in sentence(run, 3)
-    assert contents(tmp_path).keys() == {"net.onnx", "folder.json"}
+    assert f"{folder.name}: is a folder" in sentence(run, 3)
+    assert contents(tmp_path).keys() == {"net.onnx", folder.name}
 
 
 @pytest.mark.parametrize("external", [False, True])

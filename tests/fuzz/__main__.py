@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     *("prototxt", "prototxt_pair", "caffemodel", "caffemodel_pair"),
     *("cfg", "weights", "weights_pair", "onnx_wire", "onnx_fold"),
+    *("drawn_prototxt", "drawn_cfg", "drawn_graph"),
+    *("manifest", "policy", "certificate", "inputs", "h5"),
 )
 
 

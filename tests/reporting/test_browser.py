@@ -79,6 +79,22 @@ def test_a_narrow_window_breaks_no_name_into_letters(page: Any) -> None:
     )
 
 
+def test_nobody_is_left_out(page: Any) -> None:
+    """axe knows the rules of WCAG: names of regions, contrast, headers of tables, what the keyboard reaches."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    for width in (1400, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        faults = axe.Axe().run(page).response["violations"]
+        assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == []
+
+
+def test_the_graph_opens_at_the_first_fold(page: Any) -> None:
+    x, y, width, height = view(page)
+    first = page.query_selector("#before g.folded, #before g.holds")
+    assert x < float(first.get_attribute("data-x")) < x + width
+    assert y < float(first.get_attribute("data-y")) < y + height
+
+
 def test_search_goes_from_hit_to_hit(page: Any) -> None:
     page.fill("#search", "conv")
     assert (page.inner_text("#hits"), found(page)) == ("1 of 2", "Conv_c")

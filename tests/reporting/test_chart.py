@@ -93,3 +93,24 @@ def test_a_huge_graph_is_drawn_around_its_folds() -> None:
 def test_long_names_keep_their_end() -> None:
     assert chart.shortened("features/block_17/conv", 12) == "…ock_17/conv"
     assert chart.shortened("conv", 12) == "conv"
+
+
+def test_of_very_many_layers_those_that_changed_most_are_drawn_and_the_others_counted() -> None:
+    rows = [
+        {"node": f"n{i}", "before": (1.0, 1.0, 1.0), "after": (1.0 + i, 1.0, 1.0)}
+        for i in range(chart.MOST_LAYERS + 30)
+    ]
+    found = chart.ranges(rows)
+    assert found is not None
+    assert found.left_out == 30
+    assert len(found.labels) == chart.MOST_LAYERS
+    assert found.labels[0][1] == "n30"
+
+
+def test_a_histogram_has_a_bar_for_each_range_that_holds_something() -> None:
+    bins = [{"low": i / 4, "high": (i + 1) / 4, "count": n} for i, n in enumerate((3, 0, 6, 1))]
+    found = chart.histogram(bins)
+    assert found is not None
+    assert found.band.count("M") == 3
+    assert [label for _, label in found.labels] == ["0", "0.25", "0.5", "0.75", "1"]
+    assert chart.histogram([]) is None

@@ -224,3 +224,47 @@ def test_what_was_not_proved_is_on_the_page(tmp_path: Path) -> None:
         assert fact in words
     del document["verification"]["proof"]
     assert "unseen" not in html.page(document)
+
+
+def test_a_verification_names_both_models(tmp_path: Path) -> None:
+    from bnfold.cli.main import run
+
+    saved(tmp_path, TWO_BLOCKS)
+    run(["fold", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "other.onnx"), "-q"])
+    page = tmp_path / "v.html"
+    run(["verify", str(tmp_path / "net.onnx"), str(tmp_path / "other.onnx"), "-q", "--report", str(page)])
+    text = page.read_text()
+    assert "<h1>net.onnx and other.onnx</h1>" in text
+    assert "held against" in text
+
+
+def test_every_place_where_the_models_differ_is_shown(tmp_path: Path) -> None:
+    document = document_of(saved(tmp_path, TWO_BLOCKS))
+    text = html.page(document)
+    places = document["verification"]["proof"]["obligations"]
+    assert places
+    table = text[text.index("table of places where the models differ") :]
+    assert all(f">{place['value']}<" in table for place in places)
+
+
+def test_parameters_behind_an_identity_are_drawn(tmp_path: Path) -> None:
+    """As torch exports them where two layers share a tensor."""
+    model = onnx.load(saved(tmp_path, TWO_BLOCKS))
+    node = next(n for n in model.graph.node if n.op_type == "BatchNormalization")
+    for place in (1, 2, 3, 4):
+        name = node.input[place]
+        node.input[place] = f"{name}_same"
+        model.graph.node.insert(0, onnx.helper.make_node("Identity", [name], [f"{name}_same"]))
+    onnx.save(model, tmp_path / "same.onnx")
+    document = document_of(tmp_path / "same.onnx")
+    assert len(document["detail"]["batch_norms"]) == 2
+    assert sum(one["count"] for one in document["detail"]["gammas"]) == sum(
+        one["channels"] for one in document["detail"]["batch_norms"]
+    )
+    assert 'id="h-gammas"' in html.page(document)
+
+
+def test_a_document_of_an_earlier_version_is_shown(tmp_path: Path) -> None:
+    document = document_of(saved(tmp_path, TWO_BLOCKS))
+    del document["detail"]["gammas"]
+    assert 'id="h-gammas"' not in html.page(document)

@@ -46,7 +46,7 @@ def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
     }
     assert fold["output"].keys() == {"path", "size"}
     assert fold["operators"][0].keys() == {"op", "before", "after"}
-    assert fold["plan"].keys() == {"folded", "kept", "withdrawn", "merged"}
+    assert fold["plan"].keys() == {"folded", "kept", "withdrawn", "merged", "copied"}
     assert fold["plan"]["folded"][0].keys() == {
         "node",
         "op",
@@ -63,7 +63,7 @@ def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
     }
     assert fold["verification"].keys() == Comparison.__dataclass_fields__.keys()
     assert fold["verification"]["providers"][0]["outputs"][0].keys() == Figures.__dataclass_fields__.keys()
-    assert fold["detail"].keys() == {"before", "after", "batch_norms", "ranges"}
+    assert fold["detail"].keys() == {"before", "after", "batch_norms", "ranges", "gammas"}
 
 
 def test_the_figures_agree_with_each_other(fold: dict[str, Any]) -> None:
@@ -110,6 +110,7 @@ def test_an_error_has_its_parts() -> None:
         "expected": "a model",
         "way_out": "look elsewhere",
         "sentence": "x.onnx: cannot be read; expected a model; look elsewhere",
+        "findings": (),
     }
     assert "verification" not in documents.of_error(NotEquivalent("differs"))
 

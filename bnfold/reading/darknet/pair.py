@@ -17,16 +17,15 @@ from ...ir.tensor import Window
 from ...results.options import ReadOptions
 from ...results.pair import ArrayKey, DarknetPair, DarknetSection, NodeInput
 from ...results.plan import Loaded
-from .cfg import Section, atoi
+from .cfg import Section, entries
 from .network import Network
 from .reader import walked
 from .weights import Arrays, Taken
 
 NORMALISING = ("convolutional", "deconvolutional", "connected", "rnn", "gru", "lstm", "crnn", "conv_lstm")
-SAYS_SO = (b"batch_normalize", b"cbn")  # the options that give a section a batch norm
+SAYS_SO = ("batch_normalize", "cbn")  # the options that give a section a batch norm
 OF_NORMS = ("scales", "mean", "variance")
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
-_BLANKS = b" \t\r"
 
 
 def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
@@ -38,7 +37,9 @@ def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Load
 
 class _Places:
     def __init__(self, loaded: Loaded, net: Network, sections: list[Section], text: bytes) -> None:
-        self.sections, self.lines = sections, text.split(b"\n")
+        self.sections, self.syntax = sections, net.dialect.syntax
+        found = entries(text, net.file, self.syntax)
+        self.said = [line for line, entry in found if entry.key in SAYS_SO]
         self.companions = tuple(net.files[1:])
         self.taken: dict[int, list[Taken]] = defaultdict(list)
         for one in net.arrays.taken if isinstance(net.arrays, Arrays) else ():
@@ -70,15 +71,10 @@ class _Places:
 
     def _lines(self, index: int) -> tuple[int, ...]:
         """Where the section says that it has a batch norm, whichever of several lines counts."""
-        if not any(_is_on(self.sections[index + 1], option.decode()) for option in SAYS_SO):
+        if not any(self._is_on(index, option) for option in SAYS_SO):
             return ()
-        first = self.sections[index + 1].line
-        behind = self.sections[index + 2].line if index + 2 < len(self.sections) else len(self.lines) + 1
-        return tuple(
-            line
-            for line in range(first, behind - 1)
-            if self.lines[line].translate(None, _BLANKS).partition(b"=")[0] in SAYS_SO
-        )
+        first, *behind = (section.line for section in self.sections[index + 1 : index + 3])
+        return tuple(line - 1 for line in self.said if first < line and not (behind and line >= behind[0]))
 
     def _norms(self, index: int) -> list[Taken]:
         return [one for one in self.taken[index] if one.what.rpartition("/")[2] in OF_NORMS]
@@ -119,13 +115,16 @@ class _Places:
         tensor = node.inputs[1].const_value if node.inputs[1] is not None else None
         if isinstance(tensor, Window):
             return (tensor.offset, tensor.size, 0)
-        section = self.sections[index + 1]
-        if tensor is None or _is_on(section, "xnor") or not _is_on(section, "flipped"):
+        if tensor is None or self._is_on(index, "xnor") or not self._is_on(index, "flipped"):
             return None
-        stored = [one for one in self.taken[index] if one.what == "weights"]
+        stored = [one for one in self.taken[index] if one.what == "weights" and one.floats == tensor.size]
         return (
             (stored[0].offset, stored[0].floats, int(tensor.shape.numpy()[0])) if len(stored) == 1 else None
         )
+
+    def _is_on(self, index: int, option: str) -> bool:
+        given = self.sections[index + 1].options.get(option)
+        return given is not None and given.text is not None and self.syntax.number("int", given.text)[0] != 0
 
 
 def _biases(node: ir.Node) -> ArrayKey | None:
@@ -136,8 +135,3 @@ def _biases(node: ir.Node) -> ArrayKey | None:
         value = behind[0].inputs[2] if len(behind) == 1 and is_op(behind[0], "BatchNormalization") else None
     tensor = value.const_value if value is not None else None
     return (tensor.offset, tensor.size, 0) if isinstance(tensor, Window) else None
-
-
-def _is_on(section: Section, option: str) -> bool:
-    given = section.options.get(option)
-    return given is not None and given.text is not None and atoi(given.text)[0] != 0

@@ -4,14 +4,18 @@
   const graphs = [...document.querySelectorAll("svg.graph")];
   if (!graphs.length) return;
   const views = new Map(graphs.map(svg => [svg, start(svg)]));
+  const seen = new Set();
   let current = graphs[0], hits = [], hit = -1;
   graphs.forEach(show);
   select(graphs[0].id);
 
   function start(svg) {
-    const width = +svg.dataset.width, height = +svg.dataset.height;
-    const shown = Math.max(width, 880);
-    return { x: (width - shown) / 2, y: 0, w: shown, fullHeight: height };
+    // The first node that folding touched is in the middle, at a size at which its name can be read.
+    const width = +svg.dataset.width, height = +svg.dataset.height, box = svg.getBoundingClientRect();
+    const node = svg.querySelector("g.folded, g.holds, g.kept") || svg.querySelector("g[data-name]");
+    const w = (box.width || 880) / 1.2, h = w * (box.width ? box.height / box.width : 0.5);
+    const x = node ? +node.dataset.x - w / 2 : (width - w) / 2, y = node ? +node.dataset.y - h / 2 : 0;
+    return { x, y: Math.max(-20, Math.min(y, Math.max(0, height - h))), w, fullHeight: height };
   }
   function show(svg) {
     const view = views.get(svg), box = svg.getBoundingClientRect();
@@ -37,6 +41,7 @@
     graphs.forEach(svg => svg.toggleAttribute("hidden", svg.id !== id));
     document.querySelectorAll("button[data-side]").forEach(b => b.setAttribute("aria-pressed", String(b.dataset.side === id)));
     current = graphs.find(svg => svg.id === id);
+    if (!seen.has(current)) { seen.add(current); views.set(current, start(current)); }   // hidden, it had no size
     show(current);
   }
   function centre(node) {

@@ -8,6 +8,7 @@ weights   biases and kernels with the batch norm in them, its scales, means and 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from operator import itemgetter
 
@@ -18,6 +19,7 @@ from ...ir.tensor import Deferred, FileMap, Recipe, Window
 from ...results.pair import DarknetPair, DarknetSection
 from ..layout import Piece
 
+EMPTY = struct.pack("<iiiQ", 0, 2, 0, 0)  # the weights of a network that needs none: a header
 Stretch = tuple[int, int, list[Piece]]  # (offset, bytes, what stands there now)
 
 
@@ -25,8 +27,7 @@ def files(model: ir.Model, pair: DarknetPair) -> tuple[bytes, list[Piece]]:
     """(the cfg, the weights in pieces) of a folded model."""
     nodes = {node.name or "": node for node in model.graph}
     gone = [unit for unit in pair.units if unit.leaves and not any(leaf in nodes for leaf in unit.leaves)]
-    assert pair.weights is not None
-    view = FileMap(pair.weights).view
+    view = FileMap(pair.weights).view if pair.weights is not None else memoryview(EMPTY)
     return _text(pair, gone), list(_pieces(view, _stretches(nodes, pair, gone)))
 
 
