@@ -7,7 +7,7 @@ read_back(...)       the written pair as a model, which must be the folded one n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotEquivalent, UsageError
 from ..results.options import ReadOptions, spelled
-from ..results.pair import PairFormat, of_format
+from ..results.pair import NodeInput, PairFormat, of_format
 from ..results.plan import Loaded
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def read_back(written: WrittenPair, loaded: Loaded, folded: ir.Model, options: R
     from ..ir.difference import same_but_for_rounding
 
     again = read_pair(written.path, written.weights, loaded.format, loaded.dialect, options)
-    if difference := aligned(folded, again.model, same_but_for_rounding):
+    stored = loaded.pair.arrays if loaded.pair is not None else ()
+    if difference := aligned(folded, again.model, same_but_for_rounding, stored):
         raise NotEquivalent(
             f"the written pair does not hold the folded model: {difference}",
             where=written.target,
@@ -81,68 +82,74 @@ def read_pair(network: Path, weights: Path, format: str, dialect: str, options: 
     return formats.read(network, weights, replace(options, dialect=asked, strict=False), pair=True)
 
 
-def aligned(folded: ir.Model, again: ir.Model, same: SameTensor) -> str:
+def aligned(folded: ir.Model, again: ir.Model, same: SameTensor, stored: Collection[NodeInput] = ()) -> str:
     """The first place where two graphs differ, or ""; nodes meet in their order, whatever they are called.
-    The second takes the names of the first, so that verification meets the same values under the same
-    names."""
-    found = _difference(folded, again, same)
+    `same` says when two constants are; those that are `stored`, by nodes of the first and their inputs, must
+    be so bit by bit. The second takes the names of the first, so that verification meets the same values
+    under the same names."""
+    work = _Alignment(folded, again, same, stored)
+    found = work.difference()
     if not found:
-        _call_alike(folded, again)
+        work.call_alike()
     return found
 
 
-def _difference(folded: ir.Model, again: ir.Model, same_tensor: SameTensor) -> str:
-    from ..ir.graph import label
+class _Alignment:
+    """Two graphs side by side; `values` are those of the second by those of the first."""
 
-    if [str(v.shape) for v in folded.graph.inputs] != [str(v.shape) for v in again.graph.inputs]:
-        return "its inputs"
-    same: dict[ir.Value | None, ir.Value | None] = {None: None}
-    same.update(zip(folded.graph.inputs, again.graph.inputs, strict=True))
-    for ours, theirs in zip_longest(folded.graph, again.graph):
-        if ours is None or theirs is None:
-            return f"'{label(ours or theirs)}' is in one alone"
-        if not _same_node(ours, theirs, same, same_tensor):
-            return f"'{label(ours)}' and '{label(theirs)}'"
-        same.update(zip(ours.outputs, theirs.outputs, strict=True))
-    if [same.get(v) for v in folded.graph.outputs] != list(again.graph.outputs):
-        return "its outputs"
-    return ""
+    def __init__(
+        self, folded: ir.Model, again: ir.Model, same: SameTensor, stored: Collection[NodeInput]
+    ) -> None:
+        self.ours, self.theirs = folded.graph, again.graph
+        self.same, self.stored = same, stored
+        self.values: dict[ir.Value, ir.Value] = {}
 
+    def difference(self) -> str:
+        """The first place where they differ, or ""."""
+        from ..ir.graph import label
 
-def _same_node(
-    ours: ir.Node, theirs: ir.Node, same: dict[ir.Value | None, ir.Value | None], same_tensor: SameTensor
-) -> bool:
-    from ..ir.difference import same_attribute
+        if [str(v.shape) for v in self.ours.inputs] != [str(v.shape) for v in self.theirs.inputs]:
+            return "its inputs"
+        self.values.update(zip(self.ours.inputs, self.theirs.inputs, strict=True))
+        for mine, its in zip_longest(self.ours, self.theirs):
+            if mine is None or its is None:
+                return f"'{label(mine or its)}' is in one alone"
+            if not self._same_node(mine, its):
+                return f"'{label(mine)}' and '{label(its)}'"
+            self.values.update(zip(mine.outputs, its.outputs, strict=True))
+        outputs = [self.values.get(v) for v in self.ours.outputs]
+        return "" if set(outputs) == set(self.theirs.outputs) else "its outputs"
 
-    def inputs(node: ir.Node) -> list[ir.Value | None]:
-        found = list(node.inputs)
-        while found and found[-1] is None:
-            found.pop()
-        return found
+    def call_alike(self) -> None:
+        """Names, notes, and the order of outputs."""
+        self.theirs.outputs[:] = [self.values[v] for v in self.ours.outputs]
+        for mine, its in self.values.items():
+            its.name = mine.name
+        for node, other in zip(self.ours, self.theirs, strict=True):
+            other.name = node.name
+            other.metadata_props.update(node.metadata_props)
 
-    if (ours.op_type, ours.domain, len(ours.outputs)) != (theirs.op_type, theirs.domain, len(theirs.outputs)):
-        return False
-    if ours.attributes.keys() != theirs.attributes.keys() or not all(
-        same_attribute(one, theirs.attributes[name], same_tensor) for name, one in ours.attributes.items()
-    ):
-        return False
-    pairs = list(zip_longest(inputs(ours), inputs(theirs)))
-    return all(
-        same_tensor(a.const_value, b.const_value)
-        if a is not None and b is not None and a.const_value is not None and b.const_value is not None
-        else a in same and same[a] is b
-        for a, b in pairs
-    )
+    def _same_node(self, mine: ir.Node, its: ir.Node) -> bool:
+        from ..ir.difference import same_attribute
 
+        def form(node: ir.Node) -> tuple[object, ...]:
+            return node.op_type, node.domain, len(node.outputs), set(node.attributes)
 
-def _call_alike(folded: ir.Model, again: ir.Model) -> None:
-    for mine, its in zip(folded.graph.inputs, again.graph.inputs, strict=True):
-        its.name = mine.name
-    for ours, theirs in zip(folded.graph, again.graph, strict=True):
-        theirs.metadata_props.update(ours.metadata_props)
-        for a, b in zip(ours.outputs, theirs.outputs, strict=True):
-            b.name = a.name
-    names = {node.name for node in folded.graph}
-    if len(names) == len(list(folded.graph)):
-        for ours, theirs in zip(folded.graph, again.graph, strict=True):
-            theirs.name = ours.name
+        return (
+            form(mine) == form(its)
+            and all(same_attribute(a, its.attributes[name], self.same) for name, a in mine.attributes.items())
+            and all(
+                self._same_value(a, b, (mine.name or "", index))
+                for index, (a, b) in enumerate(zip_longest(mine.inputs, its.inputs))
+            )
+        )
+
+    def _same_value(self, mine: ir.Value | None, its: ir.Value | None, place: NodeInput) -> bool:
+        from ..ir.difference import same_bytes
+
+        if mine is None or its is None:
+            return mine is its
+        if mine.const_value is not None and its.const_value is not None:
+            same = same_bytes if place in self.stored else self.same
+            return same(mine.const_value, its.const_value)
+        return self.values.get(mine) is its

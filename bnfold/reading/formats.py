@@ -44,6 +44,7 @@ READERS = (
     _Format("darknet", "darknet", (".cfg",), ".weights"),
 )
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
 FOREIGN = (
     (
         0,
@@ -60,7 +61,7 @@ FOREIGN = (
     ),
     (
         0,
-        b"\x89HDF\r\n\x1a\n",
+        HDF5,
         "is an HDF5 file",
         "give the network first and the weights second, or export the model to ONNX",
     ),
@@ -131,7 +132,8 @@ def _check_weights(name: str, path: Path) -> None:
     """Raises Unreadable for what is certainly no weights file of this format, before its reader wonders."""
     head = _head(path)
     format_ = next(f for f in READERS if f.name == name)
-    _check_foreign(head, path, f"a {format_.weights}")
+    if not (name == "caffe" and head.startswith(HDF5)):  # Caffe writes weights in this form, too
+        _check_foreign(head, path, f"a {format_.weights}")
     other = next((f for f in READERS if f.weights and f.weights != format_.weights), None)
     assert other is not None
     # darknet's header begins with a version below 256, no message of protobuf with a zero

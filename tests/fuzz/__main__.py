@@ -21,8 +21,8 @@ from .worker import has_atheris
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
-    *("prototxt", "prototxt_pair", "caffemodel", "caffemodel_pair"),
-    *("cfg", "weights", "weights_pair", "onnx_wire", "onnx_fold"),
+    *("prototxt", "caffemodel", "cfg", "weights", "onnx_wire", "onnx_fold"),
+    *("prototxt_pair", "caffemodel_pair", "weights_pair"),
     *("drawn_prototxt", "drawn_cfg", "drawn_graph"),
     *("manifest", "policy", "certificate", "inputs", "h5"),
 )
