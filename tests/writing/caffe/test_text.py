@@ -7,7 +7,7 @@ import difflib
 import numpy as np
 import pytest
 
-from ...reading.caffe.files import normal
+from ...reading.caffe.files import caffemodel, normal
 from .folding import INPUT, SCALE, STATISTICS, Folded, conv, norm, relu
 
 WEIGHT = normal(4, 3, 3, 3)
@@ -173,3 +173,37 @@ def test_parameters_that_stay_the_same_stay_shared(tmp_path):
     folded = Folded(tmp_path, text, layers)
     assert folded.text == INPUT + "".join(conv("data", n, n, extra=tied) for n in ("one", "two"))
     folded.check("one", "two")
+
+
+def test_a_network_of_generation_1(tmp_path):
+    """There a Power layer is the only one that can vanish."""
+    text = """input: "data" input_dim: 2 input_dim: 3 input_dim: 8 input_dim: 8
+layers {
+  name: "conv" type: CONVOLUTION bottom: "data" top: "c" blobs_lr: 1 weight_decay: 0
+  convolution_param { num_output: 4 kernel_size: 3 bias_term: false }
+}
+# half of it, and one more
+layers { name: "half" type: POWER bottom: "c" top: "h" power_param { scale: 0.5 shift: 1 } }
+layers { name: "relu" type: RELU bottom: "h" top: "h" }
+"""
+    weights = caffemodel({"conv": [WEIGHT], "half": []}, generation="v1", shapes="legacy")
+    folded = Folded(tmp_path, text, weights=weights)
+    begin, end = text.index("# half"), text.index('layers { name: "relu"')
+    expected = (
+        (text[:begin] + text[end:]).replace('"c"', '"h"').replace("bias_term: false", "bias_term: true")
+    )
+    assert folded.text == expected
+    assert [blob.legacy for blob in folded.stored[0].blobs] == [True, True]
+    folded.check("h")
+
+
+def test_a_network_of_generation_0_is_copied(tmp_path):
+    """It has nothing that could be folded."""
+    text = """input: "data" input_dim: 2 input_dim: 3 input_dim: 8 input_dim: 8
+layers { layer { name: "pad" type: "padding" pad: 1 } bottom: "data" top: "p" }
+layers { layer { name: "conv" type: "conv" num_output: 4 kernelsize: 3 biasterm: false } bottom: "p" top: "c" }
+layers { layer { name: "relu" type: "relu" } bottom: "c" top: "c" }
+"""
+    weights = caffemodel({"conv": [WEIGHT]}, generation="v0", shapes="legacy")
+    folded = Folded(tmp_path, text, weights=weights)
+    assert (folded.text, (tmp_path / "merged.caffemodel").read_bytes()) == (text, weights)
