@@ -52,6 +52,7 @@ COMMANDS = {
     "batch": "Many models, on all cores or on a cluster.",
     "check": "The CI gate: foldable batch norms left, models valid, policy met?",
     "audit": "Is a model still what its certificate says?",
+    "bench": "How long do models take, before and after folding?",
     "report": "A page to look at, of what --json wrote.",
     "selftest": "Do this machine's libraries compute what they should?",
     "completion": "Let the shell complete commands, options and files.",

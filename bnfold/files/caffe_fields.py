@@ -11,3 +11,7 @@ V0_LAYER = 1  # where the layer lies in an entry of generation V0
 LEGACY = (1, 2, 3, 4)  # num, channels, height, width
 DATA, DIFF, SHAPE, DOUBLE_DATA, DOUBLE_DIFF, RAW_TYPE, RAW_DATA = 5, 6, 7, 8, 9, 10, 12
 SHAPE_DIM = 1
+WIDTH_OF_FIVE, DATA_OF_FIVE = (
+    5,
+    6,
+)  # C3D has a length on third place, the width where values are, and those behind

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import UsageError, WouldReplace
 from ..files.names import identity
-from ..results.options import FoldOptions, ReadOptions, VerifyOptions
+from ..results.options import FoldOptions, ReadOptions, TimeOptions, VerifyOptions
 from ..results.pair import PairFormat, asked
 from ..results.plan import Loaded
 from .own_format import check_options, check_source
@@ -43,6 +43,7 @@ class Job:
     read: ReadOptions = field(default_factory=ReadOptions)
     fold: FoldOptions = field(default_factory=FoldOptions)
     verify: VerifyOptions | None = field(default_factory=VerifyOptions)
+    time: TimeOptions = field(default_factory=TimeOptions)
     external_data: bool = False
     keep_failed: bool = False
     say: Say = silent

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
 from .comparison import Comparison
+from .latency import Latencies
 from .layers import Layer
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
@@ -87,6 +88,7 @@ class FoldResult:
     detail     what pictures need; None unless it was asked for
     seconds    (stage, how long it took)
     data       the data files that were written beside `path`
+    latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
     """
 
@@ -101,6 +103,7 @@ class FoldResult:
     detail: Detail | None = None
     seconds: tuple[tuple[str, float], ...] = field(default=())
     data: tuple[Path, ...] = ()
+    latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
 
     def __repr__(self) -> str:

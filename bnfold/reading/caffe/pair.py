@@ -14,13 +14,13 @@ from ...errors import BnfoldError, InputError, Malformed, Mismatch, Unsupported
 from ...ir.graph import ir, uncollected
 from ...results.options import ReadOptions
 from ...results.pair import ArrayKey, BlobPlace, CaffeLayer, CaffePair, Made, NodeInput, StoredLayer, Word
-from ...results.plan import Finding, Loaded
+from ...results.plan import Loaded
 from .blob import Shape
 from .caffemodel import is_h5
+from .fields import strangers
 from .layer import Layer, dims
 from .net import NetReader, check_options
 from .opaque import CONVOLUTIONS, guess, named_elsewhere, scope, twins
-from .prototxt import Entry
 from .schema import Given, Node
 from .spans import FieldSpan, spans
 from .wiring import Version, Wired
@@ -58,7 +58,6 @@ class _PairReader(NetReader):
     def __init__(self, network: Path, weights: Path | None, options: ReadOptions, forced: set[int]) -> None:
         super().__init__(network, weights, options)
         self.forced = forced
-        self.fields: list[tuple[Finding, int]] = []
 
     @cached_property
     def spans(self) -> dict[int, FieldSpan]:
@@ -78,9 +77,13 @@ class _PairReader(NetReader):
 
     def _choose(self) -> None:
         self.behind: set[Wired] = set()
+        self.closed = set()
         self._cut([])  # marks what lies behind --cut-at
+        unreadable = {layer.index for layer in self._unreadable()}
         self.twins = twins(self.every, self.layers)
-        chosen = scope(self.layers, self.forced, set(named_elsewhere(self.every, self.layers, self.twins)))
+        chosen = scope(
+            self.layers, self.forced | unreadable, set(named_elsewhere(self.every, self.layers, self.twins))
+        )
         self.results, self.wanted = chosen.results, chosen.wanted
         self.standing, self.behind = chosen.standing, chosen.behind
         if not self.results:
@@ -90,6 +93,9 @@ class _PairReader(NetReader):
                 expected="a layer beside those that are carried as they are",
             )
         self._check_memory()
+        for layer in self.wanted - self.standing:
+            for one in strangers(layer, self.text):  # of those that matter the layer is carried
+                self._warn_field(f"{one.text}; it is kept and ignored", one.where)
 
     def _build_layer(self, wired: Wired) -> None:
         if wired in self.standing:
@@ -130,19 +136,6 @@ class _PairReader(NetReader):
             return None
         return found if found and len(found) > 1 else None
 
-    def _warn_field(self, text: str, entry: Entry) -> None:
-        super()._warn_field(text, entry)
-        self.fields.append((self.findings[-1], entry.at))
-
-    def _report(self) -> None:
-        """Without what was noticed inside layers that are carried: nothing of them is ignored."""
-        inside = [
-            self.spans[layer.node.at] for layer in self.layers if layer not in self.built and layer.drop == ""
-        ]
-        quiet = {id(found) for found, at in self.fields if any(s.start <= at < s.end for s in inside)}
-        self.findings[:] = [found for found in self.findings if id(found) not in quiet]
-        super()._report()
-
     # ---- where everything stands
 
     def _pair(self) -> CaffePair:
@@ -165,7 +158,7 @@ class _PairReader(NetReader):
                 type=entry.type,
                 blobs=tuple((blob.shape, blob.tensor(blob.shape)) for blob in entry.blobs if not blob.hole),
             )
-            for entry in self.weights.entries
+            for entry in self.weights.file
         )
 
     def _placed(self, place: int, node: Node, wired: Wired | None) -> CaffeLayer:

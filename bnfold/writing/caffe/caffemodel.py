@@ -145,8 +145,9 @@ def _further(
     """Blobs that the layer did not have, in the form of its others."""
     for index in sorted(i for i in change.blobs if i >= len(stored)):
         shape, tensor = change.blobs[index]
-        legacy = bool(stored) and _is_legacy(view, stored[0])
-        yield from _new_blob(blobs, _legacy_shape(shape) if legacy else _shape(shape), tensor)
+        axes = _legacy_axes(view, stored[0]) if stored else 0
+        form = _legacy_shape(shape, axes) if axes else _shape(shape)
+        yield from _new_blob(blobs, form, tensor, _data_field(axes))
 
 
 def _blob(
@@ -156,16 +157,18 @@ def _blob(
     if new is None:
         return
     shape = b"".join(
-        bytes(view[field_.key : field_.end])
-        for field_ in protobuf.fields(view, part.start, part.end)
-        if field_.number not in _VALUES
+        bytes(view[one.key : one.end])
+        for one in protobuf.fields(view, part.start, part.end)
+        if one.number not in _VALUES or (one.number == caffe_fields.WIDTH_OF_FIVE and _is_number(one))
     )
-    yield from _new_blob(part.number, shape, new[1])
+    yield from _new_blob(part.number, shape, new[1], _data_field(_legacy_axes(view, part)))
 
 
-def _new_blob(number: int, shape: bytes, tensor: ir.TensorProtocol) -> list[Piece]:
+def _new_blob(
+    number: int, shape: bytes, tensor: ir.TensorProtocol, data: int = caffe_fields.DATA
+) -> list[Piece]:
     values: Piece = tensor if isinstance(tensor, Deferred) else tensor.tobytes()
-    body: list[Piece] = [shape, protobuf.header(caffe_fields.DATA, tensor.nbytes), values]
+    body: list[Piece] = [shape, protobuf.header(data, tensor.nbytes), values]
     return [protobuf.header(number, size(body)), *body]
 
 
@@ -176,16 +179,32 @@ def _shape(shape: Shape) -> bytes:
     )
 
 
-def _legacy_shape(shape: Shape) -> bytes:
-    """num, channels, height and width, aligned at the right."""
-    four = (1,) * (4 - len(shape)) + shape
-    return b"".join(
-        protobuf.number_field(number, d) for number, d in zip(caffe_fields.LEGACY, four, strict=True)
-    )
+def _legacy_shape(shape: Shape, axes: int) -> bytes:
+    """num, channels, height and width (C3D: length before them), aligned at the right."""
+    aligned = (1,) * (axes - len(shape)) + shape
+    return b"".join(protobuf.number_field(number, d) for number, d in enumerate(aligned, 1))
 
 
-def _is_legacy(view: memoryview, blob: protobuf.Field) -> bool:
-    return any(part.number in caffe_fields.LEGACY for part in protobuf.fields(view, blob.start, blob.end))
+def _legacy_axes(view: memoryview, blob: protobuf.Field) -> int:
+    """How many numbers the shape of a blob is written as, 4 or C3D's 5; 0 where it is one of the current
+    form."""
+    found = 0
+    for part in protobuf.fields(view, blob.start, blob.end):
+        if part.number == caffe_fields.WIDTH_OF_FIVE and _is_number(part):
+            return 5
+        if part.number in caffe_fields.LEGACY:
+            found = 4
+        elif found:
+            break
+    return found
+
+
+def _data_field(axes: int) -> int:
+    return caffe_fields.DATA_OF_FIVE if axes == 5 else caffe_fields.DATA
+
+
+def _is_number(part: protobuf.Field) -> bool:
+    return part.type == protobuf.VARINT
 
 
 def _other(view: memoryview, part: protobuf.Field, change: Change, generation: int) -> Iterator[Piece]:
