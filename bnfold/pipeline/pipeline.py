@@ -317,13 +317,14 @@ class _Work:
         from ..verifying.latency import measured
 
         self.job.say("measuring latency")
-        found = measured(
-            self._reference_side(),
-            Side(done.model, done.written.path, self.job.target.name),
-            self.job.time,
-            self.job.verify or VerifyOptions(),
-            progress_callback(self.job.say),
-        )
+        with ExitStack() as stack:
+            found = measured(
+                self._reference_side(),
+                self._candidate_side(done.model, done.written, stack),
+                self.job.time,
+                self.job.verify or VerifyOptions(),
+                progress_callback(self.job.say),
+            )
         self.watch.lap("time")
         return found
 
