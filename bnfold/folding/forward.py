@@ -41,10 +41,14 @@ class _Forward:
         self.reading = reading
         self._carry(node.outputs[0], reading.map)
         if not self.queued:
-            raise Refused("kept.no-linear-neighbour", "nothing reads it")
+            gone = node.outputs[0] in self.context.unread
+            words = "nothing reads what becomes of it" if gone else "nothing reads it"
+            raise Refused("kept.no-linear-neighbour", words)
         while self.heap:
             self._take(heapq.heappop(self.heap)[2])
         if not self.push.holds:
+            if len(self.maps) == len(self.before) + 1:  # every map came through whole, as any other would
+                self.context.unread.update(self.maps)
             raise Refused(
                 "kept.no-linear-neighbour",
                 "it changes nothing, and nothing holds it (--simplify-leftovers drops it)",
@@ -67,6 +71,8 @@ class _Forward:
         if value.is_graph_output():
             self._close([value], Closed("kept.graph-output", f"'{value.name}' is a graph output"))
         self.maps[value] = map_
+        if value in self.context.unread:
+            return
         for user, index in value.uses():
             if blind(user, index):
                 continue

@@ -72,7 +72,8 @@ class Push:
 class FoldContext:
     """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of
     nodes. `closed`: values behind which nothing that a map could end in stands before a place that declines
-    every map; a chain of them would otherwise be walked to its end from each of its nodes."""
+    every map; `unread`: values from which a map comes to nobody. A chain of them would otherwise be walked to
+    its end from each of its nodes."""
 
     model: ir.Model
     shapes: Shapes
@@ -81,6 +82,7 @@ class FoldContext:
     order: dict[ir.Node, float]
     into_half: bool = False
     closed: dict[ir.Value, Closed] = field(default_factory=dict)
+    unread: set[ir.Value] = field(default_factory=set)
 
 
 def with_choices(attempt: Callable[[Choices], Push]) -> Push:

@@ -173,7 +173,7 @@ def test_broken_models_are_told_and_the_rest_is_made(tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(fine.read_bytes()[:900])
     (tmp_path / "empty.onnx").touch()
     (tmp_path / "notes.prototxt").write_text(input_layer("data", 1, 3, 8, 8) + layer("Nonsense", ["data"]))
-    (tmp_path / "notes.caffemodel").touch()
+    (tmp_path / "notes.caffemodel").write_bytes(b"\n\x01n")  # a name alone
     _, err = batch(tmp_path, "missing.cfg", "--out", tmp_path / "out", "--jobs", 1, code=4)
     assert err.splitlines()[-1] == "bnfold: FAIL models=5 passed=1 error=4"
     found = {

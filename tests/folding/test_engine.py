@@ -310,3 +310,19 @@ def test_a_chain_that_nothing_can_hold_is_walked_once() -> None:
         patch.setattr(_Forward, "_take", lambda self, user: (taken.append(user), whole(self, user))[1])
         held = hold(proto)
     assert len(held.kept()) == 267 and len(taken) < 3 * count
+
+
+def test_a_chain_that_nobody_reads_is_walked_once() -> None:
+    count = 300
+    net = Net(0)
+    x = y = net.input("x", (1, 4))
+    for _ in range(count):
+        y = net.op("Mul", [y, net.constant(np.array(1.5))], (1, 4))
+    net.op("Sigmoid", [x], (1, 4))
+    proto = net.model()
+    del proto.graph.output[:-1]
+    with pytest.MonkeyPatch.context() as patch:
+        taken, whole = [], _Forward._take
+        patch.setattr(_Forward, "_take", lambda self, user: (taken.append(user), whole(self, user))[1])
+        plan = fold(read(proto).model)[1]
+    assert len(plan.kept) == count and len(taken) < 2 * count
