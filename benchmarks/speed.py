@@ -71,7 +71,7 @@ def main() -> None:
         goals += held(name, size, runs, start_up.get(OURS, 0.0))
         print("\n".join(section), flush=True)
         page += section
-    section = ["", "## Goals", "", "| model | goal | | figures |", "|---|---|---|---|", *goals]
+    section = ["", "## Goals", "", "| model | goal | verdict | figures |", "|---|---|---|---|", *goals]
     print("\n".join(section))
     if options.page:
         options.page.write_text("\n".join([*page, *section, ""]))

@@ -14,7 +14,7 @@
     tree.py         the class hierarchy of [softmax] and [region]
     heads.py        decoded boxes and scores
     net.py          the walk over the sections
-    table.py        the table of sections for the README
+    table.py        the table of sections for docs/darknet.md
 
 Rule 1: the file order of arrays is the order of `take` calls in a section's function, and visible nowhere
         else.

@@ -266,7 +266,7 @@ def _image(place: Path, declared: Declared) -> np.ndarray:
     try:
         from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise UsageError("images need Pillow", way_out="pip install 'bnfold[images]'") from error
+        raise UsageError("images need Pillow", way_out="pip install pillow") from error
     channels, height, width = _layout(declared)
     try:
         with warnings.catch_warnings(), Image.open(_regular(place)) as picture:

@@ -86,6 +86,6 @@ def test_what_a_function_may_not_do(tmp_path):
 
 
 def test_the_table_in_readme_is_current():
-    text = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    text = (Path(__file__).resolve().parents[3] / "docs" / "caffe.md").read_text()
     assert FIRST in text
     assert renewed(text) == text
