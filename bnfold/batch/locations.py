@@ -219,7 +219,9 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
-        raise UsageError(f"{redacted(url)} needs fsspec", way_out="pip install fsspec aiohttp requests") from error
+        raise UsageError(
+            f"{redacted(url)} needs fsspec", way_out="pip install fsspec aiohttp requests"
+        ) from error
     try:
         fs, path = url_to_fs(url)
     except ImportError as error:

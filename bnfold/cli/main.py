@@ -190,7 +190,7 @@ def _missing_package(error: BaseException) -> str:
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     if not name or name.startswith("bnfold"):
         return ""
-    return f"the Python package '{name}' is not installed beside bnfold; install bnfold again, as README shows"
+    return f"the Python package '{name}' is not installed; install bnfold again, as README shows"
 
 
 def _note(error: BaseException | None) -> str:
