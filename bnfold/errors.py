@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 CLOSED = (
@@ -49,9 +49,11 @@ class BnfoldError(Exception):
     found     what is there, a clause without a full stop
     expected  what should be there instead, as it reads after the word "expected"
     way_out   what the user can do now
+    findings  what a reader had noticed before (results.plan.Finding), which may name the cause
     """
 
     exit_code: ClassVar[int] = BUG
+    findings: tuple[Any, ...] = ()
 
     def __init__(self, found: str, *, where: object = None, expected: str = "", way_out: str = "") -> None:
         self.found = found
@@ -190,4 +192,14 @@ def blamed_on(where: object) -> Iterator[None]:
     except BnfoldError as error:
         if error.where is None:
             error.where = where
+        raise
+
+
+@contextmanager
+def telling(findings: Sequence[object]) -> Iterator[None]:
+    """Give what a reader has noticed so far to an error that ends the reading, so that it is not lost."""
+    try:
+        yield
+    except BnfoldError as error:
+        error.findings = error.findings or tuple(findings)
         raise

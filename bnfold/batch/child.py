@@ -30,6 +30,7 @@ from typing import IO, Any, NoReturn
 from ..results.batch_run import Run
 from ..results.from_json import decoded
 from ..results.options import command_line
+from . import downloads
 from .task import Task
 
 IDLE = 60  # seconds without work after which it goes
@@ -64,7 +65,7 @@ def main(memory: int, seconds: float) -> None:
         try:
             tell("looking for what is there")
             task = decoded(Task, asked["task"])
-            with command_line():  # where a batch is asked for
+            with command_line(), downloads.under(task.downloads):  # a batch is asked for on a command line
                 run = one_model.run(task, Path(asked["work"]), tell, memory or None)
             _answer(answers, run=_plain(run))
         except MemoryError as error:

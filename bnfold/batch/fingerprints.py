@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import OK, BnfoldError
@@ -21,12 +22,13 @@ from ..results.batch_run import Fingerprint
 from ..results.from_json import Unfit, decoded
 from ..version import __version__
 from .companions import companions
-from .locations import folder_of, joined, store_of
+from .locations import beside, folder_of, joined, store_of
 from .task import Task, same_choices
 
 SUFFIX = ".result.json"
 _LARGEST = 1 << 28  # bytes of a record
 _BESIDE = "beside:"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def record_of(task: Task) -> str:
@@ -39,13 +41,20 @@ def recorded(task: Task) -> bytes | None:
     return store_of(record_of(task)).read(record_of(task), _LARGEST)
 
 
-def taken(task: Task, network: Path) -> Fingerprint:
-    """The fingerprint of what is about to be read; `network` is the network on this machine. Raises
+def taken(task: Task, network: Path, fetched: Mapping[str, str] = _NONE) -> Fingerprint:
+    """The fingerprint of what is about to be read; `network` is the network on this machine, `fetched` the
+    identity of each file that was copied to it, for the store may have another one by now. Raises
     Unreadable."""
-    named = [(role, store_of(place).identity(place)) for role, place in _named(task).items()]
-    beside = [(f"{_BESIDE}{name}", joined(folder_of(task.network), name)) for name in companions(network)]
+
+    def identity(place: str) -> str:
+        return fetched.get(place) or store_of(place).identity(place)
+
+    named = [(role, identity(place)) for role, place in _named(task).items()]
+    others = [(f"{_BESIDE}{name}", beside(task.network, name)) for name in companions(network)]
     there = [
-        (role, store_of(place).identity(place)) for role, place in beside if store_of(place).is_file(place)
+        (role, identity(place))
+        for role, place in others
+        if place in fetched or store_of(place).is_file(place)
     ]
     return Fingerprint(__version__, _choices(task), (*named, *there))
 
@@ -70,7 +79,7 @@ def finished(task: Task) -> dict[str, Any] | None:
     if {role for role, _ in old.inputs if not role.startswith(_BESIDE)} != set(named):
         return None
     places = [
-        (named.get(role) or joined(folder_of(task.network), role.removeprefix(_BESIDE)), identity)
+        (named.get(role) or beside(task.network, role.removeprefix(_BESIDE)), identity)
         for role, identity in old.inputs
     ]
     places += [(joined(folder_of(record_of(task)), name), identity) for name, identity in old.outputs]

@@ -9,6 +9,9 @@ Rule 2: a file is what its content is. A store that vouches for the content by a
         believed; modification times are not.
 Rule 3: whatever goes wrong in a store is Unreadable or WriteError with the place, and no credential in the
         sentence.
+Rule 4: `deliver` is the one place where outputs of a batch get their names. Names come from strangers, so it
+        proves that the file lies below the folder of all outputs.
+Rule 5: what is read from a store has a bound (downloads.py), and is one version of a file, whole.
 """
 
 from __future__ import annotations
@@ -18,18 +21,24 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import IO, Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, reason, root_cause
+from ..errors import BnfoldError, Unreadable, UsageError, WriteError, one_line, reason, root_cause, root_of
+from ..files import atomic, names
 from ..files.discovery import DISK, Storage, bare, is_url
+from . import downloads
 
 _BLOCK = 1 << 20
 _TAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "Digest")  # what stores call their tags of the content
 _PUT_IS_ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"}
+_WEB = {"http", "https"}
+_SCHEMES = {*_WEB, *_PUT_IS_ATOMIC, "adl", "hf", "hdfs", "webhdfs", "sftp", "ssh", "ftp"}
+_SLOWEST = 120.0  # seconds for a small file
 _USER = re.compile(r"(?<=://)[^/\s@'\"]*@")
 _QUERY = re.compile(r"(://[^\s'\"?#]*)\?(?!\.\.\.)[^\s'\"]*?(?=[:;,.)]*(?:[\s'\"]|$))")
 
@@ -43,11 +52,13 @@ class Store(Storage, Protocol):
     def read(self, place: str, limit: int) -> bytes | None:
         """A small file; None where there is none, or more than `limit` bytes."""
 
-    def fetch(self, place: str, target: Path) -> None:
-        """Copy to this machine. Raises Unreadable."""
+    def fetch(self, place: str, target: Path, most: int) -> str:
+        """Copy at most so many bytes to a new file on this machine; the identity of what was copied. Raises
+        Unreadable."""
 
-    def deliver(self, source: Path, place: str) -> None:
-        """Move a finished local file to its place. Raises WriteError."""
+    def deliver(self, source: Path, folder: str, name: str) -> None:
+        """Move a finished local file to its place: `name`, relative and with forward slashes, below the
+        folder of all outputs. Raises WriteError."""
 
 
 class _Disk:
@@ -63,7 +74,7 @@ class _Disk:
 
     def identity(self, place: str) -> str:
         with _reading(place), Path(place).open("rb") as file:
-            return _hashed(file)
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     def read(self, place: str, limit: int) -> bytes | None:
         try:
@@ -73,14 +84,13 @@ class _Disk:
             return None
         return data if len(data) <= limit else None
 
-    def fetch(self, place: str, target: Path) -> None:
-        with _reading(place):
-            shutil.copyfile(place, target)
+    def fetch(self, place: str, target: Path, most: int) -> str:
+        with _reading(place), Path(place).open("rb") as source, target.open("xb") as copy:
+            return f"sha256:{_drained(source, most, copy)[1]}"
 
-    def deliver(self, source: Path, place: str) -> None:
-        with _writing(place):
-            target = Path(place)
-            target.parent.mkdir(parents=True, exist_ok=True)
+    def deliver(self, source: Path, folder: str, name: str) -> None:
+        with _writing(joined(folder, name)):
+            target = atomic.place_below(Path(folder), name)
             try:
                 source.replace(target)
             except OSError:  # another file system: a copy beside the target, then the rename
@@ -128,12 +138,13 @@ class _Remote:
         with _reading(place):
             fs, path = _file_system(place)
             fs.invalidate_cache()
-            facts = fs.info(path)
-            tag = next((str(facts[name]) for name in _TAGS if facts.get(name)), "")
-            if tag and not tag.startswith("W/"):  # a weak tag promises no equal bytes
-                return f"etag:{tag}:{facts.get('size')}"
+            tag, size = _facts(fs, path)
+            if tag:
+                return tag
+            most = downloads.rules().bound
+            _check_size(size, most)
             with fs.open(path, "rb") as file:
-                return _hashed(file)
+                return f"sha256:{_drained(file, most)[1]}"
 
     def read(self, place: str, limit: int) -> bytes | None:
         with _reading(place):
@@ -141,24 +152,36 @@ class _Remote:
             fs.invalidate_cache()
             try:
                 with fs.open(path, "rb") as file:
-                    data: bytes = file.read(limit + 1)
+                    data = b"".join(_pieces(file, limit + 1, _SLOWEST))
             except FileNotFoundError:
                 return None
             return data if len(data) <= limit else None
 
-    def fetch(self, place: str, target: Path) -> None:
+    def fetch(self, place: str, target: Path, most: int) -> str:
         with _reading(place):
             fs, path = _file_system(place)
-            with fs.open(path, "rb") as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, _BLOCK)
+            fs.invalidate_cache()
+            tag, size = _facts(fs, path)
+            _check_size(size, most)
+            with fs.open(path, "rb") as source, target.open("xb") as copy:
+                copied, digest = _drained(source, most, copy)
+            if size not in (None, copied):
+                raise Unreadable(f"{copied:,} bytes came of the {size:,} that were announced")
+            fs.invalidate_cache()
+            if tag and _facts(fs, path)[0] != tag:
+                raise Unreadable("the file changed while it was read", way_out="try again")
+            return tag or f"sha256:{digest}"
 
-    def deliver(self, source: Path, place: str) -> None:
+    def deliver(self, source: Path, folder: str, name: str) -> None:
+        place = joined(folder, name)
         with _writing(place):
+            if not names.inside(name):
+                raise WriteError(f"the name '{name}' leads out of the folder of the outputs")
             fs, path = _file_system(place)
-            folder, _, name = path.rpartition("/")
+            parent, _, own = path.rpartition("/")
             if not self._atomic:
-                fs.makedirs(folder, exist_ok=True)
-            goal = path if self._atomic else f"{folder}/.{name}.{secrets.token_hex(6)}.tmp"
+                fs.makedirs(parent, exist_ok=True)
+            goal = path if self._atomic else f"{parent}/.{own}.{secrets.token_hex(6)}.tmp"
             fs.put_file(os.fspath(source), goal)
             if goal != path:
                 fs.mv(goal, path)
@@ -198,6 +221,12 @@ def joined(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.fspath(Path(folder) / name)
 
 
+def beside(place: str, name: str) -> str:
+    """The file that a model names relative to its own folder. In a web address no sign of the name is an
+    escape or begins a query."""
+    return joined(folder_of(place), quote(name, errors="replace") if scheme_of(place) in _WEB else name)
+
+
 def folder_of(place: str) -> str:
     """The folder that a file is in."""
     return bare(place).rpartition("/")[0] if is_url(place) else os.path.dirname(place)  # noqa: PTH120 - as it was given
@@ -214,10 +243,21 @@ def redacted(text: str) -> str:
 
 
 def _file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system for a URL, and the path in it. Raises UsageError where the extra or the driver is
-    not installed."""
+    """fsspec's file system for a URL, and the path in it. Raises UsageError for a scheme that is not on the
+    list, and where the extra or the driver is not installed."""
+    schemes = set(url.partition("://")[0].split("::"))
+    if not schemes <= _SCHEMES:
+        raise UsageError(
+            f"{redacted(url)} has the scheme {', '.join(sorted(schemes - _SCHEMES))}",
+            expected=f"a path, or a URL that fsspec knows with one of {', '.join(sorted(_SCHEMES))}",
+        )
     try:
         from fsspec.core import url_to_fs
+
+        if schemes <= _WEB:
+            from . import web
+
+            url_to_fs = web.file_system
     except ImportError as error:
         raise UsageError(
             f"{redacted(url)} needs fsspec", way_out="pip install fsspec aiohttp requests"
@@ -236,8 +276,55 @@ def _file_system(url: str) -> tuple[Any, str]:
     return fs, str(path)
 
 
-def _hashed(file: Any) -> str:
-    return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+def _facts(fs: Any, path: str) -> tuple[str, int | None]:
+    """(the identity by which a store vouches for a file, "" where it does not; its size where it is known)"""
+    facts = fs.info(path)
+    size = facts.get("size")
+    tag = next((str(facts[name]) for name in _TAGS if facts.get(name)), "")
+    vouched = tag and not tag.startswith("W/")  # a weak tag promises no equal bytes
+    return f"etag:{tag}:{size}" if vouched else "", size if isinstance(size, int) else None
+
+
+def _check_size(size: int | None, most: int) -> None:
+    if size is not None and size > most:
+        raise _too_much(f"the file has {size:,} bytes", most)
+
+
+def _too_much(found: str, most: int) -> Unreadable:
+    return Unreadable(
+        f"{found}, and at most {most:,} may be downloaded", way_out="--max-download allows more"
+    )
+
+
+def _drained(source: Any, most: int, copy: IO[bytes] | None = None) -> tuple[int, str]:
+    """(bytes, SHA-256) of a stream that is read to its end, and copied where that is wanted. Raises
+    Unreadable where there is no end in sight, WriteError where the copy finds no room."""
+    digest, size = hashlib.sha256(), 0
+    for piece in _pieces(source, most + 1):
+        size += len(piece)
+        digest.update(piece)
+        if copy is not None:
+            _store(piece, copy)
+    if size > most:
+        raise _too_much("the file does not end before", most)
+    return size, digest.hexdigest()
+
+
+def _store(piece: bytes, copy: IO[bytes]) -> None:
+    try:
+        copy.write(piece)
+    except OSError as error:
+        raise WriteError(f"its copy cannot be written ({reason(error)})") from error
+
+
+def _pieces(source: Any, most: int, seconds: float | None = None) -> Iterator[bytes]:
+    """A stream, up to so many bytes, within so many seconds. Raises Unreadable."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while most and (piece := source.read(min(_BLOCK, most))):
+        most -= len(piece)
+        yield piece
+        if end is not None and time.monotonic() > end:
+            raise Unreadable(f"the file does not end in {seconds:g} s")
 
 
 def _reading(place: str) -> Any:
@@ -252,9 +339,14 @@ def _writing(place: str) -> Any:
 def _blamed(place: str, kind: Callable[..., BnfoldError], done: str) -> Iterator[None]:
     try:
         yield
-    except (BnfoldError, MemoryError):
+    except BnfoldError as error:
+        error.where = error.where or redacted(place)
+        raise
+    except MemoryError:
         raise
     except OSError as error:
+        if isinstance(root_of(error), BnfoldError):  # ours, in what a driver made of it
+            raise kind(one_line(str(root_of(error))), where=redacted(place)) from error
         said = root_cause(error) if is_url(place) else reason(error)
         raise kind(f"cannot be {done} ({redacted(one_line(said))})", where=redacted(place)) from error
     except Exception as error:  # drivers raise classes of their own, which share no base

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
+from ..files.names import safe_part
 from ..results.batch_run import Run
-from . import fingerprints
+from . import downloads, fingerprints
 from .companions import companions
-from .locations import folder_of, joined, scheme_of, store_of
+from .locations import beside, joined, scheme_of, store_of
 from .task import Task
 
 LOCAL_TO_A_PROCESS = {"memory"}
@@ -59,11 +60,12 @@ class Mirror:
             local = self._taken(task.network, folder)
             ready = replace(ready, network=str(local))
             for name in companions(local):
-                beside = joined(folder_of(task.network), name)
-                if store_of(beside).is_file(beside):
-                    self._taken(beside, folder, name)
+                source = beside(task.network, name)
+                if store_of(source).is_file(source) and not (folder / name).exists():
+                    self._taken(source, folder, name)
         if task.weights is not None and _is_ours(task.weights):
-            ready = replace(ready, weights=str(self._taken(task.weights, folder)))
+            apart = self._folder / f"weights{self._count}"
+            ready = replace(ready, weights=str(self._taken(task.weights, apart)))
         for copy, place in ((ready.network, task.network), (ready.weights, task.weights)):
             if copy is not None and place is not None and copy != place:
                 shown.append((copy, place))
@@ -77,11 +79,10 @@ class Mirror:
             own = PurePosixPath(task.name).name
             names = (*_outputs(fingerprints.recorded(ready)), f"{own}.html", f"{own}{fingerprints.SUFFIX}")
             for name in names:
-                source, place = (
-                    joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (ready, task)
-                )
-                if Path(source).is_file():
-                    store_of(place).deliver(Path(source), place)
+                inner = str(PurePosixPath(task.name).parent / name)
+                source = Path(joined(ready.out, inner))
+                if source.is_file():
+                    store_of(task.out).deliver(source, task.out, inner)
         return run
 
     def _recall(self, task: Task, ready: Task) -> None:
@@ -96,13 +97,13 @@ class Mirror:
                 joined(one.out, str(PurePosixPath(one.name).parent / name)) for one in (task, ready)
             )
             if store_of(place).is_file(place):
-                self._taken(place, Path(target).parent)
+                self._taken(place, Path(target).parent, Path(target).name)
 
     @staticmethod
     def _taken(place: str, folder: Path, name: str = "") -> Path:
-        target = folder / (name or PurePosixPath(place).name)
+        target = folder / (name or safe_part(PurePosixPath(place).name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        store_of(place).fetch(place, target)
+        store_of(place).fetch(place, target, downloads.rules().room(folder))
         return target
 
 

@@ -21,18 +21,21 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
-from ..errors import NOT_EQUIVALENT, OK, BnfoldError
+from ..errors import NOT_EQUIVALENT, OK, BnfoldError, Unreadable, of_system, reason
+from ..files import atomic
 from ..files.discovery import bare, is_url, suffix
+from ..files.names import safe_part
 from ..pipeline import pipeline
 from ..pipeline.job import Job, Say
 from ..reporting import json as documents
 from ..results.batch_run import Fingerprint, Run
 from ..results.fold_result import FoldResult, Violation
 from ..results.from_json import Unfit, decoded
-from . import fingerprints
+from . import downloads, fingerprints
 from .companions import companions
-from .locations import folder_of, joined, redacted, store_of
+from .locations import beside, folder_of, joined, redacted, store_of
 from .task import OUT_OF_MEMORY, Task
 
 _LONGEST = 400  # of a sentence
@@ -54,8 +57,10 @@ def run(task: Task, work: Path, say: Say, memory: int | None = None) -> Run:
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
+        known = of_system(error) if isinstance(error, OSError) else None
         found = made.failed(
-            BnfoldError(
+            known
+            or BnfoldError(
                 f"internal error ({type(error).__name__}: {error}); this is a bug in bnfold, please report it"
             )
         )
@@ -85,11 +90,13 @@ class _ModelRun:
     def __init__(self, task: Task, work: Path, say: Say, memory: int | None = None) -> None:
         self.task, self.work, self.say, self.memory = task, work, say, memory
         self.names = [(f"{work / 'out'}", _folder(task.out, task.name))]
+        self.identities: dict[str, str] = {}  # of what was fetched, by its address
+        self.left = 0  # bytes that may still be fetched
 
     def run(self) -> Run:
         network, weights = self._fetched()
         self.say("taking fingerprints")
-        taken = fingerprints.taken(self.task, network)
+        taken = fingerprints.taken(self.task, network, self.identities)
         target = self.work / "out" / f"{PurePosixPath(self.task.name).name}.onnx"
         target.parent.mkdir()
         task, verify = self.task, self.task.verify
@@ -139,29 +146,48 @@ class _ModelRun:
             return replace(found, sentence=both, result=None, page=None)
 
     def _fetched(self) -> tuple[Path, Path | None]:
-        """Network and weights on this machine."""
+        """Network and weights on this machine. Weights have a folder of their own, where no name that the
+        network gives leads."""
         folder = self.work / "in"
         folder.mkdir()
+        self.left = downloads.rules().room(folder)
         network = self._local(self.task.network, folder)
         if is_url(self.task.network):
             self.names.append((f"{folder}", redacted(folder_of(self.task.network))))
             for name in companions(network):
                 self._companion(name, folder)
-        return network, None if self.task.weights is None else self._local(self.task.weights, folder)
+        if self.task.weights is None:
+            return network, None
+        apart = self.work / "weights"
+        apart.mkdir()
+        return network, self._local(self.task.weights, apart)
 
     def _local(self, place: str, folder: Path) -> Path:
         if not is_url(place):
             return Path(place)
-        self.say("fetching")
-        target = folder / (PurePosixPath(bare(place)).name or f"model{suffix(place)}")
-        store_of(place).fetch(place, target)
+        target = folder / safe_part(PurePosixPath(unquote(bare(place))).name or f"model{suffix(place)}")
+        self.names.append((f"{target}", redacted(place)))
+        self._fetch(place, target)
         return target
 
     def _companion(self, name: str, folder: Path) -> None:
-        place = joined(folder_of(self.task.network), name)
-        if store_of(place).is_file(place):  # what is missing the reader says, by the tensor that needs it
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            store_of(place).fetch(place, folder / name)
+        """A file that the network names. What is missing the reader says, by the tensor that needs it."""
+        place, target = beside(self.task.network, name), folder / name
+        try:
+            if target.exists() or not store_of(place).is_file(place):
+                return
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unreadable(
+                f"cannot be stored under the name that the model gives it ({reason(error)})",
+                where=redacted(place),
+            ) from error
+        self._fetch(place, target)
+
+    def _fetch(self, place: str, target: Path) -> None:
+        self.say("fetching")
+        self.identities[place] = store_of(place).fetch(place, target, self.left)
+        self.left -= target.stat().st_size
 
     def _violations(self, result: FoldResult) -> tuple[Violation, ...]:
         if self.task.policy is None:
@@ -174,12 +200,12 @@ class _ModelRun:
     def _delivered(self, result: FoldResult, content: dict[str, Any], taken: Fingerprint) -> Run:
         self.say("delivering")
         assert result.path is not None
-        folder = _folder(self.task.out, self.task.name)
-        store, outputs = store_of(folder), []
+        folder = PurePosixPath(self.task.name).parent
+        store, outputs = store_of(self.task.out), []
         for path in (*result.data, result.path):
-            place = joined(folder, path.name)
-            store.deliver(path, place)
-            outputs.append((path.name, store.identity(place)))
+            name = str(folder / path.name)
+            store.deliver(path, self.task.out, name)
+            outputs.append((path.name, store.identity(joined(self.task.out, name))))
         return self._recorded(content, OK, "passed", replace(taken, outputs=tuple(outputs)))
 
     def _recorded(
@@ -195,9 +221,9 @@ class _ModelRun:
         found = _run_of(self.task, document, outcome, output=fingerprint is not None)
         for text, ending in ((page, ".html"), (documents.text(document) + "\n", fingerprints.SUFFIX)):
             file = self.work / f"record{ending}"
-            file.write_text(text, encoding="utf-8", errors="backslashreplace")
-            place = joined(self.task.out, self.task.name + ending)
-            store_of(place).deliver(file, place)
+            with atomic.failing(_place(self.task, ending)):
+                file.write_text(text, encoding="utf-8", errors="backslashreplace")
+            store_of(self.task.out).deliver(file, self.task.out, self.task.name + ending)
         return found
 
     def _renamed(self, violation: Violation) -> Violation:

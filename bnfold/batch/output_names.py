@@ -4,18 +4,23 @@
 
 The folders of the sources are mirrored below the output folder. Models that would share a name get the
 folders in which they differ, and after that the format: `digits.onnx` and `digits.cfg` become `digits` and
-`digits.cfg`. Two models that still share a name are an error.
+`digits.cfg`. Two models that still share a name are an error, unless their addresses tell them apart.
+
+Rule: what an address names is chosen by a stranger. Its parts are made safe here, once (`names.safe_part`);
+      `..` and its escaped forms lead nowhere.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from ..errors import UsageError
+from ..files import names as file_names
 from ..files.discovery import Found, bare, is_url, suffix
 from .locations import absolute, redacted
 
@@ -25,7 +30,7 @@ def names(models: Sequence[Found], given: Sequence[str] = ()) -> list[str]:
     one."""
     fixed = given or [""] * len(models)
     found = [name or _below(one) for one, name in zip(models, fixed, strict=True)]
-    for rename in (_by_folder, _by_format):
+    for rename in (_by_folder, _by_format, _by_address):
         for members in _clashes(found):
             free = [at for at in members if not fixed[at]]
             for at, name in zip(
@@ -44,12 +49,8 @@ def names(models: Sequence[Found], given: Sequence[str] = ()) -> list[str]:
 
 def _below(one: Found) -> str:
     """Its path below the folder that it was found under; its own name where it was named itself."""
-    path = _path(one.network)
-    inner = (
-        path.relative_to(_path(one.root))
-        if one.root and path.is_relative_to(_path(one.root))
-        else PurePosixPath(path.name)
-    )
+    path, root = _path(one.network), _path(one.root) if one.root else None
+    inner = path.relative_to(root) if root and root in path.parents else PurePosixPath(path.name)
     return str(inner.with_suffix(""))
 
 
@@ -69,17 +70,29 @@ def _by_format(models: Sequence[Found], found: Sequence[str]) -> list[str]:
     ]
 
 
-def _clashes(found: Sequence[str], key: Callable[[str], str] = os.path.normcase) -> list[list[int]]:
+def _by_address(models: Sequence[Found], found: Sequence[str]) -> list[str]:
+    """What was made safe may have become the same; the addresses are not."""
+    return [
+        f"{name}~{hashlib.sha256(one.network.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        if is_url(one.network)
+        else name
+        for one, name in zip(models, found, strict=True)
+    ]
+
+
+def _clashes(found: Sequence[str]) -> list[list[int]]:
     """Which share a name."""
     groups: dict[str, list[int]] = defaultdict(list)
     for at, name in enumerate(found):
-        groups[key(name)].append(at)
+        groups[file_names.same_name(name)].append(at)
     return [members for members in groups.values() if len(members) > 1]
 
 
 def _path(place: str) -> PurePosixPath:
-    """The place as an absolute path with forward slashes; of a URL with its host as the first folder."""
+    """The place as an absolute path with forward slashes; of a URL, whose parts are made safe, with its host
+    as the first folder."""
     if is_url(place):
         host, _, path = bare(place).partition("://")[2].partition("/")
-        return PurePosixPath("/") / host.rpartition("@")[2] / unquote(path).lstrip("/")
+        named = (part for part in unquote(path).replace("\\", "/").split("/") if part not in ("", ".", ".."))
+        return PurePosixPath("/", *map(file_names.safe_part, (host.rpartition("@")[2], *named)))
     return PurePosixPath(absolute(place).replace(os.sep, "/"))

@@ -7,6 +7,7 @@ pool broke.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -45,7 +46,8 @@ def _of_one_pool(
     pool breaks."""
     from loky import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(jobs, initializer=worker.set_up)
+    _track_quietly()
+    executor = ProcessPoolExecutor(jobs, initializer=worker.set_up, initargs=(os.getpid(),))
     futures: dict[Any, int] = {}
     try:
         while waiting or futures:
@@ -60,3 +62,19 @@ def _of_one_pool(
                 yield index, found
     finally:
         executor.shutdown(wait=True, kill_workers=True)
+
+
+def _track_quietly() -> None:
+    """Start the process that removes the semaphores of a pool whose coordinator was killed. It does so
+    without a word: its warning would stand behind our last line."""
+    from loky.backend import resource_tracker
+
+    usual = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if usual is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = usual

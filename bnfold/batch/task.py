@@ -12,6 +12,7 @@ from ..results.comparison import finite
 from ..results.from_json import decoded
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions
 from ..version import __version__
+from .downloads import Downloads
 
 OUT_OF_MEMORY = (
     SHORT,
@@ -35,6 +36,7 @@ class Task:
     listed           where a manifest names it: "zoo.toml:12"
     batch            which run of the command asks: what it made itself, before a worker died, is not an
                      earlier run's
+    downloads        what may be fetched
     shown            (local copy, what it is a copy of): reports name the second
     """
 
@@ -50,6 +52,7 @@ class Task:
     force: bool = False
     listed: str = ""
     batch: str = ""
+    downloads: Downloads = field(default_factory=Downloads)
     shown: tuple[tuple[str, str], ...] = ()
 
 

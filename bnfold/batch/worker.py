@@ -40,14 +40,14 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     wanted = Request.of(request)
     try:
         folder = Path(tempfile.mkdtemp(prefix="bnfold-", dir=wanted.work))
+        try:
+            return _worked(wanted, request["task"], folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         return lost(
             request, f"a worker cannot write to {wanted.work or tempfile.gettempdir()} ({reason(error)})"
         )
-    try:
-        return _worked(wanted, request["task"], folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _worked(wanted: Request, task: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def lost(request: dict[str, Any], why: str) -> dict[str, Any]:
     return _plain(Run(task["name"], redacted(task["network"]), weights, "crashed", STOPPED, why))
 
 
-def set_up() -> None:
+def set_up(parent: int) -> None:
     """Prepare a worker process on this machine: it ignores Ctrl-C, which the coordinating process handles,
-    and it exits when that process is gone."""
+    and it exits when that process is gone, which it may be by now."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_go_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_go_with, args=(parent,), daemon=True).start()
 
 
 def _go_with(parent: int) -> NoReturn:

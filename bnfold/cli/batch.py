@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..batch import coordinator, output_names
+from ..batch import coordinator, downloads, output_names
 from ..batch.child import is_bounded
 from ..batch.fingerprints import SUFFIX
 from ..batch.locations import absolute, check_drivers, joined, plain, redacted, store_of
@@ -83,7 +83,11 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     out = absolute(plain(out))
     coordinator.prepare(out)  # first of all: reports may go there, too
     read = [Path(place) for place in models if not is_url(place)]
-    with request.documented("batch", values, [values["policy_path"], *read]) as content:
+    allowed = downloads.Downloads(values["max_download"], values["follow_redirects"])
+    with (
+        request.documented("batch", values, [values["policy_path"], *read]) as content,
+        downloads.under(allowed),
+    ):
         tasks = _tasks(_wanted([plain(place) for place in models], out), out, values, view)
         with Progress(len(tasks), view) as progress:
             try:
@@ -251,6 +255,7 @@ def _task(
         demanded,
         bool(values.get("force")),
         one.where,
+        downloads=downloads.rules(),
     )
 
 

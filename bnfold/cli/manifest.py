@@ -26,9 +26,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..batch import downloads
 from ..batch.locations import folder_of, joined, redacted, store_of
 from ..errors import Malformed, Unreadable
 from ..files.discovery import is_url, suffix
+from ..files.names import inside, safe_part
 from ..results.value_kinds import Wrong, cannot_be, did_you_mean
 from .options import FOLD, READ, VERIFY, WRITE, Row
 from .toml_lines import Lines, Section
@@ -103,6 +105,8 @@ def read(place: str) -> list[Entry]:
     folder = folder_of(place)
     common = _values(defaults, folder, faults, own=False)
     entries = [entry for table in tables if (entry := _entry(table, common, folder, faults)) is not None]
+    for entry in entries:
+        faults += _misnamed(place, entry)
     if faults:
         raise Faults(sorted(faults, key=_line))
     if not entries:
@@ -157,12 +161,27 @@ def _entry(table: _Table, common: Mapping[str, Any], folder: str, faults: list[M
     )
 
 
+def _misnamed(manifest: str, entry: Entry) -> Iterator[Malformed]:
+    """What a manifest from a server may not name."""
+    plain = "/".join(map(safe_part, entry.name.split("/"))) if entry.name else ""
+    if is_url(manifest) and entry.name != plain:
+        yield Malformed(f"'name' is {entry.name!r}"[:200], where=entry.where, expected=f"such as {plain!r}")
+    inputs = (text.partition(":")[2] or text for text in entry.values.get("inputs", ()))
+    for place in (entry.model, *filter(None, [entry.weights]), *inputs):
+        why = downloads.misnamed(manifest, place, downloads.rules().other_hosts)
+        if why:
+            yield Malformed(
+                f"'{redacted(place)}' {why}",
+                where=entry.where,
+                expected="what lies on the server of the manifest",
+                way_out="a copy of the manifest on this machine, which you have read, may name anything",
+            )
+
+
 def _own(key: str, value: Any, where: str, faults: list[Malformed]) -> str:
     fits = isinstance(value, str) and value.strip() and "\0" not in value
-    inside = key != "name" or (
-        fits and not Path(value).is_absolute() and ".." not in Path(value).parts and not is_url(value)
-    )
-    if fits and inside:
+    is_safe = key != "name" or (fits and inside(value) and value.isprintable() and not is_url(value))
+    if fits and is_safe:
         return str(value.replace(os.sep, "/") if key == "name" else value)
     expected = (
         "a name for the outputs, below the folder of all outputs" if key == "name" else "a path or a URL"

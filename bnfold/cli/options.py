@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..errors import UsageError
 from ..files.discovery import is_url
 from ..results import options as asked
@@ -248,6 +249,22 @@ BATCH = (
             "Most memory of its own that one model may take, as in '4 GB' (Linux).",
             "SIZE",
         ),
+    ),
+    own(
+        "Running",
+        "max_download",
+        Option(
+            Size(),
+            "--max-download",
+            "Most bytes that are downloaded for one model, as in '20 GB'.",
+            "SIZE",
+            unset=f": {MOST_WORDS}, or 90 % of the free space where that is less",
+        ),
+    ),
+    _switch(
+        FOLLOW,
+        "A server may name other servers: by redirects, and in a manifest that it serves.",
+        group="Running",
     ),
     _switch("--force", "Make every model again, finished or not.", group="Running"),
     Row(

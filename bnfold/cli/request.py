@@ -171,9 +171,9 @@ def view_of(values: Mapping[str, Any]) -> screen.Screen:
     )
 
 
-def tell(view: screen.Screen, origin: Origin) -> None:
-    """What the reader noticed."""
-    for finding in origin.findings:
+def tell(view: screen.Screen, told: Origin | BnfoldError) -> None:
+    """What the reader noticed, of a model or before the error that ended the reading."""
+    for finding in told.findings:
         (view.warn if finding.level == "warning" else view.note)(str(finding))
 
 
@@ -201,6 +201,7 @@ def documented(
             if isinstance(error, BnfoldError)
             else BnfoldError(f"internal error: {type(error).__name__}: {error}")
         )
+        tell(view_of(values), ours)
         try:
             _deliver(
                 command,

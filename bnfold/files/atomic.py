@@ -1,6 +1,7 @@
 """Replacing a file in one step: every file that bnfold makes for its user gets its name here.
 
     place(path)                     the file that a path means, if it is ours to write
+    place_below(folder, name)       a file in a folder, proved to lie in it
     with Stage(target) as stage:    a hidden folder beside the target
         ... fill and sync stage.path() ...
         stage.commit()              rename it to the target
@@ -28,7 +29,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from ..errors import WriteError, reason
@@ -119,6 +120,36 @@ def place(path: Path) -> Path:
             way_out="allow writing to it, or choose another name",
         )
     return target
+
+
+def place_below(folder: Path, name: str) -> Path:
+    """The file of a name that others have chosen, as in `zoo/net.onnx`, in the folder of all outputs. The
+    folders between the two are made. The file is proved to lie in the folder after every link is resolved,
+    before folders are made and once more after that; a file that is a link is what a rename replaces. Raises
+    WriteError."""
+    with failing(folder / name):
+        if not names.inside(name):
+            raise WriteError(
+                f"the name '{name}' leads out of the folder of the outputs",
+                where=folder,
+                expected="a name below that folder",
+            )
+        root, parent = Path(os.path.realpath(folder)), (folder / name).parent
+        _prove_below(root, parent)
+        parent.mkdir(parents=True, exist_ok=True)
+        return _prove_below(root, parent) / PurePosixPath(name).name
+
+
+def _prove_below(root: Path, folder: Path) -> Path:
+    """The folder behind all links. Raises WriteError where it is neither the root nor below it."""
+    real = Path(os.path.realpath(folder))
+    if not real.is_relative_to(root):
+        raise WriteError(
+            f"a link leads out of the folder of the outputs, to {real}",
+            where=folder,
+            way_out="remove the link, or give a folder without links as --out",
+        )
+    return real
 
 
 def replace(path: Path, text: str) -> None:

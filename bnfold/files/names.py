@@ -5,6 +5,7 @@ reader of a model understands.
     extended(path)     the path in a form that Windows accepts at any length
     identity(path)     a key that is equal for two paths to one file, whether the file exists yet or not
     portable(stem)     a stem that a model can use to name its data file, on every system
+    safe_part(text)    the name of a file or folder, made of a name that comes from outside
     inside(text)       does a name from a model stay in the folder that it is relative to?
     stored(text)       a name from a model, in the form that this system's calls take
     native(path)       a path for libraries that accept only UTF-8
@@ -15,6 +16,7 @@ tested on each one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -30,6 +32,8 @@ _WINDOWS_FORBIDS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _LONGEST_WINDOWS = 247  # of a folder; files may have 259, but a stage is a folder
 _LONGEST_STEM = 200  # bytes: with a hash and a suffix it stays below the 255 of common file systems
 _STAGE = 100  # what a stage's name adds
+_LONGEST_PART = 120  # characters of a name from outside; endings such as .result.json come besides
+_TAIL = 20  # characters at the end of a long name that stay, for the suffix is among them
 
 
 def refused(name: str, system: str = sys.platform) -> str:
@@ -86,6 +90,19 @@ def portable(stem: str) -> str:
     text = os.fsencode(stem).decode("utf-8", "surrogateescape")
     clean = "".join("_" if _WINDOWS_FORBIDS.match(c) or not c.isprintable() else c for c in text)
     return clean.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(" ") or "model"
+
+
+def safe_part(text: str) -> str:
+    """One name of a file or folder, made of a name that somebody else has chosen. It is no path, leads
+    nowhere, is not hidden, no option and no device; two long names that differ stay different."""
+    part = portable(text).rstrip(". ")
+    if part.startswith((".", "-")) or not part or _DEVICES.fullmatch(part):
+        part = f"_{part.lstrip('.-')}"
+    if len(part.encode()) <= _LONGEST_PART:
+        return part
+    middle = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    head = part.encode()[: _LONGEST_PART - 4 * _TAIL - len(middle) - 2].decode(errors="ignore")
+    return f"{head}~{middle}~{part[-_TAIL:]}"
 
 
 def inside(text: str) -> bool:

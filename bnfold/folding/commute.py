@@ -29,8 +29,9 @@ from .commute_rule import (
     only_data,
     uniform_over,
 )
+from .mean_weights import sums_to_one
 from .rearrange import mover, read_in_parts
-from .reasons import Refused
+from .reasons import Closed, Refused
 from .reshape_axes import axis_of, check_room
 
 MOST_SIDES = 256  # inputs or outputs of a node that maps pass
@@ -46,6 +47,12 @@ def forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     """Maps that the outputs carry where the inputs carry `ins`."""
     _check_fit(node, node.inputs, ins, context)
     return _rule(node, context).forward(node, ins, context)
+
+
+def passes_whole(node: ir.Node) -> bool:
+    """Does a map pass as it is, if it passes?"""
+    rule = COMMUTES.get(node.op_type) if node.domain == "" else None
+    return rule is not None and rule.whole
 
 
 def check_sides(node: ir.Node) -> None:
@@ -87,7 +94,7 @@ def _rule(node: ir.Node, context: CommuteContext) -> Commute:
         )
     rule = COMMUTES.get(node.op_type) if node.domain == "" else None
     if rule is None:
-        raise Refused("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
+        raise Closed("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
     return rule
 
 
@@ -120,7 +127,7 @@ def _passing(condition: str, allow: Callable[[ir.Node, Affine, CommuteContext], 
         allow(node, map_, context)
         return [map_, *([None] * (len(node.outputs) - 1))]
 
-    return Commute(condition, go_back, go_forward)
+    return Commute(condition, go_back, go_forward, whole=True)
 
 
 def _spatial(map_: Affine) -> range:
@@ -131,6 +138,13 @@ def _homogeneous(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """f(s·x) = s·f(x) for s >= 0: Relu and its kin, Abs."""
     no_shift(node, map_)
     no_negative(node, map_)
+
+
+def _by_slope(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
+    """PRelu: as Relu, where its slope has no axis or size that the data lacks (which onnxruntime allows)."""
+    _homogeneous(node, map_, context)
+    if map_.rank and context.shapes.of(node.inputs[0]) != context.shapes.of(node.outputs[0]):
+        raise Refused("kept.wrong-axis", f"the slope of PRelu '{label(node)}' may enlarge its input")
 
 
 def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
@@ -434,26 +448,34 @@ def _product_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
 
 
 def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
-    """A scale of a product of two run-time matrices goes to the rows of the first or to the columns of the
-    second."""
+    """A map of a product of two run-time matrices goes to the rows of the first or to the columns of the
+    second; its shift only where the other one holds the weights of means."""
     map_ = data_map(outs, node)
-    no_shift(node, map_)
+    takers = [index for index in (0, 1) if not map_.shifts or _is_mean_of(node, index, context)]
+    if not takers:
+        no_shift(node, map_)
     ranks = [context.shapes.rank(v) for v in node.inputs]
+    maps: Maps = [None, None]
     if map_.rank == 0:
-        taker = context.choices.pick(2)
-        return [map_, None] if taker == 0 else [None, map_]
+        maps[takers[context.choices.pick(len(takers))]] = map_
+        return maps
     for index, axis in enumerate(_product_axes(ranks)):
-        if axis is not None and map_.varies() == (map_.rank + axis,):
-            vector = map_.scale.reshape(-1)
-            shape = (-1, 1) if index == 0 else (1, -1)
-            pattern = vector.reshape((1,) * ((ranks[index] or 0) - 2) + shape)
-            maps: Maps = [None, None]
-            maps[index] = Affine(pattern, np.zeros_like(pattern))
+        if index in takers and axis is not None and map_.varies() == (map_.rank + axis,):
+            shape = [1] * (ranks[index] or 0)
+            shape[index - 2] = -1
+            maps[index] = map_.mapped(partial(_laid_out, shape))
             return maps
     raise Refused(
         "kept.wrong-axis",
         f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
     )
+
+
+def _is_mean_of(node: ir.Node, index: int, context: CommuteContext) -> bool:
+    """Is the product a weighted mean of one of its two operands, in the weights that the other one holds?"""
+    other = node.inputs[1 - index]
+    rank = context.shapes.rank(other) or 0
+    return rank >= 2 and sums_to_one(other, rank - 1 if index == 1 else rank - 2, context.shapes)
 
 
 def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
@@ -467,7 +489,8 @@ def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
 
 
 def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
-    """Scales of the rows of the first, or of the columns of the second, are scales of the product."""
+    """Scales of the rows of the first, or of the columns of the second, are scales of the product; their
+    shifts are its shifts where the other one holds the weights of means."""
     rank = context.shapes.rank(node.outputs[0])
     axes = _product_axes([context.shapes.rank(v) for v in node.inputs])
     out = IDENTITY
@@ -475,7 +498,8 @@ def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
         map_ = ins[index]
         if map_ is None:
             continue
-        no_shift(node, map_)
+        if ins[1 - index] is not None or not _is_mean_of(node, index, context):
+            no_shift(node, map_)
         if map_.rank:
             axis = axes[index]
             if rank is None or axis is None or any(a != map_.rank + own for a in map_.varies()):
@@ -575,7 +599,9 @@ COMMUTES: dict[str, Commute] = {
     "CastLike": _CASTING,
     "Relu": _HOMOGENEOUS,
     "LeakyRelu": _HOMOGENEOUS,
-    "PRelu": _HOMOGENEOUS,
+    "PRelu": _passing(
+        "no scale is negative, there is no shift, and the slope does not enlarge its input", _by_slope
+    ),
     "Abs": _HOMOGENEOUS,
     "MaxPool": _MAXIMUM,
     "GlobalMaxPool": _MAXIMUM,
@@ -604,7 +630,8 @@ COMMUTES: dict[str, Commute] = {
     "Mul": _PRODUCT,
     "Div": _PRODUCT,
     "MatMul": Commute(
-        "of two run-time matrices: a scale alone, along the rows of the first or the columns of the second",
+        "of two run-time matrices, along the rows of the first or the columns of the second: a scale; a "
+        "shift where the other one is a Softmax's and sums to one",
         _matmul_back,
         _matmul_forward,
     ),

@@ -7,6 +7,8 @@ changed. Graph inputs and outputs keep theirs.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from ..inference import Shapes
@@ -20,7 +22,7 @@ from .recognise import Reading
 class Editor:
     """Changes one model (a clone that belongs to the fold). `replaced`: constants that may have lost their
     last reader; `inserted`: nodes that were added, each with the node beside which it stands in graph
-    order."""
+    order; `kernels`: weights, each with the folded ones that were made of it."""
 
     def __init__(self, model: ir.Model, shapes: Shapes) -> None:
         self.model = model
@@ -29,6 +31,8 @@ class Editor:
         self._functions = function_graphs(model)
         self.replaced: list[ir.Value] = []
         self.inserted: list[tuple[ir.Node, ir.Node]] = []
+        self.kernels: dict[ir.Value, set[ir.Value]] = {}
+        self._made: dict[tuple[Hashable, ...], ir.Value] = {}
 
     def apply(self, push: Push, node: ir.Node, reading: Reading) -> None:
         """The node's map is held elsewhere; take it out."""
@@ -242,6 +246,18 @@ class Editor:
             graph.insert_before(reader, node)
         self.shapes.put(value, tuple(shape.numpy()))
         return value
+
+    def put_once(
+        self, stored: ir.TensorProtocol, old: ir.Value, wish: str, reader: ir.Node, *how: Hashable
+    ) -> ir.Value:
+        """What becomes of the constant `old` for this reader. `how` says what is done to it: readers that
+        share the constant and do the same to it share the result too."""
+        owner = old.graph if old.is_initializer() else reader.graph  # a body reads what the outer graph owns
+        key = (owner, old, *how)
+        if key not in self._made:
+            assert owner is not None
+            self._made[key] = self.put(owner, wish, stored, owner[0])  # in a function before every reader
+        return self._made[key]
 
     def weight_dtype(self, push: Push) -> ir.DataType:
         """The type of what a push's operators compute."""

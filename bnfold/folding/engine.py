@@ -19,7 +19,7 @@ import numpy as np
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
-from ..ir.provenance import FOLDED_KEY, SOURCE_KEY
+from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
@@ -27,6 +27,7 @@ from ..results.plan import Kept, Plan
 from . import branches, functions, leftovers, recognise, unused
 from .backward import backward, held_behind
 from .edit import Editor
+from .fed import fed_values
 from .fold_record import Record
 from .forward import forward
 from .linear import Linear
@@ -35,7 +36,7 @@ from .order import canonical_order
 from .push import FoldContext, Hold, Push
 from .reasons import Refused
 from .recognise import Reading
-from .weights import rewrite
+from .weights import copied, rewrite
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
@@ -88,10 +89,10 @@ class Engine:
 
     def run(self) -> Plan:
         """Fold every graph; returns the plan."""
-        for graph in list(graphs(self.model)):
-            self._fold_graph(graph)
+        self._fold_graphs()
         if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
-            self._simplify()
+            while self._simplify():  # a row of leftovers may pass as one where each alone could not
+                self._fold_graphs()
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 rewrite(linear, self.editor, self.shapes)
@@ -103,13 +104,17 @@ class Engine:
         """Nodes that stay for one of these reasons, each with the code of its own."""
         return {node: kept.code for node, kept in self.kept.items() if kept.code in codes}
 
+    def _fold_graphs(self) -> None:
+        for graph in list(graphs(self.model)):
+            self._fold_graph(graph)
+
     def _fold_graph(self, graph: GraphLike) -> None:
         order = canonical_order(graph)
         context = FoldContext(
             self.model, self.shapes, self._linear, self._reading, order, self.options.fold_into_half
         )
         for node in graph:
-            self.places[node] = len(self.places)
+            self.places.setdefault(node, len(self.places))
         waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
         for _ in range(_ROUNDS):
             left = [node for node in waiting if node.graph is not None and not self._try(context, node)]
@@ -143,15 +148,17 @@ class Engine:
             found = True
         return found
 
-    def _simplify(self) -> None:
+    def _simplify(self) -> bool:
         """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded
-        into another either."""
+        into another either. True: something vanished."""
+        before = len(self.merged)
         for graph in list(graphs(self.model)):
             names = leftovers.simplify(
                 graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None
             )
             self.merged.extend(names)
         self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
+        return len(self.merged) > before
 
     def _try(self, context: FoldContext, node: ir.Node) -> bool:
         """Fold one node if it can be; remember why not. True: it is gone."""
@@ -313,8 +320,18 @@ class Engine:
 
     def _plan(self) -> Plan:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]
-        kept = [self.kept[n] for n in sorted(self.kept, key=lambda n: self.places[n])]
-        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged))
+        fed = fed_values(self.model)
+        users = [n for n in self.kept if _is_users(n, fed)]
+        kept = [self.kept[n] for n in sorted(users, key=lambda n: self.places[n])]
+        return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged), copied=tuple(copied(self.editor)))
+
+
+def _is_users(node: ir.Node, fed: set[ir.Value]) -> bool:
+    """A batch norm, or an affine node that the user's network has on its data: none that a weight is computed
+    by, and none by which a reader decodes detections."""
+    if is_op(node, "BatchNormalization"):
+        return True
+    return DECODING_KEY not in node.meta and any(value in fed for value in node.inputs)
 
 
 def _joined(behind: Refused, ahead: Refused) -> Refused:

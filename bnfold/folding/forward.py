@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
+from typing import NoReturn
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from .affine import Affine, Float, common_shape
 from .commute_rule import Choices, CommuteContext
 from .linear import Linear, check_bias, mixes_rows, varies_along_columns
 from .push import FoldContext, Hold, Push, blind, channels_of, constant_behind, shift_pattern, with_choices
-from .reasons import Refused
+from .reasons import Closed, Refused
 from .recognise import Reading
 
 CONDITION_LIMIT = 100.0  # largest predicted growth of rounding by a shift that is pushed forward
@@ -29,6 +31,7 @@ class _Forward:
         self.commuting = CommuteContext(context.shapes, context.model, choices, context.into_half)
         self.push = Push("forward")
         self.maps: dict[ir.Value, Affine] = {}
+        self.before: dict[ir.Value, ir.Value] = {}  # what came through one node whole, and from which value
         self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
 
@@ -59,20 +62,29 @@ class _Forward:
 
     def _carry(self, value: ir.Value, map_: Affine) -> None:
         """The value's true content is the map of what it will hold; all its readers must know."""
+        if value in self.context.closed:
+            self._close([value], self.context.closed[value])
         if value.is_graph_output():
-            raise Refused("kept.graph-output", f"'{value.name}' is a graph output")
+            self._close([value], Closed("kept.graph-output", f"'{value.name}' is a graph output"))
         self.maps[value] = map_
         for user, index in value.uses():
             if blind(user, index):
                 continue
             if user.graph is not self.graph:
-                raise Refused(
-                    "kept.multiple-consumers",
-                    f"'{value.name}' is also read inside a body, by {user.op_type} '{label(user)}'",
-                )
+                words = f"'{value.name}' is also read inside a body, by {user.op_type} '{label(user)}'"
+                self._close([value], Closed("kept.multiple-consumers", words))
             if user not in self.queued:
                 self.queued.add(user)
                 heapq.heappush(self.heap, (self.context.order[user], len(self.queued), user))
+
+    def _close(self, values: Iterable[ir.Value], closed: Closed) -> NoReturn:
+        """Remember that these decline every map, and what stands before them behind affine nodes alone."""
+        for value in values:
+            at: ir.Value | None = value
+            while at is not None:
+                self.context.closed[at] = closed
+                at = self.before.get(at)
+        raise closed
 
     def _take(self, user: ir.Node) -> None:
         commute.check_sides(user)
@@ -85,10 +97,18 @@ class _Forward:
             reading = self.context.reading(user)
         except Refused:
             reading = None
-        if reading is not None and ins[reading.data] is not None:
-            outs = [_past(reading, ins[reading.data])] + [None] * (len(user.outputs) - 1)
+        if reading is not None and (map_ := ins[reading.data]) is not None:
+            outs = [_past(reading, map_)] + [None] * (len(user.outputs) - 1)
+            if np.all(reading.map.scale):  # through a scale of zero a map becomes none
+                self.before[user.outputs[0]] = _known(user.inputs[reading.data])
         else:
-            outs = commute.forward(user, ins, self.commuting)
+            try:
+                outs = commute.forward(user, ins, self.commuting)
+            except Closed as closed:
+                read = [v for k, v in enumerate(user.inputs) if v in self.maps and not blind(user, k)]
+                self._close([_known(v) for v in read], closed)
+            if commute.passes_whole(user):
+                self.before[user.outputs[0]] = _known(user.inputs[0])
         self.push.via.append(user.op_type)
         for value, map_ in zip(user.outputs, outs, strict=False):
             if map_ is not None and (map_.scales or map_.shifts):
@@ -148,9 +168,13 @@ class _Forward:
             )
 
 
-def _past(reading: Reading, map_: Affine | None) -> Affine:
+def _known(value: ir.Value | None) -> ir.Value:
+    assert value is not None
+    return value
+
+
+def _past(reading: Reading, map_: Affine) -> Affine:
     """K(m(x)) = m'(K(x)) for K = a·x + b: m' = (s, a·t + b - s·b)."""
-    assert map_ is not None
     k = reading.map
     common_shape(k.scale.shape, map_.scale.shape)
     return Affine(map_.scale, k.scale * map_.shift + k.shift - map_.scale * k.shift)

@@ -25,7 +25,7 @@ from ..operators.table import op
 from .affine import Affine, Float
 from .commute_rule import Choices
 from .linear import Linear
-from .reasons import Refused
+from .reasons import Closed, Refused
 from .recognise import Reading
 
 _TRIES = 16  # pushes tried with other choices before giving up
@@ -71,7 +71,8 @@ class Push:
 @dataclass
 class FoldContext:
     """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of
-    nodes."""
+    nodes. `closed`: values behind which nothing that a map could end in stands before a place that declines
+    every map; a chain of them would otherwise be walked to its end from each of its nodes."""
 
     model: ir.Model
     shapes: Shapes
@@ -79,6 +80,7 @@ class FoldContext:
     reading: Callable[[ir.Node], Reading | None]
     order: dict[ir.Node, float]
     into_half: bool = False
+    closed: dict[ir.Value, Closed] = field(default_factory=dict)
 
 
 def with_choices(attempt: Callable[[Choices], Push]) -> Push:

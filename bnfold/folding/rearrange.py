@@ -143,7 +143,7 @@ def _gather(node: ir.Node, shapes: Shapes) -> Mover:
 
     def forward(a: Float) -> Float:
         if a.shape[axis] == 1:
-            return a.reshape(*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1 :])
+            return a.reshape((*a.shape[:axis], *(1,) * index_rank, *a.shape[axis + 1 :]))
         if indices is None:
             raise unclear(node, "its indices are not constant")
         if np.any((indices < -a.shape[axis]) | (indices >= a.shape[axis])):

@@ -13,3 +13,7 @@ class Refused(Exception):
         self.code = code
         self.words = words or CODES[code]
         super().__init__(self.words)
+
+
+class Closed(Refused):
+    """A place declines whatever the map is, so that it need not be asked again."""

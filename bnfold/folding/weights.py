@@ -10,7 +10,7 @@ A weight that something else reads stays as it is; the operator gets a copy unde
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..errors import Unsupported
 from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import folded_name, ir, label, opset
+from ..results.plan import Copied
 from .affine import Float
 from .edit import Editor
 from .linear import Linear
@@ -33,15 +34,22 @@ def rewrite(linear: Linear, editor: Editor, shapes: Shapes) -> None:
         _rewrite_weight(linear, editor)
 
 
-def _replace(linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, editor: Editor) -> None:
+def _replace(
+    linear: Linear, index: int, stored: ir.TensorProtocol, wish: str, editor: Editor, *how: Hashable
+) -> ir.Value:
+    """Give the operator another constant, and return it. Operators that share the kernel and do the same to
+    it (`how`) share the constant."""
     node = linear.node
     old = node.inputs[index] if index < len(node.inputs) else None
-    value = editor.put(node.graph, wish, stored, node)
+    weight = node.inputs[linear.weight]
+    assert weight is not None
+    value = editor.put_once(stored, old or weight, wish, node, index, linear.store, *how)
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)
     if old is not None:
         editor.replaced.append(old)
+    return value
 
 
 def _rewrite_weight(linear: Linear, editor: Editor) -> None:
@@ -58,7 +66,23 @@ def _rewrite_weight(linear: Linear, editor: Editor) -> None:
     def arrays() -> Iterator[np.ndarray]:
         return scaled_blocks(base, view, factors, np.dtype(store.numpy()), label(linear.node))
 
-    _replace(linear, linear.weight, tensor.Recipe(store, shape, arrays), folded_name(old.name), editor)
+    how = (id(base), view, *((factor.shape, factor.tobytes()) for factor in factors))
+    new = _replace(
+        linear, linear.weight, tensor.Recipe(store, shape, arrays), folded_name(old.name), editor, *how
+    )
+    editor.kernels.setdefault(old, set()).add(new)
+
+
+def copied(editor: Editor) -> Iterator[Copied]:
+    """The kernels that are stored more than once now. To be asked when what nobody reads is gone."""
+    for old, folded in editor.kernels.items():
+        times = len(folded) + bool(old.uses())
+        if times > 1:
+            stored = next(iter(folded)).const_value
+            assert stored is not None
+            yield Copied(
+                old.name or "", times, (times - 1) * tensor.nbytes(stored.dtype, tensor.dims(stored))
+            )
 
 
 def scaled_blocks(
@@ -213,15 +237,9 @@ def _put_bias(
         if old is not None
         else _bias_name(weight.name if weight is not None else None, label(node))
     )
-    _replace(
-        linear,
-        linear.bias,
-        tensor.from_array(
-            _rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node)), dtype=dtype
-        ),
-        wish,
-        editor,
-    )
+    rounded = _rounded(np.asarray(values, np.float64), np.dtype(dtype.numpy()), label(node))
+    stored = tensor.from_array(rounded, dtype=dtype)
+    _replace(linear, linear.bias, stored, wish, editor, dtype, rounded.shape, rounded.tobytes())
 
 
 def _bias_name(weight: str | None, node: str) -> str:

@@ -72,8 +72,7 @@ def _output(certificate: Certificate, model: Path) -> Iterator[Check]:
 
 def _sources(certificate: Certificate, folder: Path, given: Sequence[Path]) -> tuple[list[Path], list[Check]]:
     """(the network and its weights, where they are all there; what was found of every source file)"""
-    network = given[0] if given else folder / certificate.sources[0].path if certificate.sources else None
-    if network is None:
+    if not certificate.sources:
         return [], [Check("sources", "note", "the certificate names none")]
     apart = 2 if certificate.weights_apart else 1
     named = certificate.sources[:apart]

@@ -102,7 +102,7 @@ def check_result(result: FoldResult, policy: Policy) -> Checked:
     now = replace(
         result,
         before=result.after,
-        plan=replace(plan, folded=(), merged=(), kept=plan.kept + plan.withdrawn, withdrawn=()),
+        plan=replace(plan, folded=(), merged=(), copied=(), kept=plan.kept + plan.withdrawn, withdrawn=()),
     )
     case = _Case(path, policy, loaded, now)
     return _checked(

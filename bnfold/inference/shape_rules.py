@@ -38,6 +38,15 @@ def same(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     return [inputs[0]]
 
 
+def _batch_norm(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
+    """As the first input, which has as many channels as there are parameters."""
+    x = inputs[0]
+    channels = s.dim(node.inputs[1], 0)
+    if x is not None and len(x) > 1 and channels is not None and not isinstance(x[1], int):
+        x = (x[0], channels, *x[2:])
+    return [x, *[None] * (len(node.outputs) - 1)]
+
+
 def _transpose(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     return [None if x is None else tuple(x[p] for p in permutation(attribute(node, "perm"), len(x)))]
@@ -237,6 +246,7 @@ _SHARED: dict[ShapeRule, Rule] = {
 }
 RULES: dict[str, Rule] = {
     **{name: _SHARED[row.shape] for name, row in OPERATORS.items() if row.shape in _SHARED},
+    "BatchNormalization": _batch_norm,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Einsum": einsum,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 SOURCE_KEY = "bnfold.source"
 FOLDED_KEY = "bnfold.folded"
+DECODING_KEY = "bnfold.decoding"  # in node.meta: a reader decodes detections by it, no layer of the user's
 
 
 @dataclass(frozen=True)

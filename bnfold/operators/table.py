@@ -143,7 +143,7 @@ OPERATORS: dict[str, Op] = {
     # Element by element.
     "Relu":                      Op(ALL, SAME, exact=True, selects=True, any_size=True),
     "LeakyRelu":                 Op(ALL, SAME, any_size=True),
-    "PRelu":                     Op(ALL, SAME, parametric=True, any_size=True),
+    "PRelu":                     Op(ALL, BROADCAST, parametric=True, any_size=True),
     "ThresholdedRelu":           Op(ALL, SAME, jumps=True),
     "Elu":                       Op(ALL, SAME, any_size=True),
     "Selu":                      Op(ALL, SAME, any_size=True),

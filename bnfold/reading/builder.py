@@ -14,7 +14,8 @@ Rule 3: every node carries its source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from ..errors import Malformed
 from ..ir import tensor
 from ..ir.graph import ir
-from ..ir.provenance import SOURCE_KEY, Source
+from ..ir.provenance import DECODING_KEY, SOURCE_KEY, Source
 
 Dim = int | str | None
 IR_VERSION = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
@@ -39,9 +40,19 @@ class Build:
         self.opset = opset
         self.producer = producer
         self.source: Source | None = None
+        self._decoding = False
         self._names: set[str] = set()
         self._node_names: set[str] = set()
         self._tried: dict[str, int] = {}
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """What is built meanwhile decodes detections: affine nodes of it are none of the user's."""
+        self._decoding = True
+        try:
+            yield
+        finally:
+            self._decoding = False
 
     def input(self, name: str, shape: Sequence[Dim], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
         """A graph input."""
@@ -105,6 +116,8 @@ class Build:
         node = ir.node(op_type, read, given, domain=domain, outputs=values, name=self._claim_node(name))
         if where := source or self.source:
             node.metadata_props[SOURCE_KEY] = str(where)
+        if self._decoding:
+            node.meta[DECODING_KEY] = True
         self.graph.append(node)
         return tuple(values) if many else values[0]
 

@@ -93,15 +93,15 @@ def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptio
                 way_out="leave the second file out",
             )
         return _room("onnx").read(path, options)  # type: ignore[no-any-return]
+    if weights is not None:
+        _check_weights(name, Path(weights))
     return _room(name).read(path, Path(weights) if weights is not None else None, options)  # type: ignore[no-any-return]
 
 
 def kind_of(path: Path) -> str:
     """ "onnx", "caffe" or "darknet". Raises Unreadable for what is none of them."""
     head = _head(path)
-    for offset, magic, what, way_out in FOREIGN:
-        if head[offset:].lstrip(b"\xef\xbb\xbf \t\r\n" if magic == b"<" else b"").startswith(magic):
-            raise Unreadable(what, where=path, expected="an ONNX model, a prototxt or a cfg", way_out=way_out)
+    _check_foreign(head, path, "an ONNX model, a prototxt or a cfg")
     found = _by_content(head) or _by_suffix(path)
     if found:
         return found
@@ -113,6 +113,31 @@ def kind_of(path: Path) -> str:
             way_out=f"as in '{WEIGHTS_FIRST[path.suffix.lower()]}'",
         )
     raise Unreadable("is neither an ONNX model, nor a Caffe prototxt, nor a darknet cfg", where=path)
+
+
+def _check_foreign(head: bytes, path: Path, expected: str) -> None:
+    """Raises Unreadable for a file that people give by mistake."""
+    for offset, magic, what, way_out in FOREIGN:
+        if head[offset:].lstrip(b"\xef\xbb\xbf \t\r\n" if magic == b"<" else b"").startswith(magic):
+            raise Unreadable(what, where=path, expected=expected, way_out=way_out)
+
+
+def _check_weights(name: str, path: Path) -> None:
+    """Raises Unreadable for what is certainly no weights file of this format, before its reader wonders."""
+    head = _head(path)
+    format_ = next(f for f in READERS if f.name == name)
+    _check_foreign(head, path, f"a {format_.weights}")
+    other = next((f for f in READERS if f.weights and f.weights != format_.weights), None)
+    assert other is not None
+    # darknet's header begins with a version below 256, no message of protobuf with a zero
+    darknets = head[:1] == b"\0" or (path.suffix.lower() == ".weights" and head[1:4] == b"\0\0\0")
+    if darknets if name == "caffe" else path.suffix.lower() == other.weights and head[:1] != b"\0":
+        raise Unreadable(
+            f"is a weights file of {other.name}, and the network is one of {name}",
+            where=path,
+            expected=f"the {format_.weights} of the network",
+            way_out=f"with its own network this file is read so: '{WEIGHTS_FIRST[other.weights]}'",
+        )
 
 
 def _by_content(head: bytes) -> str:

@@ -11,7 +11,7 @@
      "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
      "batch_norms": {"folded", "kept"},
      "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
-     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...]},
+     "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
      "batch_norms", "ranges"}, "seconds": {stage: seconds},
@@ -22,7 +22,7 @@
      "fingerprint": {"version", "options", "inputs", "outputs"},                                        of a
      model of a batch
      "checks": [{"name", "level", "detail", "seconds"}],                                                of
-     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence"}}
+     selftest alone "error": {"kind", "where", "found", "expected", "way_out", "sentence", "findings"}}
 
 A number that is not finite is null, as JSON has no NaN. docs/result.schema.json says all of this to machines.
 """
@@ -144,6 +144,7 @@ def of_error(error: BnfoldError) -> dict[str, Any]:
             "expected": error.expected,
             "way_out": error.way_out,
             "sentence": str(error),
+            "findings": error.findings,
         }
     }
     if isinstance(error, NotEquivalent) and isinstance(error.report, Comparison):

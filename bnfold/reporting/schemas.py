@@ -96,6 +96,7 @@ def result() -> dict[str, Any]:
                 "expected": _TEXT,
                 "way_out": _TEXT,
                 "sentence": _TEXT,
+                "findings": _list(part(Finding)),
             }
         ),
     }

@@ -18,7 +18,7 @@ from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
 from ..results.layers import Layer
-from ..results.plan import Folded, Kept, Plan
+from ..results.plan import Copied, Folded, Kept, Plan
 from .listing import Listing
 from .units import in_bytes, in_macs
 
@@ -176,6 +176,20 @@ def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
         yield _folds(made.folded)
     yield from _reasons("kept", made.kept, verbose)
     yield from _reasons("withdrawn", made.withdrawn, verbose)
+    yield from _copies(made.copied, verbose)
+
+
+def _copies(copied: Sequence[Copied], verbose: bool) -> Iterator[Text]:
+    """Why the file holds more weights than before: the kernels that are stored more than once, with what each
+    adds."""
+    for one in copied if verbose else copied[:SHOWN]:
+        why = "what shares it holds different maps, or reads it unfolded"
+        yield Text(
+            one_line(f"  copied '{one.kernel}': stored {one.times} times ({in_bytes(one.size)} more); {why}")
+        )
+    if not verbose and len(copied) > SHOWN:
+        more = sum(one.size for one in copied[SHOWN:])
+        yield Text(f"  ... and {len(copied) - SHOWN} more ({in_bytes(more)}; -v shows all)")
 
 
 def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:

@@ -179,11 +179,11 @@ class ReadOptions(_Checked):
     cut_at: tuple[str, ...] = _field(
         (),
         Option(
-            Names("names of blobs"),
+            Names("names of blobs, or of darknet's layers"),
             "--cut-at",
-            "End the network at this blob (repeatable).",
+            "End the network at this blob, or at this layer of darknet, by its number or name (repeatable).",
             "BLOB",
-            ("caffe",),
+            ("caffe", "darknet"),
         ),
     )
     assume_global_stats: bool = _field(
@@ -211,6 +211,18 @@ class ReadOptions(_Checked):
             "--allow-partial",
             "Take a weights file that ends early, as darknet does.",
             formats=("darknet",),
+        ),
+    )
+
+    silu: str | None = _field(
+        None,
+        Option(
+            Choice(("swish", "relu")),
+            "--silu",
+            "What activation=silu is: swish, as other programs mean the word, or relu, as every darknet "
+            "computes it.",
+            formats=("darknet",),
+            unset=": an error",
         ),
     )
 
@@ -401,8 +413,8 @@ StrPath = str | os.PathLike[str]
 class ReadKeywords(TypedDict, total=False):
     """How to read. All formats: input_shapes (name -> dims, or the dims of the only input), strict, opset (of
     the model that is built from Caffe or darknet), dialect, random_weights (a seed). ONNX:
-    freeze_initializers. Caffe: phase, stages, level, cut_at, assume_global_stats. darknet: heads, batch,
-    allow_partial."""
+    freeze_initializers. Caffe: phase, stages, level, cut_at, assume_global_stats. darknet: cut_at,
+    heads, batch, allow_partial, silu."""
 
     input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
     opset: int | None
@@ -418,6 +430,7 @@ class ReadKeywords(TypedDict, total=False):
     heads: str
     batch: int | None
     allow_partial: bool
+    silu: str | None
 
 
 class FoldKeywords(TypedDict, total=False):

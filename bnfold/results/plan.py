@@ -4,6 +4,7 @@ Finding     something a reader noticed and a user should know
 Loaded      a model, where it came from, and its findings
 Folded      one affine node that is gone, and into what
 Kept        one affine node that stays, and exactly why
+Copied      a kernel that is stored more than once after folding
 Plan        all of them
 """
 
@@ -88,6 +89,16 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Copied:
+    """A kernel that operators share and that is stored `times` times now, because they hold different maps
+    or because something reads it unfolded; `size` is how many bytes the copies add."""
+
+    kernel: str
+    times: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every affine node of a model with its verdict, in the order of the graph."""
 
@@ -95,6 +106,7 @@ class Plan:
     kept: tuple[Kept, ...] = ()
     withdrawn: tuple[Kept, ...] = ()
     merged: tuple[str, ...] = field(default=())
+    copied: tuple[Copied, ...] = ()
 
     @property
     def batch_norms(self) -> tuple[int, int]:

@@ -266,7 +266,7 @@ def test_a_delivery_leaves_nothing_else_behind(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "replace", _other_file_system(Path.replace))
     place = tmp_path / "deep" / "net.onnx"
     made = locations.store_of(str(source)).identity(str(source))
-    locations.store_of(str(place)).deliver(source, str(place))
+    locations.store_of(str(place)).deliver(source, str(tmp_path), "deep/net.onnx")
     assert locations.store_of(str(place)).identity(str(place)) == made
     assert [path.name for path in place.parent.iterdir()] == ["net.onnx"]
     with pytest.raises(Unreadable, match="no such file"):

@@ -324,3 +324,29 @@ def test_an_internal_error_asks_for_a_report(
     assert done.last.startswith("bnfold: ERROR code=70 ")
     assert "ZeroDivisionError: by nought" in done.last
     assert "Traceback" not in done.err
+
+
+TYPO = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilter=18\n[yolo]\nclasses=1\nnum=3\n"
+
+
+@pytest.mark.parametrize("command", ["fold", "convert", "inspect"])
+def test_an_error_swallows_no_warning_before_it(
+    bnfold: Callable[..., Ran], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "net.cfg").write_text(TYPO)
+    out = ["-o", tmp_path / "out.onnx"] if command != "inspect" else []
+    report = tmp_path / "report.json"
+    done = bnfold(command, tmp_path / "net.cfg", "--random-weights", 1, *out, "--json", report)
+    assert done.code == 3
+    first, last = done.err.strip().splitlines()
+    assert first.startswith("warning: net.cfg:6: no darknet reads 'filter'")
+    assert first.endswith("did it mean 'filters'?")
+    assert last.startswith("bnfold: ERROR code=3 net.cfg:7 [yolo] #1")
+    (finding,) = json.loads(report.read_text())["error"]["findings"]
+    assert (finding["code"], finding["where"]) == ("darknet.unknown-option", "net.cfg:6")
+
+
+def test_quiet_errors_are_one_line(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(TYPO)
+    done = bnfold("inspect", tmp_path / "net.cfg", "--random-weights", 1, "-q")
+    assert len(done.err.strip().splitlines()) == 1

@@ -30,6 +30,7 @@ GIVEN: dict[str, Any] = {
     "heads": "raw",
     "batch": "4",
     "allow_partial": True,
+    "silu": "swish",
     "providers": "cpu,cuda",
     "inputs": ("data:x.npy",),
     "samples": "7",

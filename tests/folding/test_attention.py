@@ -77,3 +77,47 @@ def test_slices_that_overlap_do_mind() -> None:
     first = net.op("Mul", [parts[0], net.constant(np.array(0.5))], (1, 3, 4, 4))
     net.op("Sum", [net.op("Sigmoid", [p], (1, 3, 4, 4)) for p in (first, parts[1])], (1, 3, 4, 4))
     assert list(hold(net.model()).kept().values()) == ["kept.multiple-consumers"]
+
+
+def weighted_means(net: Net, along: int, turned: bool) -> tuple[str, tuple[int, ...]]:
+    """A product of values by a Softmax's result: (2, 5, 3), or (2, 3, 5) where all is turned around."""
+    a = net.op("Softmax", [net.input("scores", (2, 5, 5))], (2, 5, 5), axis=along)
+    if not turned:
+        values = projection(net, net.input("x", (2, 5, 4)), 3)
+        values = net.op("Add", [values, net.constant(net.normal(3))], (2, 5, 3))
+        return net.op("MatMul", [a, values], (2, 5, 3)), (3,)
+    values = net.op("Conv", [net.input("x", (2, 4, 5)), net.constant(net.normal(3, 4, 1))], (2, 3, 5))
+    a = net.op("Transpose", [a], (2, 5, 5), perm=[0, 2, 1])
+    return net.op("MatMul", [values, a], (2, 3, 5)), (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("along", "turned", "folds"), [(-1, False, True), (2, True, True), (1, False, False), (1, True, False)]
+)
+def test_a_shift_passes_a_weighted_mean(along: int, turned: bool, folds: bool) -> None:
+    net = Net(0)
+    y, channels = weighted_means(net, along, turned)
+    y = net.op("Mul", [y, net.constant(net.normal(*channels))], net.values[y])
+    net.op("Add", [y, net.constant(net.normal(*channels))], net.values[y])
+    kept = hold(net.model()).kept()
+    assert kept == {} if folds else list(kept.values()) == ["kept.shift-does-not-pass"]
+
+
+def test_a_shift_passes_a_weighted_mean_to_a_projection_behind_it() -> None:
+    net = Net(0)
+    a = net.op("Softmax", [net.input("scores", (2, 5, 5))], (2, 5, 5), axis=-1)
+    x = net.op("Add", [net.input("x", (2, 5, 4)), net.constant(net.normal(4))], (2, 5, 4))
+    projected = net.op(
+        "MatMul", [net.op("MatMul", [a, x], (2, 5, 4)), net.constant(net.normal(4, 3))], (2, 5, 3)
+    )
+    net.op("Add", [projected, net.constant(net.normal(3))], (2, 5, 3))
+    assert hold(net.model()).count("Add") == 1
+
+
+def test_the_rows_of_an_old_softmax_over_several_axes_sum_to_less_than_one() -> None:
+    net = Net(0)
+    y, channels = weighted_means(net, 1, False)
+    net.op("Add", [y, net.constant(net.normal(*channels))], net.values[y])
+    model = net.model()
+    model.opset_import[0].version = 11
+    assert list(hold(model).kept().values()) == ["kept.shift-does-not-pass"]

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper, parser
 
 from bnfold import writing
 from bnfold.folding import fold
+from bnfold.folding.forward import _Forward
 from bnfold.ir.provenance import FOLDED_KEY, SOURCE_KEY
 from bnfold.reading.onnx.reader import read
 from bnfold.results.options import FoldOptions
@@ -275,3 +276,37 @@ def test_half_precision_that_would_overflow_stays() -> None:
     _, plan = fold(read(net.model()).model)
     assert [k.code for k in plan.kept] == ["kept.overflow"]
     assert "1e+05" in plan.kept[0].reason
+
+
+def test_what_computes_a_weight_is_no_affine_node_of_the_users() -> None:
+    """A caller may override the weight, so its Div and Mul are no constants: they stay, and are not listed."""
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 2, 4, 4] x, float[2, 2, 1, 1] w) => (float[1, 2, 4, 4] y)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2, 1, 1, 1] a = {2, 3}, float[2, 1, 1] s = {2, 3}>
+        { u = Div(w, a) v = Mul(u, a) c = Conv(x, v) r = Sigmoid(c) [users] y = Mul(r, s) }""")
+    assert [k.node for k in fold(read(proto).model)[1].kept] == ["users"]
+
+
+def test_a_batch_norm_of_weights_is_counted() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 2, 4, 4] x, float[2, 2, 1, 1] w) => (float[1, 2, 4, 4] y)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] s = {2, 3}>
+        { t = Tanh(w) [norm] v = BatchNormalization(t, s, s, s, s) y = Conv(x, v) }""")
+    assert [k.node for k in fold(read(proto).model)[1].kept] == ["norm"]
+
+
+def test_a_chain_that_nothing_can_hold_is_walked_once() -> None:
+    """Each of its nodes asks what stands behind it; the answer at the end is the same for all of them."""
+    count = 400
+    net = Net(0)
+    y = net.input("x", (1, 4))
+    for at in range(count):
+        y = net.op(("Mul", "Add", "Relu")[at % 3], [y] + [net.constant(np.array(1.5))] * (at % 3 < 2), (1, 4))
+    net.op("Sigmoid", [y], (1, 4))
+    taken = []
+    proto = net.model()
+    with pytest.MonkeyPatch.context() as patch:
+        whole = _Forward._take
+        patch.setattr(_Forward, "_take", lambda self, user: (taken.append(user), whole(self, user))[1])
+        held = hold(proto)
+    assert len(held.kept()) == 267 and len(taken) < 3 * count

@@ -63,3 +63,14 @@ def test_an_output_that_is_its_input_stays_an_output() -> None:
     net = Net(0)
     net.op("Mul", [net.input("x", X), net.constant(np.array(1.0))], X)
     assert hold(net.model(), SIMPLE).count("Mul") == 1
+
+
+def test_a_row_passes_where_each_of_its_nodes_alone_could_not() -> None:
+    """Two negative scales make a positive one, which passes a Relu."""
+    net = Net(0)
+    y = net.op("Conv", [net.input("x", X), net.constant(net.normal(4, 4, 1, 1))], X)
+    y = net.op("Relu", [y], X)
+    for _ in range(2):
+        y = net.op("Mul", [y, net.constant(-V)], X)
+    net.op("Sigmoid", [y], X)
+    assert [n.op_type for n in hold(net.model(), SIMPLE).model.graph] == ["Conv", "Relu", "Sigmoid"]

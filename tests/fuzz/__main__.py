@@ -20,7 +20,11 @@ from pathlib import Path
 from .worker import has_atheris
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("prototxt", "caffemodel", "cfg", "weights", "onnx_wire", "onnx_fold")
+NAMES = (
+    *("prototxt", "caffemodel", "cfg", "weights", "onnx_wire", "onnx_fold"),
+    *("drawn_prototxt", "drawn_cfg", "drawn_graph"),
+    *("manifest", "policy", "certificate", "inputs", "h5"),
+)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from functools import cache
 from bnfold.errors import UsageError
 from bnfold.results.options import ReadOptions
 
-from . import result, seeds, text, wire
+from . import containers, documents, grammar, result, seeds, text, wire
 from .contract import Case
 
 Mutate = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
@@ -71,6 +71,9 @@ def cfg(case: Case) -> None:
         batch=bits.choice((None, 1, 2)),
         dialect=bits.choice(("auto", "auto", "alexeyab", "pjreddie", "pjreddie-cpu")),
     )
+    if bits.random() < 0.2:
+        options = replace(options, dialect="hank-ai")
+    options = replace(options, silu=bits.choice(("swish", "swish", "relu", None)))
     path = case.file("net.cfg")
     try:
         loaded = read(path, None, options)
@@ -84,7 +87,9 @@ def weights(case: Case) -> None:
     from bnfold.reading.darknet import read
 
     network = case.file("net.cfg", seeds.FIXED_CFG.encode())
-    options = ReadOptions(allow_partial=_bits(case).random() < 0.3)
+    bits = _bits(case)
+    options = ReadOptions(allow_partial=bits.random() < 0.3)
+    options = replace(options, cut_at=bits.choice(((), (), ("0",), ("1",))))
     result.built(read(network, case.file("net.weights"), options), case)
 
 
@@ -162,6 +167,17 @@ def _onnx_words() -> tuple[bytes, ...]:
     )
 
 
+def _manifest_words() -> tuple[bytes, ...]:
+    from bnfold.cli.manifest import KEYS, OWN
+
+    return tuple(key.encode() for key in (*OWN, *KEYS))
+
+
+def _drawn(draw: Callable[[random.Random, Sequence[bytes]], bytes]) -> Mutate:
+    """A new network each time, whatever was there."""
+    return lambda data, chance, words: draw(chance, words)
+
+
 def _on_the_wire(numbers: Sequence[int]) -> Mutate:
     return lambda data, chance, words: wire.mutated(data, chance, wire.Words(tuple(words), tuple(numbers)))
 
@@ -205,5 +221,25 @@ TARGETS = {
         Target("weights", weights, seeds.weights, lambda: (), _floats),
         Target("onnx_wire", onnx_wire, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
         Target("onnx_fold", onnx_fold, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
+        Target("drawn_prototxt", prototxt, seeds.prototxts, cache(_caffe_words), _drawn(grammar.prototxt)),
+        Target("drawn_cfg", cfg, seeds.cfgs, cache(_darknet_words), _drawn(grammar.cfg)),
+        Target("drawn_graph", onnx_fold, seeds.onnx_models, cache(_onnx_words), _drawn(grammar.graph)),
+        Target(
+            "manifest",
+            documents.read_manifest,
+            documents.manifests,
+            cache(_manifest_words),
+            documents.manifest,
+        ),
+        Target("policy", documents.read_policy, documents.policies, lambda: (), documents.policy),
+        Target(
+            "certificate",
+            documents.read_certificate,
+            documents.certificates,
+            lambda: (),
+            documents.certificate,
+        ),
+        Target("inputs", containers.read_inputs, containers.inputs, lambda: (), containers.given),
+        Target("h5", caffemodel, containers.h5_files, lambda: (), containers.h5),
     )
 }

@@ -49,8 +49,13 @@ MOST = 1 << 15
 
 def prototxt(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes:
     """One to four changes of a text in protobuf's text format."""
+    return changed_prototxt(data, chance, words, chance.choice((1, 1, 2, 4)))
+
+
+def changed_prototxt(data: bytes, chance: random.Random, words: Sequence[bytes], times: int) -> bytes:
+    """So many changes."""
     tokens = _TOKEN.findall(data[:MOST])
-    for _ in range(chance.choice((1, 1, 2, 4))):
+    for _ in range(times):
         if not tokens:
             return b"layer { }"
         chance.choice((_token, _token, _token, _piece, _block, _block, _field))(tokens, chance, words)
@@ -151,8 +156,13 @@ ODD = (
 
 def cfg(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes:
     """One to four changes of a cfg. Words that begin with a bracket are sections, the others options."""
+    return changed_cfg(data, chance, words, chance.choice((1, 1, 2, 4)))
+
+
+def changed_cfg(data: bytes, chance: random.Random, words: Sequence[bytes], times: int) -> bytes:
+    """So many changes."""
     lines = data[:MOST].split(b"\n")
-    for _ in range(chance.choice((1, 1, 2, 4))):
+    for _ in range(times):
         chance.choice((_line_value, _line_value, _line_value, _lines, _section, _section, _option, _option))(
             lines, chance, words
         )

@@ -9,12 +9,13 @@ from bnfold.inference import Shapes
 from bnfold.reading.onnx.reader import read
 
 HEAD = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6, H, 5] x) => (float[A, B, C, D] y)
-<int64[1] minus = {-1}, int64[1] two = {2}, int64 zero = {0}, int64 one = {1}, int64[2] lead = {0, 0}> { %s }"""
+<int64[1] minus = {-1}, int64[1] two = {2}, int64 zero = {0}, int64 one = {1}, int64[2] lead = {0, 0}, float[7] p = {1, 1, 1, 1, 1, 1, 1}> { %s }"""
 
 CASES = [
     ("y = Relu (x)", ("N", 6, "H", 5)),
     ("y = Transpose <perm = [0, 2, 3, 1]> (x)", ("N", "H", 5, 6)),
     ("y = Flatten (x)", ("N", "?")),
+    ("t = Transpose <perm = [0, 2, 1, 3]> (x)\n y = BatchNormalization (t, p, p, p, p)", ("N", 7, 6, 5)),
     ("y = GlobalAveragePool (x)", ("N", 6, 1, 1)),
     ("s = Shape (x)\n y = Reshape (x, s)", ("N", 6, "H", 5)),
     (

@@ -28,7 +28,7 @@ WHOLE = (
     "RNN",
     "GRU",
     "LSTM",
-)  # on nothing, onnxruntime crashes
+)  # on nothing, or with nothing as their result, onnxruntime crashes
 Array = np.ndarray
 
 
@@ -179,6 +179,8 @@ class Net:
         inner = set(names_read(node)) - read.keys()
         read |= {v.name: v for v in self.readable() if v.name in inner}
         arrays = evaluated(node, list(read.values()), self.kept)
+        if kind in WHOLE and any(0 in a.shape for run in arrays for a in run):
+            raise Rejected
         self.nodes.append(node)
         for value in read.values():
             value.readers += 1

@@ -111,13 +111,10 @@ def _passes(model: onnx.ModelProto) -> bool:
 
 
 def _again(proto: onnx.ModelProto, plan: Plan, options: FoldOptions) -> Finding | None:
-    """Folding what is folded changes nothing. Leftovers that became one may pass where each alone could not
-    (two negative scales before a Relu): there it is the fold after next that changes nothing."""
-    for _ in range(2 if options.simplify_leftovers else 1):
-        folded, again = fold(read(proto).model, options)
-        if not again.changes:
-            return None
-        proto = ir.to_proto(folded)
+    """Folding what is folded changes nothing."""
+    _, again = fold(read(proto).model, options)
+    if not again.changes:
+        return None
     what = ", ".join([*(f"{f.node} ({f.direction})" for f in again.folded), *again.merged])
     kept = [(k.node, k.code) for k in plan.kept]
     return Finding("again", f"a second fold still folds {what}; the first kept {kept}")

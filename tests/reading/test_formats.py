@@ -91,3 +91,40 @@ def test_weights_beside_an_onnx_model_are_refused(tmp_path: Path) -> None:
         formats.read(path, tmp_path / "net.caffemodel", ReadOptions())
     with pytest.raises(UsageError, match="path"):
         formats.read(path.read_bytes(), tmp_path / "net.caffemodel", ReadOptions())
+
+
+@pytest.mark.parametrize(("network", "name"), [(CFG, "net.cfg"), (PROTOTXT, "net.prototxt")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04....", "PyTorch"),
+        (b"\x80\x02}q", "PyTorch"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
+        (b"<html>", "web page"),
+    ],
+)
+def test_weights_that_people_give_by_mistake(
+    tmp_path: Path, network: bytes, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(network)
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(Unreadable, match=words):
+        formats.read(tmp_path / name, tmp_path / "w", ReadOptions())
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "weights", "content", "words"),
+    [
+        (PROTOTXT, "net.prototxt", "net.weights", bytes(4) + b"\2" + bytes(40), r"darknet.*\.caffemodel"),
+        (PROTOTXT, "net.prototxt", "w.bin", bytes(4) + b"\2" + bytes(40), r"darknet.*\.caffemodel"),
+        (PROTOTXT, "net.prototxt", "w.weights", b"\1\0\0\0" + bytes(40), r"darknet.*\.caffemodel"),
+        (CFG, "net.cfg", "net.caffemodel", b"\x0a\x03net\xa2\x06\x00", r"caffe.*\.weights"),
+    ],
+)
+def test_weights_of_another_format_are_named(
+    tmp_path: Path, network: bytes, name: str, weights: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(network)
+    (tmp_path / weights).write_bytes(content)
+    with pytest.raises(Unreadable, match=words):
+        formats.read(tmp_path / name, tmp_path / weights, ReadOptions())

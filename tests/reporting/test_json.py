@@ -46,7 +46,7 @@ def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
     }
     assert fold["output"].keys() == {"path", "size"}
     assert fold["operators"][0].keys() == {"op", "before", "after"}
-    assert fold["plan"].keys() == {"folded", "kept", "withdrawn", "merged"}
+    assert fold["plan"].keys() == {"folded", "kept", "withdrawn", "merged", "copied"}
     assert fold["plan"]["folded"][0].keys() == {
         "node",
         "op",
@@ -110,6 +110,7 @@ def test_an_error_has_its_parts() -> None:
         "expected": "a model",
         "way_out": "look elsewhere",
         "sentence": "x.onnx: cannot be read; expected a model; look elsewhere",
+        "findings": (),
     }
     assert "verification" not in documents.of_error(NotEquivalent("differs"))
 

@@ -21,7 +21,7 @@ from bnfold.results.comparison import (
     ProviderResult,
 )
 from bnfold.results.fold_result import Census
-from bnfold.results.plan import Folded, Kept, Plan
+from bnfold.results.plan import Copied, Folded, Kept, Plan
 
 FIGURES = Figures(
     value="prob",
@@ -178,3 +178,12 @@ def test_an_output_behind_a_decision_is_not_called_ok() -> None:
     )
     assert "decided," in words
     assert " ok" not in words
+
+
+def test_kernels_that_are_stored_more_than_once_are_named_with_what_they_cost() -> None:
+    made = Plan(copied=tuple(Copied(f"w{n}", times=2, size=1000) for n in range(7)))
+    shown = rendered(*text.plan(made))
+    assert "copied 'w0': stored 2 times (1.0 kB more)" in shown
+    assert "w5" not in shown
+    assert "... and 2 more (2.0 kB; -v shows all)" in shown
+    assert "w6" in rendered(*text.plan(made, verbose=True))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import Mismatch
+from ...ir.provenance import Source
 from .weights import Arrays, Taken
 
 IMPLAUSIBLE = 1e8  # no running variance of a trained network comes near
@@ -39,9 +40,10 @@ def refusal(arrays: Arrays, network: str, predictors: Sequence[Predictor], last:
             f"has weights{where_from}"
         )
     else:
+        whole = arrays.cut is not None and _begin(arrays, arrays.cut) == len(arrays.file)
         found = (
-            f"{arrays.file.path.name} ends within this layer: {-arrays.left:,} bytes are missing in "
-            f"all{where_from}"
+            f"{arrays.file.path.name} ends {'before' if whole else 'within'} this layer: "
+            f"{-arrays.left:,} bytes are missing in all{where_from}"
         )
     return Mismatch(
         found,
@@ -49,6 +51,11 @@ def refusal(arrays: Arrays, network: str, predictors: Sequence[Predictor], last:
         expected=f"{need:,} bytes of arrays for {network}, but the file has {have:,}",
         way_out="; ".join(_causes(arrays, predictors)),
     )
+
+
+def _begin(arrays: Arrays, layer: Source) -> int:
+    """At which byte the arrays of a layer begin."""
+    return next(taken.offset for taken in arrays.taken if taken.where == layer)
 
 
 def _parted(arrays: Arrays) -> Taken | None:
@@ -59,6 +66,20 @@ def _parted(arrays: Arrays) -> Taken | None:
             if not np.all(np.isfinite(values)) or values.min() < -1e-3 or values.max() > IMPLAUSIBLE:
                 return taken
     return None
+
+
+def cut_before(layer: Source, words: str) -> list[str]:
+    """What to type to end the network before a layer, after some words; nothing for the first one."""
+    return [f"{words} --cut-at {layer.index - 1}"] if layer.index else []
+
+
+def _ends(arrays: Arrays, layer: Source) -> list[str]:
+    """What to type where the file ends at or within a layer."""
+    if _begin(arrays, layer) == len(arrays.file):
+        words = "the file ends with a whole layer, as those named .conv.N do: end the network there with"
+        return cut_before(layer, words)
+    found = cut_before(layer, "to use the layers that are whole, end the network before this one with")
+    return [f"{text} --allow-partial" for text in found]
 
 
 def _causes(arrays: Arrays, predictors: Sequence[Predictor]) -> list[str]:
@@ -72,13 +93,14 @@ def _causes(arrays: Arrays, predictors: Sequence[Predictor]) -> list[str]:
             "file would fit exactly"
         )
     if abs(arrays.left) == 4:
-        causes.append(
-            "4 bytes are the difference between the two forms of the header: try the other --dialect"
+        also = (
+            "try the other --dialect" if arrays.header.transposed else "did another program write the file?"
         )
+        causes.append(f"4 bytes are the difference between the two forms of the header: {also}")
     if arrays.left % 4:
         causes.append("the size is no multiple of 4, so the file is cut off or something was appended")
-    if arrays.left < 0:
-        causes.append("a cut-off file (*.conv.N) is read with --allow-partial")
+    if arrays.cut is not None:
+        causes += _ends(arrays, arrays.cut)
     return causes or [
         "usually filters, classes or the cfg itself are not those of the training, or it is the "
         "other fork's (--dialect)"

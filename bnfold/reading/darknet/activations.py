@@ -13,6 +13,7 @@ from typing import Any
 from ...ir.graph import ir
 from .dialects import Fork
 from .layer import Layer
+from .spelling import likely
 
 Maker = Callable[[Layer, ir.Value], ir.Value]
 
@@ -142,6 +143,16 @@ IN_PLACES = (
 )
 
 
+SILU = "silu"
+OTHER_NAMES = {SILU: "swish", "sigmoid": "logistic"}  # as other programs call them, and no darknet
+
+
+def meant(name: str) -> list[str]:
+    """A sentence on what an unknown activation probably stands for, or none."""
+    known = OTHER_NAMES.get(name.lower()) or next(iter(likely(name, ACTIVATIONS)), "")
+    return [f"darknet's word for it is '{known}'"] if known else []
+
+
 def only_alexeyab(name: str) -> bool:
     """Is this an activation that pjreddie's darknet does not know?"""
     return ACTIVATIONS.get(name, (BOTH, None))[0] == AA
@@ -150,13 +161,12 @@ def only_alexeyab(name: str) -> bool:
 def activate(layer: Layer, x: ir.Value, name: str, *, special: tuple[str, ...] = ()) -> ir.Value:
     """The activation `name` of `x`, as the layer's fork computes it; `special` names those of IN_PLACES that
     it computes in this kind of layer."""
+    if name == SILU:  # reader.py has seen to it that the user chose
+        return (_swish if layer.network.silu == "swish" else _op("Relu"))(layer, x)
     forks, maker = ACTIVATIONS.get(name, ((), None))
     if maker is None or layer.fork not in forks:
-        layer.warn(
-            "activation",
-            f"{layer.fork}'s darknet does not know the activation '{name[:60]}' and takes relu",
-            "activation",
-        )
+        text = f"{layer.whose}'s darknet does not know the activation '{name[:60]}' and takes relu"
+        layer.warn("activation", "; ".join([text, *meant(name)]), "activation")
         return layer.op("Relu", x)
     if name in IN_PLACES and name not in special:
         layer.warn(

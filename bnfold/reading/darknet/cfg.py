@@ -1,4 +1,5 @@
-"""The syntax of a cfg, as darknet's own code reads it.
+"""The sections of a cfg, as darknet's own code reads it. What a fork makes of a line is in syntax.py; as most
+of them have it:
 
     [convolutional]          a header is a whole line; what follows the bracket belongs to the name
     filters = 32             every blank is removed from anywhere in a line
@@ -8,14 +9,12 @@
     pad                      a key without a value: darknet finds it first, and takes the default
     stride=                  a syntax message, ignored
 
-Rule 1: bytes are decoded line by line, so an error has a line and a comment may be in any encoding.
+Rule 1: bytes are decoded line by line, so an error has a line, and behind a # any encoding will do.
 Rule 2: numbers are read as C's atoi and atof read them; what they skip is reported.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,12 +23,9 @@ from pathlib import Path
 from ...errors import Malformed, Unreadable, reason
 from ...ir.provenance import Source
 from .findings import Notes
+from .syntax import CLASSIC, Entry, Syntax, cut
 
 LIMIT, CHUNK = 16 << 20, 1 << 16  # bytes; the largest published cfg has 60 kB
-INT_MAX = 2**31 - 1
-_BLANKS = bytes.maketrans(b"", b"")
-_INT = re.compile(r"[+-]?\d{1,18}")
-_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,8 @@ class Section:
     options: dict[str, Option] = field(default_factory=dict)
 
 
-def read_sections(path: Path, notes: Notes) -> list[Section]:
-    """The sections of a cfg file, [net] first. Errors: Unreadable, Malformed with `file:line`."""
+def read_bytes(path: Path) -> bytes:
+    """The content of a cfg file. Errors: Unreadable, Malformed."""
     try:
         with path.open("rb") as file:
             data = b"".join(islice(iter(lambda: file.read(CHUNK), b""), LIMIT // CHUNK + 1))
@@ -63,11 +59,19 @@ def read_sections(path: Path, notes: Notes) -> list[Section]:
             where=path,
             expected="a darknet cfg, which is a short text",
         )
-    return parse(data, path.name, notes)
+    return data
 
 
-def parse(data: bytes, file: str, notes: Notes) -> list[Section]:
-    """The sections of a cfg's content; `file` is its name in errors and findings."""
+def parse(data: bytes, file: str, notes: Notes, syntax: Syntax = CLASSIC) -> list[Section]:
+    """The sections of a cfg's content, [net] first; `file` is its name in errors and findings. Errors:
+    Malformed with `file:line`."""
+    if encoding := _wide(data):
+        raise Malformed(
+            f"the file is text in {encoding}",
+            where=file,
+            expected="ASCII or UTF-8, which is what darknet reads",
+            way_out="save it as UTF-8 (in Notepad: Save as, Encoding)",
+        )
     if (at := data.find(b"\0")) >= 0:
         raise Malformed(
             f"binary data at byte {at:,}",
@@ -83,14 +87,16 @@ def parse(data: bytes, file: str, notes: Notes) -> list[Section]:
         )
         data = data[3:]
     sections: list[Section] = []
-    for line, text in _lines(data, file):
-        if text.startswith("["):
-            sections.append(Section(text[1:-1] if text.endswith("]") else text, line))
+    for line, entry in entries(data, file, syntax):
+        if entry.header:
+            sections.append(Section(entry.header, line))
         elif sections:
-            _option(sections[-1], text, Source(file, line), notes)
+            _option(sections[-1], entry, Source(file, line), notes, syntax)
         else:
             raise Malformed(
-                f"'{_cut(text)}' stands before any section", where=Source(file, line), expected="[net] first"
+                f"'{_shown(entry)}' stands before any section",
+                where=Source(file, line),
+                expected="[net] first",
             )
     if not sections:
         raise Malformed(
@@ -98,71 +104,72 @@ def parse(data: bytes, file: str, notes: Notes) -> list[Section]:
         )
     if sections[0].name not in ("net", "network"):
         raise Malformed(
-            f"the first section is [{_cut(sections[0].name)}]",
+            f"the first section is [{cut(sections[0].name)}]",
             where=Source(file, sections[0].line),
             expected="[net] or [network] first, alone on its line",
         )
     return sections
 
 
-def _lines(data: bytes, file: str) -> Iterator[tuple[int, str]]:
-    """(line, text without blanks) of every line that says something."""
+def _wide(data: bytes) -> str:
+    """The name of the encoding where characters take two or four bytes; "" otherwise."""
+    for mark, name in (
+        (b"\xff\xfe\0\0", "UTF-32"),
+        (b"\0\0\xfe\xff", "UTF-32"),
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xfe\xff", "UTF-16"),
+    ):
+        if data.startswith(mark):
+            return name
+    for text, zeros in ((data[0:64:2], data[1:64:2]), (data[1:64:2], data[0:64:2])):
+        if zeros and not any(zeros) and text.decode("latin-1").replace("\r\n", "").isprintable():
+            return "UTF-16"
+    return ""
+
+
+def entries(data: bytes, file: str, syntax: Syntax) -> Iterator[tuple[int, Entry]]:
+    """(line, what it says) of every line that says something."""
     for number, raw in enumerate(data.split(b"\n"), 1):
-        stripped = raw.translate(_BLANKS, b" \t\r")
-        if stripped and stripped[:1] not in b"#;":
-            try:
-                yield number, stripped.decode()
-            except UnicodeDecodeError as error:
-                raise Malformed(
-                    f"byte 0x{stripped[error.start]:02x} is not UTF-8",
-                    where=Source(file, number),
-                    expected="ASCII or UTF-8 text outside comments",
-                ) from error
+        said, mark, remark = raw.partition(b"#")
+        try:
+            line = said.decode()
+        except UnicodeDecodeError as error:
+            if said.lstrip(b" \t\r").startswith(b";"):
+                continue
+            raise Malformed(
+                f"byte 0x{said[error.start]:02x} is not UTF-8",
+                where=Source(file, number),
+                expected="ASCII or UTF-8 text outside comments",
+            ) from error
+        entry = syntax.entry(line + (mark + remark).decode("utf-8", "backslashreplace"))
+        if entry is not None:
+            yield number, entry
 
 
-def _option(section: Section, text: str, where: Source, notes: Notes) -> None:
-    key, equals, value = text.partition("=")
-    if equals and not value:
-        notes.warn("no-value", where, f"'{_cut(text)}' has no value; bnfold ignores it, as darknet does")
+def _option(section: Section, entry: Entry, where: Source, notes: Notes, syntax: Syntax) -> None:
+    key, value = entry.key, entry.value
+    if value == "":
+        notes.warn("no-value", where, f"'{_shown(entry)}' has no value; bnfold ignores it, as darknet does")
     elif key in section.options:
         first = section.options[key]
+        if syntax.stops_at_duplicates:
+            raise Malformed(
+                f"a second '{cut(key)}' in [{cut(section.name)}], the first is in line {first.line}",
+                where=where,
+                expected="one of them: hank-ai's darknet stops here",
+            )
         if first.text != value:
             notes.warn(
                 "duplicate-option",
                 where,
-                f"a second '{_cut(key)}' is ignored: darknet takes the first (line {first.line})",
+                f"a second '{cut(key)}' is ignored: darknet takes the first (line {first.line})",
             )
     else:
-        if not equals:
-            notes.warn("no-value", where, f"'{_cut(text)}' is not an option; bnfold ignores it")
-        section.options[key] = Option(value if equals else None, where.line or 0)
+        if value is None:
+            notes.warn("no-value", where, f"'{_shown(entry)}' is not an option; bnfold ignores it")
+        section.options[key] = Option(value, where.line or 0)
 
 
-def atoi(text: str) -> tuple[int, str]:
-    """(the number that C's atoi reads, what is left of the text). Errors: Malformed for a number beyond 32
-    bits."""
-    match = _INT.match(text)
-    if not match:
-        return 0, text
-    number = int(match[0])
-    if not -INT_MAX <= number <= INT_MAX or text[match.end() : match.end() + 1].isdigit():
-        raise Malformed(f"'{_cut(text)}' does not fit darknet's 32-bit integers")
-    return number, text[match.end() :]
-
-
-def atof(text: str) -> tuple[float, str]:
-    """(the number that C's atof reads, what is left of the text). Errors: Malformed where it is not
-    finite."""
-    match = _FLOAT.match(text)
-    if not match:
-        if re.match(r"[+-]?(inf|nan)", text, re.I):
-            raise Malformed(f"'{_cut(text)}' is not finite", expected="a number")
-        return 0.0, text
-    number = float(match[0])
-    if not math.isfinite(number) or abs(number) > 3.4e38:
-        raise Malformed(f"'{_cut(text)}' does not fit darknet's 32-bit floats")
-    return number, text[match.end() :]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+def _shown(entry: Entry) -> str:
+    """A line that is no header, without its blanks."""
+    return cut(entry.key if entry.value is None else f"{entry.key}={entry.value}")

@@ -1,12 +1,14 @@
 """The forks of darknet, what only one of them has, and the choice between them.
 
-    alexeyab        AlexeyAB's fork (and hank-ai's): sqrt(variance + 1e-5), on CPU and GPU
+    alexeyab        AlexeyAB's fork: sqrt(variance + 1e-5), on CPU and GPU
+    hank-ai         hank-ai's, which goes on from it: the same layers, a stricter cfg (hank_ai.py, syntax.py)
     pjreddie        the original, as its GPU code: sqrt(variance + 1e-5); nets were trained with it
     pjreddie-cpu    the original, as its CPU code: sqrt(variance) + 1e-6
 
 Evidence counts in tiers: a section that only one fork knows (the other would stop), then an option or
 activation that changes results, then a training option, then the revision that the fork's writer puts into a
-weights file.
+weights file. hank-ai's files are not told from AlexeyAB's, so that dialect is never chosen unasked; where it
+would read a line otherwise, a warning says so.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from ...errors import UsageError
 from ...results.options import spelled
 from ...results.value_kinds import cannot_be, did_you_mean
+from .syntax import CLASSIC, HANK_AI, Syntax
 
 EPSILON = 1e-5  # inside the root: AlexeyAB (src/blas.c, src/blas_kernels.cu) and pjreddie's GPU code
 EPSILON_OUTSIDE = 1e-6  # outside the root: pjreddie's CPU code (src/blas.c, normalize_cpu)
@@ -38,11 +41,22 @@ BOTH = (Fork.PJREDDIE, Fork.ALEXEYAB)
 
 @dataclass(frozen=True)
 class Dialect:
-    """A fork and its formula of batch norm."""
+    """A fork, its formula of batch norm, and how it reads a cfg."""
 
     name: str
     fork: Fork
     outside: bool = False
+    syntax: Syntax = CLASSIC
+
+    @property
+    def is_hank_ai(self) -> bool:
+        """Is it the fork that stops at what it does not know?"""
+        return self.syntax is HANK_AI
+
+    @property
+    def whose(self) -> str:
+        """Whose darknet, for messages."""
+        return self.name if self.is_hank_ai else self.fork.value
 
     @property
     def epsilon(self) -> float:
@@ -65,6 +79,7 @@ DIALECTS = {
     d.name: d
     for d in (
         Dialect("alexeyab", Fork.ALEXEYAB),
+        Dialect("hank-ai", Fork.ALEXEYAB, syntax=HANK_AI),
         Dialect("pjreddie", Fork.PJREDDIE),
         Dialect("pjreddie-cpu", Fork.PJREDDIE, outside=True),
     )

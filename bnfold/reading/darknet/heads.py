@@ -209,6 +209,10 @@ class Detection:
             )
         cells, flat = self.side**2, layer.flat(result)
         classes = result.size // cells - 5 * self.num
+        if not classes:
+            raise Unsupported(
+                "scores of no class", where=layer.at("classes"), way_out="--heads layer gives what there is"
+            )
         parts = layer.split(
             flat,
             1,
@@ -242,7 +246,7 @@ def decode(heads: Sequence[Head], file: str) -> list[ir.Value]:
         )
     decoded = []
     for head in heads:
-        with blamed_on(head.layer.source):
+        with blamed_on(head.layer.source), head.layer.network.build.decoding():
             decoded.append(head.rule.decode(head.layer, head.result))
     return [
         _together(heads[-1].layer, name, values)

@@ -16,9 +16,10 @@ import numpy as np
 from ...errors import Malformed, Unsupported
 from ...ir.graph import ir
 from ...ir.provenance import Source
-from .cfg import INT_MAX, Section
+from .cfg import Section
 from .dialects import Dialect, Fork
 from .network import Feature, Network
+from .syntax import INT_MAX
 
 
 def dims_of(value: ir.Value) -> list[Any]:
@@ -45,6 +46,11 @@ class Layer:
         return self.network.dialect.fork
 
     @property
+    def whose(self) -> str:
+        """The same for messages."""
+        return self.network.dialect.whose
+
+    @property
     def dialect(self) -> Dialect:
         """The dialect, with its formula of batch norm."""
         return self.network.dialect
@@ -63,7 +69,7 @@ class Layer:
 
     def like(self, value: ir.Value, x: Feature) -> Feature:
         """A feature of the dimensions of another one."""
-        return Feature(value, *x.dims, size=x.size)
+        return Feature(value, *x.dims, size=x.size, why_flat=x.why_flat)
 
     def earlier(self, index: int) -> Feature:
         """The result of a layer by its number in the cfg: absolute, or negative from here. Errors: Malformed

@@ -17,7 +17,7 @@ from ..builder import Build
 from .accounting import Predictor
 from .dialects import Dialect
 from .findings import Notes
-from .weights import Arrays, Seeded
+from .weights import ArraySource
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,14 @@ class Network:
     kernels    the arrays of the convolutions so far, by the number of the layer
     candidate  the number of the last layer that may be the one in front of a detection layer, and how many
                numbers of the weights file belong to each of its filters
+    silu       what activation=silu is, where the user said it
     """
 
     path: Path
     dialect: Dialect
     notes: Notes
     build: Build
-    arrays: Arrays | Seeded
+    arrays: ArraySource
     input: Input
     rows: int | str
     sequences: int
@@ -136,6 +137,7 @@ class Network:
     predictors: list[Predictor] = field(default_factory=list)
     epsilons: list[Epsilon] = field(default_factory=list)
     candidate: tuple[int, int] = (-1, 0)
+    silu: str = ""
     _constants: dict[str, ir.Value] = field(default_factory=dict)
 
     @property

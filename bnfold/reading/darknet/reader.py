@@ -4,16 +4,18 @@ file on the way.
     load    files -> dialect -> walk -> accounting of the weights file -> outputs -> Loaded
 
 Where nothing says whose fork a net is, and the weights file does not fit the first choice, the other one is
-tried.
+tried; then the other form of the header, where the file's version leaves it open.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from ...errors import Malformed, Mismatch, UsageError, blamed_on
+from ...errors import BnfoldError, Malformed, Mismatch, UsageError, blamed_on, telling
 from ...ir.graph import ir
 from ...ir.provenance import Source
 from ...ir.tensor import FileMap
@@ -21,14 +23,16 @@ from ...results.options import ReadOptions, spelled
 from ...results.plan import Loaded
 from ...results.value_kinds import cannot_be
 from ..builder import Build
-from . import cfg, heads, schema, sections, weights
-from .accounting import refusal
+from . import cfg, cuts, hank_ai, heads, schema, sections, weights
+from .accounting import cut_before, refusal
+from .activations import SILU
 from .cfg import Section
-from .dialects import Choice, Fork, choose, named_dialect
+from .dialects import Choice, Dialect, Fork, choose, named_dialect
 from .findings import Notes
 from .heads import Head
 from .layer import Layer
 from .network import Feature, Input, Network
+from .syntax import CLASSIC, INT_MAX
 
 OPSET, LOWEST_OPSET = 17, 15
 HONOUR_DONTLOADSCALES = ("convolutional", "deconvolutional", "connected")
@@ -44,13 +48,13 @@ class Reader:
         sections_: list[Section],
         *,
         choice: Choice,
-        file: FileMap | None,
+        arrays: weights.ArraySource,
         options: ReadOptions,
         notes: Notes,
     ) -> None:
-        arrays = _arrays(file, choice.dialect.fork, options, path)
-        size = _input_size(path.name, sections_, choice.dialect.fork, options, notes)
+        size = _input_size(path.name, sections_, choice.dialect, options, notes)
         self.sections, self.options = sections_, options
+        self.cuts = cuts.layers(sections_, options.cut_at, path.name)
         self.heads: list[Head] = []
         self.network = Network(
             path=path,
@@ -62,16 +66,20 @@ class Reader:
             rows=size.rows,
             sequences=size.sequences,
             files=[path],
+            silu=options.silu or "",
         )
 
     def walk(self) -> None:
-        """Translate every section after [net], in order."""
-        x = self._start()
-        for index, section in enumerate(self.sections[1:]):
-            x = self._section(index, section, x)
-            self.network.features.append(x)
-        if not self.network.features:
+        """Translate every section after [net], in order, as far as the user wants the network."""
+        if not self.sections[1:]:
             raise Malformed("the cfg has no layer", where=self.network.file, expected="sections after [net]")
+        self._walk(self.sections[1 : 2 + self.cuts[-1]] if self.cuts else self.sections[1:])
+
+    def _walk(self, sections_: Sequence[Section]) -> None:
+        features = self.network.features
+        for section in sections_:
+            x = features[-1] if features else self._start()
+            features.append(self._section(len(features), section, x))
 
     def _start(self) -> Feature:
         """The input of the graph."""
@@ -82,16 +90,18 @@ class Reader:
 
     def _section(self, index: int, section: Section, x: Feature) -> Feature:
         """The result of one section, which reads `x`."""
-        network, fork = self.network, self.network.dialect.fork
+        network, dialect = self.network, self.network.dialect
         row = schema.find(section, Source(network.file, section.line, index=index, type=section.name[:40]))
         layer = Layer(network, index, section, row.name)
         with blamed_on(layer.source):
-            if fork not in row.forks:
-                layer.warn("other-fork", f"{fork}'s darknet has no [{row.name}]; only {row.forks[0]}'s does")
-            common = schema.layer_options(section, network.file, network.notes)
+            if dialect.fork not in row.forks:
+                layer.warn(
+                    "other-fork", f"{layer.whose}'s darknet has no [{row.name}]; only {row.forks[0]}'s does"
+                )
+            common = schema.layer_options(section, dialect.syntax, network.file, network.notes)
             layer.dontload, layer.numload = bool(common["dontload"]), common["numload"]
             layer.dontloadscales = row.name in HONOUR_DONTLOADSCALES and bool(common["dontloadscales"])
-            options = schema.bind(section, row, fork, network.file, network.notes)
+            options = schema.bind(section, row, dialect, network.file, network.notes)
             result: Feature | Head = row.function(layer, x, **options)
         if isinstance(result, Head):
             self.heads.append(result)
@@ -115,7 +125,7 @@ class Reader:
         build = self.network.build
         for value in self._outputs():
             build.result(value)
-        if self.options.heads != "layer" or self.network.arrays.missing:
+        if self.options.heads != "layer" or self.network.arrays.missing or self.cuts:
             _prune(build.graph)
         _drop_unused(build.graph)
         for value in build.graph.initializers.values():
@@ -124,14 +134,22 @@ class Reader:
                 raise Mismatch(
                     f"{missing.why}, and an output needs them",
                     where=missing.where,
-                    way_out="end the cfg before this layer, or give the whole weights file",
+                    way_out="; ".join(
+                        [
+                            *cut_before(missing.where, "end the network before it with"),
+                            "or give the whole weights file",
+                        ]
+                    ),
                 )
         self._note_epsilon()
 
     def _account(self) -> None:
-        """Refuse a weights file that has bytes left over, or too few, unless --allow-partial covers it."""
+        """Refuse a weights file that has bytes left over, or too few, unless --allow-partial covers it. Where
+        the user cuts the network, the file may end there, or go on for the layers behind."""
         network, arrays = self.network, self.network.arrays
-        if isinstance(arrays, weights.Seeded) or not arrays.left:
+        if arrays.left > 0 and self.cuts:
+            self._account_behind_the_cut()
+        if not isinstance(arrays, weights.Arrays) or not arrays.left:
             return
         if arrays.left > 0 or not self.options.allow_partial:
             net = Source(network.file, self.sections[0].line, type="net")
@@ -139,6 +157,22 @@ class Reader:
             raise refusal(arrays, network.file, network.predictors, last)
         text = f"{arrays.file.path.name} ends within this layer; layers from here on have no weights"
         network.notes.warn("partial", arrays.cut, text)
+
+    def _account_behind_the_cut(self) -> None:
+        """Let the layers behind the cut ask for their arrays; nothing else of them counts."""
+        network, heads_ = self.network, list(self.heads)
+        notes, network.notes = network.notes, Notes()
+        epsilons = list(network.epsilons)
+        try:
+            self._walk(self.sections[1 + len(network.features) :])
+        except BnfoldError as error:
+            raise Mismatch(
+                f"the weights file goes on behind the cut, but the layers there cannot be read ({error})",
+                where=network.file,
+                expected="a file that ends where the network is cut, or layers that bnfold knows",
+            ) from error
+        finally:
+            self.heads, network.notes, network.epsilons = heads_, notes, epsilons
 
     def _outputs(self) -> list[ir.Value]:
         """The values that the user asked for with --heads, each once."""
@@ -158,8 +192,22 @@ class Reader:
             last = next((f for f in reversed(self.network.features) if f.value is not None), None)
             if last is None:
                 raise Malformed("no layer has a result at inference", where=self.network.file)
-            values = [v for v in (*(h.result.value for h in self.heads), last.value) if v is not None]
-        return list(dict.fromkeys(values))
+            ends = [last.value] if not self.cuts else []
+            values = [v for v in (*(h.result.value for h in self.heads), *ends) if v is not None]
+        return list(dict.fromkeys([*values, *self._cut_values()]))
+
+    def _cut_values(self) -> list[ir.Value]:
+        """The results of the layers at which the user cuts the network."""
+        values = []
+        for index in self.cuts:
+            value = self.network.features[index].value
+            if value is None:
+                raise UsageError(
+                    f"{spelled('cut_at')} names layer {index} of {self.network.file}, which has no result",
+                    expected="a layer that has one at inference",
+                )
+            values.append(value)
+        return values
 
     def _note_epsilon(self) -> None:
         """A note when sqrt(v + 1e-5) and sqrt(v) + 1e-6 give different networks."""
@@ -190,20 +238,20 @@ class InputSize:
 
 
 def _input_size(
-    file: str, sections_: list[Section], fork: Fork, options: ReadOptions, notes: Notes
+    file: str, sections_: list[Section], dialect: Dialect, options: ReadOptions, notes: Notes
 ) -> InputSize:
     """The input that [net] and the user's options ask for. Errors: Malformed, UsageError."""
     section, row = sections_[0], schema.SECTIONS["net"]
     with blamed_on(Source(file, section.line, type="net")):
-        stated: Input = row.function(**schema.bind(section, row, fork, file, notes))
+        stated: Input = row.function(**schema.bind(section, row, dialect, file, notes))
         recurrent = any(schema.SECTIONS[s.name].recurrent for s in sections_[1:] if s.name in schema.SECTIONS)
         given, batch = _resized(stated, options, recurrent)
         sequences = batch or 1
         rows: int | str = sequences * given.time_steps if recurrent else batch or "N"
-        if math.prod(given.dims) > cfg.INT_MAX or (isinstance(rows, int) and rows > cfg.INT_MAX):
+        if math.prod(given.dims) > INT_MAX or (isinstance(rows, int) and rows > INT_MAX):
             raise Malformed(
                 f"an input of {' x '.join(str(d) for d in (rows, *given.dims))}",
-                expected=f"at most {cfg.INT_MAX:,} numbers",
+                expected=f"at most {INT_MAX:,} numbers",
             )
     return InputSize(given, rows, sequences)
 
@@ -234,16 +282,18 @@ def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input
 
 
 def _arrays(
-    file: FileMap | None, fork: Fork, options: ReadOptions, path: Path
-) -> weights.Arrays | weights.Seeded:
+    file: FileMap | None, fork: Fork, options: ReadOptions, path: Path, other_header: bool
+) -> weights.ArraySource:
     if file is not None:
-        return weights.Arrays(file, fork)
-    if options.random_weights is None:
-        raise UsageError(
+        return weights.Arrays(file, fork, other_header)
+    if options.random_weights is not None:
+        return weights.Seeded(options.random_weights)
+    return weights.NoFile(
+        UsageError(
             f"{path.name} needs its weights file",
             way_out=f"name it after the cfg, or give {spelled('random_weights', 'SEED')}",
         )
-    return weights.Seeded(options.random_weights)
+    )
 
 
 def _prune(graph: ir.Graph) -> None:
@@ -272,16 +322,18 @@ def read_network(network: Path, weights_file: Path | None, options: ReadOptions)
             cannot_be(spelled("opset"), options.opset),
             expected=f"at least {LOWEST_OPSET} for a darknet network",
         )
-    syntax = Notes(options.strict)
-    sections_ = cfg.read_sections(network, syntax)
-    file = FileMap(weights_file) if weights_file is not None else None
-    if file is not None and options.random_weights is not None:
+    if weights_file is not None and options.random_weights is not None:
         raise UsageError(
             f"{spelled('random_weights')} was given together with a weights file", expected="only one of them"
         )
-    named = named_dialect(options.dialect)
-    choices = [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))
-    net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=syntax)
+    notes = Notes(options.strict)
+    with telling(notes.findings):
+        sections_, named = _sections(network, options, notes)
+        file = FileMap(weights_file) if weights_file is not None else None
+        choices = (
+            [named] if named else choose(schema.evidence(sections_, network.name), weights.revision(file))
+        )
+    net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=notes)
     files = (net.files[0], *([Path(weights_file)] if weights_file is not None else []), *net.files[1:])
     return Loaded(
         model=net.build.model(),
@@ -294,6 +346,45 @@ def read_network(network: Path, weights_file: Path | None, options: ReadOptions)
     )
 
 
+def _sections(network: Path, options: ReadOptions, notes: Notes) -> tuple[list[Section], Choice | None]:
+    """The sections of a cfg in the syntax of the dialect that the user named, and that dialect. Where none is
+    named, lines that mean something else in hank-ai's darknet get a warning."""
+    named = named_dialect(options.dialect)
+    data, syntax = cfg.read_bytes(network), named.dialect.syntax if named else CLASSIC
+    sections_ = cfg.parse(data, network.name, notes, syntax)
+    if named is None:
+        for found in hank_ai.differences(data, sections_, syntax, network.name):
+            notes.warn(
+                "hank-ai",
+                found.where,
+                f"'{found.key}' is {found.value} here; in hank-ai's darknet it is {found.theirs} "
+                "(--dialect hank-ai)",
+            )
+    elif named.dialect.is_hank_ai:
+        hank_ai.check(sections_, network.name, notes, silu=options.silu is not None)
+    _check_silu(sections_, network.name, options.silu, notes)
+    return sections_, named
+
+
+def _check_silu(sections_: list[Section], file: str, chosen: str | None, notes: Notes) -> None:
+    """No darknet knows activation=silu, and it silently takes relu: the user has to say which is meant."""
+    given = [s.options["activation"] for s in sections_ if "activation" in s.options]
+    lines = [option.line for option in given if option.text == SILU]
+    if not lines:
+        return
+    many = f" in {len(lines)} layers" if len(lines) > 1 else ""
+    where = Source(file, lines[0])
+    if chosen is None:
+        raise Malformed(
+            f"activation=silu{many}, which no darknet knows: it would compute relu, and other programs mean "
+            "what darknet calls swish",
+            where=where,
+            expected="activation=swish",
+            way_out=f"{spelled('silu', 'swish')} reads it so, and {spelled('silu', 'relu')} as darknet does",
+        )
+    notes.note("silu", where, f"activation=silu{many} is read as {chosen}, as asked")
+
+
 def _first_that_fits(
     network: Path,
     sections_: list[Section],
@@ -303,15 +394,23 @@ def _first_that_fits(
     options: ReadOptions,
     syntax: Notes,
 ) -> tuple[Network, Choice]:
-    """The network in the first dialect that the weights file fits. Errors: those of the first dialect."""
+    """The network in the first dialect, and with the first form of the header, that the weights file fits.
+    Errors: those of the first attempt."""
     refused: Mismatch | None = None
-    for choice in choices:
+    open_header = file is not None and weights.leaves_header_open(file)
+    for other_header, choice in product((False, True) if open_header else (False,), choices):
         notes = Notes(options.strict)
         notes.findings = list(syntax.findings)
         try:
-            reader = Reader(network, sections_, choice=choice, file=file, options=options, notes=notes)
-            reader.walk()
-            reader.finish()
+            with telling(notes.findings):
+                arrays = _arrays(file, choice.dialect.fork, options, network, other_header)
+                reader = Reader(
+                    network, sections_, choice=choice, arrays=arrays, options=options, notes=notes
+                )
+                reader.walk()
+                reader.finish()
+                if isinstance(arrays, weights.Arrays) and other_header:
+                    notes.warn("header", arrays.file.path, arrays.header.told)
         except Mismatch as error:
             refused = refused or error
             continue

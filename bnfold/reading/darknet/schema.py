@@ -11,7 +11,6 @@ reports what it does not know.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 import typing
@@ -23,10 +22,13 @@ from typing import Annotated, Any, Union
 from ...errors import Malformed, Unsupported, blamed_on
 from ...ir.provenance import Source
 from .activations import only_alexeyab
-from .cfg import Option, Section, atof, atoi
-from .dialects import BOTH, Evidence, Fork
+from .cfg import Option, Section
+from .dialects import BOTH, Dialect, Evidence, Fork
 from .findings import Notes
+from .foreign_sections import foreign
 from .ignored_options import ignored
+from .spelling import likely
+from .syntax import HANK_AI, Syntax
 
 AlexeyInt = Annotated[int, Fork.ALEXEYAB]
 AlexeyFloat = Annotated[float, Fork.ALEXEYAB]
@@ -97,22 +99,26 @@ def find(section_: Section, where: Source) -> Row:
     if row:
         return row
     if "]" in name:
+        theirs = HANK_AI.entry(name)
         raise Unsupported(
             f"the section header reads '{name}'",
             where=where,
             expected="a name in brackets, alone on its line",
+            way_out=f"hank-ai's darknet takes it for [{theirs.header}] (--dialect hank-ai)" if theirs else "",
         )
-    near = difflib.get_close_matches(name, SECTIONS, 1)
+    if known := foreign(name):
+        raise Unsupported(f"no darknet has a section [{name}]; {known[0]}", where=where, way_out=known[1])
     raise Unsupported(
         f"no darknet has a section [{name}]",
         where=where,
-        way_out=f"did the file mean [{near[0]}]?"
-        if near
-        else "bnfold reads those of pjreddie's and AlexeyAB's darknet",
+        way_out=next(
+            (f"did the file mean [{near}]?" for near in likely(name, SECTIONS)),
+            "bnfold reads those of pjreddie's and AlexeyAB's darknet",
+        ),
     )
 
 
-def bind(section_: Section, row: Row, fork: Fork, file: str, notes: Notes) -> dict[str, Any]:
+def bind(section_: Section, row: Row, dialect: Dialect, file: str, notes: Notes) -> dict[str, Any]:
     """The keyword arguments of a section's function, from the section's options."""
     values: dict[str, Any] = {}
     for key, option in section_.options.items():
@@ -120,40 +126,40 @@ def bind(section_: Section, row: Row, fork: Fork, file: str, notes: Notes) -> di
         parameter = row.parameters.get(key)
         if parameter is None:
             _leftover(section_, row, key, where, notes)
-        elif parameter.fork not in (None, fork):
+        elif parameter.fork not in (None, dialect.fork):
             notes.warn(
                 "other-fork",
                 where,
-                f"{fork}'s darknet does not read '{key}' in [{row.name}]; only {parameter.fork}'s does",
+                f"{dialect.whose}'s darknet does not read '{key}' in [{row.name}]; only "
+                f"{parameter.fork}'s does",
             )
         elif option.text is not None:
-            values[parameter.argument] = value_of(parameter.kind, option, where, notes)
+            values[parameter.argument] = value_of(parameter.kind, option, dialect.syntax, where, notes)
     return values
 
 
 def _leftover(section_: Section, row: Row, key: str, where: Source, notes: Notes) -> None:
     if key in LAYER_OPTIONS or ignored(row.name, key):
         return
-    near = difflib.get_close_matches(key, row.parameters, 1)
-    hint = f"; did it mean '{near[0]}'?" if near else ""
+    hint = "".join(f"; did it mean '{near}'?" for near in likely(key, row.parameters))
     notes.warn(
         "unknown-option", where, f"no darknet reads '{key}' in [{section_.name}], so it has no effect{hint}"
     )
 
 
-def value_of(kind: str, option: Option, where: Source, notes: Notes) -> Any:
+def value_of(kind: str, option: Option, syntax: Syntax, where: Source, notes: Notes) -> Any:
     """The value that darknet reads from an option's text; `kind` is int, float, str, ints or floats."""
     text = option.text or ""
     if kind == "str":
         return text
     with blamed_on(where):
         if kind in ("int", "float"):
-            return _number(kind, text, where, notes)
-        return [_number(kind[:-1], item, where, notes) for item in text.split("#")[0].split(",")]
+            return _number(kind, text, syntax, where, notes)
+        return [_number(kind[:-1], item, syntax, where, notes) for item in syntax.items(kind[:-1], text)]
 
 
-def _number(kind: str, text: str, where: Source, notes: Notes) -> int | float:
-    number, rest = atoi(text) if kind == "int" else atof(text)
+def _number(kind: str, text: str, syntax: Syntax, where: Source, notes: Notes) -> int | float:
+    number, rest = syntax.number(kind, text)
     if rest and rest[0] not in "#;":
         notes.warn("number", where, f"'{text[:60]}' is read as {number:g}, as darknet does")
     elif not text:
@@ -161,11 +167,11 @@ def _number(kind: str, text: str, where: Source, notes: Notes) -> int | float:
     return number
 
 
-def layer_options(section_: Section, file: str, notes: Notes) -> dict[str, int]:
+def layer_options(section_: Section, syntax: Syntax, file: str, notes: Notes) -> dict[str, int]:
     """The options that every section has, 0 where they are absent."""
     given = {key: section_.options.get(key) for key in LAYER_OPTIONS}
     return {
-        key: value_of("int", option, Source(file, option.line), notes)
+        key: value_of("int", option, syntax, Source(file, option.line), notes)
         if option and option.text is not None
         else 0
         for key, option in given.items()

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on, reason
 from ...ir.graph import ir
-from .cfg import atoi
 from .layer import Layer, dims_of
+from .syntax import atoi
 
 LIMIT = 4 << 20  # bytes of a tree file, and numbers in the matrix
 LOWEST = float(np.finfo(np.float32).min)
@@ -29,9 +29,9 @@ class Tree:
     groups: np.ndarray
 
 
-def read_tree(layer: Layer, file: str, classes: int) -> Tree:
-    """The tree that a section names, looked for beside the cfg. Errors: Unreadable, Malformed, Mismatch with
-    the line of the option."""
+def read_tree(layer: Layer, file: str, classes: int, part: bool = False) -> Tree:
+    """The tree that a section names, looked for beside the cfg; with `part` it may be of the first classes
+    alone. Errors: Unreadable, Malformed, Mismatch with the line of the option."""
     where = layer.at("tree")
     path = _beside(layer.network.path, file)
     if path is None:
@@ -56,7 +56,14 @@ def read_tree(layer: Layer, file: str, classes: int) -> Tree:
         ],
         np.int64,
     )
-    if len(parents) != classes:
+    if part and 0 < len(parents) < classes:
+        layer.warn(
+            "tree",
+            f"{path.name} has {len(parents):,} of {classes:,} classes; those behind stay as the layer before "
+            "gives them, as in darknet",
+            "tree",
+        )
+    elif len(parents) != classes:
         raise Mismatch(
             f"{path.name} has {len(parents):,} classes",
             where=where,
@@ -94,14 +101,18 @@ def _parent(line: str, where: str, classes: int) -> int:
 
 
 def softmax(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
-    """The softmax among siblings over the last axis of x."""
-    classes, groups, widest = len(tree.parents), len(tree.groups), int(tree.groups.max())
+    """The softmax among siblings over the last axis of x; classes behind those of the tree stay."""
+    dims, classes = dims_of(x), len(tree.parents)
+    if classes < dims[-1]:
+        parts = layer.split(x, len(dims) - 1, {"in_tree": classes, "behind": dims[-1] - classes})
+        shares = softmax(layer, parts["in_tree"], tree)
+        return layer.op("Concat", shares, parts["behind"], axis=len(dims) - 1, shape=dims)
+    groups, widest = len(tree.groups), int(tree.groups.max())
     if groups * widest > LIMIT:
         raise Unsupported(f"a tree of {groups:,} groups of up to {widest:,} classes")
     slots = np.arange(widest)[None, :] < tree.groups[:, None]
     table = np.full((groups, widest), classes, np.int64)
     table[slots] = np.arange(classes)
-    dims = dims_of(x)
     axis = len(dims) - 1
     padded = layer.op(
         "Pad",
@@ -123,6 +134,10 @@ def multiplied(layer: Layer, x: ir.Value, tree: Tree) -> ir.Value:
     class, so a parent that comes later counts with its own share alone."""
     dims = dims_of(x)
     axis, classes = len(dims) - 1, len(tree.parents)
+    if classes < dims[-1]:
+        raise Unsupported(
+            f"scores of {dims[-1]:,} classes from a tree of {classes:,}: darknet reads behind the tree"
+        )
     later = tree.parents >= np.arange(classes)
     above = layer.constant("parents", np.where(tree.parents < 0, 2 * classes, tree.parents + classes * later))
     product = x

@@ -20,15 +20,16 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from ...errors import Malformed, Mismatch
+from ...errors import Malformed, Mismatch, UsageError
 from ...ir.graph import ir
 from ...ir.provenance import Source
 from ...ir.tensor import BLOCK, FileMap, Recipe, Window
-from .cfg import INT_MAX
 from .dialects import Fork
+from .syntax import INT_MAX
 
 FLOAT = ir.DataType.FLOAT
 HIGHEST_VERSION = 1_000_000  # of any file ever written: 1001; a text read as a number is above 2^28
@@ -45,14 +46,23 @@ class Header:
     size: int
 
     @property
+    def told(self) -> str:
+        """What to say where the size is not the one that the version says."""
+        other = 16 if self.size == 20 else 20
+        return (
+            f"version {self.major}.{self.minor}.{self.revision} says a header of {other} bytes, but the file "
+            f"fits exactly with one of {self.size}, and is read so"
+        )
+
+    @property
     def transposed(self) -> bool:
         """Are connected weights stored by columns?"""
         return self.major > 1000 or self.minor > 1000
 
 
-def header(file: FileMap, fork: Fork) -> Header:
-    """The header as this fork reads it. Errors: Malformed for a file that cannot be a darknet weights
-    file."""
+def header(file: FileMap, fork: Fork, other: bool = False) -> Header:
+    """The header as this fork reads it, or in the `other` form. Errors: Malformed for a file that cannot be a
+    darknet weights file."""
     if len(file) < 16:
         raise Malformed(
             f"the file has {len(file)} bytes",
@@ -76,6 +86,7 @@ def header(file: FileMap, fork: Fork) -> Header:
     wide = major * 10 + minor >= 2
     if fork is Fork.PJREDDIE:
         wide = wide and major < 1000 and minor < 1000
+    wide ^= other
     if wide and len(file) < 20:
         raise Malformed(
             f"the file has {len(file)} bytes",
@@ -84,6 +95,11 @@ def header(file: FileMap, fork: Fork) -> Header:
         )
     seen = struct.unpack_from("<Q" if wide else "<I", file.view, 12)[0]
     return Header(major, minor, revision, seen, 20 if wide else 16)
+
+
+def leaves_header_open(file: FileMap) -> bool:
+    """Version 0.0 stands in files of other programs too, which count pictures in 8 bytes."""
+    return len(file) >= 20 and not any(file.view[:8])
 
 
 def revision(file: FileMap | None) -> int | None:
@@ -112,14 +128,30 @@ class Missing(Recipe):
         raise Mismatch(f"{self.why}, and its numbers are needed", where=self.where)
 
 
+class ArraySource(Protocol):
+    """Where arrays come from. `left` counts bytes that no section asked for."""
+
+    transposed: bool
+    missing: list[Missing]
+    taken: list[Taken]
+
+    @property
+    def left(self) -> int:
+        """Bytes that no section asked for; negative where the sections ask for more than the file has."""
+
+    def take(self, shape: tuple[int, ...], what: str, where: Source) -> ir.TensorProtocol:
+        """The next array. Errors: Malformed for a size beyond darknet's own integers."""
+
+    def absent(self, shape: tuple[int, ...], where: Source, why: str) -> ir.TensorProtocol:
+        """An array that no file holds."""
+
+
 class Arrays:
-    """What every source of arrays does; this one is a mapped file."""
+    """The arrays of a mapped file."""
 
-    transposed = False
-
-    def __init__(self, file: FileMap, fork: Fork) -> None:
+    def __init__(self, file: FileMap, fork: Fork, other_header: bool = False) -> None:
         self.file = file
-        self.header = header(file, fork)
+        self.header = header(file, fork, other_header)
         self.transposed = self.header.transposed
         self.offset = self.header.size
         self.taken: list[Taken] = []
@@ -127,7 +159,7 @@ class Arrays:
         self.cut: Source | None = None  # the first layer that the file does not cover
 
     def take(self, shape: tuple[int, ...], what: str, where: Source) -> ir.TensorProtocol:
-        """The next array of the file. Errors: Malformed for a size beyond darknet's own integers."""
+        """The next array of the file, a window."""
         count = floats(shape)
         offset, self.offset = self.offset, self.offset + 4 * count
         self.taken.append(Taken(where, what, offset, count))
@@ -177,6 +209,27 @@ class Seeded:
     def absent(self, shape: tuple[int, ...], where: Source, why: str) -> ir.TensorProtocol:
         """An array that no file holds is drawn like any other."""
         return self.take(shape, "weights", where)
+
+
+class NoFile:
+    """No weights file, which is right for a network that has no weights; `error` is raised where one has."""
+
+    transposed = False
+    left = 0
+
+    def __init__(self, error: UsageError) -> None:
+        self.error = error
+        self.missing: list[Missing] = []
+        self.taken: list[Taken] = []
+
+    def take(self, shape: tuple[int, ...], what: str, where: Source) -> ir.TensorProtocol:
+        """There is none."""
+        raise self.error
+
+    def absent(self, shape: tuple[int, ...], where: Source, why: str) -> ir.TensorProtocol:
+        """An array that no file would hold either."""
+        self.missing.append(Missing(shape, where, why))
+        return self.missing[-1]
 
 
 def floats(shape: tuple[int, ...]) -> int:

@@ -12,17 +12,17 @@ inputs the shorter lists start again.
 
 from __future__ import annotations
 
-import lzma
 import math
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import Malformed, Mismatch, Unreadable, UsageError, reason
+from ...errors import BnfoldError, Malformed, Mismatch, Unreadable, UsageError, reason, root_cause
 from ...ir.graph import ir
 from ...results.model_names import IMAGES
 from ...results.options import VerifyOptions, spelled
@@ -97,7 +97,7 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     """An array as samples of an input: of its type, of its rank, cut along the first axis where it holds
     several."""
     kind = numpy_type(one.kind)
-    if array.dtype.kind not in "biufV" or (is_float(array.dtype) and not is_float(kind)):
+    if not _converts(array.dtype, kind):
         raise Mismatch(
             f"the array has the type {array.dtype}",
             where=place,
@@ -130,6 +130,14 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     return list(array.reshape(-1, batch, *array.shape[1:]))
 
 
+def _converts(found: np.dtype, kind: np.dtype) -> bool:
+    """Can numbers of one type be given as another? Numpy saves types that are not its own (bfloat16) as so
+    many bytes each: those are taken for the type of the input alone, and only where they fill it."""
+    if found.type is np.void:
+        return kind.kind == "V" and found.names is None and found.itemsize == kind.itemsize
+    return found.kind in "biufV" and (is_float(kind) or not is_float(found))
+
+
 def _arrays(place: Path, declared: Declared) -> list[np.ndarray]:
     if place.is_dir():
         files = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES)
@@ -145,29 +153,37 @@ def _arrays(place: Path, declared: Declared) -> list[np.ndarray]:
     return [reader(place, declared)]
 
 
-def _bytes(place: Path) -> bytes:
+@contextmanager
+def _parsed(place: Path, kind: str) -> Iterator[None]:
+    """A library takes the file apart. What it raises of a damaged one depends on where the damage is, and on
+    its version, so every error that is not the system's is the file's. Raises Unreadable, Malformed."""
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (BnfoldError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
+        raise Malformed(f"the file is not {kind} ({root_cause(error)})", where=place) from error
+
+
+def _bytes(place: Path) -> bytes:
+    with _parsed(place, "readable"):
         return _regular(place).read_bytes()
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
 
 
 def _npy(place: Path, declared: Declared) -> np.ndarray:
     del declared
-    try:
+    with _parsed(place, "a .npy file"):
         return np.asarray(np.load(_regular(place), allow_pickle=False, mmap_mode="r"))
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
-    except (ValueError, EOFError) as error:
-        raise Malformed(f"the file is not a .npy file ({error})", where=place) from error
 
 
 def _npz(place: Path) -> dict[str, np.ndarray]:
     """Every array of the archive. What they unpack to is read from their headers first, and held against the
     size of the file."""
-    import zlib
-
-    try:
+    with _parsed(place, "a .npz file"):
         with zipfile.ZipFile(_regular(place)) as archive:
             limit = UNPACKED + PER_BYTE * place.stat().st_size
             claimed = sum(_claimed(archive, name) for name in archive.namelist())
@@ -179,19 +195,6 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
                 )
         with np.load(place, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({reason(error)})", where=place) from error
-    except (
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-    ) as error:
-        raise Malformed(f"the file is not a .npz file ({error})", where=place) from error
 
 
 def _claimed(archive: zipfile.ZipFile, name: str) -> int:
@@ -228,10 +231,9 @@ def _one_of_npz(place: Path, declared: Declared) -> np.ndarray:
 def _tensor(place: Path, declared: Declared) -> np.ndarray:
     del declared
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
     proto = onnx.TensorProto()
-    try:
+    with _parsed(place, "a TensorProto"):
         proto.ParseFromString(_bytes(place))
         if proto.external_data:
             raise Malformed(
@@ -240,8 +242,6 @@ def _tensor(place: Path, declared: Declared) -> np.ndarray:
                 expected="a tensor with its values in it",
             )
         return np.asarray(ir.serde.deserialize_tensor(proto).numpy())
-    except (DecodeError, ValueError, TypeError) as error:
-        raise Malformed(f"the file is not a TensorProto ({type(error).__name__})", where=place) from error
 
 
 def _raw(place: Path, declared: Declared) -> np.ndarray:
@@ -264,27 +264,17 @@ def _raw(place: Path, declared: Declared) -> np.ndarray:
 def _image(place: Path, declared: Declared) -> np.ndarray:
     """(1, C, H, W) or (1, H, W, C), float, after mean and std."""
     try:
-        from PIL import Image, UnidentifiedImageError  # type: ignore[import-not-found,unused-ignore]
+        from PIL import Image  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise UsageError("images need Pillow", way_out="pip install pillow") from error
     channels, height, width = _layout(declared)
-    try:
-        with warnings.catch_warnings(), Image.open(_regular(place)) as picture:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _parsed(place, "an image that Pillow can read"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(_regular(place)) as picture:
             values = picture.convert("L" if channels == 1 else "RGB").resize(
                 (width, height), Image.Resampling.BILINEAR
             )
             pixels = np.asarray(values, np.float64).reshape(height, width, channels)
-    except (
-        OSError,
-        UnidentifiedImageError,
-        ValueError,
-        Image.DecompressionBombWarning,
-        Image.DecompressionBombError,
-    ) as error:
-        raise Malformed(
-            f"the file is not an image that Pillow can read ({type(error).__name__})", where=place
-        ) from error
     for name, given in (("mean", declared.options.mean), ("std", declared.options.std)):
         if given and len(given) not in (1, channels):
             raise UsageError(

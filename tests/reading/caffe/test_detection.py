@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bnfold.errors import Malformed, Unsupported
+from bnfold.folding import fold
 
 from .files import Net, input_layer, layer, normal, same
 
@@ -198,7 +199,9 @@ def test_detection_output(tmp_path, params, options, batch):
         ["loc", "conf", "prior"],
         params=f"detection_output_param {{ num_classes: {classes} {params} }}",
     )
-    got = Net(tmp_path, text).run(loc=loc, conf=conf, prior=prior)["y"]
+    net = Net(tmp_path, text)
+    assert not fold(net.model)[1].kept, "decoding is none of the network's affine nodes"
+    got = net.run(loc=loc, conf=conf, prior=prior)["y"]
     same(got, detect(loc, conf, prior.astype(np.float64), classes, **options), 1e-5)
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from bnfold.errors import Malformed, Unreadable, Unsupported
 from bnfold.reading.darknet import sniff
-from bnfold.reading.darknet.cfg import LIMIT, atof, atoi, parse, read_sections
+from bnfold.reading.darknet.cfg import LIMIT, parse, read_bytes
 from bnfold.reading.darknet.findings import Notes
+from bnfold.reading.darknet.syntax import atof, atoi
 
 
 def parsed(text: str | bytes, strict: bool = False):
@@ -65,6 +66,19 @@ def test_a_comment_may_be_in_any_encoding_and_an_option_may_not():
     with pytest.raises(Malformed) as error:
         parsed(b"[net]\nwidth=1\nname=\xc4\xe3\n")
     assert (str(error.value.where), error.value.found) == ("net.cfg:3", "byte 0xc4 is not UTF-8")
+
+
+def test_what_stands_behind_a_number_sign_may_be_in_any_encoding():
+    sections, findings = parsed(b"[net]\nwidth=4 # \xe0 la carte\nheight=5\t#\xc4\xe3\n")
+    assert [option.text[0] for option in sections[0].options.values()] == ["4", "5"]
+    assert findings == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_characters_are_named(encoding):
+    with pytest.raises(Malformed, match=encoding[:6].upper()) as error:
+        parsed("[net]\r\nwidth=416\r\nheight=416\r\n".encode(encoding))
+    assert "UTF-8" in error.value.way_out
 
 
 @pytest.mark.parametrize(
@@ -142,10 +156,10 @@ def test_numbers_that_are_not_finite(text):
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(Unreadable):
-        read_sections(tmp_path / "none.cfg", Notes())
+        read_bytes(tmp_path / "none.cfg")
     (tmp_path / "huge.cfg").write_bytes(b"#" * (LIMIT + 1))
     with pytest.raises(Malformed):
-        read_sections(tmp_path / "huge.cfg", Notes())
+        read_bytes(tmp_path / "huge.cfg")
 
 
 @pytest.mark.parametrize(

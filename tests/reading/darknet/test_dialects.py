@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,8 @@ from bnfold.reading.darknet.dialects import DIALECTS
 
 from .nets import CONV, NET, codes, floats, header, load, ops, run
 
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "dialects.md").read_text(encoding="utf-8")
+DOCUMENTED = sorted(set(re.findall(r"`(test_\w+\.py(?:::\w+)?)`", PAGE)))
 NORMED = (
     "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nbatch_normalize=1\nfilters=1\nactivation=linear\n"
 )
@@ -104,3 +109,14 @@ def test_an_option_of_the_other_fork_is_ignored_with_a_warning(tmp_path):
     assert codes(theirs) == ["darknet.other-fork", "darknet.activation"]
     assert run(theirs, np.ones((1, 3, 10, 12)))[0].shape == (1, 2, 10, 12)
     assert run(load(tmp_path, cfg, dialect="alexeyab"), np.ones((1, 3, 10, 12)))[0].shape == (1, 2, 10, 6)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_where_the_page_says_that_a_difference_is_tested_there_is_a_test(name):
+    file, _, test = name.partition("::")
+    source = (Path(__file__).parent / file).read_text()
+    assert f"def {test or 'test_'}" in source
+
+
+def test_the_page_has_every_dialect():
+    assert all(f"| `{name}` |" in PAGE for name in DIALECTS)

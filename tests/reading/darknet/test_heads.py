@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bnfold.errors import Malformed, Unsupported
+from bnfold.folding import fold
 
 from .nets import load, run
 
@@ -156,6 +157,12 @@ def test_heads_are_concatenated_in_the_order_of_the_cfg(tmp_path):
         ["N", "16", "4"],
         ["N", "16", "2"],
     ]
+
+
+def test_decoding_is_none_of_the_networks_affine_nodes(tmp_path):
+    loaded = load(tmp_path, NET + conv(7) + "[yolo]\nclasses=2\nnum=1\nanchors=1,2\n", heads="boxes")
+    assert {"Mul", "Add"} <= {node.op_type for node in loaded.model.graph}
+    assert not fold(loaded.model)[1].kept
 
 
 def test_heads_of_different_classes(tmp_path):

@@ -84,7 +84,7 @@ def outcome(network: bytes, weights: bytes | None, **options: object) -> None:
 @QUIET
 @given(
     st.lists(LINES, max_size=40),
-    st.sampled_from(["auto", "alexeyab", "pjreddie-cpu"]),
+    st.sampled_from(["auto", "alexeyab", "hank-ai", "pjreddie-cpu"]),
     st.sampled_from(["layer", "raw", "boxes"]),
 )
 def test_any_cfg(lines, dialect, heads):
@@ -100,7 +100,7 @@ def test_any_cfg(lines, dialect, heads):
 @given(
     st.sampled_from(sorted(SECTIONS)),
     st.dictionaries(st.sampled_from(OPTIONS), NUMBERS, max_size=8),
-    st.sampled_from(["alexeyab", "pjreddie"]),
+    st.sampled_from(["alexeyab", "hank-ai", "pjreddie"]),
 )
 def test_any_section(name, options, dialect):
     body = "".join(f"{key}={value}\n" for key, value in options.items())
@@ -115,6 +115,7 @@ def test_any_section(name, options, dialect):
 @given(st.binary(max_size=400))
 def test_any_bytes_as_a_cfg(data):
     outcome(data, None)
+    outcome(data, None, dialect="hank-ai", silu="swish")
     outcome(b"[net]\nwidth=4\nheight=4\nchannels=1\n" + data, None)
 
 
@@ -123,6 +124,7 @@ def test_any_bytes_as_a_cfg(data):
 def test_any_bytes_as_weights(data, partial):
     cfg = (NET + CONV + "[batchnorm]\n[connected]\noutput=3\n").encode()
     outcome(cfg, data, allow_partial=partial)
+    outcome(cfg, data, cut_at=("0",))
     outcome(cfg, header() + data, allow_partial=partial)
 
 

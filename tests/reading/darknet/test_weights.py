@@ -198,3 +198,55 @@ def test_bytes_left_over_are_blamed_on_the_last_layer_of_the_file(tmp_path):
     with pytest.raises(Mismatch) as error:
         load(tmp_path, cfg, floats(4 + 144 + 1))
     assert str(error.value.where) == "net.cfg:11 [convolutional] #1"
+
+
+@pytest.mark.parametrize("dialect", ["auto", "alexeyab", "pjreddie"])
+def test_a_header_of_version_0_0_with_a_wide_counter_is_read_as_the_file_fits(dialect, tmp_path):
+    values = floats(SIZE)
+    loaded = load(tmp_path, NET + CONV, values, header(0, 0, 0, wide=True), dialect=dialect)
+    kernel = loaded.model.graph.initializers["000_convolutional/weights"].const_value.numpy()
+    assert np.array_equal(kernel.reshape(-1), values[4:])
+    (finding,) = [f for f in loaded.findings if f.level == "warning"]
+    assert finding.code == "darknet.header"
+    assert "fits exactly with one of 20" in finding.text
+
+
+def test_the_header_that_the_version_says_comes_first(tmp_path):
+    loaded = load(tmp_path, NET + CONV, floats(SIZE), header(0, 0, 0, wide=False))
+    assert "darknet.header" not in codes(loaded)
+
+
+def test_no_other_version_leaves_its_header_open(tmp_path):
+    for head in (header(0, 1, 0, wide=True), header(0, 2, 0, wide=False)):
+        with pytest.raises(Mismatch):
+            load(tmp_path, NET + CONV, floats(SIZE), head)
+
+
+def test_the_dialect_is_named_where_it_says_how_long_the_header_is(tmp_path):
+    with pytest.raises(Mismatch, match="--dialect"):
+        load(tmp_path, NET + CONV, floats(SIZE), header(1001, 0, 0, wide=True), dialect="pjreddie")
+    with pytest.raises(Mismatch) as error:
+        load(tmp_path, NET + CONV, floats(SIZE), header(0, 1, 0, wide=True), dialect="pjreddie")
+    assert "--dialect" not in error.value.way_out
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        "[maxpool]\nsize=2\nstride=2\n",
+        "[upsample]\n",
+        "[maxpool]\nsize=3\nstride=1\n[upsample]\n[route]\nlayers=-1,-1\n[avgpool]\n[softmax]\n",
+    ],
+)
+def test_a_net_without_weights_needs_no_file(sections, tmp_path):
+    network, _ = on_disk(tmp_path, NET + sections)
+    assert run(read(network, None, ReadOptions()), np.ones((1, 3, 10, 12)))[0].size
+    (tmp_path / "net.weights").write_bytes(header())
+    assert len(read(network, tmp_path / "net.weights", ReadOptions()).files) == 2
+
+
+def test_a_net_with_weights_names_the_layer_that_needs_the_file(tmp_path):
+    network, _ = on_disk(tmp_path, NET + "[maxpool]\n" + CONV)
+    with pytest.raises(UsageError, match="needs its weights file") as error:
+        read(network, None, ReadOptions())
+    assert str(error.value.where) == "net.cfg:6 [convolutional] #1"

@@ -180,18 +180,26 @@ def detection_output(
         else (0.3, None, 1.0)
     )
     at.expect("eta", eta, 1.0)
-    boxes = _decoded(
-        at, at.reshape(loc, (batch, count, locations, 4)), prior, count, code_type, variance_encoded_in_target
-    )
-    boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
-    scores = at.transpose(at.reshape(conf, (batch, count, num_classes)), [0, 2, 1])
-    best = count if top_k is None or top_k < 0 else min(top_k, count)
-    limits = (best, overlap, confidence_threshold, keep_top_k)
-    rows = [
-        _image(at, item=i, boxes=boxes, scores=scores, classes=classes, shared=share_location, limits=limits)
-        for i in range(batch)
-    ]
-    return _found(at, rows, batch)
+    with at.build.decoding():
+        boxes = _decoded(
+            at,
+            at.reshape(loc, (batch, count, locations, 4)),
+            prior,
+            count,
+            code_type,
+            variance_encoded_in_target,
+        )
+        boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
+        scores = at.transpose(at.reshape(conf, (batch, count, num_classes)), [0, 2, 1])
+        best = count if top_k is None or top_k < 0 else min(top_k, count)
+        limits = (best, overlap, confidence_threshold, keep_top_k)
+        rows = [
+            _image(
+                at, item=i, boxes=boxes, scores=scores, classes=classes, shared=share_location, limits=limits
+            )
+            for i in range(batch)
+        ]
+        return _found(at, rows, batch)
 
 
 def _decoded(at: Layer, loc: Value, prior: Value, count: int, code_type: str, encoded: bool) -> Value:

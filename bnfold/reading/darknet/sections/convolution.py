@@ -7,18 +7,21 @@ apply_conv, apply_dense its operators; recurrent sections apply the same arrays 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ....errors import Malformed, Mismatch, Unsupported
 from ....ir.graph import ir
+from ....ir.tensor import Recipe
 from ..activations import IN_PLACES, activate
 from ..dialects import Fork
 from ..layer import Layer, dims_of
 from ..network import Feature, Kernel
 from ..schema import AlexeyInt, positive, section
-from ..weights import by_rows, repeated, transposed
+from ..weights import FLOAT, Missing, by_rows, repeated, transposed
 from .normalising import batch_norm, take_norm
 
 CONV, LINEAR = IN_PLACES, "linear"
@@ -43,8 +46,14 @@ class Conv:
     xnor: bool = False
     flipped: bool = False
 
-    def check(self, channels: int) -> Conv:
-        """The same with groups as darknet reads them. Errors: Malformed for sizes that are none."""
+    @property
+    def uneven(self) -> bool:
+        """Do the groups leave filters over, for which darknet computes nothing?"""
+        return self.filters % self.groups != 0
+
+    def check(self, channels: int, uneven: bool = False) -> Conv:
+        """The same with groups as darknet reads them; `uneven` ones may leave filters over. Errors: Malformed
+        for sizes that are none."""
         positive(
             filters=self.filters,
             size=self.size,
@@ -54,7 +63,7 @@ class Conv:
         if self.padding < 0:
             raise Malformed(f"padding={self.padding}", expected="a padding of at least 0")
         groups = 1 if self.xnor or self.groups < 1 else self.groups
-        if channels % groups or self.filters % groups:
+        if channels % groups or (self.filters % groups and not uneven):
             raise Malformed(
                 f"groups={groups} for {channels} channels and {self.filters} filters",
                 expected="groups that divide both",
@@ -113,12 +122,36 @@ def take_conv(layer: Layer, conv: Conv, channels: int, prefix: str = "") -> Kern
         )
     else:
         stored = layer.tensor(f"{prefix}weights", *shape)
-    return Kernel(
-        biases,
-        norm,
-        layer.weight(f"{prefix}weights", by_rows(stored, _binary) if conv.xnor else stored),
-        stored,
-    )
+    return Kernel(biases, norm, layer.weight(f"{prefix}weights", _as_used(stored, conv, channels)), stored)
+
+
+def _as_used(stored: ir.TensorProtocol, conv: Conv, channels: int) -> ir.TensorProtocol:
+    """The kernel that is applied, made of the stored one."""
+    if conv.xnor:
+        return by_rows(stored, _binary)
+    return _ungrouped(stored, conv, channels) if conv.uneven else stored
+
+
+def _ungrouped(stored: ir.TensorProtocol, conv: Conv, channels: int) -> Recipe:
+    """Uneven groups as one convolution: group j has filters/groups filters, whose weights begin at j/groups
+    of all stored numbers; filters behind those of the last group are zero (src/convolutional_layer.c,
+    forward_convolutional_layer)."""
+    per_group, taps = conv.filters // conv.groups, (channels // conv.groups, conv.size, conv.size)
+    shape = (conv.filters, channels, conv.size, conv.size)
+    if isinstance(stored, Missing):
+        return Missing(shape, stored.where, stored.why)
+
+    def rows() -> Iterator[np.ndarray]:
+        numbers, count = stored.numpy().reshape(-1), math.prod(taps)
+        for number in range(conv.filters):
+            row = np.zeros((1, *shape[1:]), np.float32)
+            group = number // per_group if per_group else conv.groups
+            if group < conv.groups:
+                begin = group * numbers.size // conv.groups + number % per_group * count
+                row[0, group * taps[0] : (group + 1) * taps[0]] = numbers[begin : begin + count].reshape(taps)
+            yield row
+
+    return Recipe(FLOAT, shape, rows)
 
 
 def _binary(rows: np.ndarray) -> np.ndarray:
@@ -198,7 +231,7 @@ def convolutional(
         activation=activation,
         xnor=bool(xnor),
         flipped=bool(flipped),
-    ).check(x.channels)
+    ).check(x.channels, uneven=True)
     if antialiasing:
         conv = replace(conv, stride_x=1, stride_y=1)
     _remark(layer, conv, binary, coordconv)
@@ -207,7 +240,7 @@ def convolutional(
     )
     layer.network.kernels[layer.index] = kernel
     out = layer.feature(image, filters, *conv.out(*x.spot))  # a wrong size is found before a node is made
-    out.value = apply_conv(layer, image, conv, kernel)
+    out.value = apply_conv(layer, image, replace(conv, groups=1) if conv.uneven else conv, kernel)
     layer.network.note_predictor(
         layer.index, floats=x.channels // conv.groups * size * size + (4 if conv.norm else 1)
     )
@@ -224,6 +257,20 @@ def _remark(layer: Layer, conv: Conv, binary: int, coordconv: int) -> None:
         )
     if binary and not conv.xnor:
         layer.note("binary", "binary=1 changes nothing at inference, as on darknet's CPU", "binary")
+    if conv.uneven:
+        layer.warn(
+            "groups",
+            f"groups={conv.groups} leave {conv.filters % conv.groups} of {conv.filters} filters over: as in "
+            "darknet, their channels are nothing but biases",
+            "groups",
+        )
+    if layer.fork is Fork.ALEXEYAB and conv.size == conv.stride_x == 1 < conv.stride_y:
+        layer.warn(
+            "stride",
+            f"stride_x=1 stride_y={conv.stride_y} with size=1 is computed as on the GPU; {layer.whose}'s CPU "
+            "code takes the input without the stride",
+            "stride_y",
+        )
     if coordconv:
         layer.warn(
             "coordconv",
@@ -268,7 +315,7 @@ def _shared(layer: Layer, share_index: int, conv: Conv) -> Kernel:
             f"batch_normalize=1, but layer #{at} has no batch norm to share",
             where=layer.at("batch_normalize"),
         )
-    weights = layer.weight("weights", by_rows(kernel.stored, _binary)) if conv.xnor else kernel.weights
+    weights = layer.weight("weights", _as_used(kernel.stored, conv, x)) if conv.xnor else kernel.weights
     return replace(kernel, norm=kernel.norm if conv.norm else None, weights=weights)
 
 

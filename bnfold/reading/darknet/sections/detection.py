@@ -17,6 +17,7 @@ from ..network import Feature
 from ..schema import AlexeyFloat, AlexeyInt, PjInt, positive, section
 
 MOST_ANCHORS = 1 << 16
+_MOVES = ("Identity", "Reshape", "Slice", "Concat")  # what [route], [dropout] and the like are made of
 GAUSSIAN = 9  # entries before the classes: x y w h, each with its sigma, and the objectness
 
 
@@ -76,7 +77,18 @@ def _anchors(
             where=layer.at("mask" if mask else "num"),
             expected="indices from 0 to num - 1",
         )
-    chosen = list(range(num)) if mask is None else mask
+    if anchors and len(anchors) != 2 * num:
+        layer.warn(
+            "anchors",
+            f"'anchors' has {len(anchors)} numbers, and num={num} anchors have {2 * num}: "
+            + (
+                "those that are missing count as 0.5"
+                if len(anchors) < 2 * num
+                else "darknet writes the others behind its memory"
+            ),
+            "anchors",
+        )
+    chosen = mask or list(range(num))
     if max(chosen) >= num:
         layer.warn(
             "anchors",
@@ -84,9 +96,23 @@ def _anchors(
             "behind them",
             "mask",
         )
-    values = list(anchors or [])
+    values = (anchors or [])[: 2 * MOST_ANCHORS]
     values += [0.5 if at < 2 * num else nan for at in range(len(values), 2 * max(num, *chosen) + 2)]
     return tuple((values[2 * m], values[2 * m + 1]) for m in chosen)
+
+
+def _between_0_and_1(value: ir.Value) -> bool:
+    """Does a value come out of logistics, whatever rearranges and joins them?"""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if node is None or node.op_type not in ("Sigmoid", *_MOVES):
+            return False
+        if node.op_type != "Sigmoid" and value not in seen:
+            seen.add(value)
+            waiting.extend(v for v in (node.inputs if node.op_type == "Concat" else node.inputs[:1]) if v)
+    return True
 
 
 @section("yolo")
@@ -108,6 +134,13 @@ def yolo(
     parts = layer.split(entries, 2, {"xy": 2, "wh": 2, "scores": 1 + classes})
     if not new_coords:
         _logistic(layer, parts, "xy", "scores")
+    elif not _between_0_and_1(layer.image(x)):
+        layer.warn(
+            "new_coords",
+            "new_coords=1 takes the layer before for numbers from 0 to 1, but it does not end with "
+            "activation=logistic",
+            "new_coords",
+        )
     parts["xy"] = _moved(layer, parts["xy"], scale_x_y)
     out = _joined(layer, x, entries, parts)
     rule = Yolo(Grid(*x.spot, sizes), layer.network.input_spot, squared=bool(new_coords))
@@ -162,7 +195,7 @@ def region(
     entries = _entries(layer, x, num, coords + 1 + classes, classes)
     if coords < 4:
         raise Unsupported(f"coords={coords}", where=layer.at("coords"), expected="at least 4")
-    hierarchy = trees.read_tree(layer, tree, classes) if tree else None
+    hierarchy = trees.read_tree(layer, tree, classes, part=True) if tree else None
     rule = Region(
         grid=Grid(*x.spot, sizes),
         coords=coords,
@@ -227,7 +260,9 @@ def detection(
 ) -> Head:
     """YOLOv1's layer: flat, the classes of all cells, then the objectness, then the boxes; copied, with
     softmax=1 softmax per cell."""
-    positive(classes=classes, coords=coords, side=side, num=num)
+    positive(coords=coords, side=side, num=num)
+    if classes < 0:
+        raise Malformed(f"classes={classes}", expected="a number of classes, or 0")
     cells, flat = side * side, layer.flat(x)
     if x.size != cells * ((1 + coords) * num + classes):
         raise Malformed(
@@ -235,7 +270,7 @@ def detection(
             expected=f"output={cells * ((1 + coords) * num + classes)} in the layer before",
         )
     out = layer.feature(flat, x.size)
-    if softmax:
+    if softmax and classes:
         parts = layer.split(flat, 1, {"classes": cells * classes, "rest": x.size - cells * classes})
         shares = layer.op("Softmax", layer.reshape(parts["classes"], [0, cells, classes]), axis=-1)
         out.value = layer.op(

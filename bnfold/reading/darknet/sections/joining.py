@@ -43,13 +43,18 @@ def route(
         return _parts(layer, sources, groups, group_id, images)
     if not images:
         out = _join(layer, [layer.flat(s) for s in sources], sum(s.size for s in sources))
-        sizes = " and ".join(f"{s.height} x {s.width}" for s in sources[:4])
-        out.why_flat = (
-            f"[route] #{layer.index} joins pictures of {sizes} pixels to flat numbers (is the input a "
-            "multiple of 32?)"
-        )
+        out.why_flat = next((s.why_flat for s in sources if not s.is_image), _apart(layer, sources))
         return out
     return _join(layer, [layer.image(s) for s in sources], sum(s.channels for s in sources), *sources[0].spot)
+
+
+def _apart(layer: Layer, sources: list[Feature]) -> str:
+    """What to say where pictures of several sizes are joined."""
+    sizes = " and ".join(dict.fromkeys(f"{s.height} x {s.width}" for s in sources[:4]))
+    return (
+        f"[route] #{layer.index} joins pictures of {sizes} pixels to flat numbers (is the input a multiple "
+        "of 32?)"
+    )
 
 
 def _join(layer: Layer, values: list[ir.Value], *dims: int) -> Feature:
@@ -63,6 +68,8 @@ def _parts(layer: Layer, sources: list[Feature], groups: int, group_id: int, ima
     """Part `group_id` of each source, cut along its channels."""
     if groups < 1 or not 0 <= group_id < groups:
         raise Malformed(f"groups={groups} group_id={group_id}", expected="a group_id from 0 to groups - 1")
+    if not images and all(s.is_image for s in sources):
+        raise Malformed(_apart(layer, sources), expected="pictures of one size, as groups need them")
     if not images or any(s.channels % groups for s in sources):
         raise Unsupported(
             f"groups={groups} over {', '.join(str(s.channels) for s in sources)} channels",

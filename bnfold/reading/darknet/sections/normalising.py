@@ -7,8 +7,8 @@ import numpy as np
 from ....errors import Unsupported
 from ....ir.graph import ir
 from ....ir.tensor import Recipe, Window
-from ..dialects import EPSILON, EPSILON_OUTSIDE, Fork
-from ..layer import Layer
+from ..dialects import DIALECTS, EPSILON, EPSILON_OUTSIDE, Fork
+from ..layer import Layer, dims_of
 from ..network import Epsilon, Feature, Norm
 from ..schema import positive, section
 from ..weights import FLOAT, Missing, filled
@@ -123,7 +123,13 @@ def normalization(
 
 @section("l2norm", only=Fork.PJREDDIE)
 def l2norm(layer: Layer, x: Feature) -> Feature:
-    """x / sqrt(sum over channels of x^2), pixel by pixel."""
+    """x / sqrt(sum over channels of x^2), pixel by pixel. Where all is zero, the GPU code divides by one
+    (src/blas_kernels.cu, l2norm_kernel) and the CPU code by zero."""
     image = layer.image(x)
-    total = layer.reduce("ReduceSum", layer.op("Mul", image, image), 1)
-    return layer.like(layer.op("Div", image, layer.op("Sqrt", total)), x)
+    root = layer.op("Sqrt", layer.reduce("ReduceSum", layer.op("Mul", image, image), 1))
+    if layer.dialect is not DIALECTS["pjreddie-cpu"]:
+        empty = layer.op("Equal", root, layer.scalar(0), what="empty", dtype=ir.DataType.BOOL)
+        root = layer.op(
+            "Where", empty, layer.scalar(1), root, what="length", dtype=ir.DataType.FLOAT, shape=dims_of(root)
+        )
+    return layer.like(layer.op("Div", image, root), x)

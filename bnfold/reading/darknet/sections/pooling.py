@@ -12,6 +12,8 @@ from ..network import Feature
 from ..schema import AlexeyInt, positive, section
 from .convolution import blurred, windows
 
+LOWEST = float(np.finfo(np.float32).min)  # what darknet begins a maximum with
+
 
 def _geometry(
     x: Feature, size: int, stride: tuple[int, int], padding: int
@@ -57,7 +59,7 @@ def maxpool(
             "Pad",
             image,
             layer.ints([0, 0, *pads[:2], 0, 0, *pads[2:]]),
-            layer.scalar(float(np.finfo(np.float32).min)),
+            layer.scalar(LOWEST),
             shape=[layer.network.rows, x.channels, x.height + pads[0] + pads[2], x.width + pads[1] + pads[3]],
         )
         pads = [0] * 4
@@ -74,13 +76,19 @@ def maxpool(
 
 
 def _over_channels(layer: Layer, x: Feature, image: ir.Value, out_channels: int) -> Feature:
-    """The largest over channels k, k + n, k + 2n ... for each k below n."""
+    """The largest over channels k, k + n, k + 2n ... for each k below n; where there is none, the lowest
+    number."""
     positive(out_channels=out_channels)
-    if x.channels % out_channels:
-        raise Unsupported(
-            f"out_channels={out_channels} does not divide {x.channels} channels", expected="a divisor of them"
+    rounds = -(-x.channels // out_channels)
+    if lacking := rounds * out_channels - x.channels:
+        image = layer.op(
+            "Pad",
+            image,
+            layer.ints([0, 0, 0, 0, 0, lacking, 0, 0]),
+            layer.scalar(LOWEST),
+            shape=[layer.network.rows, rounds * out_channels, *x.spot],
         )
-    apart = layer.reshape(image, [0, x.channels // out_channels, out_channels, *x.spot])
+    apart = layer.reshape(image, [0, rounds, out_channels, *x.spot])
     out = layer.feature(image, out_channels, *x.spot)
     out.value = layer.reduce("ReduceMax", apart, 1, keep=False)
     return out

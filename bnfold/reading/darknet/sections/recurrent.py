@@ -1,41 +1,91 @@
 """Recurrent sections: [rnn], [gru], [lstm], [crnn], [conv_lstm], [history].
 
-Rows of the batch are time steps: row t * sequences + s is step t of sequence s. The state is zero at the
-beginning. What reads the input alone is computed for all steps at once; what reads the state is unrolled, one
-set of nodes per step on shared arrays.
+Rows of the batch are time steps: row t * sequences + s is step t of sequence s. What reads the input alone is
+computed for all steps at once; what reads the state is unrolled, one set of nodes per step on shared arrays.
+The state is zero at the beginning, so the first step reads no kernel of the state: the kernel times zero is
+zero, and what stands behind it is a constant per channel.
 
     Part    a linear layer with its arrays, ready to be applied
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ....errors import Malformed, Unsupported
 from ....ir.graph import ir
+from ....ir.tensor import Recipe
+from ..activations import IN_PLACES, activate
 from ..dialects import Fork
 from ..layer import Layer, dims_of
-from ..network import Feature
+from ..network import Feature, Kernel
 from ..schema import AlexeyInt, PjInt, positive, section
-from ..weights import filled
+from ..weights import FLOAT, Missing, filled
 from .convolution import Conv, apply_conv, apply_dense, take_conv, take_dense
 
 MOST_STEPS = 1000
-Part = Callable[[ir.Value], ir.Value]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A linear layer with its arrays: `apply` to a value, and its result `at_rest`, for an input of zeros."""
+
+    apply: Callable[[ir.Value], ir.Value]
+    at_rest: Callable[[], ir.Value]
+
+    def __call__(self, x: ir.Value | None) -> ir.Value:
+        """The layer's result for a value; None stands for zeros."""
+        return self.at_rest() if x is None else self.apply(x)
 
 
 def _dense(
     layer: Layer, what: str, inputs: int, outputs: int, *, norm: bool, activation: str = "linear"
 ) -> Part:
-    kernel = take_dense(layer, inputs, outputs, norm, f"{what}/")
-    return lambda x: apply_dense(layer, x, kernel, activation, f"{what}/")
+    prefix = f"{what}/"
+    kernel = take_dense(layer, inputs, outputs, norm, prefix)
+    return Part(
+        lambda x: apply_dense(layer, x, kernel, activation, prefix),
+        lambda: activate(layer, _at_rest(layer, kernel, prefix, (1, outputs)), activation),
+    )
 
 
-def _conv(layer: Layer, what: str, channels: int, conv: Conv) -> Part:
-    conv = conv.check(channels)
-    kernel = take_conv(layer, conv, channels, f"{what}/")
-    return lambda x: apply_conv(layer, x, conv, kernel, f"{what}/")
+def _conv(layer: Layer, what: str, channels: int, conv: Conv, state: tuple[int, ...]) -> Part:
+    """`state` is (channels, height, width) of the state, for a convolution that reads it."""
+    prefix, conv = f"{what}/", conv.check(channels)
+    kernel = take_conv(layer, conv, channels, prefix)
+
+    def apply(x: ir.Value) -> ir.Value:
+        return apply_conv(layer, x, conv, kernel, prefix)
+
+    def at_rest() -> ir.Value:
+        if conv.xnor:  # takes zero for -1
+            return apply(layer.weight(f"{prefix}zero", filled((layer.network.sequences, *state), 0)))
+        rest = _at_rest(layer, kernel, prefix, (1, conv.filters, 1, 1))
+        return activate(layer, rest, conv.activation, special=IN_PLACES)
+
+    return Part(apply, at_rest)
+
+
+def _at_rest(layer: Layer, kernel: Kernel, prefix: str, shape: tuple[int, ...]) -> ir.Value:
+    """What a linear layer makes of zeros, as a constant: its biases behind its batch norm."""
+    norm, biases = kernel.norm, kernel.biases
+    arrays = [v.const_value for v in (biases, *((norm.scales, norm.mean, norm.variance) if norm else ()))]
+    missing = next((array for array in arrays if isinstance(array, Missing)), None)
+    if missing is not None:
+        return layer.weight(f"{prefix}rest", Missing(shape, missing.where, missing.why))
+    epsilon = layer.dialect.epsilon
+
+    def made() -> Iterator[np.ndarray]:
+        shift, *statistics = (array.numpy().astype(np.float64) for array in arrays if array is not None)
+        if statistics:
+            scales, mean, variance = statistics
+            shift = shift - scales * mean / np.sqrt(variance + np.float32(epsilon))
+        yield shift.astype(np.float32)
+
+    return layer.weight(f"{prefix}rest", Recipe(FLOAT, shape, made))
 
 
 def _steps(layer: Layer, value: ir.Value) -> list[ir.Value]:
@@ -44,6 +94,15 @@ def _steps(layer: Layer, value: ir.Value) -> list[ir.Value]:
     if steps > MOST_STEPS:
         raise Unsupported(f"time_steps={steps}", expected=f"at most {MOST_STEPS}: the steps are unrolled")
     return list(layer.split(value, 0, {f"step{t}": layer.network.sequences for t in range(steps)}).values())
+
+
+def _by_gate(
+    layer: Layer, parts: dict[str, Part], x: ir.Value, gates: str, later: str
+) -> dict[str, list[ir.Value]]:
+    """What every gate takes from the input, step by step. The gate `later` forgets, which has a meaning from
+    the second step on."""
+    wanted = gates if layer.network.steps > 1 else gates.replace(later, "")
+    return {gate: _steps(layer, parts[f"u{gate}"](x)) for gate in wanted}
 
 
 def _together(layer: Layer, values: Sequence[ir.Value], what: str) -> ir.Value:
@@ -64,12 +123,13 @@ def _sum(layer: Layer, *values: ir.Value) -> ir.Value:
     return total
 
 
-def _elman(layer: Layer, x: ir.Value, parts: Sequence[Part], state: ir.Value, shortcut: int) -> ir.Value:
+def _elman(layer: Layer, x: ir.Value, parts: Sequence[Part], shortcut: int) -> ir.Value:
     """s = [s] + input(x) + self(s); the result is output(s)."""
     from_input, from_self, output = parts
+    state: ir.Value | None = None
     states = []
     for step in _steps(layer, from_input(x)):
-        state = _sum(layer, *([state] if shortcut else []), step, from_self(state))
+        state = _sum(layer, *([state] if shortcut and state else []), step, from_self(state))
         states.append(state)
     return output(_together(layer, states, "states"))
 
@@ -97,7 +157,7 @@ def rnn(
         _dense(layer, "output", width, output, norm=norm, activation=activation),
     ]
     out = layer.feature(layer.flat(x), output, 1, 1)
-    out.value = _elman(layer, layer.flat(x), parts, _zero(layer, width), shortcut)
+    out.value = _elman(layer, layer.flat(x), parts, shortcut)
     return out
 
 
@@ -143,12 +203,12 @@ def crnn(
     _same_size(x, conv)
     last = replace(conv, filters=output)
     parts = [
-        _conv(layer, "input", x.channels, conv),
-        _conv(layer, "self", hidden, conv),
-        _conv(layer, "output", hidden, last),
+        _conv(layer, "input", x.channels, conv, x.dims),
+        _conv(layer, "self", hidden, conv, (hidden, *x.spot)),
+        _conv(layer, "output", hidden, last, (hidden, *x.spot)),
     ]
     out = layer.feature(image, output, *x.spot)
-    out.value = _elman(layer, image, parts, _zero(layer, hidden, *x.spot), shortcut)
+    out.value = _elman(layer, image, parts, shortcut)
     return out
 
 
@@ -194,36 +254,49 @@ def gru(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0, 
     order = "wu" if layer.fork is Fork.PJREDDIE else "uw"
     parts = _gates(layer, x, output, order, "zrh", norm=bool(batch_normalize))
     flat = layer.flat(x)
-    inputs = [_steps(layer, parts[f"u{gate}"](flat)) for gate in "zrh"]
-    state, states = _zero(layer, output), []
-    for in_z, in_r, in_h in zip(*inputs, strict=True):
-        z = layer.op("Sigmoid", _sum(layer, in_z, parts["wz"](state)), what="z")
-        r = layer.op("Sigmoid", _sum(layer, in_r, parts["wr"](state)), what="r")
+    given = _by_gate(layer, parts, flat, "zrh", later="r")
+    state: ir.Value | None = None
+    states = []
+    for t in range(layer.network.steps):
+        z = layer.op("Sigmoid", _sum(layer, given["z"][t], parts["wz"](state)), what="z")
+        part = None
+        if state is not None:
+            r = layer.op("Sigmoid", _sum(layer, given["r"][t], parts["wr"](state)), what="r")
+            part = layer.op("Mul", r, state)
         g = layer.op(
-            "Tanh" if tanh else "Sigmoid",
-            _sum(layer, in_h, parts["wh"](layer.op("Mul", r, state))),
-            what="candidate",
+            "Tanh" if tanh else "Sigmoid", _sum(layer, given["h"][t], parts["wh"](part)), what="candidate"
         )
-        # z h + (1 - z) g = g + z (h - g)
-        state = _sum(layer, g, layer.op("Mul", z, layer.op("Sub", state, g)))
+        if state is None:
+            state = layer.op("Sub", g, layer.op("Mul", z, g))
+        else:  # z h + (1 - z) g = g + z (h - g)
+            state = _sum(layer, g, layer.op("Mul", z, layer.op("Sub", state, g)))
         states.append(state)
     out = layer.feature(flat, output, 1, 1)
     out.value = _together(layer, states, "states")
     return out
 
 
-def _lstm(layer: Layer, x: ir.Value, parts: dict[str, Part], zero: ir.Value, constrain: int = 0) -> ir.Value:
+def _lstm(layer: Layer, x: ir.Value, parts: dict[str, Part], constrain: int = 0) -> ir.Value:
     """f, i, o = sg(W h + U x [+ V c]), g = tanh(W h + U x), c = f c + i g, h = o tanh(c); V of o reads the
     new c."""
-    inputs = [_steps(layer, parts[f"u{gate}"](x)) for gate in "figo"]
-    cell = state = zero
+    given = _by_gate(layer, parts, x, "figo", later="f")
+    cell: ir.Value | None = None
+    state: ir.Value | None = None
     states = []
-    for in_f, in_i, in_g, in_o in zip(*inputs, strict=True):
-        f = layer.op("Sigmoid", _sum(layer, in_f, parts["wf"](state), *_peep(parts, "vf", cell)), what="f")
-        i = layer.op("Sigmoid", _sum(layer, in_i, parts["wi"](state), *_peep(parts, "vi", cell)), what="i")
-        g = layer.op("Tanh", _sum(layer, in_g, parts["wg"](state)), what="g")
-        cell = _sum(layer, layer.op("Mul", f, cell), layer.op("Mul", i, g))
-        o = layer.op("Sigmoid", _sum(layer, in_o, parts["wo"](state), *_peep(parts, "vo", cell)), what="o")
+    for t in range(layer.network.steps):
+        i = layer.op(
+            "Sigmoid", _sum(layer, given["i"][t], parts["wi"](state), *_peep(parts, "vi", cell)), what="i"
+        )
+        g = layer.op("Tanh", _sum(layer, given["g"][t], parts["wg"](state)), what="g")
+        new = layer.op("Mul", i, g)
+        if cell is not None:
+            total = _sum(layer, given["f"][t], parts["wf"](state), *_peep(parts, "vf", cell))
+            f = layer.op("Sigmoid", total, what="f")
+            new = _sum(layer, layer.op("Mul", f, cell), new)
+        cell = new
+        o = layer.op(
+            "Sigmoid", _sum(layer, given["o"][t], parts["wo"](state), *_peep(parts, "vo", cell)), what="o"
+        )
         state = layer.op("Mul", o, layer.op("Tanh", cell), what="state")
         if constrain:
             cell = layer.op("Clip", cell, layer.scalar(-constrain), layer.scalar(constrain), what="cell")
@@ -231,7 +304,7 @@ def _lstm(layer: Layer, x: ir.Value, parts: dict[str, Part], zero: ir.Value, con
     return _together(layer, states, "states")
 
 
-def _peep(parts: dict[str, Part], name: str, cell: ir.Value) -> list[ir.Value]:
+def _peep(parts: dict[str, Part], name: str, cell: ir.Value | None) -> list[ir.Value]:
     return [parts[name](cell)] if name in parts else []
 
 
@@ -243,7 +316,7 @@ def lstm(layer: Layer, x: Feature, *, output: int = 1, batch_normalize: int = 0)
     order = "ifog" if layer.fork is Fork.PJREDDIE else "figo"
     parts = _gates(layer, x, output, "wu", order, norm=bool(batch_normalize))
     out = layer.feature(layer.flat(x), output, 1, 1)
-    out.value = _lstm(layer, layer.flat(x), parts, _zero(layer, output))
+    out.value = _lstm(layer, layer.flat(x), parts)
     return out
 
 
@@ -292,10 +365,11 @@ def conv_lstm(
     )
     _same_size(x, conv)
     names = [*(["vf", "vi", "vo"] if peephole else []), *(side + gate for side in "wu" for gate in "figo")]
-    parts = {name: _conv(layer, name, x.channels if name[0] == "u" else output, conv) for name in names}
+    sizes = {"u": x.dims, "w": (output, *x.spot), "v": (output, *x.spot)}  # of what a side reads
+    parts = {name: _conv(layer, name, sizes[name[0]][0], conv, sizes[name[0]]) for name in names}
     out = layer.feature(image, output, *x.spot)
     constrain = 32 * layer.network.steps if state_constrain is None else state_constrain
-    out.value = _lstm(layer, image, parts, _zero(layer, output, *x.spot), constrain)
+    out.value = _lstm(layer, image, parts, constrain)
     return out
 
 

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from bnfold.ir.graph import ir
 from bnfold.verifying.truth.interpreter import CannotEvaluate, Interpreter
 
+OLD = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32)
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 FUNCTIONS = {"RNN": 1, "GRU": 2, "LSTM": 3}
 BOUNDED = ["Tanh", "Sigmoid", "Softsign", "HardSigmoid"]  # a gate that is not lets the state explode
@@ -87,11 +88,14 @@ def attributes(op: str, random: np.random.Generator) -> dict[str, Any]:
 @pytest.mark.parametrize("op", list(GATES))
 @pytest.mark.parametrize("seed", range(60))
 def test_as_onnxruntime(op: str, seed: int) -> None:
-    if op == "RNN" and tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32):
-        pytest.skip("onnxruntime before 1.32 was seen to compute an RNN otherwise")
     random = np.random.default_rng(seed)
     chosen = attributes(op, random)
     ours, theirs, feeds = recurrent(op, random, **chosen)
+    if op == "RNN" and OLD and ("activations" in chosen or 0 in feeds.get("lens", ())):
+        pytest.skip(
+            "before 1.32, onnxruntime's RNN reads activation parameters from beyond their list, and gives an "
+            "empty sequence in reverse another state than its initial one"
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

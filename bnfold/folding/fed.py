@@ -1,0 +1,23 @@
+"""Which values depend on what a caller feeds, and not on weights alone."""
+
+from __future__ import annotations
+
+from ..ir.graph import bodies, graphs, ir, is_op
+
+
+def fed_values(model: ir.Model) -> set[ir.Value]:
+    """Every value that some input without a default reaches. Whatever a body or function is given counts, and
+    so does what a node draws by itself; a weight that a caller may override is a weight all the same."""
+    found: set[ir.Value] = set()
+    waiting: list[ir.Value] = []
+    for graph in graphs(model):
+        waiting += [v for v in graph.inputs if not v.is_initializer()]
+        for node in graph:
+            if bodies(node) or not (node.inputs or is_op(node, "Constant")):
+                waiting += node.outputs
+    while waiting:
+        value = waiting.pop()
+        if value not in found:
+            found.add(value)
+            waiting += [output for node, _ in value.uses() for output in node.outputs]
+    return found
