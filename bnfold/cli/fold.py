@@ -44,7 +44,8 @@ from .standard_streams import is_mark
     "--out",
     type=FILE,
     metavar="OUT",
-    help="The model to write (default: <stem of MODEL>.folded.onnx beside it).",
+    help="Write the model to this file, or to standard output with '-' (default: <stem of "
+    "MODEL>.folded.onnx beside it).",
 )
 @grouped(
     "Output",
@@ -52,7 +53,7 @@ from .standard_streams import is_mark
     "certificate_path",
     type=FILE,
     metavar="PATH",
-    help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
+    help="Write a certificate of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
     "OUT>.cert.json beside OUT).",
 )
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")

@@ -45,15 +45,15 @@ from .screen import say, tolerant
 from .signals import Signals
 
 COMMANDS = {
-    "fold": "Read, fold, verify, write: the main job.",
-    "convert": "Read and write, without folding: the baseline.",
-    "verify": "Two models: are they numerically the same?",
-    "inspect": "What is in a model; what would be folded, what not, and why.",
-    "batch": "Many models, on all cores or on a cluster.",
-    "check": "The CI gate: foldable batch norms left, models valid, policy met?",
-    "audit": "Is a model still what its certificate says?",
-    "report": "A page to look at, of what --json wrote.",
-    "selftest": "Do this machine's libraries compute what they should?",
+    "fold": "Fold the batch norms of a model, verify the result, write it.",
+    "convert": "Write a model as ONNX without folding anything.",
+    "verify": "Compare two models: are they numerically the same?",
+    "inspect": "Show what is in a model, what would be folded, what not, and why.",
+    "batch": "Fold many models, on all cores or on a cluster.",
+    "check": "Hold models against a policy: the gate for CI.",
+    "audit": "Check that a model is still what its certificate says.",
+    "report": "Make a page to look at, of what --json wrote.",
+    "selftest": "Check that this machine's libraries compute what they should.",
     "completion": "Let the shell complete commands, options and files.",
 }
 
