@@ -277,7 +277,7 @@ class FoldOptions(_Checked):
         Option(
             Switch(),
             "--fold-into-half",
-            "Fold what a model computes in float32 into 16-bit weights, although that rounds to 11 or 8 bits.",
+            "Fold what a model computes in float32 into 16-bit weights, which round it to 11 or 8 bits.",
         ),
     )
     withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
