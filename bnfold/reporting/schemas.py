@@ -22,8 +22,7 @@ from ..results.batch_run import OUTCOMES, Fingerprint, Run
 from ..results.check_rules import RULEBOOK
 from ..results.comparison import Check, Comparison
 from ..results.drawing import Detail
-from ..results.fold_result import Violation
-from ..results.layers import Layer
+from ..results.fold_result import Layer, Violation
 from ..results.plan import Finding, Plan
 from .json import SCHEMA
 

@@ -16,8 +16,7 @@ from rich.text import Text
 from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
-from ..results.fold_result import Census, Checked, FoldResult, Origin
-from ..results.layers import Layer
+from ..results.fold_result import Census, Checked, FoldResult, Layer, Origin
 from ..results.plan import Copied, Folded, Kept, Plan
 from .listing import Listing
 from .units import in_bytes, in_macs

@@ -2,6 +2,7 @@
 
 Origin      where a model came from, without the model itself
 Census      what a model consists of: operators, parameters, bytes
+Layer       what one node of a model costs
 FoldResult  a folded model with its plan, its census before and after, and the report of verification
 Checked     a model held against a policy, with every Violation
 """
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
 from .comparison import Comparison
-from .layers import Layer
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
 
@@ -70,6 +70,18 @@ class Census:
     def nodes(self) -> int:
         """All nodes."""
         return sum(count for _, count in self.operators)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node with weights, or one that multiplies: its output's shape in words, and what it costs. `macs`
+    are multiply-accumulate operations, None where a size is not known."""
+
+    node: str
+    op: str
+    output: str
+    parameters: int
+    macs: int | None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -9,7 +9,8 @@ import onnx.parser
 import pytest
 
 import bnfold
-from bnfold.results.layers import MACS, Layer, layers
+from bnfold.results.fold_result import Layer
+from bnfold.results.layers import MACS, layers
 
 
 def layers_of(text: str, weights: dict[str, tuple[int, ...]], given: object = ()) -> list[Layer]:
