@@ -110,7 +110,8 @@ def group() -> None:
     """Fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove with
     numbers that nothing changed.
 
-    MODEL is an .onnx, a .prototxt (with its .caffemodel) or a .cfg (with its .weights).
+    MODEL is an .onnx, a .prototxt (with its .caffemodel) or a .cfg (with its .weights). '-' stands for
+    standard input and standard output. 'bnfold fold --help' shows examples.
     """
 
 
