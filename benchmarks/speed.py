@@ -27,6 +27,7 @@ from datetime import date
 from pathlib import Path
 
 from goals import COPY, OURS, VERIFIED, failed, held, held_help, middle
+from latency import HEADING
 from measure import MB, Run, compile_package, measured
 from rows import ROWS, START, Row
 from tools import TOOLS, command
@@ -74,7 +75,9 @@ def main() -> None:
     section = ["", "## Goals", "", "| model | goal | verdict | figures |", "|---|---|---|---|", *goals]
     print("\n".join(section))
     if options.page:
-        options.page.write_text("\n".join([*page, *section, ""]))
+        before = options.page.read_text() if options.page.exists() else ""
+        latency = [HEADING + before.split(HEADING)[1]] if HEADING in before else [""]  # latency.py's part
+        options.page.write_text("\n".join([*page, *section, "", *latency]))
 
 
 def parsed() -> argparse.Namespace:

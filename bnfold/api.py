@@ -31,6 +31,8 @@ from .results.options import (
     ReadKeywords,
     ReadOptions,
     StrPath,
+    TimeKeywords,
+    TimeOptions,
     VerifyKeywords,
     VerifyOptions,
     check_format,
@@ -45,13 +47,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions)
+Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions)
 _log = logging.getLogger("bnfold")
 _log.addHandler(logging.NullHandler())  # who does not listen hears nothing
 
 
-class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, total=False):
-    """How to read, fold and verify: the keywords of `load`, `fold` and `verify` together."""
+class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, total=False):
+    """How to read, fold, verify and time: the keywords of `load`, `fold` and `verify` together, and what to
+    measure."""
 
 
 def _door(function: Callable[P, R]) -> Callable[P, R]:
@@ -108,6 +111,8 @@ def fold(model: Any, **options: Unpack[FoldKeywords]) -> FoldResult:
                          twice
     merge_branches       parallel linear branches become one where that folds more (on by default)
     simplify_leftovers   bring what stays to its cheapest exact form
+    fold_into_half       fold what a model computes in float32 into weights of 16 bits
+    fold_patterns        fold affine nodes inside GELU, layer norm and other patterns that runtimes fuse, too
     The input is never changed. Nothing is verified here: see `verify`. Raises what `load` raises.
     """
     wanted = _options(FoldOptions, options)
@@ -178,6 +183,7 @@ def fold_file(
     out          the .onnx to write; `<stem>.folded.onnx` beside the source by default
     verify       False writes without checking
     keep_failed  leave a refused model as `<stem>.failed.onnx`
+    time         measure the latency of both models; `.latency` of the result has it
     Returns a FoldResult whose `.report` carries every figure and whose `.path` is the file. Raises
     NotEquivalent where verification fails (its `.report` says how), WriteError, ProviderUnavailable, and what
     `load` raises.
@@ -257,7 +263,7 @@ def _job(
 ) -> Job:
     check_known(options, known)
     _check_format(source, options)
-    read, folding, verification = (_options(made, _part(options, made)) for made in _KEYWORDS)
+    read, folding, verification, timing = (_options(made, _part(options, made)) for made in _KEYWORDS)
     switches = {name: _argument(name, value, Switch()) for name, value in more.items()}
     verified = switches.pop("verify", True)
     return Job(
@@ -267,6 +273,7 @@ def _job(
         read=read,
         fold=folding,
         verify=verification if verified else None,
+        time=timing,
         say=_log.debug,
         **switches,
     )
@@ -294,6 +301,7 @@ _KEYWORDS: dict[type[Any], Any] = {
     ReadOptions: ReadKeywords,
     FoldOptions: FoldKeywords,
     VerifyOptions: VerifyKeywords,
+    TimeOptions: TimeKeywords,
 }
 
 

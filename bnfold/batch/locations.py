@@ -292,7 +292,8 @@ def _check_size(size: int | None, most: int) -> None:
 
 def _too_much(found: str, most: int) -> Unreadable:
     return Unreadable(
-        f"{found}, and at most {most:,} may be downloaded", way_out="--max-download allows more"
+        f"{found}, and at most {most:,} more may be downloaded for a model",
+        way_out="--max-download allows more",
     )
 
 

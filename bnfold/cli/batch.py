@@ -309,8 +309,8 @@ def _check_apart(tasks: Sequence[Task]) -> None:
 
 
 def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: screen.Screen) -> None:
-    for flag in rows.useless(values):
-        view.warn(f"{flag} has no effect with --no-verify")
+    for flag, why in rows.useless(values):
+        view.warn(f"{flag} has no effect {why}")
     formats = {manifest.FORMATS.get(suffix(one.found.network), "") for one in wanted}
     for row in rows.given(values):
         if not any(row.fits(format) for format in formats):

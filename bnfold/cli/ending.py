@@ -9,6 +9,7 @@ from ..errors import NOT_EQUIVALENT, OK
 from ..results.batch_run import Run, code_of, counts
 from ..results.comparison import Check, Comparison
 from ..results.fold_result import Checked, FoldResult
+from ..results.latency import Latencies
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ def of_fold(result: FoldResult, *, dry_run: bool = False, in_place: bool = False
         parts.append("written=no")
     if in_place:
         parts.append("in_place=yes")
+    return Ending(OK, "PASS " + " ".join(parts))
+
+
+def of_bench(found: Latencies) -> Ending:
+    """PASS, with the ratio of the two models in every runtime, or the milliseconds of one."""
+    parts = []
+    for row in found.rows:
+        if row.ratio is not None:
+            parts.append(f"{row.name}={row.ratio.median:.3g}")
+        elif row.before is not None:
+            parts.append(f"{row.name}_ms={1e3 * row.before.latency.median:.4g}")
     return Ending(OK, "PASS " + " ".join(parts))
 
 

@@ -13,11 +13,13 @@ from ..gate import certificate
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
+from ..results.fold_result import FoldResult
 from . import defaults, request
 from .ending import Ending, of_fold
 from .help import Command
 from .help import option as grouped
-from .options import FILE, FOLD, LIMIT, READ, REPORT, VERIFY, WRITE, options
+from .options import FILE, FOLD, LIMIT, READ, REPORT, TIME, VERIFY, WRITE, options
+from .screen import Screen
 from .standard_streams import is_mark
 
 
@@ -57,7 +59,7 @@ from .standard_streams import is_mark
     "OUT>.cert.json beside OUT).",
 )
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
-@options(FOLD, WRITE, READ, VERIFY, LIMIT, REPORT)
+@options(FOLD, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any
 ) -> Ending:
@@ -70,6 +72,8 @@ def command(
     view = request.view_of(values)
     with request.documented("fold", values, files) as content:
         work = request.make(files, out, values, view, defaults.with_defaults)
+        if dry_run and work.time.time:
+            raise UsageError("--time with --dry-run", expected="one of them: nothing is written to be timed")
         if certificate_path is not None:
             work = _certified(work, certificate_path, dry_run)
         try:
@@ -92,15 +96,22 @@ def command(
         and (old := certificate.found_beside(result.path)) is not None
     ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
-    for taken in result.plan.withdrawn:
-        view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
-    if result.report is not None and result.report.unseen:
-        view.warn(result.report.unseen)
+    _warn(view, work, result)
     if view.shows_results:
         from ..reporting import text
 
         view.show(*text.folded(result, verbose=view.verbose, dry_run=dry_run))
     return of_fold(result, dry_run=dry_run, in_place=work.replaces_source and not dry_run)
+
+
+def _warn(view: Screen, work: Job, result: FoldResult) -> None:
+    """What was asked for and not done, or not as it was."""
+    if work.time.time and result.latency is None:
+        view.warn("latency was not measured: nothing was folded")
+    for taken in result.plan.withdrawn:
+        view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
+    if result.report is not None and result.report.unseen:
+        view.warn(result.report.unseen)
 
 
 def _certified(job: Job, path: Path, dry_run: bool) -> Job:

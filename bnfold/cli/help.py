@@ -9,7 +9,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 # In this order; every option belongs to one of them.
-GROUPS = ("Reading", "Caffe", "darknet", "Folding", "Verification", "Policy", "Running", "Output")
+GROUPS = ("Reading", "Caffe", "darknet", "Folding", "Verification", "Latency", "Policy", "Running", "Output")
 
 
 class GroupedOption(click.Option):

@@ -52,6 +52,7 @@ COMMANDS = {
     "batch": "Fold many models, on all cores or on a cluster.",
     "check": "Hold models against a policy: the gate for CI.",
     "audit": "Check that a model is still what its certificate says.",
+    "bench": "Measure how long models take, before and after folding.",
     "report": "Make a page to look at, of what --json wrote.",
     "selftest": "Check that this machine's libraries compute what they should.",
     "completion": "Let the shell complete commands, options and files.",

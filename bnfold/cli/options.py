@@ -22,7 +22,7 @@ from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..errors import UsageError
 from ..files.discovery import is_url
 from ..results import options as asked
-from ..results.options import FoldOptions, Option, ReadOptions, VerifyOptions, schema
+from ..results.options import FoldOptions, Option, ReadOptions, TimeOptions, VerifyOptions, schema
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
 from .help import option as grouped
 from .limit import limit_time
@@ -196,6 +196,7 @@ def _file(flag: str, name: str, help: str) -> Row:
 READ = _rows(ReadOptions, "Reading")
 FOLD = _rows(FoldOptions, "Folding", without=READ)
 VERIFY = _rows(VerifyOptions, "Verification", without=READ)
+TIME = _rows(TimeOptions, "Latency")
 WRITE = (
     _switch(
         "--external-data", "Put the weights into one file beside the model (above 2 GB they always go there)."
@@ -304,7 +305,8 @@ LIMIT = (
         callback=limit_time,
     ),
 )
-_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, REPORT) for row in group}
+TIMED = {"providers", "inputs", "mean", "std", "layout", "seed"}  # options of VERIFY that say what is timed
+_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, TIME, REPORT) for row in group}
 
 
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -337,12 +339,18 @@ def fitting(format: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _ROWS or _ROWS[name].fits(format)}
 
 
-def useless(values: Mapping[str, Any]) -> list[str]:
-    """Flags that have no effect beside --no-verify."""
-    if not values.get("no_verify"):
-        return []
-    names = {row.name for row in VERIFY} | {"keep_failed"}
-    return [row.flag for row in given(values) if row.name in names]
+def useless(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Flags that have no effect, each with why: beside --no-verify, or without --time."""
+    found = []
+    if values.get("no_verify"):
+        names = {row.name for row in VERIFY} | {"keep_failed"}
+        if values.get("time"):
+            names -= TIMED
+        found += [(row.flag, "with --no-verify") for row in given(values) if row.name in names]
+    if not values.get("time"):
+        names = {row.name for row in TIME}
+        found += [(row.flag, "without --time") for row in given(values) if row.name in names]
+    return found
 
 
 def read_options(values: Mapping[str, Any]) -> ReadOptions:
@@ -359,6 +367,11 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
     """What verification needs of a command's values; None where there is to be none."""
     made = VerifyOptions(**_keywords(VerifyOptions, values))
     return None if values.get("no_verify") else made
+
+
+def time_options(values: Mapping[str, Any]) -> TimeOptions:
+    """What timing needs of a command's values."""
+    return TimeOptions(**_keywords(TimeOptions, values))
 
 
 def _keywords(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def make(
     options.check_format(kind := pipeline.kind_of(model), values)
     if completed is not None:
         values = completed(values, kind, view)
-    for flag in options.useless(values):
-        view.warn(f"{flag} has no effect with --no-verify")
+    for flag, why in options.useless(values):
+        view.warn(f"{flag} has no effect {why}")
     if is_mark(out):
         out = _to_stdout(values, view)
     elif out is not None:
@@ -74,6 +74,7 @@ def make(
         read=options.read_options(values),
         fold=options.fold_options(values),
         verify=options.verify_options(values),
+        time=options.time_options(values),
         external_data=bool(values.get("external_data")),
         keep_failed=bool(values.get("keep_failed")),
         say=view.say,

@@ -115,6 +115,12 @@ def _warm_up() -> None:
     np.matmul(some, some)
 
 
+def resident() -> int | None:
+    """Anonymous memory that this process has in use, in bytes; None where the system does not say."""
+    used = _own()
+    return None if used is None else used[0]
+
+
 def _own() -> tuple[int, int] | None:
     """(anonymous memory in use, data segments reserved) of this process in bytes; None where the system does
     not say: not Linux."""

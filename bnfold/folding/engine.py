@@ -18,18 +18,20 @@ import numpy as np
 
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
+from ..ir.functions import inline
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
 from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
-from . import branches, functions, leftovers, recognise, unused
+from . import branches, functions, fused, leftovers, recognise, unused
 from .backward import backward, held_behind
 from .edit import Editor
 from .fed import fed_values
 from .fold_record import Record
 from .forward import forward
+from .gemm import take_bias
 from .linear import Linear
 from .linear_operators import as_linear
 from .order import canonical_order
@@ -65,7 +67,7 @@ def fold(
     chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
     if chosen:
         inlined = cloned(model)
-        functions.inline(inlined, chosen)
+        inline(inlined, chosen)
         again = Engine(inlined, options).run()
         if len(again.kept) < len(plan.kept):
             return inlined, again
@@ -86,9 +88,13 @@ class Engine:
         self.places: dict[ir.Node, int] = {}
         self.merged: list[str] = []
         self.fresh: list[ir.Node] = []
+        self.fused: dict[ir.Node, fused.Pattern] = {}
 
     def run(self) -> Plan:
         """Fold every graph; returns the plan."""
+        if not self.options.fold_patterns:
+            for graph in graphs(self.model):
+                self.fused.update(fused.inside(graph, self.shapes))
         self._fold_graphs()
         if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
             while self._simplify():  # a row of leftovers may pass as one where each alone could not
@@ -96,9 +102,20 @@ class Engine:
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 rewrite(linear, self.editor, self.shapes)
+                self._take_bias(linear)
                 _remember(linear)
         unused.drop_unread(self.model, self.editor.replaced)
         return self._plan()
+
+    def _take_bias(self, linear: Linear) -> None:
+        """Let a product that was rewritten take the constant row behind it, as a Gemm."""
+        add = take_bias(
+            linear, self.editor, self.shapes, lambda node: self._requested(label(node)) is not None
+        )
+        if add is not None:
+            linear.held.append(label(add))
+            self.merged.append(label(add))
+            self.kept.pop(add, None)
 
     def stopped(self, codes: set[str]) -> dict[ir.Node, str]:
         """Nodes that stay for one of these reasons, each with the code of its own."""
@@ -316,7 +333,19 @@ class Engine:
             return None
 
     def _reading(self, node: ir.Node) -> Reading | None:
-        return recognise.read(node, self.shapes, self.model)
+        pattern = self.fused.get(node)
+        try:
+            reading = recognise.read(node, self.shapes, self.model)
+        except Refused:
+            if pattern is None:
+                raise
+        else:
+            if reading is None or pattern is None:
+                return reading
+        raise Refused(
+            "kept.pattern",
+            f"it is a part of {pattern.name}, which runtimes compute as one operator (--fold-patterns)",
+        )
 
     def _plan(self) -> Plan:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]

@@ -12,6 +12,7 @@ from ..results.kept_reasons import CODES
 from .branches import LARGEST_GROWTH
 from .commute import COMMUTES
 from .forward import CONDITION_LIMIT
+from .fused import PATTERNS
 from .linear_operators import LINEAR_OPERATORS
 from .normalisations import NORMALISATIONS
 from .recognise import READERS
@@ -39,7 +40,7 @@ _HOLDS = {
 
 def page() -> str:
     """The page as Markdown."""
-    return "\n".join([*_head(), *_recognised(), *_held(), *_passed(), *_more(), *_kept()]) + "\n"
+    return "\n".join([*_head(), *_recognised(), *_held(), *_passed(), *_fused(), *_more(), *_kept()]) + "\n"
 
 
 def _head() -> list[str]:
@@ -100,6 +101,17 @@ def _passed() -> list[str]:
         ("operator", "condition"),
         rows,
     )
+
+
+def _fused() -> list[str]:
+    text = (
+        "Runtimes compute these subgraphs as one operator, as long as they stand as they are. So their inner "
+        "nodes are no affine nodes:\nthey stay (`kept.pattern`, shown under `-v`), and a map from outside "
+        "passes or stops. Factors and summands may stand in any\norder and association, with casts in "
+        "between; nothing else may read what is inside. `--fold-patterns` folds them all the same."
+    )
+    rows = ((row.name, f"`{row.form}`", ", ".join(row.runtimes)) for row in PATTERNS)
+    return _table("What runtimes fuse, and folding leaves whole", text, ("pattern", "form", "fused by"), rows)
 
 
 def _more() -> list[str]:

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ..errors import Malformed, Mismatch, UsageError
 from ..files.stamps import unchanged
@@ -109,12 +110,17 @@ def text(certificate: Certificate) -> str:
 
 def digest(certificate: Certificate) -> str:
     """SHA-256 of the fields in a canonical form."""
-    fields = {k: v for k, v in asdict(certificate).items() if k not in ("made", "digest")}
-    evidence = fields["verification"]
-    if evidence is not None and evidence["proof"] is None:
-        del evidence["proof"]  # what earlier versions wrote has no such field
+    return _digest(finite(asdict(certificate)))
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """Of the fields that a document has: those of an earlier version lack some."""
+    fields = {k: v for k, v in document.items() if k not in ("made", "digest")}
+    evidence = fields.get("verification")
+    if evidence is not None and evidence.get("proof") is None:
+        fields["verification"] = {k: v for k, v in evidence.items() if k != "proof"}
     return hashlib.sha256(
-        json.dumps(finite(fields), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     ).hexdigest()
 
 
@@ -127,10 +133,10 @@ def read(path: Path) -> Certificate:
         shown = f"the schema is {schema!r}"[:100] if isinstance(schema, str) else "it names no schema"
         raise Malformed(shown, where=path, expected=f"'{SCHEMA}', {_EXPECTED}")
     try:
-        certificate: Certificate = decoded(Certificate, document)
+        certificate: Certificate = decoded(Certificate, _completed(document))
     except Unfit as error:
         raise Malformed(str(error), where=path, expected=_EXPECTED) from error
-    if digest(certificate) != certificate.digest:
+    if _digest(document) != certificate.digest:
         raise Mismatch(
             "it was changed after it was made: its content does not have the digest that it names",
             where=path,
@@ -138,6 +144,12 @@ def read(path: Path) -> Certificate:
         )
     _check(certificate, path)
     return certificate
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """With what an earlier version did and had no option for: it folded what runtimes fuse."""
+    fold = document.get("fold")
+    return {**document, "fold": {"fold_patterns": True, **fold}} if isinstance(fold, dict) else document
 
 
 def entry(file: Path, folder: Path) -> FileEntry:

@@ -78,10 +78,10 @@ def evaluated(node: ir.Node, inputs: Sequence[Array | None], version: int) -> li
 
 
 def cast(values: Array, to: ir.DataType) -> Array | None:
-    """A cast between numbers, rounded as the narrower type does it; None where runtimes disagree: numbers
-    beyond an integer's range, and float8."""
+    """A cast between numbers, rounded as the narrower type does it; None where there is none, and where
+    runtimes disagree: numbers beyond an integer's range, and float8."""
     if (
-        to == ir.DataType.STRING
+        to in (ir.DataType.UNDEFINED, ir.DataType.STRING)
         or values.dtype.kind in "OUS"
         or (to.bitwidth < 16 and to.is_floating_point())
     ):

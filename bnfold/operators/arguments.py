@@ -132,9 +132,10 @@ def same_size(*sizes: Dim | None) -> None:
 
 
 def divided(whole: int, parts: int) -> int:
-    """ValueError where something is left over."""
+    """SizesDiffer, with the next multiple, where something is left over."""
     if whole % parts:
-        raise ValueError(f"{whole} is no multiple of {parts}")
+        following = -(-whole // parts) * parts
+        raise SizesDiffer(f"are not the same: {whole} is no multiple of {parts}", (whole, following))
     return whole // parts
 
 

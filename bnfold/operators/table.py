@@ -124,7 +124,7 @@ OPERATORS: dict[str, Op] = {
     "Max":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Min":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Pow":                       Op(FIRST, BROADCAST, any_size=True),
-    "Mod":                       Op(ALL, BROADCAST, jumps=True, exact=True),
+    "Mod":                       Op(ALL, BROADCAST, jumps=True, exact=True, plain_integers=True),
     "Where":                     Op(SECOND, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Equal":                     _compare(),
     "Greater":                   _compare(),

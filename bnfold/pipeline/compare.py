@@ -4,6 +4,7 @@ compare                two loaded models -> Comparison
 proof                  what two loaded models differ in, proved where it stands; or why that could not be
                        derived
 compare_with_opencv    Caffe or darknet files, as they were read, against OpenCV
+bench                  how long one or two loaded models take
 selftest               this machine's libraries against known answers
 side_of                a loaded model as verification wants it
 """
@@ -18,7 +19,8 @@ from ..files.stamps import unchanged
 from ..files.temporary import scratch
 from ..results.comparison import Check, Comparison, Proof, Side
 from ..results.fold_result import recalled
-from ..results.options import VerifyOptions
+from ..results.latency import Latencies
+from ..results.options import TimeOptions, VerifyOptions
 from ..results.plan import Loaded
 from .job import Say, silent
 
@@ -34,6 +36,21 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
         report = compared(left, right, options, progress_callback(say))
         check()
     return report
+
+
+def bench(
+    before: Loaded, after: Loaded | None, options: TimeOptions, inputs: VerifyOptions, say: Say = silent
+) -> Latencies:
+    """How long one or two models take, in every runtime that is installed."""
+    from ..verifying.latency import measured
+
+    stamps = recalled(before.model).stamps + (recalled(after.model).stamps if after is not None else ())
+    with unchanged(stamps, in_place=True) as check, scratch() as folder, ExitStack() as stack:
+        left = side_of(before, folder / "before.onnx", stack)
+        right = side_of(after, folder / "after.onnx", stack) if after is not None else None
+        found = measured(left, right, options, inputs, progress_callback(say))
+        check()
+    return found
 
 
 def proof(reference: Loaded, candidate: Loaded, *, freeze_initializers: bool = False) -> Proof | str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import WouldReplace
 from ..files.names import identity
-from ..results.options import FoldOptions, ReadOptions, VerifyOptions
+from ..results.options import FoldOptions, ReadOptions, TimeOptions, VerifyOptions
 from ..results.plan import Loaded
 
 Say = Callable[[str], None]
@@ -39,6 +39,7 @@ class Job:
     read: ReadOptions = field(default_factory=ReadOptions)
     fold: FoldOptions = field(default_factory=FoldOptions)
     verify: VerifyOptions | None = field(default_factory=VerifyOptions)
+    time: TimeOptions = field(default_factory=TimeOptions)
     external_data: bool = False
     keep_failed: bool = False
     say: Say = silent

@@ -21,14 +21,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on
+from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on, telling
 from ..files.atomic import place
 from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
 from ..results.model_names import check_shapes, check_verification, idle_patterns
-from ..results.options import FoldOptions, ReadOptions, spelled
+from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
 from .compare import progress_callback, side_of
 from .job import Job, Watch
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..results.drawing import Detail
+    from ..results.latency import Latencies
     from ..writing import Written
 
 
@@ -58,7 +59,8 @@ def load(source: Any, weights: Path | None = None, options: ReadOptions | None =
         raise Malformed(
             warning.text, where=warning.where or None, way_out="without --strict, this is only a warning"
         )
-    check_shapes(loaded.model, options.input_shapes)
+    with telling(loaded.findings):
+        check_shapes(loaded.model, options.input_shapes)
     found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
     loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
     return loaded
@@ -105,8 +107,9 @@ def plan(job: Job) -> FoldResult:
     job.say("reading")
     loaded = load(job.source, job.weights, job.read)
     watch.lap("read")
-    loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
-    made = planned(loaded, job.fold, _size(job, loaded))
+    with telling(loaded.findings):
+        loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
+        made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(
         made,
@@ -139,6 +142,11 @@ def fold_file(job: Job) -> FoldResult:
     nothing is written."""
     watch = Watch()
     loaded = _loaded(job)
+    with telling(loaded.findings):
+        return _fold_loaded(job, loaded, watch)
+
+
+def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     if job.verify is not None:
         check_verification(loaded.model, job.verify)
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
@@ -154,9 +162,10 @@ def fold_file(job: Job) -> FoldResult:
                 error.way_out = work.keep_failed()
             raise
         check()
+        latency = work.timed(done)  # while the source is still what it was: OUT may replace it
         path = done.written.commit()
         watch.lap("commit")
-        return work.result(done, path)
+        return replace(work.result(done, path), latency=latency)
 
 
 def convert_file(job: Job) -> FoldResult:
@@ -169,6 +178,7 @@ def convert_file(job: Job) -> FoldResult:
     watch.lap("read")
     job.say("writing")
     with (
+        telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
         blamed_on(_place(loaded)),
         write(loaded.model, job.target, external_data=job.external_data) as written,
@@ -280,6 +290,23 @@ class _Work:
             data=(done.written.data,) if done.written.data is not None else (),
         )
 
+    def timed(self, done: _Attempt) -> Latencies | None:
+        """How long both models take, if that was asked for and something was folded."""
+        if not self.job.time.time or done.unchanged:
+            return None
+        from ..verifying.latency import measured
+
+        self.job.say("measuring latency")
+        found = measured(
+            self._reference_side(),
+            Side(done.model, done.written.path, self.job.target.name),
+            self.job.time,
+            self.job.verify or VerifyOptions(),
+            progress_callback(self.job.say),
+        )
+        self.watch.lap("time")
+        return found
+
     def keep_failed(self) -> str:
         """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
         from ..writing import write
@@ -295,9 +322,7 @@ class _Work:
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         with blamed_on(_place(self.loaded)):
             options = replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn)
-            model, made = fold_model(
-                self.loaded.model, options, in_place=self.job.verify is None and not self.job.detail
-            )
+            model, made = fold_model(self.loaded.model, options, in_place=self._nobody_needs_the_unfolded())
         for name in made.merged:
             self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:
@@ -307,6 +332,9 @@ class _Work:
         )
         self.watch.lap("fold")
         return model, made.with_withdrawn(back)
+
+    def _nobody_needs_the_unfolded(self) -> bool:
+        return self.job.verify is None and not self.job.detail and not self.job.time.time
 
     def _write(self, model: ir.Model) -> Written:
         from ..writing import write

@@ -47,7 +47,7 @@ class Build:
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """What is built meanwhile decodes detections: affine nodes of it are none of the user's."""
+        """What is built meanwhile decodes detections or places: affine nodes of it are none of the user's."""
         self._decoding = True
         try:
             yield

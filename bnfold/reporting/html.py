@@ -110,6 +110,7 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         "worst_fold": worst,
         "obligations": _obligations(report.get("proof") or {}),
         "operators": [*document.get("operators", ()), *totals],
+        "copied": plan.get("copied", ()),
     }
 
 

@@ -13,6 +13,7 @@
      "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
+     "latency": {"rows": [{"runtime", "provider", "before", "after", "ratio", "reason"}], "threads", ...},
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
      "batch_norms", "ranges"}, "seconds": {stage: seconds},
      "models": [{"path", "exit_code", "violations": [{"code", "where", "text"}], "input", "plan"}],     of
@@ -74,6 +75,7 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         "batch_norms": {"folded": folded, "kept": kept},
         "plan": plan,
         "verification": result.report,
+        **({"latency": result.latency} if result.latency is not None else {}),
         **({"detail": result.detail} if result.detail is not None else {}),
         **({"layers": result.layers} if dry_run else {}),
     }

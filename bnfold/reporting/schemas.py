@@ -22,7 +22,9 @@ from ..results.batch_run import OUTCOMES, Fingerprint, Run
 from ..results.check_rules import RULEBOOK
 from ..results.comparison import Check, Comparison
 from ..results.drawing import Detail
-from ..results.fold_result import Layer, Violation
+from ..results.fold_result import Violation
+from ..results.latency import Latencies
+from ..results.layers import Layer
 from ..results.plan import Finding, Plan
 from .json import SCHEMA
 
@@ -50,7 +52,9 @@ def result() -> dict[str, Any]:
     properties = {
         "schema": {"const": SCHEMA},
         "tool": _object({"name": {"const": "bnfold"}, "version": _TEXT}),
-        "command": {"enum": ["fold", "convert", "verify", "inspect", "batch", "check", "audit", "selftest"]},
+        "command": {
+            "enum": ["fold", "convert", "verify", "inspect", "batch", "check", "audit", "selftest", "bench"]
+        },
         "verdict": {"enum": ["PASS", "FAIL", "ERROR"]},
         "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 6, 70]},
         "dry_run": {"type": "boolean"},
@@ -65,6 +69,7 @@ def result() -> dict[str, Any]:
         "plan": part(Plan),
         "layers": _list(part(Layer)),
         "verification": _or_null(part(Comparison)),
+        "latency": part(Latencies),
         "detail": part(Detail),
         "seconds": {"type": "object", "additionalProperties": _SECONDS},
         "models": _list(

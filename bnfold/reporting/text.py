@@ -16,7 +16,10 @@ from rich.text import Text
 from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
-from ..results.fold_result import Census, Checked, FoldResult, Layer, Origin
+from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.kept_reasons import PATTERN
+from ..results.latency import FASTER, SLOWER, Latencies, Spread
+from ..results.layers import Layer
 from ..results.plan import Copied, Folded, Kept, Plan
 from .listing import Listing
 from .units import in_bytes, in_macs
@@ -33,7 +36,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     verification measured."""
     yield heading(result.origin, result.before)
     yield operators(result.before, result.after)
-    yield from plan(result.plan, verbose=verbose or dry_run)
+    yield from plan(result.plan, verbose=verbose or dry_run, patterns=verbose)
     if result.report is not None:
         yield from comparison(result.report, verbose=verbose)
         if result.report.proof is not None and result.plan.folded:
@@ -41,6 +44,8 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
             yield _line("folds proved on their own", f"{alone:,} of {len(result.plan.folded):,}")
     elif not dry_run and result.plan.changes:
         yield Text("not verified", style="yellow")
+    if result.latency is not None:
+        yield from latencies(result.latency)
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
@@ -53,7 +58,7 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     yield interface(result.model)
     yield operators(result.before, result.after)
     yield costs(result.layers)
-    yield from plan(result.plan, verbose=True)
+    yield from plan(result.plan, verbose=True, patterns=verbose)
     if verbose:
         yield layers(result.layers)
         yield from (_line("read", str(file)) for file in result.origin.files)
@@ -164,16 +169,20 @@ def operators(before: Census, after: Census) -> Listing:
     return table
 
 
-def plan(made: Plan, *, verbose: bool = False) -> Iterator[Any]:
-    """How many batch norms and other affine nodes are folded; which ones are kept, and why."""
+def plan(made: Plan, *, verbose: bool = False, patterns: bool = False) -> Iterator[Any]:
+    """How many batch norms and other affine nodes are folded; which ones are kept, and why. `patterns`: those
+    inside what runtimes fuse are named as well."""
     batch_norms = made.batch_norms
     others = (len(made.folded) - batch_norms[0], len(made.kept) + len(made.withdrawn) - batch_norms[1])
+    inside = sum(row.code == PATTERN for row in made.kept)
     yield _line("batch norms", f"{batch_norms[0]} folded, {batch_norms[1]} kept")
     if any(others):
-        yield _line("other affine nodes", f"{others[0]} folded, {others[1]} kept")
+        rest = f" ({inside} inside patterns that runtimes fuse: -v shows them)" if inside else ""
+        yield _line("other affine nodes", f"{others[0]} folded, {others[1]} kept{rest}")
     if verbose and made.folded:
         yield _folds(made.folded)
-    yield from _reasons("kept", made.kept, verbose)
+    shown = made.kept if patterns else tuple(row for row in made.kept if row.code != PATTERN)
+    yield from _reasons("kept", shown, verbose)
     yield from _reasons("withdrawn", made.withdrawn, verbose)
     yield from _copies(made.copied, verbose)
 
@@ -225,6 +234,33 @@ def comparison(report: Comparison, *, verbose: bool = False) -> Iterator[Any]:
         yield _line("first difference", f"value '{where.value}' of node '{where.node}' {where.source}")
     for note in report.notes:
         yield _line("note", note)
+
+
+def latencies(found: Latencies) -> Iterator[Any]:
+    """How long the models take in every runtime: medians with quartiles, load time and memory."""
+    table = Listing(
+        "runtime", "", "median", "quartiles", "load ms", "own memory", right=("load ms", "own memory")
+    )
+    for row in found.rows:
+        for side, one in (("before ms", row.before), ("after ms", row.after)):
+            if one is not None:
+                spread = _spread(one.latency, 1e3)
+                table.add_row(row.name, side, *spread, f"{1e3 * one.load:.0f}", in_bytes(one.memory))
+        if row.ratio is not None:
+            style = {FASTER: "green", SLOWER: "red"}.get(row.verdict, "")
+            table.add_row(row.name, "ratio", *_spread(row.ratio, style=style), "", "")
+    yield table
+    inputs = "".join(f", {name} {shape}" for name, shape in found.inputs)
+    yield _line("measured", f"{found.runs} turns, one after the other, threads: {found.threads}{inputs}")
+    for row in found.rows:
+        if row.reason:
+            yield _line(f"not measured in {row.name}", row.reason)
+
+
+def _spread(spread: Spread, factor: float = 1.0, style: str = "") -> tuple[Text, Text]:
+    """The median and the quartiles."""
+    median, low, high = (f"{factor * value:.3g}" for value in (spread.median, spread.low, spread.high))
+    return Text(median, style=style), Text(f"{low} .. {high}", style="dim")
 
 
 def _verdict(figures: Figures) -> Text:

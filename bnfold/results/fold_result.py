@@ -2,7 +2,6 @@
 
 Origin      where a model came from, without the model itself
 Census      what a model consists of: operators, parameters, bytes
-Layer       what one node of a model costs
 FoldResult  a folded model with its plan, its census before and after, and the report of verification
 Checked     a model held against a policy, with every Violation
 """
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
 from .comparison import Comparison
+from .latency import Latencies
+from .layers import Layer
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
 
@@ -72,18 +73,6 @@ class Census:
         return sum(count for _, count in self.operators)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One node with weights, or one that multiplies: its output's shape in words, and what it costs. `macs`
-    are multiply-accumulate operations, None where a size is not known."""
-
-    node: str
-    op: str
-    output: str
-    parameters: int
-    macs: int | None
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FoldResult:
     """What a fold came to.
@@ -99,6 +88,7 @@ class FoldResult:
     detail     what pictures need; None unless it was asked for
     seconds    (stage, how long it took)
     data       the data files that were written beside `path`
+    latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
     """
 
@@ -113,6 +103,7 @@ class FoldResult:
     detail: Detail | None = None
     seconds: tuple[tuple[str, float], ...] = field(default=())
     data: tuple[Path, ...] = ()
+    latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
 
     def __repr__(self) -> str:

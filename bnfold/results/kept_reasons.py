@@ -6,6 +6,8 @@ A code is a row here, and stable. Rules of folding refuse with one of them (fold
 
 from __future__ import annotations
 
+PATTERN = "kept.pattern"  # shown where more is asked for: nothing is lost by it
+
 CODES: dict[str, str] = {
     "kept.requested": "you asked to keep it",
     "kept.withdrawn": "it was folded, verification failed, and the fold was taken back",
@@ -31,6 +33,7 @@ CODES: dict[str, str] = {
     "kept.overflow": "a folded weight would overflow or lose its digits in its type",
     "kept.ill-conditioned": "folding would amplify rounding beyond the limit",
     "kept.would-add-nodes": "folding would not remove work",
+    PATTERN: "it is a part of what runtimes compute as one operator (--fold-patterns)",
     "kept.shared-function": "its function is called from several places with other parameters",
     "kept.precision": "it is computed in float32; weights of 16 bits would round it (--fold-into-half)",
     "kept.type": "the types around it differ in a way that folding would change",

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..inference.rule_context import Shape
 from ..inference.shapes import Shapes
 from ..ir.graph import STANDARD, attribute, label
 from ..ir.tensor import dims
-from .fold_result import Layer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 Rule = Callable[[Shapes, "ir.Node"], int]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node with weights, or one that multiplies. `macs` is None where a size is not known."""
+
+    node: str
+    op: str
+    output: str
+    parameters: int
+    macs: int | None
 
 
 def layers(model: ir.Model, given: Sequence[tuple[str, tuple[int, ...]]] = ()) -> tuple[Layer, ...]:

@@ -184,6 +184,16 @@ class ReadOptions(_Checked):
             ("caffe", "darknet"),
         ),
     )
+    ignore_fields: tuple[str, ...] = _field(
+        (),
+        Option(
+            Names("names of fields, as in scale_param.min_value"),
+            "--ignore-field",
+            "Read layers as if this field were not there, as in scale_param.min_value (repeatable).",
+            "FIELD",
+            ("caffe",),
+        ),
+    )
     assume_global_stats: bool = _field(
         False,
         Option(
@@ -278,6 +288,14 @@ class FoldOptions(_Checked):
             Switch(),
             "--fold-into-half",
             "Fold what a model computes in float32 into 16-bit weights, which round it to 11 or 8 bits.",
+        ),
+    )
+    fold_patterns: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--fold-patterns",
+            "Fold affine nodes inside what runtimes fuse (GELU, layer norm) too: they fuse it no more.",
         ),
     )
     withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
@@ -417,7 +435,25 @@ class VerifyOptions(_Checked):
         return tuple((name, one) for name, one in self.inputs if isinstance(one, str))
 
 
-OPTIONS: dict[str, Option] = schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions)
+@dataclass(frozen=True, kw_only=True)
+class TimeOptions(_Checked):
+    """What to measure of latency. `warm_up` are runs that do not count, `runs` those that do."""
+
+    time: bool = _field(
+        False, Option(Switch(), "--time", "Measure latency before and after, in every runtime that is there.")
+    )
+    threads: int = _field(1, Option(Whole(1, 4096), "--threads", "Threads of a timed run.", "N"))
+    warm_up: int = _field(
+        3, Option(Whole(1, MOST_SAMPLES), "--warm-up", "Runs before those that are timed.", "N")
+    )
+    runs: int = _field(
+        20, Option(Whole(1, MOST_SAMPLES), "--runs", "Timed turns of each model, one after the other.", "N")
+    )
+
+
+OPTIONS: dict[str, Option] = (
+    schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions) | schema(TimeOptions)
+)
 
 
 # The same options as keywords of the Python functions, for editors and type checkers.
@@ -428,8 +464,8 @@ StrPath = str | os.PathLike[str]
 class ReadKeywords(TypedDict, total=False):
     """How to read. All formats: input_shapes (name -> dims, or the dims of the only input), strict, opset (of
     the model that is built from Caffe or darknet), dialect, random_weights (a seed). ONNX:
-    freeze_initializers. Caffe: phase, stages, level, cut_at, assume_global_stats. darknet: cut_at,
-    heads, batch, allow_partial, silu."""
+    freeze_initializers. Caffe: phase, stages, level, cut_at, ignore_fields (names as in
+    scale_param.min_value), assume_global_stats. darknet: cut_at, heads, batch, allow_partial, silu."""
 
     input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
     opset: int | None
@@ -441,6 +477,7 @@ class ReadKeywords(TypedDict, total=False):
     stages: Sequence[str]
     level: int
     cut_at: Sequence[str]
+    ignore_fields: Sequence[str]
     assume_global_stats: bool
     heads: str
     batch: int | None
@@ -453,7 +490,8 @@ class FoldKeywords(TypedDict, total=False):
     a caller may override are constants), duplicate_producers (fold although the producer has other readers:
     it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
     default), simplify_leftovers (what stays is brought to its cheapest exact form), fold_into_half (what the
-    model computes in float32 goes into weights of 16 bits)."""
+    model computes in float32 goes into weights of 16 bits), fold_patterns (affine nodes inside GELU, layer
+    norm and other patterns that runtimes fuse are folded too)."""
 
     keep: Sequence[str]
     freeze_initializers: bool
@@ -461,6 +499,7 @@ class FoldKeywords(TypedDict, total=False):
     merge_branches: bool
     simplify_leftovers: bool
     fold_into_half: bool
+    fold_patterns: bool
 
 
 class VerifyKeywords(TypedDict, total=False):
@@ -490,6 +529,16 @@ class VerifyKeywords(TypedDict, total=False):
     any_order: bool
     fixed_shapes: bool
     drop_overridable: bool
+
+
+class TimeKeywords(TypedDict, total=False):
+    """What to measure: time (latency before and after folding, in every runtime that is installed), threads
+    of a run, warm_up (runs that do not count), runs (that do)."""
+
+    time: bool
+    threads: int
+    warm_up: int
+    runs: int
 
 
 # How a message names an option.

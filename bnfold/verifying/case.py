@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import Unsupported
-from ..ir.graph import graphs, ir, nodes
+from ..ir.graph import ir, nodes
 from ..results.comparison import Figures, Proof, Side
 from ..results.model_names import check_verification
 from ..results.options import VerifyOptions, spelled
@@ -31,6 +31,7 @@ from .inputs.sizes import Choice, Search
 from .nondeterminism import random_nodes
 from .obligations import Prover, folded_by_us, folds_of
 from .perturbation import jittered, nudged_feeds
+from .precision import is_converted, is_narrow, stores
 from .rederivation import rederived
 from .truth.interpreter import CannotEvaluate
 from .truth.number_formats import storage_of
@@ -102,8 +103,14 @@ class Case:
         self.choice: Choice
         self.no_sizes = False
         self.narrow = False
-        self.half = stores(reference.model, lambda kind: kind.bitwidth <= 16)
+        self.half = stores(reference.model, is_narrow)
         self.double = stores(reference.model, lambda kind: kind == ir.DataType.DOUBLE)
+        self.converted = is_converted(reference.model, candidate.model)
+        if self.converted:
+            self.notes.append(
+                "the candidate stores weights in 16 bits and the reference does not, so that it is judged by "
+                "what rounding to its own types explains"
+            )
         check_verification(reference.model, options)
         self.given = user_files.read_feeds(interface.inputs, options)
         self.search = Search(reference.model, interface.inputs, self._asked())
@@ -380,11 +387,31 @@ class Case:
                 known = runs.recorded.pop(index, None)
                 runs.truths.append(runner.run(runs.feeds[index]) if known is None else known)
             runs.opaque.update(getattr(runner, "opaque", {}))
-        if self.half or self.double or simulated:
+        if self.converted:
+            runs.expected += [self._converted(runs, at) for at in range(len(runs.expected), len(runs.feeds))]
+        elif self.half or self.double or simulated:
             with Simulated(self.options.seed, stand_ins=simulated, weights=True).open(
                 self.reference
             ) as runner:
                 runs.expected += [runner.run(feed) for feed in runs.feeds[len(runs.expected) :]]
+
+    def _converted(self, runs: Runs, index: int) -> Values:
+        """The yardstick of a candidate in 16 bits: the truth, and what rounding every node and weight of the
+        candidate to its type makes of the candidate, whatever its weights are."""
+        feed = self.interface.for_candidate(runs.feeds[index])
+        values = []
+        for engine in (
+            Truth(self.options.seed, stand_ins=True),
+            Simulated(self.options.seed, converted=True),
+        ):
+            with engine.open(self.candidate) as runner:
+                values.append(self.interface.in_reference_names(runner.run(feed)))
+        exact, rounded = values
+        return {
+            name: truth + (rounded[name] - exact[name])
+            for name, truth in runs.truths[index].items()
+            if name in exact and np.shape(exact[name]) == np.shape(truth) and truth.dtype.kind == "f"
+        }
 
     def nudged(self, runs: Runs, feeds: Iterable[Values], draw: int = 0) -> list[Values]:
         """The reference with weights and inputs off by a rounding: how much its answer moves is what noise
@@ -437,15 +464,3 @@ def _of_different_sizes(feeds: list[Values]) -> list[int]:
     for index, feed in enumerate(feeds):
         shapes.setdefault(tuple(np.shape(value) for value in feed.values()), index)
     return list(shapes.values())[:RECORDED] if len(shapes) > 1 else list(range(min(2, len(feeds))))
-
-
-def stores(model: ir.Model, which: Callable[[ir.DataType], bool]) -> bool:
-    """Does a model hold weights of such a float type?"""
-    kinds = {
-        value.const_value.dtype
-        for graph in graphs(model)
-        if isinstance(graph, ir.Graph)
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    }
-    return any(kind.is_floating_point() and which(kind) for kind in kinds)

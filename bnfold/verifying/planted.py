@@ -91,5 +91,6 @@ def planted(model: ir.Model, name: str) -> ir.Model | None:
 
 
 def _larger(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    values = np.asarray(widened(tensor.numpy())) * (1 + SHARE)
+    values = np.asarray(widened(tensor.numpy()))
+    values = values * (1 + SHARE) if values.any() else values + SHARE
     return ir.Tensor(values.astype(numpy_type(tensor.dtype)), dtype=tensor.dtype, name=tensor.name)

@@ -165,7 +165,9 @@ def test_no_link_leads_an_output_out(tmp_path: Path) -> None:
 # Downloads.
 
 
-@pytest.mark.parametrize(("more", "words"), [((), "at most 1,000 may"), (("--no-verify",), "at most 1,000")])
+@pytest.mark.parametrize(
+    ("more", "words"), [((), "at most 1,000 more may"), (("--no-verify",), "at most 1,000")]
+)
 def test_a_file_without_an_end_ends(out: Path, more: tuple[str, ...], words: str) -> None:
     with Server({"/net.onnx": endless}) as server:
         code, _, err = batch(server.at("net.onnx"), "--out", out, "--max-download", 1000, *more)

@@ -350,3 +350,92 @@ def test_quiet_errors_are_one_line(bnfold: Callable[..., Ran], tmp_path: Path) -
     (tmp_path / "net.cfg").write_text(TYPO)
     done = bnfold("inspect", tmp_path / "net.cfg", "--random-weights", 1, "-q")
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_an_error_after_the_reading_swallows_no_warning_either(
+    bnfold: Callable[..., Ran], tmp_path: Path
+) -> None:
+    (tmp_path / "net.cfg").write_text(TYPO.partition("[yolo]")[0])
+    read = ("fold", tmp_path / "net.cfg", "--random-weights", 1)
+    for wrong in (("--rtol", "nowhere:1"), ("--input-shape", "nowhere:1,3,8,8")):
+        done = bnfold(*read, *wrong)
+        assert done.code == 2
+        assert "did it mean 'filters'?" in done.err
+        assert "nowhere" in done.last
+
+
+def timed_in_onnxruntime_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnfold.verifying.latency.measure.installed", lambda: ["onnxruntime"])
+
+
+def test_bench_shows_both_models_and_their_ratio(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_in_onnxruntime_alone(monkeypatch)
+    net = saved(tmp_path)
+    assert bnfold("fold", net, "-q").code == 0
+    done = bnfold("bench", net, tmp_path / "net.folded.onnx", "--runs", "2", "--json", tmp_path / "r.json")
+    assert done.code == 0
+    assert re.fullmatch(r"bnfold: PASS onnxruntime=[\d.e+-]+", done.last)
+    assert "own memory" in done.out and "ratio" in done.out
+    row = json.loads((tmp_path / "r.json").read_text())["latency"]["rows"][0]
+    assert row["before"]["latency"]["low"] <= row["before"]["latency"]["median"]
+    alone = bnfold("bench", net, "--runs", "2", "--report", tmp_path / "r.html")
+    assert re.fullmatch(r"bnfold: PASS onnxruntime_ms=[\d.e+-]+", alone.last)
+    assert "Latency" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["net.onnx", "net.onnx", "net.onnx"], 2, "unexpected argument net.onnx"),
+        (["absent.onnx"], 3, "absent.onnx"),
+        (["net.onnx", "--runs", "0"], 2, "--runs"),
+        (["net.onnx", "--threads", "many"], 2, "--threads"),
+        (["net.onnx", "--ep", "nonsense"], 2, "--ep"),
+    ],
+)
+def test_bench_says_what_is_wrong(
+    bnfold: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path)
+    done = bnfold("bench", *arguments)
+    assert (done.code, words in done.last) == (code, True), done.last
+
+
+def test_fold_measures_where_that_is_asked_for(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_in_onnxruntime_alone(monkeypatch)
+    net = saved(tmp_path)
+    done = bnfold("fold", net, "--time", "--runs", "2", "--json", tmp_path / "r.json")
+    assert done.code == 0
+    assert "own memory" in done.out
+    assert json.loads((tmp_path / "r.json").read_text())["latency"]["rows"][0]["ratio"] is not None
+    # OUT may replace the source: what is measured is what was there before
+    assert "own memory" in bnfold("fold", net, "-o", net, "--time", "--runs", "2", "--no-verify").out
+    again = bnfold("fold", net, "-o", net, "--time")
+    assert "latency was not measured: nothing was folded" in again.err
+    assert bnfold("fold", net, "--time", "--dry-run").code == 2
+    assert "--runs has no effect without --time" in bnfold("fold", net, "--runs", "2").err
+
+
+def test_patterns_are_counted_and_named_under_v_alone(bnfold: Callable[..., Ran], tmp_path: Path) -> None:
+    gelu = """
+    <ir_version: 9, opset_import: ["" : 17]>
+    gelu (float[N, 4] x) => (float[N, 4] y)
+    <float[4, 4] w, float r = {1.4142135}, float o = {1.0}, float h = {0.5}>
+    { c = MatMul(x, w) d = Div(c, r) e = Erf(d) g = Add(e, o) p = Mul(c, g) n = Mul(p, h) y = MatMul(n, w) }
+    """
+    net = saved(tmp_path, gelu)
+    short, long = bnfold("inspect", net), bnfold("inspect", net, "-v")
+    assert "3 kept (3 inside patterns that runtimes fuse" in short.out.replace("\n", " ")
+    assert "kept.pattern" not in short.out
+    assert long.out.count("[kept.pattern]") == 3
+    assert "folded=1" in bnfold("fold", net, "--fold-patterns").last

@@ -26,6 +26,7 @@ GIVEN: dict[str, Any] = {
     "stages": ("deploy",),
     "level": "2",
     "cut_at": ("fc",),
+    "ignore_fields": ("scale_param.min_value",),
     "assume_global_stats": True,
     "heads": "raw",
     "batch": "4",
@@ -89,6 +90,7 @@ def test_every_field_of_folding_is_reached_by_an_option() -> None:
             "no_merge_branches": True,
             "simplify_leftovers": True,
             "fold_into_half": True,
+            "fold_patterns": True,
         }
     )
     fields = FoldOptions.__dataclass_fields__

@@ -11,6 +11,7 @@ from onnx import parser
 from bnfold.errors import Malformed
 from bnfold.folding import fold
 from bnfold.reading.onnx.reader import read
+from bnfold.results.options import FoldOptions
 
 from .held import hold
 from .nets import Net
@@ -122,7 +123,7 @@ def test_matmul_takes_the_scale_and_leaves_one_add(lead: tuple[int, ...]) -> Non
     y = net.op("Mul", [y, net.constant(net.normal(5))], (*lead, 4, 5))
     net.op("Add", [y, net.constant(net.normal(5))], (*lead, 4, 5))
     held = hold(net.model())
-    assert (held.count("Mul"), held.count("Add")) == (0, 1)
+    assert (held.count("Mul"), held.count("Add"), held.count("Gemm")) == ((0, 1, 0) if lead else (0, 0, 1))
 
 
 def test_a_batch_norm_behind_matmul_becomes_an_add_and_behind_matmul_and_add_vanishes() -> None:
@@ -135,7 +136,34 @@ def test_a_batch_norm_behind_matmul_becomes_an_add_and_behind_matmul_and_add_van
     y = net.op("MatMul", [net.input("x", (4, 3)), net.constant(net.normal(3, 5))], (4, 5))
     tail(net, net.op("Add", [y, net.constant(net.normal(5))], (4, 5)))
     held = hold(net.model())
-    assert (held.count("BatchNormalization"), held.count("Add")) == (0, 1)
+    assert (held.count("BatchNormalization"), held.count("Add"), held.count("Gemm")) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("row", [(5,), (1, 5), (1,), (4, 5)])
+def test_a_rewritten_product_of_rows_takes_the_row_behind_it(row: tuple[int, ...]) -> None:
+    """onnxruntime's basic level makes a Gemm of these, too; of any other constant it makes none, nor do we."""
+    net = Net(0)
+    y = net.op("Mul", [net.input("x", (4, 3)), net.constant(net.normal(3))], (4, 3))
+    y = net.op("MatMul", [y, net.constant(net.normal(3, 5))], (4, 5))
+    net.op("Add", [net.constant(net.normal(*row)), y], (4, 5))
+    held = hold(net.model())
+    assert held.count("Gemm") == (row in ((5,), (1, 5)))
+    assert held.count("Mul") == 0
+
+
+def test_a_product_that_no_fold_touches_stays_as_it_is() -> None:
+    net = Net(0)
+    y = net.op("MatMul", [net.input("x", (4, 3)), net.constant(net.normal(3, 5))], (4, 5))
+    net.op("Add", [y, net.constant(net.normal(5))], (4, 5))
+    assert not hold(net.model()).plan.changes
+
+
+def test_an_add_that_is_to_stay_is_not_taken_by_the_product() -> None:
+    net = Net(0)
+    y = net.op("Mul", [net.input("x", (4, 3)), net.constant(net.normal(3))], (4, 3))
+    y = net.op("MatMul", [y, net.constant(net.normal(3, 5))], (4, 5))
+    net.op("Add", [y, net.constant(net.normal(5))], (4, 5))
+    assert hold(net.model(), FoldOptions(keep=("Add_3",))).count("Add") == 1
 
 
 def test_matmul_from_the_left() -> None:
@@ -218,7 +246,7 @@ def test_forward_into_gemm_and_matmul(trans_a: int) -> None:
         (3, 5),
     )
     held = hold(net.model())
-    assert (held.count("BatchNormalization"), held.count("Add")) == (0, 1)
+    assert (held.count("BatchNormalization"), held.count("Add"), held.count("Gemm")) == (0, 0, 1)
 
 
 def test_every_consumer_must_take_it() -> None:

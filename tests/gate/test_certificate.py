@@ -55,16 +55,27 @@ def test_it_holds_what_was_proved(caffe: Certified) -> None:
     assert any(o.folds for o in evidence.proof.obligations)
 
 
-def test_one_of_a_version_that_proved_nothing_is_read(caffe: Certified, tmp_path: Path) -> None:
-    document = json.loads(caffe.certificate.read_text())
-    del document["verification"]["proof"]
+def of_an_earlier_version(new: Path, old: Path, room: str, name: str) -> Path:
+    """The same certificate without a field that came later."""
+    document = json.loads(new.read_text())
+    del document[room][name]
     content = {k: v for k, v in document.items() if k not in ("made", "digest")}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     document["digest"] = hashlib.sha256(canonical.encode()).hexdigest()
-    path = tmp_path / "old.cert.json"
-    path.write_text(json.dumps(document))
+    old.write_text(json.dumps(document))
+    return old
+
+
+def test_one_of_a_version_that_proved_nothing_is_read(caffe: Certified, tmp_path: Path) -> None:
+    path = of_an_earlier_version(caffe.certificate, tmp_path / "old.cert.json", "verification", "proof")
     found = certificate.read(path)
     assert found.verification is not None and found.verification.proof is None
+
+
+def test_a_version_without_the_option_folded_patterns(caffe: Certified, tmp_path: Path) -> None:
+    assert not certificate.read(caffe.certificate).fold.fold_patterns
+    path = of_an_earlier_version(caffe.certificate, tmp_path / "old.cert.json", "fold", "fold_patterns")
+    assert certificate.read(path).fold.fold_patterns
 
 
 def test_kept_nodes_stand_in_it_with_their_codes(tmp_path: Path) -> None:

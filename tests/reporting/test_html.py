@@ -268,3 +268,13 @@ def test_a_document_of_an_earlier_version_is_shown(tmp_path: Path) -> None:
     document = document_of(saved(tmp_path, TWO_BLOCKS))
     del document["detail"]["gammas"]
     assert 'id="h-gammas"' not in html.page(document)
+
+
+def test_kernels_that_are_stored_more_than_once_are_named(tmp_path: Path) -> None:
+    document = document_of(saved(tmp_path, TWO_BLOCKS))
+    before = len(html.page(document))
+    document["plan"]["copied"] = [{"kernel": "w<1>", "times": 3, "size": 2_000_000}]
+    words = " ".join(" ".join(Page(html.page(document)).words).split())
+    assert "w<1> (3 times, 2.0 MB more)" in words
+    del document["plan"]["copied"]  # as earlier versions wrote it
+    assert len(html.page(document)) == before

@@ -53,6 +53,8 @@ def documents(
         "audit": "folded.cert.json folded.onnx",
         "audit wrong": "folded.cert.json net.onnx",
         "selftest": "",
+        "fold timed": "net.onnx out.onnx --time --runs 2",
+        "bench": "net.onnx folded.onnx --runs 2",
     }
     for name, arguments in calls.items():
         run([name.split()[0], *arguments.split(), "--json", "result.json", "-q"])

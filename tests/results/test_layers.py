@@ -9,8 +9,7 @@ import onnx.parser
 import pytest
 
 import bnfold
-from bnfold.results.fold_result import Layer
-from bnfold.results.layers import MACS, layers
+from bnfold.results.layers import MACS, Layer, layers
 
 
 def layers_of(text: str, weights: dict[str, tuple[int, ...]], given: object = ()) -> list[Layer]:

@@ -422,7 +422,16 @@ def test_a_keyword_of_another_format_is_refused(
 def test_options_come_back_from_json() -> None:
     read = ReadOptions(input_shapes={"x": (1, 2)}, stages="a", opset=17)
     assert (
-        decoded(ReadOptions, {**asdict(read), "input_shapes": [["x", [1, 2]]], "stages": ["a"], "cut_at": []})
+        decoded(
+            ReadOptions,
+            {
+                **asdict(read),
+                "input_shapes": [["x", [1, 2]]],
+                "stages": ["a"],
+                "cut_at": [],
+                "ignore_fields": [],
+            },
+        )
         == read
     )
     assert decoded(FoldOptions, {"keep": ["a"], "withdrawn": [["n", "why"]]}) == FoldOptions(

@@ -32,7 +32,8 @@ class Piece(NamedTuple):
 
 @dataclass
 class Blob:
-    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width; a `hole`
+    """One stored blob. `shape` is as stored; `legacy` says that it is num, channels, height, width (C3D: with
+    a length before the height); a `hole`
     is a blob that its file leaves out because the layer shares it."""
 
     buffer: memoryview
@@ -50,7 +51,7 @@ class Blob:
     def fits(self, shape: Shape) -> bool:
         """Is this the shape that a layer expects? Legacy shapes are compared right-aligned."""
         if self.legacy:
-            return len(shape) <= 4 and self.shape == (1,) * (4 - len(shape)) + shape
+            return self.shape == (1,) * (len(self.shape) - len(shape)) + shape
         return self.shape == shape
 
     def tensor(self, shape: Shape, name: str | None = None) -> Deferred:

@@ -14,16 +14,28 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import Malformed, Unreadable, blamed_on
+from ...errors import Malformed, Mismatch, Unreadable, blamed_on
 from ...files import protobuf
 from ...ir.tensor import FileMap
 from .blob import Blob, Piece, Shape, Stored
+from .prototxt import sniff
 from .weights_h5 import load_h5
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # NVCaffe's Type: DOUBLE, FLOAT, FLOAT16
+TAKEN_FOR_WEIGHTS = (  # first bytes -> what the file is, and the way out
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer stands in place of the file",
+        "fetch the file itself with 'git lfs pull'",
+    ),
+    (b"<", "the file is HTML or XML: a web page was saved in its place", "download the file itself"),
+    (b"PK\x03\x04", "the file is a zip archive", "unpack it first"),
+    (b"\x1f\x8b", "the file is compressed with gzip", "unpack it first"),
+)
 GENERATIONS = {100: (1, 2, 7), 2: (4, 5, 6)}  # field of NetParameter -> numbers of name, type, blobs
 V0_NUMBERS = (1, 2, 50)
+WIDTH_OF_FIVE = 5  # the field of the fifth legacy dimension, where BVLC Caffe has values
 
 
 def load(path: Path) -> list[Stored]:
@@ -32,14 +44,28 @@ def load(path: Path) -> list[Stored]:
     head = bytes(file.view[:64])
     if head.startswith(HDF5_SIGNATURE):
         return load_h5(path)
-    if head.startswith(b"version https://git-lfs"):
-        raise Unreadable(
-            "a Git LFS pointer stands in place of the file",
-            where=path,
-            way_out="fetch the file itself with 'git lfs pull'",
-        )
+    _check_kind(head, path)
     with blamed_on(path):
         return _net(file.view, path)
+
+
+def _check_kind(head: bytes, path: Path) -> None:
+    """Refuse what people take for a caffemodel by mistake, and say what it is."""
+    if head.startswith(b"\x00\x00\x00\x00"):  # no protobuf has a field 0; darknet's major version is 0
+        raise Mismatch(
+            "the weights file is darknet's, while the network is a prototxt, which is Caffe's",
+            where=path,
+            way_out="give the .caffemodel of this prototxt, or the .cfg that the .weights file belongs to",
+        )
+    if sniff(head):
+        raise Unreadable(
+            "the file is a prototxt, the text of a network",
+            where=path,
+            expected="a .caffemodel, which holds weights",
+        )
+    for magic, what, way_out in TAKEN_FOR_WEIGHTS:
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n" if magic == b"<" else b"").startswith(magic):
+            raise Unreadable(what, where=path, way_out=way_out)
 
 
 def _net(view: memoryview, path: Path) -> list[Stored]:
@@ -89,25 +115,28 @@ def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
         at = part.end
         if 1 <= part.number <= 4 and part.type == protobuf.VARINT:
             legacy[part.number] = part.value if part.value < 1 << 63 else part.value - (1 << 64)
+        elif part.number == WIDTH_OF_FIVE and part.type == protobuf.VARINT:
+            legacy[part.number] = part.value  # C3D has a length on third place, and values in field 6
         elif part.number == 7 and part.type == protobuf.BYTES:
             blob.shape = _dims(view, part)
-        elif part.number in (5, 8):
+        elif part.number in (5, 8) or (part.number == 6 and WIDTH_OF_FIVE in legacy):
             piece, at = _values(view, part, entry.end)
-            (blob.pieces if part.number == 5 else doubles).append(piece)
+            (doubles if part.number == 8 else blob.pieces).append(piece)
         elif part.number == 10 and part.type == protobuf.VARINT:
             raw_type = part.value
         elif part.number == 12 and part.type == protobuf.BYTES:
             raw = part
     if legacy:
-        blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in range(1, 5)), True
+        axes = range(1, 6 if WIDTH_OF_FIVE in legacy else 5)
+        blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in axes), True
     blob.pieces = doubles or blob.pieces or ([_raw(raw, raw_type)] if raw else [])
     return blob
 
 
 def _values(view: memoryview, part: protobuf.Field, end: int) -> tuple[Piece, int]:
-    """The values of field 5 (float) or 8 (double) from here, packed or one by one, and the offset behind
-    them."""
-    size = 4 if part.number == 5 else 8
+    """The values of field 8 (double) or another one (float) from here, packed or one by one, and the offset
+    behind them."""
+    size = 8 if part.number == 8 else 4
     kind = f"<f{size}"
     if part.type == protobuf.BYTES:
         if (part.end - part.start) % size:

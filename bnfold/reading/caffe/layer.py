@@ -51,8 +51,8 @@ def along_channels(shape: Shape) -> Shape:
 
 
 class Layer:
-    """One layer: its name, type, tops and parameters, the graph that is being built, and its learned
-    blobs."""
+    """One layer: its name, type, tops and parameters, the graph that is being built, and its learned blobs.
+    `readers` are the types of the layers that read its first top."""
 
     def __init__(
         self,
@@ -67,6 +67,8 @@ class Layer:
         findings: list[Finding],
         names: Names,
         source: Callable[[Layer, int, Shape | None], Value | None],
+        way_out: Callable[[], str],
+        readers: Sequence[str] = (),
     ) -> None:
         self.node = node
         self.index = index
@@ -78,6 +80,8 @@ class Layer:
         self.findings = findings
         self.names = names
         self._source = source
+        self._way_out = way_out
+        self.readers = readers
         self.tops: list[str] = node.all("top")
         self.made: list[ir.Node] = []
         self.blobs_used = 0
@@ -103,13 +107,7 @@ class Layer:
 
     def unsupported(self, found: str, expected: str = "", way_out: str = "") -> Unsupported:
         """An Unsupported error here; the way out is to cut the network before this layer."""
-        cut = f"--cut-at {self.node.all('bottom')[0]}" if self.node.all("bottom") else ""
-        return Unsupported(
-            found,
-            where=self.place(),
-            expected=expected,
-            way_out=way_out or (f"cut the network before it with {cut}" if cut else ""),
-        )
+        return Unsupported(found, where=self.place(), expected=expected, way_out=way_out or self._way_out())
 
     def note(self, code: str, text: str, level: str = "note") -> None:
         """Tell the user something about this layer."""

@@ -11,7 +11,9 @@ layer are `layer/what`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +26,35 @@ from ...results.value_kinds import cannot_be, did_you_mean
 from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
 from .blob import Shape, shown
+from .border import REPLACED, as_inputs, blocked, border, buildable, example, left, name_of, names, read_tops
 from .caffemodel import load
+from .fields import ignore, strangers
 from .layer import Layer, Value
-from .prototxt import Entry, Text, parse
+from .lost import input_node, why_lost
+from .prototxt import Text, parse
 from .registry import LAYERS, bind, unread
 from .schema import Node, typed
+from .taught import blamed_on_function
 from .upgrade import upgraded
 from .value_names import Names, named
 from .weight_matching import Weights
-from .wiring import Version, Wired, aliased, drop_training, drop_unknown, kept, needed, outputs, wire
+from .wiring import (
+    Version,
+    Wired,
+    WrongCount,
+    aliased,
+    drop_training,
+    drop_unknown,
+    kept,
+    missing,
+    needed,
+    outputs,
+    wire,
+    wrong_count,
+)
 
 OPSETS = range(13, 24)
-DIALECTS = ("auto", "bvlc", "nvcaffe", "intel", "segnet", "pspnet")
+DIALECTS = ("auto", "bvlc", "nvcaffe", "digits", "intel", "segnet", "pspnet")
 BEHIND_CUT = "lies behind a cut"
 SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
 
@@ -73,19 +92,17 @@ class _Reader:
         self.inputs: list[tuple[Version, Value]] = []
 
     def run(self) -> Loaded:
-        net = typed(parse(self.text), "NetParameter", self.text, self._unknown_field)
+        tree = parse(self.text)
+        for name, where in ignore(tree, self.options.ignore_fields, self.text):
+            self.findings.append(Finding("note", "caffe.ignored-field", str(where), f"'{name}' is left out"))
+        net = typed(tree, "NetParameter", self.text)
         self._check_net(net)
-        state = net.get("state")
-        stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
-        nodes = [
-            layer for layer in upgraded(net) if kept(layer, self.options.phase, self.options.level, stages)
-        ]
-        self.layers = wire(nodes)
-        drop_training(self.layers, [name for name, _ in self.options.input_shapes])
-        drop_unknown(self.layers)
-        self.results = self._cut(outputs(self.layers))
+        nodes = self._wire(net)
+        self.closed = blocked([layer for layer in self.layers if not layer.drop], self._unreadable())
+        self.results = self._cut(left(outputs(self.layers), self.layers, self.closed))
         self.wanted = needed(self.results)
         self._check_needed()
+        self._check_fields()
         stored = load(self.weights_path) if self.weights_path is not None else None
         self.weights = Weights(
             nodes,
@@ -116,6 +133,27 @@ class _Reader:
             dialect_reason=reason,
         )
 
+    def _wire(self, net: Node) -> list[Node]:
+        """The layers that exist in the state asked for, wired; what exists for training alone is marked.
+        Blobs that nothing readable makes are inputs where their shape is given."""
+        state = net.get("state")
+        stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
+        nodes: list[Node] = []
+        left_out: list[Node] = []
+        for node in upgraded(net):
+            exists = kept(node, self.options.phase, self.options.level, stages)
+            (nodes if exists else left_out).append(node)
+        self.elsewhere = {str(node.get("name") or "") for node in left_out}
+        absent = missing(nodes)
+        asked = dict(self.options.input_shapes)
+        given = absent if "" in asked and len(absent) == 1 else [name for name in absent if name in asked]
+        nodes = [input_node(net, name) for name in given] + nodes
+        self.layers = wire(nodes, partial(why_lost, net, nodes, left_out, self.options.phase))
+        self.layers = as_inputs(self.layers, asked, self._unreadable())
+        drop_training(self.layers, list(asked))
+        drop_unknown(self.layers)
+        return nodes
+
     def _check_net(self, net: Node) -> None:
         if not net.has("layer") and not net.has("layers"):
             names = {entry.name for entry in net.unknown}
@@ -127,13 +165,30 @@ class _Reader:
                 )
             raise Malformed("no layers in it", where=self.network, expected="a network: layer { ... }")
 
-    def _unknown_field(self, node: Node, entry: Entry) -> None:
-        taught = node.type == "LayerParameter" and any(entry.name in kind.params for kind in LAYERS.values())
-        if not taught:
-            self._warn_field(f"{node.type} has no field '{entry.name}'; it is kept and ignored", entry)
+    def _unreadable(self) -> set[Wired]:
+        """Layers of a known type that bnfold cannot read: by their fields, or by the number of bottoms."""
+        return {
+            layer
+            for layer in self.layers
+            if wrong_count(layer) or any(one.matters for one in strangers(layer, self.text))
+        }
 
-    def _warn_field(self, text: str, entry: Entry) -> None:
-        self.findings.append(Finding("warning", "caffe.unknown-field", str(self.text.place(entry.at)), text))
+    def _check_fields(self) -> None:
+        """Refuse fields that nobody knows in layers that compute, and tell of the others."""
+        for layer in self.layers:
+            for one in strangers(layer, self.text):
+                if layer not in self.wanted or not one.matters:
+                    self._warn_field(f"{one.text}; it is kept and ignored", one.where)
+                    continue
+                raise Unsupported(
+                    f"{one.text}, so bnfold cannot tell what the layer computes",
+                    where=one.where,
+                    expected=one.expected,
+                    way_out=self._ways_out(layer, f"--ignore-field {one.name} reads the layer without it"),
+                )
+
+    def _warn_field(self, text: str, where: Source) -> None:
+        self.findings.append(Finding("warning", "caffe.unknown-field", str(where), text))
 
     # ---- what to build
 
@@ -141,26 +196,32 @@ class _Reader:
         """The outputs; with --cut-at: the blobs asked for, and the outputs that do not depend on them."""
         if not self.options.cut_at:
             return found
-        last = {top.blob: top for layer in self.layers for top in layer.tops}
-        for blob in self.options.cut_at:
-            if blob not in last:
-                raise UsageError(
-                    f"{spelled('cut_at')} names '{blob}', which is the top of no layer",
-                    where=self.network,
-                    way_out=did_you_mean(blob, last),
-                )
-        cut = {last[blob] for blob in self.options.cut_at}
+        known = names(self.layers)
+        cut = {self._version(name, known) for name in self.options.cut_at}
         behind: set[Version] = set()
         for layer in self.layers:
             if any(bottom in cut or bottom in behind for bottom in layer.bottoms):
                 behind.update(top for top in layer.tops if top.producer is layer)
                 layer.drop = layer.drop or BEHIND_CUT
-        kept_ = [
-            version
-            for version in found
-            if version not in behind and not (cut and version.producer.kind is None)
-        ]
-        return sorted({*kept_, *cut}, key=lambda version: version.blob)
+        kept_ = [v for v in found if v not in behind and v.producer not in self.closed]
+        results = sorted({*kept_, *cut}, key=lambda version: version.blob)
+        for layer in needed(results):  # a cut may lie behind another one
+            layer.drop = "" if layer.drop == BEHIND_CUT else layer.drop
+        return results
+
+    def _version(self, name: str, known: Mapping[str, Version]) -> Version:
+        """The value that --cut-at names: the last one of a blob, or the last that can be built."""
+        if name not in known:
+            raise UsageError(
+                f"{spelled('cut_at')} names '{name}', which is the top of no layer",
+                where=self.network,
+                way_out=did_you_mean(name, known),
+            )
+        found = buildable(known[name], self.layers, self.closed)
+        if found is not known[name]:
+            text = f"the cut at '{name}' is before this layer, which bnfold cannot build"
+            self._note(known[name].producer, "caffe.cut", text)
+        return found
 
     def _check_needed(self) -> None:
         if not self.results:
@@ -172,12 +233,12 @@ class _Reader:
         for layer in self.layers:
             if layer not in self.wanted:
                 continue
+            if layer.drop:
+                raise self._dropped_layer(layer)
             if layer.kind is None:
                 raise self._unknown_layer(layer)
-            if layer.drop:
-                raise Unsupported(
-                    f"the layer's result is needed, but the layer {layer.drop}", where=layer.place
-                )
+            if wrong := wrong_count(layer):
+                self._refuse_count(layer, wrong)
         reader = aliased([layer for layer in self.layers if layer in self.wanted])
         if reader is not None:
             raise Unsupported(
@@ -187,6 +248,25 @@ class _Reader:
                 way_out="give the in-place layer a top of its own",
             )
 
+    def _refuse_count(self, layer: Wired, wrong: WrongCount) -> None:
+        """A wrong number of bottoms is malformed, but for more of them than a loss is known to have, or a
+        layer that only forks have: another fork may have its own form of it."""
+        assert layer.kind is not None
+        forked = layer.kind.origin or layer.kind.role == "loss"
+        if not forked or not wrong.many:
+            way_out = self._ways_out(layer) if forked else ""
+            raise layer.error("bottom", max(0, len(layer.bottoms) - 1), wrong.found, wrong.expected, way_out)
+        raise Unsupported(
+            wrong.found, where=layer.place, expected=wrong.expected, way_out=self._ways_out(layer)
+        )
+
+    def _dropped_layer(self, layer: Wired) -> Unsupported:
+        tops = " and ".join(f"'{top.blob}'" for top in layer.tops if top.producer is layer)
+        why = f"{tops} is needed too" if layer.drop == REPLACED else f"the layer {layer.drop}"
+        return Unsupported(
+            f"the layer's result is needed, but {why}", where=layer.place, way_out=self._ways_out(layer)
+        )
+
     def _unknown_layer(self, layer: Wired) -> Unsupported:
         near = difflib.get_close_matches(layer.type, LAYERS, 1, 0.75)
         made_by = ", ".join(f"'{b.producer.name}' ({b.producer.type})" for b in layer.bottoms) or "nothing"
@@ -194,26 +274,47 @@ class _Reader:
             ", ".join(f"'{r.name}' ({r.type})" for top in layer.tops for r in top.readers)
             or "nothing: it is an output"
         )
-        cut = " ".join(f"--cut-at {b.blob}" for b in layer.bottoms)
         return Unsupported(
             f"layer type '{layer.type}' is not known"
             + (f" (is '{near[0]}' meant?)" if near else "")
             + f"; it reads {made_by} and is read by {readers}",
             where=layer.place,
-            way_out=(f"cut the network before it with {cut}, or " if cut else "")
-            + "teach bnfold the type with bnfold.caffe.layer",
+            way_out=self._ways_out(layer, "teach bnfold the type with bnfold.caffe.layer"),
         )
+
+    def _ways_out(self, layer: Wired, other: str = "") -> str:
+        """What the user can do about a layer that cannot be built: end the network before it, begin the
+        network behind it, or something else."""
+        known = names(self.layers)
+        wanted = [one for one in self.layers if one in self.wanted and one.drop in ("", BEHIND_CUT)]
+        cuts = [name_of(version, known) for version in border(wanted, layer, self.closed, self.results)]
+        begin = [f"--input-shape {top.blob}:{example(top)}" for top in read_tops(layer, self.wanted)]
+        ways = [
+            f"cut the network before it with {' '.join(f'--cut-at {name}' for name in cuts)}" if cuts else "",
+            f"make its result an input, as with {' '.join(begin)}" if begin and layer.kind is None else "",
+            other,
+        ]
+        return ", or ".join(way for way in ways if way)
 
     # ---- building
 
     def _build(self) -> None:
         for layer in self.layers:
             if layer in self.wanted:
-                with blamed_on(layer.place):
+                with blamed_on(layer.place), self._with_way_out(layer):
                     self._build_layer(layer)
         for version in self.results:
             assert version.value is not None
             self.build.result(version.value)
+
+    @contextmanager
+    def _with_way_out(self, layer: Wired) -> Iterator[None]:
+        """Say what can be done about a layer that cannot be expressed, where nobody has said so."""
+        try:
+            yield
+        except Unsupported as error:
+            error.way_out = error.way_out or self._ways_out(layer)
+            raise
 
     def _build_layer(self, wired: Wired) -> None:
         kind = wired.kind
@@ -230,12 +331,17 @@ class _Reader:
             findings=self.findings,
             names=self.taken,
             source=lambda at, i, shape: self._input(wired, i, shape),
+            way_out=lambda: self._ways_out(wired),
+            readers=[reader.type for top in wired.tops[:1] for reader in top.readers],
         )
         function = kind.deploy if wired.deployed and kind.deploy else kind.function
         bottoms = [bottom.value for bottom in wired.uses]
-        result = function(layer, *bottoms, **bind(function, kind.params, wired.node))
+        arguments = bind(function, kind.params, wired.node)
+        with blamed_on_function(function, kind) if kind.taught else nullcontext():
+            result = function(layer, *bottoms, **arguments)
         for entry in unread(function, kind.params, wired.node):
-            self._warn_field(f"layer type '{wired.type}' takes no '{entry.name}'; it is ignored", entry)
+            text = f"layer type '{wired.type}' takes no '{entry.name}'; it is ignored"
+            self._warn_field(text, self.text.place(entry.at))
         layer.check_blobs()
         if wired.deployed:
             text = (
@@ -249,7 +355,8 @@ class _Reader:
         """Give a layer's values to its tops, under their names."""
         values: Sequence[Value | None] = result if isinstance(result, (tuple, list)) else (result,)
         if len(wired.tops) > len(values):
-            raise Malformed(
+            error = Unsupported if wired.kind is not None and wired.kind.origin else Malformed
+            raise error(
                 f"{len(wired.tops)} tops", expected=f"at most {len(values)} for a layer of type {wired.type}"
             )
         main = True
@@ -296,7 +403,9 @@ class _Reader:
             )
         if any(d < 1 for d in dims):
             raise Malformed(
-                f"input '{top.blob}' of shape {shown(dims)}", expected="at least one value in every dimension"
+                f"input '{top.blob}' has a shape of {shown(dims)}",
+                expected="at least one value in every dimension",
+                way_out=f"give it: {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
             )
         value = self.build.input(self.names[top], dims)
         self.inputs.append((top, value))
@@ -324,15 +433,23 @@ class _Reader:
                 self._note(layer, "caffe.training-layer", f"dropped: {layer.drop}")
             elif layer.kind is not None and layer.kind.role == "source" and layer not in self.wanted:
                 self._note(layer, "caffe.unused-input", "dropped: nothing that is left reads it")
-        if self.weights.unmatched:
-            names = [f"'{entry.name}'" for entry in self.weights.unmatched]
-            shown_names = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
-            text = f"{len(names)} layers of the weights file are not in the network: {shown_names}"
-            self.findings.append(Finding("note", "caffe.unmatched-weights", str(self.weights_path), text))
+        self._report_unmatched()
         if self.options.strict and (
             warning := next((f for f in self.findings if f.level == "warning"), None)
         ):
             raise Malformed(f"{warning.text} (a warning, and --strict is on)", where=warning.where)
+
+    def _report_unmatched(self) -> None:
+        """Tell of stored blobs that belong to no layer. Those of a layer that is left out by its phase or
+        stage are expected."""
+        unmatched = [e.name for e in self.weights.unmatched if e.name not in self.elsewhere]
+        if not unmatched:
+            return
+        shown_names = ", ".join(f"'{name}'" for name in unmatched[:4])
+        shown_names += " ..." if len(unmatched) > 4 else ""
+        count = f"{len(unmatched)} layers" if len(unmatched) > 1 else "a layer"
+        text = f"the weights file has blobs of {count} that the network does not have: {shown_names}"
+        self.findings.append(Finding("warning", "caffe.unmatched-weights", str(self.weights_path), text))
 
     def _dialect(self) -> tuple[str, str]:
         chosen = self.weights.dialects

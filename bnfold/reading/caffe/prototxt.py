@@ -13,6 +13,7 @@ nothing else.
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -93,11 +94,15 @@ class Token(NamedTuple):
     at: int
 
 
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+QUOTES = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2032\u2033\u00ab\u00bb\u00b4`"
+ENTITY = re.compile(r"&#?\w+;")
 LIMIT = 32 << 20  # bytes; the largest published prototxt has 1 MB
 
 
 class Text:
-    """A text with its name. Bytes that are not UTF-8 are kept: a comment may hold them, a string may not."""
+    """A text with its name. Bytes that are not UTF-8 are kept: comments may hold them, and strings that
+    nothing reads."""
 
     def __init__(self, data: bytes, path: Path) -> None:
         self.path = path
@@ -116,6 +121,10 @@ class Text:
         if len(data) > LIMIT:
             raise Malformed(
                 f"the file is larger than {LIMIT:,} bytes", where=path, expected="a prototxt, which is a text"
+            )
+        if data.startswith(UTF_16) or (b"\0" in data[:2] and len(data) > 2):
+            raise cls(b"", path).error(
+                0, "the text is encoded as UTF-16", "UTF-8", "save it in another encoding: UTF-8"
             )
         return cls(data, path)
 
@@ -153,19 +162,12 @@ class _Parser:
         while at < len(content):
             found = match(content, at)
             if not found:
-                raise self.text.error(
-                    at, f"{_shown(content[at : at + 12])} is no part of text format", *self._hint(at)
-                )
+                raise self.text.error(at, *_stray(content, at))
             kind = found.lastgroup
             if kind != "space":
                 yield Token(kind or "", found.group(), at)
             at = found.end()
         yield Token("end", "", len(content))
-
-    def _hint(self, at: int) -> tuple[str]:
-        if self.text.content[at] in "\"'":
-            return ("a string that ends on its line",)
-        return ("a field name, a value or a brace",)
 
     def take(self) -> Token:
         token = self.next
@@ -212,13 +214,15 @@ class _Parser:
         colon = self.accept(":")
         if brace := self.accept("{<"):
             return self._open(name.text, name.at, brace, open_)
-        if not colon:
-            raise self.text.error(self.next.at, f"{_shown(self.next.text)} after '{name.text}'", "':' or '{'")
         entries = open_[-1][0].entries
-        if self.accept("["):
-            if self.next.kind == "mark" and self.next.text in "{<":
-                lists.append((name.text, len(open_)))
-                return self._open(name.text, name.at, self.take(), open_)
+        bracket = self.accept("[")
+        if bracket and self.next.kind == "mark" and self.next.text in "{<":
+            lists.append((name.text, len(open_)))
+            return self._open(name.text, name.at, self.take(), open_)
+        if not colon:
+            after = bracket or self.next
+            raise self.text.error(after.at, f"{_shown(after.text)} after '{name.text}'", "':' or '{'")
+        if bracket:
             while not self.accept("]"):
                 at = self.next.at
                 entries.append(Entry(name.text, self._scalar(), at))
@@ -270,12 +274,7 @@ class _Parser:
             if self.next.kind != "string":
                 break
             token = self.take()
-        try:
-            return b"".join(parts).decode()
-        except UnicodeDecodeError as error:
-            raise self.text.error(
-                first.at, f"a string that is not UTF-8 ({error.reason})", "UTF-8 text"
-            ) from error
+        return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
@@ -287,6 +286,40 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
     if code[:1].isdigit() and code[:1] < b"8":
         return bytes([int(code, 8) & 0xFF])
     return match[0]
+
+
+def _stray(content: str, at: int) -> tuple[str, str, str]:
+    """What stands where no token of text format does: (what it is, what is right, the way out)."""
+    rest = content[at : at + 64]
+    character = rest[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace")[-1]
+    if rest[0] in "\"'":
+        return f"{_shown(rest[:12])} is no part of text format", "a string that ends on its line", ""
+    if rest.startswith(("//", "/*")):
+        return f"a comment that begins with '{rest[:2]}'", "a comment that begins with '#'", ""
+    if entity := ENTITY.match(rest):
+        return (
+            f"'{entity[0]}', an entity of HTML: the text comes from a web page",
+            "the characters themselves",
+            "download the file itself",
+        )
+    if rest[0] in QUOTES or character in QUOTES:
+        return f"a typographic quotation mark ({_called(rest[0], character)})", "a straight one: \" or '", ""
+    if not rest[0].isascii():
+        plain = unicodedata.normalize("NFKC", rest[0])
+        instead = "a space" if plain.isspace() or not plain.isprintable() else f"'{plain}'"
+        known = plain.isascii() or not rest[0].isprintable()
+        return (
+            f"{_called(rest[0], character)}, which is no part of text format",
+            instead if known else "a field name, a value or a brace",
+            "",
+        )
+    return f"{_shown(rest[:12])} is no part of text format", "a field name, a value or a brace", ""
+
+
+def _called(written: str, windows: str) -> str:
+    """A character by its name in Unicode; a byte that is no UTF-8 by its name on Windows."""
+    character = windows if "\udc80" <= written <= "\udcff" else written
+    return f"{unicodedata.name(character, 'a character').lower()}, U+{ord(character):04X}"
 
 
 def _shown(text: str) -> str:

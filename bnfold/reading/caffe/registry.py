@@ -35,6 +35,7 @@ class Kind:
     inplace   may its top be its bottom?
     origin    the forks that have it, "" for BVLC Caffe
     deploy    for a loss: what stands for it when there is no label
+    acts      for an identity: does this one change its bottom after all?
     """
 
     type: str
@@ -46,6 +47,13 @@ class Kind:
     origin: str = ""
     about: str = ""
     deploy: Callable[..., Any] | None = None
+    acts: Callable[[Node], bool] | None = None
+
+    @property
+    def taught(self) -> bool:
+        """Is its function the user's?"""
+        package = __package__.partition(".")[0]
+        return self.function is not None and not self.function.__module__.startswith(f"{package}.")
 
     def bottoms(self) -> tuple[int, int | None]:
         """Fewest and most bottoms; None for any number."""
@@ -73,6 +81,7 @@ def layer(
     inplace: bool = False,
     origin: str = "",
     deploy: Callable[..., Any] | None = None,
+    acts: Callable[[Node], bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as the reader of one or more types of layer. See the head of this file, and Kind
     for the options."""
@@ -93,6 +102,7 @@ def layer(
                 origin=origin,
                 about=about,
                 deploy=deploy,
+                acts=acts,
             )
         return function
 
@@ -105,11 +115,21 @@ def dropped(*types: str, about: str, origin: str = "") -> None:
         LAYERS[type_] = Kind(type_, None, role="training", origin=origin, about=about)
 
 
+TRAINS = ("Loss", "Accuracy", "_LOSS", "_ACCURACY")
+
+
 def lookup(type_: str) -> Kind | None:
     """The kind of a type name. Losses and accuracies that nobody knows are training layers by their names."""
-    if type_ not in LAYERS and type_.endswith(("Loss", "Accuracy")):
+    if type_ not in LAYERS and type_.endswith(TRAINS):
         return Kind(type_, None, role="training", about="by its name")
     return LAYERS.get(type_)
+
+
+def type_of_word(word: str) -> str:
+    """The type that an enum's word of the second generation names: RELU6 is ReLU6. The word itself when that
+    is a type, or when there is none."""
+    plain = word.replace("_", "").lower()
+    return word if word in LAYERS else next((t for t in LAYERS if t.lower() == plain), word)
 
 
 def keywords(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -1,8 +1,9 @@
 """The tree of a prototxt, typed by the schema.
 
     Node     a message whose fields are numbers, strings, enum names and nodes; what the schema does not know
-             stays in `unknown`
+             stays in `unknown` (fields) and `foreign` (words of an enum)
     typed    Message -> Node
+    strange  what the schema does not know, of a Node and of the messages in it
 
 The schema is a table (table.py, made from proto/caffe.proto). Floats are rounded to float32 here, as Caffe
 stores them.
@@ -13,13 +14,13 @@ from __future__ import annotations
 import ctypes
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import Malformed
 from ...ir.provenance import Source
 from .prototxt import Entry, Message, Scalar, Text
-from .table import ENUMS, MESSAGES
+from .table import ENUMS, MESSAGES, Row
 
 INTEGER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9]\d*)")
 LIMITS = {
@@ -39,7 +40,6 @@ BOOLS = {
     "0": False,
 }
 SPECIAL = {"inf": "inf", "infinity": "inf", "inff": "inf", "nan": "nan", "nanf": "nan"}
-Unknown = Callable[["Node", Entry], None]
 
 
 class Given(NamedTuple):
@@ -50,9 +50,11 @@ class Given(NamedTuple):
 
 
 class Node:
-    """A typed message. `fields` holds what was given, in order; absent fields have the schema's defaults."""
+    """A typed message. `fields` holds what was given, in order; absent fields have the schema's defaults.
+    `unknown` are the entries that the schema has no field for, `foreign` those whose word the field's enum
+    does not have."""
 
-    __slots__ = ("at", "fields", "text", "type", "unknown")
+    __slots__ = ("at", "fields", "foreign", "text", "type", "unknown")
 
     def __init__(self, type_: str, text: Text, at: int) -> None:
         self.type = type_
@@ -60,6 +62,7 @@ class Node:
         self.at = at
         self.fields: dict[str, list[Given]] = {}
         self.unknown: list[Entry] = []
+        self.foreign: list[Entry] = []
 
     def has(self, name: str) -> bool:
         """Was the field given?"""
@@ -88,17 +91,14 @@ class Node:
         return Malformed(found, where=self.place(name), expected=expected, way_out=way_out)
 
 
-def typed(message: Message, type_: str, text: Text, unknown: Unknown) -> Node:
-    """The message as a Node; `unknown` is told of each field that the schema lacks. Raises Malformed with
-    file:line:column."""
+def typed(message: Message, type_: str, text: Text) -> Node:
+    """The message as a Node. Raises Malformed with file:line:column."""
     node = Node(type_, text, message.at)
-    rows = MESSAGES[type_]
+    rows = fields_of(type_)
     for entry in message.entries:
         row = rows.get(entry.name)
         if row is None:
             node.unknown.append(entry)
-            if rows:
-                unknown(node, entry)
             continue
         if entry.name in node.fields and row[1] != "repeated":
             raise text.error(
@@ -107,21 +107,56 @@ def typed(message: Message, type_: str, text: Text, unknown: Unknown) -> Node:
                 "one value, since the field is not repeated (the first is in line "
                 f"{text.position(node.fields[entry.name][0].at)[0]})",
             )
-        node.put(entry.name, _value(entry, row[2], text, unknown), entry.at)
+        if _foreign(entry, row[2]):
+            node.foreign.append(entry)
+        node.put(entry.name, _value(entry, row[2], text), entry.at)
     for name, row in rows.items():
         if row[1] == "required" and name not in node.fields:
             raise text.error(message.at, f"'{name}' is missing", f"it in every {type_}")
     return node
 
 
-def _value(entry: Entry, type_: str, text: Text, unknown: Unknown) -> Any:
+def fields_of(type_: str) -> Mapping[str, Row]:
+    """The fields that a message may have. A layer of the second generation may have the parameters of the
+    current one too: forks gave them to both."""
+    return V1_FIELDS if type_ == "V1LayerParameter" else MESSAGES[type_]
+
+
+V1_FIELDS: Mapping[str, Row] = {
+    **{name: row for name, row in MESSAGES["LayerParameter"].items() if row[2] in MESSAGES},
+    **MESSAGES["V1LayerParameter"],
+}
+
+
+def strange(node: Node, path: str = "") -> Iterator[tuple[str, Node, Entry]]:
+    """(dotted name, message, entry) of everything that the schema does not know; a message without fields of
+    its own may have any."""
+    for entry in [*(node.unknown if MESSAGES[node.type] else ()), *node.foreign]:
+        yield f"{path}{entry.name}", node, entry
+    for name, given in node.fields.items():
+        for value in (one.value for one in given):
+            if isinstance(value, Node):
+                yield from strange(value, f"{path}{name}.")
+
+
+def _foreign(entry: Entry, type_: str) -> bool:
+    """Is the value a word that an enum does not have? A fork may have it, but no fork has other phases."""
+    value = entry.value
+    if type_ not in ENUMS or type_ == "Phase" or not isinstance(value, Scalar) or value.kind != "name":
+        return False
+    return value.text not in ENUMS[type_] and not type_.endswith(".Engine")
+
+
+def _value(entry: Entry, type_: str, text: Text) -> Any:
     value = entry.value
     if type_ in MESSAGES:
         if not isinstance(value, Message):
             raise text.error(entry.at, f"'{entry.name}' is {_words(value)}", f"a message {{ ... }} ({type_})")
-        return typed(value, type_, text, unknown)
+        return typed(value, type_, text)
     if isinstance(value, Message):
         raise text.error(entry.at, f"'{entry.name}' is a message", f"a value of type {type_}")
+    if _foreign(entry, type_):
+        return value.text
     try:
         return enum(value, type_) if type_ in ENUMS else scalar(value, type_)
     except ValueError as error:
@@ -185,8 +220,14 @@ def enum(value: Scalar, type_: str) -> str:
         number = integer(value.text)
         if found := next((name for name, n in names.items() if n == number), None):
             return found
-    near = difflib.get_close_matches(value.text, names, 3) or list(names)[:12]
-    raise ValueError(f"one of {', '.join(near)}" + (" (without quotes)" if value.kind == "string" else ""))
+    quoted = " (without quotes)" if value.kind == "string" else ""
+    raise ValueError(f"one of {words_like(value.text, type_)}{quoted}")
+
+
+def words_like(word: str, type_: str) -> str:
+    """The words of an enum that are near to one, or all."""
+    names = ENUMS[type_]
+    return ", ".join(difflib.get_close_matches(word, names, 3) or list(names)[:12])
 
 
 def _words(value: Scalar | Message) -> str:

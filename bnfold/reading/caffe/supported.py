@@ -21,6 +21,7 @@ GROUPS = {  # file of the function -> what its layers are
     "statistics": "statistics",
     "recurrent": "recurrent",
     "resize": "resolution",
+    "flow": "optical flow",
     "detection": "detection",
     "region": "regions",
     "loss": "loss and accuracy",

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .schema import Given, Node
+from .prototxt import Message
+from .registry import type_of_word
+from .schema import Given, Node, typed
 from .table import MESSAGES
 
 V1_TYPES = {
@@ -119,6 +121,11 @@ V0_PARAMETERS = {  # V0 type -> (parameter message of V1, V0 field -> its field)
     "infogain_loss": [("infogain_loss_param", {"source": "source"})],
 }
 V0_SPENT = {"name", "type", "blobs", "blobs_lr", "weight_decay", "hdf5_output_param"}
+IN_ANOTHER_MESSAGE = {  # C3D 1.0 has the parameters of its layers in messages that others have for images
+    ("Convolution3D", "convolution_param"): "convolution3d_param",
+    ("Deconvolution3D", "convolution_param"): "convolution3d_param",
+    ("Pooling3D", "pooling_param"): "pooling3d_param",
+}
 OLD_TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
 
 
@@ -135,6 +142,7 @@ def upgraded(net: Node) -> list[Node]:
         layers = [_from_v1(layer) for layer in old]
     for layer in layers:
         _moved_transform(layer)
+        _moved_message(layer)
     return [*_inputs(net), *layers]
 
 
@@ -199,14 +207,17 @@ def _without_padding(layers: list[Node]) -> Iterator[Node]:
 
 
 def _from_v1(old: Node) -> Node:
-    """One V1 layer as V2: the same fields but for its type and the sharing of parameters."""
+    """One V1 layer as V2: the same fields but for its type and the sharing of parameters. A word that only a
+    fork has names the type that it is spelled like."""
     layer = Node("LayerParameter", old.text, old.at)
     layer.unknown = old.unknown
+    layer.foreign = [entry for entry in old.foreign if entry.name not in ("type", "blob_share_mode")]
     for name, given in old.fields.items():
         if name in MESSAGES["LayerParameter"] and name not in ("type", "param"):
             layer.fields[name] = given
     if old.has("type"):
-        layer.fields["type"] = [Given(V1_TYPES[old.get("type")], old.fields["type"][0].at)]
+        word = old.get("type")
+        layer.fields["type"] = [Given(V1_TYPES.get(word) or type_of_word(word), old.fields["type"][0].at)]
     names, rates, modes = (
         old.fields.get("param", []),
         old.fields.get("blobs_lr", []),
@@ -232,6 +243,20 @@ def _moved_transform(layer: Node) -> None:
         for name in OLD_TRANSFORM:
             if parameters.has(name):
                 layer.get("transform_param").fields[name] = parameters.fields[name]
+
+
+def _moved_message(layer: Node) -> None:
+    """The parameters of a layer that stand in the message of another type: into its own."""
+    for (type_, old), new in IN_ANOTHER_MESSAGE.items():
+        if layer.get("type") != type_ or not layer.has(old) or layer.has(new):
+            continue
+        given: Node = layer.get(old)
+        message = MESSAGES["LayerParameter"][new][2]
+        moved = typed(Message(given.at, given.unknown), message, given.text)
+        for name, values in given.fields.items():
+            if name in MESSAGES[message]:
+                moved.fields[name] = values
+        layer.fields[new] = [Given(moved, layer.fields.pop(old)[0].at)]
 
 
 def _inputs(net: Node) -> list[Node]:

@@ -94,6 +94,7 @@ class Weights:
         self.given = stored is not None
         self.problems: list[str] = []
         self.dialects: dict[int, tuple[str, str]] = {}  # layer -> batch norm dialect and why
+        self.file = list(stored or ())
         by_name = {entry.name: (place, entry) for place, entry in enumerate(stored or ())}
         self.matches: dict[int, tuple[int, Stored]] = {}
         self.names: list[str] = [str(node.get("name") or "") for node in layers]
@@ -125,6 +126,15 @@ class Weights:
         """One stored blob of a layer; None where the file has none."""
         match = self.matches.get(layer)
         return match[1].blobs[index] if match and index < len(match[1].blobs) else None
+
+    def follower(self, layer: int, type_: str) -> Stored | None:
+        """The stored layer of a type that follows a layer's own in the file and that the network does not
+        have; None where there is none. It counts as placed."""
+        match = self.matches.get(layer)
+        following = self.file[match[0] + 1 : match[0] + 2] if match else []
+        found = next((s for s in following if s.type == type_ and s.blobs and s in self.unmatched), None)
+        self.unmatched = [entry for entry in self.unmatched if entry is not found]
+        return found
 
     def source(self, slot: Slot, spec: BlobSpec) -> BlobSource:
         """Where a blob comes from; layers that share the blob get the same source. A disagreement is noted,
@@ -207,7 +217,8 @@ class Weights:
             return "constant", 0.0
         if self.given or filler is not None:
             text = f"{slot.what} is not in the weights file; its filler makes it {value:g} everywhere"
-            self.findings.append(Finding("note", "caffe.filler", slot.place, text))
+            level = "warning" if self.given else "note"
+            self.findings.append(Finding(level, "caffe.filler", slot.place, text))
         return "constant", value
 
     def tensor(self, source: BlobSource, view: Shape, what: str) -> Deferred:

@@ -13,8 +13,9 @@ Rule 3: outputs are values that nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ...errors import Malformed
 from ...ir.graph import ir
@@ -86,6 +87,12 @@ class Wired:
         return Source(where.file, where.line, where.column, name=self.name, type=self.type)
 
     @property
+    def passes(self) -> bool:
+        """Is its top its bottom, unchanged?"""
+        kind = self.kind
+        return kind is not None and kind.role == "identity" and not (kind.acts and kind.acts(self.node))
+
+    @property
     def uses(self) -> list[Version]:
         """The bottoms that are read when it is built: a loss that a deploy form stands for reads its
         prediction alone."""
@@ -101,18 +108,19 @@ class Wired:
 ALIASES = ("Reshape", "Flatten", "Split")
 
 
-def wire(nodes: Sequence[Node]) -> list[Wired]:
-    """The layers with versions in place of names. Malformed for unknown bottoms, names produced twice and
-    misplaced in-place use."""
+def wire(nodes: Sequence[Node], why_lost: Callable[[str], str]) -> list[Wired]:
+    """The layers with versions in place of names. `why_lost` says of a blob that no layer makes why not, and
+    what to do. Malformed for unknown bottoms, names produced twice and misplaced in-place use."""
     current: dict[str, Version] = {}
     layers = []
     for index, node in enumerate(nodes):
         layer = Wired(node, index, lookup(str(node.get("type") or "")))
         if not layer.type:
             raise layer.error("type", 0, "a layer without a type", 'type: "..."')
+        _check_text(layer)
         layers.append(layer)
         for i, name in enumerate(node.all("bottom")):
-            if name not in current and _may_lack(layer, i):
+            if name not in current and may_lack(layer, i):
                 layer.bottoms.append(Version(name, layer, absent="which no layer produces"))
                 continue
             if name not in current:
@@ -121,10 +129,9 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
                     i,
                     f"unknown bottom '{name}'",
                     "a blob that an earlier layer produces",
-                    _meant(name, current, nodes[index:]),
+                    "; ".join(filter(None, [_meant(name, current, nodes[index:]), why_lost(name)])),
                 )
             layer.bottoms.append(current[name])
-        _check_count(layer)
         for i, name in enumerate(node.all("top")):
             layer.tops.append(_top(layer, i, name, current))
         for version in layer.bottoms:
@@ -134,7 +141,27 @@ def wire(nodes: Sequence[Node]) -> list[Wired]:
     return layers
 
 
-def _may_lack(layer: Wired, i: int) -> bool:
+def missing(nodes: Sequence[Node]) -> list[str]:
+    """The blobs that layers read and no layer makes, labels of losses left out."""
+    made = {name for node in nodes for name in node.all("top")}
+    found: dict[str, None] = {}
+    for index, node in enumerate(nodes):
+        layer = Wired(node, index, lookup(str(node.get("type") or "")))
+        for i, name in enumerate(node.all("bottom")):
+            if name not in made and not may_lack(layer, i):
+                found[name] = None
+    return list(found)
+
+
+def _check_text(layer: Wired) -> None:
+    """Names of layers and blobs are UTF-8; other strings may hold any bytes, since nothing reads them."""
+    for field_ in ("name", "type", "bottom", "top"):
+        for i, word in enumerate(layer.node.all(field_)):
+            if any("\udc80" <= c <= "\udcff" for c in str(word)):
+                raise layer.error(field_, i, f"a '{field_}' that is not UTF-8", "UTF-8 text")
+
+
+def may_lack(layer: Wired, i: int) -> bool:
     """May bottom i be missing? Labels are, where a training layer is left in a network for inference."""
     role = layer.kind.role if layer.kind else ""
     return role == "training" or (role == "loss" and i > 0)
@@ -149,18 +176,25 @@ def _meant(name: str, current: Iterable[str], rest: Sequence[Node]) -> str:
     return f"known are {', '.join(near)}" if near else ""
 
 
-def _check_count(layer: Wired) -> None:
+class WrongCount(NamedTuple):
+    """How many bottoms a layer has, how many its type takes, and whether it has too many."""
+
+    found: str
+    expected: str
+    many: bool
+
+
+def wrong_count(layer: Wired) -> WrongCount | None:
+    """What is wrong with the number of a layer's bottoms; None when nothing is."""
     if layer.kind is None or layer.kind.function is None or layer.kind.role == "sink":
-        return
+        return None
     fewest, most = layer.kind.bottoms()
     have = len(layer.bottoms)
-    if have < fewest or (most is not None and have > most):
-        wanted = (
-            f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
-        )
-        raise layer.error(
-            "bottom", max(0, have - 1), f"{have} bottoms", f"{wanted} for a layer of type {layer.type}"
-        )
+    if have >= fewest and (most is None or have <= most):
+        return None
+    most_shown = f"{fewest} to {most}" if fewest != most else f"{fewest}"
+    wanted = f"at least {fewest}" if most is None else most_shown
+    return WrongCount(f"{have} bottoms", f"{wanted} for a layer of type {layer.type}", have > fewest)
 
 
 def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Version:
@@ -192,11 +226,7 @@ def _top(layer: Wired, i: int, name: str, current: dict[str, Version]) -> Versio
                 ),
                 "a blob that no other layer has read before",
             )
-        return (
-            below
-            if layer.kind is not None and layer.kind.role == "identity"
-            else Version(name, layer, memory=below.memory)
-        )
+        return below if layer.passes else Version(name, layer, memory=below.memory)
     if name in current:
         first = current[name].producer
         raise layer.error(
@@ -251,20 +281,27 @@ def drop_training(layers: Sequence[Wired], data_tops_given: Sequence[str]) -> No
         if layer.drop:
             for top in layer.tops:
                 if top.producer is layer:
-                    top.absent = f"which '{layer.name}' ({layer.type}) made while training"
+                    top.absent = top.absent or f"which '{layer.name}' ({layer.type}) made while training"
 
 
 def _mark_training(layer: Wired) -> None:
     """Say why a layer is dropped, or that a loss becomes what it is in a deployed network."""
+    if layer.drop:
+        return
     role = layer.kind.role if layer.kind else "unknown"
     missing = next((b for b in layer.bottoms if b.absent), None)
     if role == "training":
         layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
+    elif role == "unknown" and any(layer.node.all("loss_weight")):
+        layer.drop = "it is a loss, as its loss_weight says"
     elif role == "loss" and not layer.tops:
         layer.drop = "its result has no name"
     elif missing:
         has_deploy_form = role == "loss" and bool(layer.kind and layer.kind.deploy)
-        layer.deployed = has_deploy_form and not layer.bottoms[0].absent
+        is_label = missing.producer.kind is not None  # what an unknown layer makes may be anything
+        if not is_label and role not in ("loss", "training"):
+            return
+        layer.deployed = has_deploy_form and is_label and not layer.bottoms[0].absent
         layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"
 
 

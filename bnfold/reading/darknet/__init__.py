@@ -1,19 +1,25 @@
 """darknet: cfg and weights.
 
     sniff.py        does this content look like a cfg? (no imports, so that the command line stays quick)
-    cfg.py          the syntax of a cfg with all its quirks; lines are kept
+    syntax.py       a line and its numbers, as the forks read them
+    cfg.py          the sections of a cfg with all its quirks; lines are kept
     schema.py       sections and their options: signatures are schemas, one binder reads them
     ignored_options.py      options that inference has no use for, each with the reason
+    foreign_sections.py     sections of other programs, and the way out
+    spelling.py     what an unknown word probably stands for
     dialects.py     the forks, what only one of them has, and the choice between them
-    findings.py        findings; under --strict a warning is an error
+    hank_ai.py      what hank-ai's fork stops at, and which lines it reads otherwise
+    findings.py     findings; under --strict a warning is an error
     weights.py      header, arrays in file order, exact accounting of bytes
     accounting.py   why a weights file does not fit, and what usually causes it
+    cuts.py         the layers at which the user ends the network
     activations.py  the table of activations
     layer.py        what a section's function works with: features, arrays, operators
     sections/       one function per section
     tree.py         the class hierarchy of [softmax] and [region]
     heads.py        decoded boxes and scores
-    net.py          the walk over the sections
+    network.py      what the layers of one network share
+    reader.py       the walk over the sections
     table.py        the table of sections for docs/darknet.md
 
 Rule 1: the file order of arrays is the order of `take` calls in a section's function, and visible nowhere

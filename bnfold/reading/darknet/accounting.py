@@ -93,8 +93,11 @@ def _causes(arrays: Arrays, predictors: Sequence[Predictor]) -> list[str]:
             "file would fit exactly"
         )
     if abs(arrays.left) == 4:
+        head = arrays.header
         also = (
-            "try the other --dialect" if arrays.header.transposed else "did another program write the file?"
+            "try the other --dialect"
+            if head.transposed
+            else f"version {head.version} says {head.size} bytes, but did another program write it?"
         )
         causes.append(f"4 bytes are the difference between the two forms of the header: {also}")
     if arrays.left % 4:

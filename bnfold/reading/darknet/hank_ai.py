@@ -119,9 +119,10 @@ def _reads(section: Section, row: Row, key: str) -> bool:
             return _text(section, "policy", "constant") in POLICIES[key]
         if key in ADAM:
             return _text(section, "adam", "0").strip("0.") != ""
-    parameter, reason = row.parameters.get(key), ignored(row.name, key)
-    forks = {parameter.fork if parameter else Fork.PJREDDIE, reason.fork if reason else Fork.PJREDDIE}
-    return forks != {Fork.PJREDDIE} or (key in EVERY_LAYER and row.name != "net")
+    if key in EVERY_LAYER and row.name != "net":
+        return True
+    known = row.parameters.get(key) or ignored(row.name, key)
+    return known is not None and known.fork is not Fork.PJREDDIE
 
 
 def _text(section: Section, key: str, default: str) -> str:

@@ -380,7 +380,7 @@ def _check_silu(sections_: list[Section], file: str, chosen: str | None, notes: 
             "what darknet calls swish",
             where=where,
             expected="activation=swish",
-            way_out=f"{spelled('silu', 'swish')} reads it so, and {spelled('silu', 'relu')} as darknet does",
+            way_out=f"say with {spelled('silu')} which one it is: swish, or relu as darknet computes it",
         )
     notes.note("silu", where, f"activation=silu{many} is read as {chosen}, as asked")
 

@@ -32,6 +32,7 @@ from .dialects import Fork
 from .syntax import INT_MAX
 
 FLOAT = ir.DataType.FLOAT
+MOST_BILLIONS = 3  # how often 2^32 pictures a network may have seen
 HIGHEST_VERSION = 1_000_000  # of any file ever written: 1001; a text read as a number is above 2^28
 
 
@@ -46,12 +47,16 @@ class Header:
     size: int
 
     @property
+    def version(self) -> str:
+        """The version in words."""
+        return f"{self.major}.{self.minor}.{self.revision}"
+
+    @property
     def told(self) -> str:
         """What to say where the size is not the one that the version says."""
-        other = 16 if self.size == 20 else 20
         return (
-            f"version {self.major}.{self.minor}.{self.revision} says a header of {other} bytes, but the file "
-            f"fits exactly with one of {self.size}, and is read so"
+            f"version {self.version} says a header of {36 - self.size} bytes, but the file fits exactly with "
+            f"one of {self.size}, and is read so"
         )
 
     @property
@@ -98,8 +103,12 @@ def header(file: FileMap, fork: Fork, other: bool = False) -> Header:
 
 
 def leaves_header_open(file: FileMap) -> bool:
-    """Version 0.0 stands in files of other programs too, which count pictures in 8 bytes."""
-    return len(file) >= 20 and not any(file.view[:8])
+    """May the header be longer than its version says? Other programs write versions below 0.2 and count
+    pictures in 8 bytes all the same; the upper four are next to nothing then, which no first bias is."""
+    if len(file) < 20:
+        return False
+    major, minor, _, _, upper = struct.unpack_from("<iiiII", file.view)
+    return bool(major == 0 and 0 <= minor < 2 and upper <= MOST_BILLIONS)
 
 
 def revision(file: FileMap | None) -> int | None:

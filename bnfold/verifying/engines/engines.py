@@ -67,8 +67,10 @@ class Simulated:
 
     name = "float64"
 
-    def __init__(self, seed: int, *, stand_ins: bool = True, weights: bool = False) -> None:
-        self.seed, self.stand_ins, self.weights = seed, stand_ins, weights
+    def __init__(
+        self, seed: int, *, stand_ins: bool = True, weights: bool = False, converted: bool = False
+    ) -> None:
+        self.seed, self.stand_ins, self.weights, self.converted = seed, stand_ins, weights, converted
 
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
@@ -77,7 +79,7 @@ class Simulated:
             side.model,
             watch,
             StandIns(self.seed) if self.stand_ins else None,
-            Rounding(self.seed, weights=self.weights),
+            Rounding(self.seed, weights=self.weights, converted=self.converted),
         )
 
 

@@ -128,7 +128,7 @@ def _child(provider: str, model: Path, feeds: list[Values], repeats: int, *, tf3
     options = dict(OPTIONS.get(provider, {}))
     if provider == "CUDAExecutionProvider":
         options["use_tf32"] = "1" if tf32 else "0"
-    environment = {**os.environ, "NVIDIA_TF32_OVERRIDE": "1" if tf32 else "0", "PYTHONPATH": _path()}
+    environment = {**os.environ, "NVIDIA_TF32_OVERRIDE": "1" if tf32 else "0", "PYTHONPATH": search_path()}
     if tf32:
         environment.pop("NVIDIA_TF32_OVERRIDE")
     with scratch() as folder:
@@ -149,7 +149,7 @@ def _child(provider: str, model: Path, feeds: list[Values], repeats: int, *, tf3
         return _answer(provider, folder, done, len(feeds), repeats)
 
 
-def _path() -> str:
+def search_path() -> str:
     """This package comes first in the child, wherever it was started."""
     root = str(Path(__file__).resolve().parents[3])
     return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])

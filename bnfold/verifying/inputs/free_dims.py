@@ -46,11 +46,13 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class Unknown:
-    """A free dim: its key, what it most likely is, and how a note names it."""
+    """A free dim: its key, what it most likely is, and how a note names it. `volume` says that it is one of
+    three sides."""
 
     key: str
     role: str
     words: str
+    volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ def _unknowns(dims: FreeDims) -> Iterator[Unknown]:
             if isinstance(dim, int) or dim in dims.expressions:
                 continue
             words = f"{dim or f'dim {axis}'} of '{one.name}'"
-            yield Unknown(_key(one.name, axis, dim), _role(dim, axis, len(one.dims)), words)
+            rank = len(one.dims)
+            yield Unknown(_key(one.name, axis, dim), _role(dim, axis, rank), words, rank == 5)
     for parsed in dims.expressions.values():
         for name in sorted(parsed.names):
             yield Unknown(name, _role(name, 1, 2), name)

@@ -61,7 +61,7 @@ LARGEST = 4096
 _MOST_RUNS, _MOST_SECONDS = 1500, 12.0
 _ROUNDS = 12  # contradictions that are repaired one after the other
 _PAIRED = 40  # sizes of one side that are tried with every size of the other
-_LADDER = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
+_LADDER = (*range(1, 65), 96, 128, 192, 256, 384, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -409,6 +409,8 @@ def _another(unknown: Unknown, size: int, turn: int) -> int:
     """Another size of a dim, a different one each turn."""
     if unknown.role in (BATCH, CHANNELS):
         others = [3, 4, 1, 2] if unknown.role == BATCH else [1, 3, 4]
+    elif unknown.role == SIDE and unknown.volume and size >= 16:  # three sides twice as long cost eightfold
+        others = [size // 2, 3 * size // 2, size - 1]
     elif unknown.role == SIDE:
         others = [2 * size, 3 * size, size + 1] if size <= 48 else [size + 32, size + 64, size - 32]
     else:

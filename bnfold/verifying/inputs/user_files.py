@@ -103,7 +103,8 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
             where=place,
             expected=f"{one.kind.name.lower()}, as the input '{one.name}' is",
         )
-    array = array.astype(kind, copy=False)
+    with np.errstate(all="ignore"):  # what is too large for the type is infinite
+        array = array.astype(kind, copy=False)
     rank = len(one.dims)
     if one.dims and array.ndim == rank - 1:
         array = array[None]

@@ -2,11 +2,17 @@
 
 tokens.py      values that are computed alike get equal numbers; those need no run
 alignment.py   which values of the two models may mean the same: by name, by structure, by what they compute
-fused.py       what onnxruntime fuses, taken apart
+scope.py       two graphs that are held against each other, and what all of them share
 cones.py       the nodes between such values, on both sides
 recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
+border_values.py  the generic values on which a cone is run
 discharge.py   both sides of a cone on generic values, in float64 and in the model's own arithmetic
 figures.py     one value against the other: the noise ratio of every group, or why there is none
+work.py        the work of one scope: every pair of values, proved or dropped
+bodies.py      the scopes that bodies and functions are
+decisions.py   what decides, or is multiplied by zeros, judged instead of what comes out
+hidden.py      differences inside of what was proved that nothing behind them shows
+coverage.py    which nodes read each weight
 proof.py       the way through these rooms: every obligation, the verdict, and what each weight is known by
 """
 

@@ -12,6 +12,7 @@ draw. A right fold measures 0.2 to 1.1 of that deviation, in any depth; a wrong 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from ...ir.graph import STANDARD, bodies, ir
 from ...operators.table import op
+from ..truth.call import Call
 from ..truth.interpreter import Step
 from ..truth.kernels import KERNELS, contrib, kernel_of
 from ..truth.large_weights import Stored, Weight, changed
@@ -36,13 +38,20 @@ def unit_of(kind: ir.DataType) -> float:
 
 
 class Deviations:
-    """The deviations of one side's values, built up step by step. `is_weight` says which values are constants
-    that may be off by a rounding."""
+    """The deviations of one side's values, built up step by step. `is_uncertain` says which values are
+    constants that may be off by a rounding, and which nodes have attributes that may; `all_readers`, that
+    constants are rounded whatever reads them."""
 
     def __init__(
-        self, model: ir.Model, is_weight: Callable[[ir.Value], bool], random: np.random.Generator
+        self,
+        model: ir.Model,
+        is_uncertain: Callable[[ir.Value | ir.Node], bool],
+        random: np.random.Generator,
+        *,
+        all_readers: bool = False,
     ) -> None:
-        self.model, self.is_weight, self.random = model, is_weight, random
+        self.model, self.is_uncertain, self.random = model, is_uncertain, random
+        self.all_readers = all_readers
         self.of: dict[ir.Value, np.ndarray] = {}
 
     def add(self, step: Step) -> None:
@@ -56,21 +65,24 @@ class Deviations:
         if bodies(step.node) or step.node.op_identifier() in self.model.functions:
             return np.asarray(np.abs(step.results[index]) * unit)
         spreads = [
-            self._spread(step, value, argument, unit)
-            for value, argument in zip(step.node.inputs, step.arguments, strict=False)
+            self._spread(step, value, argument, max(unit, _unit_of_input(step, place)))
+            for place, (value, argument) in enumerate(zip(step.node.inputs, step.arguments, strict=False))
         ]
-        if not any(spread is not None for spread in spreads):
+        attributes = self.is_uncertain(step.node)
+        if not attributes and not any(spread is not None for spread in spreads):
             return np.zeros(step.results[index].shape)
         with np.errstate(all="ignore"):
             if (plain := _linear_kernel(step.node)) is not None:
                 return np.asarray(np.sqrt(_linear(step, spreads, plain)))
             if kernel_of(step.node) is None:
                 return np.asarray(np.abs(step.results[index]) * unit)
-            squares = [self._moved(step, spreads, index) ** 2 for _ in range(DRAWS)]
+            unit = unit if attributes else 0.0
+            squares = [self._moved(step, spreads, index, unit) ** 2 for _ in range(DRAWS)]
         return np.asarray(np.sqrt(np.mean(squares, axis=0)))
 
-    def _moved(self, step: Step, spreads: list[Weight | None], index: int) -> np.ndarray:
-        """By how much the result moves where every input is off by a draw from its deviation."""
+    def _moved(self, step: Step, spreads: list[Weight | None], index: int, unit: float) -> np.ndarray:
+        """By how much the result moves where every input is off by a draw from its deviation, and every float
+        attribute by a draw of a rounding."""
         moved = [
             (a[:] if isinstance(a, Stored) else a) + s * self.random.uniform(-1.7, 1.7, s.shape)
             if isinstance(s, np.ndarray)
@@ -80,8 +92,17 @@ class Deviations:
         kernel = kernel_of(step.node)
         assert kernel is not None
         spreads = [s[:] if isinstance(s, Stored) else s for s in spreads]
-        again = kernel(step.call, *moved)
+        again = kernel(self._with_attributes_off(step.call, unit) if unit else step.call, *moved)
         return np.asarray((again if isinstance(again, tuple) else (again,))[index] - step.results[index])
+
+    def _with_attributes_off(self, call: Call, unit: float) -> Call:
+        node = copy(call)
+        node.get = lambda key, default=None: (  # type: ignore[method-assign,assignment]
+            value * (1 + unit * self.random.uniform(-1.7, 1.7))
+            if isinstance(value := call.get(key, default), float)
+            else value
+        )
+        return node
 
     def _spread(self, step: Step, value: ir.Value | None, argument: Any, unit: float) -> Weight | None:
         """How far an input of a node may be off: a constant by its rounding, a value by what it carries."""
@@ -90,9 +111,16 @@ class Deviations:
         if value in self.of:
             deviation = self.of[value]
             return deviation if deviation.any() else None
-        if not _takes_weights(step.node) or not self.is_weight(value):
+        if not (self.all_readers or _takes_weights(step.node)) or not self.is_uncertain(value):
             return None
-        return changed(argument, lambda part: np.abs(part) * unit)  # type: ignore[no-any-return]
+        spread: Weight = changed(argument, lambda part: np.asarray(np.abs(part) * unit))  # of scalars, too
+        return spread
+
+
+def _unit_of_input(step: Step, place: int) -> float:
+    """The unit of the type in which an input is stored, which may be narrower than the result."""
+    kind = step.call.storage(place)
+    return unit_of(kind) if kind.is_floating_point() else 0.0
 
 
 def _takes_weights(node: ir.Node) -> bool:
@@ -101,11 +129,8 @@ def _takes_weights(node: ir.Node) -> bool:
 
 
 def _linear_kernel(node: ir.Node) -> Callable[..., Any] | None:
-    """The kernel on squares: of a linear operator, or of one that an activation of slope one at most is fused
-    to."""
-    if node.domain in STANDARD and node.op_type in LINEAR:
-        return KERNELS[node.op_type]
-    return contrib.PLAIN.get(node.op_type) if node.domain == contrib.DOMAIN else None
+    """The kernel on squares of a linear operator."""
+    return KERNELS[node.op_type] if node.domain in STANDARD and node.op_type in LINEAR else None
 
 
 def _linear(step: Step, spreads: list[Weight | None], kernel: Callable[..., Any]) -> np.ndarray:
@@ -125,14 +150,12 @@ def _linear(step: Step, spreads: list[Weight | None], kernel: Callable[..., Any]
         inputs[place] = changed(spread, np.square)
         if place < 2:
             total = total + kernel(call, *inputs[:2])
-        elif place > 2:  # the fourth input of a fused convolution is only added
-            total = total + np.asarray(inputs[place])
         else:
             total = total + _bias(step, inputs[place], attributes["beta"])
     return np.broadcast_to(total, step.results[0].shape)
 
 
 def _bias(step: Step, variance: Any, beta: float) -> Any:
-    if step.node.op_type in ("Gemm", "FusedGemm"):
+    if step.node.op_type == "Gemm":
         return variance * beta
     return variance.reshape(-1, *(1,) * (step.results[0].ndim - 2))

@@ -21,6 +21,7 @@ outputs, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ from ...ir.graph import GraphLike, bodies, ir, label, named_type, opset, source_
 from ...operators.table import op
 from . import large_weights, onnx_reference, unknown_operators
 from .call import Call, Frame
+from .fused_operators import Parts, parts_of
 from .kernels import kernel_of
 from .large_weights import Stored, Weight, changed
 from .number_formats import Rounding, is_float, storage_of, widened
@@ -165,6 +167,8 @@ class Interpreter:
             return [
                 widened(array) for array in fixed
             ]  # a constant is what the model's own arithmetic computes
+        if (parts := parts_of(node)) is not None:
+            return [self._of_parts(parts, arguments, frame)]
         kernel = kernel_of(node)
         if kernel is not None:
             results = kernel(call, *arguments)
@@ -178,6 +182,16 @@ class Interpreter:
                 f"no implementation is known of the operator {node.domain or 'ai.onnx'}::{node.op_type}",
             )
         return self.stand_ins(node, arguments, source_text(node))
+
+    def _of_parts(self, parts: Parts, arguments: list[Any], frame: Frame) -> Any:
+        """What a fused node gives; it rounds once, and not after each part."""
+        inner = Frame(frame.opset, frame.imports)
+        for value, argument in zip(parts.inputs, arguments, strict=False):
+            if value is not None:
+                inner.values[value] = argument
+        for node in parts.nodes:
+            inner.values[node.outputs[0]] = self._step(node, inner).results[0]
+        return inner.values[parts.nodes[-1].outputs[0]]
 
     def _function(self, function: ir.Function, call: Call, arguments: list[Any], frame: Frame) -> list[Any]:
         given = {
@@ -201,10 +215,12 @@ class Interpreter:
 
     def _weight(self, value: ir.Value) -> Weight:
         found = self._large(value) or constant(value)
-        rounding = self.rounding
-        if rounding is None or not any(place and op(node).weighted for node, place in value.uses()):
+        rounding, kind = self.rounding, value.const_value.dtype  # type: ignore[union-attr]
+        if rounding is None:
             return found
-        kind = value.const_value.dtype  # type: ignore[union-attr]
+        converted = rounding.converted and kind.bitwidth <= 16 and math.prod(found.shape) > 1
+        if not converted and not any(place and op(node).weighted for node, place in value.uses()):
+            return found
         return changed(found, lambda part: rounding.jittered(part, kind))  # type: ignore[no-any-return]
 
     def _large(self, value: ir.Value) -> Stored | None:

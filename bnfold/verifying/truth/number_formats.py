@@ -80,10 +80,11 @@ def _info(kind: ir.DataType) -> Any:
 
 class Rounding:
     """Rounds a node's result to its storage type; with `weights`, weights are off by up to one rounding too,
-    as any fold leaves them."""
+    as any fold leaves them; with `converted`, all that was stored in 16 bits is, but for single numbers,
+    which may be exponents."""
 
-    def __init__(self, seed: int = 0, *, weights: bool = False) -> None:
-        self.weights = weights
+    def __init__(self, seed: int = 0, *, weights: bool = False, converted: bool = False) -> None:
+        self.weights, self.converted = weights or converted, converted
         self._random = np.random.default_rng(seed)
 
     def jittered(self, value: np.ndarray, kind: ir.DataType) -> np.ndarray:

@@ -208,3 +208,78 @@ def test_what_caffe_rejects(tmp_path, params, words):
     assert words in str(caught.value)
     assert "net.prototxt:2:" in str(caught.value)
     assert "l (Convolution)" in str(caught.value)
+
+
+SPATIAL = "kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 1 pad: 1 temporal_pad: 1"
+
+
+@pytest.mark.parametrize("more", ["", " filter_group: 2", " group: 2"])
+def test_convolution_over_time(tmp_path, more):
+    x, w, b = normal(2, 4, 5, 7, 8), normal(6, 4, 2, 3, 3), normal(6)
+    text = input_layer("x", *x.shape)
+    text += layer("Convolution3D", "x", params=f"convolution3d_param {{ num_output: 6 {SPATIAL}{more} }}")
+    want = convolve(x, w, (1, 2, 2), (1, 1, 1), (1, 1, 1)) + b[:, None, None, None]
+    for bias in (b, b.reshape(1, 1, 1, 1, 6)):
+        same(Net(tmp_path, text, {"l": [w, bias]}).run(x=x)["y"], want)
+
+
+def test_deconvolution_over_time(tmp_path):
+    x, w, b = normal(2, 4, 3, 4, 5), normal(4, 6, 2, 3, 3), normal(6)
+    text = input_layer("x", *x.shape)
+    text += layer("Deconvolution3D", "x", params=f"convolution3d_param {{ num_output: 6 {SPATIAL} }}")
+    want = deconvolve(x, w, (1, 2, 2), (1, 1, 1), (1, 1, 1)) + b[:, None, None, None]
+    same(Net(tmp_path, text, {"l": [w, b]}).run(x=x)["y"], want)
+    with pytest.raises(Malformed, match="'kernel_depth' is missing"):
+        Net(tmp_path, text.replace("kernel_depth: 2", ""), {"l": [w, b]})
+    with pytest.raises(Malformed, match="expected 5 axes"):
+        Net(tmp_path, text.replace(input_layer("x", *x.shape), input_layer("x", 2, 4, 3, 4)), {"l": [w, b]})
+
+
+def bilinear(plane, row, column):
+    """The value of a plane between its pixels; nothing before it, and behind it the last pixel goes on."""
+    h, w = plane.shape
+    if not (0 <= row < h and 0 <= column < w):
+        return 0.0
+    top, left = int(row), int(column)
+    bottom, right = min(top + 1, h - 1), min(left + 1, w - 1)
+    a, b = row - top, column - left
+    upper = (1 - b) * plane[top, left] + b * plane[top, right]
+    return (1 - a) * upper + a * ((1 - b) * plane[bottom, left] + b * plane[bottom, right])
+
+
+@pytest.mark.parametrize(
+    ("params", "stride", "pad", "dilation", "group", "parts"),
+    [
+        ("kernel_size: 3 pad: 1 deformable_group: 1", 1, 1, 1, 1, 1),
+        ("kernel_size: 3 pad: 2 dilation: 2 stride: 2 deformable_group: 2 group: 2", 2, 2, 2, 2, 2),
+        ("kernel_size: 3", 1, 0, 1, 1, 4),
+    ],
+)
+def test_deformable_convolution(tmp_path, params, stride, pad, dilation, group, parts):
+    n, c, h, w, out = 2, 4, 6, 5, 6
+    x, weight, bias = normal(n, c, h, w), normal(out, c // group, 3, 3), normal(out)
+    size = [(d + 2 * pad - 2 * dilation - 1) // stride + 1 for d in (h, w)]
+    offsets = normal(n, parts * 18, *size, seed=7)
+    text = input_layer("x", n, c, h, w) + input_layer("o", *offsets.shape)
+    text += layer(
+        "DeformableConvolution", "xo", params=f"deformable_convolution_param {{ num_output: {out} {params} }}"
+    )
+    columns = np.zeros((n, c, 3, 3, *size))
+    for b, ch, i, j, row, column in np.ndindex(*columns.shape):
+        tap = 2 * ((ch // (c // parts)) * 9 + i * 3 + j)
+        y = row * stride - pad + i * dilation + float(offsets[b, tap, row, column])
+        z = column * stride - pad + j * dilation + float(offsets[b, tap + 1, row, column])
+        columns[b, ch, i, j, row, column] = bilinear(x[b, ch].astype(np.float64), y, z)
+    want = np.concatenate(
+        [
+            np.einsum("ocij,ncijyx->noyx", weight[part], columns[:, places])
+            for part, places in zip(
+                np.split(np.arange(out), group), np.split(np.arange(c), group), strict=True
+            )
+        ],
+        1,
+    )
+    got = Net(tmp_path, text, {"l": [weight, bias]}).run(x=x, o=offsets)["y"]
+    same(got, want + bias[:, None, None], 1e-5)
+    with pytest.raises(Malformed, match="offsets of shape"):
+        Net(tmp_path, text.replace("kernel_size: 3", "kernel_size: 1"), {"l": [weight, bias]})

@@ -15,12 +15,14 @@ from .files import Net, input_layer, layer, normal, same
 MAP = input_layer("x", 1, 2, 3, 4) + input_layer("image", 1, 3, 30, 50)
 
 
-def priors(rows, columns, shapes, steps, size, offset=0.5, clip=False, variance=(0.1, 0.1, 0.1, 0.1)):
+def priors(
+    rows, columns, shapes, steps, size, offsets=((0.5, 0.5),), clip=False, variance=(0.1, 0.1, 0.1, 0.1)
+):
     boxes = []
     for h in range(rows):
         for w in range(columns):
-            cx, cy = (w + offset) * steps[1], (h + offset) * steps[0]
-            for bw, bh in shapes:
+            for (bw, bh), (dx, dy) in ((shape, offset) for shape in shapes for offset in offsets):
+                cx, cy = (w + dx) * steps[1], (h + dy) * steps[0]
                 boxes += [
                     (cx - bw / 2) / size[1],
                     (cy - bh / 2) / size[0],
@@ -54,8 +56,17 @@ R = math.sqrt(2)
                 "shapes": [(4, 4), (4 * R, 4 / R), (9, 9), (9 * R, 9 / R)],
                 "steps": (5, 5),
                 "size": (40, 40),
-                "offset": 0,
+                "offsets": ((0, 0),),
                 "variance": (0.1, 0.2, 0.3, 0.4),
+            },
+        ),
+        (
+            "min_size: 4 aspect_ratio: 2 flip: false offset_w: [0.25, 0.75] offset_h: [0.5, 0]",
+            {
+                "shapes": [(4, 4), (4 * R, 4 / R)],
+                "steps": (10, 12.5),
+                "size": (30, 50),
+                "offsets": ((0.25, 0.5), (0.75, 0)),
             },
         ),
         (
@@ -72,9 +83,27 @@ def test_prior_box(tmp_path, params, want):
 
 
 @pytest.mark.parametrize(
+    ("params", "want"),
+    [
+        ("", {"steps": (10, 12.5)}),
+        ("step: 4 offset: 0 clip: true", {"steps": (4, 4), "offsets": ((0, 0),), "clip": True}),
+        ("step_h: 3 step_w: 5 variance: 0.5", {"steps": (3, 5), "variance": (0.5,) * 4}),
+    ],
+)
+def test_clustered_prior_boxes(tmp_path, params, want):
+    sizes = "width: [9.5, 25] height: [15, 40]"
+    text = MAP + layer("PriorBoxClustered", ["x", "image"], params=f"prior_box_param {{ {sizes} {params} }}")
+    got = Net(tmp_path, text).run(x=normal(1, 2, 3, 4), image=normal(1, 3, 30, 50))["y"]
+    same(got, priors(3, 4, [(9.5, 15), (25, 40)], size=(30, 50), **want), 1e-6)
+    with pytest.raises(Malformed, match="as many of each, positive"):
+        Net(tmp_path, text.replace("width: [9.5, 25]", "width: 9.5"))
+
+
+@pytest.mark.parametrize(
     ("params", "column", "words"),
     [
         ("", 1, "'min_size' is missing"),
+        ("min_size: 4 offset_h: 0.5", 91, "1 of offset_h and 0 of offset_w"),
         ("min_size: 0", 79, "min_size is (0.0)"),
         ("min_size: 4 max_size: 3", 91, "max_size is (3.0)"),
         ("min_size: 4 max_size: 5 max_size: 6", 91, "none, or one for each"),
@@ -124,6 +153,7 @@ def detect(
     keep=-1,
     threshold=-np.inf,
     kind="CORNER",
+    clip=False,
 ):
     """What DetectionOutput computes, image by image and class by class."""
     batch, count = loc.shape[0], prior.shape[2] // 4
@@ -137,6 +167,7 @@ def detect(
             if c == background:
                 continue
             mine = [decode(boxes[p], variance[p], places[p, 0 if shared else c], kind) for p in range(count)]
+            mine = [np.clip(box, 0, 1) for box in mine] if clip else mine
             order = sorted((p for p in range(count) if scores[p, c] > threshold), key=lambda p: -scores[p, c])
             kept = []
             for p in order[:top_k] if top_k > -1 else order:
@@ -174,6 +205,7 @@ CASES = [
         2,
     ),
     ("confidence_threshold: 5", {"threshold": 5}, 2),
+    ("code_type: CENTER_SIZE clip: true", {"kind": "CENTER_SIZE", "clip": True}, 2),
 ]
 
 
@@ -257,7 +289,65 @@ def test_detections_that_cannot_be_exact_name_the_blob_to_cut_at(tmp_path):
 ROIS = np.float32([[0, 3, 2, 20, 25], [1, 0, 0, 31, 31], [0, 10.4, 11.6, 10.4, 11.6], [1, 28, 28, 60, 70]])
 
 
-def test_roi_pooling(tmp_path):
+def widened(roi, ratio):
+    """A region that is wider by a part of its size on each side."""
+    b, x1, y1, x2, y2 = map(float, roi)
+    dx, dy = (x2 - x1 + 1) * ratio, (y2 - y1 + 1) * ratio
+    return b, x1 - dx, y1 - dy, x2 + dx, y2 + dy
+
+
+@pytest.mark.parametrize("ratio", [0, 0.25])
+@pytest.mark.parametrize("opset", [16, 20])
+def test_roi_align(tmp_path, ratio, opset):
+    x, (tall, wide), scale = normal(2, 3, 8, 9), (3, 2), 0.25
+    rois = np.concatenate([ROIS, np.float32([[1, 20, 9, 20, 30], [0, -9, -9, 50, 60], [1, 0, 0, 4, 4]])])
+    text = input_layer("x", 2, 3, 8, 9) + input_layer("rois", len(rois), 5)
+    params = f"pooled_h: {tall} pooled_w: {wide} spatial_scale: {scale} pad_ratio: {ratio}"
+    text += layer("ROIAlign", ["x", "rois"], params=f"roi_pooling_param {{ {params} }}")
+    want = np.zeros((len(rois), 3, tall + 1, wide + 1))
+    for r, roi in enumerate(rois):
+        b, *box = widened(roi, ratio)
+        x1, y1, x2, y2 = (v * scale - 0.5 for v in box)
+        if x2 <= x1 or y2 <= y1:
+            continue
+        for i, j in np.ndindex(tall + 1, wide + 1):
+            row, column = y1 + i * (y2 - y1) / tall, x1 + j * (x2 - x1) / wide
+            if not (-0.5 <= row <= 7.5 and -0.5 <= column <= 8.5):
+                continue
+            row, column = min(max(row, 0), 7), min(max(column, 0), 8)
+            top, left = min(int(row), 6), min(int(column), 7)
+            a, c = row - top, column - left
+            corners = x[int(b), :, top : top + 2, left : left + 2].astype(np.float64)
+            want[r, :, i, j] = (corners * np.outer([1 - a, a], [1 - c, c])).sum((1, 2))
+    same(Net(tmp_path, text, opset=opset).run(x=x, rois=rois)["y"], want, 1e-5)
+    with pytest.raises(Unsupported, match="opset 16 or more"):
+        Net(tmp_path, text, opset=14)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_decoded_boxes(tmp_path, norm):
+    mean, std = (np.float32([0.1, -0.2, 0.3, 0.0]), np.float32([0.1, 0.1, 0.2, 0.2])) if norm else (0, 1)
+    params = (
+        "bbox_reg_param { bbox_mean: [0.1, -0.2, 0.3, 0] bbox_std: [0.1, 0.1, 0.2, 0.2] }" if norm else ""
+    )
+    text = input_layer("b", 4, 8) + input_layer("p", 4, 5, 1, 1) + layer("DecodeBBox", "bp", params=params)
+    box = normal(4, 8)
+    got = Net(tmp_path, text).run(b=box, p=ROIS.reshape(4, 5, 1, 1))["y"]
+    delta = box[:, 4:] * std + mean
+    low, high = ROIS[:, 1:3].astype(np.float64), ROIS[:, 3:].astype(np.float64)
+    size = high - low + 1
+    middle, size = (low + high) / 2 + delta[:, :2] * size, size * np.exp(delta[:, 2:])
+    low = middle - (size - 1) / 2
+    same(got, np.concatenate([ROIS[:, :1], low, low + size - 1], 1).reshape(4, 5, 1, 1), 1e-5)
+    with pytest.raises(Unsupported, match="the phase TRAIN"):
+        Net(tmp_path, text, phase="TRAIN")
+    if norm:
+        with pytest.raises(Malformed, match="4 of each"):
+            Net(tmp_path, text.replace("std: [0.1, 0.1,", "std: [0.1,"))
+
+
+@pytest.mark.parametrize("ratio", [0, 0.3])
+def test_roi_pooling(tmp_path, ratio):
     x = normal(2, 3, 8, 8)
     text = input_layer("x", 2, 3, 8, 8) + input_layer("rois", 4, 5)
     got = Net(
@@ -266,11 +356,12 @@ def test_roi_pooling(tmp_path):
         + layer(
             "ROIPooling",
             ["x", "rois"],
-            params="roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }",
+            params=f"roi_pooling_param {{ pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 pad_ratio: {ratio} }}",
         ),
     ).run(x=x, rois=ROIS)["y"]
     want = np.zeros((4, 3, 3, 2))
-    for r, (b, *box) in enumerate(ROIS):
+    for r, roi in enumerate(ROIS):
+        b, *box = widened(roi, ratio)
         x1, y1, x2, y2 = (math.floor(v * 0.25 + 0.5) for v in box)
         tall, wide = max(y2 - y1 + 1, 1) / 3, max(x2 - x1 + 1, 1) / 2
         for i in range(3):
@@ -286,9 +377,11 @@ def test_roi_pooling(tmp_path):
     same(got, want)
 
 
-def test_psroi_pooling(tmp_path):
-    x = normal(2, 8, 8, 9)
-    text = input_layer("x", 2, 8, 8, 9) + input_layer("rois", 4, 5)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_psroi_pooling(tmp_path, batch):
+    x, rois = normal(batch, 8, 8, 9), ROIS.copy()
+    rois[:, 0] %= batch
+    text = input_layer("x", batch, 8, 8, 9) + input_layer("rois", 4, 5)
     got = Net(
         tmp_path,
         text
@@ -297,9 +390,9 @@ def test_psroi_pooling(tmp_path):
             ["x", "rois"],
             params="psroi_pooling_param { spatial_scale: 0.25 output_dim: 2 group_size: 2 }",
         ),
-    ).run(x=x, rois=ROIS)["y"]
+    ).run(x=x, rois=rois)["y"]
     want = np.zeros((4, 2, 2, 2))
-    for r, (b, *box) in enumerate(ROIS):
+    for r, (b, *box) in enumerate(rois):
         x1, y1, x2, y2 = (math.floor(v + 0.5) for v in box)
         top0, left0, bottom0, right0 = y1 * 0.25, x1 * 0.25, (y2 + 1) * 0.25, (x2 + 1) * 0.25
         tall, wide = max(bottom0 - top0, 0.1) / 2, max(right0 - left0, 0.1) / 2
@@ -316,3 +409,49 @@ def test_psroi_pooling(tmp_path):
                     window = x[int(b), (c * 2 + i) * 2 + j, top:bottom, left:right]
                     want[r, c, i, j] = window.astype(np.float64).mean() if window.size else 0
     same(got, want, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["CENTER_SIZE", "CORNER"])
+@pytest.mark.parametrize("stage", ["conf", "both"])
+def test_two_stages_of_refinedet(tmp_path, kind, stage):
+    count, classes, batch = 12, 3, 2
+    random = np.random.default_rng(5)
+    middles, sizes = random.random((count, 2)), random.random((count, 2)) * 0.3 + 0.1
+    variance = np.tile([0.1, 0.1, 0.2, 0.2], count)
+    prior = np.float32(
+        np.stack([np.concatenate([middles - sizes / 2, middles + sizes / 2], 1).ravel(), variance])[None]
+    )
+    loc, arm_loc = normal(batch, count * 4), normal(batch, count * 4, seed=4)
+    conf, arm_conf = (
+        np.float32(random.random((batch, count * classes))),
+        np.float32(random.random((batch, count * 2))),
+    )
+    feeds = {"loc": loc, "conf": conf, "prior": prior, "arm_conf": arm_conf, "arm_loc": arm_loc}
+    bottoms = list(feeds)[: 4 if stage == "conf" else 5]
+    params = f"num_classes: 3 objectness_score: 0.4 code_type: {kind} nms_param {{ nms_threshold: 0.45 }}"
+    text = "".join(input_layer(name, *feeds[name].shape) for name in bottoms)
+    text += layer("DetectionOutput", bottoms, params=f"detection_output_param {{ {params} }}")
+    got = Net(tmp_path, text).run(**{name: feeds[name] for name in bottoms})["y"]
+    empty = arm_conf.reshape(batch, count, 2)[:, :, 1] < np.float32(0.4)
+    scores = conf.reshape(batch, count, classes).copy()
+    scores[empty] = [1, 0, 0]
+    rows = []
+    for i in range(batch):
+        boxes, variances = prior[0].reshape(2, count, 4).astype(np.float64)
+        if stage == "both":
+            stages = zip(boxes, variances, arm_loc[i].reshape(count, 4), strict=True)
+            boxes = np.array([decode(box, v, move, kind) for box, v, move in stages])
+        moved = np.stack([boxes.ravel(), variances.ravel()])[None]
+        found = detect(loc[i : i + 1], scores[i].reshape(1, -1), moved, classes, nms=0.45, kind=kind)[0, 0]
+        found[:, 0] = i
+        rows.append(found)
+    same(got, np.concatenate(rows)[None, None], 1e-5)
+
+
+def test_a_first_stage_that_does_not_fit(tmp_path):
+    text = input_layer("loc", 1, 12) + input_layer("conf", 1, 6) + input_layer("prior", 1, 2, 12)
+    text += input_layer("a", 1, 5) + layer(
+        "DetectionOutput", ["loc", "conf", "prior", "a"], params="detection_output_param { num_classes: 2 }"
+    )
+    with pytest.raises(Malformed, match=r"a first stage of shape \(1, 5\) for 3 boxes"):
+        Net(tmp_path, text)

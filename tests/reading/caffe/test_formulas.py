@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .files import normal, one_layer, same
+from .files import Net, input_layer, layer, normal, one_layer, same
 
 X = normal(2, 4, 5, 6)
 
@@ -39,6 +39,16 @@ ELEMENTWISE = [
     ("HardSigmoid", "", None, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
     ("Swish", "swish_param { beta: 1.7 }", None, lambda x: x * logistic(1.7 * x)),
     ("Clip", "clip_param { min: -0.5 max: 0.25 }", None, lambda x: np.clip(x, -0.5, 0.25)),
+    ("BReLU", "brelu_param { minval: -0.25 maxval: 0.5 }", None, lambda x: np.clip(x, -0.25, 0.5)),
+    ("Mish", "", None, lambda x: x * np.tanh(np.log1p(np.exp(x.astype(np.float64))))),
+    ("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: false }", None, lambda x: 0.7 * x),
+    ("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: true }", None, lambda x: x),
+    ("Dropout", "dropout_param { scale_train: false }", None, lambda x: 0.5 * x),
+    ("Transpose", "transpose_param { dim: 3 dim: 0 dim: 2 dim: 1 }", None, lambda x: x.transpose(3, 0, 2, 1)),
+    ("Reverse", "", None, lambda x: x[::-1]),
+    ("Reverse", "reverse_param { axis: 2 }", None, lambda x: x[:, :, ::-1]),
+    ("Flip", "", None, lambda x: x[..., ::-1]),
+    ("Flip", "flip_param { flip_width: false flip_height: true }", None, lambda x: x[:, :, ::-1]),
     ("Threshold", "threshold_param { threshold: 0.2 }", None, lambda x: (x > np.float32(0.2)).astype(float)),
     ("Power", "power_param { scale: -2 shift: 0.5 }", None, lambda x: 0.5 - 2 * x),
     (
@@ -200,10 +210,31 @@ ELEMENTWISE = [
         lambda x: SLOPE[:, None, None] * x / np.sqrt((x**2).sum(1, keepdims=True) + 0.5),
     ),
     (
+        "Normalize",
+        "normalize_param { }",
+        None,
+        lambda x: x / np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True) + 1e-6),
+    ),
+    (
+        "Normalize",
+        "normalize_param { normalize_type: 'L1' }",
+        None,
+        lambda x: x / (np.abs(x.astype(np.float64)).sum(1, keepdims=True) + 1e-6),
+    ),
+    (
         "InnerProduct",
         "inner_product_param { num_output: 3 }",
         [normal(3, 120), normal(3)],
         lambda x: x.reshape(2, 120).astype(np.float64) @ normal(3, 120).T + normal(3),
+    ),
+    (
+        "InnerProduct",
+        "inner_product_param { num_output: 3 normalize: true bias_term: false }",
+        [normal(3, 120)],
+        lambda x: (
+            x.reshape(2, 120).astype(np.float64)
+            @ (normal(3, 120) / np.sqrt((normal(3, 120) ** 2).sum(1, keepdims=True) + 1e-6)).T
+        ),
     ),
     (
         "InnerProduct",
@@ -239,3 +270,13 @@ def test_batch_norm_normalises_axis_1_whatever_the_rank(tmp_path, spatial):
     along = (4, *(1,) * len(spatial))
     got = one(tmp_path, "BatchNorm", "", [mean * 3, variance * 3, np.float32([3])], x)
     same(got, (x - mean.reshape(along)) / np.sqrt(variance.reshape(along) + 1e-5))
+
+
+def test_the_normalize_of_normface_is_told_by_the_lack_of_a_scale(tmp_path):
+    x = normal(2, 4, seed=3)
+    text = input_layer("x", 2, 4) + layer("Normalize", "x", ["y", "norm"])
+    net = Net(tmp_path, text, {"l": []})
+    norm = np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True) + 1e-6)
+    got = net.run(x=x)
+    same(got["y"], (x / norm).reshape(2, 4, 1, 1))
+    same(got["norm"], norm.reshape(2, 1, 1, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnfold.errors import Malformed
+from bnfold.errors import Malformed, Unsupported
 
 from .files import Net, input_layer, layer, normal, one_layer, same
 
@@ -180,6 +180,33 @@ def test_max_unpooling(tmp_path):
         for c in range(2):
             want[0, c, got["m"][0, c].ravel().astype(int)] = got["p"][0, c].ravel()
         same(got["y"], want.reshape(1, 2, *size))
+
+
+def test_unpooling_of_deconvnet(tmp_path):
+    x = normal(1, 2, 4, 6)
+    text = input_layer("x", 1, 2, 4, 6) + layer(
+        "Pooling", "x", "pm", "pooling_param { kernel_size: 2 stride: 2 }"
+    )
+    for params, size in (
+        ("kernel_size: 2 stride: 2", (5, 7)),
+        ("kernel_size: 2 stride: 2 unpool_h: 4 unpool_w: 6", (4, 6)),
+        ("kernel_h: 4 kernel_w: 2 stride_h: 2 stride_w: 2", (6, 7)),
+    ):
+        unpooling = layer("Unpooling", "pm", params=f"unpooling_param {{ {params} }}", name="u")
+        got = Net(tmp_path, text + unpooling).run(x=x)
+        want = np.zeros((1, 2, size[0] * size[1]))
+        for c in range(2):
+            want[0, c, got["m"][0, c].ravel().astype(int)] = got["p"][0, c].ravel()
+        same(got["y"], want.reshape(1, 2, *size))
+    for bottoms, params, words in (
+        ("p", "kernel_size: 2", "without a mask"),
+        ("pm", "kernel_size: 2 unpool: TILE", "'unpool' is TILE"),
+    ):
+        with pytest.raises(Unsupported, match=words):
+            Net(
+                tmp_path,
+                text + layer("Unpooling", bottoms, params=f"unpooling_param {{ {params} }}", name="u"),
+            )
 
 
 def test_a_mask_of_another_size(tmp_path):

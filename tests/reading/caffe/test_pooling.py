@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from bnfold.errors import Malformed
+
 from .files import normal, one_layer, same
 
 X = normal(2, 4, 5, 6)
@@ -150,3 +152,53 @@ def test_spp(tmp_path):
         pad = [(k * bins - n + 1) // 2 for k, n in zip(kernel, (7, 9), strict=True)]
         parts.append(caffe_pool(x, "AVE", kernel, kernel, pad)[0].reshape(2, -1))
     same(got, np.concatenate(parts, 1))
+
+
+def c3d_pool(x, method, kernel, stride, pad):
+    """Pooling over time as C3D's loops have it."""
+    sizes = [
+        math.ceil((n + 2 * p - k) / s) + 1
+        for n, k, s, p in zip(x.shape[2:], kernel, stride, pad, strict=True)
+    ]
+    out = np.zeros((*x.shape[:2], *sizes))
+    for place in np.ndindex(*sizes):
+        start = [i * s - p for i, s, p in zip(place, stride, pad, strict=True)]
+        end = [min(a + k, n + p) for a, k, n, p in zip(start, kernel, x.shape[2:], pad, strict=True)]
+        area = math.prod(b - a for a, b in zip(start, end, strict=True))
+        inside = tuple(slice(max(a, 0), b) for a, b in zip(start, end, strict=True))
+        window = x[(slice(None), slice(None), *inside)].astype(np.float64)
+        found = window.max((2, 3, 4)) if method == "MAX" else window.sum((2, 3, 4)) / area
+        out[(slice(None), slice(None), *place)] = found
+    return out
+
+
+@pytest.mark.parametrize(
+    ("params", "kernel", "stride", "pad"),
+    [
+        ("kernel_size: 2 kernel_depth: 1 stride: 2", (1, 2, 2), (1, 2, 2), (0, 0, 0)),
+        ("kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 2", (2, 3, 3), (2, 2, 2), (0, 0, 0)),
+        (
+            "pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 2",
+            *[(2, 3, 3), (2, 2, 2), (0, 0, 0)],
+        ),
+        ("pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 pad: 1", (2, 3, 3), (1, 2, 2), (0, 1, 1)),
+    ],
+)
+def test_pooling_over_time(tmp_path, params, kernel, stride, pad):
+    x = normal(2, 3, 5, 7, 8)
+    got = one(tmp_path, "Pooling3D", f"pooling3d_param {{ {params} }}", x=x)
+    same(got, c3d_pool(x, "AVE" if "AVE" in params else "MAX", kernel, stride, pad), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ("kernel_size: 3", "'kernel_depth' is missing"),
+        ("kernel_size: 3 kernel_depth: 1 pad: 1", "a pad for averages alone"),
+        ("kernel_size: 3 kernel_depth: 1 stride: 0", "a positive stride"),
+        ("kernel_size: 99 kernel_depth: 1", "no larger than the padded input"),
+    ],
+)
+def test_windows_over_time_that_do_not_fit(tmp_path, params, words):
+    with pytest.raises(Malformed, match=words):
+        one(tmp_path, "Pooling3D", f"pooling3d_param {{ {params} }}", x=normal(1, 2, 3, 4, 5))

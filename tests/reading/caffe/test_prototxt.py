@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from bnfold.errors import Malformed
 from bnfold.reading.caffe.prototxt import Message, Text, parse, sniff
-from bnfold.reading.caffe.schema import Node, typed
+from bnfold.reading.caffe.schema import Node, strange, typed
 from bnfold.reading.caffe.table import ENUMS, MESSAGES
 
 SCALARS = {
@@ -57,7 +57,7 @@ def judge():
 
 def read(text: str | bytes, type_: str = "NetParameter"):
     source = Text(text.encode() if isinstance(text, str) else text, Path("net.prototxt"))
-    return typed(parse(source), type_, source, lambda node, entry: None)
+    return typed(parse(source), type_, source)
 
 
 def as_dict(node: Node):
@@ -123,7 +123,8 @@ REFUSED = [
     ("layer { convolution_param { num_output: 3.5 } }", 1, 29, "whole number"),
     ("layer { convolution_param { num_output: 99999999999 } }", 1, 29, "uint32"),
     ("layer { convolution_param: 3 }", 1, 9, "a message"),
-    ("layer { pooling_param { pool: BEST } }", 1, 25, "MAX"),
+    ("layer { pooling_param { pool: 17 } }", 1, 25, "MAX"),
+    ("layer { include { phase: BEST } }", 1, 19, "TEST"),
     ("layer { pooling_param { global_pooling: yes } }", 1, 25, "true or false"),
     ("name { }", 1, 1, "a message"),
     ('name: "a\nb"', 1, 7, "ends on its line"),
@@ -151,23 +152,62 @@ def test_protobuf_refuses_these_too(judge):
             text_format.Parse(text, judge())
 
 
-def test_bytes_that_are_not_utf8_may_stand_in_comments_alone():
+def test_bytes_that_are_not_utf8_may_stand_in_comments_and_in_strings_that_nothing_reads():
     assert read(b'# \xff\xfe \xb2\xe2\xca\xd4\nname: "a"').get("name") == "a"
-    with pytest.raises(Malformed, match=r"net.prototxt:1:7: a string that is not UTF-8"):
-        read(b'name: "\xb2\xe2"')
+    net = read(b'layer { data_param { source: "D:\\\\\xb2\xe2" batch_size: 3 } }')
+    assert net.all("layer")[0].get("data_param").get("batch_size") == 3
 
 
-def test_unknown_fields_stay_in_the_tree_and_are_told():
-    told = []
-    source = Text(b'layer { name: "a" what { is: "this" } }', Path("n"))
-    net = typed(
-        parse(source),
-        "NetParameter",
-        source,
-        lambda node, entry: told.append((node.type, entry.name, source.position(entry.at))),
-    )
-    assert told == [("LayerParameter", "what", (1, 19))]
+def test_what_the_schema_does_not_know_stays_in_the_tree():
+    net = read('layer { name: "a" what { is: "this" } pooling_param { pool: BEST blur: 2 } }')
+    told = [(path, node.type, entry.name) for path, node, entry in strange(net)]
+    assert told == [
+        ("layer.what", "LayerParameter", "what"),
+        ("layer.pooling_param.blur", "PoolingParameter", "blur"),
+        ("layer.pooling_param.pool", "PoolingParameter", "pool"),
+    ]
     assert isinstance(net.all("layer")[0].unknown[0].value, Message)
+    assert net.all("layer")[0].get("pooling_param").get("pool") == "BEST"
+
+
+def test_lists_of_messages_need_no_colon():
+    net = read("layer { param [ { lr_mult: 1 }, { lr_mult: 2 } ] param: [ { lr_mult: 3 } ] }")
+    assert [spec.get("lr_mult") for spec in net.all("layer")[0].all("param")] == [1, 2, 3]
+
+
+STRAY = {
+    "name: \u201ca\u201d": "a typographic quotation mark (left double quotation mark, U+201C)",
+    "name: \u2018a\u2019": "a typographic quotation mark",
+    "name:\u00a0'a'": "no-break space, U+00A0, which is no part of text format; expected a space",
+    "name\uff1a 'a'": "fullwidth colon, U+FF1A, which is no part of text format; expected ':'",
+    "name: 'a'\u200b": "zero width space, U+200B",
+    "// a net": "a comment that begins with '//'; expected a comment that begins with '#'",
+    "/* a net */": "a comment that begins with '/*'",
+    "name: &quot;a&quot;": "'&quot;', an entity of HTML",
+}
+
+
+@pytest.mark.parametrize("text", STRAY)
+def test_what_web_pages_and_editors_put_in_is_named_with_its_line(text):
+    with pytest.raises(Malformed) as caught:
+        read(f"input: 'x'\n{text}")
+    assert STRAY[text] in str(caught.value)
+    assert str(caught.value).startswith("net.prototxt:2:")
+
+
+def test_a_quotation_mark_of_windows_is_named():
+    with pytest.raises(
+        Malformed, match=r"a typographic quotation mark \(left double quotation mark, U\+201C"
+    ):
+        read(b"name: \x93a\x94")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(tmp_path, encoding):
+    path = tmp_path / "net.prototxt"
+    path.write_bytes("name: 'a'".encode(encoding))
+    with pytest.raises(Malformed, match=r"net.prototxt:1:1: the text is encoded as UTF-16"):
+        Text.from_file(path)
 
 
 def test_an_engine_of_some_fork_is_no_error():

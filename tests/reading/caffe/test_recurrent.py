@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnfold.errors import Malformed
+from bnfold.errors import Malformed, Unsupported
 
 from .files import Net, input_layer, layer, normal, same
 
@@ -104,3 +104,28 @@ def test_lstm_unit(tmp_path):
     same(got["h"], logistic(o) * np.tanh(want))
     with pytest.raises(Malformed, match=r"\(1, N, H\), \(1, N, 4 H\) and \(1, N\)"):
         Net(tmp_path, text.replace(f"dim: {4 * H}", f"dim: {3 * H}"))
+
+
+def test_the_lstm_of_ctpn_begins_anew_with_every_blob(tmp_path):
+    wx, b, wh = normal(4 * H, IN), normal(4 * H), normal(4 * H, H)
+    text = input_layer("x", T, N, IN) + layer("Lstm", "x", params=f"lstm_param {{ num_output: {H} }}")
+    got = Net(tmp_path, text, {"l": [wx, wh, b]}).run(x=X)["y"]
+    same(got, lstm(X, np.ones((T, N)), wx, b, wh)[0])
+    with pytest.raises(Unsupported, match="marks of sequences"):
+        Net(tmp_path, text.replace('bottom: "x"', 'bottom: "x" bottom: "x"'), {"l": [wx, wh, b]})
+    with pytest.raises(Malformed, match="num_output"):
+        Net(tmp_path, input_layer("x", T, N, IN) + layer("Lstm", "x"))
+
+
+def test_marks_for_an_lstm(tmp_path):
+    text = layer(
+        "ContinuationIndicator", "", "m", "continuation_indicator_param { time_step: 3 batch_size: 2 }"
+    )
+    text += input_layer("x", 3, 2) + layer("Eltwise", "mx", name="e")
+    x = normal(3, 2)
+    same(Net(tmp_path, text).run(x=x)["y"], x + np.float32([[0, 0], [1, 1], [1, 1]]))
+    own = text.replace('"ContinuationIndicator"', '"ContinuationIndicator" bottom: "x"')
+    own = input_layer("x", 3, 2) + own.replace(input_layer("x", 3, 2), "").replace("batch_size: 2", "axis: 1")
+    same(Net(tmp_path, own).run(x=x)["y"], x + np.float32([[0, 0], [1, 1], [1, 1]]))
+    with pytest.raises(Malformed, match=r"marks of shape \(0, 2\)"):
+        Net(tmp_path, text.replace("time_step: 3", "time_step: 0"))

@@ -85,6 +85,21 @@ def test_what_a_function_may_not_do(tmp_path):
         layer()
 
 
+def test_a_function_that_raises_is_to_blame_itself(tmp_path):
+    @layer("Faulty")
+    def my_faulty_layer(at, x):
+        return {}["gain"]
+
+    with pytest.raises(UsageError) as caught:
+        Net(tmp_path, X + text_of("Faulty", "x"))
+    said = str(caught.value)
+    assert (
+        "net.prototxt:2:1 l (Faulty): the function 'my_faulty_layer' for layer type 'Faulty' raised" in said
+    )
+    assert "KeyError: 'gain'" in said
+    assert f"correct it in {__file__}:{my_faulty_layer.__code__.co_firstlineno + 2}" in said
+
+
 def test_the_table_in_readme_is_current():
     text = (Path(__file__).resolve().parents[3] / "docs" / "caffe.md").read_text()
     assert FIRST in text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnfold.errors import Malformed
-from bnfold.reading.caffe.registry import LAYERS
+from bnfold.errors import Malformed, Unsupported
+from bnfold.reading.caffe.registry import LAYERS, layer
 from bnfold.reading.caffe.table import ENUMS
 from bnfold.reading.caffe.upgrade import V0_TYPES, V1_TYPES
 
@@ -124,3 +124,58 @@ def test_every_old_type_has_a_name():
     assert set(V1_TYPES) == set(ENUMS["V1LayerParameter.LayerType"])
     assert set(V0_TYPES.values()) <= set(V1_TYPES)
     assert set(V1_TYPES.values()) - {""} <= set(LAYERS) | {"Accuracy"}
+
+
+HEAD = """input: "data" input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9
+layers { name: "conv" type: CONVOLUTION bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 } }
+"""
+
+
+def test_a_word_that_only_a_fork_has_is_a_type_of_its_own(tmp_path):
+    weights = {"conv": WEIGHTS["conv"]}
+    odd = 'layers { name: "odd" type: GREEN_POOLING bottom: "c" top: "o" green_param { depth: 2 } }'
+    with pytest.raises(Unsupported, match=r"net.prototxt:3:1 odd \(GREEN_POOLING\): .*--cut-at c"):
+        Net(tmp_path, HEAD + odd, weights)
+    assert Net(tmp_path, HEAD + odd, weights, cut_at=("c",)).outputs == ["c"]
+    for more in (
+        odd.replace("green_param", "include { phase: TRAIN } green_param"),
+        odd.replace('top: "o"', ""),
+        odd.replace("GREEN_POOLING", "GREEN_LOSS"),
+        odd.replace("GREEN_POOLING", "SEG_ACCURACY"),
+        odd.replace("GREEN_POOLING", "HDF5_OUTPUT"),
+    ):
+        assert Net(tmp_path, HEAD + more, weights).outputs == ["c"]
+
+
+def test_a_word_of_a_fork_that_is_spelled_like_a_known_type_is_read(tmp_path):
+    more = 'layers { name: "b" type: BRELU bottom: "c" top: "c" brelu_param { minval: 0 maxval: 1 } }'
+    net = Net(tmp_path, HEAD + more, {"conv": WEIGHTS["conv"]})
+    assert net.ops() == ["Conv", "Clip"]
+
+
+@pytest.mark.parametrize("type_", ["DOUBLER", "Doubler"])
+def test_a_word_of_a_fork_may_be_taught(tmp_path, type_):
+    @layer(type_, param="doubler_param")
+    def twice(at, x, *, factor: float = 1.0):
+        """factor x"""
+        return at.op("Mul", x, at.scalar(factor, "factor"))
+
+    try:
+        more = 'layers { name: "d" type: DOUBLER bottom: "c" top: "d" doubler_param { factor: 2 } }'
+        got = Net(tmp_path, HEAD + more, {"conv": WEIGHTS["conv"]}).run(data=DATA)
+        assert np.array_equal(got["d"], 2 * got["c"])
+    finally:
+        del LAYERS[type_]
+
+
+def test_the_3d_layers_of_c3d_have_their_parameters_where_others_have_those_of_images(tmp_path):
+    old = """layers { name: "data" type: VIDEO_DATA top: "data" top: "label" image_data_param { source: "x"
+      batch_size: 2 crop_size: 8 new_length: 4 } }
+    layers { name: "c" type: CONVOLUTION3D bottom: "data" top: "c" blobs_lr: 1 convolution_param { num_output: 2
+      kernel_size: 3 kernel_depth: 3 pad: 1 temporal_pad: 1 weight_filler { type: "gaussian" } } }
+    layers { name: "p" type: POOLING3D bottom: "c" top: "p" pooling_param { pool: MAX kernel_size: 2
+      kernel_depth: 1 stride: 2 temporal_stride: 1 } }"""
+    net = Net(tmp_path, old, {"c": [normal(2, 3, 3, 3, 3), normal(2)]})
+    assert net.ops() == ["Conv", "MaxPool"]
+    assert tuple(net.model.graph.inputs[0].shape) == (2, 3, 4, 8, 8)
+    assert tuple(net.model.graph.outputs[0].shape) == (2, 2, 4, 4, 4)

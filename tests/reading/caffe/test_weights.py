@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 import pytest
 
 from bnfold.errors import Malformed, Mismatch, Unreadable, Unsupported
+from bnfold.files.protobuf import bytes_field, number_field
 from bnfold.ir.tensor import Window
 from bnfold.reading.caffe.caffemodel import load
 
-from .files import Net, caffemodel, input_layer, layer, normal, same
+from .files import Net, blob, caffemodel, input_layer, layer, normal, same
 
 X = input_layer("x", 2, 3, 4, 4)
 CONV = layer("Convolution", "x", "c", "convolution_param { num_output: 4 kernel_size: 2 }", name="conv")
@@ -275,6 +277,108 @@ def test_dialects(tmp_path):
     same(value(five, dialect="intel"), norm(mean / 4, variance / 4) * affine[0] + affine[1])
     with pytest.raises(Mismatch, match="5 blobs in the weights file, the network wants 3"):
         value(five, dialect="bvlc")
+
+
+def test_the_order_of_digits_is_told_by_its_last_blob(tmp_path):
+    bn = layer("BatchNorm", "x", params="batch_norm_param { scale_filler { value: 1 } }", name="bn")
+    mean, variance, scale, bias = normal(3), normal(3) ** 2 + 1, normal(3, seed=1), normal(3, seed=2)
+    for shape in ((1, 3, 1, 1), (3,)):
+        blobs = [v.reshape(shape) for v in (scale, bias, mean, variance)]
+        net = Net(tmp_path, X + bn, {"bn": [*blobs, np.float32([7]).reshape((1,) * len(shape))]})
+        assert net.loaded.dialect == "digits"
+        want = (DATA - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5)
+        same(net.run(x=DATA)["y"], want * scale[:, None, None] + bias[:, None, None])
+
+
+THREE = [normal(3), normal(3) ** 2 + 1, np.float32([4])]
+OWN_SCALE = layer("BatchNorm", "x", params="batch_norm_param { scale_bias: true }", name="bn")
+
+
+def scaled_once(scale, bias):
+    mean, variance = THREE[0] / 4, THREE[1] / 4
+    norm = (DATA - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5)
+    return norm * scale[:, None, None] + bias[:, None, None]
+
+
+def test_weights_of_bvlc_in_a_network_of_nvcaffe(tmp_path):
+    scale, bias = normal(3, seed=1), normal(3, seed=2)
+    behind = layer("Scale", "y", "z", "scale_param { bias_term: true }", name="sc")
+    net = Net(tmp_path, X + OWN_SCALE + behind, {"bn": THREE, "sc": [scale, bias]})
+    same(net.run(x=DATA)["z"], scaled_once(scale, bias))
+    assert not net.codes
+
+
+def test_a_scale_that_the_network_lacks_is_borrowed_with_a_warning(tmp_path):
+    scale, bias = normal(3, seed=1), normal(3, seed=2)
+    body = bytes_field(1, b"sc") + bytes_field(2, b"Scale")
+    body += b"".join(bytes_field(7, blob(v)) for v in (scale, bias))
+    stored = caffemodel({"bn": THREE}) + bytes_field(100, body)
+    net = Net(tmp_path, X + OWN_SCALE, weights=stored)
+    same(net.run(x=DATA)["y"], scaled_once(scale, bias))
+    assert net.codes == ["caffe.borrowed-scale"]
+    assert "'sc'" in net.loaded.findings[0].text
+    with pytest.raises(Mismatch, match=r"bn \(BatchNorm\): 3 blobs in the weights file, the network wants 5"):
+        Net(tmp_path, X + OWN_SCALE, {"bn": THREE})
+
+
+def test_layers_that_have_no_weights_in_the_file_are_told(tmp_path):
+    text = (
+        X
+        + layer("Scale", "x", "z", "scale_param { bias_term: true }", name="sc")
+        + layer("Bias", "z", name="b")
+    )
+    net = Net(tmp_path, text, {"b": [normal(3)], "elsewhere": [normal(2)]})
+    told = {str(f) for f in net.loaded.findings if f.level == "warning"}
+    assert any("sc (Scale): scale is not in the weights file" in line for line in told)
+    assert any("blobs of a layer that the network does not have: 'elsewhere'" in line for line in told)
+    left_out = text + layer("Bias", "z", "w", "include { phase: TRAIN }", name="elsewhere")
+    net = Net(tmp_path, left_out, {"b": [normal(3)], "elsewhere": [normal(2)]})
+    assert "caffe.unmatched-weights" not in net.codes
+
+
+def five_dims(array):
+    """A blob as C3D 1.0 writes it: five legacy dimensions, and the values behind them."""
+    array = np.asarray(array, np.float32)
+    dims = (1,) * (5 - array.ndim) + array.shape
+    head = b"".join(number_field(i + 1, d) for i, d in enumerate(dims))
+    return head + bytes_field(6, array.astype("<f4").tobytes())
+
+
+def test_blobs_of_five_dimensions(tmp_path):
+    text = input_layer("x", 1, 2, 3, 4, 5) + (
+        layer(
+            "Convolution3D",
+            "x",
+            params="convolution3d_param { num_output: 2 kernel_size: 1 kernel_depth: 1 }",
+        )
+    )
+    w, b = normal(2, 2, 1, 1, 1), normal(2)
+    body = bytes_field(4, b"l") + number_field(5, 40)
+    body += b"".join(bytes_field(6, five_dims(v)) for v in (w, b))
+    x = normal(1, 2, 3, 4, 5)
+    got = Net(tmp_path, text, weights=bytes_field(1, b"n") + bytes_field(2, body)).run(x=x)["y"]
+    want = np.einsum("oc,nctyx->notyx", w[:, :, 0, 0, 0].astype(np.float64), x) + b[:, None, None, None]
+    same(got, want)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (b"\n <!DOCTYPE html><html>", Unreadable, "HTML or XML: a web page"),
+        (b"PK\x03\x04....", Unreadable, "a zip archive"),
+        (b"\x1f\x8b\x08....", Unreadable, "compressed with gzip"),
+        (b"version https://git-lfs.github.com/spec/v1", Unreadable, "a Git LFS pointer"),
+        (b'name: "net" layer { }', Unreadable, "the file is a prototxt"),
+        (
+            struct.pack("<iiiQ", 0, 2, 5, 64),
+            Mismatch,
+            "weights file is darknet's, while the network is a prototxt",
+        ),
+    ],
+)
+def test_what_is_taken_for_a_caffemodel_is_named(tmp_path, content, error, words):
+    with pytest.raises(error, match=words):
+        Net(tmp_path, X + layer("ReLU", "x"), weights=content)
 
 
 def test_a_factor_of_zero_is_told(tmp_path):

@@ -218,14 +218,62 @@ def test_cut_at(tmp_path):
         Net(tmp_path, text, cut_at=("nowhere",))
 
 
-def test_unknown_fields_are_told_by_line_and_strict_refuses_them(tmp_path):
-    text = X + "layer { name: 'l' type: 'ReLU' bottom: 'x' top: 'y'\n  fancy: 3\n  relu_param { depth: 4 } }"
-    net = Net(tmp_path, text)
-    told = [str(finding) for finding in net.loaded.findings]
-    assert any("net.prototxt:3:3: LayerParameter has no field 'fancy'" in line for line in told)
-    assert any("net.prototxt:4:16: ReLUParameter has no field 'depth'" in line for line in told)
+FIELDS = "layer { name: 'l' type: 'ReLU' bottom: 'x' top: 'y'\n  fancy: 3\n  relu_param { depth: 4 } }"
+
+
+def test_an_unknown_field_of_a_layer_that_computes_is_refused_with_its_line(tmp_path):
+    with pytest.raises(Unsupported) as caught:
+        Net(tmp_path, X + FIELDS)
+    assert "net.prototxt:3:3 l (ReLU): LayerParameter has no field 'fancy'" in str(caught.value)
+    assert "--ignore-field fancy" in str(caught.value)
+    with pytest.raises(Unsupported) as caught:
+        Net(tmp_path, X + FIELDS, ignore_fields=("fancy",))
+    assert "net.prototxt:4:16 l (ReLU): ReLUParameter has no field 'depth'" in str(caught.value)
+    assert "--ignore-field relu_param.depth" in str(caught.value)
+    net = Net(tmp_path, X + FIELDS, ignore_fields=("fancy", "relu_param.depth"))
+    same(net.run(x=DATA)["y"], np.maximum(DATA, 0))
+    assert net.codes == ["caffe.ignored-field"] * 2
+
+
+def test_fields_to_ignore_must_be_there(tmp_path):
+    with pytest.raises(UsageError, match=r"'ignore_fields' names 'relu_param\.dept', which no layer has"):
+        Net(tmp_path, X + FIELDS, ignore_fields=("relu_param.dept",))
+
+
+def test_unknown_fields_that_change_nothing_are_told(tmp_path):
+    text = (
+        "layer { name: 'd' type: 'Data' top: 'x' top: 't' data_param { batch_size: 2 jitter: 3 } }\n"
+        "layer { name: 'f' type: 'Convolution' bottom: 'x' top: 'y' relu_param { depth: 4 }\n"
+        "  param { lr_mult: 1 mood: 2 } convolution_param { kernel_size: 1 num_output: 1\n"
+        "    weight_filler { type: 'constant' value: 2 mood: 3 } bias_term: false } }\n"
+        "layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'y' bottom: 't' top: 'l' loss_param { gamma: 2 } }"
+    )
+    net = Net(tmp_path, text, input_shapes=(("x", (2, 1, 3, 3)),))
+    told = [f.text for f in net.loaded.findings if f.code == "caffe.unknown-field"]
+    assert len(told) == 5
     with pytest.raises(Malformed, match="--strict"):
-        Net(tmp_path, text, strict=True)
+        Net(tmp_path, text, input_shapes=(("x", (2, 1, 3, 3)),), strict=True)
+
+
+def test_an_unknown_field_of_a_loss_matters_where_the_loss_is_computed(tmp_path):
+    loss = layer("SoftmaxWithLoss", ["x", "t"], "l", "loss_param { gamma: 2 }", name="loss")
+    with pytest.raises(Unsupported, match=r"loss \(SoftmaxWithLoss\): LossParameter has no field 'gamma'"):
+        Net(tmp_path, X + input_layer("t", 2, 1, 4, 4) + loss)
+
+
+def test_a_word_that_only_a_fork_has_is_refused_where_it_is_needed(tmp_path):
+    text = (
+        X
+        + power("x", "a", 2, "one")
+        + layer("Pooling", "a", params="pooling_param { pool: LIP\n kernel_size: 2 }", name="odd")
+    )
+    with pytest.raises(Unsupported) as caught:
+        Net(tmp_path, text)
+    assert "net.prototxt:3:74 odd (Pooling): pooling_param.pool is LIP" in str(caught.value)
+    assert "expected MAX, AVE, STOCHASTIC" in str(caught.value)
+    assert "--cut-at a" in str(caught.value)
+    assert Net(tmp_path, text, cut_at=("a",)).outputs == ["a"]
+    assert Net(tmp_path, text, ignore_fields=("pooling_param.pool",)).ops()[-1] == "MaxPool"
 
 
 def test_input_shapes(tmp_path):

@@ -200,10 +200,11 @@ def test_bytes_left_over_are_blamed_on_the_last_layer_of_the_file(tmp_path):
     assert str(error.value.where) == "net.cfg:11 [convolutional] #1"
 
 
-@pytest.mark.parametrize("dialect", ["auto", "alexeyab", "pjreddie"])
-def test_a_header_of_version_0_0_with_a_wide_counter_is_read_as_the_file_fits(dialect, tmp_path):
+@pytest.mark.parametrize("dialect", ["auto", "alexeyab", "hank-ai", "pjreddie"])
+@pytest.mark.parametrize("version", [(0, 0, 0), (0, 1, 0), (0, 0, 5)])
+def test_an_old_version_with_a_wide_counter_is_read_as_the_file_fits(version, dialect, tmp_path):
     values = floats(SIZE)
-    loaded = load(tmp_path, NET + CONV, values, header(0, 0, 0, wide=True), dialect=dialect)
+    loaded = load(tmp_path, NET + CONV, values, header(*version, seen=32_013_312, wide=True), dialect=dialect)
     kernel = loaded.model.graph.initializers["000_convolutional/weights"].const_value.numpy()
     assert np.array_equal(kernel.reshape(-1), values[4:])
     (finding,) = [f for f in loaded.findings if f.level == "warning"]
@@ -212,21 +213,28 @@ def test_a_header_of_version_0_0_with_a_wide_counter_is_read_as_the_file_fits(di
 
 
 def test_the_header_that_the_version_says_comes_first(tmp_path):
-    loaded = load(tmp_path, NET + CONV, floats(SIZE), header(0, 0, 0, wide=False))
-    assert "darknet.header" not in codes(loaded)
+    for values in (floats(SIZE), np.zeros(SIZE)):
+        loaded = load(tmp_path, NET + CONV, values, header(0, 0, 0, wide=False))
+        assert "darknet.header" not in codes(loaded)
 
 
-def test_no_other_version_leaves_its_header_open(tmp_path):
-    for head in (header(0, 1, 0, wide=True), header(0, 2, 0, wide=False)):
-        with pytest.raises(Mismatch):
-            load(tmp_path, NET + CONV, floats(SIZE), head)
+def test_four_bytes_too_many_behind_an_old_header_are_no_wide_counter(tmp_path):
+    """What would be the upper half of the counter is a bias, so the file is not read a float too late."""
+    with pytest.raises(Mismatch, match="4 bytes are left over"):
+        load(tmp_path, NET + CONV, floats(SIZE + 1), header(0, 1, 0, wide=False))
 
 
-def test_the_dialect_is_named_where_it_says_how_long_the_header_is(tmp_path):
+@pytest.mark.parametrize("more", [-2, 1, 100])
+def test_a_wide_counter_that_does_not_fit_exactly_is_no_way_out(more, tmp_path):
+    with pytest.raises(Mismatch):
+        load(tmp_path, NET + CONV, floats(SIZE + more), header(0, 0, 0, wide=True))
+
+
+def test_the_dialect_is_named_only_where_it_says_how_long_the_header_is(tmp_path):
     with pytest.raises(Mismatch, match="--dialect"):
         load(tmp_path, NET + CONV, floats(SIZE), header(1001, 0, 0, wide=True), dialect="pjreddie")
-    with pytest.raises(Mismatch) as error:
-        load(tmp_path, NET + CONV, floats(SIZE), header(0, 1, 0, wide=True), dialect="pjreddie")
+    with pytest.raises(Mismatch, match=r"version 0\.2\.0 says 20 bytes") as error:
+        load(tmp_path, NET + CONV, floats(SIZE), header(0, 2, 0, wide=False), dialect="pjreddie")
     assert "--dialect" not in error.value.way_out
 
 

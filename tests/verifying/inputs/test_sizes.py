@@ -201,3 +201,25 @@ def test_where_no_sizes_fit_the_way_out_is_a_line_to_type() -> None:
     with pytest.raises(Unsupported) as error:
         compare(side(HEAD + text), side(HEAD + text), VerifyOptions())
     assert "--input-shape x:N,3,H,W --input-shape m:M" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", ["[-1, 5, 7]", "[0, -1, 11]"])
+def test_a_size_that_a_reshape_divides(shape: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, T] x) => (float y) {{
+        s = Constant<value_ints = {shape}>() y = Reshape(x, s) }}"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    choice = next(Search(model, inputs_of(model), {}).first())
+    assert choice.outcome.contradiction is None
+
+
+def test_other_sizes_of_a_volume_are_no_eight_times_as_many() -> None:
+    text = (
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 1, D, H, W] x) => (float y) { y = Relu(x) }"""
+    )
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    search = Search(model, inputs_of(model), {})
+    first = next(search.first())
+    second = search.second(first)
+    assert second is not None
+    assert all(a != b for a, b in zip(first.sizes.values(), second.sizes.values(), strict=True))
+    assert np.prod(second.shapes["x"]) < 4 * np.prod(first.shapes["x"])

@@ -102,10 +102,30 @@ def clip(at: Layer, x: Value, *, min: float, max: float) -> Value:
     return at.op("Clip", x, at.scalar(min, "low"), at.scalar(max, "high"))
 
 
+@layer("BReLU", param="brelu_param", inplace=True, origin="fpcnet, dehazenet")
+def brelu(at: Layer, x: Value, *, minval: float | None = None, maxval: float | None = None) -> Value:
+    """min(max(x, minval), maxval)"""
+    if minval is None or maxval is None:
+        raise at.malformed("'minval' or 'maxval' is missing", "brelu_param { minval: ... maxval: ... }")
+    return at.op("Clip", x, at.scalar(minval, "low"), at.scalar(maxval, "high"))
+
+
+@layer("Mish", inplace=True, origin="mobilenet-yolo, openvino")
+def mish(at: Layer, x: Value) -> Value:
+    """x tanh(log(1 + exp(x)))"""
+    return at.op("Mul", x, at.op("Tanh", at.op("Softplus", x)))
+
+
 @layer("Threshold", param="threshold_param", inplace=True)
 def threshold(at: Layer, x: Value, *, threshold: float = 0.0) -> Value:
     """1 above the threshold, else 0"""
     return at.cast(at.op("Greater", x, at.scalar(threshold, "threshold"), dtype=BOOL), FLOAT)
+
+
+def _scales(node: Node) -> bool:
+    """Does a dropout scale at inference, because it does not while training?"""
+    given = node.get("dropout_param")
+    return given is not None and not given.get("scale_train")
 
 
 @layer(
@@ -114,12 +134,20 @@ def threshold(at: Layer, x: Value, *, threshold: float = 0.0) -> Value:
     param=("dropout_param", "spatial_dropout_param"),
     role="identity",
     inplace=True,
-    ignoring={"dropout_ratio": "training", "engine": ENGINE, "random_seed": "training"},
+    acts=_scales,
+    ignoring={"engine": ENGINE, "random_seed": "training"},
 )
-def dropout(at: Layer, x: Value, *, sample_weights_test: bool = False) -> Value:
-    """x: nothing is dropped, and nothing rescaled, at inference"""
+def dropout(
+    at: Layer,
+    x: Value,
+    *,
+    dropout_ratio: float = 0.5,
+    scale_train: bool = True,
+    sample_weights_test: bool = False,
+) -> Value:
+    """x: nothing is dropped, and nothing rescaled, at inference; (1 - ratio) x where scale_train is false"""
     at.expect("sample_weights_test", sample_weights_test, False)
-    return x
+    return x if scale_train else affine(at, x, 1.0 - dropout_ratio, 0.0)
 
 
 def affine(at: Layer, x: Value, scale: float, shift: float) -> Value:

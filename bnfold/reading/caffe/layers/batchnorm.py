@@ -3,7 +3,8 @@
     BatchNorm   y = (x - mean) / sqrt(variance + eps), mean and variance as stored times s, s = 1 / factor,
                 and 0 for a factor of 0 bvlc      mean, variance, factor
                 nvcaffe   mean, variance, factor, scale, bias; nothing is divided by the factor; eps at least
-                          1e-5
+                          1e-5. Three blobs are BVLC's, and divided
+                digits    nvcaffe 0.15: scale, bias, mean, variance and one reserved number
                 intel     mean, variance, factor [, scale [, bias]]; divided as in bvlc
     BN          segnet    scale, shift: y = scale x + shift (statistics merged already); bn_mode LEARN: batch
                 statistics, eps 1e-9 pspnet    slope, bias, mean, variance
@@ -14,6 +15,7 @@ The channel axis is 1, whatever the rank.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -100,7 +102,7 @@ def batch_norm(
     dialect, count = _dialect(at)
     if dialect == "bvlc":
         _check_rates(at)
-    if dialect == "nvcaffe":
+    if dialect in ("nvcaffe", "digits"):
         eps = max(eps, NVCAFFE_EPS)
     elif use_global_stats is False or (use_global_stats is None and at.phase == "TRAIN"):
         if not at.options.assume_global_stats:
@@ -110,34 +112,75 @@ def batch_norm(
             "use_global_stats is false; stored statistics are used as asked",
             "warning",
         )
-    factor = float(array(at.stored(2, "factor", (1,)))[0])
-    if dialect == "nvcaffe":
+    order = DIGITS_ORDER if dialect == "digits" else ORDER
+    sums = dialect in DIVIDED or (at.stored_blobs == 3 and at.options.dialect != "nvcaffe")
+    mean, variance = _statistics(at, x, channels, order, sums)
+    gamma, beta = _coefficients(at, channels, order, count)
+    y = at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
+    return at.op("Relu", y) if relu else y
+
+
+class Order(NamedTuple):
+    """Which stored blob is what."""
+
+    mean: int
+    variance: int
+    factor: int
+    scale: int
+    bias: int
+
+
+ORDER = Order(mean=0, variance=1, factor=2, scale=3, bias=4)
+DIGITS_ORDER = Order(mean=2, variance=3, factor=4, scale=0, bias=1)
+DIVIDED = ("bvlc", "intel")  # dialects whose statistics are always sums, to be divided by the factor
+
+
+def _statistics(at: Layer, x: Value, channels: int, order: Order, divided: bool) -> tuple[Value, Value]:
+    """Mean and variance as graph values."""
+    factor = float(array(at.stored(order.factor, "factor", (1,), [(1, 1, 1, 1), (1, 1)]))[0])
+    numbered = ((order.mean, "mean"), (order.variance, "variance"))
+    if not divided:
         mean, variance = (
-            at.blob(i, what, (channels,), forms=_forms(channels), meets=x)
-            for i, what in ((0, "mean"), (1, "variance"))
+            at.blob(i, what, (channels,), forms=_forms(channels), meets=x) for i, what in numbered
         )
-    else:
-        mean, variance = (
-            _divided(at, x, i, what, channels, factor) for i, what in ((0, "mean"), (1, "variance"))
+        return mean, variance
+    if factor == 0 and not at.weights.problems:
+        at.note(
+            "caffe.factor-zero",
+            "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)",
+            "warning",
         )
-        if factor == 0 and not at.weights.problems:
-            at.note(
-                "caffe.factor-zero",
-                "the third blob is 0, so mean and variance count as 0: y = x / sqrt(eps)",
-                "warning",
-            )
+    mean, variance = (_divided(at, x, i, what, channels, factor) for i, what in numbered)
+    return mean, variance
+
+
+def _coefficients(at: Layer, channels: int, order: Order, count: int) -> tuple[Value, Value]:
+    """Scale and bias as graph values: stored with the layer, or, where a batch norm of NVCaffe meets weights
+    of BVLC, with the Scale that follows it in the weights file."""
+    follower = at.weights.follower(at.index, "Scale") if count == 5 and at.stored_blobs == 3 else None
+    if follower is not None and all(blob.fits((channels,)) for blob in follower.blobs):
+        at.note(
+            "caffe.borrowed-scale",
+            f"it has a scale and a bias of its own, and the weights file has them in '{follower.name}'",
+            "warning",
+        )
+        names = ("scale", "bias")
+        found = [
+            at.initializer(b.tensor((channels,)), w) for b, w in zip(follower.blobs, names, strict=False)
+        ]
+        return found[0], found[1] if len(found) > 1 else filled(at, channels, 0.0, "zero")
+    forms = _forms(channels)
     gamma = (
-        at.blob(3, "scale", (channels,), forms=_forms(channels))
+        at.blob(order.scale, "scale", (channels,), forms=forms)
         if count > 3
         else filled(at, channels, 1.0, "one")
     )
     beta = (
-        at.blob(4, "bias", (channels,), forms=_forms(channels))
+        at.blob(order.bias, "bias", (channels,), forms=forms)
         if count > 4
         else filled(at, channels, 0.0, "zero")
     )
-    y = at.op("BatchNormalization", x, gamma, beta, mean, variance, epsilon=eps)
-    return at.op("Relu", y) if relu else y
+    return gamma, beta
 
 
 def _forms(channels: int) -> list[Shape]:
@@ -157,7 +200,7 @@ def _dialect(at: Layer) -> tuple[str, int]:
     stored = at.stored_blobs
     given = at.node.get("batch_norm_param")
     named = _fork(given) if given is not None else ""
-    asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "intel") else ""
+    asked = at.options.dialect if at.options.dialect in ("bvlc", "nvcaffe", "digits", "intel") else ""
     dialect = asked or ("bvlc" if (stored or 3) <= 3 and named != "nvcaffe" else named or "nvcaffe")
     if asked:
         reason = "as asked"
@@ -165,10 +208,20 @@ def _dialect(at: Layer) -> tuple[str, int]:
         reason = f"batch_norm_param has fields of {named}"
     else:
         reason = f"BatchNorm has {stored or 3} blobs"
-    if dialect == "nvcaffe" and stored is None and given is not None:
-        stored = 5 if given.get("scale_bias") or given.has("scale_filler") or given.has("bias_filler") else 3
+    if dialect == "nvcaffe" and _of_digits(at):
+        dialect, reason = "digits", "the last of the five blobs of BatchNorm is one number"
+    elif dialect == "nvcaffe" and stored in (None, 3) and given is not None:
+        fields = given.get("scale_bias") or given.has("scale_filler") or given.has("bias_filler")
+        stored = 5 if fields and "Scale" not in at.readers else 3
     at.weights.dialects[at.index] = (dialect, reason)
     return dialect, (3 if dialect == "bvlc" else min(stored or 3, 5))
+
+
+def _of_digits(at: Layer) -> bool:
+    """Are the blobs in the order of NVCaffe 0.15, whose last one is a single reserved number? A batch norm of
+    one channel does not tell."""
+    first, last = at.weights.stored(at.index, 0), at.weights.stored(at.index, 4)
+    return at.stored_blobs == 5 and first is not None and last is not None and last.count == 1 < first.count
 
 
 def _check_rates(at: Layer) -> None:

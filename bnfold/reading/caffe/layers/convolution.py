@@ -19,8 +19,10 @@ from ..blob import Shape, shown
 from ..layer import Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
+from .sampling import sampled
 
 PARAM = "convolution_param"
+PARAM_3D = "convolution3d_param"
 IGNORED = {
     "engine": ENGINE,
     "force_nd_im2col": ENGINE,
@@ -368,3 +370,146 @@ def im2col(
         channels=channels * taps,
         sizes=sizes,
     )
+
+
+@layer(
+    "Convolution3D",
+    "Deconvolution3D",
+    param=PARAM_3D,
+    origin="c3d",
+    ignoring={"group": "nothing reads it", "filter_group": "splits the work and not the channels"},
+)
+def convolution_3d(
+    at: Layer,
+    x: Value,
+    *,
+    num_output: int | None = None,
+    bias_term: bool = True,
+    pad: int = 0,
+    kernel_size: int | None = None,
+    kernel_depth: int | None = None,
+    stride: int = 1,
+    temporal_stride: int = 1,
+    temporal_pad: int = 0,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+) -> Value:
+    """Convolution over time, height and width, and its transpose; with an extent, a stride and a pad of its
+    own along time"""
+    _, channels, *spatial = at.rank(x, 5)
+    if not num_output or not kernel_size or not kernel_depth:
+        raise at.malformed(
+            "'num_output', 'kernel_size' or 'kernel_depth' is missing",
+            f"{PARAM_3D} {{ num_output: ... kernel_size: ... kernel_depth: ... }}",
+        )
+    window_ = window(
+        at,
+        x=x,
+        axis=1,
+        kernel=(kernel_depth, kernel_size, kernel_size),
+        stride=(temporal_stride, stride, stride),
+        pad=(temporal_pad, pad, pad),
+        dilation=(1, 1, 1),
+    )
+    transpose = at.type == "Deconvolution3D"
+    stored = (channels, num_output) if transpose else (num_output, channels)
+    bias_form = (1, 1, 1, 1, num_output)  # C3D's blobs have five axes
+    return _apply(
+        at,
+        op_type="ConvTranspose" if transpose else "Conv",
+        x=x,
+        axis=1,
+        weight=at.blob(0, "weight", (*stored, *window_.kernel), filler=weight_filler),
+        bias=at.blob(1, "bias", (num_output,), forms=[bias_form], filler=bias_filler, default=0.0)
+        if bias_term
+        else None,
+        window_=window_,
+        group=1,
+        channels=num_output,
+        sizes=transposed(at, window_, spatial) if transpose else convolved(at, window_, spatial),
+    )
+
+
+@layer(
+    "DeformableConvolution",
+    param="deformable_convolution_param",
+    origin="deformable",
+    ignoring={"engine": ENGINE, "force_nd_im2col": ENGINE},
+)
+def deformable_convolution(
+    at: Layer,
+    x: Value,
+    offsets: Value,
+    *,
+    num_output: int | None = None,
+    bias_term: bool = True,
+    pad: tuple[int, ...] = (),
+    kernel_size: tuple[int, ...] = (),
+    stride: tuple[int, ...] = (),
+    dilation: tuple[int, ...] = (),
+    pad_h: int = 0,
+    pad_w: int = 0,
+    kernel_h: int | None = None,
+    kernel_w: int | None = None,
+    stride_h: int | None = None,
+    stride_w: int | None = None,
+    group: int = 1,
+    deformable_group: int = 4,
+    weight_filler: Node | None = None,
+    bias_filler: Node | None = None,
+    axis: int = 1,
+) -> Value:
+    """A convolution whose taps are moved by offsets (N, groups kernel 2, H', W'), y before x: the values at
+    all taps are taken out of the image, and a product with the weights follows
+
+    ONNX's DeformConv differs in the pixel around the image, where this layer has nothing before it and goes
+    on behind it.
+    """
+    n, channels, *spatial = at.rank(x, 4)
+    at.expect("axis", at.axis(axis, 4, ("deformable_convolution_param", "axis")), 1)
+    kernel = spread(at, "kernel_size", kernel_size, (kernel_h, kernel_w), 2, None)
+    window_ = window(
+        at,
+        x=x,
+        axis=1,
+        kernel=kernel,
+        stride=spread(at, "stride", stride, (stride_h, stride_w), 2, 1),
+        pad=spread(at, "pad", pad, (pad_h, pad_w), 2, 0),
+        dilation=spread(at, "dilation", dilation, (None, None), 2, 1),
+    )
+    size, taps, parts = convolved(at, window_, spatial), math.prod(kernel), deformable_group
+    if not num_output or group < 1 or channels % group or num_output % group:
+        raise at.malformed(f"num_output is {num_output}, group {group}", "multiples of group")
+    if parts < 1 or channels % parts or dims(offsets) != (n, parts * taps * 2, *size):
+        raise at.malformed(
+            f"offsets of shape {shown(dims(offsets))} for {parts} groups of {channels} channels",
+            f"{shown((n, max(parts, 1) * taps * 2, *size))}, and groups that divide the channels",
+        )
+    with at.build.decoding():
+        moved = at.reshape(offsets, (n * parts, taps, 2, *size))
+        moved = at.op("Add", moved, at.constant(_places(at, window_, size), "taps"))
+        flipped = at.op("Concat", at.cut(moved, 2, 1, 2), at.cut(moved, 2, 0, 1), shape=dims(moved), axis=2)
+        places = at.reshape(at.transpose(flipped, [0, 2, 1, 3, 4]), (n * parts, 2, taps * size[0], size[1]))
+        images = at.reshape(x, (n * parts, channels // parts, *spatial))
+        columns = at.reshape(sampled(at, images, places, 0.0), (n, channels * taps, *size))
+    stored, depth = (num_output, channels // group, *kernel), channels // group * taps
+    return at.op(
+        "Conv",
+        columns,
+        at.blob(0, "weight", stored, filler=weight_filler, view=(num_output, depth, 1, 1)),
+        at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0) if bias_term else None,
+        shape=(n, num_output, *size),
+        kernel_shape=[1, 1],
+        group=group,
+    )
+
+
+def _places(at: Layer, window_: Window, size: Shape) -> np.ndarray:
+    """(1, taps, 2, H', W'): where each tap stands before it is moved, y and x."""
+    at.limit_constant(math.prod(window_.kernel), 2, *size)
+    starts = [np.arange(o) * s - p for o, s, p in zip(size, window_.stride, window_.pad, strict=True)]
+    steps = [np.arange(k) * d for k, d in zip(window_.kernel, window_.dilation, strict=True)]
+    y = steps[0][:, None, None, None] + starts[0][:, None]
+    x = steps[1][None, :, None, None] + starts[1]
+    both = np.broadcast_arrays(y, x)
+    return np.stack([v.reshape(-1, *size) for v in both], 1)[None].astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ....ir.tensor import from_array
 from ..blob import Shape, shown
-from ..layer import FLOAT, Layer, Value
+from ..layer import FLOAT, Layer, Value, dims
 from ..registry import layer
 from ..schema import Node
 
@@ -33,8 +33,14 @@ def input_(at: Layer, *, shape: tuple[Node, ...] = ()) -> list[Value | None]:
             "one, or one for each top",
             at=("input_param", "shape"),
         )
-    shapes = [dims_of(at, s) for s in (shape * len(at.tops) if len(shape) == 1 else shape)]
-    return [at.input(i, shapes[i] if shapes else None) for i in range(len(at.tops))]
+    shapes = shape * len(at.tops) if len(shape) == 1 else shape
+    return [at.input(i, _declared(at, shapes[i]) if shapes else None) for i in range(len(at.tops))]
+
+
+def _declared(at: Layer, shape: Node) -> Shape:
+    """The dimensions of an input; those below 1 are left open, for --input-shape to set."""
+    wanted = tuple(int(d) for d in shape.all("dim"))
+    return wanted if any(d < 1 for d in wanted) else dims_of(at, shape)
 
 
 @layer(
@@ -53,7 +59,9 @@ def data(at: Layer) -> list[Value | None]:
     """A graph input in place of a data source: batch and image size as its parameters tell them"""
     batch = next((int(p.get("batch_size")) for p in _messages(at) if p.has("batch_size")), 1) or 1
     size = _image_size(at)
-    image = (batch, _channels(at), *size) if size else None
+    lengths = [int(p.get("new_length")) for p in _messages(at) if p.type == "ImageDataParameter"]
+    clip = [length for length in lengths if length]  # of images in a row, as C3D has it
+    image = (batch, _channels(at), *clip, *size) if size else None
     return [at.input(i, image if i == 0 else (batch,)) for i in range(len(at.tops))]
 
 
@@ -137,8 +145,8 @@ def dummy_data(
             values.append(at.input(i, wanted))
             continue
         value = np.array([filler.get("value") if filler is not None else 0.0], np.float32)
-        dims = at.constant(np.array(wanted, np.int64), "dims")
-        values.append(at.op("ConstantOfShape", dims, shape=wanted, dtype=FLOAT, value=from_array(value)))
+        target = at.constant(np.array(wanted, np.int64), "dims")
+        values.append(at.op("ConstantOfShape", target, shape=wanted, dtype=FLOAT, value=from_array(value)))
     return values
 
 
@@ -146,3 +154,23 @@ def dummy_data(
 def parameter(at: Layer, *, shape: Node) -> Value:
     """A learned blob"""
     return at.blob(0, "value", dims_of(at, shape))
+
+
+@layer("ContinuationIndicator", param="continuation_indicator_param", origin="crnn, deepdetect")
+def continuation_indicator(
+    at: Layer, like: Value | None = None, *, time_step: int = 0, batch_size: int = 0, axis: int = 0
+) -> Value:
+    """The marks that an LSTM reads, (T, N): 0 in the first step of a sequence, 1 in the others; N is given,
+    or the size of a bottom along an axis"""
+    if like is not None:
+        where = at.axis(axis, len(dims(like)), ("continuation_indicator_param", "axis"))
+        batch_size = dims(like)[where]
+    if time_step < 1 or batch_size < 1:
+        raise at.malformed(
+            f"marks of shape {shown((time_step, batch_size))}",
+            "continuation_indicator_param { time_step: ... batch_size: ... }",
+        )
+    at.limit_constant(time_step, batch_size)
+    marks = np.ones((time_step, batch_size), np.float32)
+    marks[0] = 0
+    return at.constant(marks, "marks")

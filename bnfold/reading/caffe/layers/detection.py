@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,12 @@ PRIOR = "prior_box_param"
 SAME_RATIO = 1e-6
 
 
-@layer("PriorBox", param=PRIOR, origin="ssd")
+@layer(
+    "PriorBox",
+    param=PRIOR,
+    origin="ssd, opencv",
+    ignoring=dict.fromkeys(("width", "height"), "read by PriorBoxClustered"),
+)
 def prior_box(
     at: Layer,
     x: Value,
@@ -38,12 +44,14 @@ def prior_box(
     step_h: float | None = None,
     step_w: float | None = None,
     offset: float = 0.5,
+    offset_h: tuple[float, ...] = (),
+    offset_w: tuple[float, ...] = (),
 ) -> Value:
     """Boxes around every cell of a feature map, and their variances; a constant, as only shapes are read
 
     Top (1, 2, H W P 4): corners by image size, then variances. A cell has, for each min_size, a square of it,
     a square of sqrt(min max), and a box for each ratio. Sizes are truncated to whole numbers, as the original
-    stores them as such.
+    stores them as such. With offset_h and offset_w (OpenCV) each box stands at several places of a cell.
     """
     _, _, rows, columns = at.rank(x, 4)
     _, _, image_h, image_w = at.rank(image, 4)
@@ -59,28 +67,95 @@ def prior_box(
             f"aspect_ratio is {shown(aspect_ratio)}", "positive numbers", at=(PRIOR, "aspect_ratio")
         )
     shapes = _shapes(min_size, max_size, _ratios(aspect_ratio, flip))
-    at.limit_constant(columns, len(shapes), 4)
-    variances = np.array(variance if len(variance) == 4 else (variance or (0.1,)) * 4, np.float32)
+    if len(offset_h) != len(offset_w):
+        raise at.malformed(
+            f"{len(offset_h)} of offset_h and {len(offset_w)} of offset_w",
+            "as many of each",
+            at=(PRIOR, "offset_h"),
+        )
+    centres = list(zip(offset_w, offset_h, strict=True)) or [(offset, offset)]
+    return _boxes(at, Cells((rows, columns), steps, centres, size), shapes, variance, clip)
+
+
+class Cells(NamedTuple):
+    """Where boxes stand: (rows, columns) of cells that are so many pixels high and wide, the centres of boxes
+    in a cell as (x, y) parts of it, and the image's (height, width)."""
+
+    size: tuple[int, int]
+    steps: tuple[float, float]
+    centres: Sequence[tuple[float, float]]
+    image: tuple[int, int]
+
+
+def _boxes(at: Layer, cells: Cells, shapes: np.ndarray, variance: Sequence[float], clip: bool) -> Value:
+    """Boxes of (width, height) around the centres of every cell, as parts of the image, and their variances;
+    every centre for one shape, then for the next."""
+    (rows, columns), count = cells.size, len(shapes) * len(cells.centres)
+    at.limit_constant(columns, count, 4)
+    four = list(variance or (0.1,)) * (1 if len(variance) == 4 else 4)
+    variances = np.array(four, np.float32)
+    half = np.repeat(shapes, len(cells.centres), axis=0) / 2
+    inside = np.tile(np.array(cells.centres), (len(shapes), 1))
 
     def rows_of_boxes() -> Iterator[np.ndarray]:
-        half = shapes / 2
-        middle_x = ((np.arange(columns) + offset) * steps[1])[:, None]
+        middle_x = (np.arange(columns)[:, None] + inside[:, 0]) * cells.steps[1]
         for row in range(rows):
-            middle_y = np.full_like(middle_x, (row + offset) * steps[0])
+            middle_y = np.broadcast_to((row + inside[:, 1]) * cells.steps[0], middle_x.shape)
             corners = (
                 middle_x - half[:, 0],
                 middle_y - half[:, 1],
                 middle_x + half[:, 0],
                 middle_y + half[:, 1],
             )
-            boxes = np.stack(corners, -1) / np.array([size[1], size[0]] * 2)
+            boxes = np.stack(corners, -1) / np.array([cells.image[1], cells.image[0]] * 2)
             yield (np.clip(boxes, 0, 1) if clip else boxes).astype(np.float32).reshape(-1)
         for _ in range(rows):
-            yield np.tile(variances, columns * len(shapes))
+            yield np.tile(variances, columns * count)
 
     return at.initializer(
-        Recipe(ir.DataType.FLOAT, (1, 2, rows * columns * len(shapes) * 4), rows_of_boxes), "boxes"
+        Recipe(ir.DataType.FLOAT, (1, 2, rows * columns * count * 4), rows_of_boxes), "boxes"
     )
+
+
+@layer(
+    "PriorBoxClustered",
+    param=PRIOR,
+    origin="intel-ssd",
+    ignoring=dict.fromkeys(
+        ("min_size", "max_size", "aspect_ratio", "flip", "offset_h", "offset_w"), "the sizes are given whole"
+    ),
+)
+def prior_box_clustered(
+    at: Layer,
+    x: Value,
+    image: Value,
+    *,
+    width: tuple[float, ...] = (),
+    height: tuple[float, ...] = (),
+    clip: bool = False,
+    variance: tuple[float, ...] = (),
+    img_size: int | None = None,
+    img_h: int | None = None,
+    img_w: int | None = None,
+    step: float | None = None,
+    step_h: float | None = None,
+    step_w: float | None = None,
+    offset: float = 0.5,
+) -> Value:
+    """One box of each pair of width and height around every cell of a feature map, and their variances"""
+    _, _, rows, columns = at.rank(x, 4)
+    _, _, image_h, image_w = at.rank(image, 4)
+    if not width or len(width) != len(height) or any(not 0 < v < 1e6 for v in (*width, *height)):
+        raise at.malformed(
+            f"widths {shown(width)} and heights {shown(height)}",
+            "as many of each, positive",
+            at=(PRIOR, "width"),
+        )
+    _check_variance(at, variance)
+    size = (img_size or img_h or image_h, img_size or img_w or image_w)
+    steps = (step or step_h or size[0] / rows, step or step_w or size[1] / columns)
+    cells = Cells((rows, columns), steps, [(offset, offset)], size)
+    return _boxes(at, cells, np.array(list(zip(width, height, strict=True))), variance, clip)
 
 
 def _check_sizes(
@@ -101,6 +176,10 @@ def _check_sizes(
             "none, or one for each and larger",
             at=(PRIOR, "max_size"),
         )
+    _check_variance(at, variance)
+
+
+def _check_variance(at: Layer, variance: Sequence[float]) -> None:
     if len(variance) not in (0, 1, 4) or any(not v > 0 for v in variance):
         raise at.malformed(
             f"variance is {shown(variance)}", "one positive number, or four", at=(PRIOR, "variance")
@@ -131,7 +210,7 @@ def _shapes(min_size: Sequence[float], max_size: Sequence[float], ratios: Sequen
 @layer(
     "DetectionOutput",
     param="detection_output_param",
-    origin="ssd",
+    origin="ssd, opencv, refinedet",
     ignoring={
         "save_output_param": "writes files",
         "visualize": "draws",
@@ -144,6 +223,8 @@ def detection_output(
     loc: Value,
     conf: Value,
     prior: Value,
+    arm_conf: Value | None = None,
+    arm_loc: Value | None = None,
     *,
     num_classes: int,
     share_location: bool = True,
@@ -154,12 +235,14 @@ def detection_output(
     keep_top_k: int = -1,
     confidence_threshold: float | None = None,
     objectness_score: float = 0.01,
+    clip: bool = False,
 ) -> Value:
     """Decoded boxes after non-maximum suppression: rows of (image, label, score, x1, y1, x2, y2)
 
     For each class but the background: the top_k best scores above the threshold, suppressed by overlap; of
     all classes the keep_top_k best, by class and then by score. When no image has any: one row for each
-    image, of its number and -1.
+    image, of its number and -1. OpenCV's `clip` cuts boxes to the image first. RefineDet's fourth and fifth
+    bottom are what a first stage says of every box: whether it holds anything, and where it really is.
     """
     count, batch = math.prod(dims(prior)[2:]) // 4, dims(loc)[0]
     locations = 1 if share_location else num_classes
@@ -172,6 +255,8 @@ def detection_output(
             f"locations {shown(dims(loc))} and confidences {shown(dims(conf))} for {count} boxes of "
             f"{num_classes} classes",
             "4 locations and num_classes confidences for each box",
+            "where a fork's PriorBox makes other boxes, end the network before: "
+            + " ".join(f"--cut-at {blob}" for blob in at.node.all("bottom")[:2]),
         )
     classes = [c for c in range(num_classes) if c != background_label_id]
     overlap, top_k, eta = (
@@ -180,17 +265,22 @@ def detection_output(
         else (0.3, None, 1.0)
     )
     at.expect("eta", eta, 1.0)
+    at.expect("soft_nms", nms_param is not None and nms_param.get("soft_nms"), False)
+    _check_first_stage(at, arm_conf, arm_loc, (batch, count), share_location)
+    prior_rows = at.reshape(prior, (2, 1, count, 4))
     with at.build.decoding():
-        boxes = _decoded(
-            at,
-            at.reshape(loc, (batch, count, locations, 4)),
-            prior,
-            count,
-            code_type,
-            variance_encoded_in_target,
-        )
+        coding = Coding(code_type, None if variance_encoded_in_target else at.cut(prior_rows, 0, 1, 2))
+        box = at.reshape(at.cut(prior_rows, 0, 0, 1), (1, count, 1, 4))
+        if arm_loc is not None:
+            box = _decoded(at, at.reshape(arm_loc, (batch, count, 1, 4)), box, coding)
+        boxes = _decoded(at, at.reshape(loc, (batch, count, locations, 4)), box, coding)
+        if clip:
+            boxes = at.op("Clip", boxes, at.scalar(0.0, "low"), at.scalar(1.0, "high"))
         boxes = at.reshape(at.transpose(boxes, [0, 2, 1, 3]), (batch * locations * count, 4))
-        scores = at.transpose(at.reshape(conf, (batch, count, num_classes)), [0, 2, 1])
+        scores = at.reshape(conf, (batch, count, num_classes))
+        if arm_conf is not None:
+            scores = _of_objects(at, scores, at.reshape(arm_conf, (batch, count, 2)), objectness_score)
+        scores = at.transpose(scores, [0, 2, 1])
         best = count if top_k is None or top_k < 0 else min(top_k, count)
         limits = (best, overlap, confidence_threshold, keep_top_k)
         rows = [
@@ -202,18 +292,51 @@ def detection_output(
         return _found(at, rows, batch)
 
 
-def _decoded(at: Layer, loc: Value, prior: Value, count: int, code_type: str, encoded: bool) -> Value:
-    """Boxes (N, P, L, 4) of locations relative to default boxes."""
-    both = at.reshape(prior, (2, count, 1, 4))
-    box = at.reshape(at.cut(both, 0, 0, 1), (count, 1, 4))
-    if not encoded:
-        loc = at.op("Mul", loc, at.reshape(at.cut(both, 0, 1, 2), (count, 1, 4)))
-    if code_type == "CORNER":
+def _check_first_stage(
+    at: Layer, conf: Value | None, loc: Value | None, size: tuple[int, int], shared: bool
+) -> None:
+    """Hold the bottoms of RefineDet's first stage against (images, boxes)."""
+    for value, each in ((conf, 2), (loc, 4)):
+        if value is not None and math.prod(dims(value)) != math.prod(size) * each:
+            raise at.malformed(
+                f"a first stage of shape {shown(dims(value))} for {size[1]} boxes",
+                "2 confidences and 4 locations for each box",
+            )
+    if loc is not None and not shared:
+        raise at.unsupported("a first stage without shared locations", "share_location: true")
+
+
+def _of_objects(at: Layer, scores: Value, stage: Value, least: float) -> Value:
+    """Scores (N, P, classes), but those of certain background where the first stage sees no object."""
+    classes = dims(scores)[2]
+    at.limit_constant(classes)
+    background = np.zeros((1, 1, classes), np.float32)
+    background[0, 0, 0] = 1
+    empty = at.op("Less", at.cut(stage, 2, 1, 2), at.scalar(least, "objectness"), dtype=BOOL)
+    return at.op(
+        "Where", empty, at.constant(background, "background"), scores, shape=dims(scores), dtype=FLOAT
+    )
+
+
+class Coding(NamedTuple):
+    """How boxes are given relative to others, and the variances (1, 1, P, 4) that they are multiplied by, if
+    any."""
+
+    type: str
+    variances: Value | None
+
+
+def _decoded(at: Layer, loc: Value, box: Value, coding: Coding) -> Value:
+    """Boxes (N, P, L, 4) of locations relative to boxes (N or 1, P, 1, 4)."""
+    if coding.variances is not None:
+        count = dims(loc)[1]
+        loc = at.op("Mul", loc, at.reshape(coding.variances, (1, count, 1, 4)))
+    if coding.type == "CORNER":
         return at.op("Add", loc, box)
-    low, high = at.cut(box, 2, 0, 2), at.cut(box, 2, 2, 4)
+    low, high = at.cut(box, 3, 0, 2), at.cut(box, 3, 2, 4)
     size = at.op("Sub", high, low)
     first, second = at.cut(loc, 3, 0, 2), at.cut(loc, 3, 2, 4)
-    if code_type == "CORNER_SIZE":
+    if coding.type == "CORNER_SIZE":
         corners = [
             at.op("Add", at.op("Mul", part, size), edge) for part, edge in ((first, low), (second, high))
         ]

@@ -10,12 +10,19 @@ from ..registry import ENGINE, layer
 from ..schema import Node
 from .pooling import plane, pooled
 
+NORMFACE_EPS = 1e-6
 SPARE = (
     255  # how much further than the blob an LRN window may reach: real ones are small and meet small blobs
 )
 
 
-@layer("Normalize", param="norm_param", inplace=True, origin="ssd")
+@layer(
+    "Normalize",
+    param=("norm_param", "normalize_param"),
+    inplace=True,
+    origin="ssd, normface",
+    ignoring={"fix_gradient": "training", "bp_norm": "training"},
+)
 def normalize(
     at: Layer,
     x: Value,
@@ -24,8 +31,12 @@ def normalize(
     scale_filler: Node | None = None,
     channel_shared: bool = True,
     eps: float = 1e-10,
-) -> Value:
-    """Division by the L2 norm of each pixel's channels, or of the whole item, times a learned scale."""
+    normalize_type: str = "L2",
+) -> Value | list[Value]:
+    """Division by the L2 norm of each pixel's channels, or of the whole item, times a learned scale.
+    NormFace's layer of this name has no scale, and is told by its parameters or by the lack of blobs."""
+    if at.node.has("normalize_param") or (at.stored_blobs == 0 and not at.node.has("norm_param")):
+        return _of_normface(at, x, normalize_type)
     shape = at.rank(x, 4)
     squares = at.reduce("ReduceSum", at.op("Mul", x, x), [1, 2, 3] if across_spatial else [1])
     norm = at.op("Sqrt", at.op("Add", squares, at.scalar(eps, "eps")))
@@ -41,6 +52,20 @@ def normalize(
         view=() if channel_shared else along_channels(shape),
     )
     return at.op("Mul", y, coefficient)
+
+
+def _of_normface(at: Layer, x: Value, kind: str) -> list[Value]:
+    """Division by the L2 or L1 norm of each pixel's channels, always with four axes; the norm is a second
+    top."""
+    if kind not in ("L2", "L1") or len(dims(x)) > 4:
+        raise at.unsupported(
+            f"a norm of type {kind} of a bottom of shape {shown(dims(x))}", "L2 or L1, of up to four axes"
+        )
+    x = at.reshape(x, dims(x) + (1,) * (4 - len(dims(x))))
+    sizes = at.op("Mul", x, x) if kind == "L2" else at.op("Abs", x)
+    norm = at.op("Add", at.reduce("ReduceSum", sizes, [1]), at.scalar(NORMFACE_EPS, "eps"))
+    norm = at.op("Sqrt", norm) if kind == "L2" else norm
+    return [at.op("Div", x, norm), norm]
 
 
 @layer("MVN", param="mvn_param", inplace=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from ..layer import FLOAT, INT64, Layer, Value, dims
 from ..registry import ENGINE, layer
 
 PARAM = "pooling_param"
+PARAM_3D = "pooling3d_param"
 LOWEST = -3.4028234663852886e38  # what Caffe starts a maximum with
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Kernel, stride, pad and output size along height and width."""
+    """Kernel, stride, pad and output size along height and width, or along any axes."""
 
     kernel: Shape
     stride: Shape
@@ -68,7 +70,7 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
         if mask:
             raise at.unsupported("the mask of a window that lies outside of the input")
         x = _padded(at, x, attributes["pads"], LOWEST if method == "MAX" else 0.0)
-        attributes["pads"] = [0, 0, 0, 0]
+        attributes["pads"] = [0] * 2 * len(spatial)
     if method == "MAX":
         if not mask:
             return [at.op("MaxPool", x, shape=shape, **attributes)]
@@ -79,8 +81,7 @@ def pooled(at: Layer, x: Value, method: str, over: Plane, mask: bool = False) ->
         return [y, at.cast(inside, FLOAT)]
     y = at.op("AveragePool", x, shape=shape, count_include_pad=1, **attributes)
     at.limit_constant(*over.size)
-    rows, columns = (_inside(over, i, n) for i, n in enumerate(spatial))
-    area = np.outer(rows, columns)
+    area = reduce(np.multiply.outer, [_inside(over, i, n) for i, n in enumerate(spatial)])
     if (area != math.prod(over.kernel)).any():
         with np.errstate(divide="ignore"):
             factor = np.float32(math.prod(over.kernel)) / area.astype(np.float32)
@@ -97,15 +98,14 @@ def _inside(over: Plane, axis: int, size: int) -> np.ndarray:
 
 
 def _padded(at: Layer, x: Value, pads: list[int], value: float) -> Value:
-    top, left, bottom, right = pads
-    n, c, h, w = dims(x)
-    amounts = at.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64), "pads")
+    count = len(pads) // 2
+    begins, ends = [0, 0, *pads[:count]], [0, 0, *pads[count:]]
     return at.op(
         "Pad",
         x,
-        amounts,
+        at.constant(np.array([*begins, *ends], np.int64), "pads"),
         at.scalar(value, "outside"),
-        shape=(n, c, h + top + bottom, w + left + right),
+        shape=[begin + size + end for begin, size, end in zip(begins, dims(x), ends, strict=True)],
         mode="constant",
     )
 
@@ -201,6 +201,47 @@ def _both(at: Layer, field: str, one: int | None, h: int | None, w: int | None) 
     if one is None:
         raise at.malformed(f"'{single}' is missing", f"{PARAM} {{ {single}: ... }}, or global_pooling")
     return one, one
+
+
+@layer("Pooling3D", param=PARAM_3D, origin="c3d")
+def pooling_3d(
+    at: Layer,
+    x: Value,
+    *,
+    pool: str = "MAX",
+    kernel_size: int | None = None,
+    stride: int = 1,
+    pad: int = 0,
+    kernel_depth: int | None = None,
+    temporal_stride: int = 1,
+) -> Value:
+    """Maximum or average over windows of time, height and width; sizes are rounded up, and no window is
+    dropped"""
+    if pool == "STOCHASTIC":
+        raise at.unsupported("stochastic pooling, whose result is random", "MAX or AVE")
+    if not kernel_size or not kernel_depth:
+        raise at.malformed(
+            "'kernel_size' or 'kernel_depth' is missing",
+            f"{PARAM_3D} {{ kernel_size: ... kernel_depth: ... }}",
+        )
+    kernel, strides = (kernel_depth, kernel_size, kernel_size), (temporal_stride, stride, stride)
+    pads = (0, pad, pad)
+    if not all(strides) or pad >= kernel_size or (pad and pool == "MAX"):
+        raise at.malformed(
+            f"a stride of {shown(strides)} and a pad of {pad} for {pool}",
+            "a positive stride, and a pad for averages alone, smaller than the kernel",
+            at=(PARAM_3D, "pad"),
+        )
+    spatial = at.rank(x, 5)[2:]
+    sizes = tuple(
+        -(-(n + 2 * p - k) // s) + 1 for n, p, k, s in zip(spatial, pads, kernel, strides, strict=True)
+    )
+    if any(size < 1 for size in sizes):
+        raise at.malformed(
+            f"a window of {shown(kernel)} over an input of {shown(spatial)}",
+            "a window no larger than the padded input",
+        )
+    return pooled(at, x, pool, Plane(kernel, strides, pads, sizes))[0]
 
 
 @layer("SPP", param="spp_param", ignoring={"engine": ENGINE})

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from ..blob import shown
+import numpy as np
+
+from ....ir.graph import ir
+from ....ir.tensor import Recipe, array
+from ..blob import Shape, shown
 from ..layer import Layer, Value, dims
 from ..registry import ENGINE, layer
 from ..schema import Node
 from .activation import leaky
+
+NORM_EPS = 1e-6  # NormFace adds it to the sum of squares
+
+
+def _of_length_one(at: Layer, shape: Shape) -> Value:
+    """The stored weight with each row divided by its length, as NormFace's `normalize` has it."""
+    stored = at.stored(0, "weight", shape)
+
+    def rows() -> Iterator[np.ndarray]:
+        weight = array(stored).astype(np.float64)
+        length = np.sqrt((weight**2).sum(axis=1, keepdims=True) + NORM_EPS)
+        yield (weight / length).astype(np.float32).reshape(-1)
+
+    return at.initializer(Recipe(ir.DataType.FLOAT, shape, rows), "weight")
 
 
 @layer("InnerProduct", param="inner_product_param", ignoring={"engine": ENGINE})
@@ -24,6 +43,7 @@ def inner_product(
     transpose: bool = False,
     relu: bool = False,
     negative_slope: float = 0.0,
+    normalize: bool = False,
 ) -> Value:
     """A matrix product over everything from `axis` on, in row-major order; the axes before it stay."""
     shape = dims(x)
@@ -32,7 +52,9 @@ def inner_product(
         raise at.malformed("'num_output' is 0", "a positive number", at=("inner_product_param", "num_output"))
     into = math.prod(shape[first:])
     stored = (into, num_output) if transpose else (num_output, into)
-    weight = at.blob(0, "weight", stored, filler=weight_filler)
+    if normalize and transpose:
+        raise at.unsupported("'normalize' beside 'transpose'", "one of the two")
+    weight = _of_length_one(at, stored) if normalize else at.blob(0, "weight", stored, filler=weight_filler)
     bias = at.blob(1, "bias", (num_output,), filler=bias_filler, default=0.0) if bias_term else None
     rows = math.prod(shape[:first])
     x = (

@@ -3,6 +3,7 @@ step t.
 
     LSTM   gates i, f, o, g = W_hc (cont h) + W_xc x + b;  c = cont sigmoid(f) c + sigmoid(i) tanh(g);  h =
            sigmoid(o) tanh(c)
+    Lstm   CTPN's: the same gates without marks
     RNN    h = tanh(W_hh (cont h) + W_xh x + b_h);  o = tanh(W_ho h + b_o)
 
 What the input contributes is one product for all steps, outside of the scan.
@@ -130,6 +131,17 @@ def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: 
     size, batch = num_output, dims(x)[1]
     projected, used = _projected(at, x, static, 4 * size, ("weight_xc", "bias", "weight_xc_static"))
     recurrent = at.blob(used, "weight_hc", (4 * size, size))
+    start = _start(at, states, 2, (batch, size))
+    *last, sequence = _lstm_steps(at, projected=projected, cont=cont, recurrent=recurrent, start=start)
+    return [sequence, *last]
+
+
+def _lstm_steps(
+    at: Layer, *, projected: Value, cont: Value, recurrent: Value, start: Sequence[Value]
+) -> list[Value]:
+    """[hidden state and cell after the last step, the hidden states of all steps]; gates in the order i, f,
+    o, g"""
+    batch, size = dims(start[0])
     sizes = at.constant(np.array([size] * 4), "gates")
     body = Body(at)
     h, c = body.input("h_before", (batch, size)), body.input("c_before", (batch, size))
@@ -147,8 +159,45 @@ def lstm(at: Layer, x: Value, *rest: Value, num_output: int = 0, expose_hidden: 
     c_next = body.op("Add", forgotten, body.op("Mul", i, body.op("Tanh", parts[3])))
     h_next = body.op("Mul", o, body.op("Tanh", c_next))
     body.graph.outputs.extend([h_next, c_next, body.op("Identity", h_next)])
-    *last, sequence = _scan(at, body, _start(at, states, 2, (batch, size)), [projected, cont], size)
-    return [sequence, *last]
+    return _scan(at, body, start, [projected, cont], size)
+
+
+@layer(
+    "Lstm",
+    param="lstm_param",
+    origin="ctpn",
+    ignoring={
+        "clipping_threshold": "training",
+        "weight_filler": FILLER,
+        "bias_filler": FILLER,
+        "batch_size": "nothing reads it",
+    },
+)
+def lstm_of_ctpn(at: Layer, x: Value, marks: Value | None = None, *, num_output: int | None = None) -> Value:
+    """Long short-term memory over (T, N, ...) that begins anew with every blob; its blobs are the weights of
+    the input, those of the state, and the bias"""
+    if marks is not None:
+        raise at.unsupported(
+            "marks of sequences, which carry a state from one pass to the next", "one bottom"
+        )
+    shape = dims(x)
+    if len(shape) < 3 or not num_output:
+        raise at.malformed(
+            f"a bottom of shape {shown(shape)} and num_output {num_output}",
+            "(T, N, ...), and lstm_param { num_output: ... }",
+        )
+    steps, batch, into, rows = *shape[:2], math.prod(shape[2:]), 4 * num_output
+    weight, bias = at.blob(0, "weight_i", (rows, into)), at.blob(2, "bias", (rows,), default=0.0)
+    flat = at.reshape(x, (steps * batch, into))
+    projected = at.op("Gemm", flat, weight, bias, shape=(steps * batch, rows), transB=1)
+    at.limit_constant(steps, batch)
+    return _lstm_steps(
+        at,
+        projected=at.reshape(projected, (steps, batch, rows)),
+        cont=at.constant(np.ones((steps, batch, 1), np.float32), "goes_on"),
+        recurrent=at.blob(1, "weight_h", (rows, num_output)),
+        start=_start(at, (), 2, (batch, num_output)),
+    )[-1]
 
 
 @layer("RNN", param=PARAM, ignoring=IGNORED)

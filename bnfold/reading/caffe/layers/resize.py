@@ -1,15 +1,18 @@
-"""Layers that change the resolution: Interp and the two kinds of Upsample."""
+"""Layers that change the resolution: Interp, the two kinds of Upsample, and Unpooling."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ....ir.tensor import from_array
 from ..blob import shown
 from ..layer import FLOAT, INT64, Layer, Value, dims
-from ..registry import layer
+from ..registry import ENGINE, layer
+
+UNPOOLING = "unpooling_param"
 
 
 @layer("Interp", param="interp_param", origin="pspnet, mobilenet-v2")
@@ -116,6 +119,12 @@ def upsample(
         raise at.malformed(
             f"an output of {shown(size)} for an input of {shown((h, w))}", "an output that holds the input"
         )
+    return _put_back(at, x, mask, size)
+
+
+def _put_back(at: Layer, x: Value, mask: Value, size: Sequence[int]) -> Value:
+    """Each value where its mask says, as a flat index into a plane of a size, and zeros elsewhere."""
+    n, c, h, w = dims(x)
     nothing = from_array(np.zeros(1, np.float32))
     planes = at.op(
         "ConstantOfShape",
@@ -127,3 +136,46 @@ def upsample(
     where = at.cast(at.reshape(mask, (n, c, h * w)), INT64)
     filled = at.op("ScatterElements", planes, where, at.reshape(x, (n, c, h * w)), shape=dims(planes), axis=2)
     return at.reshape(filled, (n, c, *size))
+
+
+@layer("Unpooling", param=UNPOOLING, origin="deconvnet", ignoring={"engine": ENGINE})
+def unpooling(
+    at: Layer,
+    x: Value,
+    mask: Value | None = None,
+    *,
+    unpool: str = "MAX",
+    pad: int = 0,
+    pad_h: int = 0,
+    pad_w: int = 0,
+    kernel_size: int | None = None,
+    kernel_h: int | None = None,
+    kernel_w: int | None = None,
+    stride: int = 1,
+    stride_h: int | None = None,
+    stride_w: int | None = None,
+    unpool_size: int | None = None,
+    unpool_h: int | None = None,
+    unpool_w: int | None = None,
+) -> Value:
+    """Each value back where the pooling found it, zeros elsewhere"""
+    at.expect("unpool", unpool, "MAX")  # AVE and TILE add to what memory happens to hold
+    if mask is None:
+        raise at.unsupported("Unpooling without a mask, which forks compute in different ways", "a mask")
+    if pad or pad_h or pad_w:
+        raise at.malformed("a pad", "none, which is what the layer allows", at=(UNPOOLING, "pad"))
+    shape = at.rank(x, 4)
+    kernel = kernel_h or kernel_size or 0, kernel_w or kernel_size or 0
+    steps = stride_h or stride, stride_w or stride
+    if min(*kernel, *steps) < 1:
+        raise at.malformed(f"a kernel of {shown(kernel)} and a stride of {shown(steps)}", "positive numbers")
+    if dims(mask) != shape:
+        raise at.malformed(
+            f"a mask of shape {shown(dims(mask))} for data of shape {shown(shape)}", "the same shape"
+        )
+    asked = unpool_h or unpool_size, unpool_w or unpool_size
+    size = tuple(
+        want or max((d - 1) * s + k, d * s + 1)
+        for want, d, s, k in zip(asked, shape[2:], steps, kernel, strict=True)
+    )
+    return _put_back(at, x, mask, size)

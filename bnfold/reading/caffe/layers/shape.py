@@ -272,6 +272,38 @@ def reorg(at: Layer, x: Value, *, stride: int, reverse: bool = False) -> Value:
     return at.reshape(blocks, (n, c * s * s, h // s, w // s))
 
 
+@layer("Transpose", param="transpose_param", origin="ctpn")
+def transpose(at: Layer, x: Value, *, dim: tuple[int, ...] = ()) -> Value:
+    """Axis i of the result is axis dim(i) of the bottom; every axis once"""
+    if sorted(dim) != list(range(len(dims(x)))):
+        raise at.malformed(
+            f"axes {shown(dim)} of a bottom of shape {shown(dims(x))}",
+            "every axis once",
+            at=("transpose_param", "dim"),
+        )
+    return at.transpose(x, dim)
+
+
+@layer("Reverse", param="reverse_param", origin="ctpn")
+def reverse(at: Layer, x: Value, *, axis: int = 0) -> Value:
+    """The order along one axis turned round"""
+    where = at.axis(axis, len(dims(x)), ("reverse_param", "axis"))
+    return _turned(at, x, where)
+
+
+def _turned(at: Layer, x: Value, axis: int) -> Value:
+    return at.cut(x, axis, dims(x)[axis] - 1, -1, -1)
+
+
+@layer("Flip", param="flip_param", origin="normface")
+def flip(at: Layer, x: Value, *, flip_width: bool = True, flip_height: bool = False) -> Value:
+    """An image mirrored along its width, its height, or both"""
+    at.rank(x, 4)
+    for axis, asked in ((3, flip_width), (2, flip_height)):
+        x = _turned(at, x, axis) if asked else x
+    return x
+
+
 @layer("BatchReindex")
 def batch_reindex(at: Layer, x: Value, index: Value) -> Value:
     """Items of the batch, picked by index"""

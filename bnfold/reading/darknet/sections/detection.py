@@ -84,7 +84,7 @@ def _anchors(
             + (
                 "those that are missing count as 0.5"
                 if len(anchors) < 2 * num
-                else "darknet writes the others behind its memory"
+                else "darknet has no room for the others"
             ),
             "anchors",
         )

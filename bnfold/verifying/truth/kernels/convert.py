@@ -72,6 +72,14 @@ def _spread(values: Array, x: Array, axis: int, block: int) -> Array:
     return np.repeat(values, size, axis=axis).take(range(x.shape[axis]), axis=axis)
 
 
+def bounds(kind: ir.DataType) -> tuple[int, int]:
+    """The least and the largest integer of a type."""
+    if kind in _BOUNDS:
+        return _BOUNDS[kind]
+    limits = np.iinfo(numpy_type(kind))
+    return int(limits.min), int(limits.max)
+
+
 def quantize(call: Any, x: Array, scale: Array, zero: Array | None = None) -> Array:
     """saturate(round(x / scale) + zero point). The quotient is float32's, as in engines: ties belong to the
     format."""
@@ -82,7 +90,7 @@ def quantize(call: Any, x: Array, scale: Array, zero: Array | None = None) -> Ar
     offset = 0 if zero is None else _spread(zero, x, axis, block)
     if kind.is_floating_point():
         return to_type(np.asarray(steps + offset), kind)
-    low, high = _BOUNDS.get(kind) or (np.iinfo(numpy_type(kind)).min, np.iinfo(numpy_type(kind)).max)
+    low, high = bounds(kind)
     stored = (np.int8 if low else np.uint8) if kind in _BOUNDS else numpy_type(kind)
     return np.asarray(np.clip(np.rint(steps) + offset, low, high)).astype(stored)
 

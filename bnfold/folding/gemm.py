@@ -1,0 +1,38 @@
+"""A product of two matrices and the constant row behind it, in the form that runtimes like: one Gemm.
+
+onnxruntime makes a Gemm of such a pair at its basic level, OpenCV computes it in one layer and OpenVINO in
+one operator. Only products that a fold has rewritten anyway are brought to this form; the others stay as they
+are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..inference import Shapes
+from ..ir.graph import ir, is_op
+from .edit import Editor
+from .linear import Linear
+
+
+def take_bias(
+    linear: Linear, editor: Editor, shapes: Shapes, stays: Callable[[ir.Node], bool]
+) -> ir.Node | None:
+    """Make a Gemm of the product and the Add of a constant row behind it; the Add that is gone, or None."""
+    y = linear.node.outputs[0]
+    if not linear.grows or len(y.uses()) != 1 or y.is_graph_output():
+        return None
+    add, index = next(iter(y.uses()))
+    if not is_op(add, "Add") or add.graph is not linear.node.graph or stays(add):
+        return None
+    row = add.inputs[1 - index]
+    if row is None or shapes.constants.tensor(row) is None:
+        return None
+    if shapes.of(row) not in ((linear.outs,), (1, linear.outs)):
+        return None
+    linear.grow()
+    linear.node.resize_inputs(3)
+    linear.node.replace_input_with(2, row)
+    editor.replace_value(add.outputs[0], y)
+    editor.drop(add)
+    return add

@@ -1,0 +1,262 @@
+"""Numbers for the values on the border of a cone, in the settings in which both sides are run.
+
+own       the values that the network itself has there (a corner of them, where the operators allow it)
+wide      signs, and magnitudes over four decades
+spread    normal values of the same size: wakes what a sample leaves dead
+shuffled  the network's own values in another order: for cones that only hold for values of their kind
+          (behind a Relu, a Softmax)
+ties      the thresholds themselves, where the two sides compare in other ways
+all rows  every index of a table
+integers  integers of every size, where they are plain numbers
+loud      the network's values as much larger as pixels are than normal values
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import numpy as np
+
+from ...ir.graph import STANDARD, ir
+from ...operators.table import op
+from ..truth.number_formats import largest, numpy_type
+from .cones import Half
+from .recording import CROPPED, Recorded
+from .tokens import Token
+
+LOUD, LOUDER = "loud", 256.0
+TIES = "ties"
+DRAWS_OF_INTEGERS = 4
+MOST_DRAWS, ENOUGH = 8, 2048  # draws of generic values on one border, and elements that they come to
+COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not")
+Setting = dict[Token, tuple[np.ndarray, ir.DataType]]  # numbers for every value of a border, and their type
+
+
+class CannotDischarge(Exception):
+    """Neither side could be run on values of the border. The text is a clause."""
+
+
+class Border:
+    """The values on the border of one cone. `thresholds` are the scalars that stand in it."""
+
+    def __init__(
+        self,
+        ours: Half,
+        theirs: Half,
+        known: dict[Token, list[Recorded]],
+        seed: int,
+        thresholds: Iterable[float],
+    ) -> None:
+        self.ours, self.theirs, self.known, self.seed = ours, theirs, known, seed
+        self.tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
+        self.ties = np.array(sorted({-1.0, 0.0, 1.0, *thresholds}))
+        self.free: dict[Token, int] = {}
+
+    def settings(self) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
+        """(name, small values or none, full values) in the order in which they are tried. Raises
+        CannotDischarge."""
+        ours, theirs, known = self.ours, self.theirs, self.known
+        if any(not known.get(token) for token in self.tokens):
+            missing = next(v.name for v, t in {**ours.border, **theirs.border}.items() if not known.get(t))
+            raise CannotDischarge(f"no run reached '{missing}'")
+        self.free = {
+            token: rows
+            for token, rows in _free_integers(ours, theirs).items()
+            if not known[token][0].kind.is_floating_point()
+        }
+        extent = _small_extent(ours, theirs)
+        for name, place in self._names():
+            values = partial(self.setting, name, place)
+            yield name, values(extent) if extent else None, partial(values, 0)
+
+    def _names(self) -> list[tuple[str, int]]:
+        """The settings that are tried, each with the number of its draw."""
+        runs = max((len(self.known[token]) for token in self.tokens), default=1)
+        names = [("own", place) for place in range(runs)]
+        if any(r.kind.is_floating_point() for token in self.tokens for r in self.known[token]):
+            draws = _draws(self.known[token][0] for token in self.tokens)
+            if _is_affine(self.ours) and _is_affine(self.theirs):
+                names = [*names[:1], ("wide", 0)]
+            else:
+                names += [(name, draw) for draw in range(draws) for name in ("wide", "spread", "shuffled")]
+            if _comparisons(self.ours) != _comparisons(self.theirs):
+                names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
+        if self.free:
+            names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
+        return names
+
+    def setting(self, name: str, place: int, cut: int = 0) -> Setting:
+        """Numbers for every value of the border."""
+        return {
+            token: (self._stand_in(name, place, token, cut), self.known[token][0].kind)
+            for token in self.tokens
+        }
+
+    def _stand_in(self, name: str, place: int, token: Token, cut: int) -> np.ndarray:
+        """Numbers that stand for one value of the border."""
+        known = self.known[token]
+        if token in self.free and name in ("all rows", "integers"):
+            return self._integers(name, place, token, known[0])
+        recorded = known[min(place, len(known) - 1)]
+        shape = recorded.shape
+        if cut and len(shape) >= 4:
+            shape = (min(shape[0], 1), shape[1], *(min(d, cut) for d in shape[2:]))
+        if not recorded.kind.is_floating_point():
+            return _padded(recorded, shape)
+        random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
+        if name == TIES:
+            return _held(random.choice(self.ties, shape), recorded.kind)
+        return self._floats(name, recorded, shape, random)
+
+    def _floats(
+        self, name: str, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
+    ) -> np.ndarray:
+        scale = known.scale or abs(known.center) or 1.0
+        values = known.values
+        if values is not None and len(shape) == values.ndim:
+            values = values[tuple(slice(0, d) for d in shape)]
+        if name in ("own", "shuffled", LOUD) and values is not None and values.shape == shape:
+            if name == LOUD:
+                return _held(values * LOUDER, known.kind)
+            if name == "own":
+                return values
+            flat = values.reshape(-1).copy()
+            random.shuffle(flat)
+            return np.asarray(flat.reshape(shape) * (1 + 0.1 * random.standard_normal(shape)))
+        if name == "wide":
+            exponents = np.exp2(random.uniform(-7, 4, shape))
+            values = random.choice([-1.0, 1.0], shape) * scale * exponents
+        elif name in ("own", "shuffled", LOUD):
+            values = known.center + scale * random.standard_normal(shape)
+            values = np.abs(values) if known.lowest >= 0 else values
+            values = values * LOUDER if name == LOUD else values
+        else:
+            values = known.center + 1.5 * scale * random.standard_normal(shape)
+        return _held(np.asarray(values), known.kind)
+
+    def _integers(self, name: str, place: int, token: Token, known: Recorded) -> np.ndarray:
+        """Integers that may be anything: indices into the rows of a table, all of them if they may have
+        another shape; without rows, numbers of every size."""
+        rows = self.free[token]
+        shape, kind = known.shape, numpy_type(known.kind)
+        if rows and name == "all rows":
+            rank = max(len(shape), 1)
+            return np.asarray(np.arange(rows).reshape((1,) * (rank - 1) + (rows,)), kind)
+        random = np.random.default_rng([self.seed, place, token % (1 << 31)])
+        if known.kind == ir.DataType.BOOL:
+            return np.asarray(random.random(shape) < 0.5, np.bool_)
+        if rows:
+            drawn = random.integers(0, rows, shape)
+            if drawn.size:
+                drawn.reshape(-1)[0] = (0, rows - 1)[place % 2]
+            return np.asarray(drawn, kind)
+        least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+        sizes = np.exp2(random.uniform(0, 14, shape)) * random.choice([-1.0, 1.0], shape)
+        return np.asarray(np.clip(np.trunc(sizes), max(least, -(1 << 30)), min(most, 1 << 30)), kind)
+
+
+def _padded(known: Recorded, shape: tuple[int, ...]) -> np.ndarray:
+    """Integers of the border; repeated to their shape where their numbers were cut."""
+    if known.values is None:
+        return np.zeros(shape, numpy_type(known.kind))
+    return known.values if known.values.shape == shape else np.resize(known.values, shape)
+
+
+def _comparisons(half: Half) -> Counter[str]:
+    return Counter(node.op_type for node in half.nodes if node.op_type in COMPARISONS)
+
+
+def _draws(border: Iterable[Recorded]) -> int:
+    """How often generic values are drawn: more often where a border has few elements, of which some may lie
+    where a Relu or a Softmax hides them."""
+    elements = sum(math.prod(recorded.shape) for recorded in border)
+    return max(1, min(MOST_DRAWS, ENOUGH // max(elements, 1)))
+
+
+def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
+    """Integers and booleans of the border that may have any value, with the rows of the table that they point
+    into (0: they point nowhere). What sizes and axes are made of may not. The reference has the first word:
+    what is any number to it may not be an index in the candidate."""
+    free: dict[Token, int] = {}
+    bound: set[Token] = set()
+    for half in (theirs, ours):
+        found: dict[Token, int] = {}
+        for node in half.nodes:
+            for place, value in enumerate(node.inputs):
+                token = half.border.get(value) if value is not None else None
+                if token is None:
+                    continue
+                rows = _rows(half, node, place)
+                if rows is None:
+                    bound.add(token)
+                else:
+                    found[token] = min(filter(None, (found.get(token), rows)), default=0)
+        free.update(found)
+    return {token: rows for token, rows in free.items() if token not in bound}
+
+
+def _rows(half: Half, node: ir.Node, place: int) -> int | None:
+    """The rows of the table that an input points into, 0 for plain numbers, None for what counts or
+    shapes."""
+    if op(node).plain_integers:
+        return 0
+    if op(node).view and place == 0:
+        readers = [(n, at) for n, at in node.outputs[0].uses() if n in half.nodes]
+        found = [_rows(half, reader, at) for reader, at in readers]
+        return None if None in found else min(filter(None, found), default=0)
+    if node.domain not in STANDARD or node.op_type != "Gather" or place != 1 or node.inputs[0] is None:
+        return None
+    shape = node.inputs[0].shape
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
+    """The values as their type holds them, within its range."""
+    most = largest(kind) / 4
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(values, -most, most).astype(numpy_type(kind)).astype(np.float64))
+
+
+def _small_extent(ours: Half, theirs: Half) -> int:
+    """To how many entries the axes of images may be cut short; 0 where an operator means something else at
+    another size, or a window would not fit."""
+    reach = 1
+    for half in (ours, theirs):
+        for node in half.nodes:
+            if not op(node).any_size:
+                return 0
+            kernel = node.attributes.get("kernel_shape")
+            dilations = node.attributes.get("dilations")
+            strides = node.attributes.get("strides")
+            extent = max(kernel.as_ints(), default=1) if kernel is not None else _extent(node)
+            reach *= max(strides.as_ints(), default=1) if strides is not None else 1
+            reach += (extent - 1) * (max(dilations.as_ints(), default=1) if dilations is not None else 1)
+    return max(4, 2 * reach) if reach <= CROPPED // 2 else 0
+
+
+def _is_affine(half: Half) -> bool:
+    """Is the end an affine function of the border, so that a few random points decide?"""
+    moving = set(half.border)
+    for node in half.nodes:
+        inputs = [v for v in node.inputs if v is not None and v in moving]
+        linear = op(node).affine or (op(node).multiaffine and len(inputs) < 2)
+        if node.domain not in STANDARD or not linear:
+            return False
+        if node.op_type == "Div" and inputs and inputs[0] is not node.inputs[0]:
+            return False
+        moving.update(node.outputs)
+    return True
+
+
+def _extent(node: ir.Node) -> int:
+    weight = node.inputs[1] if node.op_type == "Conv" and len(node.inputs) > 1 else None
+    if weight is None:
+        return 1
+    shape = weight.shape
+    sizes = [d for d in shape[2:] if isinstance(d, int)] if shape is not None else []
+    return max(sizes, default=1) if shape is not None else CROPPED
