@@ -19,7 +19,6 @@ from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
 from .comparison import Comparison
 from .latency import Latencies
-from .layers import Layer
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from .drawing import Detail
+    from .layers import Layer
 
 ORIGIN_KEY = "bnfold.origin"
 WITHDRAWN = "kept.withdrawn"
