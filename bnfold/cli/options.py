@@ -271,6 +271,16 @@ BATCH = (
         "Follow a server that names other servers, by redirects or in a manifest that it serves.",
         group="Running",
     ),
+    own(
+        "Output",
+        "format",
+        Option(
+            Choice(("onnx", "same")),
+            "--format",
+            "Write ONNX (onnx), or the format that each model has (same).",
+            unset="onnx",
+        ),
+    ),
     _switch("--force", "Process every model again, also those that are finished.", group="Running"),
     Row(
         "policy_path",
