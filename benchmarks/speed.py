@@ -72,7 +72,7 @@ def main() -> None:
         goals += held(name, size, runs, start_up.get(OURS, 0.0))
         print("\n".join(section), flush=True)
         page += section
-    section = ["", "## Goals", "", "| model | goal | | figures |", "|---|---|---|---|", *goals]
+    section = ["", "## Goals", "", "| model | goal | verdict | figures |", "|---|---|---|---|", *goals]
     print("\n".join(section))
     if options.page:
         before = options.page.read_text() if options.page.exists() else ""

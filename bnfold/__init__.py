@@ -12,8 +12,6 @@ The public API and the errors; nothing else is public. Names are imported when t
 
 from __future__ import annotations
 
-from .version import __version__ as __version__
-
 TYPE_CHECKING = False  # as type checkers know it: `import bnfold` needs no module `typing`
 if TYPE_CHECKING:
     from typing import Any
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .results.comparison import Comparison
     from .results.fold_result import FoldResult
+    from .version import __version__ as __version__
 
 __all__ = [
     "BnfoldError",
@@ -69,6 +68,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "caffe":  # a module of its own: bnfold.caffe.layer
         return import_module(".caffe", __name__)
+    if name == "__version__":
+        return import_module(".version", __name__).__version__
     if name not in __all__:
         raise AttributeError(f"module 'bnfold' has no attribute '{name}'")
     home = "api" if name in _FUNCTIONS else _HOMES.get(name, "errors")

@@ -1,8 +1,8 @@
 """`python -m bnfold`, and the console script.
 
-A signal that asks the run to end is answered with one sentence from the first line of `main` on. So nothing
-is imported before that line except what the interpreter itself has loaded: an interrupted import would answer
-with a traceback.
+A signal that asks the run to end is answered with one sentence from the first lines on. So nothing is
+imported before them except what the interpreter itself has loaded: an interrupted import would answer with a
+traceback.
 """
 
 from __future__ import annotations
@@ -10,19 +10,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the built-in part of `signal`, which takes no time to import
 import os
 import sys
-
-_ASKS_TO_END = ("SIGINT", "SIGTERM", "SIGHUP")
-
-
-def main() -> None:
-    """Run the command line and leave with its exit code."""
-    for name in _ASKS_TO_END:
-        number = getattr(_signal, name, None)  # Windows has no SIGHUP
-        if number is not None and _signal.getsignal(number) != _signal.SIG_IGN:  # ignored, as under nohup
-            _signal.signal(number, _leave)
-    from .files.supervision import guarded
-
-    sys.exit(guarded(_work, _clean))
 
 
 def _leave(number: int, frame: object) -> None:
@@ -32,6 +19,19 @@ def _leave(number: int, frame: object) -> None:
         os.write(2, f"bnfold: ERROR code={code} interrupted before the run began\n".encode())
     finally:  # also where nobody listens to stderr
         os._exit(code)
+
+
+for _name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    _number = getattr(_signal, _name, None)  # Windows has no SIGHUP
+    if _number is not None and _signal.getsignal(_number) != _signal.SIG_IGN:  # ignored, as under nohup
+        _signal.signal(_number, _leave)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    from .files.supervision import guarded
+
+    sys.exit(guarded(_work, _clean))
 
 
 def _work() -> int:

@@ -1,9 +1,11 @@
 """What README and docs/ promise is there: every command and Python snippet runs, and commands, options, exit
 codes and files exist.
 
-A page runs in a folder of its own that holds the samples. Its blocks of `sh` and `python` run in their order;
-a command that ends in `# exit code N` must end so, every other one must succeed. What installs (the block of
-README that makes a virtual environment, and the tests themselves) is run by .ci/run instead.
+A page runs in a folder of its own that holds the samples. Its blocks of `sh`, `console` and `python` run in their
+order; a command that ends in `# exit code N` must end so, every other one of `sh` must succeed; what a block of
+`console` shows must be what is printed (page_outputs.py). What installs (the block of README that makes a virtual
+environment, and the tests themselves) is run by .ci/run instead. Python that needs a package which is not here is
+left out.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,15 @@ from bnfold.cli.main import COMMANDS, group
 from bnfold.reading.caffe import layers as _built_in  # noqa: F401  (fills LAYERS, so that what a page teaches can be told from it)
 from bnfold.reading.caffe.registry import LAYERS
 
+from . import page_outputs
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(sh|python|console)\n(.*?)^```$", re.M | re.S)
 INSTALLS = ("python -m venv", ".venv/bin/")
 NEEDS = {"--oracle": "cv2"}  # what is in a command -> the module that an extra brings for it
+OPTIONAL = ("torch", "tensorflow", "tf2onnx", "ultralytics", "openvino", "ncnn")  # that a snippet may import
 
 
 def name(page: Path) -> str:
@@ -67,13 +71,7 @@ def missing(module: str) -> bool:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a page runs: the samples, and `bnfold` as this checkout has it."""
-    shutil.copytree(
-        ROOT / "samples", tmp_path / "samples", ignore=shutil.ignore_patterns("*.folded.onnx", "__pycache__")
-    )
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "bnfold").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bnfold "$@"\n')
-    (tmp_path / "bin" / "bnfold").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{page_outputs.prepared(tmp_path)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -96,7 +94,10 @@ def test_the_page_runs(page: Path, folder: Path) -> None:
             if language == "sh":
                 for command in commands(text):
                     run(command)
-            else:
+            elif language == "console":
+                here = page_outputs.printed(text, folder)
+                assert page_outputs.alike(text, here), f"python -m tests.page_outputs\n{here}"
+            elif not any(re.search(rf"^(import|from) {m}\b", text, re.M) and missing(m) for m in OPTIONAL):
                 exec(compile(text, name(page), "exec"), names)
     finally:
         LAYERS.clear()
@@ -109,7 +110,7 @@ def test_every_option_and_command_exists(page: Path) -> None:
     of_others = {"--model-check", "--overwrite-input-shape", "--test-input-shape"}
     pages = [help_of(), *map(help_of, COMMANDS)]
     options = {flag for shown in pages for flag in re.findall(r"--[a-z][a-z-]+", shown)}
-    text = re.sub(r"^.*\b(mkdocs|pip|venv)\b.*$", "", said, flags=re.M)
+    text = re.sub(r"^.*\b(mkdocs|pip|venv|trtexec)\b.*$", "", said, flags=re.M)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options | of_others
     assert set(re.findall(r"(?:^ {4}|`)bnfold ([a-z]\w*)", said, re.M)) <= set(COMMANDS)
 

@@ -67,9 +67,7 @@ def _connected(address: str) -> Client:
     try:
         from distributed import Client
     except ImportError as error:
-        raise UsageError(
-            "--scheduler needs dask.distributed", way_out="pip install 'bnfold[dask]'"
-        ) from error
+        raise UsageError("--scheduler needs dask.distributed", way_out="pip install distributed") from error
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(
             logging.CRITICAL

@@ -259,7 +259,9 @@ def _file_system(url: str) -> tuple[Any, str]:
 
             url_to_fs = web.file_system
     except ImportError as error:
-        raise UsageError(f"{redacted(url)} needs fsspec", way_out="pip install 'bnfold[remote]'") from error
+        raise UsageError(
+            f"{redacted(url)} needs fsspec", way_out="pip install fsspec aiohttp requests"
+        ) from error
     try:
         fs, path = url_to_fs(url)
     except ImportError as error:

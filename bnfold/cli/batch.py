@@ -66,7 +66,7 @@ class _Wanted:
     "--out",
     required=True,
     metavar="FOLDER",
-    help="The folder for all outputs: a path, or a URL.",
+    help="Write all outputs to this folder, a path or a URL.",
 )
 @options(BATCH, FOLD, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
 def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:

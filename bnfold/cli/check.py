@@ -42,14 +42,15 @@ from .options import FOLD, JUNIT, LIMIT, POLICY, READ, READ_FILE, REPORT, VERIFY
     "policy_path",
     type=READ_FILE,
     metavar="FILE",
-    help="The policy, in TOML (default: bnfold.toml or [tool.bnfold] of pyproject.toml here).",
+    help="Read the policy from this TOML file (default: bnfold.toml or [tool.bnfold] of pyproject.toml "
+    "here).",
 )
 @grouped(
     "Policy",
     "--baseline",
     type=READ_FILE,
     metavar="FILE",
-    help="What an earlier --json wrote: only what got worse fails.",
+    help="Fail only what got worse since this result, which an earlier --json wrote.",
 )
 @options(POLICY)
 @grouped(
@@ -57,16 +58,16 @@ from .options import FOLD, JUNIT, LIMIT, POLICY, READ, READ_FILE, REPORT, VERIFY
     "--against",
     type=READ_FILE,
     metavar="MODEL",
-    help="A model that each must be numerically equal to.",
+    help="Require that each model is numerically equal to this one.",
 )
 @grouped(
     "Policy",
     "--against-weights",
     type=READ_FILE,
     metavar="WEIGHTS",
-    help="The weights of --against (default: beside it).",
+    help="Take the weights of --against from this file (default: beside it).",
 )
-@grouped("Policy", "--require-certificate", is_flag=True, help="A certificate must lie beside each model.")
+@grouped("Policy", "--require-certificate", is_flag=True, help="Require a certificate beside each model.")
 @options((JUNIT,))
 @grouped("Output", "--sarif", "sarif_path", metavar="PATH", help="Write the result as SARIF 2.1.0.")
 @options(FOLD, READ, VERIFY, LIMIT, REPORT)

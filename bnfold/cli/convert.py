@@ -28,14 +28,21 @@ from .options import FILE, LIMIT, READ, REPORT, options
     ),
 )
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
-@grouped("Output", "-o", "--out", type=FILE, metavar="OUT", help="The model to write.")
+@grouped(
+    "Output",
+    "-o",
+    "--out",
+    type=FILE,
+    metavar="OUT",
+    help="Write the model to this file, or to standard output with '-'.",
+)
 @grouped(
     "Output",
     "--external-data",
     is_flag=True,
-    help="Weights go to one file beside the model (always so above 2 GB).",
+    help="Put the weights into one file beside the model (above 2 GB they always go there).",
 )
-@grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back.")
+@grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back to compare it.")
 @options(READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
     """Write MODEL as ONNX without folding anything: the baseline that a folded model is held against.

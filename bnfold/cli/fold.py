@@ -50,15 +50,17 @@ from .standard_streams import is_mark
     "--out",
     type=FILE,
     metavar="OUT",
-    help="The model to write (default: <stem of MODEL>.folded.onnx beside it). A .prototxt or .cfg asks for "
-    "MODEL's own format, with the weights in a file beside it.",
+    help="Write the model to this file, or to standard output with '-' (default: <stem of "
+    "MODEL>.folded.onnx beside it). A .prototxt or .cfg asks for MODEL's own format, with the weights in a "
+    "file beside it.",
 )
 @grouped(
     "Output",
     "--weights-out",
     type=FILE,
     metavar="PATH",
-    help="Where the weights of such an OUT go (default: <stem of OUT>.caffemodel or .weights beside it).",
+    help="Write the weights of such an OUT to this file (default: <stem of OUT>.caffemodel or .weights "
+    "beside it).",
 )
 @grouped(
     "Output",
@@ -66,7 +68,7 @@ from .standard_streams import is_mark
     "certificate_path",
     type=FILE,
     metavar="PATH",
-    help="Write evidence of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
+    help="Write a certificate of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
     "OUT>.cert.json beside OUT).",
 )
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")

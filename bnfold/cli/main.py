@@ -45,16 +45,16 @@ from .screen import say, tolerant
 from .signals import Signals
 
 COMMANDS = {
-    "fold": "Read, fold, verify, write: the main job.",
-    "convert": "Read and write, without folding: the baseline.",
-    "verify": "Two models: are they numerically the same?",
-    "inspect": "What is in a model; what would be folded, what not, and why.",
-    "batch": "Many models, on all cores or on a cluster.",
-    "check": "The CI gate: foldable batch norms left, models valid, policy met?",
-    "audit": "Is a model still what its certificate says?",
-    "bench": "How long do models take, before and after folding?",
-    "report": "A page to look at, of what --json wrote.",
-    "selftest": "Do this machine's libraries compute what they should?",
+    "fold": "Fold the batch norms of a model, verify the result, write it.",
+    "convert": "Write a model as ONNX without folding anything.",
+    "verify": "Compare two models: are they numerically the same?",
+    "inspect": "Show what is in a model, what would be folded, what not, and why.",
+    "batch": "Fold many models, on all cores or on a cluster.",
+    "check": "Hold models against a policy: the gate for CI.",
+    "audit": "Check that a model is still what its certificate says.",
+    "bench": "Measure how long models take, before and after folding.",
+    "report": "Make a page to look at, of what --json wrote.",
+    "selftest": "Check that this machine's libraries compute what they should.",
     "completion": "Let the shell complete commands, options and files.",
 }
 
@@ -111,7 +111,8 @@ def group() -> None:
     """Fold every batch norm that can be folded exactly, in Caffe, darknet and ONNX models, and prove with
     numbers that nothing changed.
 
-    MODEL is an .onnx, a .prototxt (with its .caffemodel) or a .cfg (with its .weights).
+    MODEL is an .onnx, a .prototxt (with its .caffemodel) or a .cfg (with its .weights). '-' stands for
+    standard input and standard output. 'bnfold fold --help' shows examples.
     """
 
 
@@ -191,7 +192,7 @@ def _missing_package(error: BaseException) -> str:
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     if not name or name.startswith("bnfold"):
         return ""
-    return f"the Python package '{name}' is not installed beside bnfold: pip install --upgrade bnfold"
+    return f"the Python package '{name}' is not installed; install bnfold again, as README shows"
 
 
 def _note(error: BaseException | None) -> str:

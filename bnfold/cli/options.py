@@ -198,9 +198,11 @@ FOLD = _rows(FoldOptions, "Folding", without=READ)
 VERIFY = _rows(VerifyOptions, "Verification", without=READ)
 TIME = _rows(TimeOptions, "Latency")
 WRITE = (
-    _switch("--external-data", "Weights go to one file beside the model (always so above 2 GB)."),
-    _switch("--keep-failed", "Leave a model that failed verification under another name."),
-    _switch("--no-verify", "Write without checking.", group="Verification"),
+    _switch(
+        "--external-data", "Put the weights into one file beside the model (above 2 GB they always go there)."
+    ),
+    _switch("--keep-failed", "Keep a model that failed verification, under another name."),
+    _switch("--no-verify", "Write the model without verifying it.", group="Verification"),
 )
 ALLOW_KEPT = own(
     "Policy",
@@ -208,14 +210,14 @@ ALLOW_KEPT = own(
     Option(
         Codes(),
         "--allow-kept",
-        "A reason for which a batch norm may be kept (repeatable, with *; default: any).",
+        "Allow a batch norm to be kept for this reason (repeatable, with *; default: any reason).",
         "CODE",
     ),
 )
 MAX_SIZE = own(
     "Policy",
     "max_size",
-    Option(Size(0), "--max-size", "Largest size of a model's files together, as in '100 MB'.", "SIZE"),
+    Option(Size(0), "--max-size", "Limit the size of a model's files together, as in '100 MB'.", "SIZE"),
 )
 JUNIT = _file("--junit", "junit_path", "Write the result as JUnit XML.")
 POLICY = (ALLOW_KEPT, MAX_SIZE)
@@ -223,7 +225,9 @@ BATCH = (
     own(
         "Running",
         "jobs",
-        Option(Whole(1), "--jobs", "Models at the same time.", "N", unset=": one for each core"),
+        Option(
+            Whole(1), "--jobs", "Process this many models at the same time.", "N", unset=": one for each core"
+        ),
     ),
     own(
         "Running",
@@ -239,7 +243,7 @@ BATCH = (
     own(
         "Running",
         "timeout",
-        Option(_SECONDS, "--timeout", "Longest time for one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
+        Option(_SECONDS, "--timeout", "Limit the time of one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
     ),
     own(
         "Running",
@@ -247,7 +251,7 @@ BATCH = (
         Option(
             Size(),
             "--memory-limit",
-            "Most memory of its own that one model may take, as in '4 GB' (Linux).",
+            "Limit the memory of one model, as in '4 GB'; memory-mapped files do not count (Linux).",
             "SIZE",
         ),
     ),
@@ -257,14 +261,14 @@ BATCH = (
         Option(
             Size(),
             "--max-download",
-            "Most bytes that are downloaded for one model, as in '20 GB'.",
+            "Download at most this much for one model, as in '20 GB'.",
             "SIZE",
             unset=f": {MOST_WORDS}, or 90 % of the free space where that is less",
         ),
     ),
     _switch(
         FOLLOW,
-        "A server may name other servers: by redirects, and in a manifest that it serves.",
+        "Follow a server that names other servers, by redirects or in a manifest that it serves.",
         group="Running",
     ),
     own(
@@ -273,11 +277,11 @@ BATCH = (
         Option(
             Choice(("onnx", "same")),
             "--format",
-            "What is written: onnx, or the format that each model has (same).",
+            "Write ONNX (onnx), or the format that each model has (same).",
             unset="onnx",
         ),
     ),
-    _switch("--force", "Make every model again, finished or not.", group="Running"),
+    _switch("--force", "Process every model again, also those that are finished.", group="Running"),
     Row(
         "policy_path",
         Option(
@@ -292,8 +296,8 @@ BATCH = (
 REPORT = (
     _file("--json", "json_path", "Write the result as JSON."),
     _file("--report", "report_path", "Write the result as an HTML page (one file)."),
-    _switch("--quiet", "The last line alone.", "-q"),
-    _switch("--verbose", "Every node of the plan, and the time of each stage.", "-v"),
+    _switch("--quiet", "Print the last line only.", "-q"),
+    _switch("--verbose", "Print every node of the plan, and the time of each stage.", "-v"),
 )
 LIMIT = (
     own(
@@ -302,7 +306,7 @@ LIMIT = (
         Option(
             _SECONDS,
             "--timeout",
-            "Longest time for the whole run; then it is ended, exit code 6, nothing is written.",
+            "Limit the time of the run. After it the run is ended with exit code 6, and nothing is written.",
             "SECONDS",
             unset="0: any",
         ),

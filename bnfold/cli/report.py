@@ -29,7 +29,12 @@ _LARGEST = 1 << 28  # bytes
 )
 @click.argument("result", type=FILE, metavar="RESULT.json")
 @grouped(
-    "Output", "-o", "--out", type=FILE, metavar="OUT", help="The page to write (default: beside RESULT.json)."
+    "Output",
+    "-o",
+    "--out",
+    type=FILE,
+    metavar="OUT",
+    help="Write the page to this file (default: beside RESULT.json).",
 )
 def command(result: Path, out: Path | None) -> Ending:
     """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""

@@ -27,7 +27,6 @@ from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
-from ..results.layers import layers
 from ..results.model_names import check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
@@ -108,6 +107,8 @@ def fold_model(
 
 def plan(job: Job) -> FoldResult:
     """What would be folded, and what not. Nothing is written or verified."""
+    from ..results.layers import layers
+
     watch = Watch()
     job.say("reading")
     loaded = _read(job)

@@ -42,7 +42,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
         yield from comparison(result.report, verbose=verbose)
         if result.report.proof is not None and result.plan.folded:
             alone = sum(fold.node in result.report.proof.folds for fold in result.plan.folded)
-            yield _line("folds proved alone", f"{alone:,} of {len(result.plan.folded):,}")
+            yield _line("folds proved on their own", f"{alone:,} of {len(result.plan.folded):,}")
     elif not dry_run and result.plan.changes:
         yield Text("not verified", style="yellow")
     if result.latency is not None:
@@ -276,8 +276,8 @@ def proof(found: Proof, *, verbose: bool = False) -> Iterator[Text]:
     """What was proved where the two models differ, what was not, and which weights nothing speaks for."""
     counts = [f"{n:,} {word}" for word in VERDICTS if (n := found.count(word))]
     yield _line(
-        "differences proved where they stand",
-        f"{len(found.obligations):,} looked at: {', '.join(counts)}" if counts else "the models have none",
+        "places where the models differ",
+        f"{len(found.obligations):,} ({', '.join(counts)})" if counts else "none",
     )
     open_ones = [o for o in found.obligations if o.verdict in ("failed", "open")]
     causes = [o for o in found.obligations if o.verdict == "dropped" and o.cause and found.refuted]

@@ -22,7 +22,8 @@ CODES: dict[str, str] = {
     "kept.graph-output": "the value before it is also a graph output",
     "kept.multiple-consumers": "the value before it is also read by something else",
     "kept.non-linear": "an operator that does not commute with it stands in between",
-    "kept.negative-scale": "an operator in between commutes with scales that are not negative only",
+    "kept.negative-scale": "an operator in between (such as Relu) lets only non-negative scales pass, "
+    "and this scale is negative",
     "kept.shift-does-not-pass": "an operator in between lets a scale pass but no shift",
     "kept.wrong-axis": "it does not vary along the channel axis alone",
     "kept.padding-with-shift": "the convolution after it pads, and the shift is not zero",

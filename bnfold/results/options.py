@@ -111,13 +111,13 @@ def schema(options: type[DataclassInstance]) -> dict[str, Option]:
 _INPUT_SHAPES = Option(
     Shapes(),
     "--input-shape",
-    "Shape of an input: data:1,3,224,224 or 1x3x224x224 for the only one.",
+    "The shape of an input, as in data:1,3,224,224. The only input needs no name: 1x3x224x224.",
     "[NAME:]DIMS",
 )
 _FREEZE_INITIALIZERS = Option(
     Switch(),
     "--freeze-initializers",
-    "Initializers that a caller may override are constants.",
+    "Treat initializers that a caller may override as constants.",
     formats=("onnx",),
 )
 
@@ -135,19 +135,19 @@ class ReadOptions(_Checked):
         Option(
             Whole(7, 1000),
             "--opset",
-            "Opset of the model that is built.",
+            "Build the model in this opset.",
             "N",
             formats=("caffe", "darknet"),
             unset="17",
         ),
     )
-    strict: bool = _field(False, Option(Switch(), "--strict", "Warnings are errors."))
+    strict: bool = _field(False, Option(Switch(), "--strict", "Treat warnings as errors."))
     dialect: str = _field(
         "auto",
         Option(
             Name("the name of a dialect, or auto"),
             "--dialect",
-            "Dialect of the format.",
+            "Read the files in this dialect of the format.",
             "NAME",
             formats=("caffe", "darknet"),
             unset=": found from the files",
@@ -158,7 +158,7 @@ class ReadOptions(_Checked):
         Option(
             Whole(0, LARGEST_SEED),
             "--random-weights",
-            "The network alone, with seeded weights and healthy statistics.",
+            "Read the network alone, and give it random weights from this seed.",
             "SEED",
             formats=("caffe", "darknet"),
         ),
@@ -166,15 +166,13 @@ class ReadOptions(_Checked):
     freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
     phase: str = _field(
         "TEST",
-        Option(
-            Choice(("TEST", "TRAIN")), "--phase", "The phase to build: TEST or TRAIN.", "NAME", ("caffe",)
-        ),
+        Option(Choice(("TEST", "TRAIN")), "--phase", "Build this phase, TEST or TRAIN.", "NAME", ("caffe",)),
     )
     stages: tuple[str, ...] = _field(
-        (), Option(Names("names of stages"), "--stage", "A stage to build (repeatable).", "NAME", ("caffe",))
+        (), Option(Names("names of stages"), "--stage", "Build this stage (repeatable).", "NAME", ("caffe",))
     )
     level: int = _field(
-        0, Option(Whole(-LARGEST - 1), "--level", "The level to build.", "N", formats=("caffe",))
+        0, Option(Whole(-LARGEST - 1), "--level", "Build this level.", "N", formats=("caffe",))
     )
     cut_at: tuple[str, ...] = _field(
         (),
@@ -208,18 +206,21 @@ class ReadOptions(_Checked):
     heads: str = _field(
         "layer",
         Option(
-            Choice(("layer", "raw", "boxes")), "--heads", "What detection layers give.", formats=("darknet",)
+            Choice(("layer", "raw", "boxes")),
+            "--heads",
+            "Choose what detection layers give.",
+            formats=("darknet",),
         ),
     )
     batch: int | None = _field(
-        None, Option(Whole(1), "--batch", "A fixed batch size.", "N", formats=("darknet",), unset=": any")
+        None, Option(Whole(1), "--batch", "Fix the batch size.", "N", formats=("darknet",), unset=": any")
     )
     allow_partial: bool = _field(
         False,
         Option(
             Switch(),
             "--allow-partial",
-            "Take a weights file that ends early, as darknet does.",
+            "Accept a weights file that ends early, as darknet does.",
             formats=("darknet",),
         ),
     )
@@ -252,7 +253,7 @@ class FoldOptions(_Checked):
         Option(
             Names("names of nodes, or patterns of them with * and ?"),
             "--keep",
-            "Node names not to touch (repeatable, with * and ?).",
+            "Do not touch nodes of this name (repeatable, with * and ?).",
             "PATTERN",
         ),
     )
@@ -262,7 +263,7 @@ class FoldOptions(_Checked):
         Option(
             Switch(),
             "--duplicate-producers",
-            "Fold a node although its producer has other readers: the producer is computed twice.",
+            "Fold a node although its producer has other readers; the producer is then computed twice.",
         ),
     )
     merge_branches: bool = _field(
@@ -270,7 +271,7 @@ class FoldOptions(_Checked):
         Option(
             Switch(),
             "--no-merge-branches",
-            "Leave parallel linear branches apart, though merging them folds more.",
+            "Do not merge parallel linear branches, although that would fold more.",
         ),
     )
     simplify_leftovers: bool = _field(
@@ -278,7 +279,7 @@ class FoldOptions(_Checked):
         Option(
             Switch(),
             "--simplify-leftovers",
-            "Bring what stays to its cheapest exact form: affine nodes in a row become one.",
+            "Merge affine nodes that cannot be folded into one, and drop identities.",
         ),
     )
     fold_into_half: bool = _field(
@@ -286,7 +287,7 @@ class FoldOptions(_Checked):
         Option(
             Switch(),
             "--fold-into-half",
-            "Fold what a model computes in float32 into weights of 16 bits, which rounds it to 11 or 8 bits.",
+            "Fold what a model computes in float32 into 16-bit weights, which round it to 11 or 8 bits.",
         ),
     )
     fold_patterns: bool = _field(
@@ -324,7 +325,7 @@ class VerifyOptions(_Checked):
     """
 
     providers: tuple[str, ...] = _field(
-        ("cpu",), Option(Providers(), "--ep", "Execution providers to verify on: cpu,cuda.", "NAMES")
+        ("cpu",), Option(Providers(), "--ep", "Verify on these execution providers, as in cpu,cuda.", "NAMES")
     )
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = _field((), _INPUT_SHAPES)
     inputs: tuple[tuple[str, str | Given], ...] = _field(
@@ -332,28 +333,37 @@ class VerifyOptions(_Checked):
         Option(
             Inputs(),
             "--inputs",
-            "Real inputs: name:file.npy, or a .npz with all (repeatable).",
+            "Verify on real inputs: name:file.npy, or a .npz with all of them (repeatable).",
             "[NAME:]FILE",
         ),
     )
     mean: tuple[float, ...] = _field(
-        (), Option(Channels(), "--mean", "Subtracted from the channels of image inputs.", "R,G,B")
+        (), Option(Channels(), "--mean", "Subtract these values from the channels of image inputs.", "R,G,B")
     )
     std: tuple[float, ...] = _field(
         (),
         Option(
-            Channels(divides=True), "--std", "Divides the channels of image inputs, after --mean.", "R,G,B"
+            Channels(divides=True),
+            "--std",
+            "Divide the channels of image inputs by these values, after --mean.",
+            "R,G,B",
         ),
     )
-    layout: str = _field("NCHW", Option(Choice(("NCHW", "NHWC")), "--layout", "Layout of image inputs."))
-    samples: int = _field(3, Option(Whole(1, MOST_SAMPLES), "--samples", "How many random samples.", "N"))
-    seed: int = _field(0, Option(Whole(0, LARGEST_SEED), "--seed", "Seed of the random samples.", "N"))
+    layout: str = _field(
+        "NCHW", Option(Choice(("NCHW", "NHWC")), "--layout", "Give image inputs this layout.")
+    )
+    samples: int = _field(
+        3, Option(Whole(1, MOST_SAMPLES), "--samples", "Draw this many random samples.", "N")
+    )
+    seed: int = _field(
+        0, Option(Whole(0, LARGEST_SEED), "--seed", "Draw the random samples from this seed.", "N")
+    )
     noise_limit: float = _field(
-        NOISE_LIMIT, Option(Number(above=0), "--noise-limit", "Largest noise ratio that passes.", "X")
+        NOISE_LIMIT, Option(Number(above=0), "--noise-limit", "Accept a noise ratio up to this one.", "X")
     )
     every_value: bool = _field(
         False,
-        Option(Switch(), "--every-value", "Judge every value that both models have, not outputs alone."),
+        Option(Switch(), "--every-value", "Judge every value that both models have, not only the outputs."),
     )
     truth: str = _field(
         "auto",
@@ -369,7 +379,7 @@ class VerifyOptions(_Checked):
         Option(
             Size(),
             "--max-memory",
-            "Own memory that verification may take, as in 500MB or 2GiB; mapped files do not count.",
+            "Limit the memory of verification, as in 500MB or 2GiB; memory-mapped files do not count.",
             "SIZE",
         ),
     )
@@ -378,13 +388,14 @@ class VerifyOptions(_Checked):
         Option(
             Tolerances(),
             "--rtol",
-            "A relative tolerance on top of the noise gate; without --atol, values near zero may be off by X "
-            "times the root mean square of the output.",
+            "Apply a relative tolerance on top of the noise gate; without --atol, values near zero may be "
+            "off by X times the root mean square of the output.",
             "[OUTPUT:]X",
         ),
     )
     atol: tuple[tuple[str, float], ...] = _field(
-        (), Option(Tolerances(), "--atol", "An absolute tolerance on top of the noise gate.", "[OUTPUT:]X")
+        (),
+        Option(Tolerances(), "--atol", "Apply an absolute tolerance on top of the noise gate.", "[OUTPUT:]X"),
     )
     freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
     rename: tuple[tuple[str, str], ...] = _field(
@@ -392,25 +403,29 @@ class VerifyOptions(_Checked):
         Option(
             Renamings(),
             "--rename",
-            "An input or output that is A in the reference is B in the candidate (repeatable).",
+            "The candidate calls B what the reference calls A, an input or an output (repeatable).",
             "A=B",
         ),
     )
     by_position: bool = _field(
-        False, Option(Switch(), "--by-position", "Pair inputs and outputs by position, whatever their names.")
+        False,
+        Option(
+            Switch(), "--by-position", "Pair inputs and outputs by their position instead of their names."
+        ),
     )
     any_order: bool = _field(
-        False, Option(Switch(), "--any-order", "The same inputs and outputs may stand in another order.")
+        False, Option(Switch(), "--any-order", "Accept the same inputs and outputs in another order.")
     )
     fixed_shapes: bool = _field(
-        False, Option(Switch(), "--fixed-shapes", "A free dim may be a number in the candidate.")
+        False,
+        Option(Switch(), "--fixed-shapes", "Accept a candidate that fixes a free dimension to a number."),
     )
     drop_overridable: bool = _field(
         False,
         Option(
             Switch(),
             "--drop-overridable",
-            "The candidate may lack an input that has a default value in the reference.",
+            "Accept a candidate without an input that has a default value in the reference.",
         ),
     )
 

@@ -61,7 +61,9 @@ def _load(network: Path, weights: Path | None) -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise UsageError("the oracle needs OpenCV", way_out="pip install 'bnfold[oracle]'") from error
+        raise UsageError(
+            "the oracle needs OpenCV", way_out="pip install 'opencv-python-headless<5'"
+        ) from error
     if int(cv2.__version__.split(".")[0]) >= 5:
         raise UsageError(
             f"OpenCV {cv2.__version__} no longer reads Caffe and darknet files",

@@ -250,7 +250,7 @@ def test_without_its_driver_nothing_begins(
     assert (code, len(err.splitlines())) == (2, 1)
     assert "needs a driver that is not installed (" in err
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    assert "needs fsspec; pip install 'bnfold[remote]'" in batch(*arguments)[2]
+    assert "needs fsspec; pip install fsspec aiohttp requests" in batch(*arguments)[2]
 
 
 def test_a_file_url_is_a_path(models: Path, tmp_path: Path) -> None:

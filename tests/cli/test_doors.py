@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,14 @@ def test_a_project_keeps_options_of_fold(bnfold: Callable[..., Ran], here: Path)
     assert "note: bnfold.toml gives --keep, --no-verify" in done.err  # --heads is for darknet
     assert bnfold("fold", "net.onnx", "--keep", "other").last.startswith("bnfold: PASS folded=1")
     assert bnfold("check", "net.folded.onnx").code == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/ci.md"])
+def test_options_that_pages_show_are_right(bnfold: Callable[..., Ran], here: Path, page: str) -> None:
+    shown = re.findall(r"```toml\n(\[fold\].*?)```", (ROOT / page).read_text(), re.S)
+    (text,) = shown
+    Path("bnfold.toml").write_text(text.replace("data:1,3,224,224", "1,3,8,8"))
+    assert bnfold("fold", "net.onnx").code == 0
 
 
 def test_options_of_a_pyproject(bnfold: Callable[..., Ran], here: Path) -> None:

@@ -160,7 +160,7 @@ PROOF = Proof(
 
 def test_what_was_proved_and_what_was_not_is_shown_with_its_reason() -> None:
     words = " ".join(rendered(*text.comparison(replace(REPORT, proof=PROOF))).split())
-    assert "3 looked at: 1 proved, 1 dropped, 1 failed" in words
+    assert "3 (1 proved, 1 dropped, 1 failed)" in words
     assert "dropped: value 'c2': 17 times what rounding" in words
     assert "failed: value 'y' of node 'head' in if/0: over the limit" in words
     assert "weights: 3 proved, 2 seen, 7 unseen" in words

@@ -1,4 +1,4 @@
-"""The table of layers that can be read, as README shows it: made from the registry, never written by hand."""
+"""The table of layers that can be read, for docs/caffe.md: made from the registry, never written by hand."""
 
 from __future__ import annotations
 

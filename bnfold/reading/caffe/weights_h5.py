@@ -31,9 +31,7 @@ def load_h5(path: Path) -> list[Stored]:
     try:
         import h5py
     except ImportError as error:
-        raise Unsupported(
-            "weights in HDF5", where=path, way_out="install h5py: pip install 'bnfold[h5]'"
-        ) from error
+        raise Unsupported("weights in HDF5", where=path, way_out="pip install h5py") from error
     try:
         with h5py.File(path, "r") as file:
             data = file.get("data")

@@ -21,7 +21,7 @@
     pair.py         where everything stands that a fold changes, for a result as cfg and weights
     network.py      what the layers of one network share
     reader.py       the walk over the sections
-    table.py        the table of sections for the README
+    table.py        the table of sections for docs/darknet.md
 
 Rule 1: the file order of arrays is the order of `take` calls in a section's function, and visible nowhere
         else.

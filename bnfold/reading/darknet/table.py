@@ -1,4 +1,4 @@
-"""The table of sections for the README, made from the signatures: `python -m
+"""The table of sections for docs/darknet.md, made from the signatures: `python -m
 bnfold.reading.darknet.table`."""
 
 from __future__ import annotations

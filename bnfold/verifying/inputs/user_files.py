@@ -267,7 +267,7 @@ def _image(place: Path, declared: Declared) -> np.ndarray:
     try:
         from PIL import Image  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise UsageError("images need Pillow", way_out="pip install 'bnfold[images]'") from error
+        raise UsageError("images need Pillow", way_out="pip install pillow") from error
     channels, height, width = _layout(declared)
     with _parsed(place, "an image that Pillow can read"):
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -482,5 +482,5 @@ def test_a_copy_of_another_size_is_never_taken_in_silence(tmp_path):
 def test_hdf5_needs_an_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     (tmp_path / "w").write_bytes(b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(Unsupported, match=r"pip install 'bnfold\[h5\]'"):
+    with pytest.raises(Unsupported, match=r"pip install h5py"):
         load(tmp_path / "w")

@@ -11,7 +11,7 @@ from bnfold.reading.darknet.ignored_options import ROWS, ignored
 from bnfold.reading.darknet.schema import LAYER_OPTIONS, SECTIONS, Parameter
 from bnfold.reading.darknet.table import markdown, rows
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "darknet.md"
 
 
 def test_a_signature_is_a_schema():
@@ -40,4 +40,4 @@ def test_ignored_options_are_of_sections_that_exist_and_have_a_reason():
 
 
 def test_the_readme_has_the_table_of_this_code():
-    assert markdown() in README.read_text()
+    assert markdown() in PAGE.read_text()
