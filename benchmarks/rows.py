@@ -14,11 +14,13 @@ LARGE = 90e6  # bytes from which on a file counts as large: there start-up no lo
 
 @dataclass(frozen=True)
 class Row:
-    """`make` writes the files into a folder; the first `arguments` of them are what a tool is called with."""
+    """`make` writes the files into a folder; the first `arguments` of them are what a tool is called with.
+    `suffix` is that of the output."""
 
     make: Callable[[Path], list[Path]]
     arguments: int = 1
     peers: bool = True
+    suffix: str = ".onnx"
 
 
 def chain(blocks: int, channels: int, *, external: bool = False) -> Row:
@@ -39,4 +41,6 @@ ROWS = {
     "100,000 nodes": chain(33_334, 4),
     "Caffe, 550 MB": Row(foreign.caffe, 2, peers=False),
     "darknet, 250 MB": Row(foreign.darknet, 2, peers=False),
+    "Caffe to Caffe, 550 MB": Row(foreign.caffe, 2, peers=False, suffix=".prototxt"),
+    "darknet to darknet, 250 MB": Row(foreign.darknet, 2, peers=False, suffix=".cfg"),
 }

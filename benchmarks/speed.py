@@ -139,14 +139,12 @@ def measured_row(
         files = row.make(Path(folder))
         size = sum(file.stat().st_size for file in files)
         os.sync()
-        runs, left = compared(
-            [tool for tool in tools if row.peers or tool in OWN_TOOLS], files, row.arguments, options
-        )
+        runs, left = compared([tool for tool in tools if row.peers or tool in OWN_TOOLS], files, row, options)
     return size, runs, left
 
 
 def compared(
-    tools: list[str], files: list[Path], arguments: int, options: argparse.Namespace
+    tools: list[str], files: list[Path], row: Row, options: argparse.Namespace
 ) -> tuple[dict[str, list[Run]], dict[str, str]]:
     """Runs of every tool, round after round, each onto a fresh target."""
     runs: dict[str, list[Run]] = {name: [] for name in tools}
@@ -157,8 +155,9 @@ def compared(
         for name in tools:
             if any(run.failure or run.wall > options.patience for run in runs[name]):
                 continue
-            target = out / "model.onnx"
-            run = measured(command(name, files, arguments, target, options.peers), options.limit, folder=out)
+            target = out / f"model{row.suffix}"
+            words = command(name, files, row.arguments, target, options.peers)
+            run = measured(words, options.limit, folder=out)
             runs[name].append(run)
             if not run.failure and name not in left:
                 left[name] = str(batch_norms(target)) if target.exists() else ""
@@ -168,6 +167,10 @@ def compared(
 
 
 def batch_norms(path: Path) -> int:
+    """How many a model has, whatever its format."""
+    if path.suffix != ".onnx":
+        text = path.read_text()
+        return text.count('"BatchNorm"') + text.count("batch_normalize=1")
     import onnx
 
     return sum(

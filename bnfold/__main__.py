@@ -42,8 +42,14 @@ def _work() -> int:
 
 def _clean(folders: list[str]) -> None:
     import shutil
+    from contextlib import suppress
+    from pathlib import Path
+
+    from .files import journal
 
     for folder in folders:
+        with suppress(OSError, ValueError):  # what was decided is done first
+            journal.finish(Path(folder))
         shutil.rmtree(folder, ignore_errors=True)
 
 

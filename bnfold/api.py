@@ -173,6 +173,7 @@ def fold_file(
     weights: StrPath | None = None,
     *,
     out: StrPath | None = None,
+    weights_out: StrPath | None = None,
     verify: bool = True,
     external_data: bool = False,
     keep_failed: bool = False,
@@ -180,7 +181,9 @@ def fold_file(
 ) -> FoldResult:
     """Read, fold, verify and write: what `bnfold fold` does, in one call.
 
-    out          the .onnx to write; `<stem>.folded.onnx` beside the source by default
+    out          the .onnx to write; `<stem>.folded.onnx` beside the source by default. A .prototxt (of
+                 Caffe) or .cfg (of darknet) asks for the source's own format
+    weights_out  where the weights of such an output go; by default beside it under its stem
     verify       False writes without checking
     keep_failed  leave a refused model as `<stem>.failed.onnx`
     time         measure the latency of both models; `.latency` of the result has it
@@ -194,6 +197,7 @@ def fold_file(
         out,
         options,
         FileKeywords.__annotations__,
+        weights_out=_path("weights_out", weights_out),
         verify=verify,
         external_data=external_data,
         keep_failed=keep_failed,
@@ -259,6 +263,7 @@ def _job(
     out: StrPath | None,
     options: Mapping[str, Any],
     known: Iterable[str],
+    weights_out: Path | None = None,
     **more: Any,
 ) -> Job:
     check_known(options, known)
@@ -270,6 +275,7 @@ def _job(
         source=_source("source", source),
         weights=_path("weights", weights),
         out=_path("out", out),
+        weights_out=weights_out,
         read=read,
         fold=folding,
         verify=verification if verified else None,

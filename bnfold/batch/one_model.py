@@ -97,7 +97,7 @@ class _ModelRun:
         network, weights = self._fetched()
         self.say("taking fingerprints")
         taken = fingerprints.taken(self.task, network, self.identities)
-        target = self.work / "out" / f"{PurePosixPath(self.task.name).name}.onnx"
+        target = self.work / "out" / f"{PurePosixPath(self.task.name).name}{self.task.suffix}"
         target.parent.mkdir()
         task, verify = self.task, self.task.verify
         if verify is not None and verify.max_memory is None:
@@ -263,7 +263,7 @@ def _run_of(task: Task, document: dict[str, Any], outcome: str, *, output: bool 
         max_error=report.get("max_error"),
         before=size.get("before"),
         after=size.get("after"),
-        output=_place(task, ".onnx") if output else None,
+        output=_place(task, task.suffix) if output else None,
         result=_place(task, fingerprints.SUFFIX),
         page=_place(task, ".html"),
     )

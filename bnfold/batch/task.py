@@ -36,6 +36,7 @@ class Task:
     listed           where a manifest names it: "zoo.toml:12"
     batch            which run of the command asks: what it made itself, before a worker died, is not an
                      earlier run's
+    suffix           of the output; that of a network asks for its own format, with its weights beside it
     downloads        what may be fetched
     shown            (local copy, what it is a copy of): reports name the second
     """
@@ -52,6 +53,7 @@ class Task:
     force: bool = False
     listed: str = ""
     batch: str = ""
+    suffix: str = ".onnx"
     downloads: Downloads = field(default_factory=Downloads)
     shown: tuple[tuple[str, str], ...] = ()
 
@@ -93,6 +95,6 @@ def same_choices(task: Task) -> Any:
         {
             name: value
             for name, value in asdict(task).items()
-            if name in ("read", "fold", "verify", "policy", "external_data")
+            if name in ("read", "fold", "verify", "policy", "external_data", "suffix")
         }
     )

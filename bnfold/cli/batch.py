@@ -22,6 +22,7 @@ from ..gate import policy
 from ..reporting import json as documents
 from ..results.batch_run import Run
 from ..results.options import VerifyOptions
+from ..results.pair import PAIRS, of_format
 from . import manifest, request, screen
 from . import options as rows
 from .ending import Ending, of_batch
@@ -30,6 +31,8 @@ from .help import option as grouped
 from .options import BATCH, FOLD, READ, REPORT, VERIFY, WRITE, options
 from .progress import Progress
 from .standard_streams import is_mark
+
+_OUTPUTS = (".onnx", *(row.network for row in PAIRS))
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def _plainly(places: Sequence[str]) -> list[_Wanted]:
 def _is_output(network: str) -> bool:
     """A model with a record beside it was made by an earlier run."""
     record = with_suffix(network, SUFFIX)
-    return suffix(network) == ".onnx" and store_of(record).is_file(record)
+    return suffix(network) in _OUTPUTS and store_of(record).is_file(record)
 
 
 def _listed(place: str) -> list[_Wanted]:
@@ -205,7 +208,11 @@ def _of_entry(entry: manifest.Entry, faults: list[Malformed]) -> list[_Wanted]:
 
 def _tasks(wanted: Sequence[_Wanted], out: str, values: Mapping[str, Any], view: screen.Screen) -> list[Task]:
     names = output_names.names([one.found for one in wanted], [one.name for one in wanted])
-    called = {**{row.name: values[row.name] for row in rows.given(values)}, "force": values["force"]}
+    called = {
+        **{row.name: values[row.name] for row in rows.given(values)},
+        "force": values["force"],
+        "format": values["format"],
+    }
     _say_useless(wanted, values, view)
     policies = _policies(values)
     tasks = [
@@ -255,8 +262,15 @@ def _task(
         demanded,
         bool(values.get("force")),
         one.where,
+        suffix=_suffix(one, values),
         downloads=downloads.rules(),
     )
+
+
+def _suffix(one: _Wanted, values: Mapping[str, Any]) -> str:
+    """That of the output: ONNX, or the model's own format."""
+    own = of_format(manifest.FORMATS.get(suffix(one.found.network), ""))
+    return own.network if own is not None and values.get("format") == "same" else ".onnx"
 
 
 def _policies(values: Mapping[str, Any]) -> policy.Policies | None:
@@ -301,11 +315,17 @@ def _check_apart(tasks: Sequence[Task]) -> None:
         if place is not None and not is_url(place)
     }
     for task in tasks:
-        target = joined(task.out, f"{task.name}.onnx")
-        if os.path.realpath(target) in read or target in {other.network for other in tasks}:
-            raise UsageError(
-                f"the output {redacted(target)} would replace a model that is read", expected="another --out"
-            )
+        for target in _targets(task):
+            if os.path.realpath(target) in read or target in {other.network for other in tasks}:
+                raise UsageError(
+                    f"the output {redacted(target)} would replace a model that is read",
+                    expected="another --out",
+                )
+
+
+def _targets(task: Task) -> list[str]:
+    own = next((row for row in PAIRS if row.network == task.suffix), None)
+    return [joined(task.out, task.name + end) for end in (task.suffix, *([own.weights] if own else []))]
 
 
 def _say_useless(wanted: Sequence[_Wanted], values: Mapping[str, Any], view: screen.Screen) -> None:

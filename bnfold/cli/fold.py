@@ -36,17 +36,29 @@ from .standard_streams import is_mark
             "A page with the pictures, and the figures for a script.",
             "bnfold fold net.onnx -o out.onnx --report out.html --json out.json",
         ),
+        (
+            "In Caffe's own format: merged.prototxt and merged.caffemodel; darknet's with a .cfg.",
+            "bnfold fold net.prototxt net.caffemodel -o merged.prototxt",
+        ),
         ("From a pipe into a pipe.", "cat net.onnx | bnfold fold - -o - > out.onnx"),
     ),
 )
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT.onnx]")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT]")
 @grouped(
     "Output",
     "-o",
     "--out",
     type=FILE,
     metavar="OUT",
-    help="The model to write (default: <stem of MODEL>.folded.onnx beside it).",
+    help="The model to write (default: <stem of MODEL>.folded.onnx beside it). A .prototxt or .cfg asks for "
+    "MODEL's own format, with the weights in a file beside it.",
+)
+@grouped(
+    "Output",
+    "--weights-out",
+    type=FILE,
+    metavar="PATH",
+    help="Where the weights of such an OUT go (default: <stem of OUT>.caffemodel or .weights beside it).",
 )
 @grouped(
     "Output",
@@ -60,9 +72,15 @@ from .standard_streams import is_mark
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @options(FOLD, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(
-    files: tuple[Path, ...], out: Path | None, dry_run: bool, certificate_path: Path | None, **values: Any
+    files: tuple[Path, ...],
+    out: Path | None,
+    weights_out: Path | None,
+    dry_run: bool,
+    certificate_path: Path | None,
+    **values: Any,
 ) -> Ending:
-    """Fold the batch norms of MODEL, verify the result, and write it as ONNX.
+    """Fold the batch norms of MODEL, verify the result, and write it: as ONNX, or as the prototxt and
+    caffemodel, the cfg and weights, that MODEL is.
 
     The output is written only when it is numerically equivalent: OUT is replaced in one step by a finished,
     verified file.
@@ -70,7 +88,10 @@ def command(
     values |= {"certificate_path": certificate_path, "dry_run": dry_run}
     view = request.view_of(values)
     with request.documented("fold", values, files) as content:
+        if is_mark(weights_out):
+            raise UsageError("--weights-out cannot be '-'", expected="the name of a file")
         work = request.make(files, out, values, view, defaults.with_defaults)
+        work = replace(work, weights_out=weights_out)
         if dry_run and work.time.time:
             raise UsageError("--time with --dry-run", expected="one of them: nothing is written to be timed")
         if certificate_path is not None:
@@ -124,6 +145,11 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
         raise UsageError(
             f"--certificate {path} does not end in .json",
             expected=f"a name such as {certificate.beside(job.target).name}",
+        )
+    if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
+        raise UsageError(
+            "--certificate, and weights in another folder than the output",
+            expected="both in one folder: a certificate names them by their names",
         )
     if job.replaces_source:
         raise UsageError(

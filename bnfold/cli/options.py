@@ -267,6 +267,16 @@ BATCH = (
         "A server may name other servers: by redirects, and in a manifest that it serves.",
         group="Running",
     ),
+    own(
+        "Output",
+        "format",
+        Option(
+            Choice(("onnx", "same")),
+            "--format",
+            "What is written: onnx, or the format that each model has (same).",
+            unset="onnx",
+        ),
+    ),
     _switch("--force", "Make every model again, finished or not.", group="Running"),
     Row(
         "policy_path",

@@ -2,6 +2,7 @@
 
 fold MODEL                    fold MODEL OUT.onnx                    (ONNX carries its weights)
 fold NETWORK WEIGHTS          fold NETWORK WEIGHTS OUT.onnx          (Caffe, darknet)
+                              fold NETWORK WEIGHTS OUT.prototxt      (in its own format, or OUT.cfg)
 fold NETWORK                  weights of the same name lie beside it
 """
 
@@ -20,10 +21,12 @@ from ..pipeline.job import Job
 from ..reporting import json as documents
 from ..results.comparison import Comparison
 from ..results.fold_result import FoldResult, Origin
+from ..results.pair import PAIRS
 from . import options, screen, standard_streams
 from .standard_streams import is_mark, received
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
+_OUT_SUFFIXES = (".onnx", *(row.network for row in PAIRS))
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
 _OUTPUTS = {
     "--json": "json_path",
@@ -101,7 +104,7 @@ def _to_stdout(values: Mapping[str, Any], view: screen.Screen) -> Path:
 def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
     """A name that promises another format would mislead whoever loads the file by it. Raises UsageError; of a
     file that is read the pipeline says the more important thing."""
-    if out.suffix.lower() not in ("", ".onnx") and out not in reads:
+    if out.suffix.lower() not in ("", *_OUT_SUFFIXES) and out not in reads:
         raise UsageError(
             f"{out} does not have the name of an ONNX model, and bnfold writes ONNX",
             expected=f"a name that ends in .onnx, as in -o {out.with_suffix('.onnx')}",
@@ -140,7 +143,7 @@ def _roles(files: Sequence[Path]) -> tuple[Path, Path | None, Path | None]:
     model, rest = received(files[0]), list(files[1:])
     is_onnx = pipeline.kind_of(model) == "onnx"
     wanted = 0 if is_onnx else 1
-    named = rest and (rest[-1].suffix.lower() == ".onnx" or (is_mark(rest[-1]) and len(rest) > wanted))
+    named = rest and (rest[-1].suffix.lower() in _OUT_SUFFIXES or (is_mark(rest[-1]) and len(rest) > wanted))
     out = rest.pop() if named else None
     if is_onnx and rest:
         raise UsageError(
@@ -149,9 +152,7 @@ def _roles(files: Sequence[Path]) -> tuple[Path, Path | None, Path | None]:
             way_out=f"{files[0]} is an ONNX model, which carries its weights, and outputs end in .onnx",
         )
     if len(rest) > 1:
-        raise UsageError(
-            f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT.onnx]"
-        )
+        raise UsageError(f"too many files: {', '.join(map(str, rest))}", expected="MODEL [WEIGHTS] [OUT]")
     return model, received(rest[0]) if rest else None, out
 
 

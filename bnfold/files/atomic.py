@@ -13,7 +13,9 @@ Rule 2: what stands beside a file (external data) is in place, and its folder sy
 Rule 3: a stage is locked as long as its run lives. A run that finds one of its target unlocked knows that
         nobody will finish it, and removes it. Locks do not reach other machines, so its name tells where it
         was made, and those of others are left alone, as are all where the system has no such lock.
-Rule 4: a link is written through; permissions, and where the system allows it the owner, of a file that is
+Rule 4: files that get their names together do so by a note that outlives the run (journal.py); whoever
+        finds a stage with one carries it out before the stage is removed.
+Rule 5: a link is written through; permissions, and where the system allows it the owner, of a file that is
         replaced are kept. A file that may not be written is not replaced either.
 """
 
@@ -33,7 +35,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from ..errors import WriteError, reason
-from . import names, supervision
+from . import journal, names, supervision
 
 try:
     import fcntl
@@ -69,6 +71,25 @@ class Stage:
             else:
                 _commit_pair(path, target, beside)
             _sync(target.parent)
+
+    def commit_together(self, moves: journal.Moves) -> None:
+        """Put several finished files, this stage's or others', in place as one: all of them get their names,
+        or none does. Raises WriteError; then nothing has changed."""
+        with failing(self.target):
+            before = [_kept_beside(finished, place(name)) for finished, name in moves]
+            for finished, name in moves:
+                _resemble(finished, name)
+            _sync(self.folder)
+            with _alone_in(self.target.parent), supervision.undisturbed():
+                journal.write(self.folder, moves)
+                try:
+                    journal.finish(self.folder)
+                except BaseException:
+                    _restore(moves, before)
+                    (self.folder / journal.NAME).unlink(missing_ok=True)
+                    raise
+            for folder in {name.parent for _, name in moves}:
+                _sync(folder)
 
     def close(self) -> None:
         """Remove what is left. Harmless when it is gone."""
@@ -262,7 +283,10 @@ def _is_still(folder: Path, descriptor: int) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """The files in a stage, and it. Never what is inside a folder or behind a link: a stage has none."""
+    """The files in a stage, and it. Never what is inside a folder or behind a link: a stage has none. What
+    is noted there to be done is done first."""
+    with suppress(OSError, ValueError):
+        journal.finish(folder)
     with suppress(FileNotFoundError):
         for entry in list(folder.iterdir()):
             entry.unlink(missing_ok=True)
@@ -300,6 +324,44 @@ def _commit_pair(path: Path, goal: Path, beside: Path) -> None:
         if fresh:
             _take_back(data, beside)
         raise
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other run puts files of several names in place there meanwhile, where the system can lock
+    folders."""
+    try:
+        lock = _lock(folder, wait=True)
+    except OSError:  # a folder to write in, not to read
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _kept_beside(finished: Path, name: Path) -> Path | None:
+    """The old file under a second name beside the new one, until all is done; None where there is none, or
+    the system has no such names."""
+    kept = finished.with_name(f"{finished.name}.old")
+    try:
+        kept.hardlink_to(name)
+    except OSError:
+        return None
+    return kept
+
+
+def _restore(moves: journal.Moves, before: list[Path | None]) -> None:
+    """Take back what has been put in place."""
+    for (finished, name), kept in zip(moves, before, strict=True):
+        if finished.exists():
+            continue  # it never got its name
+        with suppress(OSError):
+            if kept is not None:
+                kept.replace(name)
+            else:
+                name.replace(finished)
 
 
 def _put(file: Path, name: Path) -> bool:

@@ -17,8 +17,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 Clean = Callable[[list[str]], None]
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
@@ -71,6 +71,25 @@ def remember(folder: str) -> None:
             os.write(pipe, os.fsencode(folder) + b"\0")
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A few renames that belong together: no signal that can be held back, and no end of the parent, comes
+    between them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in _HANDED_ON})
+    parents = [parent for _, parent, worker in _told_to if os.getpid() == worker]
+    try:
+        if parents:
+            _die_with_parent(0)
+        yield
+    finally:
+        for parent in parents:
+            _end_with(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+
+
 def end_after(seconds: float) -> bool:
     """Have the system end this process when the time is over, whatever native code does then; the parent
     finds the words. False where there is no parent."""
@@ -81,10 +100,15 @@ def end_after(seconds: float) -> bool:
     return True
 
 
-def _end_with(parent: int) -> None:
+def _die_with_parent(number: int) -> None:
+    """Ask the system for this signal when the parent ends; 0 for none."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _end_with(parent: int) -> None:
+    _die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(128 + signal.SIGKILL)
 

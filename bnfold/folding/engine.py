@@ -24,8 +24,9 @@ from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
+from ..results.pair import Pair
 from ..results.plan import Kept, Plan
-from . import branches, functions, fused, leftovers, recognise, unused
+from . import branches, functions, fused, leftovers, own_format, recognise, unused
 from .backward import backward, held_behind
 from .edit import Editor
 from .fed import fed_values
@@ -51,14 +52,16 @@ _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-n
     over="ignore", invalid="ignore", divide="ignore"
 )  # what is not finite is looked for where it matters, and refused there
 def fold(
-    model: ir.Model, options: FoldOptions | None = None, in_place: bool = False
+    model: ir.Model, options: FoldOptions | None = None, in_place: bool = False, pair: Pair | None = None
 ) -> tuple[ir.Model, Plan]:
     """A folded clone of the model, and the plan: every affine node with its verdict. With `in_place`, who
     calls has no more need of the model: it may be the one that is folded, which saves the time and memory of
-    a second graph.
+    a second graph. With `pair` nothing is folded that the model's own format could not hold.
 
     Raises Malformed where a batch norm contradicts its input (exit 3)."""
     options = options or FoldOptions()
+    if pair is not None:
+        return _fold_for_pair(model, options, pair)
     copy = (
         model if in_place and not model.functions else cloned(model)
     )  # functions may be put in place, and all begins anew
@@ -74,12 +77,29 @@ def fold(
     return copy, plan
 
 
+def _fold_for_pair(model: ir.Model, options: FoldOptions, pair: Pair) -> tuple[ir.Model, Plan]:
+    """The fold that a pair of files can hold. What a layer can hold only if others join in is known when all
+    is done: then it begins anew without what has shown itself to be impossible."""
+    options = replace(options, **own_format.NOT_FOR_PAIRS)
+    refused: dict[str, str] = {}
+    while True:
+        copy = cloned(model)
+        plan = Engine(copy, options, own_format.OwnFormat(pair, refused)).run()
+        found = own_format.impossible(model, copy, plan, pair)
+        if not found:
+            return copy, plan
+        refused |= found
+
+
 class Engine:
     """The fold of one model, which belongs to the engine."""
 
-    def __init__(self, model: ir.Model, options: FoldOptions) -> None:
+    def __init__(
+        self, model: ir.Model, options: FoldOptions, target: own_format.OwnFormat | None = None
+    ) -> None:
         self.model = model
         self.options = options
+        self.target = target
         self.shapes = Shapes(model, options.freeze_initializers)
         self.editor = Editor(model, self.shapes)
         self.linears: dict[ir.Node, Linear | Refused | None] = {}
@@ -215,6 +235,8 @@ class Engine:
         """Did the user, or verification, say that this node stays?"""
         if self._kept_by_user(name):
             return Refused("kept.requested")
+        if self.target is not None and (why := self.target.refused.get(name)):
+            return Refused("kept.format", why)
         for withdrawn, reason in self.options.withdrawn:
             if withdrawn == name:
                 return Refused("kept.withdrawn", reason or CODES["kept.withdrawn"])
@@ -227,17 +249,27 @@ class Engine:
         if self.options.duplicate_producers:
             self._duplicate(context, node, reading)
         try:
-            plan = backward(context, node, reading)
+            plan = self._held(backward(context, node, reading), node)
         except Refused as behind:
             try:
-                plan = forward(context, node, reading)
+                plan = self._held(forward(context, node, reading), node)
             except Refused as ahead:
-                if behind.code == "kept.shift-does-not-pass" and self._leave_add(context, node, reading):
+                if (
+                    self.target is None
+                    and behind.code == "kept.shift-does-not-pass"
+                    and self._leave_add(context, node, reading)
+                ):
                     return
                 raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
         self._place_inserted(context)
+
+    def _held(self, plan: Push, node: ir.Node) -> Push:
+        """The push, if the format that is written can hold what it makes. Raises Refused."""
+        if self.target is not None:
+            self.target.check(plan, node)
+        return plan
 
     def _priced(self, refused: Refused, node: ir.Node, reading: Reading) -> Refused:
         """Where only another reader stands in the way, say what computing the producer twice would cost."""

@@ -22,21 +22,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import BnfoldError, Unreadable, UsageError, reason
-from ..ir.difference import difference, same_bytes
+from ..ir.difference import beyond_rounding, difference, same_bytes
 from ..ir.graph import ir, label, nodes, source_text
 from ..pipeline import compare, pipeline
+from ..pipeline.own_format import aligned, read_pair
 from ..results.certificate import Certificate, FileEntry
 from ..results.comparison import Check
 from ..results.options import ReadOptions
+from ..results.pair import asked
 from ..results.plan import Loaded
 from .certificate import read, sha256
 
-DOUBLE_SLACK = (
-    1e-12  # of the largest value of a weight stored in float64: what another order of summing may change
-)
 LARGEST_PROVED = 1 << 28  # bytes of a model beyond which a run in float64 takes minutes
 
 
@@ -114,9 +111,9 @@ def _hash(what: str, file: Path, entry: FileEntry) -> Check:
 
 def _derived(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterator[Check]:
     """Every weight, from the sources."""
-    mine, theirs = _folded_again(certificate, inputs), pipeline.load(model, None, ReadOptions()).model
+    mine, theirs = _folded_again(certificate, inputs), _certified(certificate, model).model
     weights = _Weights(_readers(theirs))
-    if other := difference(mine, theirs, weights.same):
+    if other := (aligned if _is_pair(certificate) else difference)(mine, theirs, weights.same):
         yield Check("graph", "fault", f"{model}: what the sources give differs in {other}")
     else:
         yield Check("graph", "ok", "the sources give the same graph")
@@ -132,9 +129,12 @@ def _proved(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterat
             "obligations", "note", "not derived again: the model is too large to be run in float64 here"
         )
         return
+    output = _certified(certificate, model)
+    if _is_pair(certificate):  # so that the same values have the same names
+        aligned(_folded_again(certificate, inputs), output.model, lambda mine, theirs: True)
     found = compare.proof(
         _source(certificate, inputs),
-        pipeline.load(model, None, ReadOptions()),
+        output,
         freeze_initializers=certificate.fold.freeze_initializers or certificate.read.freeze_initializers,
     )
     if isinstance(found, str):
@@ -159,7 +159,21 @@ def _proved(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterat
 
 
 def _source(certificate: Certificate, inputs: list[Path]) -> Loaded:
-    return pipeline.load(inputs[0], inputs[1] if len(inputs) > 1 else None, certificate.read)
+    weights = inputs[1] if len(inputs) > 1 else None
+    return pipeline.load(inputs[0], weights, certificate.read, pair=_is_pair(certificate))
+
+
+def _is_pair(certificate: Certificate) -> bool:
+    """Is the output text and weights, in the source's own format?"""
+    return asked(Path(certificate.output[0].path)) is not None
+
+
+def _certified(certificate: Certificate, model: Path) -> Loaded:
+    """The output, as it is now."""
+    if not _is_pair(certificate) or len(certificate.output) < 2:
+        return pipeline.load(model, None, ReadOptions())
+    weights = model.parent / certificate.output[1].path
+    return read_pair(model, weights, certificate.format, certificate.dialect, certificate.read)
 
 
 def _where_it_differs(certificate: Certificate, model: Path, inputs: list[Path]) -> Check:
@@ -182,7 +196,8 @@ def _folded_again(certificate: Certificate, inputs: list[Path]) -> ir.Model:
     taken_back = certificate.fold.withdrawn + tuple(
         (kept.node, kept.reason) for kept in certificate.withdrawn
     )
-    model, plan = pipeline.fold_model(loaded.model, replace(certificate.fold, withdrawn=taken_back))
+    options = replace(certificate.fold, withdrawn=taken_back)
+    model, plan = pipeline.fold_model(loaded.model, options, pair=loaded.pair)
     return model if plan.changes else loaded.model
 
 
@@ -233,29 +248,3 @@ class _Weights:
         if not self.wrong:
             rounded = f", {self.rounded} of them within one rounding" if self.rounded else ""
             yield Check("weights", "ok", f"{self.count} derived again from the sources{rounded}")
-
-
-def beyond_rounding(mine: ir.TensorProtocol, theirs: ir.TensorProtocol) -> int:
-    """How many elements of two tensors of one type and shape are further apart than neighbouring numbers of
-    that type. Two doubles may be DOUBLE_SLACK of the tensor's largest value apart. What is no floating-point
-    number must be the same."""
-    a, b = mine.numpy(), theirs.numpy()
-    if not mine.dtype.is_floating_point() or mine.dtype.bitwidth < 16:
-        return int(np.count_nonzero(a != b)) or 1
-    if mine.dtype == ir.DataType.DOUBLE:
-        with np.errstate(all="ignore"):
-            near = np.abs(a - b) <= DOUBLE_SLACK * np.abs(a).max(initial=0.0)
-        return int(np.count_nonzero(~near & (a != b)))
-    steps = np.abs(_order(a) - _order(b))
-    with np.errstate(all="ignore"):
-        fine = (steps <= 1) & np.isfinite(a.astype(np.float64)) & np.isfinite(b.astype(np.float64))
-    return int(np.count_nonzero(~fine & (steps != 0)))
-
-
-def _order(values: np.ndarray) -> np.ndarray:
-    """Floating-point numbers of 16 or 32 bits as integers in the same order, neighbours one apart; both zeros
-    are 0."""
-    bits = values.itemsize * 8
-    raw = values.reshape(-1).view(f"u{values.itemsize}").astype(np.int64)
-    magnitude = raw & ((1 << (bits - 1)) - 1)
-    return np.asarray(np.where(raw >> (bits - 1), -magnitude, magnitude)).reshape(values.shape)

@@ -10,9 +10,14 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
+
 from . import tensor
 from .graph import STANDARD, GraphLike, graphs, ir
 
+DOUBLE_SLACK = (
+    1e-12  # of the largest value of a weight stored in float64: what another order of summing may change
+)
 SameTensor = Callable[[ir.TensorProtocol | None, ir.TensorProtocol | None], bool]
 
 
@@ -68,7 +73,7 @@ def _same_node(one: ir.Node, other: ir.Node, same: SameTensor) -> bool:
         )
 
     return identity(one) == identity(other) and all(
-        _same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items()
+        same_attribute(a, other.attributes[name], same) for name, a in one.attributes.items()
     )
 
 
@@ -81,7 +86,8 @@ def _names(values: Sequence[ir.Value | None]) -> list[str]:
     return names
 
 
-def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
+def same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
+    """The same value; bodies count as the same here, as they are graphs of their own."""
     if one.is_ref() or other.is_ref():
         return one.ref_attr_name == other.ref_attr_name
     if one.type != other.type:
@@ -91,7 +97,7 @@ def _same_attribute(one: ir.Attr, other: ir.Attr, same: SameTensor) -> bool:
     if one.type == ir.AttributeType.TENSORS:
         return all(same(a, b) for a, b in zip_longest(one.as_tensors(), other.as_tensors()))
     if one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-        return True  # a body is a graph of its own, compared as one
+        return True
     return bool(
         one.value == other.value or repr(one.value) == repr(other.value)
     )  # repr: a NaN does not equal itself
@@ -108,8 +114,44 @@ def same_bytes(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -
     return _same_blocks(one, other)
 
 
+def same_but_for_rounding(one: ir.TensorProtocol | None, other: ir.TensorProtocol | None) -> bool:
+    """The same type and shape, and no number further away than the next one of its type: what is computed
+    again from rounded numbers."""
+    if same_bytes(one, other):
+        return True
+    if one is None or other is None or one.dtype != other.dtype or one.shape.numpy() != other.shape.numpy():
+        return False
+    return not beyond_rounding(one, other)
+
+
 def _same_blocks(one: ir.TensorProtocol, other: ir.TensorProtocol) -> bool:
     """Block by block: both sides cut alike, unless one of them lies in memory whole."""
     if isinstance(one, tensor.Window) and isinstance(other, tensor.Window):
         return all(a == b for a, b in zip(one.blocks(), other.blocks(), strict=True))
     return one.tobytes() == other.tobytes()
+
+
+def beyond_rounding(mine: ir.TensorProtocol, theirs: ir.TensorProtocol) -> int:
+    """How many elements of two tensors of one type and shape are further apart than neighbouring numbers of
+    that type. Two doubles may be DOUBLE_SLACK of the tensor's largest value apart. What is no floating-point
+    number must be the same."""
+    a, b = mine.numpy(), theirs.numpy()
+    if not mine.dtype.is_floating_point() or mine.dtype.bitwidth < 16:
+        return int(np.count_nonzero(a != b)) or 1
+    if mine.dtype == ir.DataType.DOUBLE:
+        with np.errstate(all="ignore"):
+            near = np.abs(a - b) <= DOUBLE_SLACK * np.abs(a).max(initial=0.0)
+        return int(np.count_nonzero(~near & (a != b)))
+    steps = np.abs(_order(a) - _order(b))
+    with np.errstate(all="ignore"):
+        fine = (steps <= 1) & np.isfinite(a.astype(np.float64)) & np.isfinite(b.astype(np.float64))
+    return int(np.count_nonzero(~fine & (steps != 0)))
+
+
+def _order(values: np.ndarray) -> np.ndarray:
+    """Floating-point numbers of 16 or 32 bits as integers in the same order, neighbours one apart; both zeros
+    are 0."""
+    bits = values.itemsize * 8
+    raw = values.reshape(-1).view(f"u{values.itemsize}").astype(np.int64)
+    magnitude = raw & ((1 << (bits - 1)) - 1)
+    return np.asarray(np.where(raw >> (bits - 1), -magnitude, magnitude)).reshape(values.shape)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import WouldReplace
+from ..errors import UsageError, WouldReplace
 from ..files.names import identity
 from ..results.options import FoldOptions, ReadOptions, TimeOptions, VerifyOptions
+from ..results.pair import PairFormat, asked
 from ..results.plan import Loaded
+from .own_format import check_options, check_source
 
 Say = Callable[[str], None]
 
@@ -29,13 +31,15 @@ def silent(_: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One file to make. `out` None: `<stem>.folded.onnx` beside the model. `verify` None: unchecked. `say`
-    hears what is being done. `detail` looks closely, for pictures. `others` are files that the run is to
-    write besides."""
+    """One model to make. `out` None: `<stem>.folded.onnx` beside the model; a prototxt or cfg asks for the
+    model's own format, whose weights go to `weights_out`, or beside it. `verify` None: unchecked. `say` hears
+    what is being done. `detail` looks closely, for pictures. `others` are files that the run is to write
+    besides."""
 
     source: Any
     weights: Path | None = None
     out: Path | None = None
+    weights_out: Path | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
     fold: FoldOptions = field(default_factory=FoldOptions)
     verify: VerifyOptions | None = field(default_factory=VerifyOptions)
@@ -56,6 +60,16 @@ class Job:
         return Path("model.folded.onnx")
 
     @property
+    def pair(self) -> PairFormat | None:
+        """The pair of files that the result is to be; None for ONNX."""
+        return asked(self.out)
+
+    @property
+    def data_target(self) -> Path | None:
+        """Where the weights of a pair go."""
+        return self.weights_out or (self.pair.weights_of(self.target) if self.pair is not None else None)
+
+    @property
     def replaces_source(self) -> bool:
         """Does the result go where the source lies?"""
         return isinstance(self.source, Path) and identity(self.target) == identity(self.source)
@@ -74,7 +88,7 @@ class Job:
         may_go = loaded.format == "onnx" and loaded.files and system != "win32"
         itself = identity(loaded.files[0], system) if may_go else None
         met: dict[tuple[object, ...], Path] = {}
-        for path in (self.target, *([self.refused] if self.keep_failed else []), *self.others):
+        for path in (*self._written(), *self.others):
             key = identity(path, system)
             if key in reads and not (key == itself and path == self.target):
                 raise WouldReplace(
@@ -86,6 +100,32 @@ class Job:
                     expected="a file for each",
                 )
             met[key] = path
+
+    def _written(self) -> Iterator[Path]:
+        """The model's files, and those of a refused one."""
+        yield self.target
+        if self.data_target is not None:
+            yield self.data_target
+        if self.keep_failed:
+            yield self.refused
+            if self.pair is not None:
+                yield self.pair.weights_of(self.refused)
+
+    def check_pair(self, format: str) -> None:
+        """What is asked for goes with an output in the model's own format. Raises UsageError."""
+        if self.pair is None:
+            if self.weights_out is not None:
+                raise UsageError(
+                    f"a file for weights ({self.weights_out.name}), and {self.target.name} carries its own",
+                    expected="an output that ends in .prototxt or .cfg",
+                )
+            return
+        check_source(self.pair, format, self.target)
+        check_options((self.read, self.fold), self.pair, self.target)
+        if self.external_data:
+            raise UsageError(
+                f"external data beside {self.target.name}", expected="an output that ends in .onnx"
+            )
 
 
 def default_target(model: Path) -> Path:

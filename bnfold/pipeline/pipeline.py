@@ -33,6 +33,7 @@ from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
 from .compare import progress_callback, side_of
 from .job import Job, Watch
+from .own_format import read_back
 from .retry import ROUNDS, Withdrawn, first_that_passes
 
 if TYPE_CHECKING:
@@ -41,19 +42,22 @@ if TYPE_CHECKING:
 
     from ..results.drawing import Detail
     from ..results.latency import Latencies
-    from ..writing import Written
+    from ..results.pair import Pair
+    from ..writing import Written, WrittenPair
 
 
-def load(source: Any, weights: Path | None = None, options: ReadOptions | None = None) -> Loaded:
-    """Read a model of any format; weights that are not given are looked for beside it. Under `strict` the
-    reader's warnings are errors."""
+def load(
+    source: Any, weights: Path | None = None, options: ReadOptions | None = None, *, pair: bool = False
+) -> Loaded:
+    """Read a model of any format; weights that are not given are looked for beside it. With `pair` it is read
+    for a result in its own format. Under `strict` the reader's warnings are errors."""
     from ..reading import formats
 
     options = options or ReadOptions()
     weights = weights_for(source, weights, options)
     given = stamped(Path(p) for p in (source, weights) if isinstance(p, (str, os.PathLike)))
     with unchanged(given) as check:
-        loaded = formats.read(source, weights, options)
+        loaded = formats.read(source, weights, options, pair=pair)
         check()
     warning = next((f for f in loaded.findings if f.level == "warning"), None)
     if options.strict and warning is not None:
@@ -92,19 +96,21 @@ def kind_of(path: Path) -> str:
     return formats.kind_of(path)
 
 
-def fold_model(model: ir.Model, options: FoldOptions, in_place: bool = False) -> tuple[ir.Model, Plan]:
+def fold_model(
+    model: ir.Model, options: FoldOptions, in_place: bool = False, pair: Pair | None = None
+) -> tuple[ir.Model, Plan]:
     """Fold in memory; the plan remembers what was withdrawn. `in_place`: the model itself may be folded,
-    nobody needs it any more."""
+    nobody needs it any more. `pair`: as far as the model's own format can hold it."""
     from ..folding import fold
 
-    return fold(model, options, in_place)
+    return fold(model, options, in_place) if pair is None else fold(model, options, in_place, pair)
 
 
 def plan(job: Job) -> FoldResult:
     """What would be folded, and what not. Nothing is written or verified."""
     watch = Watch()
     job.say("reading")
-    loaded = load(job.source, job.weights, job.read)
+    loaded = _read(job)
     watch.lap("read")
     with telling(loaded.findings):
         loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
@@ -121,7 +127,7 @@ def plan(job: Job) -> FoldResult:
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
     """The plan of a loaded model whose files take `size` bytes."""
     with blamed_on(_place(loaded)):
-        model, made = fold_model(loaded.model, options)
+        model, made = fold_model(loaded.model, options, pair=loaded.pair)
     return FoldResult(
         model=model,
         plan=made,
@@ -173,6 +179,11 @@ def convert_file(job: Job) -> FoldResult:
     from ..writing import write
 
     watch = Watch()
+    if job.pair is not None:
+        raise UsageError(
+            f"a conversion to {job.target.name}, and only folded models are written in their own format",
+            expected="an output that ends in .onnx",
+        )
     loaded = _loaded(job)
     watch.lap("read")
     job.say("writing")
@@ -224,18 +235,28 @@ def to_onnx(model: ir.Model) -> onnx.ModelProto:
 
 def _loaded(job: Job) -> Loaded:
     """The job's model, when it is certain that writing the result takes nothing away."""
-    place(job.target)
+    for target in (job.target, job.data_target):
+        if target is not None:
+            place(target)
     job.say("reading")
-    loaded = load(job.source, job.weights, job.read)
+    loaded = _read(job)
     job.check_targets(loaded)
     return loaded
+
+
+def _read(job: Job) -> Loaded:
+    """The job's model, as the output wants it."""
+    source = job.source
+    if job.pair is not None or job.weights_out is not None:
+        job.check_pair(kind_of(Path(source)) if isinstance(source, (str, os.PathLike)) else "onnx")
+    return load(source, job.weights, job.read, pair=job.pair is not None)
 
 
 @dataclass(frozen=True)
 class _Attempt:
     model: ir.Model
     plan: Plan
-    written: Written
+    written: Written | WrittenPair
     report: Comparison | None
     unchanged: bool
 
@@ -253,7 +274,7 @@ class _Work:
     before: Census
     _reference: Side | None = None
     _taken_back: dict[str, Kept] = field(default_factory=dict)
-    _last: Written | None = None
+    _last: Written | WrittenPair | None = None
 
     def attempt(self, withdrawn: Withdrawn) -> _Attempt:
         """Fold without the withdrawn nodes, write under a temporary name, verify."""
@@ -296,24 +317,21 @@ class _Work:
         from ..verifying.latency import measured
 
         self.job.say("measuring latency")
-        found = measured(
-            self._reference_side(),
-            Side(done.model, done.written.path, self.job.target.name),
-            self.job.time,
-            self.job.verify or VerifyOptions(),
-            progress_callback(self.job.say),
-        )
+        with ExitStack() as stack:
+            found = measured(
+                self._reference_side(),
+                self._candidate_side(done.model, done.written, stack),
+                self.job.time,
+                self.job.verify or VerifyOptions(),
+                progress_callback(self.job.say),
+            )
         self.watch.lap("time")
         return found
 
     def keep_failed(self) -> str:
         """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
-        from ..writing import write
-
         try:
-            with write(
-                self._folded(())[0], self.job.refused, external_data=self.job.external_data
-            ) as written:
+            with self._written(self._folded(())[0], self.job.refused, None) as written:
                 return f"the refused model is in {written.commit()}"
         except WriteError as error:  # that the model is refused is the news
             return f"the refused model is not kept: {error}"
@@ -321,7 +339,9 @@ class _Work:
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
         with blamed_on(_place(self.loaded)):
             options = replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn)
-            model, made = fold_model(self.loaded.model, options, in_place=self._nobody_needs_the_unfolded())
+            model, made = fold_model(
+                self.loaded.model, options, in_place=self._nobody_needs_the_unfolded(), pair=self.loaded.pair
+            )
         for name in made.merged:
             self._taken_back.setdefault(name, Kept(name, "", "", WITHDRAWN, ""))
         for done in made.folded:
@@ -335,30 +355,37 @@ class _Work:
     def _nobody_needs_the_unfolded(self) -> bool:
         return self.job.verify is None and not self.job.detail and not self.job.time.time
 
-    def _write(self, model: ir.Model) -> Written:
-        from ..writing import write
-
+    def _write(self, model: ir.Model) -> Written | WrittenPair:
         if self._last is not None:
             self._last.discard()
         self.job.say("writing")
         with blamed_on(_place(self.loaded)):
-            self._last = self.stack.enter_context(
-                write(model, self.job.target, external_data=self.job.external_data)
-            )
+            self._last = written = self._written(model, self.job.target, self.job.data_target)
+        self.stack.push(written)
         self.watch.lap("write")
-        return self._last
+        return written
 
-    def _verified(self, model: ir.Model, written: Written) -> Comparison:
+    def _written(self, model: ir.Model, target: Path, data: Path | None) -> Written | WrittenPair:
+        """The model in a stage, in the format that is asked for; `data` None: beside it."""
+        from ..writing import write, write_pair
+
+        if (pair := self.job.pair) is None:
+            return write(model, target, external_data=self.job.external_data)
+        assert self.loaded.pair is not None
+        return write_pair(model, self.loaded.pair, target, data or pair.weights_of(target))
+
+    def _verified(self, model: ir.Model, written: Written | WrittenPair) -> Comparison:
         from ..verifying import compare as compared
 
         assert self.job.verify is not None
         self.job.say("verifying")
-        report = compared(
-            self._reference_side(),
-            Side(model, written.path, self.job.target.name),
-            self.job.verify,
-            progress_callback(self.job.say),
-        )
+        with ExitStack() as stack:
+            report = compared(
+                self._reference_side(),
+                self._candidate_side(model, written, stack),
+                self.job.verify,
+                progress_callback(self.job.say),
+            )
         self.watch.lap("verify")
         return report.strictly() if self.job.read.strict else report
 
@@ -369,10 +396,25 @@ class _Work:
             )
         return self._reference
 
-    def _check_unchanged(self, written: Written) -> None:
+    def _candidate_side(self, model: ir.Model, written: Written | WrittenPair, stack: ExitStack) -> Side:
+        """What was written: the ONNX file as it lies, a pair as it is read again."""
+        from ..writing import WrittenPair
+
+        if isinstance(written, WrittenPair):
+            again = read_back(written, self.loaded, model, self.job.read)
+            name = self.job.target.with_name(f"{self.job.target.stem}.folded.onnx")
+            return replace(side_of(again, name, stack), name=self.job.target.name)
+        return Side(model, written.path, self.job.target.name)
+
+    def _check_unchanged(self, written: Written | WrittenPair) -> None:
         from ..ir.difference import difference
+        from ..writing import WrittenPair
 
         self.job.say("checking what was written")
+        if isinstance(written, WrittenPair):
+            read_back(written, self.loaded, self.loaded.model, self.job.read)
+            self.watch.lap("check")
+            return
         _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
 

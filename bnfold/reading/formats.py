@@ -44,6 +44,7 @@ READERS = (
     _Format("darknet", "darknet", (".cfg",), ".weights"),
 )
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
 FOREIGN = (
     (
         0,
@@ -60,7 +61,7 @@ FOREIGN = (
     ),
     (
         0,
-        b"\x89HDF\r\n\x1a\n",
+        HDF5,
         "is an HDF5 file",
         "give the network first and the weights second, or export the model to ONNX",
     ),
@@ -76,9 +77,12 @@ WEIGHTS_FIRST = {
 }
 
 
-def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptions) -> Loaded:
+def read(
+    source: Any, weights: str | os.PathLike[str] | None, options: ReadOptions, *, pair: bool = False
+) -> Loaded:
     """A complete, unfolded model, whatever its format. `source` is a path or anything that the ONNX reader
-    takes. Raises UsageError (exit 2), Unreadable, Malformed, Mismatch (exit 3), Unsupported (exit 4)."""
+    takes. With `pair` it is read for a result in its own format, of text and weights (`Loaded.pair`). Raises
+    UsageError (exit 2), Unreadable, Malformed, Mismatch (exit 3), Unsupported (exit 4)."""
     if not isinstance(source, (str, os.PathLike)):
         if weights is not None:
             raise UsageError("a weights file can only be given with the path of a Caffe or darknet network")
@@ -95,7 +99,9 @@ def read(source: Any, weights: str | os.PathLike[str] | None, options: ReadOptio
         return _room("onnx").read(path, options)  # type: ignore[no-any-return]
     if weights is not None:
         _check_weights(name, Path(weights))
-    return _room(name).read(path, Path(weights) if weights is not None else None, options)  # type: ignore[no-any-return]
+    room = _room(name)
+    reader = room.read_pair if pair else room.read
+    return reader(path, Path(weights) if weights is not None else None, options)  # type: ignore[no-any-return]
 
 
 def kind_of(path: Path) -> str:
@@ -126,7 +132,8 @@ def _check_weights(name: str, path: Path) -> None:
     """Raises Unreadable for what is certainly no weights file of this format, before its reader wonders."""
     head = _head(path)
     format_ = next(f for f in READERS if f.name == name)
-    _check_foreign(head, path, f"a {format_.weights}")
+    if not (name == "caffe" and head.startswith(HDF5)):  # Caffe writes weights in this form, too
+        _check_foreign(head, path, f"a {format_.weights}")
     other = next((f for f in READERS if f.weights and f.weights != format_.weights), None)
     assert other is not None
     # darknet's header begins with a version below 256, no message of protobuf with a zero

@@ -7,7 +7,7 @@
      "verdict": "PASS" | "FAIL" | "ERROR",
      "exit_code": 0,
      "input":  {"format", "name", "files", "size", "dialect", "dialect_reason", "findings"},
-     "output": {"path", "size"} or null,
+     "output": {"path", "size", "data"} or null,
      "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
      "batch_norms": {"folded", "kept"},
      "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
@@ -85,7 +85,11 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
     """The fields of a model that was read and written."""
     return {
         "input": of_origin(result.origin),
-        "output": {"path": os.fspath(result.path), "size": result.after.size}
+        "output": {
+            "path": os.fspath(result.path),
+            "size": result.after.size,
+            "data": [os.fspath(file) for file in result.data],
+        }
         if result.path is not None
         else None,
         "operators": operators(result.before, result.after),

@@ -60,7 +60,7 @@ def result() -> dict[str, Any]:
         "dry_run": {"type": "boolean"},
         "input": _origin(part),
         "candidate": _origin(part),
-        "output": _or_null(_object({"path": _TEXT, "size": _or_null(_COUNT)})),
+        "output": _or_null(_object({"path": _TEXT, "size": _or_null(_COUNT), "data": _list(_TEXT)})),
         "operators": _list(_object({"op": _TEXT, "before": _COUNT, "after": _COUNT})),
         "nodes": _both(_COUNT),
         "parameters": _both(_COUNT),

@@ -20,6 +20,7 @@ from ..results.fold_result import Census, Checked, FoldResult, Origin
 from ..results.kept_reasons import PATTERN
 from ..results.latency import FASTER, SLOWER, Latencies, Spread
 from ..results.layers import Layer
+from ..results.pair import asked
 from ..results.plan import Copied, Folded, Kept, Plan
 from .listing import Listing
 from .units import in_bytes, in_macs
@@ -50,6 +51,8 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
         yield _line("written", str(result.path))
+        if asked(result.path) is not None:
+            yield from (_line("weights", str(file)) for file in result.data)
 
 
 def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:

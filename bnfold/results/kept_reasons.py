@@ -37,5 +37,6 @@ CODES: dict[str, str] = {
     "kept.precision": "it is computed in float32; weights of 16 bits would round it (--fold-into-half)",
     "kept.type": "the types around it differ in a way that folding would change",
     "kept.contradictory": "the sizes around it contradict each other",
+    "kept.format": "the format that is written has no place for the folded form",
     "kept.ambiguous-maps": "one value would have to hold two different maps",
 }

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from .pair import Pair
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -39,6 +41,7 @@ class Loaded:
     format   "onnx", "caffe" or "darknet"
     files    every file that was read, external data included, in reading order
     dialect  the dialect that was chosen ("" where the format has none) and `dialect_reason` why
+    pair     what a writer of the model's own format has to know; None where the model was not read for one
     """
 
     model: ir.Model
@@ -48,6 +51,7 @@ class Loaded:
     findings: tuple[Finding, ...] = ()
     dialect: str = ""
     dialect_reason: str = ""
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

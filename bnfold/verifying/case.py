@@ -413,12 +413,14 @@ class Case:
             if name in exact and np.shape(exact[name]) == np.shape(truth) and truth.dtype.kind == "f"
         }
 
-    def nudged(self, runs: Runs, feeds: Iterable[Values], draw: int = 0) -> list[Values]:
+    def nudged(
+        self, runs: Runs, feeds: Iterable[Values], draw: int = 0, *, parameters: bool = False
+    ) -> list[Values]:
         """The reference with weights and inputs off by a rounding: how much its answer moves is what noise
         does to it, at least."""
         random = np.random.default_rng([self.options.seed, draw])
         seed = self.options.seed + (draw << 20)
-        side = Side(jittered(self.reference.model, seed), None, self.reference.name)
+        side = Side(jittered(self.reference.model, seed, parameters=parameters), None, self.reference.name)
         with runs.engine.open(side) as runner:
             return [runner.run(nudged_feeds(feed, random)) for feed in feeds]
 

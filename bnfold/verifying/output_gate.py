@@ -23,7 +23,7 @@ from .truth.number_formats import rounding, widened
 _NOTHING = np.empty(0)  # where float64 took another way, and a list came out shorter
 # times the error that rounding every node makes: beyond it engine and interpreter do not compute the same
 UNEXPLAINED = 64.0
-NUDGES = 3  # runs of the reference with weights and inputs off by a rounding
+NUDGES = 4  # runs of the reference with weights and inputs off by a rounding
 
 
 def figures(case: Case, name: str, runs: Runs) -> Figures:
@@ -77,7 +77,7 @@ def settled_by_proof(case: Case, found: Figures, runs: Runs) -> Figures:
     if triples is None:
         return found
     kind, demands = case.kind(name, triples[0]), case.demands(name, runs)
-    moved = [case.nudged(runs, runs.feeds, draw) for draw in range(NUDGES)]
+    moved = [case.nudged(runs, runs.feeds, draw, parameters=True) for draw in range(NUDGES)]
     again = []
     for place, triple in enumerate(triples):
         apart = [np.abs(widened(run[place][name]) - widened(triple.reference)) for run in moved]

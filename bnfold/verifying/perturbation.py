@@ -17,14 +17,18 @@ from ..operators.table import op
 from .truth.number_formats import is_float, numpy_type, rounding
 
 
-def jittered(model: ir.Model, seed: int) -> ir.Model:
-    """A copy of the model; what its linear operators and batch norms hold is off by up to one rounding."""
+def jittered(model: ir.Model, seed: int, *, parameters: bool = False) -> ir.Model:
+    """A copy of the model; what its linear operators and batch norms hold is off by up to one rounding, and
+    with `parameters` whatever a fold may rewrite."""
     copy = cloned(model)
     for index, value in enumerate(copy.graph.initializers.values()):
         tensor = value.const_value
         if tensor is None or not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
             continue
-        if any(place and op(node).weighted for node, place in value.uses()):
+        if any(
+            (place and op(node).weighted) or (parameters and op(node).parametric)
+            for node, place in value.uses()
+        ):
             value.const_value = _off(tensor, np.random.SeedSequence([seed, index]))
     return copy
 

@@ -1,5 +1,7 @@
-"""Writing ONNX files: one canonical file, streamed, in place only when it is whole."""
+"""Writing models: one canonical ONNX file, or a pair of text and weights; streamed, and in place only when
+all is whole."""
 
 from .onnx import Written, to_proto, write
+from .pair import WrittenPair, write_pair
 
-__all__ = ["Written", "to_proto", "write"]
+__all__ = ["Written", "WrittenPair", "to_proto", "write", "write_pair"]

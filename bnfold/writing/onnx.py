@@ -16,13 +16,13 @@ import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import Unsupported
 from ..files import atomic, names
 from ..ir.graph import ir
 from . import layout
-from .stream import streamed
+from .stream import write_pieces
 
 if TYPE_CHECKING:
     import onnx
@@ -75,7 +75,7 @@ def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool 
         ):
             return _with_data(bones, stage)
         pieces = layout.inline(bones)
-        _stream(pieces, stage.path(), target)
+        write_pieces(pieces, stage.path(), target)
         return Written(stage, layout.size(pieces), None)
     except BaseException:
         stage.close()
@@ -99,11 +99,11 @@ def _with_data(bones: layout.Skeleton, stage: atomic.Stage) -> Written:
     pieces, offsets = _data_pieces(bones)
     digest = hashlib.sha256()
     unnamed = stage.path("data")
-    _stream(pieces, unnamed, stage.target, digest)
+    write_pieces(pieces, unnamed, stage.target, digest)
     name = f"{names.portable(stage.target.stem)}.{digest.hexdigest()[:16]}.data"
     data = unnamed.rename(stage.path(names.stored(name)))
     model = layout.external(bones, name, offsets)
-    _stream(model, stage.path(), stage.target)
+    write_pieces(model, stage.path(), stage.target)
     return Written(stage, layout.size(model) + layout.size(pieces), data)
 
 
@@ -120,23 +120,3 @@ def _data_pieces(bones: layout.Skeleton) -> tuple[list[layout.Piece], dict[int, 
         offsets[id(t)] = at + gap
         at += gap + t.nbytes
     return pieces, offsets
-
-
-class _Digest(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
-
-
-def _stream(pieces: list[layout.Piece], path: Path, target: Path, digest: _Digest | None = None) -> None:
-    """Write the pieces to a new file in the stage of the target, and sync it."""
-    with atomic.failing(target), path.open("xb", buffering=0) as file:
-        _fill(file, pieces, digest)
-        os.fsync(file.fileno())
-
-
-def _fill(file: BinaryIO, pieces: list[layout.Piece], digest: _Digest | None) -> None:
-    for block in streamed(pieces):
-        if digest is not None:
-            digest.update(block)
-        rest = memoryview(block)
-        while rest:
-            rest = rest[file.write(rest) :]

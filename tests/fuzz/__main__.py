@@ -22,6 +22,7 @@ from .worker import has_atheris
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     *("prototxt", "caffemodel", "cfg", "weights", "onnx_wire", "onnx_fold"),
+    *("prototxt_pair", "caffemodel_pair", "weights_pair"),
     *("drawn_prototxt", "drawn_cfg", "drawn_graph"),
     *("manifest", "policy", "certificate", "inputs", "h5"),
 )

@@ -13,6 +13,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from ..random_graphs.generator import random_sample
+from ..random_graphs.net import Rejected
 from ..reading.caffe.drawn import draw
 from . import text
 
@@ -36,7 +37,10 @@ def cfg(chance: random.Random, words: Sequence[bytes]) -> bytes:
 def graph(chance: random.Random, words: Sequence[bytes]) -> bytes:
     """An ONNX model with one node, name, tensor or attribute that is wrong."""
     while True:
-        model = random_sample(chance.randrange(1 << 30)).model
+        try:
+            model = random_sample(chance.randrange(1 << 30)).model
+        except Rejected:  # by what computes its values; another one is drawn
+            continue
         if chance.random() >= RIGHT:
             chance.choice(FAULTS)(model, chance)
         data = bytes(model.SerializeToString())

@@ -8,7 +8,7 @@ model (it is no more valid than its file was), nothing is said about its numbers
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,16 @@ from bnfold.inference import Shapes
 from bnfold.ir.graph import graphs, ir, nodes
 from bnfold.pipeline import pipeline
 from bnfold.pipeline.job import Job
+from bnfold.pipeline.own_format import aligned, read_back
 from bnfold.reading.onnx.reader import read as read_onnx
-from bnfold.results.options import FoldOptions
+from bnfold.results.options import FoldOptions, ReadOptions
+from bnfold.results.pair import CaffePair, of_format
 from bnfold.results.plan import Loaded
 from bnfold.verifying.inputs.free_dims import free_dims
 from bnfold.verifying.inputs.samples import Unfillable, inputs_of, sample
 from bnfold.verifying.inputs.sizes import Usual
 from bnfold.verifying.truth.interpreter import CannotEvaluate, Interpreter
-from bnfold.writing import write
+from bnfold.writing import caffe, write, write_pair
 
 from .contract import Case, Wrong
 
@@ -42,6 +44,38 @@ def built(loaded: Loaded, case: Case) -> None:
     with blamed_on(loaded.files[0]):
         _checked(_written(loaded.model, case))
         _checked(_written(pipeline.planned(loaded, FoldOptions()).model, case))
+
+
+def paired(loaded: Loaded, case: Case) -> None:
+    """A model folded in its own format: what is written is the folded graph when it is read again."""
+    pair = of_format(loaded.format)
+    assert pair is not None
+    assert loaded.pair is not None
+    with blamed_on(loaded.files[-1]):
+        model, _ = pipeline.fold_model(loaded.model, FoldOptions(), pair=loaded.pair)
+        target = case.folder / f"out{pair.network}"
+        with write_pair(model, loaded.pair, target, pair.weights_of(target)) as written:
+            read_back(written, loaded, model, ReadOptions())
+
+
+def edited(loaded: Loaded, case: Case, read: Callable[[Path], Loaded]) -> None:
+    """A network whose text is edited: the new text is that of the folded graph, whatever its weights."""
+    assert isinstance(loaded.pair, CaffePair)
+    if not _small(loaded.model):
+        return
+    with blamed_on(loaded.files[0]):
+        model, plan = pipeline.fold_model(loaded.model, FoldOptions(), pair=loaded.pair)
+        text, _ = caffe.files(model, loaded.pair)
+    path = case.file("edited.prototxt", text)
+    try:
+        again = read(path)
+    except BnfoldError as error:
+        raise Wrong(f"the edited text cannot be read: {error}") from error
+    difference = aligned(model, again.model, lambda mine, theirs: True)
+    if difference:
+        raise Wrong(f"the edited text says something else: {difference}")
+    if not plan.changes and text != case.data:
+        raise Wrong("nothing was folded, and the text is another")
 
 
 def folded(path: Path, case: Case) -> None:

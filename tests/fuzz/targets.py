@@ -60,6 +60,32 @@ def caffemodel(case: Case) -> None:
     result.built(read(network, case.file("net.caffemodel"), ReadOptions()), case)
 
 
+def prototxt_pair(case: Case) -> None:
+    """A network of Caffe, folded in its own format: its text is edited, and must say what was meant."""
+    from bnfold.reading.caffe import read_pair
+
+    bits = _bits(case)
+    options = ReadOptions(random_weights=1, phase=bits.choice(("TEST", "TEST", "TRAIN")))
+    loaded = read_pair(case.file("net.prototxt"), None, options)
+    result.edited(loaded, case, lambda path: read_pair(path, None, options))
+
+
+def caffemodel_pair(case: Case) -> None:
+    """Weights of a fixed network of Caffe, folded in their own format and read again."""
+    from bnfold.reading.caffe import read_pair
+
+    network = case.file("net.prototxt", seeds.FIXED_PROTOTXT.encode())
+    result.paired(read_pair(network, case.file("net.caffemodel"), ReadOptions()), case)
+
+
+def weights_pair(case: Case) -> None:
+    """The same for darknet."""
+    from bnfold.reading.darknet import read_pair
+
+    network = case.file("net.cfg", seeds.FIXED_CFG.encode())
+    result.paired(read_pair(network, case.file("net.weights"), ReadOptions()), case)
+
+
 def cfg(case: Case) -> None:
     """A network of darknet with seeded weights."""
     from bnfold.reading.darknet import read
@@ -221,6 +247,15 @@ TARGETS = {
         Target("weights", weights, seeds.weights, lambda: (), _floats),
         Target("onnx_wire", onnx_wire, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
         Target("onnx_fold", onnx_fold, seeds.onnx_models, cache(_onnx_words), _on_the_wire((*range(1, 26),))),
+        Target("prototxt_pair", prototxt_pair, seeds.prototxts, cache(_caffe_words), text.prototxt),
+        Target(
+            "caffemodel_pair",
+            caffemodel_pair,
+            seeds.caffemodels,
+            lambda: tuple(name.encode() for name in seeds.BLOBS),
+            _on_the_wire((*range(1, 13), 50, 100, 106, 117)),
+        ),
+        Target("weights_pair", weights_pair, seeds.weights, lambda: (), _floats),
         Target("drawn_prototxt", prototxt, seeds.prototxts, cache(_caffe_words), _drawn(grammar.prototxt)),
         Target("drawn_cfg", cfg, seeds.cfgs, cache(_darknet_words), _drawn(grammar.cfg)),
         Target("drawn_graph", onnx_fold, seeds.onnx_models, cache(_onnx_words), _drawn(grammar.graph)),

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from bnfold.errors import BnfoldError, Unreadable, UsageError
 from bnfold.gate import certificate
-from bnfold.gate.audit import audit, beyond_rounding
+from bnfold.gate.audit import audit
+from bnfold.ir.difference import beyond_rounding
 from bnfold.ir.tensor import from_array
 from bnfold.results.comparison import Check, Comparison
 

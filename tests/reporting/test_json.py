@@ -44,7 +44,7 @@ def test_the_fields_of_a_fold(fold: dict[str, Any]) -> None:
         "dialect_reason",
         "findings",
     }
-    assert fold["output"].keys() == {"path", "size"}
+    assert fold["output"].keys() == {"path", "size", "data"}
     assert fold["operators"][0].keys() == {"op", "before", "after"}
     assert fold["plan"].keys() == {"folded", "kept", "withdrawn", "merged", "copied"}
     assert fold["plan"]["folded"][0].keys() == {

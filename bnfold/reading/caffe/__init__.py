@@ -9,7 +9,7 @@ from ...results.options import ReadOptions
 from ...results.plan import Loaded
 from .prototxt import sniff
 
-__all__ = ["read", "sniff"]
+__all__ = ["read", "read_pair", "sniff"]
 
 
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
@@ -24,3 +24,11 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     from .net import read_network
 
     return read_network(network, weights, options)
+
+
+def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
+    """The same for a result in Caffe's own format: `Loaded.pair` says where everything stands that a fold may
+    change, and layers that ONNX cannot express are carried as they are."""
+    from .pair import read_pair as read_it
+
+    return read_it(Path(network), Path(weights) if weights is not None else None, options)

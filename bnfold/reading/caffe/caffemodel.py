@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, blamed_on
-from ...files import protobuf
+from ...files import caffe_fields, protobuf
+from ...files.caffe_fields import GENERATIONS, V0_NUMBERS
 from ...ir.tensor import FileMap
 from .blob import Blob, Piece, Shape, Stored
 from .prototxt import sniff
@@ -33,9 +34,6 @@ TAKEN_FOR_WEIGHTS = (  # first bytes -> what the file is, and the way out
     (b"PK\x03\x04", "the file is a zip archive", "unpack it first"),
     (b"\x1f\x8b", "the file is compressed with gzip", "unpack it first"),
 )
-GENERATIONS = {100: (1, 2, 7), 2: (4, 5, 6)}  # field of NetParameter -> numbers of name, type, blobs
-V0_NUMBERS = (1, 2, 50)
-WIDTH_OF_FIVE = 5  # the field of the fifth legacy dimension, where BVLC Caffe has values
 
 
 def load(path: Path) -> list[Stored]:
@@ -47,6 +45,11 @@ def load(path: Path) -> list[Stored]:
     _check_kind(head, path)
     with blamed_on(path):
         return _net(file.view, path)
+
+
+def is_h5(path: Path) -> bool:
+    """Is a weights file HDF5, and no caffemodel?"""
+    return bytes(FileMap(path).view[: len(HDF5_SIGNATURE)]) == HDF5_SIGNATURE
 
 
 def _check_kind(head: bytes, path: Path) -> None:
@@ -84,7 +87,7 @@ def _layer(view: memoryview, entry: protobuf.Field, numbers: tuple[int, int, int
     blobs: list[Blob] = []
     for part in protobuf.fields(view, entry.start, entry.end):
         if (
-            part.number == 1 and entry.number == 2 and part.type == protobuf.BYTES
+            part.number == caffe_fields.V0_LAYER and entry.number == 2 and part.type == protobuf.BYTES
         ):  # V0: the layer lies one message deeper
             return _layer(view, part._replace(number=0), V0_NUMBERS, path)
         if part.number == numbers[0] and part.type == protobuf.BYTES:
@@ -113,21 +116,23 @@ def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
     while at < entry.end:
         part = next(protobuf.fields(view, at, entry.end))
         at = part.end
-        if 1 <= part.number <= 4 and part.type == protobuf.VARINT:
+        if part.number in caffe_fields.LEGACY and part.type == protobuf.VARINT:
             legacy[part.number] = part.value if part.value < 1 << 63 else part.value - (1 << 64)
-        elif part.number == WIDTH_OF_FIVE and part.type == protobuf.VARINT:
-            legacy[part.number] = part.value  # C3D has a length on third place, and values in field 6
-        elif part.number == 7 and part.type == protobuf.BYTES:
+        elif part.number == caffe_fields.WIDTH_OF_FIVE and part.type == protobuf.VARINT:
+            legacy[part.number] = part.value
+        elif part.number == caffe_fields.SHAPE and part.type == protobuf.BYTES:
             blob.shape = _dims(view, part)
-        elif part.number in (5, 8) or (part.number == 6 and WIDTH_OF_FIVE in legacy):
+        elif part.number in (caffe_fields.DATA, caffe_fields.DOUBLE_DATA) or (
+            part.number == caffe_fields.DATA_OF_FIVE and caffe_fields.WIDTH_OF_FIVE in legacy
+        ):
             piece, at = _values(view, part, entry.end)
-            (doubles if part.number == 8 else blob.pieces).append(piece)
-        elif part.number == 10 and part.type == protobuf.VARINT:
+            (doubles if part.number == caffe_fields.DOUBLE_DATA else blob.pieces).append(piece)
+        elif part.number == caffe_fields.RAW_TYPE and part.type == protobuf.VARINT:
             raw_type = part.value
-        elif part.number == 12 and part.type == protobuf.BYTES:
+        elif part.number == caffe_fields.RAW_DATA and part.type == protobuf.BYTES:
             raw = part
     if legacy:
-        axes = range(1, 6 if WIDTH_OF_FIVE in legacy else 5)
+        axes = range(1, 6 if caffe_fields.WIDTH_OF_FIVE in legacy else 5)
         blob.shape, blob.legacy = tuple(legacy.get(i, 0) for i in axes), True
     blob.pieces = doubles or blob.pieces or ([_raw(raw, raw_type)] if raw else [])
     return blob
@@ -136,7 +141,7 @@ def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
 def _values(view: memoryview, part: protobuf.Field, end: int) -> tuple[Piece, int]:
     """The values of field 8 (double) or another one (float) from here, packed or one by one, and the offset
     behind them."""
-    size = 8 if part.number == 8 else 4
+    size = 8 if part.number == caffe_fields.DOUBLE_DATA else 4
     kind = f"<f{size}"
     if part.type == protobuf.BYTES:
         if (part.end - part.start) % size:
@@ -170,7 +175,7 @@ def _run(view: memoryview, at: int, stride: int, records: int) -> int:
 def _dims(view: memoryview, entry: protobuf.Field) -> Shape:
     dims: list[int] = []
     for part in protobuf.fields(view, entry.start, entry.end):
-        if part.number != 1:
+        if part.number != caffe_fields.SHAPE_DIM:
             continue
         if part.type == protobuf.VARINT:
             dims.append(part.value)

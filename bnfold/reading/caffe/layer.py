@@ -84,6 +84,7 @@ class Layer:
         self.readers = readers
         self.tops: list[str] = node.all("top")
         self.made: list[ir.Node] = []
+        self.blobs: dict[str, tuple[int, Shape]] = {}  # the name of a value -> the blob that it shows
         self.blobs_used = 0
 
     @property
@@ -237,7 +238,9 @@ class Layer:
         seen_as = tuple(view if view is not None else shape)
         if seen_as not in source.views:
             source.views[seen_as] = self.initializer(self.weights.tensor(source, seen_as, what), what)
-        return source.views[seen_as]
+        found = source.views[seen_as]
+        self.blobs[found.name or ""] = (index, spec.shape)
+        return found
 
     def stored(
         self, index: int, what: str, shape: Sequence[int], forms: Sequence[Sequence[int]] = ()

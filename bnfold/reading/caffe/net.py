@@ -62,12 +62,13 @@ SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode",
 def read_network(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     """The model of a prototxt and its weights (protobuf or HDF5). Any BnfoldError but those of folding and
     verification."""
-    _check_options(weights, options)
+    check_options(weights, options)
     with uncollected():
-        return _Reader(Path(network), Path(weights) if weights is not None else None, options).run()
+        return NetReader(Path(network), Path(weights) if weights is not None else None, options).run()
 
 
-def _check_options(weights: Path | None, options: ReadOptions) -> None:
+def check_options(weights: Path | None, options: ReadOptions) -> None:
+    """Raises UsageError for what does not go together."""
     if options.dialect not in DIALECTS:
         raise UsageError(
             f"{cannot_be(spelled('dialect'), options.dialect)} for a Caffe model",
@@ -83,26 +84,26 @@ def _check_options(weights: Path | None, options: ReadOptions) -> None:
         raise UsageError(f"{spelled('random_weights')} beside a weights file", expected="one of the two")
 
 
-class _Reader:
+class NetReader:
+    """One reading of a network. What it builds is chosen by `_choose`, and built by `_build_layer`."""
+
     def __init__(self, network: Path, weights: Path | None, options: ReadOptions) -> None:
         self.network, self.weights_path, self.options = network, weights, options
         self.findings: list[Finding] = []
         self.text = Text.from_file(network)
         self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []
+        self.built: dict[Wired, Layer] = {}
 
     def run(self) -> Loaded:
+        """The whole reading."""
         tree = parse(self.text)
         for name, where in ignore(tree, self.options.ignore_fields, self.text):
             self.findings.append(Finding("note", "caffe.ignored-field", str(where), f"'{name}' is left out"))
         net = typed(tree, "NetParameter", self.text)
         self._check_net(net)
         nodes = self._wire(net)
-        self.closed = blocked([layer for layer in self.layers if not layer.drop], self._unreadable())
-        self.results = self._cut(left(outputs(self.layers), self.layers, self.closed))
-        self.wanted = needed(self.results)
-        self._check_needed()
-        self._check_fields()
+        self._choose()
         stored = load(self.weights_path) if self.weights_path is not None else None
         self.weights = Weights(
             nodes,
@@ -111,9 +112,9 @@ class _Reader:
             seed=self.options.random_weights,
             findings=self.findings,
         )
-        built = [layer for layer in self.layers if layer in self.wanted]
-        self.taken = Names(name for layer in built for name in (layer.name, *layer.node.all("top")))
-        self.names, renamed = named(built, self.results, self.taken)
+        chosen = [layer for layer in self.layers if layer in self.wanted]
+        self.taken = Names(name for layer in chosen for name in (layer.name, *layer.node.all("top")))
+        self.names, renamed = named(chosen, self.results, self.taken)
         for version in renamed:
             text = f"input '{version.blob}' is called '{self.names[version]}': an output has its name"
             self._note(version.producer, "caffe.renamed-input", text)
@@ -140,7 +141,8 @@ class _Reader:
         stages = [*(state.all("stage") if state is not None else []), *self.options.stages]
         nodes: list[Node] = []
         left_out: list[Node] = []
-        for node in upgraded(net):
+        self.every = upgraded(net)
+        for node in self.every:
             exists = kept(node, self.options.phase, self.options.level, stages)
             (nodes if exists else left_out).append(node)
         self.elsewhere = {str(node.get("name") or "") for node in left_out}
@@ -192,6 +194,14 @@ class _Reader:
 
     # ---- what to build
 
+    def _choose(self) -> None:
+        """The outputs, and the layers that they are made of."""
+        self.closed = blocked([layer for layer in self.layers if not layer.drop], self._unreadable())
+        self.results = self._cut(left(outputs(self.layers), self.layers, self.closed))
+        self.wanted = needed(self.results)
+        self._check_needed()
+        self._check_fields()
+
     def _cut(self, found: list[Version]) -> list[Version]:
         """The outputs; with --cut-at: the blobs asked for, and the outputs that do not depend on them."""
         if not self.options.cut_at:
@@ -239,6 +249,9 @@ class _Reader:
                 raise self._unknown_layer(layer)
             if wrong := wrong_count(layer):
                 self._refuse_count(layer, wrong)
+        self._check_memory()
+
+    def _check_memory(self) -> None:
         reader = aliased([layer for layer in self.layers if layer in self.wanted])
         if reader is not None:
             raise Unsupported(
@@ -350,6 +363,7 @@ class _Reader:
             )
             self._note(wired, "caffe.deploy-form", text)
         self._take(layer, wired, result)
+        self.built[wired] = layer
 
     def _take(self, layer: Layer, wired: Wired, result: Any) -> None:
         """Give a layer's values to its tops, under their names."""

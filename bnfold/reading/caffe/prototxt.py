@@ -45,6 +45,7 @@ ESCAPES = {
     b'"': b'"',
     b"?": b"?",
 }
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CLOSING = {"{": "}", "<": ">"}
 OPENING = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\s|#[^\n]*+)*+([A-Za-z_]\w*+)\s*+[:{<]"
@@ -106,7 +107,8 @@ class Text:
 
     def __init__(self, data: bytes, path: Path) -> None:
         self.path = path
-        self.content = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        self.prefix = BYTE_ORDER_MARK if data.startswith(BYTE_ORDER_MARK) else b""
+        self.content = data[len(self.prefix) :].decode("utf-8", "surrogateescape")
         self._breaks: list[int] | None = None
 
     @classmethod

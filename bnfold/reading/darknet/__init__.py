@@ -18,6 +18,7 @@
     sections/       one function per section
     tree.py         the class hierarchy of [softmax] and [region]
     heads.py        decoded boxes and scores
+    pair.py         where everything stands that a fold changes, for a result as cfg and weights
     network.py      what the layers of one network share
     reader.py       the walk over the sections
     table.py        the table of sections for the README
@@ -35,7 +36,7 @@ from ...results.options import ReadOptions
 from ...results.plan import Loaded
 from .sniff import sniff
 
-__all__ = ["read", "sniff"]
+__all__ = ["read", "read_pair", "sniff"]
 
 
 def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
@@ -47,3 +48,11 @@ def read(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
     from .reader import read_network
 
     return read_network(network, weights, options)
+
+
+def read_pair(network: Path, weights: Path | None, options: ReadOptions) -> Loaded:
+    """The same for a result as cfg and weights: `Loaded.pair` says where everything stands that a fold may
+    change."""
+    from .pair import read_pair as read_it
+
+    return read_it(network, weights, options)

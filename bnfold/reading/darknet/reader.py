@@ -316,6 +316,13 @@ def _drop_unused(graph: ir.Graph) -> None:
 
 def read_network(network: Path, weights_file: Path | None, options: ReadOptions) -> Loaded:
     """The model of a cfg and its weights. Errors: see the package."""
+    return walked(network, weights_file, options)[0]
+
+
+def walked(
+    network: Path, weights_file: Path | None, options: ReadOptions
+) -> tuple[Loaded, Network, list[Section]]:
+    """The same with what was read on the way: the layers' results and arrays, and the sections."""
     network = Path(network)
     if (options.opset or OPSET) < LOWEST_OPSET:
         raise UsageError(
@@ -335,7 +342,7 @@ def read_network(network: Path, weights_file: Path | None, options: ReadOptions)
         )
     net, choice = _first_that_fits(network, sections_, choices, file=file, options=options, syntax=notes)
     files = (net.files[0], *([Path(weights_file)] if weights_file is not None else []), *net.files[1:])
-    return Loaded(
+    loaded = Loaded(
         model=net.build.model(),
         format="darknet",
         name=network.stem,
@@ -344,6 +351,7 @@ def read_network(network: Path, weights_file: Path | None, options: ReadOptions)
         dialect=choice.dialect.name,
         dialect_reason=choice.reason,
     )
+    return loaded, net, sections_
 
 
 def _sections(network: Path, options: ReadOptions, notes: Notes) -> tuple[list[Section], Choice | None]:

@@ -36,6 +36,29 @@ def bodies(node: Any) -> list[Any]:
     return [body for a in holding for body in (*([a.g] if a.HasField("g") else []), *a.graphs)]
 
 
+def referred(function: Any) -> dict[str, int]:
+    """The type of every attribute of a function that its nodes refer to; `check_node` holds those against
+    their operators."""
+    return {
+        attribute.ref_attr_name: attribute.type
+        for node in _nodes(function.node)
+        for attribute in node.attribute
+        if attribute.ref_attr_name
+    }
+
+
+def check_attributes(owner: str, attributes: Iterable[Any], wanted: Mapping[str, int]) -> None:
+    """Raise Malformed where a function gets an attribute of another type than its nodes refer to."""
+    for attribute in attributes:
+        kind = wanted.get(attribute.name, attribute.type)
+        if attribute.type != kind:
+            kinds = type(attribute).AttributeType
+            raise Malformed(
+                f"{owner} gives the attribute '{attribute.name}' as {kinds.Name(attribute.type)}",
+                expected=f"{kinds.Name(kind)}, as the function uses it",
+            )
+
+
 def check_call(node: Any, function: Any) -> None:
     """Raise Malformed where a call gives or takes more than the function has."""
     for what, given, known in (

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Malformed, Unsupported
 from ...ir.foreign_types import is_foreign
-from .functions import bodies, called, check_call, check_functions, identifier
+from .functions import bodies, called, check_attributes, check_call, check_functions, identifier, referred
 from .node_schema import check_node, check_type
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def check_door(proto: onnx.ModelProto) -> bool:
     for message in (*proto.opset_import, *proto.metadata_props):
         _check_texts(message, "the model")
     own = {identifier(function): function for function in proto.functions}
+    types = _attribute_types(own)
     ordered = True
     for scope in _scopes(proto):
         ordered = ordered and _ordered(scope)
@@ -76,10 +77,21 @@ def check_door(proto: onnx.ModelProto) -> bool:
                     raise Malformed(found, expected="a value, since the node is not in a function")
             if (function := own.get(called(node))) is not None:
                 check_call(node, function)
+                check_attributes(
+                    f"node '{node.name}', a call of '{function.name}',", node.attribute, types[called(node)]
+                )
             else:
                 check_node(node, scope.imports)
     check_functions(own, proto.graph.node)
     return ordered
+
+
+def _attribute_types(functions: Mapping[Any, Any]) -> dict[Any, dict[str, int]]:
+    """The types of the attributes of every function, which its own defaults have."""
+    types = {name: referred(function) for name, function in functions.items()}
+    for name, function in functions.items():
+        check_attributes(f"the function '{function.name}'", function.attribute_proto, types[name])
+    return types
 
 
 def _ordered(scope: _Scope) -> bool:

@@ -49,6 +49,8 @@ LAYERS = {
     "Crop": Row(moving.crop, 1, range(2, 6)),
     "Tile": Row(moving.tile, 1, range(1, 6)),
     "Permute": Row(moving.permute, 2, range(2, 6)),
+    "Transpose": Row(moving.transpose, 1, range(2, 6)),
+    "Reverse": Row(moving.reverse, 1, range(1, 6)),
     "ShuffleChannel": Row(moving.shuffle, 1, range(4, 5)),
     "Split": Row(moving.split, 1, range(6)),
     "Softmax": Row(over.softmax, 1, range(2, 6)),
@@ -56,7 +58,7 @@ LAYERS = {
     "MVN": Row(over.mvn, 1, range(4, 5)),
     "LRN": Row(over.lrn, 1, range(4, 5), 10),
     "Pooling": Row(over.pooling, 3, range(4, 5)),
-    "Axpy": Row(over.axpy, 1, range(4, 5)),
+    "Axpy": Row(over.axpy, 2, range(4, 5)),
 }
 
 

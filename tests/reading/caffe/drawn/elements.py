@@ -18,6 +18,8 @@ ACTIVATIONS = {
     "Swish": ("swish_param { beta: 2 }", lambda x: x / (1 + np.exp(-2 * x))),
     "Exp": ("exp_param { base: 2 scale: 0.25 shift: -1 }", lambda x: 2 ** (0.25 * x - 1)),
     "Dropout": ("dropout_param { dropout_ratio: 0.7 }", lambda x: x),
+    "Dropout ": ("dropout_param { dropout_ratio: 0.75 scale_train: false }", lambda x: 0.25 * x),
+    "Mish": ("", lambda x: x * np.tanh(np.logaddexp(0, x))),
     "ReLU6": ("", lambda x: np.clip(x, 0, 6)),
 }
 

@@ -116,6 +116,16 @@ def permute(net, name, x):
     net.add("Permute", [name], [x.transpose(whole)], f"permute_param {{ {dims('order', order)} }}")
 
 
+def transpose(net, name, x):
+    order = net.random.permutation(x.ndim).tolist()
+    net.add("Transpose", [name], [x.transpose(order)], f"transpose_param {{ {dims('dim', order)} }}")
+
+
+def reverse(net, name, x):
+    axis = net.whole(0, x.ndim - 1)
+    net.add("Reverse", [name], [np.flip(x, axis)], f"reverse_param {{ axis: {axis} }}")
+
+
 def shuffle(net, name, x):
     n, c, *space = x.shape
     group = net.pick(*(g for g in range(1, c + 1) if c % g == 0))

@@ -1,0 +1,1 @@
+"""Results in Caffe's own format."""

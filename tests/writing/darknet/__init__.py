@@ -1,0 +1,1 @@
+"""Results in darknet's own format."""
