@@ -41,8 +41,8 @@ FUSED = ("Gelu", "BiasGelu", "FastGelu", "QuickGelu", "LayerNormalization", "Ski
 FUSED += ("SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization", "Attention", "HardSwish")
 HEADING = "## Latency before and after folding"
 SLOWER = 1.02
-SAYS = """Folding pays where branches merge (re-parameterised and hybrid networks), where a runtime does not fold
-(no optimisations; OpenCV, batch norms of dense layers), and where exports hide their parameters from a
+SAYS = """Folding pays where branches merge (re-parameterised and hybrid networks), where a runtime does not
+fold (no optimisations; OpenCV, batch norms of dense layers), and where exports hide their parameters from a
 runtime, as those of the dynamo exporter do from onnxruntime. Elsewhere runtimes fold plain Conv and batch
 norm themselves, and the folded model is as fast as before. Every GELU, norm and attention that onnxruntime
 fuses before folding is fused after it. Without optimisations other tools' folding of constants, which
