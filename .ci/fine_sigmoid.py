@@ -1,7 +1,7 @@
 """Does onnxruntime's Sigmoid keep three digits where it is all but zero? Exit code 1 where it does not.
 
-Its vectorised kernels are off by about 1e-7 on some processors, whatever the value: of 1e-6 that is a tenth, and
-a right fold, which moves the argument by one rounding, moves the result by as much.
+Its vectorised kernels are off by about 1e-7 on some processors, whatever the value: of 1e-6 that is a tenth,
+and a right fold, which moves the argument by one rounding, moves the result by as much.
 """
 
 from __future__ import annotations

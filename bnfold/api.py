@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from .errors import BnfoldError, Unsupported, blamed_on, of_system
-from .files.memory import SHORT
+from .files.memory import SHORT, is_lack
 from .pipeline import compare, pipeline
 from .pipeline.job import Job
 from .results.comparison import Comparison
@@ -66,9 +66,9 @@ def _door(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except BnfoldError:
             raise
-        except MemoryError as error:
-            raise Unsupported(SHORT) from error
         except Exception as error:
+            if is_lack(error):
+                raise Unsupported(SHORT) from error
             ours = of_system(error) if isinstance(error, OSError) else None
             raise ours or BnfoldError(
                 f"internal error: {type(error).__name__}: {error}", way_out="please report it with the model"

@@ -35,7 +35,7 @@ from ..errors import (
     one_line,
 )
 from ..files.discovery import MODELS, WEIGHTS, is_url, suffix
-from ..files.memory import SHORT
+from ..files.memory import SHORT, is_lack
 from ..files.supervision import WHOLE
 from ..results.options import command_line
 from ..version import __version__
@@ -177,7 +177,7 @@ def _unexpected(error: BaseException) -> Ending:
         return Ending(error.exit_code, "")
     if isinstance(error, SystemExit):
         return Ending(error.code if isinstance(error.code, int) else NOT_EQUIVALENT, "")
-    lack = SHORT if isinstance(error, MemoryError) else _missing_package(error)
+    lack = SHORT if is_lack(error) else _missing_package(error)
     if lack:
         return _error(UNSUPPORTED, lack)
     detail = f"{type(error).__name__}: {error}".strip()

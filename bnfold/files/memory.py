@@ -6,6 +6,7 @@
                              take no memory of their own
     limit()                  the limit that is in force, for code that can do with less
     at_most(nbytes)          the size of a block: so many bytes, or fewer if the limit requires it
+    is_lack(error)           was memory short?
 
 The kernel enforces the limit (RLIMIT_DATA, Linux): an allocation beyond it fails, in numpy with MemoryError,
 in onnxruntime with an error of its own. Address space that is reserved but never touched counts too, so the
@@ -44,6 +45,14 @@ def at_most(nbytes: int) -> int:
     """A block size of at most so many bytes."""
     bound = limit()
     return nbytes if bound is None else max(SMALLEST_BLOCK, min(nbytes, bound // SHARE))
+
+
+def is_lack(error: BaseException) -> bool:
+    """Was memory short? Libraries wrap a MemoryError in errors of their own (onnx_ir does)."""
+    at: BaseException | None = error
+    while at is not None and not isinstance(at, MemoryError):
+        at = at.__cause__
+    return at is not None
 
 
 @contextmanager

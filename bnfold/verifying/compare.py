@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..files.memory import SHORT, bounded
+from ..files.memory import SHORT, bounded, is_lack
 from ..results.comparison import DECIDED, Comparison, Divergence, Figures, Proof, ProviderResult, Side
 from ..results.options import NOISE_LIMIT, VerifyOptions, spelled
 from .case import CandidateFails, Case, Progress, Runs
@@ -67,7 +67,9 @@ def compare(
     with bounded(options.max_memory, spelled("max_memory")):
         try:
             found = _verdict(case, providers)
-        except MemoryError:
+        except Exception as error:
+            if not is_lack(error):
+                raise
             found = _comparison(case, None, (), None, f"the reference cannot be verified here: {SHORT}")
     return replace(found, seconds=time.perf_counter() - started, noise_limit=options.noise_limit)
 

@@ -137,3 +137,10 @@ def test_what_cannot_be_verified_within_the_bound_is_not_written(tmp_path: Path)
     assert done.returncode in (1, 2), done.stderr  # 2: this machine's libraries alone take more
     assert "memory" in done.stderr.splitlines()[-1]
     assert not out.exists()
+
+
+def test_a_lack_of_memory_in_the_coat_of_another_error() -> None:
+    wrapped = RuntimeError("serializing failed")
+    wrapped.__cause__ = MemoryError()
+    assert memory.is_lack(wrapped) and memory.is_lack(MemoryError())
+    assert not memory.is_lack(RuntimeError())

@@ -195,11 +195,7 @@ def more_outputs(names: Collection[str]) -> bytes:
 
 def first_line(error: BaseException) -> str:
     """The first line of what onnxruntime says, without its prefix of codes."""
-    if (
-        isinstance(error, MemoryError)
-        or "bad_alloc" in str(error)
-        or "Failed to allocate memory" in str(error)
-    ):
+    if memory.is_lack(error) or "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
         return memory.SHORT
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return text.split(" : ", 3)[-1].strip()[:300]
