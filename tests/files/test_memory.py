@@ -129,7 +129,7 @@ print(peak, result.before.size)
 def test_what_cannot_be_verified_within_the_bound_is_not_written(tmp_path: Path) -> None:
     path, out = large_net(tmp_path), tmp_path / "out.onnx"
     done = subprocess.run(
-        [sys.executable, "-m", "bnfold", "fold", path, "-o", out, "--max-memory", "75MB"],
+        [sys.executable, "-m", "bnfold", "fold", path, "-o", out, "--max-memory", "65MB"],
         capture_output=True,
         text=True,
         check=False,
