@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..inference import Shapes
-from ..ir.graph import ir, is_op
+from ..ir.graph import folded_name, ir, is_op
 from .edit import Editor
 from .linear import Linear
 
@@ -26,10 +26,14 @@ def take_bias(
     if not is_op(add, "Add") or add.graph is not linear.node.graph or stays(add):
         return None
     row = add.inputs[1 - index]
-    if row is None or shapes.constants.tensor(row) is None:
+    stored = shapes.constants.tensor(row) if row is not None else None
+    if row is None or stored is None:
         return None
     if shapes.of(row) not in ((linear.outs,), (1, linear.outs)):
         return None
+    if row.producer() is not None:  # what computes it may stand behind the product
+        editor.replaced.append(row)
+        row = editor.put(linear.node.graph, folded_name(row.name), stored, linear.node)
     linear.grow()
     linear.node.resize_inputs(3)
     linear.node.replace_input_with(2, row)

@@ -197,7 +197,7 @@ def _elementwise(node: ir.Node, shapes: Shapes, model: ir.Model) -> tuple[int, n
         if not types or not all(map(is_float, types)) or _size(shapes, other) > LARGEST_PATTERN:
             continue
         constant = shapes.constants.array(other)
-        if constant is None or shapes.constants.array(x) is not None:
+        if constant is None or constant.dtype.kind != "f" or shapes.constants.array(x) is not None:
             continue
         if opset(model, node.graph) < 7:
             constant = placed(node, constant, data, shapes.rank(x))

@@ -152,7 +152,7 @@ def test_names_of_data_files(stem: str, portable: str) -> None:
 # imported, and two models are written.
 WITHOUT_POSIX = """
 import concurrent.futures.process, importlib, multiprocessing, os, pkgutil, signal, socket, subprocess, sys
-import click, jinja2, numpy, onnx, onnx_ir, onnxruntime, rich.console, rich.status
+import aiohttp, click, jinja2, numpy, onnx, onnx_ir, onnxruntime, rich.console, rich.status
 import bnfold
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None

@@ -78,3 +78,13 @@ def test_a_slope_may_enlarge_its_input() -> None:
         { p = PRelu(x, a) b = BatchNormalization(p, s, s, s, s) q = PRelu(x, a) c = Mul(q, m) y = Add(b, c) }""")
     plan = fold(read(proto).model)[1]
     assert [k.code for k in plan.kept] == ["kept.shift-does-not-pass", "kept.wrong-axis"]
+
+
+def test_a_bias_that_is_computed_behind_the_product() -> None:
+    """What computes the row stands after the product that becomes a Gemm with it."""
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 18]>
+        g (float[N, 4] x) => (float[N, 2] y) <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}, float[3, 2] r = {1, 2, 3, 4, 5, 6}>
+        { m = MatMul(x, w) n = Neg(m) zero = Constant<value_ints = [0]>() row = ReduceSum<keepdims = 0>(r, zero)
+          y = Add(row, n) }""")
+    held = hold(proto)
+    assert [node.op_type for node in held.model.graph] == ["Gemm"]

@@ -53,7 +53,7 @@ class Kind:
     def taught(self) -> bool:
         """Is its function the user's?"""
         package = __package__.partition(".")[0]
-        return self.function is not None and not self.function.__module__.startswith(f"{package}.")
+        return self.function is not None and not (self.function.__module__ or "").startswith(f"{package}.")
 
     def bottoms(self) -> tuple[int, int | None]:
         """Fewest and most bottoms; None for any number."""
