@@ -51,8 +51,12 @@ def forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
 
 def passes_whole(node: ir.Node) -> bool:
     """Does a map pass as it is, if it passes?"""
-    rule = COMMUTES.get(node.op_type) if node.domain == "" else None
+    rule = _row(node)
     return rule is not None and rule.whole
+
+
+def _row(node: ir.Node) -> Commute | None:
+    return COMMUTES.get(node.op_type) if node.domain == "" else None
 
 
 def check_sides(node: ir.Node) -> None:
@@ -92,7 +96,7 @@ def _rule(node: ir.Node, context: CommuteContext) -> Commute:
             "kept.non-linear",
             f"{node.op_type} stands in between, with attributes set by its function's caller",
         )
-    rule = COMMUTES.get(node.op_type) if node.domain == "" else None
+    rule = _row(node)
     if rule is None:
         raise Closed("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
     return rule

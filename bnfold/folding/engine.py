@@ -381,7 +381,7 @@ class Engine:
 
     def _plan(self) -> Plan:
         folded = [r.folded() for r in sorted(self.records, key=lambda r: r.place)]
-        fed = fed_values(self.model)
+        fed = fed_values(self.model) if self.kept else set()
         users = [n for n in self.kept if _is_users(n, fed)]
         kept = [self.kept[n] for n in sorted(users, key=lambda n: self.places[n])]
         return Plan(tuple(folded), tuple(kept), merged=tuple(self.merged), copied=tuple(copied(self.editor)))

@@ -8,22 +8,20 @@ from __future__ import annotations
 from ..inference import Shapes
 from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op
-from ..operators.arguments import softmax_axes
+from ..operators.arguments import permutation, softmax_axes
 
 
 def sums_to_one(value: ir.Value | None, axis: int, shapes: Shapes) -> bool:
     """Is the value a Softmax's along this one axis (counted from the front), perhaps transposed since?"""
-    node = value.producer() if value is not None else None
-    if value is None or node is None:
-        return False
-    if is_op(node, "Identity"):
-        return sums_to_one(node.inputs[0], axis, shapes)
-    rank = shapes.rank(value)
-    if rank is None or axis >= rank:
-        return False
-    if is_op(node, "Transpose"):
-        order = attribute(node, "perm", None) or range(rank)[::-1]
-        return sums_to_one(node.inputs[0], order[axis], shapes)
-    return is_op(node, "Softmax") and softmax_axes(reader(node), "Softmax", shapes.opset(node), rank) == (
-        axis,
-    )
+    while value is not None and (node := value.producer()) is not None:
+        rank = shapes.rank(value)
+        if rank is None or axis >= rank:
+            return False
+        if is_op(node, "Softmax"):
+            return softmax_axes(reader(node), "Softmax", shapes.opset(node), rank) == (axis,)
+        if is_op(node, "Transpose"):
+            axis = permutation(attribute(node, "perm"), rank)[axis]
+        elif not is_op(node, "Identity"):
+            return False
+        value = node.inputs[0]
+    return False

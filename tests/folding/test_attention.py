@@ -121,3 +121,16 @@ def test_the_rows_of_an_old_softmax_over_several_axes_sum_to_less_than_one() -> 
     model = net.model()
     model.opset_import[0].version = 11
     assert list(hold(model).kept().values()) == ["kept.shift-does-not-pass"]
+
+
+def test_many_identities_between_a_softmax_and_its_product() -> None:
+    net = Net(0)
+    a = net.op("Softmax", [net.input("scores", (2, 5, 5))], (2, 5, 5), axis=-1)
+    for _ in range(1500):
+        a = net.op("Identity", [a], (2, 5, 5))
+    values = net.op(
+        "Add", [projection(net, net.input("x", (2, 5, 4)), 3), net.constant(net.normal(3))], (2, 5, 3)
+    )
+    y = net.op("MatMul", [a, values], (2, 5, 3))
+    net.op("Add", [y, net.constant(net.normal(3))], (2, 5, 3))
+    assert hold(net.model()).kept() == {}
