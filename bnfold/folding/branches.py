@@ -22,7 +22,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -447,7 +446,6 @@ def _rewire(merge: Merge, editor: Editor) -> None:
     """Take every branch but the host's out of the sum."""
     host, others = merge.branches[0], merge.branches[1:]
     old = _covers(merge.sums)
-    names = {_key(cover): node.outputs[0].name for node, cover in old.items()}
     removed = {branch.leaf for branch in others}
     for node in reversed(merge.sums):
         _shrink(node, removed, editor, node is merge.root)
@@ -460,11 +458,11 @@ def _rewire(merge: Merge, editor: Editor) -> None:
         for node, cover in _covers([n for n in merge.sums if n.graph is not None]).items()
     }
     new[host.leaf] = Counter([(host.leaf, 1.0)])
-    for value, cover in new.items():
+    for cover in new.values():
         sign = next((s for leaf, s in cover if leaf is host.leaf), 0.0)
         if sign:
             cover.update({(leaf, s * sign): count for (leaf, s), count in taken.items()})
-        _name(value, cover, names, old, editor)
+    _rename(new, old, editor)
 
 
 def _covers(sums: list[ir.Node]) -> dict[ir.Node, _Cover]:
@@ -509,19 +507,25 @@ def _shrink(node: ir.Node, removed: set[ir.Value], editor: Editor, is_root: bool
     editor.drop(node)
 
 
-def _name(
-    value: ir.Value,
-    cover: _Cover,
-    names: Mapping[Any, str | None],
-    old: dict[ir.Node, _Cover],
-    editor: Editor,
-) -> None:
-    """The name of the old value that covered the same, or one that says that it changed."""
+def _rename(new: dict[ir.Value, _Cover], old: dict[ir.Node, _Cover], editor: Editor) -> None:
+    """A value whose cover changed takes the name of the old value that covered the same, or one that says
+    that it changed. Two values may have come to cover the same: only one of them takes the name."""
+    changed = [
+        value
+        for value, cover in new.items()
+        if not value.is_graph_output() and _cover_of(value, old) != cover
+    ]
+    names = {_key(cover): node.outputs[0].name for node, cover in old.items()}
+    taken = {value.name for value in new} - {value.name for value in changed}
+    for value in changed:
+        known = names.get(_key(new[value]))
+        if known is None or known in taken:
+            editor.rename(value)
+        else:
+            taken.add(known)
+            value.name = known
+
+
+def _cover_of(value: ir.Value, covers: Mapping[ir.Node, _Cover]) -> _Cover | None:
     producer = value.producer()
-    before = old.get(producer) if producer is not None else None
-    if before == cover or value.is_graph_output():
-        return
-    if (known := names.get(_key(cover))) is not None:
-        value.name = known
-    else:
-        editor.rename(value)
+    return covers.get(producer) if producer is not None else None
