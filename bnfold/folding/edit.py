@@ -51,7 +51,7 @@ class Editor:
         assert x is not None
         dtype = self.shapes.dtype(x) or self.weight_dtype(push)
         constant = self.constant(node.graph, f"{y.name}/shift", trimmed(reading.map.shift), dtype, node)
-        self._insert_add(x, constant, y, before=node, name=node.name)
+        self.insert_add(x, constant, y, before=node, name=node.name)
         self.drop(node)
 
     def _hand_over(self, push: Push) -> None:
@@ -86,7 +86,7 @@ class Editor:
             self.rename(y)
             return
         constant = self.constant(linear.node.graph, f"{y.name}/shift", pattern, linear.store, linear.node)
-        self._insert_add(
+        self.insert_add(
             y,
             constant,
             y,
@@ -95,7 +95,7 @@ class Editor:
             after=linear.node,
         )
 
-    def _insert_add(
+    def insert_add(
         self,
         x: ir.Value,
         constant: ir.Value,

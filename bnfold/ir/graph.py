@@ -31,6 +31,7 @@ __all__ = [
     "label",
     "nodes",
     "opset",
+    "slimmed_name",
     "source_text",
     "uncollected",
 ]
@@ -143,6 +144,14 @@ def folded_name(name: str | None) -> str:
     """The wish for a value or weight that folding changed. It says so, and says it once; the slash sets it
     apart from whole names."""
     return _FOLDED.sub("", name or "") + "/folded"
+
+
+_SLIMMED = re.compile(r"/slimmed(_\d+)?$")
+
+
+def slimmed_name(name: str | None) -> str:
+    """The wish for a value or weight that lost channels."""
+    return _SLIMMED.sub("", name or "") + "/slimmed"
 
 
 class Names:

@@ -5,7 +5,7 @@
     model.onnx#17 conv1 (Conv)                   ONNX: index of the node, its name and operator
 
 The text travels in node metadata_props under SOURCE_KEY; what was folded into a node travels under
-FOLDED_KEY.
+FOLDED_KEY, and that it lost channels under SLIMMED_KEY.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 SOURCE_KEY = "bnfold.source"
 FOLDED_KEY = "bnfold.folded"
+SLIMMED_KEY = "bnfold.slimmed"
 DECODING_KEY = "bnfold.decoding"  # in node.meta: a reader decodes detections by it, no layer of the user's
 
 

@@ -122,6 +122,14 @@ _FREEZE_INITIALIZERS = Option(
 )
 
 
+_KEEP = Option(
+    Names("names of nodes, or patterns of them with * and ?"),
+    "--keep",
+    "Do not touch nodes of this name (repeatable, with * and ?).",
+    "PATTERN",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions(_Checked):
     """What the user asks of reading. A reader ignores nothing in silence: an option that its format has no
@@ -248,15 +256,7 @@ class FoldOptions(_Checked):
     """What the user asks of folding. `keep` are fnmatch patterns of node names; `withdrawn` are exact node
     names that verification took back, with the reason."""
 
-    keep: tuple[str, ...] = _field(
-        (),
-        Option(
-            Names("names of nodes, or patterns of them with * and ?"),
-            "--keep",
-            "Do not touch nodes of this name (repeatable, with * and ?).",
-            "PATTERN",
-        ),
-    )
+    keep: tuple[str, ...] = _field((), _KEEP)
     freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
     duplicate_producers: bool = _field(
         False,
@@ -451,8 +451,56 @@ class TimeOptions(_Checked):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlimOptions(_Checked):
+    """What the user asks of slimming. Without `ratio` and `below` a channel leaves only where that is exact.
+
+    ratio, below  how many batch norm channels, or which, count as multiplied by zero: an approximation
+    keep          patterns of node names whose channels stay
+    withdrawn     exact node names that verification put back, with the reason
+    """
+
+    ratio: float | None = _field(
+        None,
+        Option(
+            Number(low=0, high=1),
+            "--ratio",
+            "Take out this share of all batch norm channels, those of the smallest |gamma| in the model. "
+            "An approximation: needs --inputs.",
+            "X",
+        ),
+    )
+    below: float | None = _field(
+        None,
+        Option(
+            Number(low=0),
+            "--below",
+            "Take out the batch norm channels whose |gamma| is smaller than this. An approximation: needs "
+            "--inputs.",
+            "GAMMA",
+        ),
+    )
+    keep: tuple[str, ...] = _field((), _KEEP)
+    freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
+    withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ratio is not None and self.below is not None:
+            raise UsageError(f"{spelled('ratio')} and {spelled('below')}", expected="one of them")
+
+    @property
+    def approximates(self) -> bool:
+        """Do channels leave that do something?"""
+        return self.ratio is not None or self.below is not None
+
+
 OPTIONS: dict[str, Option] = (
-    schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions) | schema(TimeOptions)
+    schema(ReadOptions)
+    | schema(FoldOptions)
+    | schema(VerifyOptions)
+    | schema(TimeOptions)
+    | schema(SlimOptions)
 )
 
 
@@ -500,6 +548,17 @@ class FoldKeywords(TypedDict, total=False):
     simplify_leftovers: bool
     fold_into_half: bool
     fold_patterns: bool
+
+
+class SlimKeywords(TypedDict, total=False):
+    """What to take out: ratio (a share of all batch norm channels) or below (a gamma), keep (fnmatch patterns
+    of node names whose channels stay), freeze_initializers (initializers that a caller may override are
+    constants)."""
+
+    ratio: float | None
+    below: float | None
+    keep: Sequence[str]
+    freeze_initializers: bool
 
 
 class VerifyKeywords(TypedDict, total=False):

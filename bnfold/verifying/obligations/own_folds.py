@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...ir.graph import graphs, ir, source_text
-from ...ir.provenance import FOLDED_KEY, Source, parse
+from ...ir.provenance import FOLDED_KEY, SLIMMED_KEY, Source, parse
 from ...results.comparison import Figures, Proof
+
+OURS = {FOLDED_KEY, SLIMMED_KEY}
 
 
 def folded_by_us(reference: ir.Model, candidate: ir.Model) -> bool:
-    """Does any node of the candidate say what was folded into it, and do all that do come from the reference?
+    """Does any node of the candidate say what was folded into it, or that it lost channels, and do all that
+    do come from the reference?
 
     Then a name that both models have means the same in both, and folded weights were rounded once. Two models
     of one network may share names that do not mean the same (before and after an activation that works in
     place). Where their nodes come from tells them apart; the file's own name does not count, files are
     renamed."""
-    folded = [node for graph in graphs(candidate) for node in graph if FOLDED_KEY in node.metadata_props]
+    folded = [node for graph in graphs(candidate) for node in graph if OURS & node.metadata_props.keys()]
     known = {_origin(node) for graph in graphs(reference) for node in graph}
     return bool(folded) and all(_origin(node) in known for node in folded)
 

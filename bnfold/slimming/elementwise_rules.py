@@ -1,0 +1,129 @@
+"""Operators that work on every channel alone: batch norms, activations, sums and products.
+
+Their output consists of the channels of their input; where several inputs have channels, these leave together
+or stay.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..folding.reasons import Refused
+from ..folding.recognise import read
+from ..inference.constants import is_float
+from ..ir.graph import attribute, ir, label
+from . import intervals
+from .groups import Channels
+from .intervals import Bounds
+from .linear_rules import batch_norm_input
+from .trace import Norm, Trace
+
+
+def batch_norm(t: Trace, node: ir.Node) -> list[Channels | None]:
+    """scale · x + shift, each channel its own."""
+    try:
+        reading = read(node, t.shapes, t.model)
+    except Refused as refused:
+        code = "stays.training-mode" if refused.code == "kept.training-mode" else "stays.weight-not-constant"
+        return [*t.unknown(node, code, f"and {refused.words}")]
+    gamma = t.shapes.constants.array(node.inputs[1])
+    if reading is None or gamma is None:
+        return [*t.unknown(node)]
+    data, rank = t.of(node.inputs[0]), reading.map.rank
+    if data is None:
+        data = batch_norm_input(t, node, gamma.size, rank)
+    if data.axis != (1 if data.rank > 1 else 0) or data.size != gamma.size:
+        return [*t.unknown(node, why="along another axis")]
+    scale, shift = (
+        np.broadcast_to(v.reshape(-1), gamma.size) for v in (reading.map.scale, reading.map.shift)
+    )
+    place = len(t.nodes) - 1
+    masked = t.masks.get(place)
+    if masked is not None:
+        scale, shift = (np.where(masked, 0.0, v) for v in (scale, shift))
+    low, high = intervals.combined("Mul", [(data.low, data.high), (scale, scale)])
+    made = Channels(data.axis, data.rank, data.ids, low + shift, high + shift)
+    t.norms.append(Norm(node, data.ids, np.abs(gamma), made.constant, place))
+    return [made]
+
+
+def unary(t: Trace, node: ir.Node) -> list[Channels | None]:
+    """An activation: f(x)."""
+    data = t.of(node.inputs[0])
+    rest = [t.shapes.constants.array(v) for v in node.inputs[1:]]
+    if data is None or any(v is not None and a is None for v, a in zip(node.inputs[1:], rest, strict=True)):
+        return [*t.unknown(node)]
+    low, high = intervals.unary(node, (data.low, data.high), rest, t.shapes.opset(node))
+    return [Channels(data.axis, data.rank, data.ids, low, high)]
+
+
+def elementwise(t: Trace, node: ir.Node) -> list[Channels | None]:
+    """A sum, a product, the larger of two: operands that broadcast."""
+    rank = t.shapes.rank(node.outputs[0])
+    if rank is None or attribute(node, "broadcast", 0) or any(v is None for v in node.inputs):
+        return [*t.unknown(node)]
+    operands = [v for v in node.inputs if v is not None]
+    traced = [found for v in operands if (found := t.of(v)) is not None]
+    if not traced:
+        return [None]
+    whole = [c for c in traced if c.size > 1] or traced
+    axis, size = whole[0].axis - whole[0].rank, whole[0].size
+    if any(c.axis - c.rank != axis or c.size != size for c in whole):
+        return [*t.unknown(node, why="and its operands have channels along different axes")]
+    bounds: list[Bounds] = []
+    for value in operands:
+        operand = _operand(t, value, axis, size)
+        if operand is None:
+            why = f"where '{value.name}' meets it, which gives every channel"
+            return [*t.unknown(node, "stays.residual", why)]
+        bounds.append(operand)
+    _tied(t, node, [c for c in whole if c.size == size])
+    for lone in traced:
+        if lone.size != size:
+            t.groups.block(lone.ids, "stays.last-channel")
+    low, high = intervals.combined(node.op_type, bounds)
+    return [Channels(axis + rank, rank, whole[0].ids, low, high)]
+
+
+def _operand(t: Trace, value: ir.Value, axis: int, size: int) -> Bounds | None:
+    """The bounds of an operand along the channels; None where it has channels that are not traced."""
+    found = t.of(value)
+    if found is not None:
+        return np.broadcast_to(found.low, size), np.broadcast_to(found.high, size)
+    constant = t.shapes.constants.array(value)
+    if constant is not None and constant.dtype.kind == "f":
+        return spread(constant, axis, size)
+    shape = t.shapes.of(value)
+    if shape is None or (len(shape) >= -axis and shape[axis] != 1):
+        return None
+    return np.full(size, -np.inf), np.full(size, np.inf)
+
+
+def spread(constant: np.ndarray, axis: int, size: int) -> Bounds | None:
+    """The bounds of a constant operand for every channel."""
+    if constant.size == 0 or (constant.ndim >= -axis and constant.shape[axis] not in (1, size)):
+        return None
+    if constant.ndim < -axis:
+        low, high = np.asarray(constant.min()), np.asarray(constant.max())
+    else:
+        others = tuple(k for k in range(constant.ndim) if k != constant.ndim + axis)
+        low, high = constant.min(axis=others), constant.max(axis=others)
+    return np.broadcast_to(low, size), np.broadcast_to(high, size)
+
+
+def _tied(t: Trace, node: ir.Node, operands: list[Channels]) -> None:
+    """Operands leave together. Where one is dead and another is not, that is the reason to give."""
+    first = operands[0]
+    for other in operands[1:]:
+        t.groups.tie(first.ids, other.ids)
+    if len(operands) > 1 and node.op_type in ("Add", "Sum", "Sub"):
+        dead = np.stack([c.constant for c in operands])
+        words = f"{node.op_type} '{label(node)}' adds it to channels that are not dead"
+        t.groups.hint(first.ids[dead.any(axis=0) & ~dead.all(axis=0)], "stays.residual", words)
+
+
+def cast(t: Trace, node: ir.Node) -> list[Channels | None]:
+    """From one type of floats to another."""
+    if not is_float(t.shapes.dtype(node.outputs[0])):
+        return [*t.unknown(node)]
+    return [t.of(node.inputs[0])]

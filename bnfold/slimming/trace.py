@@ -1,0 +1,123 @@
+"""The channels of every value of a model, in one pass in the order of its graphs.
+
+Every operator has a row (rules.py): it says which entries its outputs consist of, which must leave together,
+which it reads, and how far each may vary. What has no row blocks all channels that reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..folding.linear import Linear
+from ..inference import Shapes
+from ..ir.graph import GraphLike, bodies, function_graphs, graphs, ir, label, source_text
+from ..results.stay_reasons import ALIVE
+from .groups import Channels, Groups, Ids, Mask
+
+Masks = Mapping[int, Mask]  # batch norm, by its place in `Trace.nodes` -> channels multiplied by zero
+Rule = Callable[["Trace", ir.Node], "list[Channels | None]"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One batch norm: its channels, its scale, and its place among the nodes of the trace. `constant` are
+    channels that it makes constant, as its scale is 0 or its input is one number."""
+
+    node: ir.Node
+    ids: Ids
+    gamma: np.ndarray
+    constant: Mask
+    place: int
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A grouped convolution: entries of its input and output, one row a group. What is left of every group
+    has to be of one size."""
+
+    ins: Ids
+    outs: Ids
+    words: str
+
+
+@dataclass
+class Trace:
+    """What a pass finds. `masks` are channels of batch norms that count as multiplied by zero; `keep` are
+    patterns of node names whose channels stay."""
+
+    model: ir.Model
+    shapes: Shapes
+    rules: Mapping[str, Rule]
+    masks: Masks = field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    groups: Groups = field(default_factory=Groups)
+    channels: dict[ir.Value, Channels] = field(default_factory=dict)
+    norms: list[Norm] = field(default_factory=list)
+    linears: dict[ir.Node, tuple[Linear, Channels | None, Channels]] = field(default_factory=dict)
+    grouped: list[Grouped] = field(default_factory=list)
+    nodes: list[ir.Node] = field(default_factory=list)
+
+    def run(self) -> Trace:
+        """Trace every graph; bodies are met where their node stands."""
+        functions = function_graphs(self.model)
+        for graph in graphs(self.model):
+            if graph is self.model.graph or graph in functions:
+                self._walk(graph)
+        return self
+
+    def _walk(self, graph: GraphLike) -> None:
+        for node in graph:
+            for body in bodies(node):
+                self._walk(body)
+            self._visit(node)
+        for value in graph.outputs:
+            if (found := self.channels.get(value)) is not None:
+                self.groups.block(found.ids, "stays.graph-output", f"it is part of the output '{value.name}'")
+
+    def _visit(self, node: ir.Node) -> None:
+        self.nodes.append(node)
+        rule = self.rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None or any(a.is_ref() for a in node.attributes.values()):
+            self.unknown(node)
+            return
+        for value, found in zip(node.outputs, rule(self, node), strict=False):
+            if found is None:
+                continue
+            self.channels[value] = found
+            if any(fnmatchcase(label(node), pattern) for pattern in self.keep):
+                self.groups.block(found.ids, "stays.requested", "you asked to keep it")
+
+    def of(self, value: ir.Value | None) -> Channels | None:
+        """The channels of a value, where they are traced."""
+        return None if value is None else self.channels.get(value)
+
+    def unknown(self, node: ir.Node, code: str = "stays.unknown-operator", why: str = "") -> list[None]:
+        """No channel that this node reads can leave, and none is traced behind it."""
+        why = why or "and it is not known what a missing channel means there"
+        for value in node.inputs:
+            if (found := self.of(value)) is not None:
+                self.groups.block(found.ids, code, f"{node.op_type} '{label(node)}' reads it, {why}")
+        return [None] * len(node.outputs)
+
+    def alive(self, ids: Ids) -> None:
+        """These entries are read where they vary."""
+        self.groups.block(ids, ALIVE)
+
+    def fixed(self, count: int, axis: int, rank: int, code: str, words: str) -> Channels:
+        """Entries of what gives every channel: they cannot leave, and may be anything."""
+        ids = self.groups.fresh(count)
+        self.groups.block(ids, code, words)
+        return varying(axis, rank, ids)
+
+    def place(self, node: ir.Node) -> str:
+        """Where a node came from."""
+        return source_text(node)
+
+
+def varying(axis: int, rank: int, ids: Ids) -> Channels:
+    """Channels of which nothing is known."""
+    return Channels(axis, rank, ids, np.full(len(ids), -np.inf), np.full(len(ids), np.inf))
