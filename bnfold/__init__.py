@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # as type checkers know it: `import bnfold` needs no modu
 if TYPE_CHECKING:
     from typing import Any
 
-    from .api import convert_file, fold, fold_file, load, save, to_onnx, verify
+    from .api import convert_file, fold, fold_file, load, save, slim, slim_file, to_onnx, verify
     from .errors import (
         BnfoldError,
         InputError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .results.comparison import Comparison
     from .results.fold_result import FoldResult
+    from .results.slimming import SlimResult
     from .version import __version__ as __version__
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Mismatch",
     "NotEquivalent",
     "ProviderUnavailable",
+    "SlimResult",
     "Stopped",
     "Unreadable",
     "Unsupported",
@@ -55,12 +57,18 @@ __all__ = [
     "fold_file",
     "load",
     "save",
+    "slim",
+    "slim_file",
     "to_onnx",
     "verify",
 ]
 
-_FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "save", "to_onnx", "verify"}
-_HOMES = {"FoldResult": "results.fold_result", "Comparison": "results.comparison"}
+_FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "save", "slim", "slim_file", "to_onnx", "verify"}
+_HOMES = {
+    "Comparison": "results.comparison",
+    "FoldResult": "results.fold_result",
+    "SlimResult": "results.slimming",
+}
 
 
 def __getattr__(name: str) -> Any:

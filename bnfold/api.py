@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from .errors import BnfoldError, Unsupported, blamed_on, of_system
 from .files.memory import SHORT, is_lack
-from .pipeline import compare, pipeline
+from .pipeline import compare, pipeline, slimming
 from .pipeline.job import Job
 from .results.comparison import Comparison
 from .results.fold_result import ORIGIN_KEY, FoldResult, census, recalled
@@ -30,6 +30,8 @@ from .results.options import (
     FoldOptions,
     ReadKeywords,
     ReadOptions,
+    SlimKeywords,
+    SlimOptions,
     StrPath,
     TimeKeywords,
     TimeOptions,
@@ -39,6 +41,7 @@ from .results.options import (
     check_known,
 )
 from .results.plan import Finding, Loaded
+from .results.slimming import SlimResult
 from .results.value_kinds import File, Kind, Switch, Wrong, refusal
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions)
+Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions, SlimOptions)
+Result = TypeVar("Result", FoldResult, SlimResult)
 _log = logging.getLogger("bnfold")
 _log.addHandler(logging.NullHandler())  # who does not listen hears nothing
 
@@ -55,6 +59,10 @@ _log.addHandler(logging.NullHandler())  # who does not listen hears nothing
 class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, total=False):
     """How to read, fold, verify and time: the keywords of `load`, `fold` and `verify` together, and what to
     measure."""
+
+
+class SlimFileKeywords(ReadKeywords, SlimKeywords, VerifyKeywords, TimeKeywords, total=False):
+    """How to read, slim, verify and time."""
 
 
 def _door(function: Callable[P, R]) -> Callable[P, R]:
@@ -207,6 +215,82 @@ def fold_file(
 
 
 @_door
+def slim(
+    model: Any, *, inputs: Mapping[str, Any] | Any = None, **options: Unpack[SlimKeywords]
+) -> SlimResult:
+    """Take out the channels that batch norms switched off: filters, biases, entries of batch norms, and the
+    slices of whatever reads them.
+
+    A channel whose scale is 0, or whose value behind the activation is one number at every position, is a
+    constant c. Where c is 0, or no padding stands beside it, it leaves, and W·c goes into the biases of its
+    readers (in float64, rounded once): that is exact. Channels that a residual sum, a group or a depthwise
+    convolution ties together leave together or stay.
+
+    model                what `load` returned, or anything that it takes
+    ratio                take out this share of all batch norm channels, too: those of the smallest |gamma| in
+                         the whole model (Liu et al. 2017, "Network Slimming", section 3). An approximation
+    below                take out the channels whose |gamma| is smaller than this, too. An approximation
+    keep                 fnmatch patterns of node names whose channels stay
+    freeze_initializers  treat initializers that a caller may override (graph inputs) as constants
+    inputs               real inputs, as `verify` takes them: what an approximation changes is measured on
+                         them (`.agreement`), and it is refused without them
+    The input is never changed. Nothing is verified here: without `ratio` and `below`,
+    `verify(model, result.model)` proves that the two are the same. Raises UsageError, and what `load` raises.
+    """
+    wanted, feeds = _options(SlimOptions, options), _feeds(inputs)
+    loaded = _in_memory("model", model)
+    result = slimming.slim_loaded(loaded, recalled(loaded.model), wanted, feeds, _log.debug)
+    _log.info("%r", result)
+    return result
+
+
+def _feeds(inputs: Any) -> VerifyOptions:
+    return VerifyOptions() if inputs is None else VerifyOptions(inputs=inputs)
+
+
+@_door
+def slim_file(
+    source: Any,
+    weights: StrPath | None = None,
+    *,
+    out: StrPath | None = None,
+    verify: bool = True,
+    external_data: bool = False,
+    keep_failed: bool = False,
+    **options: Unpack[SlimFileKeywords],
+) -> SlimResult:
+    """Read, slim, verify and write: what `bnfold slim` does, in one call.
+
+    out          the .onnx to write; `<stem>.slim.onnx` beside the source by default
+    verify       False writes without checking
+    keep_failed  leave a refused model as `<stem>.slim.failed.onnx`
+    Without `ratio` and `below` the result is held against the source. With one of them it is held against
+    the source with the chosen channels multiplied by zero, and `.agreement` says how far that is from the
+    source itself on `inputs`, `.latency` how long both models take. Raises NotEquivalent where verification
+    fails (its `.report` says how), WriteError, ProviderUnavailable, and what `load` raises.
+    """
+    check_known(options, SlimFileKeywords.__annotations__)
+    rest = {name: value for name, value in options.items() if name not in ("ratio", "below", "keep")}
+    common = _job(
+        source,
+        weights,
+        out,
+        rest,
+        FileKeywords.__annotations__,
+        verify=verify,
+        external_data=external_data,
+        keep_failed=keep_failed,
+    )
+    job = slimming.SlimJob(
+        **{f.name: getattr(common, f.name) for f in fields(common)},
+        slim=_options(SlimOptions, _part(options, SlimOptions)),
+        inputs=_options(VerifyOptions, _part(options, VerifyOptions)),
+    )
+    with _blamed("source", source):
+        return _logged(slimming.slim_file(job))
+
+
+@_door
 def convert_file(
     source: Any,
     weights: StrPath | None = None,
@@ -226,7 +310,7 @@ def convert_file(
 # What is logged.
 
 
-def _logged(result: FoldResult) -> FoldResult:
+def _logged(result: Result) -> Result:
     _log_findings(result.origin.findings)
     _log.info("%r", result)
     return result
@@ -268,7 +352,7 @@ def _job(
 ) -> Job:
     check_known(options, known)
     _check_format(source, options)
-    read, folding, verification, timing = (_options(made, _part(options, made)) for made in _KEYWORDS)
+    verification = _options(VerifyOptions, _part(options, VerifyOptions))
     switches = {name: _argument(name, value, Switch()) for name, value in more.items()}
     verified = switches.pop("verify", True)
     return Job(
@@ -276,10 +360,10 @@ def _job(
         weights=_path("weights", weights),
         out=_path("out", out),
         weights_out=weights_out,
-        read=read,
-        fold=folding,
+        read=_options(ReadOptions, _part(options, ReadOptions)),
+        fold=_options(FoldOptions, _part(options, FoldOptions)),
         verify=verification if verified else None,
-        time=timing,
+        time=_options(TimeOptions, _part(options, TimeOptions)),
         say=_log.debug,
         **switches,
     )
@@ -295,7 +379,7 @@ def _in_memory(name: str, model: Any) -> Loaded:
     """What `load` made is taken as it is; anything else is loaded."""
     from .ir.graph import ir
 
-    if isinstance(model, FoldResult):
+    if isinstance(model, (FoldResult, SlimResult)):
         model = model.model
     if isinstance(model, ir.Model) and ORIGIN_KEY in model.meta:
         origin = recalled(model)
@@ -308,6 +392,7 @@ _KEYWORDS: dict[type[Any], Any] = {
     FoldOptions: FoldKeywords,
     VerifyOptions: VerifyKeywords,
     TimeOptions: TimeKeywords,
+    SlimOptions: SlimKeywords,
 }
 
 

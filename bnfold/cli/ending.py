@@ -10,6 +10,7 @@ from ..results.batch_run import Run, code_of, counts
 from ..results.comparison import Check, Comparison
 from ..results.fold_result import Checked, FoldResult
 from ..results.latency import Latencies
+from ..results.slimming import SlimResult
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,33 @@ def of_fold(result: FoldResult, *, dry_run: bool = False, in_place: bool = False
     if in_place:
         parts.append("in_place=yes")
     return Ending(OK, "PASS " + " ".join(parts))
+
+
+def of_slim(result: SlimResult, *, dry_run: bool = False, in_place: bool = False) -> Ending:
+    """PASS with the figures of verification where what left did nothing; SLIMMED with those of the user's
+    inputs where it did something."""
+    found = result.slimming
+    parts = [f"channels={found.channels}", f"of={found.of}"]
+    if found.threshold is not None and not dry_run:
+        parts += _agreement(result)
+    if result.report is not None:
+        parts += _figures(result.report)
+    elif found.changes and not dry_run:
+        parts.append("verified=no")
+    if result.recalibrated:
+        parts.append("recalibrated=yes")
+    if dry_run:
+        parts.append("written=no")
+    if in_place:
+        parts.append("in_place=yes")
+    return Ending(OK, f"{'PASS' if found.threshold is None else 'SLIMMED'} {' '.join(parts)}")
+
+
+def _agreement(result: SlimResult) -> list[str]:
+    if result.agreement is None:  # nothing left, so that all agrees
+        return ["agreement=1"]
+    top1 = result.agreement.top1
+    return [f"agreement={'none' if top1 is None else f'{top1:.4g}'}", f"error={result.agreement.error:.2g}"]
 
 
 def of_bench(found: Latencies) -> Ending:

@@ -43,7 +43,7 @@ def command(files: tuple[Path, ...], **values: Any) -> Ending:
             say=view.say,
         )
         with view.working():
-            result = pipeline.plan(work)
+            result = pipeline.plan(work, channels=True)
         content.update(documents.of_fold(result, dry_run=True))
     request.tell(view, result.origin)
     if view.shows_results:

@@ -47,6 +47,7 @@ from .signals import Signals
 COMMANDS = {
     "fold": "Fold the batch norms of a model, verify the result, write it.",
     "convert": "Write a model as ONNX without folding anything.",
+    "slim": "Take channels out of a model that do nothing, or little.",
     "verify": "Compare two models: are they numerically the same?",
     "inspect": "Show what is in a model, what would be folded, what not, and why.",
     "batch": "Fold many models, on all cores or on a cluster.",

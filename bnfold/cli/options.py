@@ -22,7 +22,15 @@ from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..errors import UsageError
 from ..files.discovery import is_url
 from ..results import options as asked
-from ..results.options import FoldOptions, Option, ReadOptions, TimeOptions, VerifyOptions, schema
+from ..results.options import (
+    FoldOptions,
+    Option,
+    ReadOptions,
+    SlimOptions,
+    TimeOptions,
+    VerifyOptions,
+    schema,
+)
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
 from .help import option as grouped
 from .limit import limit_time
@@ -197,6 +205,7 @@ READ = _rows(ReadOptions, "Reading")
 FOLD = _rows(FoldOptions, "Folding", without=READ)
 VERIFY = _rows(VerifyOptions, "Verification", without=READ)
 TIME = _rows(TimeOptions, "Latency")
+SLIM = _rows(SlimOptions, "Slimming", without=READ)
 WRITE = (
     _switch(
         "--external-data", "Put the weights into one file beside the model (above 2 GB they always go there)."
@@ -316,7 +325,7 @@ LIMIT = (
     ),
 )
 TIMED = {"providers", "inputs", "mean", "std", "layout", "seed"}  # options of VERIFY that say what is timed
-_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, TIME, REPORT) for row in group}
+_ROWS = {row.name: row for group in (READ, SLIM, FOLD, WRITE, VERIFY, TIME, REPORT) for row in group}
 
 
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -371,6 +380,16 @@ def read_options(values: Mapping[str, Any]) -> ReadOptions:
 def fold_options(values: Mapping[str, Any]) -> FoldOptions:
     """What folding needs of a command's values."""
     return FoldOptions(**_keywords(FoldOptions, values))
+
+
+def slim_options(values: Mapping[str, Any]) -> SlimOptions:
+    """What slimming needs of a command's values."""
+    return SlimOptions(**_keywords(SlimOptions, values))
+
+
+def inputs_of(values: Mapping[str, Any]) -> VerifyOptions:
+    """What models are run on, whether or not anything is verified."""
+    return VerifyOptions(**_keywords(VerifyOptions, values))
 
 
 def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:

@@ -22,6 +22,7 @@ from ..reporting import json as documents
 from ..results.comparison import Comparison
 from ..results.fold_result import FoldResult, Origin
 from ..results.pair import PAIRS
+from ..results.slimming import SlimResult
 from . import options, screen, standard_streams
 from .standard_streams import is_mark, received
 
@@ -111,7 +112,7 @@ def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
         )
 
 
-def hand_over(result: FoldResult, job: Job, view: screen.Screen) -> None:
+def hand_over(result: FoldResult | SlimResult, job: Job, view: screen.Screen) -> None:
     """A finished model goes to standard output where it was asked for there; a source that it replaced is
     named. Raises UsageError for a model of two files."""
     assert result.path is not None

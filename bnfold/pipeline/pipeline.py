@@ -28,7 +28,7 @@ from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
 from ..results.model_names import check_shapes, check_verification, idle_patterns
-from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
+from ..results.options import FoldOptions, ReadOptions, SlimOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
 from .compare import progress_callback, side_of
 from .job import Job, Watch
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..results.drawing import Detail
     from ..results.latency import Latencies
+    from ..results.norm_channels import NormChannels
     from ..results.pair import Pair
     from ..writing import Written, WrittenPair
 
@@ -105,29 +106,39 @@ def fold_model(
     return fold(model, options, in_place) if pair is None else fold(model, options, in_place, pair)
 
 
-def plan(job: Job) -> FoldResult:
-    """What would be folded, and what not. Nothing is written or verified."""
+def plan(job: Job, *, channels: bool = False) -> FoldResult:
+    """What would be folded, and what not; with `channels`, the channels of every batch norm in numbers.
+    Nothing is written or verified."""
     from ..results.layers import layers
 
     watch = Watch()
     job.say("reading")
-    loaded = _read(job)
+    loaded = read_for(job)
     watch.lap("read")
     with telling(loaded.findings):
         loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
-        made = planned(loaded, job.fold, _size(job, loaded))
+        made = planned(loaded, job.fold, size_of(job, loaded))
     watch.lap("plan")
     return replace(
         made,
         seconds=watch.laps,
         detail=_detail(job, loaded, made.model, made.plan),
         layers=layers(loaded.model, job.read.input_shapes),
+        norms=_norms(job, loaded) if channels else (),
     )
+
+
+def _norms(job: Job, loaded: Loaded) -> tuple[NormChannels, ...]:
+    from ..slimming import survey
+
+    job.say("counting channels")
+    options = SlimOptions(keep=job.fold.keep, freeze_initializers=job.fold.freeze_initializers)
+    return survey(loaded.model, options).norms
 
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
     """The plan of a loaded model whose files take `size` bytes."""
-    with blamed_on(_place(loaded)):
+    with blamed_on(blamed_place(loaded)):
         model, made = fold_model(loaded.model, options, pair=loaded.pair)
     return FoldResult(
         model=model,
@@ -138,7 +149,7 @@ def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> Fo
     )
 
 
-def _place(loaded: Loaded) -> str | Path:
+def blamed_place(loaded: Loaded) -> str | Path:
     """What an error names that no line of a file is to blame for."""
     return loaded.files[0] if loaded.files else loaded.name
 
@@ -147,7 +158,7 @@ def fold_file(job: Job) -> FoldResult:
     """Read, fold, write, verify, put in place. Raises NotEquivalent where no way of folding passes; then
     nothing is written."""
     watch = Watch()
-    loaded = _loaded(job)
+    loaded = loaded_for(job)
     with telling(loaded.findings):
         return _fold_loaded(job, loaded, watch)
 
@@ -158,7 +169,7 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     watch.lap("read")
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
-        work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
+        work = _Work(job, loaded, watch, stack, census(loaded.model, size_of(job, loaded)))
         try:
             done = first_that_passes(work.attempt, rounds=0 if job.read.strict else ROUNDS)
         except NotEquivalent as error:
@@ -176,7 +187,6 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
 
 def convert_file(job: Job) -> FoldResult:
     """Read and write, nothing folded: the baseline that folded models are held against."""
-    from ..ir.difference import difference
     from ..writing import write
 
     watch = Watch()
@@ -185,22 +195,22 @@ def convert_file(job: Job) -> FoldResult:
             f"a conversion to {job.target.name}, and only folded models are written in their own format",
             expected="an output that ends in .onnx",
         )
-    loaded = _loaded(job)
+    loaded = loaded_for(job)
     watch.lap("read")
     job.say("writing")
     with (
         telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
-        blamed_on(_place(loaded)),
+        blamed_on(blamed_place(loaded)),
         write(loaded.model, job.target, external_data=job.external_data) as written,
     ):
         watch.lap("write")
         if job.verify is not None:
             job.say("checking what was written")
-            _check_same(difference(loaded.model, _reread(written)), job.target)
+            check_written(loaded.model, written, job.target)
             watch.lap("check")
         origin = origin_of(loaded)
-        before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
+        before, after = census(loaded.model, size_of(job, loaded)), census(loaded.model, written.size)
         check()
         path = written.commit()
     return FoldResult(
@@ -234,18 +244,18 @@ def to_onnx(model: ir.Model) -> onnx.ModelProto:
     return to_proto(model)
 
 
-def _loaded(job: Job) -> Loaded:
+def loaded_for(job: Job) -> Loaded:
     """The job's model, when it is certain that writing the result takes nothing away."""
     for target in (job.target, job.data_target):
         if target is not None:
             place(target)
     job.say("reading")
-    loaded = _read(job)
+    loaded = read_for(job)
     job.check_targets(loaded)
     return loaded
 
 
-def _read(job: Job) -> Loaded:
+def read_for(job: Job) -> Loaded:
     """The job's model, as the output wants it."""
     source = job.source
     if job.pair is not None or job.weights_out is not None:
@@ -338,7 +348,7 @@ class _Work:
             return f"the refused model is not kept: {error}"
 
     def _folded(self, withdrawn: Withdrawn) -> tuple[ir.Model, Plan]:
-        with blamed_on(_place(self.loaded)):
+        with blamed_on(blamed_place(self.loaded)):
             options = replace(self.job.fold, withdrawn=self.job.fold.withdrawn + withdrawn)
             model, made = fold_model(
                 self.loaded.model, options, in_place=self._nobody_needs_the_unfolded(), pair=self.loaded.pair
@@ -360,7 +370,7 @@ class _Work:
         if self._last is not None:
             self._last.discard()
         self.job.say("writing")
-        with blamed_on(_place(self.loaded)):
+        with blamed_on(blamed_place(self.loaded)):
             self._last = written = self._written(model, self.job.target, self.job.data_target)
         self.stack.push(written)
         self.watch.lap("write")
@@ -408,7 +418,6 @@ class _Work:
         return Side(model, written.path, self.job.target.name)
 
     def _check_unchanged(self, written: Written | WrittenPair) -> None:
-        from ..ir.difference import difference
         from ..writing import WrittenPair
 
         self.job.say("checking what was written")
@@ -416,11 +425,11 @@ class _Work:
             read_back(written, self.loaded, self.loaded.model, self.job.read)
             self.watch.lap("check")
             return
-        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
+        check_written(self.loaded.model, written, self.job.target)
         self.watch.lap("check")
 
 
-def _size(job: Job, loaded: Loaded) -> int | None:
+def size_of(job: Job, loaded: Loaded) -> int | None:
     """Bytes of what was read; of a network without its weights it would be no figure to compare with."""
     return None if job.read.random_weights is not None else origin_of(loaded).size
 
@@ -434,16 +443,13 @@ def _detail(job: Job, loaded: Loaded, model: ir.Model, made: Plan) -> Detail | N
     return detail(loaded.model, model, made)
 
 
-def _reread(written: Written) -> ir.Model:
+def check_written(model: ir.Model, written: Written, target: Path) -> None:
+    """Does a file hold the model that was written to it? Raises NotEquivalent."""
+    from ..ir.difference import difference
     from ..reading.onnx import reader
 
-    return reader.read(written.path, ReadOptions()).model
-
-
-def _check_same(difference: str, target: Path) -> None:
-    if difference:
+    found = difference(model, reader.read(written.path, ReadOptions()).model)
+    if found:
         raise NotEquivalent(
-            f"the written file does not hold the model: {difference}",
-            where=target,
-            way_out="please report it",
+            f"the written file does not hold the model: {found}", where=target, way_out="please report it"
         )

@@ -11,6 +11,9 @@
      "operators": [{"op", "before", "after"}],  "nodes", "parameters", "size": {"before", "after"},
      "batch_norms": {"folded", "kept"},
      "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
+     "norms": [{"node", "channels", "dead", "nearly_dead", "constant", "gone", "histogram"}],  of inspect
+     "slimming": {"norms": [...], "layers": [...], "stays": [...], "threshold"}, "channels": {"gone", "of"},
+     "macs": {"before", "after"}, "agreement": {"inputs", "top1", "error", "outputs"},               of slim
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
      "latency": {"rows": [{"runtime", "provider", "before", "after", "ratio", "reason"}], "threads", ...},
@@ -41,6 +44,7 @@ from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..results.batch_run import Run, counts
 from ..results.comparison import Check, Comparison
 from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.slimming import SlimResult
 from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
@@ -78,10 +82,27 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         **({"latency": result.latency} if result.latency is not None else {}),
         **({"detail": result.detail} if result.detail is not None else {}),
         **({"layers": result.layers} if dry_run else {}),
+        **({"norms": result.norms} if result.norms else {}),
     }
 
 
-def of_convert(result: FoldResult) -> dict[str, Any]:
+def of_slim(result: SlimResult, *, dry_run: bool = False) -> dict[str, Any]:
+    """The fields of a slimming, or of one that was not carried out."""
+    before, after = result.macs
+    return {
+        **of_convert(result),
+        "dry_run": dry_run,
+        "slimming": result.slimming,
+        "channels": {"gone": result.slimming.channels, "of": result.slimming.of},
+        "macs": {"before": before, "after": after},
+        "verification": result.report,
+        "recalibrated": result.recalibrated,
+        **({"agreement": result.agreement} if result.agreement is not None else {}),
+        **({"latency": result.latency} if result.latency is not None else {}),
+    }
+
+
+def of_convert(result: FoldResult | SlimResult) -> dict[str, Any]:
     """The fields of a model that was read and written."""
     return {
         "input": of_origin(result.origin),

@@ -25,9 +25,23 @@ from ..results.drawing import Detail
 from ..results.fold_result import Violation
 from ..results.latency import Latencies
 from ..results.layers import Layer
+from ..results.norm_channels import NormChannels
 from ..results.plan import Finding, Plan
+from ..results.slimming import Agreement, Slimming
 from .json import SCHEMA
 
+COMMANDS = (
+    "fold",
+    "convert",
+    "verify",
+    "inspect",
+    "batch",
+    "check",
+    "audit",
+    "selftest",
+    "bench",
+    "slim",
+)  # whose results are documents
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -52,9 +66,7 @@ def result() -> dict[str, Any]:
     properties = {
         "schema": {"const": SCHEMA},
         "tool": _object({"name": {"const": "bnfold"}, "version": _TEXT}),
-        "command": {
-            "enum": ["fold", "convert", "verify", "inspect", "batch", "check", "audit", "selftest", "bench"]
-        },
+        "command": {"enum": list(COMMANDS)},
         "verdict": {"enum": ["PASS", "FAIL", "ERROR"]},
         "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 6, 70]},
         "dry_run": {"type": "boolean"},
@@ -68,6 +80,12 @@ def result() -> dict[str, Any]:
         "batch_norms": _object({"folded": _COUNT, "kept": _COUNT}),
         "plan": part(Plan),
         "layers": _list(part(Layer)),
+        "norms": _list(part(NormChannels)),
+        "slimming": part(Slimming),
+        "channels": _object({"gone": _COUNT, "of": _COUNT}),
+        "macs": _both(_or_null(_COUNT)),
+        "agreement": part(Agreement),
+        "recalibrated": {"type": "boolean"},
         "verification": _or_null(part(Comparison)),
         "latency": part(Latencies),
         "detail": part(Detail),

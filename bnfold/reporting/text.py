@@ -20,8 +20,10 @@ from ..results.fold_result import Census, Checked, FoldResult, Origin
 from ..results.kept_reasons import PATTERN
 from ..results.latency import FASTER, SLOWER, Latencies, Spread
 from ..results.layers import Layer
+from ..results.norm_channels import NormChannels
 from ..results.pair import asked
 from ..results.plan import Copied, Folded, Kept, Plan
+from ..results.slimming import Agreement, LayerChannels, SlimResult, Stays
 from .listing import Listing
 from .units import in_bytes, in_macs
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 VERDICTS = ("proved", "dropped", "failed", "open")  # of obligations
+BARS = "▁▂▃▄▅▆▇█"
+MOST_STAYS = 10  # lines without --verbose
 SHOWN = 5  # nodes named for each reason without --verbose
 
 
@@ -61,10 +65,101 @@ def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     yield interface(result.model)
     yield operators(result.before, result.after)
     yield costs(result.layers)
+    if result.norms:
+        yield norms(result.norms)
     yield from plan(result.plan, verbose=True, patterns=verbose)
     if verbose:
         yield layers(result.layers)
         yield from (_line("read", str(file)) for file in result.origin.files)
+
+
+def slimmed(result: SlimResult, *, verbose: bool = False, dry_run: bool = False) -> Iterator[Any]:
+    """The report of a slimming: the channels of every batch norm, what left and what stayed, and what that
+    was worth."""
+    found = result.slimming
+    yield heading(result.origin, result.before)
+    if found.norms:
+        yield norms(found.norms)
+    yield _worth(result)
+    if verbose:
+        yield _slimmed_layers(found.layers)
+    yield from _stays(found.stays, verbose)
+    if found.threshold is not None:
+        yield _line("threshold", f"|gamma| up to {found.threshold:.3g} counted as 0")
+    if result.report is not None:
+        yield from comparison(result.report, verbose=verbose)
+    elif not dry_run and found.changes:
+        yield Text("not verified", style="yellow")
+    if result.agreement is not None:
+        yield from _agreement(result.agreement)
+    if result.latency is not None:
+        yield from latencies(result.latency)
+    if verbose:
+        yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
+    if result.path is not None:
+        yield _line("written", str(result.path))
+
+
+def norms(rows: Sequence[NormChannels]) -> Listing:
+    """The channels of every batch norm, and how its |gamma| are spread from 0 to the largest."""
+    counts = ("channels", "dead", "nearly", "constant", "leave")
+    table = Listing("batch norm", *counts, "|gamma|", "largest", right=(*counts, "largest"))
+    for row in rows:
+        numbers = (row.dead, row.nearly_dead, row.constant, row.gone)
+        table.add_row(
+            Text(one_line(row.node)),
+            f"{row.channels:,}",
+            *(f"{n:,}" if n else "" for n in numbers),
+            _spark(row.histogram),
+            f"{row.largest:.3g}",
+        )
+    return table
+
+
+def _spark(counts: Sequence[int]) -> str:
+    """A histogram as bars of eighths; a range of few has a bar, one of none has not."""
+    top = max(counts, default=0)
+    return "".join("_" if not n else BARS[max(0, -(-n * len(BARS) // top) - 1)] for n in counts)
+
+
+def _worth(result: SlimResult) -> Listing:
+    """Channels, parameters, operations and bytes, before and after."""
+    table = Listing("", "before", "after", "change", right=("before", "after", "change"))
+    found, (old, new) = result.slimming, result.macs
+    _add(table, "channels", found.of, found.of - found.channels)
+    _add(table, "parameters", result.before.parameters, result.after.parameters)
+    if old is not None and new is not None:
+        table.add_row("MACs", in_macs(old), in_macs(new), _percent(old, new))
+    if result.before.size is not None and result.after.size is not None:
+        sizes = result.before.size, result.after.size
+        table.add_row("file size", *map(in_bytes, sizes), _percent(*sizes))
+    return table
+
+
+def _slimmed_layers(rows: Sequence[LayerChannels]) -> Listing:
+    table = Listing("layer", "operator", "channels", "after", right=("channels", "after"))
+    for row in rows:
+        after = f"{row.after:,}" if row.after != row.before else ""
+        table.add_row(Text(one_line(row.node)), row.op, f"{row.before:,}", after)
+    return table
+
+
+def _stays(rows: Sequence[Stays], verbose: bool) -> Iterator[Text]:
+    """Channels that do nothing and stay, with the reason."""
+    for row in rows if verbose else rows[:MOST_STAYS]:
+        what = f"{row.channels:,} channel{'s' if row.channels > 1 else ''} of {row.op} '{row.node}'"
+        yield Text(one_line(f"  stays: {what}: {row.reason} [{row.code}]"))
+    if not verbose and len(rows) > MOST_STAYS:
+        more = sum(row.channels for row in rows[MOST_STAYS:])
+        yield Text(f"  ... and {more:,} channels more (-v shows all)")
+
+
+def _agreement(found: Agreement) -> Iterator[Text]:
+    """How far the outputs moved on the user's inputs."""
+    if found.top1 is not None:
+        yield _line("top-1 agreement", f"{found.top1:.2%} on {found.inputs:,} inputs")
+    for name, error in found.outputs:
+        yield _line("output error", f"'{name}' {error:.3g} of its root mean square")
 
 
 def checked(checks: Sequence[Checked]) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
 from .comparison import Comparison
 from .latency import Latencies
+from .norm_channels import NormChannels
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
 
@@ -90,6 +91,7 @@ class FoldResult:
     data       the data files that were written beside `path`
     latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
+    norms      the channels of every batch norm in numbers; only of an inspection
     """
 
     model: ir.Model
@@ -105,6 +107,7 @@ class FoldResult:
     data: tuple[Path, ...] = ()
     latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
+    norms: tuple[NormChannels, ...] = ()
 
     def __repr__(self) -> str:
         return f"<FoldResult: {self.summary}>"

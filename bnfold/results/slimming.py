@@ -1,6 +1,5 @@
 """What slimming came to, as frozen values.
 
-NormChannels   one batch norm: its scales, and what became of its channels
 LayerChannels  one convolution or product: how many channels it makes, before and after
 Stays          channels that do nothing and stay all the same, and why
 Slimming       all of them
@@ -17,33 +16,11 @@ from typing import TYPE_CHECKING
 from .comparison import Comparison
 from .fold_result import Census, Origin
 from .latency import Latencies
+from .norm_channels import NormChannels
 from .notebook import block, counted, short, table
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormChannels:
-    """The channels of one batch norm.
-
-    dead         its scale gamma is 0
-    nearly_dead  its |gamma| is at most a hundredth of the layer's largest, and not 0
-    constant     it is not dead, and everything that reads it reads one number all the same
-    gone         it leaves
-    histogram    how many |gamma| lie in each of equal ranges from 0 to `largest`
-    """
-
-    node: str
-    source: str
-    channels: int
-    dead: int
-    nearly_dead: int
-    constant: int
-    gone: int
-    smallest: float
-    largest: float
-    histogram: tuple[int, ...]
 
 
 @dataclass(frozen=True)

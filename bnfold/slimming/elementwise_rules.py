@@ -6,6 +6,8 @@ or stay.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..folding.reasons import Refused
@@ -43,6 +45,7 @@ def batch_norm(t: Trace, node: ir.Node) -> list[Channels | None]:
         scale, shift = (np.where(masked, 0.0, v) for v in (scale, shift))
     low, high = intervals.combined("Mul", [(data.low, data.high), (scale, scale)])
     made = Channels(data.axis, data.rank, data.ids, low + shift, high + shift)
+    t.scaled[node.outputs[0]] = len(t.norms)
     t.norms.append(Norm(node, data.ids, np.abs(gamma), made.constant, place))
     return [made]
 
@@ -81,8 +84,44 @@ def elementwise(t: Trace, node: ir.Node) -> list[Channels | None]:
     for lone in traced:
         if lone.size != size:
             t.groups.block(lone.ids, "stays.last-channel")
+    norm = _norm_before(t, node)
+    if norm is not None and node.op_type == "Add" and (masked := t.masks.get(norm.place)) is not None:
+        place = 1 if node.inputs[0] in t.scaled else 0
+        bounds[place] = np.where(masked, 0.0, bounds[place][0]), np.where(masked, 0.0, bounds[place][1])
     low, high = intervals.combined(node.op_type, bounds)
-    return [Channels(axis + rank, rank, whole[0].ids, low, high)]
+    made = Channels(axis + rank, rank, whole[0].ids, low, high)
+    if norm is not None:
+        _go_on(t, node, norm, made, bounds)
+    return [made]
+
+
+def _norm_before(t: Trace, node: ir.Node) -> Norm | None:
+    """The batch norm whose scale or shift this node is, as in a Scale layer of Caffe: a constant for each
+    channel, behind it and nothing else."""
+    if node.op_type not in ("Mul", "Add") or len(node.inputs) != 2:
+        return None
+    for value, other in (node.inputs, node.inputs[::-1]):
+        if value not in t.scaled or value is None or t.shapes.constants.tensor(other) is None:
+            continue
+        norm = t.norms[t.scaled[value]]
+        alone = len(value.uses()) == 1 and not value.is_graph_output()
+        if alone and (node.op_type == "Add" or not norm.shifts):
+            return norm
+    return None
+
+
+def _go_on(t: Trace, node: ir.Node, norm: Norm, made: Channels, bounds: list[Bounds]) -> None:
+    """What the batch norm and this node are together."""
+    data = 0 if node.inputs[0] in t.scaled else 1
+    at = t.scaled[node.inputs[data]]  # type: ignore[index]
+    low, high = bounds[1 - data]
+    if not np.array_equal(low, high):
+        return
+    if node.op_type == "Mul":
+        t.norms[at] = replace(norm, gamma=norm.gamma * np.abs(low), constant=made.constant)
+    else:
+        t.norms[at] = replace(norm, shifts=(*norm.shifts, node), constant=made.constant)
+    t.scaled[node.outputs[0]] = at
 
 
 def _operand(t: Trace, value: ir.Value, axis: int, size: int) -> Bounds | None:

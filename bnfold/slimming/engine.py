@@ -17,8 +17,9 @@ import numpy as np
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.graph import ir, label, source_text, uncollected
+from ..results.norm_channels import NormChannels
 from ..results.options import SlimOptions
-from ..results.slimming import LayerChannels, NormChannels, Slimming, Stays
+from ..results.slimming import LayerChannels, Slimming, Stays
 from ..results.stay_reasons import STAY_CODES
 from .groups import Mask, Reason
 from .linear_rules import constant_taken
@@ -29,7 +30,7 @@ from .threshold import chosen, largest, multiply_by_zero, same, still_leaving
 from .trace import Norm, Trace
 
 NEARLY = 1e-2  # of a layer's largest |gamma|
-BINS = 16
+BINS = 10
 _ELSEWHERE = Reason("stays.read-elsewhere", STAY_CODES["stays.read-elsewhere"])
 
 

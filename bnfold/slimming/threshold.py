@@ -13,6 +13,7 @@ import numpy as np
 
 from ..folding.edit import Editor
 from ..ir import tensor
+from ..ir.graph import ir
 from ..results.options import SlimOptions
 from .groups import Mask
 from .trace import Norm, Trace
@@ -51,14 +52,34 @@ def multiply_by_zero(t: Trace, masks: dict[int, Mask]) -> None:
     editor = Editor(t.model, t.shapes)
     for norm in t.norms:
         mask = masks.get(norm.place)
-        for index in (SCALE, SHIFT) if mask is not None else ():
+        if mask is None:
+            continue
+        for index in (SCALE, SHIFT):
             old = norm.node.inputs[index]
             stored = t.shapes.constants.tensor(old)
-            assert stored is not None and old is not None and mask is not None
+            assert stored is not None and old is not None
             values = np.where(mask, np.zeros((), stored.dtype.numpy()), stored.numpy())
             masked = tensor.from_array(values.astype(stored.dtype.numpy()), dtype=stored.dtype)
             value = editor.put_once(masked, old, f"{old.name}/masked", norm.node, mask.tobytes())
             norm.node.replace_input_with(index, value)
+        for node in norm.shifts:
+            _shift_by_zero(t, editor, node, mask)
+
+
+def _shift_by_zero(t: Trace, editor: Editor, node: ir.Node, mask: Mask) -> None:
+    """Nothing is added to these channels."""
+    made = t.channels[node.outputs[0]]
+    index = next(k for k, v in enumerate(node.inputs) if t.of(v) is None)
+    old = node.inputs[index]
+    stored = t.shapes.constants.tensor(old)
+    assert stored is not None and old is not None
+    row = mask.reshape([made.size if axis == made.axis else 1 for axis in range(made.rank)])
+    zero = np.zeros((), stored.dtype.numpy())
+    values = np.where(row, zero, stored.numpy()).astype(stored.dtype.numpy())
+    shifted = tensor.from_array(values, dtype=stored.dtype)
+    node.replace_input_with(
+        index, editor.put_once(shifted, old, f"{old.name}/masked", node, mask.tobytes(), made.axis)
+    )
 
 
 def still_leaving(t: Trace, masks: dict[int, Mask], gone: Sequence[Mask]) -> dict[int, Mask]:

@@ -25,13 +25,15 @@ Rule = Callable[["Trace", ir.Node], "list[Channels | None]"]
 @dataclass(frozen=True)
 class Norm:
     """One batch norm: its channels, its scale, and its place among the nodes of the trace. `constant` are
-    channels that it makes constant, as its scale is 0 or its input is one number."""
+    channels that it makes constant, as its scale is 0 or its input is one number. `shifts` are Adds behind it
+    that hold its shift, as a Scale layer of Caffe does; the Mul before them is in `gamma`."""
 
     node: ir.Node
     ids: Ids
     gamma: np.ndarray
     constant: Mask
     place: int
+    shifts: tuple[ir.Node, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Trace:
     groups: Groups = field(default_factory=Groups)
     channels: dict[ir.Value, Channels] = field(default_factory=dict)
     norms: list[Norm] = field(default_factory=list)
+    scaled: dict[ir.Value, int] = field(
+        default_factory=dict
+    )  # what a batch norm gives -> its place in `norms`
     linears: dict[ir.Node, tuple[Linear, Channels | None, Channels]] = field(default_factory=dict)
     grouped: list[Grouped] = field(default_factory=list)
     nodes: list[ir.Node] = field(default_factory=list)
