@@ -20,13 +20,16 @@ from .intervals import Bounds
 from .linear_rules import batch_norm_input
 from .trace import Norm, Trace
 
+_STAYS = {"kept.training-mode": "stays.training-mode", "kept.non-finite": "stays.non-finite"}
+
 
 def batch_norm(t: Trace, node: ir.Node) -> list[Channels | None]:
     """scale · x + shift, each channel its own."""
     try:
         reading = read(node, t.shapes, t.model)
     except Refused as refused:
-        code = "stays.training-mode" if refused.code == "kept.training-mode" else "stays.weight-not-constant"
+        code = _STAYS.get(refused.code, "stays.weight-not-constant")
+        _refused_norm(t, node, code, refused.words)
         return [*t.unknown(node, code, f"and {refused.words}")]
     gamma = t.shapes.constants.array(node.inputs[1])
     if reading is None or gamma is None:
@@ -48,6 +51,15 @@ def batch_norm(t: Trace, node: ir.Node) -> list[Channels | None]:
     t.scaled[node.outputs[0]] = len(t.norms)
     t.norms.append(Norm(node, data.ids, np.abs(gamma), made.constant, place))
     return [made]
+
+
+def _refused_norm(t: Trace, node: ir.Node, code: str, words: str) -> None:
+    """A batch norm whose channels are counted, and stay."""
+    gamma = t.shapes.constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
+    if gamma is not None and gamma.ndim == 1 and gamma.dtype.kind == "f":
+        ids = t.groups.fresh(gamma.size)
+        t.groups.block(ids, code, words)
+        t.norms.append(Norm(node, ids, np.abs(gamma), gamma == 0, len(t.nodes) - 1))
 
 
 def unary(t: Trace, node: ir.Node) -> list[Channels | None]:

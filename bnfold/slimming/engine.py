@@ -10,12 +10,13 @@ The caller's model is never touched: everything happens on a clone.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
+from ..ir.functions import all_inlinable, inline
 from ..ir.graph import ir, label, source_text, uncollected
 from ..results.norm_channels import NormChannels
 from ..results.options import SlimOptions
@@ -50,15 +51,33 @@ def slim(model: ir.Model, options: SlimOptions | None = None) -> Slimmed:
     """The model without the channels that do nothing, or that the options choose. Raises Malformed where a
     batch norm or a weight contradicts its input (exit 3)."""
     options = options or SlimOptions()
+    found = _slimmed(model, options)
+    if (inlined := _without_functions(model)) is not None:
+        other = _slimmed(inlined, options)
+        if other.slimming.channels > found.slimming.channels:
+            return replace(other, reference=model) if other.reference is inlined else other
+    return found
+
+
+def _slimmed(model: ir.Model, options: SlimOptions) -> Slimmed:
     refused: set[str] = set()
     while True:
         plan = _Plan(cloned(model), options, refused)
         smaller = Rewriting(plan.trace, plan.selection, plan.taken).run() if plan.changes else {}
         wrong = _of_other_sizes(plan.trace.model, smaller, plan.names, options)
         if not wrong - refused:
-            break
+            return Slimmed(plan.trace.model, plan.slimming, plan.reference(model))
         refused |= wrong
-    return Slimmed(plan.trace.model, plan.slimming, plan.reference(model))
+
+
+def _without_functions(model: ir.Model) -> ir.Model | None:
+    """The model with the bodies of functions in the place of their calls; None where there are none."""
+    chosen = all_inlinable(model) if model.functions else set()
+    if not chosen:
+        return None
+    inlined = cloned(model)
+    inline(inlined, chosen)
+    return inlined
 
 
 def survey(model: ir.Model, options: SlimOptions | None = None) -> Slimming:

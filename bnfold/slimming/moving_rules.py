@@ -179,19 +179,26 @@ def _is_rest(t: Trace, given: ir.Value, at: int) -> bool:
 
 def shape(t: Trace, node: ir.Node) -> list[Channels | None]:
     """Shape and Size: harmless where the number of channels ends in a shape again, which then follows."""
-    data = t.of(node.inputs[0])
-    if data is not None and not _ends_in_shapes(t, node, data):
+    value, data = node.inputs[0], t.of(node.inputs[0])
+    if data is None or value is None:
+        return [None]
+    counts = _ending_in_shapes(t, node, data)
+    if counts is None:
         t.unknown(node, "stays.shape", "and computes with its size")
+    else:
+        t.counts.setdefault(value, []).extend(counts)
     return [None]
 
 
-def _ends_in_shapes(t: Trace, node: ir.Node, data: Channels) -> bool:
+def _ending_in_shapes(t: Trace, node: ir.Node, data: Channels) -> list[ir.Value] | None:
+    """The values that hold the number of channels on its way into shapes; None where it goes elsewhere."""
     if not is_op(node, "Shape"):
-        return False
+        return None
+    counts = [node.outputs[0]]
     waiting = [(user, place, value) for value in node.outputs for user, place in value.uses()]
     whole = node.outputs[0]
     if whole.is_graph_output():
-        return False
+        return None
     while waiting:
         user, place, value = waiting.pop()
         if value is whole and _takes_others(t, user, data):
@@ -199,9 +206,10 @@ def _ends_in_shapes(t: Trace, node: ir.Node, data: Channels) -> bool:
         if is_op(user, *_TAKES_SIZES) and place >= _TAKES_SIZES[user.op_type]:
             continue
         if not is_op(user, *_SIZES) or any(v.is_graph_output() for v in user.outputs):
-            return False
+            return None
+        counts.extend(user.outputs)
         waiting.extend((one, at, v) for v in user.outputs for one, at in v.uses())
-    return True
+    return counts
 
 
 def _takes_others(t: Trace, user: ir.Node, data: Channels) -> bool:

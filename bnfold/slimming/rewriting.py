@@ -54,6 +54,8 @@ class Rewriting:
                 self._mark(node)
         for value, (axis, size) in smaller.items():
             _shrink(self.editor, value, axis, size)
+            for count in self.trace.counts.get(value, ()):
+                count.name = self.editor.names.value(slimmed_name(count.name))
         for node, taken in self.taken.items():
             if self.trace.linears[node][0].bias is None and taken.any():
                 self._add_behind(node, taken)

@@ -65,6 +65,7 @@ class Trace:
     linears: dict[ir.Node, tuple[Linear, Channels | None, Channels]] = field(default_factory=dict)
     grouped: list[Grouped] = field(default_factory=list)
     nodes: list[ir.Node] = field(default_factory=list)
+    counts: dict[ir.Value, list[ir.Value]] = field(default_factory=dict)  # value -> what holds its size
 
     def run(self) -> Trace:
         """Trace every graph; bodies are met where their node stands."""
@@ -85,6 +86,7 @@ class Trace:
 
     def _visit(self, node: ir.Node) -> None:
         self.nodes.append(node)
+        self._hold_for_bodies(node)
         rule = self.rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if rule is None or any(a.is_ref() for a in node.attributes.values()):
             self.unknown(node)
@@ -95,6 +97,14 @@ class Trace:
             self.channels[value] = found
             if any(fnmatchcase(label(node), pattern) for pattern in self.keep):
                 self.groups.block(found.ids, "stays.requested", "you asked to keep it")
+
+    def _hold_for_bodies(self, node: ir.Node) -> None:
+        """What a body reads from outside of it has to stay as it is: nothing could prove the body then."""
+        for value in node.inputs:
+            found = self.of(value)
+            if found is not None and value is not None and value.graph is not node.graph:
+                words = f"{node.op_type} '{label(node)}' reads it inside of a body"
+                self.groups.block(found.ids, "stays.body", words)
 
     def of(self, value: ir.Value | None) -> Channels | None:
         """The channels of a value, where they are traced."""

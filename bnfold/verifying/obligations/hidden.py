@@ -41,7 +41,11 @@ def hidden(sides: Sides, mine: Half, theirs: Half, value: ir.Value, other: ir.Va
             ours = _computed(sides, mine, setting)
             true, kind = ours[value]
             moved, _ = _computed(sides, theirs, setting, reference=False)[other]
-            namesakes = [v for v in namesakes if _compared(sides, v.name, kind, ours[v][0], moved).passed]
+            namesakes = [
+                v
+                for v in namesakes
+                if ours[v][1] == kind and _compared(sides, v.name, kind, ours[v][0], moved).passed
+            ]
             apart = _compared(sides, value.name, kind, true, moved)
             if apart.passed:
                 continue
