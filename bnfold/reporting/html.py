@@ -97,11 +97,12 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         for p in report.get("providers", ())
     ]
     charts = [(p, chart.errors(p["outputs"], limit)) for p in providers]
+    slimming = document.get("slimming")
     worst = max((f["noise"] for f in report.get("folds", ()) if f["noise"] is not None), default=None)
     totals = [
         {"op": what, **document[key]}
-        for key, what in (("nodes", "all nodes"), ("parameters", "parameters"))
-        if key in document
+        for key, what in (("nodes", "all nodes"), ("parameters", "parameters"), ("macs", "MACs"))
+        if None not in document.get(key, {"before": None}).values()
     ]
     return {
         "verdicts": verdicts,
@@ -111,6 +112,8 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         "obligations": _obligations(report.get("proof") or {}),
         "operators": [*document.get("operators", ()), *totals],
         "copied": plan.get("copied", ()),
+        "slimming": slimming,
+        "norms": document.get("norms") or (slimming or {}).get("norms", ()),
     }
 
 

@@ -122,6 +122,7 @@ _FREEZE_INITIALIZERS = Option(
 )
 
 
+_WITHDRAWN = Option(Pairs())
 _KEEP = Option(
     Names("names of nodes, or patterns of them with * and ?"),
     "--keep",
@@ -298,7 +299,7 @@ class FoldOptions(_Checked):
             "Fold affine nodes inside what runtimes fuse (GELU, layer norm) too: they fuse it no more.",
         ),
     )
-    withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
+    withdrawn: tuple[tuple[str, str], ...] = _field((), _WITHDRAWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -482,7 +483,7 @@ class SlimOptions(_Checked):
     )
     keep: tuple[str, ...] = _field((), _KEEP)
     freeze_initializers: bool = _field(False, _FREEZE_INITIALIZERS)
-    withdrawn: tuple[tuple[str, str], ...] = _field((), Option(Pairs()))
+    withdrawn: tuple[tuple[str, str], ...] = _field((), _WITHDRAWN)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ STAY_CODES: dict[str, str] = {
     "stays.graph-output": "it is part of a graph output",
     "stays.graph-input": "what it works on is fed, or comes from an operator that gives every channel",
     "stays.padding": "a window that pads reads it, and its constant is not 0: the border would differ",
-    "stays.residual": "it is added to channels that are not dead",
+    "stays.residual": "it is added to, or multiplied by, channels that are not dead",
     "stays.read-elsewhere": "another reader of the same channel gets numbers that vary",
     "stays.unknown-operator": "it is not known what an operator that reads it makes of a missing channel",
     "stays.body": "the body of an If, Loop or Scan reads it from outside",

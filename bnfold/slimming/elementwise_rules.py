@@ -92,19 +92,29 @@ def elementwise(t: Trace, node: ir.Node) -> list[Channels | None]:
             why = f"where '{value.name}' meets it, which gives every channel"
             return [*t.unknown(node, "stays.residual", why)]
         bounds.append(operand)
-    _tied(t, node, [c for c in whole if c.size == size])
     for lone in traced:
         if lone.size != size:
             t.groups.block(lone.ids, "stays.last-channel")
-    norm = _norm_before(t, node)
+    return [_joined(t, node, whole, bounds, rank)]
+
+
+def _joined(t: Trace, node: ir.Node, whole: list[Channels], bounds: list[Bounds], rank: int) -> Channels:
+    """The channels of operands that leave together or stay."""
+    first, norm = whole[0], _norm_before(t, node)
+    for other in whole[1:]:
+        t.groups.tie(first.ids, other.ids)
     if norm is not None and node.op_type == "Add" and (masked := t.masks.get(norm.place)) is not None:
         place = 1 if node.inputs[0] in t.scaled else 0
-        bounds[place] = np.where(masked, 0.0, bounds[place][0]), np.where(masked, 0.0, bounds[place][1])
+        low, high = (np.where(masked, 0.0, end) for end in bounds[place])
+        bounds[place] = low, high
     low, high = intervals.combined(node.op_type, bounds)
-    made = Channels(axis + rank, rank, whole[0].ids, low, high)
+    made = Channels(first.axis - first.rank + rank, rank, first.ids, low, high)
+    dead = np.any([c.constant for c in whole], axis=0) & ~made.constant
+    words = f"{node.op_type} '{label(node)}' joins it with channels that are not dead"
+    t.groups.hint(made.ids[dead], "stays.residual", words)
     if norm is not None:
         _go_on(t, node, norm, made, bounds)
-    return [made]
+    return made
 
 
 def _norm_before(t: Trace, node: ir.Node) -> Norm | None:
@@ -160,17 +170,6 @@ def spread(constant: np.ndarray, axis: int, size: int) -> Bounds | None:
         others = tuple(k for k in range(constant.ndim) if k != constant.ndim + axis)
         low, high = constant.min(axis=others), constant.max(axis=others)
     return np.broadcast_to(low, size), np.broadcast_to(high, size)
-
-
-def _tied(t: Trace, node: ir.Node, operands: list[Channels]) -> None:
-    """Operands leave together. Where one is dead and another is not, that is the reason to give."""
-    first = operands[0]
-    for other in operands[1:]:
-        t.groups.tie(first.ids, other.ids)
-    if len(operands) > 1 and node.op_type in ("Add", "Sum", "Sub"):
-        dead = np.stack([c.constant for c in operands])
-        words = f"{node.op_type} '{label(node)}' adds it to channels that are not dead"
-        t.groups.hint(first.ids[dead.any(axis=0) & ~dead.all(axis=0)], "stays.residual", words)
 
 
 def cast(t: Trace, node: ir.Node) -> list[Channels | None]:

@@ -113,23 +113,18 @@ class _Plan:
         self.options, self.refused = options, refused
         self.clone = clone
         self.shapes = Shapes(clone, options.freeze_initializers)
+        self.doubted: dict[ir.Node, Mask] = {}
         self.trace = self._traced({})
         self.names = {value: value.name or "" for value in self.trace.channels}
         masks = chosen(self.trace.norms, options)
         self.reasons: dict[tuple[int, int], Reason] = {}
-        self.masks = masks
-        self.selection = self._selected()
         while True:
-            if masks:
-                self.trace = self._traced(masks)
-            self.selection = self._selected()
+            self.selection = self._settled(masks)
             left = still_leaving(self.trace, masks, [self.selection.gone(n.ids) for n in self.trace.norms])
             self._remember(masks)
             if same(left, masks):
                 break
             masks = left
-            if not masks:
-                self.trace = self._traced({})
         self.masks = masks
         self.slimming = self._summary()
 
@@ -147,8 +142,34 @@ class _Plan:
         multiply_by_zero(Trace(copy, shapes, RULES).run(), self.masks)
         return copy
 
+    def _settled(self, masks: dict[int, Mask]) -> Selection:
+        """The selection with these masks, where no channel is a constant because of constants that stay: the
+        gate proves every place for all numbers that may come to it, and these might be others."""
+        if masks or self.doubted or self.trace.masks:  # otherwise the first trace is the right one
+            self.doubted = {}
+            self.trace = self._traced(masks)
+        while True:
+            found = self._selected()
+            doubted = self._doubts(found)
+            if doubted.keys() == self.doubted.keys() and all(
+                (doubted[node] == self.doubted[node]).all() for node in doubted
+            ):
+                return found
+            self.doubted = doubted
+            self.trace = self._traced(masks)
+
+    def _doubts(self, found: Selection) -> dict[ir.Node, Mask]:
+        doubted = dict(self.doubted)
+        for node, (_, data, made) in self.trace.linears.items():
+            if data is None or not made.constant.any():
+                continue
+            stay = data.constant & ~found.gone(data.ids)
+            if stay.any():
+                doubted[node] = stay | doubted.get(node, False)
+        return doubted
+
     def _traced(self, masks: dict[int, Mask]) -> Trace:
-        trace = Trace(self.clone, self.shapes, RULES, masks, self.options.keep).run()
+        trace = Trace(self.clone, self.shapes, RULES, masks, self.options.keep, self.doubted).run()
         withdrawn = dict(self.options.withdrawn)
         for value, channels in trace.channels.items():
             node = value.producer()

@@ -126,6 +126,12 @@ def _depthwise(t: Trace, found: Linear, data: Channels | None, outs: np.ndarray)
         return
     for column in outs.T:
         t.groups.tie(data.ids, column)
+    lost = data.ids[data.constant & ~usable(t, found, data)]
+    t.groups.hint(lost, "stays.padding", _padding_words(found.node))
+
+
+def _padding_words(node: ir.Node) -> str:
+    return f"its constant is not 0, and {node.op_type} '{label(node)}' reads it with padding beside it"
 
 
 def _read(t: Trace, found: Linear, data: Channels) -> None:
@@ -137,8 +143,7 @@ def _read(t: Trace, found: Linear, data: Channels) -> None:
     if found.every_tap_real:
         t.groups.block(lost, "stays.no-bias", f"{node.op_type} '{label(node)}' has no bias for its constant")
     else:
-        words = f"its constant is not 0, and {node.op_type} '{label(node)}' reads it with padding beside it"
-        t.groups.block(lost, "stays.padding", words)
+        t.groups.block(lost, "stays.padding", _padding_words(node))
 
 
 def _bounds(t: Trace, found: Linear, data: Channels | None) -> tuple[np.ndarray, np.ndarray]:
@@ -160,6 +165,8 @@ def _looked_at(
     count, outs, ins = groups_of(found)
     weights = kernels(found)
     vary = np.ones(found.ins, np.bool_) if data is None else ~usable(t, found, data)
+    if (doubted := t.doubted.get(found.node)) is not None:
+        vary = vary | doubted
     numbers = np.zeros(found.ins) if data is None else np.where(vary, 0.0, data.constants)
     step = max(1, BLOCK // max(1, ins * weights.shape[-1]))
     for group in range(count):

@@ -34,7 +34,7 @@ def concat(t: Trace, node: ir.Node) -> list[Channels | None]:
         for other in traced[1:]:
             t.groups.tie(first.ids, other.ids)
         low, high = (np.stack([getattr(c, end) for c in traced]) for end in ("low", "high"))
-        return [Channels(axis, first.rank, first.ids, low.min(axis=0), high.max(axis=0))]
+        return [Channels(first.axis, first.rank, first.ids, low.min(axis=0), high.max(axis=0))]
     parts = []
     for value in node.inputs:
         found = t.of(value)
@@ -67,6 +67,12 @@ def picked(data: Channels, places: np.ndarray) -> Channels:
     return Channels(data.axis, data.rank, data.ids[places], data.low[places], data.high[places])
 
 
+def _taken(t: Trace, data: Channels, places: np.ndarray) -> Channels:
+    """Some of the channels; whatever the others are, nothing here wants them."""
+    t.groups.read(np.delete(data.ids, places))
+    return picked(data, places)
+
+
 def slicing(t: Trace, node: ir.Node) -> list[Channels | None]:
     """Slice: a run of channels, or all of them."""
     data = t.of(node.inputs[0])
@@ -76,7 +82,7 @@ def slicing(t: Trace, node: ir.Node) -> list[Channels | None]:
     cut = cuts[data.axis] if cuts is not None else None
     if cut is None or (cut.step != 1 and not cut.whole):
         return [*t.unknown(node, "stays.shape", "and which channels it takes is not known")]
-    return [data if cut.whole else picked(data, np.array(cut.positions(data.size), np.int64))]
+    return [data if cut.whole else _taken(t, data, np.array(cut.positions(data.size), np.int64))]
 
 
 def gather(t: Trace, node: ir.Node) -> list[Channels | None]:
@@ -91,7 +97,7 @@ def gather(t: Trace, node: ir.Node) -> list[Channels | None]:
     places = t.shapes.constants.array(node.inputs[1])
     if places is None or places.ndim != 1 or not ((places >= -data.size) & (places < data.size)).all():
         return [*t.unknown(node, why="and which channels it takes is not known")]
-    return [picked(data, places.astype(np.int64) % data.size)]
+    return [_taken(t, data, places.astype(np.int64) % data.size)]
 
 
 def transpose(t: Trace, node: ir.Node) -> list[Channels | None]:

@@ -80,8 +80,9 @@ class Rewriting:
     def put(self, node: ir.Node, index: int, stored: ir.TensorProtocol, *how: object) -> None:
         """Give the node another constant."""
         old = node.inputs[index] if index < len(node.inputs) else None
-        like = old or next(v for v in node.inputs[1:] if v is not None)
-        value = self.editor.put_once(stored, like, slimmed_name(like.name), node, index, *map(str, how))
+        like = old or node.outputs[0]
+        wish = slimmed_name(old.name if old is not None else f"{label(node)}/{index}")
+        value = self.editor.put_once(stored, like, wish, node, index, *map(str, how))
         if index >= len(node.inputs):
             node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
@@ -126,9 +127,8 @@ def _linear(r: Rewriting, node: ir.Node) -> None:
     rows, columns = rows[whole], columns[whole]
     if not (rows.all() and columns.all() and whole.all()):
         stored = _sliced(found, np.flatnonzero(whole), rows, columns)
-        r.put(
-            node, found.weight, stored, id(found.tensor), whole.tobytes(), rows.tobytes(), columns.tobytes()
-        )
+        masks = b"".join(mask.tobytes() for mask in (whole, rows, columns))
+        r.put(node, found.weight, stored, id(found.tensor), masks)
     if not whole.all():
         node.attributes["group"] = ir.AttrInt64("group", int(whole.sum()))
     _bias(r, found, r.selection.kept(made), r.taken.get(node, np.zeros(0)))

@@ -49,13 +49,15 @@ class Grouped:
 @dataclass
 class Trace:
     """What a pass finds. `masks` are channels of batch norms that count as multiplied by zero; `keep` are
-    patterns of node names whose channels stay."""
+    patterns of node names whose channels stay. `doubted` are input channels of linear operators that count as
+    varying for what these make: constants that stay."""
 
     model: ir.Model
     shapes: Shapes
     rules: Mapping[str, Rule]
     masks: Masks = field(default_factory=dict)
     keep: tuple[str, ...] = ()
+    doubted: Mapping[ir.Node, Mask] = field(default_factory=dict)
     groups: Groups = field(default_factory=Groups)
     channels: dict[ir.Value, Channels] = field(default_factory=dict)
     norms: list[Norm] = field(default_factory=list)
