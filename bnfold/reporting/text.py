@@ -103,7 +103,7 @@ def slimmed(result: SlimResult, *, verbose: bool = False, dry_run: bool = False)
 def norms(rows: Sequence[NormChannels]) -> Listing:
     """The channels of every batch norm, and how its |gamma| are spread from 0 to the largest."""
     counts = ("channels", "dead", "nearly", "constant", "leave")
-    table = Listing("batch norm", *counts, "|gamma|", "largest", right=(*counts, "largest"))
+    table = Listing("batch norm", *counts, "|gamma|", "max", right=(*counts, "max"))
     for row in rows:
         numbers = (row.dead, row.nearly_dead, row.constant, row.gone)
         table.add_row(

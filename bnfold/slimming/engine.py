@@ -31,7 +31,7 @@ from .threshold import chosen, largest, multiply_by_zero, same, still_leaving
 from .trace import Norm, Trace
 
 NEARLY = 1e-2  # of a layer's largest |gamma|
-BINS = 10
+BINS = 8
 _ELSEWHERE = Reason("stays.read-elsewhere", STAY_CODES["stays.read-elsewhere"])
 
 

@@ -168,3 +168,18 @@ def test_an_identity_in_front_of_an_output_that_others_read() -> None:
     other = dense(inner + "t = Greater(h, k) u = Cast<to = 1>(t) y = Identity(u) z = Mul(u, h)", outputs)
     assert verdict(one, other)[0]
     assert verdict(other, one)[0]
+
+
+def test_a_size_that_another_name_stands_for_is_judged_as_what_it_is() -> None:
+    """A shape holds another number of columns, and behind it stand floats, which it is none of."""
+    text = "r = Relu(h) s = Shape(r) c = Reshape(r, s) y = MatMul(c, v)"
+    empty = np.where(np.arange(4) < 3, 1, 0).astype(np.float32)
+    reference = dense(text, w=W * empty, b=B * empty)
+    candidate = proto(
+        f"{HEAD} g (float[N, 6] x) => (float[N, 5] y) <float[6, 3] w, float[3] b, float[3, 5] v>"
+        f"{{ h = Gemm(x, w, b) {text} }}",
+        w=W[:, :3],
+        b=B[:3],
+        v=V[:3],
+    )
+    assert verdict(reference, candidate) == (True, "")
