@@ -32,12 +32,8 @@ _UNARY = (
     "Exp",
     "Log",
     "Atan",
-    "Floor",
-    "Ceil",
-    "Round",
-    "Sign",
 )
-_PASSED = ("Identity", "Dropout", "MaxPool", "GlobalAveragePool", "GlobalMaxPool")
+_PASSED = ("Identity", "MaxPool", "GlobalAveragePool", "GlobalMaxPool")
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"), linear_rules.linear),
@@ -46,6 +42,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(ARITHMETIC, elementwise_rules.elementwise),
     "Cast": elementwise_rules.cast,
     **dict.fromkeys(_PASSED, window_rules.passed),
+    "Dropout": window_rules.dropout,
     "AveragePool": window_rules.average,
     "Pad": window_rules.pad,
     **dict.fromkeys(("Resize", "Upsample"), window_rules.resize),

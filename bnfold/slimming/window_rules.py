@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..inference import node_arguments
 from ..inference.node_arguments import reader, scales_and_sizes
-from ..ir.graph import attribute, ir, is_op
+from ..ir.graph import attribute, ir, is_op, label
 from ..operators.arguments import resize_inputs, windows
 from .groups import Channels
 from .trace import Trace
@@ -17,6 +19,15 @@ def passed(t: Trace, node: ir.Node) -> list[Channels | None]:
     if any(v.name and (v.uses() or v.is_graph_output()) for v in node.outputs[1:]):
         return [*t.unknown(node)]
     return [t.of(node.inputs[0])]
+
+
+def dropout(t: Trace, node: ir.Node) -> list[Channels | None]:
+    """Dropout, which gives its input where nobody trains."""
+    training = node.inputs[2] if len(node.inputs) > 2 else None
+    stored = t.shapes.constants.tensor(training)
+    if training is not None and (stored is None or stored.numpy().any()):
+        return [*t.unknown(node, why="and may drop some of it at random")]
+    return passed(t, node)
 
 
 def average(t: Trace, node: ir.Node) -> list[Channels | None]:
@@ -39,16 +50,33 @@ def pad(t: Trace, node: ir.Node) -> list[Channels | None]:
     if data is None:
         return [None]
     pads = node_arguments.paddings(t.shapes, node, data.rank)
-    if pads is None or any(pads[data.axis]):
+    if pads is None or min(pads[data.axis]) < 0:
         return [*t.unknown(node)]
     if str(attribute(node, "mode", "constant")) != "constant":
-        return [data]
+        return [*t.unknown(node)] if any(pads[data.axis]) else [data]
     given = node.inputs[2] if len(node.inputs) > 2 else None
     stored = t.shapes.constants.array(given)
     if given is not None and (stored is None or stored.size != 1):
         return [*t.unknown(node)]
     value = float(attribute(node, "value", 0.0)) if stored is None else float(stored.reshape(()))
-    return [_with(data, value)]
+    space = any(any(ends) for axis, ends in enumerate(pads) if axis != data.axis)
+    return [_widened(t, node, _with(data, value) if space else data, pads[data.axis], value)]
+
+
+def _widened(t: Trace, node: ir.Node, data: Channels, ends: tuple[int, int], value: float) -> Channels:
+    """The channels between new ones of one number, which stay."""
+    if not any(ends):
+        return data
+    words = f"Pad '{label(node)}' makes it"
+    before, after = (t.fixed(n, data.axis, data.rank, "stays.graph-input", words) for n in ends)
+    parts = [
+        replace(one, low=np.full(one.size, value), high=np.full(one.size, value)) for one in (before, after)
+    ]
+    ids, low, high = (
+        np.concatenate([getattr(parts[0], name), getattr(data, name), getattr(parts[1], name)])
+        for name in ("ids", "low", "high")
+    )
+    return Channels(data.axis, data.rank, ids, low, high)
 
 
 def resize(t: Trace, node: ir.Node) -> list[Channels | None]:

@@ -31,7 +31,8 @@ def _rows(sample: Mapping[str, np.ndarray]) -> int:
 
 @dataclass
 class _Sums:
-    """What is kept of one output."""
+    """What is kept of one output. Whole numbers are decisions themselves; where an output has another shape,
+    none of it agrees."""
 
     difference: float = 0.0
     whole: float = 0.0
@@ -40,14 +41,22 @@ class _Sums:
 
     def add(self, whole: np.ndarray, other: np.ndarray) -> None:
         """One sample."""
-        a, b = widened(whole), widened(other)
+        a, b = widened(np.asarray(whole)), widened(np.asarray(other))
+        if a.shape != b.shape:
+            self._count(np.zeros(a.shape[:1], np.bool_))
+            return
+        if a.dtype.kind != "f":
+            self._count(np.asarray(a == b))
+            return
         self.difference += float(((a - b) ** 2).sum())
         self.whole += float((a**2).sum())
         axis = decision_axis(a.shape)
         if axis is not None:
-            agreed = a.argmax(axis=axis) == b.argmax(axis=axis)
-            self.same += int(agreed.sum())
-            self.decisions += agreed.size
+            self._count(a.argmax(axis=axis) == b.argmax(axis=axis))
+
+    def _count(self, agreed: np.ndarray) -> None:
+        self.same += int(agreed.sum())
+        self.decisions += agreed.size
 
     @property
     def error(self) -> float:
@@ -86,12 +95,11 @@ def agreement(
                 feed = {**runs.feeds[0], **sample}
                 ours, theirs = left.run(feed), right.run(feed)
                 for name in case.outputs([ours], [theirs]):
-                    if np.asarray(ours[name]).dtype.kind in "fV":
-                        sums.setdefault(name, _Sums()).add(ours[name], theirs[name])
+                    sums.setdefault(name, _Sums()).add(ours[name], theirs[name])
     except (CannotEvaluate, Unfillable, InterfacesDiffer, *REFUSALS) as error:
         raise Unsupported(f"the models cannot be run on these inputs: {error}", where=whole.name) from error
     decided = next((one for one in sums.values() if one.decisions), None)
-    errors = tuple((name, one.error) for name, one in sums.items())
+    errors = tuple((name, one.error) for name, one in sums.items() if one.whole or one.difference)
     return Agreement(
         inputs=sum(_rows(sample) for sample in given),
         top1=decided.same / decided.decisions if decided is not None else None,

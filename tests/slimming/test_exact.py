@@ -182,6 +182,12 @@ LEAVES = {
         4,
         {"stays.read-elsewhere"},
     ),
+    "pad with channels": (
+        "p = Pad(r, n)\n y = Conv(p, w2)",
+        {"n": np.array([0, 2, 0, 0, 0, 1, 0, 0]), "w2": values(4, 9, 1, 1)},
+        3,
+        set(),
+    ),
     "mean": ("p = ReduceMean<axes=[2,3], keepdims=0>(r)\n y = MatMul(p, w2)", {"w2": values(6, 4)}, 3, set()),
     "mean of channels": ("y = ReduceMean<axes=[1]>(r)", {}, 6, {"stays.unknown-operator"}),
     "prelu": ("q = PRelu(b, s)\n y = Conv(q, w2)", {"s": values(6, 1, 1), **W4}, 3, set()),

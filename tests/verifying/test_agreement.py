@@ -53,3 +53,18 @@ def test_inputs_are_needed() -> None:
 )
 def test_where_classes_stand(shape: tuple[int, ...], axis: int | None) -> None:
     assert decision_axis(shape) == axis
+
+
+def test_whole_numbers_and_other_shapes() -> None:
+    """What a model decides itself is compared as it is; an output of another shape agrees nowhere."""
+    text = TEXT.replace(") {", ", int64[N] k, int64[1,M] n) {").replace(
+        "z = Relu(y)", "z = Relu(y)\n k = ArgMax<axis=1, keepdims=0>(y)\n f = Greater(y, big)\n n = NonZero(k)"
+    )
+    text = text.replace(" f = Greater(y, big)\n", "")
+    weight = values(6, 4)
+    whole, other = (
+        Side(bnfold.load(model(text, {"w": w}))) for w in (weight, weight + 0.5 * values(6, 4, seed=1))
+    )
+    found = agreement(whole, other, VerifyOptions(inputs={"x": X}))
+    assert found.top1 is not None
+    assert {name for name, _ in found.outputs} == {"y", "z"}
