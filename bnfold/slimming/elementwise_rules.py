@@ -35,9 +35,11 @@ def batch_norm(t: Trace, node: ir.Node) -> list[Channels | None]:
     if reading is None or gamma is None:
         return [*t.unknown(node)]
     data, rank = t.of(node.inputs[0]), reading.map.rank
+    if rank < 2:  # a vector is a batch of one channel, which no axis of it counts
+        return [*t.unknown(node)]
     if data is None:
         data = batch_norm_input(t, node, gamma.size, rank)
-    if data.axis != (1 if data.rank > 1 else 0) or data.size != gamma.size:
+    if data.axis != 1 or data.size != gamma.size:
         return [*t.unknown(node, why="along another axis")]
     scale, shift = (
         np.broadcast_to(v.reshape(-1), gamma.size) for v in (reading.map.scale, reading.map.shift)

@@ -41,6 +41,11 @@ def linear(t: Trace, node: ir.Node) -> list[Channels | None]:
     if rank is None or -rank > min(found.y_axis, found.x_axis):
         return [*t.unknown(node, "stays.shape", "and the rank of its data is not known")]
     data = _data(t, found, rank)
+    if len(dims(found.tensor)) < 2:  # a product with a vector sums over the channels, and makes none
+        if data is not None:
+            _read(t, found, data)
+        t.linears[node] = (found, data, t.fixed(1, 0, 1, "stays.last-channel", ""))
+        return [None]
     made = _made(t, found, data, rank)
     t.linears[node] = (found, data, made)
     return [made]
@@ -204,4 +209,4 @@ def batch_norm_input(t: Trace, node: ir.Node, size: int, rank: int) -> Channels:
     words = f"the input of '{label(node)}' is fed, or comes from an operator that gives every channel"
     ids = t.groups.fresh(size)
     t.groups.block(ids, "stays.graph-input", words)
-    return varying(1 if rank > 1 else 0, rank, ids)
+    return varying(1, rank, ids)

@@ -90,7 +90,8 @@ class Trace:
         self.nodes.append(node)
         self._hold_for_bodies(node)
         rule = self.rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if rule is None or any(a.is_ref() for a in node.attributes.values()):
+        named = all(not a.is_ref() for a in node.attributes.values())
+        if rule is None or not named or self.shapes.contradicts(node):
             self.unknown(node)
             return
         for value, found in zip(node.outputs, rule(self, node), strict=False):

@@ -78,6 +78,12 @@ LEAVES = {
         4,
         {"stays.no-bias"},
     ),
+    "product with a vector": (
+        "t = Transpose<perm=[0,2,3,1]>(r)\n y = MatMul(t, w2)",
+        {"w2": values(1, 6)[0]},
+        4,
+        {"stays.no-bias"},
+    ),
     "einsum": (
         'y = Einsum<equation="nchw,co->nohw">(r, w2)',
         {"w2": values(6, 4)},
@@ -218,10 +224,12 @@ def outputs_of(body: str) -> str:
     """The declaration of the output, of unknown sizes."""
     if "LSTM" in body:
         return "float[a,d,N,k] y"
-    if "NHWC" in body or "perm=[0,2,3,1]" in body:
-        return "float[N,h,w,k] y"
     if "f = Reshape(r, s)\n y = MatMul(w2" in body:
         return "float[N,k,l] y"
+    if "MatMul(t, w2)" in body and "Add" not in body:
+        return "float[N,h,w] y"
+    if "perm=[0,2,3,1]" in body:
+        return "float[N,h,w,k] y"
     flat = "MatMul" in body or "Gemm" in body
     return "float[N,k] y" if flat else "float[N,k,h,w] y"
 
@@ -413,3 +421,12 @@ def test_a_survey_counts_and_changes_nothing() -> None:
     assert (row.channels, row.dead, row.nearly_dead, row.constant, row.gone) == (6, 3, 0, 0, 3)
     assert sum(row.histogram) == 6
     assert row.histogram[0] == 3
+
+
+def test_a_batch_norm_of_a_vector_has_no_channel_axis() -> None:
+    """Its one channel is the whole vector."""
+    net = model(
+        "net (float[N] x) => (float[N] y) {\n b = BatchNormalization(x, g, be, m, v)\n y = Relu(b)\n}",
+        {key: np.ones(1) for key in ("g", "be", "m", "v")},
+    )
+    assert slim(bnfold.load(net)).slimming.of == 0

@@ -58,7 +58,8 @@ def test_where_classes_stand(shape: tuple[int, ...], axis: int | None) -> None:
 def test_whole_numbers_and_other_shapes() -> None:
     """What a model decides itself is compared as it is; an output of another shape agrees nowhere."""
     text = TEXT.replace(") {", ", int64[N] k, int64[1,M] n) {").replace(
-        "z = Relu(y)", "z = Relu(y)\n k = ArgMax<axis=1, keepdims=0>(y)\n f = Greater(y, big)\n n = NonZero(k)"
+        "z = Relu(y)",
+        "z = Relu(y)\n k = ArgMax<axis=1, keepdims=0>(y)\n f = Greater(y, big)\n n = NonZero(k)",
     )
     text = text.replace(" f = Greater(y, big)\n", "")
     weight = values(6, 4)
