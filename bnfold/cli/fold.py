@@ -18,7 +18,7 @@ from . import defaults, request
 from .ending import Ending, of_fold
 from .help import Command
 from .help import option as grouped
-from .options import FILE, FOLD, LIMIT, READ, REPORT, TIME, VERIFY, WRITE, options
+from .options import FILE, FOLD, LIMIT, READ, RECALIBRATE, REPORT, TIME, VERIFY, WRITE, options
 from .screen import Screen
 from .standard_streams import is_mark
 
@@ -72,7 +72,7 @@ from .standard_streams import is_mark
     "OUT>.cert.json beside OUT).",
 )
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
-@options(FOLD, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
+@options(FOLD, RECALIBRATE, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...],
     out: Path | None,
@@ -132,6 +132,8 @@ def _warn(view: Screen, work: Job, result: FoldResult) -> None:
         view.warn("latency was not measured: nothing was folded")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
+    for finding in result.recalibrated.findings if result.recalibrated is not None else ():
+        view.warn(str(finding))
     if result.report is not None and result.report.unseen:
         view.warn(result.report.unseen)
 

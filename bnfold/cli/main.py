@@ -48,6 +48,7 @@ COMMANDS = {
     "fold": "Fold the batch norms of a model, verify the result, write it.",
     "convert": "Write a model as ONNX without folding anything.",
     "verify": "Compare two models: are they numerically the same?",
+    "recalibrate": "Estimate the statistics of batch norms again, from real inputs.",
     "inspect": "Show what is in a model, what would be folded, what not, and why.",
     "batch": "Fold many models, on all cores or on a cluster.",
     "check": "Hold models against a policy: the gate for CI.",

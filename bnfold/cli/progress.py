@@ -66,6 +66,39 @@ class Progress:
         )
 
 
+class Bar:
+    """One run whose share of work that is done is known. Hears what is being done, and how far it is."""
+
+    def __init__(self, view: screen.Screen) -> None:
+        self._view = view
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Bar:
+        if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.progress import TextColumn
+
+            self._bar, self._task = _bar(100, TextColumn("{task.description}", markup=False))
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """What is being done now."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what)
+
+    def tell(self, what: str, share: float) -> None:
+        """The same, and which share of all work is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, completed=round(100 * share))
+
+
 def duration(seconds: float) -> str:
     """`1:02:03`, `2:03` or `3 s`."""
     whole = round(seconds)
@@ -75,7 +108,7 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
 
 
-def _bar(total: int) -> tuple[Any, Any]:
+def _bar(total: int, *before: Any) -> tuple[Any, Any]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -87,6 +120,7 @@ def _bar(total: int) -> tuple[Any, Any]:
     from rich.progress import Progress as Bar
 
     columns = (
+        *before,
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

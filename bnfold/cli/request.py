@@ -20,7 +20,7 @@ from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
 from ..results.comparison import Comparison
-from ..results.fold_result import FoldResult, Origin
+from ..results.fold_result import FoldResult, Origin, Recalibration
 from ..results.pair import PAIRS
 from . import options, screen, standard_streams
 from .standard_streams import is_mark, received
@@ -78,6 +78,7 @@ def make(
         fold=options.fold_options(values),
         verify=options.verify_options(values),
         time=options.time_options(values),
+        estimate=options.estimate_options(values),
         external_data=bool(values.get("external_data")),
         keep_failed=bool(values.get("keep_failed")),
         say=view.say,
@@ -111,7 +112,7 @@ def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
         )
 
 
-def hand_over(result: FoldResult, job: Job, view: screen.Screen) -> None:
+def hand_over(result: FoldResult | Recalibration, job: Job, view: screen.Screen) -> None:
     """A finished model goes to standard output where it was asked for there; a source that it replaced is
     named. Raises UsageError for a model of two files."""
     assert result.path is not None

@@ -4,6 +4,7 @@ the only file that knows them all.
     fold_file     Job -> FoldResult     what `bnfold fold` does
     convert_file  Job -> FoldResult     read and write, no folding
     plan          Job -> FoldResult     what would be folded; nothing is written
+    recalibrate_file  Job -> Recalibration   what `bnfold recalibrate` does
 
 Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays
         behind.
@@ -26,10 +27,20 @@ from ..files.atomic import place
 from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
-from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
-from ..results.model_names import check_shapes, check_verification, idle_patterns
+from ..results.fold_result import (
+    ORIGIN_KEY,
+    WITHDRAWN,
+    Census,
+    FoldResult,
+    Recalibration,
+    census,
+    origin_of,
+    recalled,
+)
+from ..results.model_names import check_images, check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
+from ..results.recalibration import Recalibrated
 from .compare import progress_callback, side_of
 from .job import Job, Watch
 from .own_format import read_back
@@ -115,10 +126,12 @@ def plan(job: Job) -> FoldResult:
     watch.lap("read")
     with telling(loaded.findings):
         loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
+        loaded, statistics = recalibrated(job, loaded, watch)
         made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(
         made,
+        recalibrated=statistics,
         seconds=watch.laps,
         detail=_detail(job, loaded, made.model, made.plan),
         layers=layers(loaded.model, job.read.input_shapes),
@@ -154,9 +167,10 @@ def fold_file(job: Job) -> FoldResult:
 
 def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     if job.verify is not None:
-        check_verification(loaded.model, job.verify)
+        check_verification(loaded.model, job.verify, job.estimate)
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     watch.lap("read")
+    loaded, statistics = recalibrated(job, loaded, watch)
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
         work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
         try:
@@ -171,14 +185,11 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         latency = work.timed(done)  # while the source is still what it was: OUT may replace it
         path = done.written.commit()
         watch.lap("commit")
-        return replace(work.result(done, path), latency=latency)
+        return replace(work.result(done, path), latency=latency, recalibrated=statistics)
 
 
 def convert_file(job: Job) -> FoldResult:
     """Read and write, nothing folded: the baseline that folded models are held against."""
-    from ..ir.difference import difference
-    from ..writing import write
-
     watch = Watch()
     if job.pair is not None:
         raise UsageError(
@@ -187,6 +198,75 @@ def convert_file(job: Job) -> FoldResult:
         )
     loaded = _loaded(job)
     watch.lap("read")
+    before = census(loaded.model, _size(job, loaded))
+    path, written = _converted(job, loaded, watch)
+    return FoldResult(
+        model=loaded.model,
+        plan=Plan(),
+        origin=origin_of(loaded),
+        before=before,
+        after=census(loaded.model, written.size),
+        path=path,
+        unchanged=True,
+        seconds=watch.laps,
+    )
+
+
+def recalibrate_file(job: Job) -> Recalibration:
+    """Read, estimate the statistics of batch norms from data, write what is the same but for them: what
+    `bnfold recalibrate` does."""
+    watch = Watch()
+    loaded = _loaded(job)
+    watch.lap("read")
+    before = census(loaded.model, _size(job, loaded))
+    with telling(loaded.findings):
+        loaded, statistics = recalibrated(job, loaded, watch)
+    assert statistics is not None
+    path, written = _converted(job, loaded, watch)
+    return Recalibration(
+        model=loaded.model,
+        statistics=statistics,
+        origin=origin_of(loaded),
+        before=before,
+        after=census(loaded.model, written.size),
+        path=path,
+        seconds=watch.laps,
+        data=(written.data,) if written.data is not None else (),
+    )
+
+
+def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recalibrated | None]:
+    """The model with statistics from the job's data, and what happened to them; the model as it is where no
+    data is given. Raises Malformed for a warning under `strict`."""
+    if not job.estimate.recalibrate:
+        return loaded, None
+    from ..recalibrating import recalibrate
+
+    check_images(job.estimate, job.estimate.files + (job.verify.input_files if job.verify else ()))
+    job.say("recalibrating")
+    given = stamped(Path(file) for _, file in job.estimate.files)
+    stamps = recalled(loaded.model).stamps
+    with unchanged(given) as check, unchanged(stamps), blamed_on(_place(loaded)):
+        model, statistics = recalibrate(
+            loaded.model, job.estimate, job.progress or progress_callback(job.say)
+        )
+        check()
+    watch.lap("recalibrate")
+    if job.read.strict and statistics.findings:
+        raise Malformed(
+            statistics.findings[0].text,
+            where=_place(loaded),
+            way_out="without --strict, this is only a warning",
+        )
+    model.meta[ORIGIN_KEY] = origin_of(loaded)
+    return replace(loaded, model=model, as_read=False), statistics
+
+
+def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written]:
+    """The model in its place, as it is, and read back."""
+    from ..ir.difference import difference
+    from ..writing import write
+
     job.say("writing")
     with (
         telling(loaded.findings),
@@ -199,20 +279,8 @@ def convert_file(job: Job) -> FoldResult:
             job.say("checking what was written")
             _check_same(difference(loaded.model, _reread(written)), job.target)
             watch.lap("check")
-        origin = origin_of(loaded)
-        before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
         check()
-        path = written.commit()
-    return FoldResult(
-        model=loaded.model,
-        plan=Plan(),
-        origin=origin,
-        before=before,
-        after=after,
-        path=path,
-        unchanged=True,
-        seconds=watch.laps,
-    )
+        return written.commit(), written
 
 
 def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:

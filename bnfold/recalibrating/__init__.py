@@ -1,0 +1,6 @@
+"""Statistics of batch norms, estimated again from real inputs: which norms there are, the passes that measure
+what they work on, exact moments, and what changed."""
+
+from .recalibrate import recalibrate
+
+__all__ = ["recalibrate"]
