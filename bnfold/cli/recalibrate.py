@@ -20,6 +20,7 @@ from .help import Command
 from .help import option as grouped
 from .options import FILE, LIMIT, OF_IMAGES, READ, RECALIBRATE, REPORT, VERIFY, Row, options
 from .progress import Bar
+from .standard_streams import is_mark
 
 INPUTS = Row(
     "recalibrate",
@@ -60,7 +61,16 @@ _WAYS = tuple(row for row in RECALIBRATE if row.name != "recalibrate")
     type=FILE,
     metavar="OUT",
     help="Write the model to this file, or to standard output with '-' (default: <stem of "
-    "MODEL>.recalibrated.onnx beside it).",
+    "MODEL>.recalibrated.onnx beside it). A .prototxt or .cfg asks for MODEL's own format, with the weights "
+    "in a file beside it.",
+)
+@grouped(
+    "Output",
+    "--weights-out",
+    type=FILE,
+    metavar="PATH",
+    help="Write the weights of such an OUT to this file (default: <stem of OUT>.caffemodel or .weights "
+    "beside it).",
 )
 @grouped(
     "Output",
@@ -70,7 +80,13 @@ _WAYS = tuple(row for row in RECALIBRATE if row.name != "recalibrate")
 )
 @grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back to compare it.")
 @options(READ, LIMIT, REPORT)
-def command(files: tuple[Path, ...], out: Path | None, recalibrate: tuple[str, ...], **values: Any) -> Ending:
+def command(
+    files: tuple[Path, ...],
+    out: Path | None,
+    weights_out: Path | None,
+    recalibrate: tuple[str, ...],
+    **values: Any,
+) -> Ending:
     """Estimate mean and variance of every batch norm of MODEL again, from real inputs, and write MODEL with
     these statistics.
 
@@ -85,6 +101,8 @@ def command(files: tuple[Path, ...], out: Path | None, recalibrate: tuple[str, .
     with request.documented("recalibrate", values, read) as content:
         if not files:
             raise UsageError("no model is named", expected="MODEL [WEIGHTS] --inputs DATA")
+        if is_mark(weights_out):
+            raise UsageError("--weights-out cannot be '-'", expected="the name of a file")
         if not recalibrate:
             raise UsageError(
                 "no inputs are given to estimate the statistics from",
@@ -92,7 +110,7 @@ def command(files: tuple[Path, ...], out: Path | None, recalibrate: tuple[str, .
             )
         with Bar(view) as bar:
             work = request.make(files, out, values, view)
-            work = replace(work, made="recalibrated", say=bar.say, progress=bar.tell)
+            work = replace(work, weights_out=weights_out, made="recalibrated", say=bar.say, progress=bar.tell)
             result = pipeline.recalibrate_file(work)
         request.hand_over(result, work, view)
         content.update(documents.of_recalibration(result))

@@ -43,7 +43,7 @@ from ..results.plan import Kept, Loaded, Plan
 from ..results.recalibration import Recalibrated
 from .compare import progress_callback, side_of
 from .job import Job, Watch
-from .own_format import read_back
+from .own_format import read_back, with_statistics
 from .retry import ROUNDS, Withdrawn, first_that_passes
 
 if TYPE_CHECKING:
@@ -213,9 +213,14 @@ def convert_file(job: Job) -> FoldResult:
 
 
 def recalibrate_file(job: Job) -> Recalibration:
-    """Read, estimate the statistics of batch norms from data, write what is the same but for them: what
-    `bnfold recalibrate` does."""
+    """Read, estimate the statistics of batch norms from data, and write what is the same but for them."""
     watch = Watch()
+    if job.pair is not None and job.read.assume_global_stats:
+        raise UsageError(
+            f"{spelled('assume_global_stats')} with {job.target.name}, whose text would still ask for the "
+            "statistics of the batch",
+            expected="an output that ends in .onnx",
+        )
     loaded = _loaded(job)
     watch.lap("read")
     before = census(loaded.model, _size(job, loaded))
@@ -259,28 +264,51 @@ def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recali
             way_out="without --strict, this is only a warning",
         )
     model.meta[ORIGIN_KEY] = origin_of(loaded)
-    return replace(loaded, model=model, as_read=False), statistics
+    pair = loaded.pair
+    if pair is not None:
+        pair = with_statistics(pair, model, [row.node for row in statistics.layers], job.target)
+    return replace(loaded, model=model, pair=pair, as_read=False), statistics
 
 
-def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written]:
+def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written | WrittenPair]:
     """The model in its place, as it is, and read back."""
-    from ..ir.difference import difference
-    from ..writing import write
-
     job.say("writing")
     with (
         telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
         blamed_on(_place(loaded)),
-        write(loaded.model, job.target, external_data=job.external_data) as written,
+        _written(job, loaded, loaded.model, job.target, job.data_target) as written,
     ):
         watch.lap("write")
         if job.verify is not None:
-            job.say("checking what was written")
-            _check_same(difference(loaded.model, _reread(written)), job.target)
+            _check_written(job, loaded, written)
             watch.lap("check")
         check()
         return written.commit(), written
+
+
+def _written(
+    job: Job, loaded: Loaded, model: ir.Model, target: Path, data: Path | None
+) -> Written | WrittenPair:
+    """The model in a stage, in the format that is asked for; `data` None: beside it."""
+    from ..writing import write, write_pair
+
+    if (pair := job.pair) is None:
+        return write(model, target, external_data=job.external_data)
+    assert loaded.pair is not None
+    return write_pair(model, loaded.pair, target, data or pair.weights_of(target))
+
+
+def _check_written(job: Job, loaded: Loaded, written: Written | WrittenPair) -> None:
+    """Does what was written hold the model as it was loaded? Raises NotEquivalent."""
+    from ..ir.difference import difference
+    from ..writing import WrittenPair
+
+    job.say("checking what was written")
+    if isinstance(written, WrittenPair):
+        read_back(written, loaded, loaded.model, job.read)
+    else:
+        _check_same(difference(loaded.model, _reread(written)), job.target)
 
 
 def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
@@ -358,7 +386,8 @@ class _Work:
         if self.job.verify is None:
             return _Attempt(model, made, written, None, unchanged)
         if unchanged:
-            self._check_unchanged(written)
+            _check_written(self.job, self.loaded, written)
+            self.watch.lap("check")
             return _Attempt(model, made, written, None, unchanged)
         return _Attempt(model, made, written, self._verified(model, written), unchanged)
 
@@ -400,7 +429,7 @@ class _Work:
     def keep_failed(self) -> str:
         """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
         try:
-            with self._written(self._folded(())[0], self.job.refused, None) as written:
+            with _written(self.job, self.loaded, self._folded(())[0], self.job.refused, None) as written:
                 return f"the refused model is in {written.commit()}"
         except WriteError as error:  # that the model is refused is the news
             return f"the refused model is not kept: {error}"
@@ -429,19 +458,12 @@ class _Work:
             self._last.discard()
         self.job.say("writing")
         with blamed_on(_place(self.loaded)):
-            self._last = written = self._written(model, self.job.target, self.job.data_target)
+            self._last = written = _written(
+                self.job, self.loaded, model, self.job.target, self.job.data_target
+            )
         self.stack.push(written)
         self.watch.lap("write")
         return written
-
-    def _written(self, model: ir.Model, target: Path, data: Path | None) -> Written | WrittenPair:
-        """The model in a stage, in the format that is asked for; `data` None: beside it."""
-        from ..writing import write, write_pair
-
-        if (pair := self.job.pair) is None:
-            return write(model, target, external_data=self.job.external_data)
-        assert self.loaded.pair is not None
-        return write_pair(model, self.loaded.pair, target, data or pair.weights_of(target))
 
     def _verified(self, model: ir.Model, written: Written | WrittenPair) -> Comparison:
         from ..verifying import compare as compared
@@ -474,18 +496,6 @@ class _Work:
             name = self.job.target.with_name(f"{self.job.target.stem}.folded.onnx")
             return replace(side_of(again, name, stack), name=self.job.target.name)
         return Side(model, written.path, self.job.target.name)
-
-    def _check_unchanged(self, written: Written | WrittenPair) -> None:
-        from ..ir.difference import difference
-        from ..writing import WrittenPair
-
-        self.job.say("checking what was written")
-        if isinstance(written, WrittenPair):
-            read_back(written, self.loaded, self.loaded.model, self.job.read)
-            self.watch.lap("check")
-            return
-        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
-        self.watch.lap("check")
 
 
 def _size(job: Job, loaded: Loaded) -> int | None:
