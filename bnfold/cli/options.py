@@ -329,6 +329,18 @@ OF_IMAGES = {"mean", "std", "layout"}  # options of VERIFY that data for recalib
 _ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, TIME, RECALIBRATE, REPORT) for row in group}
 
 
+def certificate_option(what: str) -> Callable[[F], F]:
+    """The decorator that gives a command the option for a certificate of something."""
+    return grouped(
+        "Output",
+        "--certificate",
+        "certificate_path",
+        type=FILE,
+        metavar="PATH",
+        help=f"Write a certificate of {what} (best: <stem of OUT>.cert.json beside OUT).",
+    )
+
+
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
     """A decorator that gives a command the options of some groups."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..gate import certificate
 from ..pipeline import pipeline
 from ..reporting import json as documents
 from ..results.model_names import DATA
@@ -18,7 +19,18 @@ from . import request
 from .ending import Ending, of_recalibration
 from .help import Command
 from .help import option as grouped
-from .options import FILE, LIMIT, OF_IMAGES, READ, RECALIBRATE, REPORT, VERIFY, Row, options
+from .options import (
+    FILE,
+    LIMIT,
+    OF_IMAGES,
+    READ,
+    RECALIBRATE,
+    REPORT,
+    VERIFY,
+    Row,
+    certificate_option,
+    options,
+)
 from .progress import Bar
 from .standard_streams import is_mark
 
@@ -78,12 +90,14 @@ _WAYS = tuple(row for row in RECALIBRATE if row.name != "recalibrate")
     is_flag=True,
     help="Put the weights into one file beside the model (above 2 GB they always go there).",
 )
+@certificate_option("the statistics, for 'bnfold audit'")
 @grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back to compare it.")
 @options(READ, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...],
     out: Path | None,
     weights_out: Path | None,
+    certificate_path: Path | None,
     recalibrate: tuple[str, ...],
     **values: Any,
 ) -> Ending:
@@ -94,6 +108,7 @@ def command(
     what the network sees: after weight averaging, pruning or quantisation, in another domain, or where
     batches were too small in training.
     """
+    values["certificate_path"] = certificate_path
     view = request.view_of(values)
     files, more = _told_apart(files)
     values["recalibrate"] = data = (*recalibrate, *more)
@@ -111,16 +126,21 @@ def command(
         with Bar(view) as bar:
             work = request.make(files, out, values, view)
             work = replace(work, weights_out=weights_out, made="recalibrated", say=bar.say, progress=bar.tell)
+            if certificate_path is not None:
+                work = request.certified(work, certificate_path)
             result = pipeline.recalibrate_file(work)
         request.hand_over(result, work, view)
         content.update(documents.of_recalibration(result))
+        if certificate_path is not None:
+            text = certificate.text(certificate.made(work, result, certificate_path))
+            request.write_file(certificate_path, text)
     request.tell(view, result.origin)
     for finding in result.findings:
         view.warn(str(finding))
     if view.shows_results:
-        from ..reporting import text
+        from ..reporting import text as reports
 
-        view.show(*text.recalibrated(result, verbose=view.verbose))
+        view.show(*reports.recalibrated(result, verbose=view.verbose))
     return of_recalibration(result, in_place=work.replaces_source)
 
 

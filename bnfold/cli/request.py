@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
 from ..files import atomic
 from ..files.names import identity
+from ..gate import certificate
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
@@ -125,6 +127,28 @@ def hand_over(result: FoldResult | Recalibration, job: Job, view: screen.Screen)
         screen.write_file(result.path)
     if job.replaces_source:
         view.warn(f"{job.target} was the source, and the new model has replaced it")
+
+
+def certified(job: Job, path: Path) -> Job:
+    """The job with what a certificate needs. Raises UsageError where there is nothing to certify, or nothing
+    left to certify it by."""
+    if path.suffix.lower() != ".json" and not is_mark(path):
+        raise UsageError(
+            f"--certificate {path} does not end in .json",
+            expected=f"a name such as {certificate.beside(job.target).name}",
+        )
+    if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
+        raise UsageError(
+            "--certificate, and weights in another folder than the output",
+            expected="both in one folder: a certificate names them by their names",
+        )
+    if job.replaces_source:
+        raise UsageError(
+            "--certificate, and an output that replaces the source",
+            expected="another output",
+            way_out="a certificate names the source by its hash, so that the fold can be derived again",
+        )
+    return replace(job, detail=True)
 
 
 def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,10 +41,11 @@ from ..results.fold_result import (
 from ..results.model_names import check_images, check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
-from ..results.recalibration import Recalibrated
+from ..results.recalibration import Recalibrated, Statistics
+from . import own_format
 from .compare import progress_callback, side_of
 from .job import Job, Watch
-from .own_format import read_back, with_statistics
+from .own_format import read_back
 from .retry import ROUNDS, Withdrawn, first_that_passes
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ def plan(job: Job) -> FoldResult:
     return replace(
         made,
         recalibrated=statistics,
+        statistics=_statistics(loaded, statistics),
         seconds=watch.laps,
         detail=_detail(job, loaded, made.model, made.plan),
         layers=layers(loaded.model, job.read.input_shapes),
@@ -185,7 +188,12 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         latency = work.timed(done)  # while the source is still what it was: OUT may replace it
         path = done.written.commit()
         watch.lap("commit")
-        return replace(work.result(done, path), latency=latency, recalibrated=statistics)
+        return replace(
+            work.result(done, path),
+            latency=latency,
+            recalibrated=statistics,
+            statistics=_statistics(loaded, statistics),
+        )
 
 
 def convert_file(job: Job) -> FoldResult:
@@ -266,8 +274,50 @@ def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recali
     model.meta[ORIGIN_KEY] = origin_of(loaded)
     pair = loaded.pair
     if pair is not None:
-        pair = with_statistics(pair, model, [row.node for row in statistics.layers], job.target)
+        pair = own_format.with_statistics(pair, model, [row.node for row in statistics.layers], job.target)
     return replace(loaded, model=model, pair=pair, as_read=False), statistics
+
+
+def with_statistics(loaded: Loaded, statistics: Iterable[Statistics]) -> Loaded:
+    """What recalibration made of a model, made again from its figures. Raises Mismatch for those of another
+    model."""
+    from ..recalibrating import with_statistics as made_again
+
+    model = made_again(loaded.model, statistics)
+    model.meta[ORIGIN_KEY] = origin_of(loaded)
+    return replace(loaded, model=model, as_read=False)
+
+
+def new_statistics(result: FoldResult | Recalibration) -> tuple[Statistics, ...]:
+    """Those that a result was given."""
+    if isinstance(result, FoldResult):
+        return result.statistics
+    from ..recalibrating import statistics_of
+
+    return statistics_of(result.model, [row.node for row in result.statistics.layers])
+
+
+def without_fold(result: Recalibration) -> FoldResult:
+    """A model with new statistics, as a fold of nothing."""
+    return FoldResult(
+        model=result.model,
+        plan=Plan(),
+        origin=result.origin,
+        before=result.before,
+        after=result.after,
+        path=result.path,
+        unchanged=True,
+        data=result.data,
+    )
+
+
+def _statistics(loaded: Loaded, found: Recalibrated | None) -> tuple[Statistics, ...]:
+    """Those that a recalibrated model has now."""
+    if found is None:
+        return ()
+    from ..recalibrating import statistics_of
+
+    return statistics_of(loaded.model, [row.node for row in found.layers])
 
 
 def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written | WrittenPair]:

@@ -1,6 +1,7 @@
 """The batch norms of a model: which of them can get other statistics, on which level they are, and how they
 get them.
 
+    with_statistics   a clone with statistics that are known
     prepared      a clone whose batch norms are independent of each other and work at inference, with the
                   norms and, for each that is left alone, the reason
     Norm          one of them: what it works on, its statistics as they were, how it takes new ones
@@ -15,18 +16,19 @@ does not depend on each other, so a level takes one pass over the inputs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import Mismatch
 from ..inference import Shapes
 from ..inference.constants import is_float
 from ..ir.foreign_types import cloned
 from ..ir.functions import all_inlinable, inline
 from ..ir.graph import GraphLike, Names, attribute, bodies, graphs, ir, is_op, label, opset, source_text
 from ..ir.tensor import from_array
-from ..results.recalibration import LeftAlone
+from ..results.recalibration import LeftAlone, Statistics
 
 MEAN, VARIANCE = 3, 4  # inputs of a BatchNormalization
 
@@ -125,6 +127,33 @@ def prepared(model: ir.Model) -> Prepared:
         _work_at_inference(norm.node, opset(copy))
     _count_levels(copy.graph, {norm.node: norm for norm in found})
     return Prepared(copy, found, left)
+
+
+def statistics_of(model: ir.Model, nodes: Iterable[str]) -> tuple[Statistics, ...]:
+    """The statistics that these batch norms of a recalibrated model have."""
+    there = {label(node): node for node in model.graph}
+    return tuple(
+        Statistics(name, *(_stored(there[name], index) for index in (MEAN, VARIANCE))) for name in nodes
+    )
+
+
+def _stored(node: ir.Node, index: int) -> tuple[float, ...]:
+    value = node.inputs[index]
+    assert value is not None and value.const_value is not None
+    return tuple(value.const_value.numpy().astype(np.float64).reshape(-1).tolist())
+
+
+def with_statistics(model: ir.Model, statistics: Iterable[Statistics]) -> ir.Model:
+    """What recalibration made of a model, made again from its figures. Raises Mismatch for those of another
+    model."""
+    found = prepared(model)
+    norms = {norm.name: norm for norm in found.norms}
+    for one in statistics:
+        norm = norms.get(one.node)
+        if norm is None or not len(one.mean) == len(one.variance) == len(norm.mean):
+            raise Mismatch(f"there are statistics of '{one.node}', which is no such batch norm of the model")
+        norm.take(np.array(one.mean), np.array(one.variance))
+    return found.model
 
 
 def _inline(model: ir.Model) -> None:

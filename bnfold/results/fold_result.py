@@ -22,7 +22,7 @@ from .comparison import Comparison
 from .latency import Latencies
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
-from .recalibration import Recalibrated
+from .recalibration import Recalibrated, Statistics
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -94,6 +94,7 @@ class FoldResult:
     layers     what each layer of the source costs; only where nothing is written
     recalibrated  what happened to the statistics before the fold; None where they are the source's. The fold
                is then one of the recalibrated model, not of the source
+    statistics those that it was given, for a certificate
     """
 
     model: ir.Model
@@ -110,6 +111,7 @@ class FoldResult:
     latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
     recalibrated: Recalibrated | None = None
+    statistics: tuple[Statistics, ...] = ()
 
     def __repr__(self) -> str:
         return f"<FoldResult: {self.summary}>"

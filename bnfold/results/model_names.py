@@ -4,6 +4,7 @@
     check_verification  inputs, rtol, atol
     check_data          recalibrate
     check_images        mean, std, layout
+    images              which files of a folder are inputs
     idle_patterns       keep            patterns that match no node: findings, for the run can go on
 
 A slip in a name would otherwise change nothing, without a word.
@@ -134,6 +135,11 @@ def check_images(options: VerifyOptions | RecalibrateOptions, files: Iterable[tu
                 expected=f"an image or a folder of images in {spelled('inputs')}",
                 way_out="leave it out",
             )
+
+
+def images(folder: Path) -> list[Path]:
+    """The images of a folder, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
 
 
 def _is_archive(place: str) -> bool:

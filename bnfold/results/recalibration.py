@@ -1,6 +1,7 @@
 """What recalibration came to, as frozen values.
 
 Renewed         one batch norm with statistics from the inputs, and how far they are from the old ones
+Statistics      its numbers
 LeftAlone       one that keeps its statistics, and why
 ChangedOutput   how an output changed
 Recalibrated    all of them
@@ -56,6 +57,15 @@ class Renewed:
     def moved(self) -> float:
         """How far it moved, in one figure."""
         return max(self.mean_moved, self.deviation_moved)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The statistics of one batch norm, as they are stored."""
+
+    node: str
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
 
 
 @dataclass(frozen=True)

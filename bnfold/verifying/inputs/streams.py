@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, UsageError
-from ...results.model_names import IMAGES
+from ...results.model_names import IMAGES, images
 from ...results.options import RecalibrateOptions
 from ...results.value_kinds import Given
 from ..truth.number_formats import is_float
@@ -358,7 +358,7 @@ def _rows_of_block(row: tuple[int, ...], dtype: np.dtype) -> int:
 def _of_folder(place: Path, declared: Declared) -> Part:
     """The images of a folder, in the order of their names."""
     with parsed(place, "a folder"):
-        files = tuple(sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES))
+        files = tuple(images(place))
     if not files:
         raise Unreadable(f"the folder has no images ({', '.join(IMAGES)})", where=place)
     first = image(files[0], declared)

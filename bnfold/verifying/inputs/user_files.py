@@ -25,7 +25,7 @@ import numpy as np
 
 from ...errors import BnfoldError, Malformed, Mismatch, Unreadable, UsageError, reason, root_cause
 from ...ir.graph import ir
-from ...results.model_names import IMAGES
+from ...results.model_names import IMAGES, images
 from ...results.options import RecalibrateOptions, VerifyOptions, spelled
 from ...results.value_kinds import Given
 from ..truth.number_formats import is_float, numpy_type
@@ -152,7 +152,7 @@ def _converts(found: np.dtype, kind: np.dtype) -> bool:
 
 def _arrays(place: Path, declared: Declared) -> list[np.ndarray]:
     if place.is_dir():
-        files = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES)
+        files = images(place)
         if not files:
             raise Unreadable(f"the folder has no images ({', '.join(IMAGES)})", where=place)
         return [image(path, declared) for path in files]
