@@ -1,8 +1,5 @@
-"""A network whose batch norms normalise with the statistics of the batch, as in training, in operators that
-every engine has:
-
-    y = (x - m) / sqrt(v + epsilon) * gamma + beta      m, v: mean and variance of x over all but the channels
-"""
+"""A network whose batch norms normalise with the statistics of the batch, as in training: each gets mean and
+variance of what it works on as computed inputs, in operators that every engine has."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from ..ir.foreign_types import cloned
 from ..ir.graph import Names, ir, label, opset
 from ..ir.tensor import from_array
 from ..results.options import spelled
-from .norms import Norm, Prepared
+from .norms import MEAN, VARIANCE, Norm, Prepared
 
-AXES_ARE_AN_INPUT = 18  # from this opset on, of ReduceMean
+AXES_ARE_AN_INPUT = 18  # from this opset on, of reductions
 BROADCASTING = 7  # the opset from which Sub and Mul broadcast by themselves
 
 
 def by_batches(found: Prepared) -> ir.Model:
-    """A clone of the prepared model with every norm in such operators; all values keep their names. Raises
+    """A clone of the prepared model in which every norm does that; all values keep their names. Raises
     UsageError where the rank of what a norm works on is not known."""
     version = opset(found.model)
     if version < BROADCASTING and found.norms:
@@ -38,7 +35,7 @@ def by_batches(found: Prepared) -> ir.Model:
 
 
 class _Rewritten:
-    """One norm. The node becomes the last of the operators, so that its output stays what it is."""
+    """One norm, with what computes its statistics before it."""
 
     def __init__(self, model: ir.Model, node: ir.Node, norm: Norm, shapes: Shapes, names: Names) -> None:
         self.model, self.node, self.norm, self.names = model, node, norm, names
@@ -51,42 +48,61 @@ class _Rewritten:
             )
         self.rank = rank
         self.kind = shapes.dtype(node.inputs[0]) or ir.DataType.FLOAT
+        stored = node.inputs[MEAN]
+        assert stored is not None and stored.const_value is not None
+        self.shape = tuple(stored.const_value.shape.numpy())
         self.new: list[ir.Node] = []
 
     def put(self) -> None:
-        """Carry it out."""
-        x, gamma, beta = (self._wide(value) for value in self.node.inputs[:3] if value is not None)
+        """Carry it out. The node stays, and gets computed statistics; what has 16 bits is widened around it,
+        for its sums overflow."""
+        wide = self.kind not in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+        if wide:
+            for index in range(3):
+                self.node.replace_input_with(index, self._op("Cast", self._read(index), to=ir.DataType.FLOAT))
+        for index, value in zip((MEAN, VARIANCE), self._statistics(self._read(0)), strict=True):
+            self.node.replace_input_with(index, value)
+        self.model.graph.insert_before(self.node, self.new)
+        if wide:
+            self._narrow_output()
+
+    def _read(self, index: int) -> ir.Value:
+        value = self.node.inputs[index]
+        assert value is not None
+        return value
+
+    def _statistics(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Mean, and variance as the mean of squared deviations from it."""
         axes = [0] if self.norm.per_activation else [axis for axis in range(self.rank) if axis != 1]
-        centred = self._op("Sub", x, self._mean(x, axes))
-        variance = self._mean(self._op("Mul", centred, centred), axes)
-        epsilon = self._constant(np.array(self.norm.epsilon, np.float32), "epsilon")
-        deviation = self._op("Sqrt", self._op("Add", variance, epsilon))
-        scaled = self._op("Mul", self._op("Div", centred, deviation), self._placed(gamma))
-        y = self._op("Add", scaled, self._placed(beta))
-        last = self._op("Cast", y, to=self.kind)
-        graph = self.model.graph
-        graph.insert_before(self.node, self.new)
-        old = self.node.outputs[0]
-        name, old.name = old.name, self.names.value(f"{self.name}/unused")
-        old.replace_all_uses_with(last, replace_graph_outputs=True)
-        last.name, last.type, last.shape = name, old.type, old.shape
-        graph.remove(self.node, safe=True)
+        mean = self._reduced("ReduceMean", x, axes, keepdims=1)
+        squares = self._reduced("ReduceSumSquare", self._op("Sub", x, mean), axes, keepdims=0)
+        kind = ir.DataType.DOUBLE if self.kind == ir.DataType.DOUBLE else ir.DataType.FLOAT
+        all_values = self._op("Cast", self._op("Size", x), to=kind)
+        channels = self._constant(np.array(len(self.norm.mean), kind.numpy()), "channels")
+        variance = self._op("Div", squares, self._op("Div", all_values, channels))
+        return (self._shaped(mean), self._shaped(variance))
 
-    def _wide(self, value: ir.Value) -> ir.Value:
-        """In float32 at least: sums of float16 overflow."""
-        return self._op("Cast", value, to=ir.DataType.FLOAT)
+    def _shaped(self, value: ir.Value) -> ir.Value:
+        """In the shape of the stored statistics."""
+        return self._op("Reshape", value, self._constant(np.array(self.shape, np.int64), "shape"))
 
-    def _mean(self, x: ir.Value, axes: list[int]) -> ir.Value:
+    def _reduced(self, op: str, x: ir.Value, axes: list[int], keepdims: int) -> ir.Value:
         if opset(self.model) < AXES_ARE_AN_INPUT:
-            return self._op("ReduceMean", x, axes=axes, keepdims=1)
-        return self._op("ReduceMean", x, self._constant(np.array(axes, np.int64), "axes"), keepdims=1)
+            return self._op(op, x, axes=axes, keepdims=keepdims)
+        return self._op(op, x, self._constant(np.array(axes, np.int64), "axes"), keepdims=keepdims)
 
-    def _placed(self, vector: ir.Value) -> ir.Value:
-        """A vector along the channels."""
-        if self.norm.per_activation or self.rank < 3:
-            return vector
-        shape = np.array([-1] + [1] * (self.rank - 2), np.int64)
-        return self._op("Reshape", vector, self._constant(shape, "shape"))
+    def _narrow_output(self) -> None:
+        """What others read has the type that it had, under the name that it had."""
+        output = self.node.outputs[0]
+        cast = ir.Node("", "Cast", [output], [ir.AttrInt64("to", int(self.kind))])
+        narrow = cast.outputs[0]
+        output.replace_all_uses_with(narrow, replace_graph_outputs=True)
+        cast.replace_input_with(0, output)
+        narrow.type, narrow.shape = output.type, output.shape
+        output.type = ir.TensorType(ir.DataType.FLOAT)
+        name, output.name = output.name, self.names.value(f"{self.name}/wide")
+        narrow.name = name
+        self.model.graph.insert_after(self.node, cast)
 
     def _constant(self, array: np.ndarray, what: str) -> ir.Value:
         name = self.names.value(f"{self.name}/{what}")

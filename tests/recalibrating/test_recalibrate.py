@@ -88,10 +88,10 @@ def test_outputs_before_and_after():
     proto = model(CHAIN)
     made, found = renewed(proto, x)
     (output,) = found.outputs
-    assert 256 <= output.inputs <= 320  # some of them, evenly
+    assert 32 <= output.inputs <= 96  # some of them, evenly
     run = [onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": x})[0] for m in (proto, made)]
     change = np.sqrt(np.square(run[1] - run[0]).sum() / np.square(run[0]).sum())
-    assert output.change == pytest.approx(change, rel=0.05)
+    assert output.change == pytest.approx(change, rel=0.2)
 
 
 def test_channels_that_died_and_woke():
@@ -215,9 +215,10 @@ g (float[N, 2, 3, 3] x) => (float[N, 2, 3, 3] y)
 """
 
 
-def test_statistics_of_every_activation():
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_statistics_of_every_activation(one_pass):
     x = np.random.default_rng(0).normal(size=(50, 2, 3, 3)).astype(np.float32)
-    made, _ = renewed(onnx_model(PER_ACTIVATION), x)
+    made, _ = renewed(onnx_model(PER_ACTIVATION), x, one_pass=one_pass)
     assert np.allclose(stored(made, "m"), x.mean(axis=0), atol=1e-6)
     assert np.allclose(stored(made, "v"), x.var(axis=0), atol=1e-6)
 
@@ -304,6 +305,24 @@ def test_half_precision():
     for name in ("m", "v"):
         assert np.allclose(stored(made, name), expected[name], rtol=2e-2, atol=2e-2)
     assert not found.left
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+@pytest.mark.parametrize("kind", ["float16", "double"])
+@pytest.mark.parametrize("opset", [9, 14, 17, 18])
+def test_every_float_type_of_every_opset(kind, opset, one_pass):
+    proto = onnx_model(CHAIN.replace("float[", f"{kind}[").replace('"" : 17', f'"" : {opset}'))
+    numpy_kind = helper.tensor_dtype_to_np_dtype(proto.graph.input[0].type.tensor_type.elem_type)
+    for tensor in proto.graph.initializer:
+        values = numpy_helper.to_array(tensor).astype(numpy_kind)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    made, found = renewed(proto, data(), one_pass=one_pass)
+    expected = plain_chain(proto, data().astype(numpy_kind))
+    slack = 3e-2 if kind == "float16" else 1e-6
+    for name in ("m", "v", "m2", "v2") if not one_pass else ("m", "v"):
+        assert np.allclose(stored(made, name), expected[name], rtol=slack, atol=slack)
+    assert {t.data_type for t in made.graph.initializer} == {t.data_type for t in proto.graph.initializer}
+    assert found.outputs[0].change is not None
 
 
 def test_what_a_type_cannot_hold_is_left_alone():

@@ -38,7 +38,8 @@ from .passes import Network, network
 from .warnings import warnings
 
 Report = Callable[[str, float], None]
-MOST_COMPARED = 256  # inputs on which outputs are compared
+# Inputs on which outputs are compared: two more runs each, so that they are few beside those of the passes.
+FEWEST_COMPARED, MOST_COMPARED, SHARE_COMPARED = 32, 256, 16
 
 
 def recalibrate(
@@ -138,7 +139,8 @@ class _Work:
             return
         names = [value.name for value in self.found.model.graph.outputs if value.name]
         changes = Changes(names)
-        every = max(1, self.batches.count // MOST_COMPARED)
+        wanted = min(max(self.batches.count // SHARE_COMPARED, FEWEST_COMPARED), MOST_COMPARED)
+        every = max(1, self.batches.count // wanted)
         old, new = before.part(names), after.part(names)
         for start, feeds in self.batches(every):
             with blamed_on(self.batches.where(start)):
