@@ -5,10 +5,10 @@ for few and for many inputs.
     python benchmarks/recalibrate.py --networks residual --inputs 64 --rounds 5
 
 `bare` are runs of the same parts of the network on the same batches, in sessions of onnxruntime with its
-usual optimisations, which give the same values and measure nothing: what remains is the making of parts, reading,
-moments, and the comparison of outputs. `whole` are as many runs of the whole network. Both ways run in turn, so
-that what else the machine does meets both; figures are medians. Memory is what a process of its own takes
-beside mapped files.
+usual optimisations, which give the same values and measure nothing: what remains is the making of parts,
+reading, moments, and the comparison of outputs. `whole` are as many runs of the whole network. Both ways run
+in turn, so that what else the machine does meets both; figures are medians. Memory is what a process of its
+own takes beside mapped files.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ _WAYS = tuple(row for row in RECALIBRATE if row.name != "recalibrate")
         ("Quicker, as PreciseBN does it.", "bnfold recalibrate net.onnx --inputs data.npz --one-pass"),
     ),
 )
-@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS]")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS] [OUT]")
 @options((INPUTS,), _WAYS, _IMAGES)
 @grouped(
     "Output",

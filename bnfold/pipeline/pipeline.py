@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,7 +259,7 @@ def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recali
     job.say("recalibrating")
     given = stamped(Path(file) for _, file in job.estimate.files)
     stamps = recalled(loaded.model).stamps
-    with unchanged(given) as check, unchanged(stamps), blamed_on(_place(loaded)):
+    with unchanged(given) as check, unchanged(stamps), _not_of_options(_place(loaded)):
         model, statistics = recalibrate(
             loaded.model, job.estimate, job.progress or progress_callback(job.say)
         )
@@ -276,6 +276,18 @@ def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recali
     if pair is not None:
         pair = own_format.with_statistics(pair, model, [row.node for row in statistics.layers], job.target)
     return replace(loaded, model=model, pair=pair, as_read=False), statistics
+
+
+@contextmanager
+def _not_of_options(place: str | Path) -> Iterator[None]:
+    """The model is to blame for an error without a place, unless an option is."""
+    try:
+        with blamed_on(place):
+            yield
+    except UsageError as error:
+        if error.where == place:
+            error.where = None
+        raise
 
 
 def with_statistics(loaded: Loaded, statistics: Iterable[Statistics]) -> Loaded:

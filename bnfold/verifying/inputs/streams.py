@@ -121,7 +121,7 @@ def streams(inputs: Sequence[Input], options: RecalibrateOptions) -> list[Stream
     if lacking := next((name for name, found in parts.items() if not found), None):
         raise UsageError(
             f"nothing is given for the input '{lacking}'",
-            expected=f"data for each of {', '.join(parts)}, as in {lacking}:data.npy",
+            expected=f"a file, a folder or an array for it, as in {lacking}:data.npy",
         )
     return [Stream(one, tuple(parts[one.name])) for one in inputs]
 
