@@ -26,7 +26,9 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._bar, self._task = _bar(self._total)
+            from rich.progress import BarColumn, MofNCompleteColumn
+
+            self._bar, self._task = _bar(self._total, BarColumn(), MofNCompleteColumn())
             self._bar.start()
         return self
 
@@ -76,9 +78,10 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            from rich.progress import TextColumn
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 
-            self._bar, self._task = _bar(100, TextColumn("{task.description}", markup=False))
+            what = TextColumn("{task.description}", markup=False)
+            self._bar, self._task = _bar(100, what, BarColumn(), TaskProgressColumn())
             self._bar.start()
         return self
 
@@ -108,24 +111,12 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
 
 
-def _bar(total: int, *before: Any) -> tuple[Any, Any]:
+def _bar(total: int, *columns: Any) -> tuple[Any, Any]:
+    """A bar of these columns, and of the time that is over and left."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress as Bars
+    from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        *before,
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    bar = Bars(*columns, *times, console=Console(stderr=True), transient=True)
     return bar, bar.add_task("", total=total)

@@ -18,12 +18,13 @@ of values there are here that is a difference in the last digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from ..errors import Mismatch, Unsupported, blamed_on
 from ..ir.foreign_types import cloned
-from ..ir.graph import ir
+from ..ir.graph import ir, source_text
 from ..results.model_names import check_data
 from ..results.options import RecalibrateOptions
 from ..results.recalibration import ChangedOutput, LeftAlone, Recalibrated, Renewed
@@ -34,7 +35,7 @@ from .figures import renewed
 from .moments import Moments, moments
 from .norms import Norm, Prepared, prepared
 from .outputs import Changes
-from .passes import Network, network
+from .passes import Network, NoEngine, network
 from .warnings import warnings
 
 Report = Callable[[str, float], None]
@@ -92,13 +93,31 @@ class _Work:
         measured = by_batches(self.found) if self.options.one_pass else model
         with network(measured, statistics) as net:
             for number, norms in enumerate(self.passes):
-                self._renew(norms, self._measured(net, norms, number))
-            self.engine = net.engine
+                self._renew_all(net, norms, number)
+            self.engine = " and ".join(net.engines)
             if not self.options.one_pass:
                 self._compare(net.of(before), net)
         if self.options.one_pass:
             with network(model, statistics) as net:
                 self._compare(net.of(before), net)
+
+    def _renew_all(self, net: Network, norms: Sequence[Norm], number: int) -> None:
+        """Measure the norms of a pass together; where no engine runs what is before some of them, each on its
+        own."""
+        try:
+            self._renew(norms, self._measured(net, norms, number))
+        except NoEngine as error:
+            if len(norms) > 1:
+                for norm in norms:
+                    self._renew_all(net, [norm], number)
+            else:
+                self._leave(norms[0], str(error))
+
+    def _leave(self, norm: Norm, why: str) -> None:
+        """Raises Unsupported for one that has no statistics worth keeping."""
+        if norm.was_training:
+            raise Unsupported(f"'{norm.name}' was exported in training mode and gets no statistics: {why}")
+        self.left.append(LeftAlone(norm.name, source_text(norm.node), why))
 
     def _measured(self, net: Network, norms: Sequence[Norm], number: int) -> dict[Norm, list[Moments | None]]:
         """The moments of what each norm works on, over the first and over the second half of the inputs."""
@@ -126,9 +145,7 @@ class _Work:
             assert both is not None
             row = renewed(norm, both, (first, second))
             if refused := norm.take(both.mean, both.variance):
-                if norm.was_training:
-                    raise Unsupported(f"'{norm.name}' was exported in training mode, and {refused}")
-                self.left.append(LeftAlone(row.node, row.source, refused))
+                self._leave(norm, refused)
             else:
                 self.rows[norm] = row
 
@@ -142,12 +159,13 @@ class _Work:
         wanted = min(max(self.batches.count // SHARE_COMPARED, FEWEST_COMPARED), MOST_COMPARED)
         every = max(1, self.batches.count // wanted)
         old, new = before.part(names), after.part(names)
-        for start, feeds in self.batches(every):
-            with blamed_on(self.batches.where(start)):
-                changes.add(old(feeds), new(feeds))
-            share = (len(self.passes) + start / self.batches.units) / (len(self.passes) + 1)
-            self.report("comparing outputs", share)
-        self.outputs = changes.found
+        with suppress(NoEngine):
+            for start, feeds in self.batches(every):
+                with blamed_on(self.batches.where(start)):
+                    changes.add(old(feeds), new(feeds))
+                share = (len(self.passes) + start / self.batches.units) / (len(self.passes) + 1)
+                self.report("comparing outputs", share)
+            self.outputs = changes.found
 
     def result(self) -> Recalibrated:
         """Everything that happened."""

@@ -10,7 +10,7 @@ Rule 2: what a batch gives is gone before the next one comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import Mismatch, Unsupported
+from ..files import memory
 from ..files.temporary import scratch
 from ..ir.graph import ir
 from ..ir.tensor import from_array
@@ -29,17 +30,22 @@ if TYPE_CHECKING:
     import onnx
 
 INLINE = 1 << 16  # bytes of a tensor that travels with the graph
-Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+Feeds = Mapping[str, np.ndarray]
+Run = Callable[[Feeds], dict[str, np.ndarray]]
+
+
+class NoEngine(Exception):
+    """No engine runs a part of the network. The text is a clause."""
 
 
 class Network:
     """A model that runs in parts. Its weights are written once, to `folder`; initializers named in `changing`
-    are taken from the model anew for each part."""
+    are taken from the model anew for each part. `engines` are those that ran one, in order."""
 
     def __init__(self, model: ir.Model, folder: Path, changing: Collection[str] = ()) -> None:
         self.model, self.folder, self.changing = model, folder, frozenset(changing)
-        self.engine = "onnxruntime"
-        self._why = crashes(model)
+        self.engines: dict[str, None] = {}
+        self._crashes = crashes(model)
         self._proto: onnx.ModelProto | None = None
 
     def of(self, model: ir.Model) -> Network:
@@ -48,47 +54,52 @@ class Network:
         other.model = model
         return other
 
-    def part(self, wanted: Collection[str]) -> Run:
-        """What gives these values of a batch of feeds. Raises Unsupported where no engine takes the part."""
-        if not self._why:
-            try:
-                return self._in_onnxruntime(list(wanted))
-            except CannotRun as error:
-                self._why = str(error)
-        self.engine = "float64 interpreter"
-        return self._interpreted(list(wanted))
-
-    def _in_onnxruntime(self, wanted: list[str]) -> Run:
+    def part(self, wanted: Sequence[str]) -> Run:
+        """What gives these values of a batch of feeds; it raises NoEngine where none can, Mismatch where the
+        feeds do not fit."""
         fed = {value.name for value in self.model.graph.inputs}
         computed = [name for name in dict.fromkeys(wanted) if name not in fed]
-        session = optimised(self._cut(computed).SerializeToString(), self.folder) if computed else None
-        takes = {value.name for value in session.get_inputs()} if session is not None else set()
+        cut = self._cut(computed)
+        run = self._in_onnxruntime(cut) if computed else lambda feeds: {}
+        return lambda feeds: {**{name: feeds[name] for name in wanted if name in fed}, **run(feeds)}
 
-        def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            found = {name: feeds[name] for name in wanted if name in feeds}
-            if session is not None:
-                given = {name: value for name, value in feeds.items() if name in takes}
-                try:
-                    results = session.run(computed, given)
-                except Exception as error:  # onnxruntime's own classes share no base below Exception
-                    raise _misfit(feeds, first_line(error)) from error
-                found.update(zip(computed, results, strict=True))
-            return found
+    def _in_onnxruntime(self, cut: onnx.ModelProto) -> Run:
+        try:
+            if self._crashes:
+                raise CannotRun(self._crashes)
+            session = optimised(cut.SerializeToString(), self.folder)
+        except CannotRun as error:
+            return self._interpreted(cut, str(error))
+        self.engines["onnxruntime"] = None
+        takes = {value.name for value in session.get_inputs()}
+        gives = [value.name for value in session.get_outputs()]
+
+        def run(feeds: Feeds) -> dict[str, np.ndarray]:
+            given = {name: value for name, value in feeds.items() if name in takes}
+            try:
+                return dict(zip(gives, session.run(gives, given), strict=True))
+            except Exception as error:  # onnxruntime's own classes share no base below Exception
+                why = first_line(error)
+                if why == memory.SHORT:
+                    raise Unsupported(why) from error
+                raise Mismatch(f"the network does not run on inputs of {_shapes(feeds)}: {why}") from error
 
         return run
 
-    def _interpreted(self, wanted: list[str]) -> Run:
-        interpreter = Interpreter(self.model)
+    def _interpreted(self, cut: onnx.ModelProto, why: str) -> Run:
+        path = self.folder / "part.onnx"
+        path.write_bytes(cut.SerializeToString())
+        interpreter = Interpreter(ir.load(path))
 
-        def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        def run(feeds: Feeds) -> dict[str, np.ndarray]:
             try:
-                found = interpreter.run(feeds, wanted)
+                found = interpreter.run(feeds)
             except CannotEvaluate as error:
-                raise Unsupported(
-                    f"neither onnxruntime ({self._why}) nor the float64 interpreter ({error}) runs the "
-                    f"network on inputs of {_shapes(feeds)}"
+                raise NoEngine(
+                    f"onnxruntime does not run it ({why}), nor does the interpreter ({error})"
                 ) from error
-            return {name: feeds[name] if name in feeds else found[name] for name in wanted}
+            self.engines["the float64 interpreter"] = None
+            return found
 
         return run
 
@@ -159,10 +170,6 @@ def _read(node: onnx.NodeProto) -> Iterator[str]:
             for inner in body.node:
                 yield from _read(inner)
             yield from (value.name for value in body.output)
-
-
-def _misfit(feeds: Mapping[str, Any], why: str) -> Mismatch:
-    return Mismatch(f"the network does not run on inputs of {_shapes(feeds)}: {why}")
 
 
 def _shapes(feeds: Mapping[str, Any]) -> str:

@@ -195,7 +195,7 @@ def test_opset_6_goes_through_the_interpreter(is_test):
     made, found = renewed(proto, data(8))
     for name, values in plain_chain(proto, data(8)).items():
         assert np.allclose(stored(made, name), values, rtol=1e-6, atol=1e-6)
-    assert found.engine == "float64 interpreter"
+    assert found.engine.endswith("the float64 interpreter")
     assert [row.was_training for row in found.layers] == [not is_test] * 2
     assert all(a.i == 1 for n in made.graph.node for a in n.attribute if a.name == "is_test")
 
@@ -417,6 +417,28 @@ def test_an_overridable_statistic_stays_overridable():
     made, _ = renewed(proto, data())
     assert "m" in {value.name for value in made.graph.input}
     assert np.allclose(stored(made, "m"), plain_chain(proto, data())["m"], atol=1e-6)
+
+
+UNKNOWN = """
+<ir_version: 9, opset_import: ["" : 17, "d" : 1]>
+g (float[N, 3, H, W] x) => (float[N, 3, H, W] y, float[N, 3, H, W] z)
+<float[3] g, float[3] b, float[3] m, float[3] v>
+{
+  n = BatchNormalization (x, g, b, m, v)
+  u = d.Mystery (n)
+  y = BatchNormalization (u, g, b, m, v)
+  a = Abs (n)
+  z = BatchNormalization (a, g, b, m, v)
+}
+"""
+
+
+def test_behind_an_unknown_operator_it_is_left_alone():
+    """What does not stand behind it is measured all the same."""
+    _, found = renewed(onnx_model(UNKNOWN), data())
+    assert len(found.layers) == 2
+    assert "Mystery" in found.left[0].reason
+    assert (found.engine, found.outputs) == ("onnxruntime", ())
 
 
 # -- data that do not fit
