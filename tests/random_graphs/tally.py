@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.sharedctypes import Synchronized
 
+JudgeAll = Callable[["Connection", "Synchronized[int]", int, str, Path | None], None]
 AT_ONCE = 100  # graphs that one process judges
 _APART = multiprocessing.get_context("spawn")
 
 
-def judged_apart(tally: Tally, seed: int, end: int, only: str) -> int:
+def judged_apart(tally: Tally, seed: int, end: int, only: str, judge_all: JudgeAll | None = None) -> int:
     """Judge graphs from `seed` to `end` in a process of their own; the seed to go on with."""
     reached = _APART.Value("q", seed)
     results, sender = _APART.Pipe(duplex=False)
-    process = _APART.Process(target=_judge_all, args=(sender, reached, end, only, tally.folder))
+    process = _APART.Process(target=judge_all or _judge_all, args=(sender, reached, end, only, tally.folder))
     process.start()
     sender.close()
     try:
@@ -40,7 +42,7 @@ def judged_apart(tally: Tally, seed: int, end: int, only: str) -> int:
     crashed: int = reached.value
     tally.crashed(crashed, f"the process ended with {process.exitcode}", only)
     for one in range(seed, crashed):  # what the process had judged before was lost with it
-        judged_apart(tally, one, one + 1, only)
+        judged_apart(tally, one, one + 1, only, judge_all)
     return crashed + 1
 
 
