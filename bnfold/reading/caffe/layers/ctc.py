@@ -18,7 +18,7 @@ def ctc_greedy_decoder(
     blank_index: int = -1,
     ctc_merge_repeated: bool = True,
 ) -> list[Value]:
-    """The likeliest class of each step of (T, N, classes), without blanks and, on demand, without repetitions:
+    """The likeliest class of each step of (T, N, classes), without blanks and, on demand, repetitions:
     (N, T, 1, 1), filled up with -1. A second top is minus the sum of the largest values of the steps. Marks
     (T, N) are 0 where a new sequence begins, which ends the one before it"""
     if labels:
