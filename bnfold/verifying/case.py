@@ -288,6 +288,7 @@ class Case:
             with runs.engine.open(self.candidate) as runner:
                 for feed in runs.feeds[len(runs.candidates) :]:
                     runs.candidates.append(self._candidate(runner, feed))
+                    _leave_sizes_open(runs, len(runs.candidates) - 1)
                     self._same_shapes(feed, runs.references[len(runs.candidates) - 1], runs.candidates[-1])
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
@@ -466,3 +467,17 @@ def _of_different_sizes(feeds: list[Values]) -> list[int]:
     for index, feed in enumerate(feeds):
         shapes.setdefault(tuple(np.shape(value) for value in feed.values()), index)
     return list(shapes.values())[:RECORDED] if len(shapes) > 1 else list(range(min(2, len(feeds))))
+
+
+def _leave_sizes_open(runs: Runs, place: int) -> None:
+    """What a Loop that made no trip collected has no entries, and nothing says how large each would be:
+    runtimes fill in what they infer, which a fold may tell them more of. float64 leaves these sizes out, and
+    so do both results from here on, if they have as many axes as each other."""
+    reference, candidate = runs.references[place], runs.candidates[place]
+    for name, truth in runs.truths[place].items():
+        values = truth, reference.get(name), candidate.get(name)
+        if not all(isinstance(value, np.ndarray) for value in values) or truth.shape != (0,):
+            continue
+        ours, theirs = reference[name], candidate[name]
+        if ours.ndim == theirs.ndim and ours.shape[0] == 0 == theirs.shape[0]:
+            reference[name], candidate[name] = ours.reshape(0), theirs.reshape(0)
