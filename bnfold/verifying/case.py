@@ -142,9 +142,16 @@ class Case:
         if self.no_sizes:
             raise Unsupported(
                 f"no sizes of the reference's free dims were found at which it runs ({refusal})",
-                way_out=f"give sizes that fit in place of the names: {self.search.way_out()}",
+                way_out=f"give sizes that fit in place of the names: {self.search.way_out()}{self._values()}",
             )
         raise refusal if isinstance(refusal, CannotEvaluate) else CannotEvaluate("reference", str(refusal))
+
+    def _values(self) -> str:
+        """What to type besides, where integers among the inputs say sizes, counts or places."""
+        inputs = ranged(self.interface.inputs, self.reference.model, self.choice.outcome.shapes)
+        told = [one.name for one in inputs if one.steers]
+        given = " ".join(f"{spelled('inputs')} {name}:FILE.npy" for name in told)
+        return f"; or values that fit for the integers that steer it: {given}" if told else ""
 
     def _engines(self) -> Iterator[Engine]:
         if drawn := random_nodes(self.reference.model):
@@ -236,11 +243,14 @@ class Case:
             )
 
     def _seeded(self, choice: Choice, index: int) -> Values:
-        """A seeded sample at some sizes."""
+        """A seeded sample at some sizes; what the user gave for integers that steer the model stays."""
         inputs = ranged(self.interface.inputs, self.reference.model, choice.outcome.shapes)
         if self.narrow:
             inputs = [replace(one, free=False) for one in inputs]
-        return feeding.sample(inputs, choice.shapes, self.options.seed, index)
+        made = feeding.sample(inputs, choice.shapes, self.options.seed, index)
+        given = self.given[0] if self.given else {}
+        steering = {one.name for one in inputs if one.steers} & given.keys()
+        return made | {name: given[name] for name in steering if given[name].shape == made[name].shape}
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
