@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from .precision import is_converted, is_narrow, stores
 from .rederivation import rederived
 from .truth.interpreter import CannotEvaluate
 from .truth.number_formats import storage_of
+from .truth.unknown_operators import renamed
 
 Progress = Callable[[str, float], None]
 
@@ -161,7 +163,11 @@ class Case:
             )
         else:
             yield Onnxruntime()
-        yield Simulated(self.options.seed)
+        yield Simulated(self.options.seed, names=self._renamed)
+
+    @cached_property
+    def _renamed(self) -> tuple[ir.Model, dict[str, str]]:
+        return self.candidate.model, renamed(self.reference.model, self.candidate.model)
 
     def _first_run(self, engine: Engine, runner: Runner) -> Runs:
         """The reference on the first sample, at the first sizes at which it runs. Raises what it raised at
@@ -413,7 +419,7 @@ class Case:
         values = []
         for engine in (
             Truth(self.options.seed, stand_ins=True),
-            Simulated(self.options.seed, converted=True),
+            Simulated(self.options.seed, converted=True, names=self._renamed),
         ):
             with engine.open(self.candidate) as runner:
                 values.append(self.interface.in_reference_names(runner.run(feed)))
