@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # as type checkers know it: `import bnfold` needs no modu
 if TYPE_CHECKING:
     from typing import Any
 
-    from .api import convert_file, fold, fold_file, load, save, slim, slim_file, to_onnx, verify
+    from .api import convert_file, fold, fold_file, load, recalibrate, save, slim, slim_file, to_onnx, verify
     from .errors import (
         BnfoldError,
         InputError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         WriteError,
     )
     from .results.comparison import Comparison
-    from .results.fold_result import FoldResult
+    from .results.fold_result import FoldResult, Recalibration
     from .results.slimming import SlimResult
     from .version import __version__ as __version__
 
@@ -45,6 +45,7 @@ __all__ = [
     "Mismatch",
     "NotEquivalent",
     "ProviderUnavailable",
+    "Recalibration",
     "SlimResult",
     "Stopped",
     "Unreadable",
@@ -56,6 +57,7 @@ __all__ = [
     "fold",
     "fold_file",
     "load",
+    "recalibrate",
     "save",
     "slim",
     "slim_file",
@@ -63,10 +65,22 @@ __all__ = [
     "verify",
 ]
 
-_FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "save", "slim", "slim_file", "to_onnx", "verify"}
+_FUNCTIONS = {
+    "convert_file",
+    "fold",
+    "fold_file",
+    "load",
+    "recalibrate",
+    "save",
+    "slim",
+    "slim_file",
+    "to_onnx",
+    "verify",
+}
 _HOMES = {
     "Comparison": "results.comparison",
     "FoldResult": "results.fold_result",
+    "Recalibration": "results.fold_result",
     "SlimResult": "results.slimming",
 }
 

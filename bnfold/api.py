@@ -18,18 +18,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
-from .errors import BnfoldError, Unsupported, blamed_on, of_system
+from .errors import BnfoldError, Unsupported, UsageError, blamed_on, of_system
 from .files.memory import SHORT, is_lack
 from .pipeline import compare, pipeline, slimming
-from .pipeline.job import Job
+from .pipeline.job import Job, Watch
 from .results.comparison import Comparison
-from .results.fold_result import ORIGIN_KEY, FoldResult, census, recalled
+from .results.fold_result import ORIGIN_KEY, FoldResult, Recalibration, census, recalled
 from .results.model_names import idle_patterns
 from .results.options import (
+    EstimateKeywords,
     FoldKeywords,
     FoldOptions,
     ReadKeywords,
     ReadOptions,
+    RecalibrateKeywords,
+    RecalibrateOptions,
     SlimKeywords,
     SlimOptions,
     StrPath,
@@ -42,7 +45,7 @@ from .results.options import (
 )
 from .results.plan import Finding, Loaded
 from .results.slimming import SlimResult
-from .results.value_kinds import File, Kind, Switch, Wrong, refusal
+from .results.value_kinds import Data, File, Kind, Switch, Wrong, refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -50,19 +53,25 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions, SlimOptions)
+Options = TypeVar(
+    "Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions, SlimOptions, RecalibrateOptions
+)
 Result = TypeVar("Result", FoldResult, SlimResult)
 _log = logging.getLogger("bnfold")
 _log.addHandler(logging.NullHandler())  # who does not listen hears nothing
 
 
-class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, total=False):
-    """How to read, fold, verify and time: the keywords of `load`, `fold` and `verify` together, and what to
-    measure."""
+class FileKeywords(
+    ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, RecalibrateKeywords, total=False
+):
+    """How to read, fold, verify and time: the keywords of `load`, `fold` and `verify` together, what to
+    measure, and from which data to estimate statistics first."""
 
 
-class SlimFileKeywords(ReadKeywords, SlimKeywords, VerifyKeywords, TimeKeywords, total=False):
-    """How to read, slim, verify and time."""
+class SlimFileKeywords(
+    ReadKeywords, SlimKeywords, VerifyKeywords, TimeKeywords, RecalibrateKeywords, total=False
+):
+    """How to read, slim, verify and time, and from which data to estimate statistics afterwards."""
 
 
 def _door(function: Callable[P, R]) -> Callable[P, R]:
@@ -154,6 +163,48 @@ def verify(reference: Any, candidate: Any, **options: Unpack[VerifyKeywords]) ->
     report = compare.compare(*sides, wanted, _log.debug)
     _log.info("%r", report)
     return report
+
+
+@_door
+def recalibrate(model: Any, inputs: Any, **options: Unpack[EstimateKeywords]) -> Recalibration:
+    """Estimate mean and variance of every batch norm again, from real inputs. This is no fold: the model
+    computes something else afterwards.
+
+    model       what `load` returned, or anything that it takes
+    inputs      a .npy, .npz or image file, a folder of images, or an array, for the only input; a list of
+                them; or a dict of these by input name. The first axis counts inputs; any number of them is
+                read a batch at a time
+    one_pass    batch norms see the batch's own statistics of those before them, as in training, and one pass
+                is enough (PreciseBN); else each sees recalibrated ones, and each level of batch norms takes a
+                pass
+    batch_size  inputs that go through the network together where its batch is free
+    mean, std, layout, input_shapes   how images become inputs, as `verify` takes them
+    The input is never changed. `.model` of the result has the statistics, `.statistics` says what moved, and
+    `.findings` are warnings. Raises UsageError for data that do not fit, Malformed for a number that is not
+    finite (with its file and index), Mismatch, Unsupported, and what `load` raises.
+    """
+    check_known(options, EstimateKeywords.__annotations__)
+    data = _argument("inputs", inputs, Data())
+    wanted = _options(RecalibrateOptions, {**options, "recalibrate": data})
+    if not wanted.recalibrate:
+        raise UsageError("'inputs' holds no data", expected="at least one file or array")
+    loaded = _in_memory("model", model)
+    watch = Watch()
+    before = census(loaded.model, recalled(loaded.model).size)
+    job = Job(source=None, estimate=wanted, say=_log.debug)
+    made, statistics = pipeline.recalibrated(job, loaded, watch)
+    assert statistics is not None
+    result = Recalibration(
+        model=made.model,
+        statistics=statistics,
+        origin=recalled(loaded.model),
+        before=before,
+        after=census(made.model),
+        seconds=watch.laps,
+    )
+    _log_findings(result.findings)
+    _log.info("%r", result)
+    return result
 
 
 @_door
@@ -264,6 +315,7 @@ def slim_file(
     out          the .onnx to write; `<stem>.slim.onnx` beside the source by default
     verify       False writes without checking
     keep_failed  leave a refused model as `<stem>.slim.failed.onnx`
+    recalibrate  then estimate the statistics of the batch norms again from this data
     Without `ratio` and `below` the result is held against the source. With one of them it is held against
     the source with the chosen channels multiplied by zero, and `.agreement` says how far that is from the
     source itself on `inputs`, `.latency` how long both models take. Raises NotEquivalent where verification
@@ -282,7 +334,7 @@ def slim_file(
         keep_failed=keep_failed,
     )
     job = slimming.SlimJob(
-        **{f.name: getattr(common, f.name) for f in fields(common)},
+        **{f.name: getattr(common, f.name) for f in fields(common) if f.name != "made"},
         slim=_options(SlimOptions, _part(options, SlimOptions)),
         inputs=_options(VerifyOptions, _part(options, VerifyOptions)),
     )
@@ -365,6 +417,7 @@ def _job(
         fold=_options(FoldOptions, _part(options, FoldOptions)),
         verify=verification if verified else None,
         time=_options(TimeOptions, _part(options, TimeOptions)),
+        estimate=_options(RecalibrateOptions, _part(options, RecalibrateOptions)),
         say=_log.debug,
         **switches,
     )
@@ -380,7 +433,7 @@ def _in_memory(name: str, model: Any) -> Loaded:
     """What `load` made is taken as it is; anything else is loaded."""
     from .ir.graph import ir
 
-    if isinstance(model, (FoldResult, SlimResult)):
+    if isinstance(model, (FoldResult, Recalibration, SlimResult)):
         model = model.model
     if isinstance(model, ir.Model) and ORIGIN_KEY in model.meta:
         origin = recalled(model)
@@ -394,6 +447,7 @@ _KEYWORDS: dict[type[Any], Any] = {
     VerifyOptions: VerifyKeywords,
     TimeOptions: TimeKeywords,
     SlimOptions: SlimKeywords,
+    RecalibrateOptions: RecalibrateKeywords,
 }
 
 

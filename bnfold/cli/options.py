@@ -26,6 +26,7 @@ from ..results.options import (
     FoldOptions,
     Option,
     ReadOptions,
+    RecalibrateOptions,
     SlimOptions,
     TimeOptions,
     VerifyOptions,
@@ -206,6 +207,7 @@ FOLD = _rows(FoldOptions, "Folding", without=READ)
 VERIFY = _rows(VerifyOptions, "Verification", without=READ)
 TIME = _rows(TimeOptions, "Latency")
 SLIM = _rows(SlimOptions, "Slimming", without=READ)
+RECALIBRATE = _rows(RecalibrateOptions, "Recalibration", without=(*READ, *VERIFY))
 WRITE = (
     _switch(
         "--external-data", "Put the weights into one file beside the model (above 2 GB they always go there)."
@@ -325,7 +327,22 @@ LIMIT = (
     ),
 )
 TIMED = {"providers", "inputs", "mean", "std", "layout", "seed"}  # options of VERIFY that say what is timed
-_ROWS = {row.name: row for group in (READ, SLIM, FOLD, WRITE, VERIFY, TIME, REPORT) for row in group}
+OF_IMAGES = {"mean", "std", "layout"}  # options of VERIFY that data for recalibration have, too
+_ROWS = {
+    row.name: row for group in (READ, SLIM, FOLD, WRITE, VERIFY, TIME, RECALIBRATE, REPORT) for row in group
+}
+
+
+def certificate_option(what: str) -> Callable[[F], F]:
+    """The decorator that gives a command the option for a certificate of something."""
+    return grouped(
+        "Output",
+        "--certificate",
+        "certificate_path",
+        type=FILE,
+        metavar="PATH",
+        help=f"Write a certificate of {what} (best: <stem of OUT>.cert.json beside OUT).",
+    )
 
 
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -359,16 +376,23 @@ def fitting(format: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def useless(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Flags that have no effect, each with why: beside --no-verify, or without --time."""
+    """Flags that have no effect, each with why: beside --no-verify, or without --time. A slimming that
+    approximates is measured and timed in any case."""
     found = []
+    timed = bool(values.get("time")) or any(values.get(name) is not None for name in ("ratio", "below"))
     if values.get("no_verify"):
         names = {row.name for row in VERIFY} | {"keep_failed"}
-        if values.get("time"):
+        if timed:
             names -= TIMED
+        if values.get("recalibrate"):
+            names -= OF_IMAGES
         found += [(row.flag, "with --no-verify") for row in given(values) if row.name in names]
-    if not values.get("time"):
+    if not timed:
         names = {row.name for row in TIME}
         found += [(row.flag, "without --time") for row in given(values) if row.name in names]
+    if not values.get("recalibrate"):
+        names = {row.name for row in RECALIBRATE}
+        found += [(row.flag, "without --recalibrate") for row in given(values) if row.name in names]
     return found
 
 
@@ -401,6 +425,11 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
 def time_options(values: Mapping[str, Any]) -> TimeOptions:
     """What timing needs of a command's values."""
     return TimeOptions(**_keywords(TimeOptions, values))
+
+
+def estimate_options(values: Mapping[str, Any]) -> RecalibrateOptions:
+    """What recalibration needs of a command's values."""
+    return RecalibrateOptions(**_keywords(RecalibrateOptions, values))
 
 
 def _keywords(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:

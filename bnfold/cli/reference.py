@@ -21,13 +21,20 @@ import click
 
 import bnfold
 
-from ..results.options import FoldKeywords, ReadKeywords, SlimKeywords, TimeKeywords, VerifyKeywords
+from ..results.options import (
+    FoldKeywords,
+    ReadKeywords,
+    RecalibrateKeywords,
+    SlimKeywords,
+    TimeKeywords,
+    VerifyKeywords,
+)
 from .help import Command
 from .main import COMMANDS, group
 
 _DEFINITION = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
 _CODE = re.compile(r"\n\n((?: {4}.*\n?|\n)+)")
-_KEYWORDS = (ReadKeywords, FoldKeywords, SlimKeywords, VerifyKeywords, TimeKeywords)
+_KEYWORDS = (ReadKeywords, FoldKeywords, SlimKeywords, VerifyKeywords, TimeKeywords, RecalibrateKeywords)
 _NOTE = "This page is made from the code: `python -m bnfold.cli.reference docs`."
 
 

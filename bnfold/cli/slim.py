@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,16 @@ from . import request
 from .ending import Ending, of_slim
 from .help import Command
 from .help import option as grouped
-from .options import FILE, LIMIT, READ, REPORT, SLIM, TIME, VERIFY, WRITE, options
+from .options import FILE, LIMIT, READ, RECALIBRATE, REPORT, SLIM, TIME, VERIFY, WRITE, options
 from .screen import Screen
 
-RECALIBRATE = (
+ADVICE = (
     "the batch norms behind the channels that left still have the statistics from before: "
-    "'bnfold recalibrate' estimates them again from your inputs"
+    "--recalibrate DATA estimates them again from your inputs"
+)
+AFTERWARDS = tuple(
+    replace(row, option=replace(row.option, help=row.option.help.replace("First estimate", "Then estimate")))
+    for row in RECALIBRATE
 )
 
 
@@ -37,6 +41,10 @@ RECALIBRATE = (
         (
             "A third of all channels, those of the smallest gamma, and what that costs.",
             "bnfold slim net.onnx -o slim.onnx --ratio 0.3 --inputs images/",
+        ),
+        (
+            "The same with statistics of what the batch norms see afterwards.",
+            "bnfold slim net.onnx -o slim.onnx --ratio 0.3 --inputs images/ --recalibrate images/",
         ),
     ),
 )
@@ -51,7 +59,7 @@ RECALIBRATE = (
     "MODEL>.slim.onnx beside it).",
 )
 @grouped("Output", "--dry-run", is_flag=True, help="Print what would leave; write nothing.")
-@options(SLIM, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
+@options(SLIM, AFTERWARDS, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, **values: Any) -> Ending:
     """Take channels out of MODEL that its batch norms switched off: filters, biases, entries of batch norms,
     and the slices of whatever reads them; their constants move into the biases of the readers. The result is
@@ -86,7 +94,7 @@ def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, **values: 
 
 def _job(job: Job, values: dict[str, Any]) -> SlimJob:
     """The job of a slimming, from what all commands that write a model have in common."""
-    common = {field.name: getattr(job, field.name) for field in fields(job)}
+    common = {field.name: getattr(job, field.name) for field in fields(job) if field.name != "made"}
     return SlimJob(**common, slim=rows.slim_options(values), inputs=rows.inputs_of(values))
 
 
@@ -99,6 +107,8 @@ def _warn(view: Screen, work: SlimJob, result: SlimResult, dry_run: bool) -> Non
             view.warn(f"{stays.channels} channels of '{stays.node}' were put back: {stays.reason}")
     if result.report is not None and result.report.unseen:
         view.warn(result.report.unseen)
+    for finding in result.recalibrated.findings if result.recalibrated is not None else ():
+        view.warn(str(finding))
     left_something = result.slimming.threshold is not None and result.slimming.changes
-    if left_something and not (dry_run or result.recalibrated):
-        view.warn(RECALIBRATE)
+    if left_something and not dry_run and result.recalibrated is None:
+        view.warn(ADVICE)

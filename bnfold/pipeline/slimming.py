@@ -12,10 +12,8 @@ Rule 2: a layer that the gate refuses gets its channels back, and the rest is ve
 from __future__ import annotations
 
 import gc
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import NotEquivalent, Unsupported, UsageError, WriteError, blamed_on, telling
@@ -25,13 +23,22 @@ from ..results.comparison import Comparison, Side
 from ..results.fold_result import Origin, census, origin_of, recalled
 from ..results.latency import Latencies
 from ..results.layers import layers
-from ..results.model_names import check_verification, idle_patterns
+from ..results.model_names import check_data, check_verification, idle_patterns
 from ..results.options import FoldOptions, SlimOptions, VerifyOptions, spelled
 from ..results.plan import Loaded, Plan
+from ..results.recalibration import Recalibrated
 from ..results.slimming import Agreement, SlimResult
 from .compare import progress_callback, side_of
 from .job import Job, Say, Watch
-from .pipeline import blamed_place, check_written, loaded_for, read_for, size_of, with_idle_patterns
+from .pipeline import (
+    blamed_place,
+    check_written,
+    loaded_for,
+    read_for,
+    recalibrated,
+    size_of,
+    with_idle_patterns,
+)
 from .retry import ROUNDS, Withdrawn, first_that_passes
 
 if TYPE_CHECKING:
@@ -44,19 +51,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class SlimJob(Job):
     """One model to slim. `out` None: `<stem>.slim.onnx` beside it. `inputs` says what the models are measured
-    on, also where nothing is verified."""
+    on, also where nothing is verified; `estimate` from which data the statistics of the batch norms are
+    estimated again when the channels are gone."""
 
+    made: str = "slim"
     slim: SlimOptions = field(default_factory=SlimOptions)
     inputs: VerifyOptions = field(default_factory=VerifyOptions)
-
-    @property
-    def target(self) -> Path:
-        """Where the result goes."""
-        if self.out is not None:
-            return self.out
-        stem = Path(self.source).stem if isinstance(self.source, (str, os.PathLike)) else "model"
-        folder = Path(self.source) if isinstance(self.source, (str, os.PathLike)) else Path()
-        return folder.with_name(f"{stem}.slim.onnx") if folder.name else Path(f"{stem}.slim.onnx")
 
     def check_format(self) -> None:
         """The output is to be ONNX. Raises UsageError."""
@@ -133,7 +133,8 @@ def slim_file(job: SlimJob) -> SlimResult:
     watch = Watch()
     loaded = loaded_for(job)
     with telling(loaded.findings):
-        check_verification(loaded.model, job.inputs)
+        check_verification(loaded.model, job.inputs, job.estimate)
+        check_data(loaded.model, job.estimate)
         loaded = _checked_names(job, loaded)
         watch.lap("read")
         with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
@@ -146,7 +147,8 @@ def slim_file(job: SlimJob) -> SlimResult:
                 if job.keep_failed:
                     error.way_out = work.keep_failed()
                 raise
-            result = work.measured(done)
+            done, statistics = work.recalibrated(done)
+            result = replace(work.measured(done), recalibrated=statistics)
             check()
             path = done.written.commit()
             watch.lap("commit")
@@ -209,12 +211,23 @@ class _Work:
         report = self._report(slimmed, written) if self.job.verify is not None else None
         return _Attempt(slimmed, Plan(merged=changed), written, report)
 
+    def recalibrated(self, done: _Attempt) -> tuple[_Attempt, Recalibrated | None]:
+        """The same with statistics of what its batch norms see now, where data for that is given."""
+        slimmed = replace(self.loaded, model=done.slimmed.model, pair=None, as_read=False)
+        made, statistics = recalibrated(self.job, slimmed, self.watch)
+        if statistics is None:
+            return done, None
+        written = self._write(made.model)
+        if self.job.verify is not None:
+            check_written(self.job, made, written)
+        return replace(done, slimmed=replace(done.slimmed, model=made.model), written=written), statistics
+
     def measured(self, done: _Attempt) -> SlimResult:
         """What the last attempt came to, with what channels that did something are worth."""
         job, slimmed, size = self.job, done.slimmed, done.written.size
         result = _result(job, self.loaded, slimmed, self.watch, size)
         result = replace(result, report=done.report)
-        if not slimmed.slimming.changes:
+        if not slimmed.slimming.changes and not job.estimate.recalibrate:
             return result
         if job.slim.approximates:
             result = replace(result, agreement=self._agreement(done))
@@ -258,8 +271,7 @@ class _Work:
         from ..verifying import compare as compared
 
         if not slimmed.slimming.changes:
-            self.job.say("checking what was written")
-            check_written(slimmed.model, written, self.job.target)
+            check_written(self.job, self.loaded, written)
             self.watch.lap("check")
             return None
         assert self.job.verify is not None

@@ -53,7 +53,9 @@ def _template() -> Any:
     environment.filters.update(
         num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link
     )
-    environment.globals.update(decided=_decided, bars=chart.bars, outline=chart.outline, hurts=chart.hurts)
+    environment.globals.update(
+        decided=_decided, bars=chart.bars, outline=chart.outline, hurts=chart.hurts, spreads=chart.spreads
+    )
     return environment.from_string(_part("report.html.j2"))
 
 
@@ -114,6 +116,7 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         "copied": plan.get("copied", ()),
         "slimming": slimming,
         "norms": document.get("norms") or (slimming or {}).get("norms", ()),
+        "moved_chart": chart.moved((document.get("recalibrated") or {}).get("layers", ())),
     }
 
 

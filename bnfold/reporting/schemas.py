@@ -27,6 +27,7 @@ from ..results.latency import Latencies
 from ..results.layers import Layer
 from ..results.norm_channels import NormChannels
 from ..results.plan import Finding, Plan
+from ..results.recalibration import Recalibrated
 from ..results.slimming import Agreement, Slimming
 from .json import SCHEMA
 
@@ -41,6 +42,7 @@ COMMANDS = (
     "selftest",
     "bench",
     "slim",
+    "recalibrate",
 )  # whose results are documents
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN: dict[Any, dict[str, Any]] = {
@@ -85,9 +87,9 @@ def result() -> dict[str, Any]:
         "channels": _object({"gone": _COUNT, "of": _COUNT}),
         "macs": _both(_or_null(_COUNT)),
         "agreement": part(Agreement),
-        "recalibrated": {"type": "boolean"},
         "verification": _or_null(part(Comparison)),
         "latency": part(Latencies),
+        "recalibrated": part(Recalibrated),
         "detail": part(Detail),
         "seconds": {"type": "object", "additionalProperties": _SECONDS},
         "models": _list(

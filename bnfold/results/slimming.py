@@ -18,6 +18,7 @@ from .fold_result import Census, Origin
 from .latency import Latencies
 from .norm_channels import NormChannels
 from .notebook import block, counted, short, table
+from .recalibration import Recalibrated
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -105,7 +106,8 @@ class SlimResult:
     latency    how long both models take; None unless it was measured
     path       the written file; None where nothing was written
     data       the data files that were written beside it
-    recalibrated  the statistics of the batch norms were estimated again afterwards
+    recalibrated  what happened to the statistics of the batch norms afterwards; None where they are the
+                  source's. The report is one of the model before
     seconds    (stage, how long it took)
     """
 
@@ -120,7 +122,7 @@ class SlimResult:
     latency: Latencies | None = None
     path: Path | None = None
     data: tuple[Path, ...] = ()
-    recalibrated: bool = False
+    recalibrated: Recalibrated | None = None
     seconds: tuple[tuple[str, float], ...] = field(default=())
 
     def __repr__(self) -> str:

@@ -39,7 +39,7 @@ def documents(
     monkeypatch.chdir(tmp_path)
     certify(tmp_path, (saved(tmp_path, TWO_BLOCKS),), "folded")
     saved(tmp_path, RELU_BN, "kept.onnx")
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32))
+    np.save("x.npy", np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32))
     calls = {
         "fold": "net.onnx out.onnx",
         "fold dry": "net.onnx --dry-run",
@@ -60,6 +60,9 @@ def documents(
         "slim": "net.onnx slim.onnx",
         "slim dry": "net.onnx --ratio 0.5 --dry-run",
         "slim measured": "net.onnx slim.onnx --ratio 0.5 --inputs x.npy --runs 2",
+        "recalibrate": "net.onnx --inputs x.npy",
+        "recalibrate nothing": "net.onnx --inputs absent.npy",
+        "fold recalibrated": "net.onnx out.onnx --recalibrate x.npy",
     }
     for name, arguments in calls.items():
         run([name.split()[0], *arguments.split(), "--json", "result.json", "-q"])
