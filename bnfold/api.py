@@ -53,9 +53,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Options = TypeVar(
-    "Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions, SlimOptions, RecalibrateOptions
-)
+Options = TypeVar("Options")
 Result = TypeVar("Result", FoldResult, SlimResult)
 _log = logging.getLogger("bnfold")
 _log.addHandler(logging.NullHandler())  # who does not listen hears nothing
@@ -441,7 +439,7 @@ def _in_memory(name: str, model: Any) -> Loaded:
     return _load(name, model, None, ReadOptions())
 
 
-_KEYWORDS: dict[type[Any], Any] = {
+_KEYWORDS: dict[Any, Any] = {
     ReadOptions: ReadKeywords,
     FoldOptions: FoldKeywords,
     VerifyOptions: VerifyKeywords,
@@ -451,7 +449,7 @@ _KEYWORDS: dict[type[Any], Any] = {
 }
 
 
-def _options(made: type[Options], given: Mapping[str, Any]) -> Options:
+def _options(made: Callable[..., Options], given: Mapping[str, Any]) -> Options:
     """The frozen options of a function's keywords; they check their values themselves."""
     check_known(given, _KEYWORDS[made].__annotations__)
     return made(**given)

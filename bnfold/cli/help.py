@@ -14,6 +14,7 @@ GROUPS = (
     "Caffe",
     "darknet",
     "Folding",
+    "Slimming",
     "Recalibration",
     "Verification",
     "Latency",

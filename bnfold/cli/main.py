@@ -47,10 +47,10 @@ from .signals import Signals
 COMMANDS = {
     "fold": "Fold the batch norms of a model, verify the result, write it.",
     "convert": "Write a model as ONNX without folding anything.",
-    "slim": "Take channels out of a model that do nothing, or little.",
     "verify": "Compare two models: are they numerically the same?",
     "inspect": "Show what is in a model, what would be folded, what not, and why.",
     "recalibrate": "Estimate the statistics of batch norms again, from real inputs.",
+    "slim": "Take channels out of a model that do nothing, or little.",
     "batch": "Fold many models, on all cores or on a cluster.",
     "check": "Hold models against a policy: the gate for CI.",
     "audit": "Check that a model is still what its certificate says.",

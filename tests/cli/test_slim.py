@@ -73,6 +73,17 @@ def test_by_a_ratio(bnfold: Bnfold, net: Path) -> None:
     assert bnfold("verify", net, "net.slim.onnx").code == 1
 
 
+def test_recalibrated_in_one_go(bnfold: Bnfold, net: Path) -> None:
+    more = ("--inputs", "x.npy", "--runs", "1", "--warm-up", "1", "--json", "r.json", "--report", "r.html")
+    done = bnfold("slim", net, "--ratio", "0.7", "--recalibrate", "x.npy", *more)
+    assert done.code == 0, done.err
+    assert done.last.startswith("bnfold: SLIMMED channels=4 of=10 agreement=")
+    assert done.last.endswith(" recalibrated=1")
+    assert "estimates them again" not in done.err
+    document = json.loads(Path("r.json").read_text())
+    assert [row["node"] for row in document["recalibrated"]["layers"]] == ["b"]
+
+
 def test_without_verification_and_quietly(bnfold: Bnfold, net: Path) -> None:
     done = bnfold("slim", net, "out.onnx", "--no-verify", "-q")
     assert (done.code, done.out, done.last) == (0, "", "bnfold: PASS channels=2 of=10 verified=no")

@@ -177,3 +177,40 @@ def test_weights_beyond_memory_stay_in_their_file(net: Path) -> None:
             assert stored is loaded.graph.initializers[value.name].const_value
         elif value.name and value.name.startswith("w"):
             assert isinstance(stored, tensor.Recipe)
+
+
+def test_statistics_are_estimated_again_in_one_go(net: Path) -> None:
+    plain = bnfold.slim_file(net, ratio=0.5, inputs={"x": X}, runs=1, warm_up=1)
+    result = bnfold.slim_file(net, ratio=0.5, inputs={"x": X}, recalibrate={"x": X}, runs=1, warm_up=1)
+    assert result.recalibrated is not None
+    assert {row.node for row in result.recalibrated.layers} == {"b", "e"}
+    assert result.report, "it is proved before the statistics change"
+    again = bnfold.recalibrate(plain.model, {"x": X})
+    assert close(run(bnfold.to_onnx(again.model), x=X), run(onnx.load(str(result.path)), x=X), share=1e-5)
+    assert sorted(p.name for p in net.parent.iterdir()) == ["net.onnx", "net.slim.onnx"]
+
+
+def test_statistics_give_back_most_of_what_a_ratio_costs(tmp_path: Path) -> None:
+    """The sample, which was trained without a penalty on its scales."""
+    samples = Path(__file__).resolve().parents[2] / "samples"
+    data = samples / "digits_inputs.npz"
+    agreed = []
+    for more in ({}, {"recalibrate": data}):
+        result = bnfold.slim_file(
+            samples / "digits.onnx",
+            out=tmp_path / "out.onnx",
+            ratio=0.3,
+            inputs=data,
+            verify=False,
+            runs=1,
+            **more,  # type: ignore[arg-type]
+        )
+        assert result.agreement is not None
+        agreed.append(result.agreement.top1)
+    assert agreed[0] < 0.5  # type: ignore[operator]
+    assert agreed[1] > 0.9  # type: ignore[operator]
+
+
+def test_data_for_another_input_are_wrong_usage(net: Path) -> None:
+    with pytest.raises(bnfold.UsageError, match="'z'"):
+        bnfold.slim_file(net, recalibrate={"z": X})
