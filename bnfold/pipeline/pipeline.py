@@ -145,8 +145,11 @@ def plan(job: Job, *, channels: bool = False) -> FoldResult:
 
 
 def _norms(job: Job, loaded: Loaded) -> tuple[NormChannels, ...]:
+    from ..ir.graph import is_op, nodes
     from ..slimming import survey
 
+    if not any(is_op(node, "BatchNormalization") for node in nodes(loaded.model)):
+        return ()  # to look at every weight for nothing takes long
     job.say("counting channels")
     options = SlimOptions(keep=job.fold.keep, freeze_initializers=job.fold.freeze_initializers)
     return survey(loaded.model, options).norms

@@ -13,6 +13,7 @@ Rule 3: no attempt that failed is ever returned as a success.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ..errors import NotEquivalent
@@ -21,6 +22,15 @@ from ..results.plan import Plan
 
 ROUNDS = 8
 Withdrawn = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is tried, in words: the act, and the models before and after it."""
+
+    act: str = "fold"
+    before: str = "unfolded model"
+    after: str = "folded model"
 
 
 class Attempt(Protocol):
@@ -38,9 +48,13 @@ class Attempt(Protocol):
 A = TypeVar("A", bound=Attempt)
 
 
-def first_that_passes(attempt: Callable[[Withdrawn], A], rounds: int = ROUNDS) -> A:
+def first_that_passes(
+    attempt: Callable[[Withdrawn], A], rounds: int = ROUNDS, words: Words | None = None
+) -> A:
     """The first attempt that passes; with no rounds, the one with every fold in or none. Raises
-    NotEquivalent, which carries the report of the first failure: the one with every fold in."""
+    NotEquivalent, which carries the report of the first failure: the one with every fold in. `words` tell
+    what is tried, where it is no fold."""
+    words = words or Words()
     first = last = attempt(())
     withdrawn: Withdrawn = ()
     for _ in range(rounds):
@@ -51,11 +65,11 @@ def first_that_passes(attempt: Callable[[Withdrawn], A], rounds: int = ROUNDS) -
         names = localised(last.plan, last.report) or bisected(attempt, last.plan, withdrawn)
         if not names:
             break
-        withdrawn += tuple((name, reason(last.report)) for name in names)
+        withdrawn += tuple((name, reason(last.report, words)) for name in names)
         last = attempt(withdrawn)
     if passed(last):
         return last
-    raise failure(first.report)
+    raise failure(first.report, words)
 
 
 def passed(attempt: Attempt) -> bool:
@@ -100,22 +114,24 @@ def _passes_without(attempt: Callable[[Withdrawn], A], names: tuple[str, ...], w
     return passed(attempt(withdrawn + tuple((name, "tried without it") for name in names)))
 
 
-def reason(report: Comparison) -> str:
+def reason(report: Comparison, words: Words) -> str:
     """Why a fold is taken back, in words."""
     place = f" at '{report.divergence.value}'" if report.divergence else ""
-    return f"with it, verification measured {report.noise:.3g} times the noise of the unfolded model{place}"
+    return f"with it, verification measured {report.noise:.3g} times the noise of the {words.before}{place}"
 
 
-def failure(report: Comparison | None) -> NotEquivalent:
+def failure(report: Comparison | None, words: Words) -> NotEquivalent:
     """The error of a fold that does not hold."""
     if report is None or not report.providers:
         why = report.reason if report is not None else "nothing was measured"
         return NotEquivalent(
-            f"the fold cannot be checked: {why}", report=report, way_out="--no-verify writes it unchecked"
+            f"the {words.act} cannot be checked: {why}",
+            report=report,
+            way_out="--no-verify writes it unchecked",
         )
     where = report.divergence
     place = f"; the first value that differs is '{where.value}' of node '{where.node}'" if where else ""
     return NotEquivalent(
-        f"the folded model is not equivalent: {report.reason or f'noise ratio {report.noise:.3g}'}{place}",
+        f"the {words.after} is not equivalent: {report.reason or f'noise ratio {report.noise:.3g}'}{place}",
         report=report,
     )

@@ -39,13 +39,15 @@ from .pipeline import (
     size_of,
     with_idle_patterns,
 )
-from .retry import ROUNDS, Withdrawn, first_that_passes
+from .retry import ROUNDS, Withdrawn, Words, first_that_passes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..slimming import Slimmed
     from ..writing import Written
+
+WORDS = Words("slimming", "whole model", "slimmed model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def slim_file(job: SlimJob) -> SlimResult:
         with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
             work = _Work(job, loaded, watch, stack)
             try:
-                done = first_that_passes(work.attempt, rounds=0 if job.read.strict else ROUNDS)
+                done = first_that_passes(work.attempt, 0 if job.read.strict else ROUNDS, WORDS)
             except NotEquivalent as error:
                 check()
                 error.where = job.target if error.where is None else error.where

@@ -102,49 +102,53 @@ def elementwise(t: Trace, node: ir.Node) -> list[Channels | None]:
 
 def _joined(t: Trace, node: ir.Node, whole: list[Channels], bounds: list[Bounds], rank: int) -> Channels:
     """The channels of operands that leave together or stay."""
-    first, norm = whole[0], _norm_before(t, node)
+    first, data = whole[0], _scaled_input(t, node, bounds)
     for other in whole[1:]:
         t.groups.tie(first.ids, other.ids)
-    if norm is not None and node.op_type == "Add" and (masked := t.masks.get(norm.place)) is not None:
-        place = 1 if node.inputs[0] in t.scaled else 0
-        low, high = (np.where(masked, 0.0, end) for end in bounds[place])
-        bounds[place] = low, high
+    if data is not None and node.op_type == "Add":
+        bounds[1 - data] = _masked_shift(t, node.inputs[data], bounds[1 - data])
     low, high = intervals.combined(node.op_type, bounds)
     made = Channels(first.axis - first.rank + rank, rank, first.ids, low, high)
     dead = np.any([c.constant for c in whole], axis=0) & ~made.constant
     words = f"{node.op_type} '{label(node)}' joins it with channels that are not dead"
     t.groups.hint(made.ids[dead], "stays.residual", words)
-    if norm is not None:
-        _go_on(t, node, norm, made, bounds)
+    if data is not None:
+        _go_on(t, node, node.inputs[data], made, bounds[1 - data][0])
     return made
 
 
-def _norm_before(t: Trace, node: ir.Node) -> Norm | None:
-    """The batch norm whose scale or shift this node is, as in a Scale layer of Caffe: a constant for each
-    channel, behind it and nothing else."""
+def _scaled_input(t: Trace, node: ir.Node, bounds: list[Bounds]) -> int | None:
+    """Which input is a batch norm whose scale or shift this node is, as in a Scale layer of Caffe: one
+    constant for each channel, behind it and nothing else."""
     if node.op_type not in ("Mul", "Add") or len(node.inputs) != 2:
         return None
-    for value, other in (node.inputs, node.inputs[::-1]):
-        if value not in t.scaled or value is None or t.shapes.constants.tensor(other) is None:
+    for data, value in enumerate(node.inputs):
+        other = node.inputs[1 - data]
+        if value is None or value not in t.scaled or t.shapes.constants.tensor(other) is None:
             continue
-        norm = t.norms[t.scaled[value]]
         alone = len(value.uses()) == 1 and not value.is_graph_output()
-        if alone and (node.op_type == "Add" or not norm.shifts):
-            return norm
+        per_channel = np.array_equal(*bounds[1 - data])
+        if alone and per_channel and (node.op_type == "Add" or not t.norms[t.scaled[value]].shifts):
+            return data
     return None
 
 
-def _go_on(t: Trace, node: ir.Node, norm: Norm, made: Channels, bounds: list[Bounds]) -> None:
+def _masked_shift(t: Trace, value: ir.Value | None, bounds: Bounds) -> Bounds:
+    """A shift without the channels that count as multiplied by zero."""
+    assert value is not None
+    masked = t.masks.get(t.norms[t.scaled[value]].place)
+    return bounds if masked is None else (np.where(masked, 0.0, bounds[0]), np.where(masked, 0.0, bounds[1]))
+
+
+def _go_on(t: Trace, node: ir.Node, value: ir.Value | None, made: Channels, factor: np.ndarray) -> None:
     """What the batch norm and this node are together."""
-    data = 0 if node.inputs[0] in t.scaled else 1
-    at = t.scaled[node.inputs[data]]  # type: ignore[index]
-    low, high = bounds[1 - data]
-    if not np.array_equal(low, high):
-        return
+    assert value is not None
+    at = t.scaled[value]
+    norm = replace(t.norms[at], constant=made.constant)
     if node.op_type == "Mul":
-        t.norms[at] = replace(norm, gamma=norm.gamma * np.abs(low), constant=made.constant)
+        t.norms[at] = replace(norm, gamma=norm.gamma * np.abs(factor))
     else:
-        t.norms[at] = replace(norm, shifts=(*norm.shifts, node), constant=made.constant)
+        t.norms[at] = replace(norm, shifts=(*norm.shifts, node))
     t.scaled[node.outputs[0]] = at
 
 

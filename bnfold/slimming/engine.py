@@ -23,7 +23,7 @@ from ..results.options import SlimOptions
 from ..results.slimming import LayerChannels, Slimming, Stays
 from ..results.stay_reasons import STAY_CODES
 from .groups import Mask, Reason
-from .linear_rules import constant_taken
+from .linear_rules import constant_taken, is_depthwise
 from .rewriting import Rewriting, overflows
 from .rules import RULES
 from .selection import Selection, select
@@ -187,9 +187,7 @@ class _Plan:
             self.taken: dict[ir.Node, np.ndarray] = {}
             too_large = False
             for node, (linear, data, _) in self.trace.linears.items():
-                if data is None or not found.gone(data.ids).any() or linear.outs == 0:
-                    continue
-                if _is_depthwise(linear.outs, linear.view, len(linear.rows), linear.ins):
+                if data is None or is_depthwise(linear) or not found.gone(data.ids).any():
                     continue
                 gone = found.gone(data.ids)
                 taken = constant_taken(linear, data, gone)
@@ -265,7 +263,3 @@ class _Plan:
             Stays(label(node), node.op_type, source_text(node), count, reason.code, reason.words)
             for (node, reason), count in counts.items()
         ]
-
-
-def _is_depthwise(outs: int, view: tuple[int, ...], axes: int, ins: int) -> bool:
-    return axes == 2 and view[0] > 1 and ins == view[0]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..errors import Malformed
 from ..folding.linear import Linear, check_bias
 from ..folding.linear_operators import as_linear
 from ..folding.reasons import Refused
@@ -27,16 +28,9 @@ BROADCASTING = 7  # the opset from which an Add broadcasts by itself
 
 def linear(t: Trace, node: ir.Node) -> list[Channels | None]:
     """Conv, ConvTranspose, Gemm, MatMul, Einsum."""
-    try:
-        found = as_linear(node, t.shapes)
-        if found is not None:
-            check_bias(found, t.shapes)
-    except Refused as refused:
-        return [*t.unknown(node, "stays.weight-not-constant", f"and {refused.words}")]
-    if found is None or found.forward_only or found.stack or (node.op_type == "Gemm" and found.data):
-        return [*t.unknown(node)]
-    if found.quantized is not None:
-        return [*t.unknown(node, "stays.quantized-weight", "and its weight is quantised")]
+    found = _seen(t, node)
+    if found is None:
+        return [None]
     rank = t.shapes.rank(node.outputs[0]) or _rank(found)
     if rank is None or -rank > min(found.y_axis, found.x_axis):
         return [*t.unknown(node, "stays.shape", "and the rank of its data is not known")]
@@ -49,6 +43,26 @@ def linear(t: Trace, node: ir.Node) -> list[Channels | None]:
     made = _made(t, found, data, rank)
     t.linears[node] = (found, data, made)
     return [made]
+
+
+def _seen(t: Trace, node: ir.Node) -> Linear | None:
+    """The node as a Linear whose weights can be cut; None, with what it reads blocked, where it is none."""
+    try:
+        found = as_linear(node, t.shapes)
+        if found is not None:
+            check_bias(found, t.shapes)
+    except Refused as refused:
+        t.unknown(node, "stays.weight-not-constant", f"and {refused.words}")
+        return None
+    except Malformed:  # of a node that nothing has to fold into, that is for a runtime to say
+        found = None
+    if found is None or found.forward_only or found.stack or (node.op_type == "Gemm" and found.data):
+        t.unknown(node)
+        return None
+    if found.quantized is not None:
+        t.unknown(node, "stays.quantized-weight", "and its weight is quantised")
+        return None
+    return found
 
 
 def _rank(found: Linear) -> int | None:
@@ -71,6 +85,12 @@ def groups_of(found: Linear) -> tuple[int, int, int]:
     """(groups, outputs of one, inputs of one)."""
     count = found.view[0] if len(found.rows) == 2 else 1
     return count, found.outs // count, found.ins // count
+
+
+def is_depthwise(found: Linear) -> bool:
+    """Has every group one input channel?"""
+    count, _, ins = groups_of(found)
+    return count > 1 and ins == 1
 
 
 def kernels(found: Linear) -> np.ndarray:
@@ -113,7 +133,7 @@ def _made(t: Trace, found: Linear, data: Channels | None, rank: int) -> Channels
     made = Channels(found.y_axis % rank, rank, ids, low, high)
     count, outs, ins = groups_of(found)
     words = f"{found.node.op_type} '{label(found.node)}' has {count} groups, which have to stay alike"
-    if count > 1 and ins == 1:
+    if is_depthwise(found):
         _depthwise(t, found, data, ids.reshape(count, outs))
         return made
     if data is not None:
@@ -136,7 +156,8 @@ def _depthwise(t: Trace, found: Linear, data: Channels | None, outs: np.ndarray)
 
 
 def _padding_words(node: ir.Node) -> str:
-    return f"its constant is not 0, and {node.op_type} '{label(node)}' reads it with padding beside it"
+    what = "spreads it unevenly" if node.op_type == "ConvTranspose" else "reads it with padding beside it"
+    return f"its constant is not 0, and {node.op_type} '{label(node)}' {what}"
 
 
 def _read(t: Trace, found: Linear, data: Channels) -> None:
@@ -179,11 +200,22 @@ def _looked_at(
         for at in range(0, outs, step):
             part = weights[group, at : at + step]
             rows = slice(group * outs + at, group * outs + at + part.shape[0])
-            alive = ((part != 0).any(axis=-1) & vary[here]).any(axis=-1)
+            alive = _reached(part, vary[here])
             total = np.zeros(part.shape[0])
             if numbers[here].any() and not alive.all():
                 total = part.astype(np.float64).sum(axis=-1) @ numbers[here]
             yield rows, alive, total
+
+
+def _reached(part: np.ndarray, vary: np.ndarray) -> np.ndarray:
+    """Which outputs a varying input reaches; one weight tells of most of them."""
+    if not vary.any():
+        return np.zeros(part.shape[0], np.bool_)
+    alive = np.asarray(part[:, int(np.argmax(vary)), 0] != 0)
+    rest = np.flatnonzero(~alive)
+    if len(rest):
+        alive[rest] = ((part[rest] != 0).any(axis=-1) & vary).any(axis=-1)
+    return alive
 
 
 def constant_taken(found: Linear, data: Channels, gone: np.ndarray) -> np.ndarray:

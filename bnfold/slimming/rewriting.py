@@ -94,7 +94,9 @@ class Rewriting:
         if name in node.attributes:
             node.attributes[name] = ir.AttrInt64s(name, numbers)
             return
-        stored = tensor.from_array(np.array(numbers, np.int64))
+        given = node.inputs[index] if index < len(node.inputs) else None
+        old = self.trace.shapes.constants.tensor(given)
+        stored = tensor.from_array(np.array(numbers, np.int64 if old is None else old.dtype.numpy()))
         self.put(node, index, stored, node.op_type, label(node), numbers)
 
     def _add_behind(self, node: ir.Node, taken: np.ndarray) -> None:

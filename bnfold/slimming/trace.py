@@ -6,7 +6,7 @@ which it reads, and how far each may vary. What has no row blocks all channels t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..folding.linear import Linear
 from ..inference import Shapes
-from ..ir.graph import GraphLike, bodies, function_graphs, graphs, ir, label, source_text
+from ..ir.graph import GraphLike, bodies, function_graphs, graphs, ir, label
 from ..results.stay_reasons import ALIVE
 from .groups import Channels, Groups, Ids, Mask
 
@@ -50,7 +50,8 @@ class Grouped:
 class Trace:
     """What a pass finds. `masks` are channels of batch norms that count as multiplied by zero; `keep` are
     patterns of node names whose channels stay. `doubted` are input channels of linear operators that count as
-    varying for what these make: constants that stay."""
+    varying for what these make: constants that stay. `scaled` has what batch norms give, with their place in
+    `norms`; `counts` values, with those that hold how many channels they have."""
 
     model: ir.Model
     shapes: Shapes
@@ -61,13 +62,11 @@ class Trace:
     groups: Groups = field(default_factory=Groups)
     channels: dict[ir.Value, Channels] = field(default_factory=dict)
     norms: list[Norm] = field(default_factory=list)
-    scaled: dict[ir.Value, int] = field(
-        default_factory=dict
-    )  # what a batch norm gives -> its place in `norms`
+    scaled: dict[ir.Value, int] = field(default_factory=dict)
     linears: dict[ir.Node, tuple[Linear, Channels | None, Channels]] = field(default_factory=dict)
     grouped: list[Grouped] = field(default_factory=list)
     nodes: list[ir.Node] = field(default_factory=list)
-    counts: dict[ir.Value, list[ir.Value]] = field(default_factory=dict)  # value -> what holds its size
+    counts: dict[ir.Value, list[ir.Value]] = field(default_factory=dict)
 
     def run(self) -> Trace:
         """Trace every graph; bodies are met where their node stands."""
@@ -94,12 +93,20 @@ class Trace:
         if rule is None or not named or self.shapes.contradicts(node):
             self.unknown(node)
             return
-        for value, found in zip(node.outputs, rule(self, node), strict=False):
+        for value, found in zip(node.outputs, self._answered(rule, node), strict=False):
             if found is None:
                 continue
             self.channels[value] = found
             if any(fnmatchcase(label(node), pattern) for pattern in self.keep):
                 self.groups.block(found.ids, "stays.requested", "you asked to keep it")
+
+    def _answered(self, rule: Rule, node: ir.Node) -> Sequence[Channels | None]:
+        """What a rule says; where the node's arguments contradict its inputs, so that the rule runs into
+        them, as of an operator without one."""
+        try:
+            return rule(self, node)
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
+            return self.unknown(node)
 
     def _hold_for_bodies(self, node: ir.Node) -> None:
         """What a body reads from outside of it has to stay as it is: nothing could prove the body then."""
@@ -130,10 +137,6 @@ class Trace:
         ids = self.groups.fresh(count)
         self.groups.block(ids, code, words)
         return varying(axis, rank, ids)
-
-    def place(self, node: ir.Node) -> str:
-        """Where a node came from."""
-        return source_text(node)
 
 
 def varying(axis: int, rank: int, ids: Ids) -> Channels:

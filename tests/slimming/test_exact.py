@@ -430,3 +430,24 @@ def test_a_batch_norm_of_a_vector_has_no_channel_axis() -> None:
         {key: np.ones(1) for key in ("g", "be", "m", "v")},
     )
     assert slim(bnfold.load(net)).slimming.of == 0
+
+
+def test_rows_of_a_slice_keep_their_type() -> None:
+    """Starts and ends have to be of the type that axes are."""
+    rows = {"from": [1], "to": [5], "one": [1]}
+    net = behind(
+        "q = Slice(r, from, to, one)\n y = Conv(q, w2)",
+        {"w2": values(4, 4, 1, 1), **{name: np.array(row, np.int32) for name, row in rows.items()}},
+    )
+    found = slim(bnfold.load(net))
+    assert found.slimming.channels
+    assert close(run(net, x=X), run(bnfold.to_onnx(found.model), x=X))
+
+
+def test_what_contradicts_itself_stays() -> None:
+    """A Split into parts that do not make the whole is for a runtime to refuse."""
+    net = behind(
+        "a, d = Split<axis=1>(r, n)\n e = Conv(a, w2)\n y = Conv(d, w2)",
+        {"n": np.array([2, 3]), "w2": values(4, 2, 1, 1)},
+    )
+    assert not slim(bnfold.load(net)).slimming.changes

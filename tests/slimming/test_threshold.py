@@ -157,6 +157,20 @@ def test_the_scale_of_caffe_stands_in_a_product() -> None:
     assert close(run(reference, x=x), run(bnfold.to_onnx(found.model), x=x))
 
 
+def test_a_shift_that_varies_over_space_is_no_batch_norms() -> None:
+    text = """net (float[N,3,8,8] x) => (float[N,4,8,8] y) {
+        c = Conv(x, w1)
+        b = BatchNormalization(c, g, be, m, v)
+        l = Add(b, sh)
+        y = Conv(l, w2)
+    }"""
+    parameters = {**W4, "w1": values(6, 3, 1, 1), "sh": values(6, 8, 8), **norm(6, {})}
+    parameters["g"] = np.array([0.1, 1, 0.1, 1, 1, 1])
+    found = slim(bnfold.load(model(text, parameters)), SlimOptions(below=0.5)).slimming
+    assert not found.changes
+    assert {row.code for row in found.stays} == {"stays.residual"}
+
+
 @pytest.mark.parametrize(
     "given", [{"ratio": float("nan")}, {"ratio": 1.5}, {"ratio": -1}, {"below": float("inf")}, {"ratio": "x"}]
 )
