@@ -15,7 +15,7 @@ from ..folding.recognise import read
 from ..inference.constants import is_float
 from ..ir.graph import attribute, ir, label
 from . import intervals
-from .groups import Channels
+from .groups import Channels, Reason
 from .intervals import Bounds
 from .linear_rules import batch_norm_input
 from .trace import Norm, Trace
@@ -56,12 +56,14 @@ def batch_norm(t: Trace, node: ir.Node) -> list[Channels | None]:
 
 
 def _refused_norm(t: Trace, node: ir.Node, code: str, words: str) -> None:
-    """A batch norm whose channels are counted, and stay."""
+    """A batch norm whose channels are counted, and stay; or not even that, where its scale is not known."""
     gamma = t.shapes.constants.array(node.inputs[1]) if len(node.inputs) > 1 else None
     if gamma is not None and gamma.ndim == 1 and gamma.dtype.kind == "f":
         ids = t.groups.fresh(gamma.size)
         t.groups.block(ids, code, words)
         t.norms.append(Norm(node, ids, np.abs(gamma), gamma == 0, len(t.nodes) - 1))
+    elif len(node.inputs) > 1:
+        t.unseen.append((node, t.shapes.dim(node.inputs[1], 0) or 0, Reason(code, words)))
 
 
 def unary(t: Trace, node: ir.Node) -> list[Channels | None]:

@@ -259,6 +259,8 @@ class _Plan:
             idle = made.constant & ~told[made.ids] & ~self.selection.gone(made.ids)
             for entry in made.ids[idle].tolist():
                 counts[node, self.selection.reason(entry) or _ELSEWHERE] += 1
+        for node, count, reason in self.trace.unseen:
+            counts[node, reason] += count
         return [
             Stays(label(node), node.op_type, source_text(node), count, reason.code, reason.words)
             for (node, reason), count in counts.items()

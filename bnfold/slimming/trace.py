@@ -16,7 +16,7 @@ from ..folding.linear import Linear
 from ..inference import Shapes
 from ..ir.graph import GraphLike, bodies, function_graphs, graphs, ir, label
 from ..results.stay_reasons import ALIVE
-from .groups import Channels, Groups, Ids, Mask
+from .groups import Channels, Groups, Ids, Mask, Reason
 
 Masks = Mapping[int, Mask]  # batch norm, by its place in `Trace.nodes` -> channels multiplied by zero
 Rule = Callable[["Trace", ir.Node], "list[Channels | None]"]
@@ -51,7 +51,8 @@ class Trace:
     """What a pass finds. `masks` are channels of batch norms that count as multiplied by zero; `keep` are
     patterns of node names whose channels stay. `doubted` are input channels of linear operators that count as
     varying for what these make: constants that stay. `scaled` has what batch norms give, with their place in
-    `norms`; `counts` values, with those that hold how many channels they have."""
+    `norms`; `counts` values, with those that hold how many channels they have; `unseen` batch norms whose
+    scale is not known, with how many channels they have and why."""
 
     model: ir.Model
     shapes: Shapes
@@ -67,6 +68,7 @@ class Trace:
     grouped: list[Grouped] = field(default_factory=list)
     nodes: list[ir.Node] = field(default_factory=list)
     counts: dict[ir.Value, list[ir.Value]] = field(default_factory=dict)
+    unseen: list[tuple[ir.Node, int, Reason]] = field(default_factory=list)
 
     def run(self) -> Trace:
         """Trace every graph; bodies are met where their node stands."""
@@ -77,10 +79,23 @@ class Trace:
         return self
 
     def _walk(self, graph: GraphLike) -> None:
-        for node in graph:
-            for body in bodies(node):
-                self._walk(body)
-            self._visit(node)
+        """Node after node; what a node's bodies hold comes before it, and a graph's outputs behind its
+        nodes. Without recursion: bodies may be nested in any depth."""
+        waiting: list[ir.Node | GraphLike] = [graph, *reversed(graph)]
+        entered: set[ir.Node] = set()
+        while waiting:
+            one = waiting.pop()
+            if not isinstance(one, ir.Node):
+                self._hold_outputs(one)
+            elif (inner := bodies(one)) and one not in entered:
+                entered.add(one)
+                waiting.append(one)
+                for body in reversed(inner):
+                    waiting += [body, *reversed(body)]
+            else:
+                self._visit(one)
+
+    def _hold_outputs(self, graph: GraphLike) -> None:
         for value in graph.outputs:
             if (found := self.channels.get(value)) is not None:
                 self.groups.block(found.ids, "stays.graph-output", f"it is part of the output '{value.name}'")

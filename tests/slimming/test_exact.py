@@ -451,3 +451,14 @@ def test_what_contradicts_itself_stays() -> None:
         {"n": np.array([2, 3]), "w2": values(4, 2, 1, 1)},
     )
     assert not slim(bnfold.load(net)).slimming.changes
+
+
+def test_a_scale_that_a_caller_may_override_is_told() -> None:
+    net = behind("y = Conv(r, w2)", W4)
+    for one in net.graph.initializer:
+        net.graph.input.append(onnx.helper.make_tensor_value_info(one.name, 1, list(one.dims)))
+    loaded = bnfold.load(net)
+    found = slim(loaded).slimming
+    assert [(row.channels, row.code) for row in found.stays] == [(6, "stays.weight-not-constant")]
+    assert "--freeze-initializers" in found.stays[0].reason
+    assert slim(loaded, SlimOptions(freeze_initializers=True)).slimming.channels == 3
