@@ -99,6 +99,8 @@ def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
         merged=plan.merged,
         unchanged=result.unchanged,
         verification=_evidence(job, result.report, folder),
+        baked=result.origin.baked,
+        outside=result.outside,
     )
     return replace(certificate, digest=digest(certificate))
 

@@ -92,10 +92,10 @@ def progress_callback(say: Say) -> Callable[[str, float], None]:
 
 
 def side_of(loaded: Loaded, target: Path, stack: ExitStack) -> Side:
-    """A model as verification wants it: an ONNX file as it lies, anything else written under a temporary
-    name."""
+    """A model as verification wants it: an ONNX file as it lies, anything else (and what was baked into it)
+    written under a temporary name."""
     from ..writing import write
 
-    if loaded.format == "onnx" and loaded.files:
+    if loaded.format == "onnx" and loaded.files and not loaded.edited:
         return Side(loaded.model, loaded.files[0], loaded.name)
     return Side(loaded.model, stack.enter_context(write(loaded.model, target)).path, loaded.name)

@@ -48,26 +48,40 @@ if TYPE_CHECKING:
 def load(
     source: Any, weights: Path | None = None, options: ReadOptions | None = None, *, pair: bool = False
 ) -> Loaded:
-    """Read a model of any format; weights that are not given are looked for beside it. With `pair` it is read
-    for a result in its own format. Under `strict` the reader's warnings are errors."""
-    from ..reading import formats
-
+    """Read a model of any format, with the preprocessing and the shapes that the options put into it; weights
+    that are not given are looked for beside it. With `pair` it is read for a result in its own format. Under
+    `strict` the reader's warnings are errors."""
     options = options or ReadOptions()
     weights = weights_for(source, weights, options)
     given = stamped(Path(p) for p in (source, weights) if isinstance(p, (str, os.PathLike)))
     with unchanged(given) as check:
-        loaded = formats.read(source, weights, options, pair=pair)
+        loaded = _shaped(source, weights, options, pair)
         check()
+    with telling(loaded.findings):
+        check_shapes(loaded.model, options.input_shapes)
+        if options.edits:
+            from ..baking import bake
+
+            loaded = bake(loaded, options)
     warning = next((f for f in loaded.findings if f.level == "warning"), None)
     if options.strict and warning is not None:
         raise Malformed(
             warning.text, where=warning.where or None, way_out="without --strict, this is only a warning"
         )
-    with telling(loaded.findings):
-        check_shapes(loaded.model, options.input_shapes)
     found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
     loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
     return loaded
+
+
+def _shaped(source: Any, weights: Path | None, options: ReadOptions, pair: bool) -> Loaded:
+    """The model as it is read, in the shapes that are to be written into it."""
+    from ..reading import formats
+
+    if not (options.fix_shape or options.dynamic_batch):
+        return formats.read(source, weights, options, pair=pair)
+    from ..baking import shaped
+
+    return shaped(lambda asked: formats.read(source, weights, asked, pair=pair), options)
 
 
 def with_idle_patterns(loaded: Loaded, options: FoldOptions, strict: bool = False) -> Loaded:
@@ -100,9 +114,16 @@ def fold_model(
 ) -> tuple[ir.Model, Plan]:
     """Fold in memory; the plan remembers what was withdrawn. `in_place`: the model itself may be folded,
     nobody needs it any more. `pair`: as far as the model's own format can hold it."""
+    from ..baking import prepared
     from ..folding import fold
 
-    return fold(model, options, in_place) if pair is None else fold(model, options, in_place, pair)
+    if pair is not None:
+        return fold(model, options, in_place, pair)
+    ready = prepared(model, options, in_place)
+    if ready is None:
+        return fold(model, options, in_place)
+    folded, made = fold(ready.model, options, in_place=True)
+    return folded, made.with_prepared(ready.gone, ready.kept, padded=ready.padded)
 
 
 def plan(job: Job) -> FoldResult:

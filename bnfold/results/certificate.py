@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .baking import Baked
 from .comparison import Figures, Proof
 from .options import FoldOptions, ReadOptions
+from .outside import Outside
 from .plan import Folded, Kept
 
 SCHEMA = "bnfold.certificate/1"
@@ -67,7 +69,8 @@ class Evidence:
 class Certificate:
     """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
     where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody
-    verified."""
+    verified. `baked` is the preprocessing that became a part of the model, `outside` what it gives where that is
+    done outside."""
 
     schema: str
     made: str
@@ -87,4 +90,6 @@ class Certificate:
     merged: tuple[str, ...]
     unchanged: bool
     verification: Evidence | None
+    baked: tuple[Baked, ...] = ()
+    outside: Outside | None = None
     digest: str = ""

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
+from .baking import Baked
 from .comparison import Comparison
 from .latency import Latencies
 from .notebook import block, counted, short, table
+from .outside import Outside
 from .plan import Finding, Loaded, Plan
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ WITHDRAWN = "kept.withdrawn"
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`). `stamps`
-    tell what its files were when they were read."""
+    tell what its files were when they were read; `baked` is what was made a part of it."""
 
     format: str = "onnx"
     name: str = "model"
@@ -44,6 +46,7 @@ class Origin:
     dialect: str = ""
     dialect_reason: str = ""
     stamps: tuple[Stamp, ...] = field(default=(), repr=False)
+    baked: tuple[Baked, ...] = ()
 
     @property
     def size(self) -> int | None:
@@ -90,6 +93,7 @@ class FoldResult:
     data       the data files that were written beside `path`
     latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
+    outside    the written model held against preprocessing done outside; None where none was baked in
     """
 
     model: ir.Model
@@ -105,6 +109,7 @@ class FoldResult:
     data: tuple[Path, ...] = ()
     latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
+    outside: Outside | None = None
 
     def __repr__(self) -> str:
         return f"<FoldResult: {self.summary}>"
@@ -198,6 +203,7 @@ def origin_of(loaded: Loaded) -> Origin:
         dialect=loaded.dialect,
         dialect_reason=loaded.dialect_reason,
         stamps=stamps,
+        baked=loaded.baked,
     )
 
 

@@ -26,6 +26,7 @@ CODES: dict[str, str] = {
     "and this scale is negative",
     "kept.shift-does-not-pass": "an operator in between lets a scale pass but no shift",
     "kept.wrong-axis": "it does not vary along the channel axis alone",
+    "kept.channel-order": "what reads the channels has no weight that could take their order",
     "kept.padding-with-shift": "the convolution after it pads, and the shift is not zero",
     "kept.weight-not-constant": "the weight beside it is computed or fed at run time",
     "kept.bias-not-constant": "the bias beside it is computed or fed at run time",

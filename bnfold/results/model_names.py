@@ -1,6 +1,7 @@
 """Do the names that options use exist in the model, and do the values fit it?
 
     check_shapes        input_shapes    names of inputs; as many dims as declared, and the fixed ones
+    check_baking        bake_input, input_type, input_layout, fix_shape    names of inputs
     check_verification  inputs, rtol, atol, mean, std, layout
     idle_patterns       keep            patterns that match no node: findings, for the run can go on
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..ir.graph import ir, label, nodes
-from .options import FoldOptions, VerifyOptions, spelled
+from .options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from .plan import Finding
 from .value_kinds import did_you_mean
 
@@ -36,6 +37,15 @@ def check_shapes(model: ir.Model, asked: Sequence[tuple[str, tuple[int, ...]]]) 
         one = inputs[name] if name else next(iter(inputs.values()))
         if one.shape is not None:
             _check_dims(one, dims)
+
+
+def check_baking(model: ir.Model, options: ReadOptions) -> None:
+    """Every name of what is to be baked in is that of an input. Raises UsageError."""
+    inputs = fed(model)
+    for keyword in ("input_type", "input_layout", "fix_shape"):
+        _check_names(keyword, [name for name, _ in getattr(options, keyword)], inputs, "input")
+    of_all = {name for name, asked in options.bake_input if asked.from_model and not name}
+    _check_names("bake_input", [name for name, _ in options.bake_input if name not in of_all], inputs, "input")
 
 
 def check_verification(model: ir.Model, options: VerifyOptions) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .baking import Baked, Stated
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -42,6 +44,9 @@ class Loaded:
     files    every file that was read, external data included, in reading order
     dialect  the dialect that was chosen ("" where the format has none) and `dialect_reason` why
     pair     what a writer of the model's own format has to know; None where the model was not read for one
+    stated   what the files say of the preprocessing of inputs
+    baked    what was made a part of the network; `unbaked` is the model without it
+    edited   the model is not what lies in the files: preprocessing was baked in, or a shape was written
     """
 
     model: ir.Model
@@ -52,6 +57,10 @@ class Loaded:
     dialect: str = ""
     dialect_reason: str = ""
     pair: Pair | None = None
+    stated: tuple[Stated, ...] = ()
+    baked: tuple[Baked, ...] = ()
+    unbaked: ir.Model | None = None
+    edited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +113,15 @@ class Copied:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every affine node of a model with its verdict, in the order of the graph."""
+    """Every affine node of a model with its verdict, in the order of the graph. `padded`: a Pad by a baked mean
+    has taken the place of a convolution's padding."""
 
     folded: tuple[Folded, ...] = ()
     kept: tuple[Kept, ...] = ()
     withdrawn: tuple[Kept, ...] = ()
     merged: tuple[str, ...] = field(default=())
     copied: tuple[Copied, ...] = ()
+    padded: bool = False
 
     @property
     def batch_norms(self) -> tuple[int, int]:
@@ -121,7 +132,12 @@ class Plan:
     @property
     def changes(self) -> bool:
         """Does it change the model at all?"""
-        return bool(self.folded or self.merged)
+        return bool(self.folded or self.merged or self.padded)
+
+    def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...], *, padded: bool) -> Plan:
+        """The same plan of a baked model, with what was done before folding: nodes that weights took, those that
+        stay, and whether a Pad took the place of padding."""
+        return replace(self, merged=gone + self.merged, kept=kept + self.kept, padded=padded)
 
     def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:
         """The same plan, remembering folds that verification took back; each node stands in one list

@@ -1,0 +1,130 @@
+"""Shapes that are written into a model: sizes of inputs, through to the outputs by inference.
+
+    shaped(read, options)   what `read` reads, with --fix-shape and --dynamic-batch
+
+A Caffe or darknet reader computes every size itself, so that it is asked for the shape. An ONNX model gets the
+sizes, and everything that is declared behind them is derived anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from ..errors import Mismatch, UsageError, telling
+from ..inference import Shapes
+from ..ir.foreign_types import cloned
+from ..ir.graph import graphs, ir, label, nodes, source_text
+from ..results.model_names import check_baking, fed
+from ..results.options import ReadOptions, spelled
+from ..results.plan import Loaded
+from .batch import with_dynamic_batch
+
+Read = Callable[[ReadOptions], Loaded]
+Dims = tuple[int, ...]
+
+
+def shaped(read: Read, options: ReadOptions) -> Loaded:
+    """The model in the shapes that are asked for. Raises UsageError, Mismatch where the graph contradicts one,
+    Unsupported for a batch that cannot be left open."""
+    first = read(options)
+    with telling(first.findings):
+        check_baking(first.model, replace(options, bake_input=(), input_type=(), input_layout=()))
+        if first.format == "onnx":
+            return replace(first, model=fixed(first.model, dict(options.fix_shape)), edited=True)
+        asked = replace(options, input_shapes=_with(options.input_shapes, options.fix_shape))
+        found = read(asked) if options.fix_shape else first
+        return with_dynamic_batch(read, asked, found) if options.dynamic_batch else found
+
+
+def _with(shapes: tuple[tuple[str, Dims], ...], more: tuple[tuple[str, Dims], ...]) -> tuple[tuple[str, Dims], ...]:
+    """The shapes, those to be written before those that are only for comparing."""
+    return tuple({**dict(shapes), **dict(more)}.items())
+
+
+def fixed(model: ir.Model, asked: Mapping[str, Dims]) -> ir.Model:
+    """A clone of an ONNX model whose inputs have these shapes. Raises UsageError for another rank, Mismatch with
+    the node that contradicts a size."""
+    copy = cloned(model)
+    before = {label(node) for node in nodes(copy) if Shapes(model).contradicts(node)} if not asked else set()
+    inputs = fed(copy)
+    sizes: dict[str, int] = {}
+    for name, dims in asked.items():
+        one = inputs[name] if name else next(iter(inputs.values()))
+        _check_rank(one, dims)
+        for old, new in zip(one.shape or (), dims, strict=False):
+            if isinstance(old, ir.SymbolicDim) and old.value:
+                _remember(sizes, str(old.value), new, one)
+        one.shape = ir.Shape(list(dims))
+    for one in inputs.values():
+        one.shape = _filled(one.shape, sizes)
+    _derive(copy, before)
+    return copy
+
+
+def _check_rank(one: ir.Value, dims: Dims) -> None:
+    if one.shape is not None and len(one.shape) != len(dims):
+        raise UsageError(
+            f"{spelled('fix_shape')} gives '{one.name}' the shape {list(dims)}",
+            expected=f"{len(one.shape)} dims, as the model declares",
+        )
+
+
+def _remember(sizes: dict[str, int], symbol: str, size: int, one: ir.Value) -> None:
+    if sizes.setdefault(symbol, size) != size:
+        raise Mismatch(
+            f"'{symbol}' would be {sizes[symbol]} and {size}",
+            where=f"input '{one.name}'",
+            expected="one size, since the model gives both dims one name",
+            way_out=f"give {spelled('fix_shape')} shapes that agree",
+        )
+
+
+def _filled(shape: ir.Shape | None, sizes: Mapping[str, int]) -> ir.Shape | None:
+    if shape is None:
+        return None
+    return ir.Shape([d if isinstance(d, int) else sizes.get(str(d.value), d.value) for d in shape])
+
+
+def _derive(model: ir.Model, before: set[str]) -> None:
+    """What is declared behind the inputs, derived anew; what cannot be derived is left open. Raises Mismatch."""
+    outputs = {value: value.shape for value in model.graph.outputs}
+    for graph in graphs(model):
+        for node in graph:
+            for value in node.outputs:
+                value.shape = None
+    shapes = Shapes(model)
+    for node in nodes(model):
+        if shapes.contradicts(node) and label(node) not in before:
+            raise _contradiction(node, shapes)
+    for graph in graphs(model):
+        for node in graph:
+            for value in node.outputs:
+                value.shape = _declared(shapes, value)
+    for value, declared in outputs.items():
+        if value.shape is None and declared is not None:
+            value.shape = ir.Shape([None] * len(declared))
+
+
+def _declared(shapes: Shapes, value: ir.Value) -> ir.Shape | None:
+    found = shapes.of(value)
+    if found is None:
+        return None
+    return ir.Shape([d if isinstance(d, int) or not d.startswith("?") else None for d in found])
+
+
+def _contradiction(node: ir.Node, shapes: Shapes) -> Mismatch:
+    read = ", ".join(
+        f"'{value.name}' {_words(shapes, value)}" for value in node.inputs if value is not None and value.name
+    )
+    return Mismatch(
+        f"{node.op_type} '{label(node)}' does not take the shape that {spelled('fix_shape')} leads to: it reads "
+        f"{read}",
+        where=source_text(node) or None,
+        way_out="give sizes that fit this node, or take it out of the model",
+    )
+
+
+def _words(shapes: Shapes, value: ir.Value) -> str:
+    found = shapes.of(value)
+    return "of unknown shape" if found is None else "x".join(str(d) for d in found) or "(one value)"
