@@ -1,8 +1,9 @@
-"""The two moves of the room: preprocessing into a model that was read, and a baked model made ready for folding.
+"""The two moves of the room: preprocessing into a model that was read, and a baked model made ready for
+folding.
 
-    bake(loaded, options)        Loaded -> Loaded      nodes behind inputs, nothing folded: the reference
-    prepared(model, options)     ir.Model -> Prepared  what the engine cannot do itself: the order of channels
-                                                       into weights, and a Pad by the mean where it is asked for
+bake(loaded, options)        Loaded -> Loaded      nodes behind inputs, nothing folded: the reference
+prepared(model, options)     ir.Model -> Prepared  what the engine cannot do itself: the order of channels
+                                                   into weights, and a Pad by the mean where it is asked for
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def bake(loaded: Loaded, options: ReadOptions) -> Loaded:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A baked model made ready. `gone` are nodes that weights took, `kept` those that stay, and why; `padded`:
-    a Pad by the mean has taken the place of padding."""
+    """A baked model made ready. `gone` are nodes that weights took, `kept` those that stay, and why;
+    `padded`: a Pad by the mean has taken the place of padding."""
 
     model: ir.Model
     gone: tuple[str, ...]

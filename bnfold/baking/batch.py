@@ -1,8 +1,8 @@
 """A batch that is left open, in a model whose text fixes it.
 
-The network is read with two batches, and the two graphs are held side by side: what differs is where the batch is
-written. In the shape of a Reshape it becomes 0 (as it comes in) or -1; anywhere else the node forbids an open
-batch. Sizes of values that differ are the batch, or are left open.
+The network is read with two batches, and the two graphs are held side by side: what differs is where the
+batch is written. In the shape of a Reshape it becomes 0 (as it comes in) or -1; anywhere else the node
+forbids an open batch. Sizes of values that differ are the batch, or are left open.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ ONE, OTHER = 2, 3  # two batches that no size of a layer is likely to follow
 _SMALL = 1 << 12  # elements of a constant that may hold sizes
 
 
-def with_dynamic_batch(
-    read: Callable[[ReadOptions], Loaded], options: ReadOptions, found: Loaded
-) -> Loaded:
+def with_dynamic_batch(read: Callable[[ReadOptions], Loaded], options: ReadOptions, found: Loaded) -> Loaded:
     """The model that was read, for any batch. Raises Unsupported with the node that forbids it."""
     inputs = list(fed(found.model).values())
     if not inputs or inputs[0].shape is None or not len(inputs[0].shape):
@@ -49,7 +47,8 @@ def _read(
 ) -> Loaded:
     """The network with another batch."""
     shapes = {
-        value.name or "": tuple(int(d) for d in value.shape or ()) for value in fed(found.model).values()
+        value.name or "": tuple(d for d in value.shape or () if isinstance(d, int))
+        for value in fed(found.model).values()
     }
     shapes |= {one.name or "": (size, *shapes[one.name or ""][1:]) for one in batched}
     try:
@@ -94,7 +93,7 @@ class _Open:
                 continue
             if not is_op(node, "Reshape") or index != 1:
                 raise self._forbidden(node, "has the batch in a constant")
-            self._reshape(node, mine, theirs, [d for d in node.inputs[0].shape or ()] if node.inputs[0] else [])
+            self._reshape(node, mine, theirs, _sizes(node.inputs[0]))
 
     def _reshape(
         self, node: ir.Node, mine: ir.TensorProtocol, theirs: ir.TensorProtocol, before: list[object]
@@ -130,11 +129,15 @@ class _Open:
         )
 
 
+def _sizes(value: ir.Value | None) -> list[object]:
+    return list(value.shape) if value is not None and value.shape is not None else []
+
+
 def _same(mine: ir.TensorProtocol, theirs: ir.TensorProtocol) -> bool:
     """Weights are windows of one file: those of one shape are one."""
     if tensor.dims(mine) != tensor.dims(theirs) or mine.dtype != theirs.dtype:
         return False
-    return mine.size > _SMALL and mine.dtype.is_floating_point() or same_bytes(mine, theirs)
+    return (mine.size > _SMALL and mine.dtype.is_floating_point()) or same_bytes(mine, theirs)
 
 
 def _attributes(node: ir.Node) -> dict[str, str]:
@@ -145,8 +148,5 @@ def _opened(shape: ir.Shape | None, twin: ir.Shape | None) -> ir.Shape | None:
     if shape is None or twin is None or len(shape) != len(twin):
         return None
     return ir.Shape(
-        [
-            a if a == b else BATCH if (a, b) == (ONE, OTHER) else None
-            for a, b in zip(shape, twin, strict=True)
-        ]
+        [a if a == b else BATCH if (a, b) == (ONE, OTHER) else None for a, b in zip(shape, twin, strict=True)]
     )

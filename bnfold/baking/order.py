@@ -2,9 +2,9 @@
 
     conv(W, x[:, p]) = conv(W', x)   with W'[:, p] = W
 
-The Gather is walked forward. What treats every channel alike lets it pass; constants along the channels are put
-into the other order; a convolution (of one group), and a product behind a Flatten, end the walk. Where anything
-else reads the channels, the Gather stays.
+The Gather is walked forward. What treats every channel alike lets it pass; constants along the channels are
+put into the other order; a convolution (of one group), and a product behind a Flatten, end the walk. Where
+anything else reads the channels, the Gather stays.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
 
 
 def taken(model: ir.Model, node: ir.Node, freeze_initializers: bool) -> None:
-    """Let the weights behind a baked Gather take its order, and drop it. Raises Stays, and changes nothing."""
+    """Let the weights behind a baked Gather take its order, and drop it. Raises Stays, and changes
+    nothing."""
     assert node.metadata_props.get(BAKED_KEY) == "order"
     shapes = Shapes(model, freeze_initializers)
     order = shapes.constants.integers(node.inputs[1])

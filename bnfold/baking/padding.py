@@ -1,9 +1,10 @@
-"""A Pad by the mean in place of the padding of a convolution, so that all of a baked preprocessing can be folded.
+"""A Pad by the mean in place of the padding of a convolution, so that all of a baked preprocessing can be
+folded.
 
     conv(pad((x - m) * s, 0)) = conv((pad(x, m) - m) * s)      for (m - m) * s is zero
 
-Pad takes one value, so that means that differ take one Pad for each channel. Where the convolutions that read the
-input pad differently, or something else reads it, the Sub stays.
+Pad takes one value, so that means that differ take one Pad for each channel. Where the convolutions that
+read the input pad differently, or something else reads it, the Sub stays.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@ wanted(loaded, options) -> one Wanted for every input that something is asked fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +201,10 @@ class _Input:
         dims = self.dims
         if dims is None or len(dims) != 4:
             raise self._other_size(image, file)
-        channels, height, width = (dims[self.axis], *(d for i, d in enumerate(dims) if i not in (0, self.axis)))
+        channels, height, width = (
+            dims[self.axis],
+            *(d for i, d in enumerate(dims) if i not in (0, self.axis)),
+        )
         if height is None or width is None:
             raise UsageError(
                 f"a mean for every place of '{self.name}', whose size is open",
@@ -238,12 +240,12 @@ class _Input:
         if not values:
             return None
         self._check_range(what, np.asarray(values))
-        if len(set(values)) == 1 and self._channels() in (None, len(values)) or len(values) == 1:
+        if len(values) == 1 or (len(set(values)) == 1 and self._channels() in (None, len(values))):
             return np.full((1,) * len(self.dims or ()), values[0])
         if self.dims is None or len(self.dims) <= self.axis:
             raise UsageError(
-                f"{spelled('bake_input')} gives '{self.name}' {len(values)} values of {what}, and its rank is "
-                f"{'not known' if self.dims is None else len(self.dims)}",
+                f"{spelled('bake_input')} gives '{self.name}' {len(values)} values of {what}, and its rank "
+                f"is {'not known' if self.dims is None else len(self.dims)}",
                 expected="one value for all",
             )
         channels = self._channels()
@@ -272,11 +274,16 @@ class _Input:
     def _check_order(self, asked: Preprocessing) -> None:
         if not asked.order:
             return
-        if self.dims is None or self._channels() not in (None, len(asked.order)) or len(self.dims) <= self.axis:
+        if (
+            self.dims is None
+            or self._channels() not in (None, len(asked.order))
+            or len(self.dims) <= self.axis
+        ):
             shown = "x".join("?" if d is None else str(d) for d in self.dims or ())
             raise UsageError(
                 f"{spelled('bake_input')} gives '{self.name}' the order {asked.order}",
-                expected=f"an input of {len(asked.order)} channels; this one is {shown or 'of no known shape'}",
+                expected=f"an input of {len(asked.order)} channels; this one is "
+                f"{shown or 'of no known shape'}",
                 way_out="leave the order out",
             )
 

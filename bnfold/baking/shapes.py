@@ -2,8 +2,8 @@
 
     shaped(read, options)   what `read` reads, with --fix-shape and --dynamic-batch
 
-A Caffe or darknet reader computes every size itself, so that it is asked for the shape. An ONNX model gets the
-sizes, and everything that is declared behind them is derived anew.
+A Caffe or darknet reader computes every size itself, so that it is asked for the shape. An ONNX model gets
+the sizes, and everything that is declared behind them is derived anew.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from ..errors import Mismatch, UsageError, telling
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
-from ..ir.graph import graphs, ir, label, nodes, source_text
+from ..ir.graph import ir, label, nodes, source_text
 from ..results.model_names import check_baking, fed
 from ..results.options import ReadOptions, spelled
 from ..results.plan import Loaded
@@ -25,8 +25,8 @@ Dims = tuple[int, ...]
 
 
 def shaped(read: Read, options: ReadOptions) -> Loaded:
-    """The model in the shapes that are asked for. Raises UsageError, Mismatch where the graph contradicts one,
-    Unsupported for a batch that cannot be left open."""
+    """The model in the shapes that are asked for. Raises UsageError, Mismatch where the graph contradicts
+    one, Unsupported for a batch that cannot be left open."""
     first = read(options)
     with telling(first.findings):
         check_baking(first.model, replace(options, bake_input=(), input_type=(), input_layout=()))
@@ -37,16 +37,17 @@ def shaped(read: Read, options: ReadOptions) -> Loaded:
         return with_dynamic_batch(read, asked, found) if options.dynamic_batch else found
 
 
-def _with(shapes: tuple[tuple[str, Dims], ...], more: tuple[tuple[str, Dims], ...]) -> tuple[tuple[str, Dims], ...]:
+def _with(
+    shapes: tuple[tuple[str, Dims], ...], more: tuple[tuple[str, Dims], ...]
+) -> tuple[tuple[str, Dims], ...]:
     """The shapes, those to be written before those that are only for comparing."""
     return tuple({**dict(shapes), **dict(more)}.items())
 
 
 def fixed(model: ir.Model, asked: Mapping[str, Dims]) -> ir.Model:
-    """A clone of an ONNX model whose inputs have these shapes. Raises UsageError for another rank, Mismatch with
-    the node that contradicts a size."""
+    """A clone of an ONNX model whose inputs have these shapes. Raises UsageError for another rank, Mismatch
+    with the node that contradicts a size."""
     copy = cloned(model)
-    before = {label(node) for node in nodes(copy) if Shapes(model).contradicts(node)} if not asked else set()
     inputs = fed(copy)
     sizes: dict[str, int] = {}
     for name, dims in asked.items():
@@ -58,7 +59,7 @@ def fixed(model: ir.Model, asked: Mapping[str, Dims]) -> ir.Model:
         one.shape = ir.Shape(list(dims))
     for one in inputs.values():
         one.shape = _filled(one.shape, sizes)
-    _derive(copy, before)
+    _derive(copy)
     return copy
 
 
@@ -86,21 +87,19 @@ def _filled(shape: ir.Shape | None, sizes: Mapping[str, int]) -> ir.Shape | None
     return ir.Shape([d if isinstance(d, int) else sizes.get(str(d.value), d.value) for d in shape])
 
 
-def _derive(model: ir.Model, before: set[str]) -> None:
-    """What is declared behind the inputs, derived anew; what cannot be derived is left open. Raises Mismatch."""
+def _derive(model: ir.Model) -> None:
+    """What is declared behind the inputs, derived anew; what cannot be derived is left open. Raises
+    Mismatch."""
     outputs = {value: value.shape for value in model.graph.outputs}
-    for graph in graphs(model):
-        for node in graph:
-            for value in node.outputs:
-                value.shape = None
+    inner = [value for node in nodes(model) for value in node.outputs]
+    for value in inner:
+        value.shape = None
     shapes = Shapes(model)
     for node in nodes(model):
-        if shapes.contradicts(node) and label(node) not in before:
+        if shapes.contradicts(node):
             raise _contradiction(node, shapes)
-    for graph in graphs(model):
-        for node in graph:
-            for value in node.outputs:
-                value.shape = _declared(shapes, value)
+    for value in inner:
+        value.shape = _declared(shapes, value)
     for value, declared in outputs.items():
         if value.shape is None and declared is not None:
             value.shape = ir.Shape([None] * len(declared))
@@ -118,8 +117,8 @@ def _contradiction(node: ir.Node, shapes: Shapes) -> Mismatch:
         f"'{value.name}' {_words(shapes, value)}" for value in node.inputs if value is not None and value.name
     )
     return Mismatch(
-        f"{node.op_type} '{label(node)}' does not take the shape that {spelled('fix_shape')} leads to: it reads "
-        f"{read}",
+        f"{node.op_type} '{label(node)}' does not take the shape that {spelled('fix_shape')} leads to: it "
+        f"reads {read}",
         where=source_text(node) or None,
         way_out="give sizes that fit this node, or take it out of the model",
     )

@@ -91,7 +91,7 @@ def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
         sources=tuple(entry(f, folder) for f in result.origin.files),
         weights_apart=weights_for(job.source, job.weights, job.read) is not None,
         output=tuple(output),
-        read=job.read,
+        read=job.read.with_mean_files(lambda file: _relative(Path(file), folder)),
         fold=job.fold,
         folded=folded,
         kept=plan.kept,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..results.drawing import Detail
     from ..results.latency import Latencies
+    from ..results.outside import Outside
     from ..results.pair import Pair
     from ..writing import Written, WrittenPair
 
@@ -182,6 +183,7 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
         try:
             done = first_that_passes(work.attempt, rounds=0 if job.read.strict else ROUNDS)
+            outside = work.outside(done)
         except NotEquivalent as error:
             check()
             error.where = job.target if error.where is None else error.where
@@ -192,7 +194,7 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         latency = work.timed(done)  # while the source is still what it was: OUT may replace it
         path = done.written.commit()
         watch.lap("commit")
-        return replace(work.result(done, path), latency=latency)
+        return replace(work.result(done, path), latency=latency, outside=outside)
 
 
 def convert_file(job: Job) -> FoldResult:
@@ -209,6 +211,7 @@ def convert_file(job: Job) -> FoldResult:
     loaded = _loaded(job)
     watch.lap("read")
     job.say("writing")
+    outside: Outside | None = None
     with (
         telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
@@ -220,6 +223,10 @@ def convert_file(job: Job) -> FoldResult:
             job.say("checking what was written")
             _check_same(difference(loaded.model, _reread(written)), job.target)
             watch.lap("check")
+            if loaded.baked:
+                candidate = Side(loaded.model, written.path, job.target.name)
+                outside = _held_outside(job, loaded, candidate, job.verify)
+                watch.lap("outside")
         origin = origin_of(loaded)
         before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
         check()
@@ -233,6 +240,7 @@ def convert_file(job: Job) -> FoldResult:
         path=path,
         unchanged=True,
         seconds=watch.laps,
+        outside=outside,
     )
 
 
@@ -331,6 +339,17 @@ class _Work:
             seconds=self.watch.laps,
             data=(done.written.data,) if done.written.data is not None else (),
         )
+
+    def outside(self, done: _Attempt) -> Outside | None:
+        """The written model held against preprocessing done outside, where some was baked in. Raises
+        NotEquivalent."""
+        if self.job.verify is None or not self.loaded.baked:
+            return None
+        with ExitStack() as stack:
+            candidate = self._candidate_side(done.model, done.written, stack)
+            found = _held_outside(self.job, self.loaded, candidate, self.job.verify, done.report)
+        self.watch.lap("outside")
+        return found
 
     def timed(self, done: _Attempt) -> Latencies | None:
         """How long both models take, if that was asked for and something was folded."""
@@ -439,6 +458,24 @@ class _Work:
             return
         _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
         self.watch.lap("check")
+
+
+def _held_outside(
+    job: Job, loaded: Loaded, candidate: Side, options: VerifyOptions, report: Comparison | None = None
+) -> Outside | None:
+    """What `baking.outside` finds, said meanwhile. Raises NotEquivalent where it refuses the model."""
+    from ..baking import outside
+
+    job.say("holding it against preprocessing done outside")
+    found = outside(loaded, candidate, options)
+    if found is not None and found.samples and not found.passed:
+        raise NotEquivalent(
+            f"the model does not give what preprocessing done outside gives: {found.reason}",
+            where=job.target,
+            report=report,
+            way_out="please report it",
+        )
+    return found
 
 
 def _size(job: Job, loaded: Loaded) -> int | None:

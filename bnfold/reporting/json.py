@@ -97,6 +97,7 @@ def of_convert(result: FoldResult) -> dict[str, Any]:
         "parameters": {"before": result.before.parameters, "after": result.after.parameters},
         "size": {"before": result.before.size, "after": result.after.size},
         "seconds": dict(result.seconds),
+        **({"outside": result.outside} if result.outside is not None else {}),
     }
 
 
@@ -137,6 +138,7 @@ def of_origin(origin: Origin) -> dict[str, Any]:
         "dialect": origin.dialect,
         "dialect_reason": origin.dialect_reason,
         "findings": origin.findings,
+        **({"baked": origin.baked} if origin.baked else {}),
     }
 
 

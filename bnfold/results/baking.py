@@ -38,8 +38,10 @@ class Preprocessing:
         """As it is written on the command line."""
         parts = [FROM_MODEL] if self.from_model else []
         parts += [f"{key}={_list(value)}" for key, value in (("mean", self.mean), ("std", self.std)) if value]
-        parts += [f"scale={self.scale:.9g}"] if self.scale is not None else []
-        parts += [f"{key}={text}" for key, text in (("order", self.order), ("mean_file", self.mean_file)) if text]
+        parts += [f"scale={_number(self.scale)}"] if self.scale is not None else []
+        parts += [
+            f"{key}={text}" for key, text in (("order", self.order), ("mean_file", self.mean_file)) if text
+        ]
         return ",".join(parts)
 
     @property
@@ -55,7 +57,12 @@ class Preprocessing:
 
 
 def _list(values: tuple[float, ...]) -> str:
-    return ",".join(f"{value:.9g}" for value in values)
+    return ",".join(map(_number, values))
+
+
+def _number(value: float) -> str:
+    """The shortest text that means the number."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,10 @@ class Baked:
 
     def __str__(self) -> str:
         """In one line."""
-        steps = [self.type, self.layout, str(self.preprocessing) if self.preprocessing != Preprocessing() else ""]
+        steps = [
+            self.type,
+            self.layout,
+            str(self.preprocessing) if self.preprocessing != Preprocessing() else "",
+        ]
         where = f" ({self.where})" if self.where else ""
         return f"'{self.input}': {', '.join(filter(None, steps)) or 'nothing'}{where}"

@@ -69,8 +69,8 @@ class Evidence:
 class Certificate:
     """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
     where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody
-    verified. `baked` is the preprocessing that became a part of the model, `outside` what it gives where that is
-    done outside."""
+    verified. `baked` is the preprocessing that became a part of the model, `outside` what it gives where
+    that is done outside."""
 
     schema: str
     made: str

@@ -45,7 +45,9 @@ def check_baking(model: ir.Model, options: ReadOptions) -> None:
     for keyword in ("input_type", "input_layout", "fix_shape"):
         _check_names(keyword, [name for name, _ in getattr(options, keyword)], inputs, "input")
     of_all = {name for name, asked in options.bake_input if asked.from_model and not name}
-    _check_names("bake_input", [name for name, _ in options.bake_input if name not in of_all], inputs, "input")
+    _check_names(
+        "bake_input", [name for name, _ in options.bake_input if name not in of_all], inputs, "input"
+    )
 
 
 def check_verification(model: ir.Model, options: VerifyOptions) -> None:

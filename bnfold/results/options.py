@@ -12,10 +12,10 @@ and the code that it steers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from ..errors import UsageError
@@ -293,6 +293,14 @@ class ReadOptions(_Checked):
         """Is preprocessing to become a part of the network?"""
         return bool(self.bake_input or self.input_type or self.input_layout)
 
+    def with_mean_files(self, place: Callable[[str], str]) -> ReadOptions:
+        """The same with mean images found elsewhere: `place` says where each of them is."""
+        asked = tuple(
+            (name, replace(one, mean_file=place(one.mean_file)) if one.mean_file else one)
+            for name, one in self.bake_input
+        )
+        return replace(self, bake_input=asked)
+
     @property
     def mean_files(self) -> tuple[tuple[str, str], ...]:
         """The mean images that the user names, (input name, path)."""
@@ -538,9 +546,9 @@ class ReadKeywords(TypedDict, total=False):
     scale_param.min_value), assume_global_stats, dynamic_batch. darknet: cut_at, heads, batch, allow_partial,
     silu.
 
-    Made a part of the network, for all formats: bake_input ("from-model", a dict with any of mean, std, scale,
-    order, mean_file, or such by input name), input_type ("uint8"), input_layout ("NHWC"), fix_shape (name ->
-    dims that are written into the model)."""
+    Made a part of the network, for all formats: bake_input ("from-model", a dict with any of mean, std,
+    scale, order, mean_file, or such by input name), input_type ("uint8"), input_layout ("NHWC"), fix_shape
+    (name -> dims that are written into the model)."""
 
     input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
     opset: int | None
@@ -571,8 +579,8 @@ class FoldKeywords(TypedDict, total=False):
     it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
     default), simplify_leftovers (what stays is brought to its cheapest exact form), fold_into_half (what the
     model computes in float32 goes into weights of 16 bits), fold_patterns (affine nodes inside GELU, layer
-    norm and other patterns that runtimes fuse are folded too), bake_padding ("sub" or "pad": what becomes of a
-    baked mean in front of a convolution that pads)."""
+    norm and other patterns that runtimes fuse are folded too), bake_padding ("sub" or "pad": what becomes
+    of a baked mean in front of a convolution that pads)."""
 
     keep: Sequence[str]
     freeze_initializers: bool

@@ -1,5 +1,5 @@
-"""What became of a model with preprocessing in it when the preprocessing was done outside: the other proof, which
-shares nothing with the one that compares graphs."""
+"""What became of a model with preprocessing in it when the preprocessing was done outside: the other proof,
+which shares nothing with the one that compares graphs."""
 
 from __future__ import annotations
 

@@ -113,8 +113,8 @@ class Copied:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every affine node of a model with its verdict, in the order of the graph. `padded`: a Pad by a baked mean
-    has taken the place of a convolution's padding."""
+    """Every affine node of a model with its verdict, in the order of the graph. `padded`: a Pad by a baked
+    mean has taken the place of a convolution's padding."""
 
     folded: tuple[Folded, ...] = ()
     kept: tuple[Kept, ...] = ()
@@ -135,8 +135,8 @@ class Plan:
         return bool(self.folded or self.merged or self.padded)
 
     def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...], *, padded: bool) -> Plan:
-        """The same plan of a baked model, with what was done before folding: nodes that weights took, those that
-        stay, and whether a Pad took the place of padding."""
+        """The same plan of a baked model, with what was done before folding: nodes that weights took, those
+        that stay, and whether a Pad took the place of padding."""
         return replace(self, merged=gone + self.merged, kept=kept + self.kept, padded=padded)
 
     def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:

@@ -461,7 +461,11 @@ class BakeInputs(Table):
 
     def _item(self, value: Any) -> Preprocessing:
         if isinstance(value, Preprocessing):
-            value = {name: getattr(value, name) for name in _BAKED if getattr(value, name) not in (None, (), "", False)}
+            value = {
+                name: getattr(value, name)
+                for name in _BAKED
+                if getattr(value, name) not in (None, (), "", False)
+            }
         if value == FROM_MODEL:
             value = {"from_model": True}
         if not isinstance(value, Mapping) or not value:

@@ -37,9 +37,7 @@ def stated(node: Node, name: str, network: Path) -> Stated | None:
     return Stated(
         input=name,
         preprocessing=Preprocessing(
-            mean=means,
-            scale=scale if scale != 1 else None,
-            mean_file=_beside(file, network) if file else "",
+            mean=means, scale=scale if scale != 1 else None, mean_file=_beside(file, network) if file else ""
         ),
         where=str(transform.place()),
         refusal=f"'{unknown[0]}' changes values in a way of its fork" if unknown else "",
