@@ -20,7 +20,7 @@ from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.functions import inline
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
-from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
+from ..ir.provenance import BAKED_KEY, DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
@@ -254,6 +254,8 @@ class Engine:
             try:
                 plan = self._held(forward(context, node, reading), node)
             except Refused as ahead:
+                if BAKED_KEY in node.metadata_props:  # nothing but an input stands behind it
+                    raise
                 if (
                     self.target is None
                     and behind.code == "kept.shift-does-not-pass"

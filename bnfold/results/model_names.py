@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..ir.graph import ir, label, nodes
+from .fold_result import recalled
 from .options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from .plan import Finding
 from .value_kinds import did_you_mean
@@ -53,6 +54,7 @@ def check_baking(model: ir.Model, options: ReadOptions) -> None:
 def check_verification(model: ir.Model, options: VerifyOptions) -> None:
     """Every name in the options of verification is one of the reference's. Raises UsageError."""
     check_shapes(model, options.input_shapes)
+    _check_prepared_once(model, options)
     for_all = {name for name, one in options.input_files if not name and Path(one).suffix == ".npz"}
     _check_names("inputs", [name for name, _ in options.inputs if name or not for_all], fed(model), "input")
     outputs = {value.name or "": value for value in model.graph.outputs}
@@ -112,6 +114,17 @@ def _check_dims(one: ir.Value, dims: tuple[int, ...]) -> None:
             expected=f"one that fits [{', '.join('?' if d is None else str(d) for d in declared)}], as the "
             "model declares",
         )
+
+
+def _check_prepared_once(model: ir.Model, options: VerifyOptions) -> None:
+    """Images are not prepared outside where the network itself does it."""
+    baked = [one for one in recalled(model).baked if one.preprocessing.maps]
+    for name in ("mean", "std") if baked else ():
+        if getattr(options, name):
+            raise UsageError(
+                f"{spelled(name)} beside {spelled('bake_input')}: '{baked[0].input}' would be prepared twice",
+                expected="one of them",
+            )
 
 
 def _values(model: ir.Model) -> dict[str, ir.Value]:

@@ -41,7 +41,7 @@ def _of_blob(path: Path) -> np.ndarray:
     view = FileMap(path).view
     if len(view) > _LARGEST:
         raise Malformed(f"{len(view):,} bytes", expected=_EXPECTED)
-    blob = blob_of(view, Field(0, BYTES, 0, 0, 0, len(view)))
+    blob = blob_of(view, Field(0, BYTES, 0, 0, len(view), 0))
     if not blob.pieces:
         raise Malformed("no values in it", expected=_EXPECTED)
     blob.check()
