@@ -14,7 +14,7 @@ from dataclasses import replace
 from ..errors import Mismatch, UsageError, telling
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
-from ..ir.graph import ir, label, nodes, source_text
+from ..ir.graph import ir, is_op, label, nodes, source_text
 from ..results.model_names import check_baking, fed
 from ..results.options import ReadOptions, spelled
 from ..results.plan import Loaded
@@ -22,6 +22,7 @@ from .batch import with_dynamic_batch
 
 Read = Callable[[ReadOptions], Loaded]
 Dims = tuple[int, ...]
+_WINDOWS = ("Conv", "MaxPool", "AveragePool", "LpPool")
 
 
 def shaped(read: Read, options: ReadOptions) -> Loaded:
@@ -96,13 +97,24 @@ def _derive(model: ir.Model) -> None:
         value.shape = None
     shapes = Shapes(model)
     for node in nodes(model):
-        if shapes.contradicts(node):
+        if shapes.contradicts(node) or _leaves_nothing(node, shapes):
             raise _contradiction(node, shapes)
     for value in inner:
-        value.shape = _declared(shapes, value)
+        if value.type is not None:  # a file declares no shape without a type
+            value.shape = _declared(shapes, value)
     for value, declared in outputs.items():
         if value.shape is None and declared is not None:
             value.shape = ir.Shape([None] * len(declared))
+
+
+def _leaves_nothing(node: ir.Node, shapes: Shapes) -> bool:
+    """Does a window not fit into what it slides over, so that nothing, or no size, comes out of sizes that are
+    known?"""
+    if not is_op(node, *_WINDOWS):
+        return False
+    before, after = shapes.of(node.inputs[0]), shapes.of(node.outputs[0])
+    known = before is not None and all(isinstance(d, int) for d in before)
+    return known and after is not None and any(d == 0 or isinstance(d, str) for d in after)
 
 
 def _declared(shapes: Shapes, value: ir.Value) -> ir.Shape | None:

@@ -99,7 +99,7 @@ def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
         merged=plan.merged,
         unchanged=result.unchanged,
         verification=_evidence(job, result.report, folder),
-        baked=result.origin.baked,
+        baked=tuple(one.portable for one in result.origin.baked),
         outside=result.outside,
     )
     return replace(certificate, digest=digest(certificate))

@@ -10,7 +10,8 @@ the network reads. Mean and std are in the order and the unit of what comes in, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 IMAGE_ORDER = "rgb"  # the letters of channels as they come in, where an order is asked for
 FROM_MODEL = "from-model"
@@ -101,12 +102,14 @@ class Baked:
     layout: str = ""
     mean_shape: tuple[int, ...] = ()
 
+    @property
+    def portable(self) -> Baked:
+        """The same without the folder of a mean image, which differs from machine to machine."""
+        file = PurePath(self.preprocessing.mean_file).name
+        return replace(self, preprocessing=replace(self.preprocessing, mean_file=file))
+
     def __str__(self) -> str:
         """In one line."""
-        steps = [
-            self.type,
-            self.layout,
-            str(self.preprocessing) if self.preprocessing != Preprocessing() else "",
-        ]
+        steps = [self.type, self.layout, str(self.portable.preprocessing)]
         where = f" ({self.where})" if self.where else ""
         return f"'{self.input}': {', '.join(filter(None, steps)) or 'nothing'}{where}"

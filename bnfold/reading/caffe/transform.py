@@ -39,11 +39,16 @@ def stated(node: Node, name: str, network: Path) -> Stated | None:
         preprocessing=Preprocessing(
             mean=means, scale=scale if scale != 1 else None, mean_file=_beside(file, network) if file else ""
         ),
-        where=str(transform.place()),
+        where=_place(transform, network),
         refusal=f"'{unknown[0]}' changes values in a way of its fork" if unknown else "",
         crops=bool(crop),
         outside=_outside(transform, crop),
     )
+
+
+def _place(transform: Node, network: Path) -> str:
+    place = transform.place()
+    return f"{network.name}:{place.line}" if place.line is not None else network.name
 
 
 def _outside(transform: Node, crop: list[str]) -> str:

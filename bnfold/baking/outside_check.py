@@ -20,7 +20,7 @@ import numpy as np
 
 from ..ir.graph import ir, nodes
 from ..reading.caffe.mean_file import read_mean
-from ..results.baking import Baked
+from ..results.baking import IMAGE_ORDER, Baked, Preprocessing
 from ..results.comparison import DECIDED, Figures, Side
 from ..results.options import VerifyOptions
 from ..results.outside import Outside
@@ -59,6 +59,7 @@ def outside(loaded: Loaded, candidate: Side, options: VerifyOptions) -> Outside 
 def preprocessed(raw: np.ndarray, baked: Baked) -> np.ndarray:
     """What preprocessing outside makes of what comes in, in float64."""
     asked = baked.preprocessing
+    order = channel_order(asked)
     values = np.asarray(raw).astype(np.float64)
     if baked.layout:
         values = values.transpose(INTO_NETWORK[baked.layout])
@@ -66,19 +67,24 @@ def preprocessed(raw: np.ndarray, baked: Baked) -> np.ndarray:
     if asked.mean:
         values = values - np.asarray(asked.mean)
     elif asked.mean_file:
-        values = values - _mean_image(asked.mean_file, asked.permutation, baked, values)
+        values = values - _mean_image(asked.mean_file, order, baked, values)
     values = values / np.asarray(asked.std or (1.0,)) * (1.0 if asked.scale is None else asked.scale)
-    if asked.permutation:
-        values = values[..., list(asked.permutation)]
+    if order:
+        values = values[..., list(order)]
     return np.moveaxis(values, -1, baked.axis) if values.ndim > baked.axis else values
 
 
-def _mean_image(file: str, permutation: tuple[int, ...], baked: Baked, values: np.ndarray) -> np.ndarray:
+def channel_order(asked: Preprocessing) -> tuple[int, ...]:
+    """Which channel that comes in is each that the network reads: told from the letters, once more."""
+    return tuple(IMAGE_ORDER.find(letter) for letter in asked.order)
+
+
+def _mean_image(file: str, order: tuple[int, ...], baked: Baked, values: np.ndarray) -> np.ndarray:
     """The file's own values, channels last, its middle where it is larger than the picture."""
     image = np.moveaxis(read_mean(Path(file)), 0, -1)
-    if permutation:
+    if order:
         ordered = np.empty_like(image)
-        ordered[..., list(permutation)] = image
+        ordered[..., list(order)] = image
         image = ordered
     if not baked.mean_shape:
         return np.asarray(image[0, 0])
