@@ -108,8 +108,7 @@ def _derive(model: ir.Model) -> None:
 
 
 def _leaves_nothing(node: ir.Node, shapes: Shapes) -> bool:
-    """Does a window not fit into what it slides over, so that nothing, or no size, comes out of sizes that are
-    known?"""
+    """Does a window not fit into what it slides over? Then nothing, or no size, comes out of known sizes."""
     if not is_op(node, *_WINDOWS):
         return False
     before, after = shapes.of(node.inputs[0]), shapes.of(node.outputs[0])

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper
 
 from ..models import model
 
@@ -68,29 +67,3 @@ def run(path: Path | onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> list[np
 
 def operators(path: Path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
-
-
-def blob(values: np.ndarray, *, legacy: bool = True) -> bytes:
-    """A BlobProto as Caffe writes mean.binaryproto."""
-
-    def varint(number: int) -> bytes:
-        found = b""
-        while number > 127:
-            found += bytes([number & 127 | 128])
-            number >>= 7
-        return found + bytes([number])
-
-    data = values.astype("<f4").tobytes()
-    if legacy:
-        dims = b"".join(
-            bytes([field << 3]) + varint(size) for field, size in zip((1, 2, 3, 4), (1, *values.shape))
-        )
-    else:
-        packed = b"".join(map(varint, values.shape))
-        inner = b"\x0a" + varint(len(packed)) + packed
-        dims = b"\x3a" + varint(len(inner)) + inner
-    return dims + b"\x2a" + varint(len(data)) + data
-
-
-def initializers(path: Path) -> dict[str, np.ndarray]:
-    return {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}

@@ -57,7 +57,7 @@ def test_a_size_that_is_declared_may_be_another(tmp_path: Path) -> None:
 def test_a_name_of_a_size_means_one_size(tmp_path: Path) -> None:
     source, out = saved(tmp_path, NAMED), tmp_path / "out.onnx"
     bnfold.convert_file(source, out=out, fix_shape={"a": (1, 3, 4, 5)})
-    assert shapes(out) == dict.fromkeys("aby", [1, 3, 4, 5])
+    assert shapes(out) == {name: [1, 3, 4, 5] for name in "aby"}
     with pytest.raises(bnfold.Mismatch, match="'H' would be 4 and 6"):
         bnfold.convert_file(source, out=out, fix_shape={"a": (1, 3, 4, 5), "b": (1, 3, 6, 5)})
 

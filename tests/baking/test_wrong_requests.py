@@ -13,7 +13,8 @@ import pytest
 import bnfold
 from bnfold.cli.main import run
 
-from .networks import blob, convolution, saved
+from ..reading.caffe.files import blob
+from .networks import convolution, saved
 
 UNKNOWN_RANK = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -87,19 +88,24 @@ def test_it_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
+def image(values: np.ndarray) -> bytes:
+    """As Caffe's compute_image_mean writes it."""
+    return blob(values, shapes="legacy")
+
+
 IMAGES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
-    "truncated": (blob(np.zeros((3, 8, 8)))[:-100], "byte"),
+    "truncated": (image(np.zeros((3, 8, 8)))[:-100], "byte"),
     "another size": (
-        blob(np.random.default_rng(0).uniform(0, 9, (3, 9, 9))),
+        image(np.random.default_rng(0).uniform(0, 9, (3, 9, 9))),
         "3x9x9; expected one that fits 'data', which is 1x3x8x8",
     ),
-    "another count": (blob(np.random.default_rng(0).uniform(0, 9, (4, 8, 8))), "4x8x8"),
-    "another count of one colour": (blob(np.ones((4, 8, 8))), "4x8x8"),
-    "no values": (blob(np.zeros((3, 8, 8)))[:8], "no values"),
-    "not finite": (blob(np.full((3, 8, 8), np.nan)), "not finite"),
+    "another count": (image(np.random.default_rng(0).uniform(0, 9, (4, 8, 8))), "4x8x8"),
+    "another count of one colour": (image(np.ones((4, 8, 8))), "4x8x8"),
+    "no values": (image(np.zeros((3, 8, 8)))[:8], "no values"),
+    "not finite": (image(np.full((3, 8, 8), np.nan)), "not finite"),
     "text": (b"mean: 1 2 3\n" * 9, "expected"),
-    "claims": (blob(np.zeros((3, 8, 8))).replace(b"\x18\x08", b"\x18\x07"), "values"),
+    "claims": (image(np.zeros((3, 8, 8))).replace(b"\x18\x08", b"\x18\x07"), "values"),
 }
 
 
