@@ -18,6 +18,7 @@ from ..ir.graph import ir, is_op, label, nodes, source_text
 from ..results.model_names import check_baking, fed
 from ..results.options import ReadOptions, spelled
 from ..results.plan import Loaded
+from ..verifying.inputs.dry_run import DryRun
 from .batch import with_dynamic_batch
 
 Read = Callable[[ReadOptions], Loaded]
@@ -60,8 +61,19 @@ def fixed(model: ir.Model, asked: Mapping[str, Dims]) -> ir.Model:
         one.shape = ir.Shape(list(dims))
     for one in inputs.values():
         one.shape = _filled(one.shape, sizes)
+    _check_run(copy)
     _derive(copy)
     return copy
+
+
+def _check_run(model: ir.Model) -> None:
+    """A dry run at these sizes gets through. Raises Mismatch."""
+    inputs = {name: tuple(value.shape or ()) for name, value in fed(model).items() if value.shape is not None}
+    if any(not isinstance(d, int) for dims in inputs.values() for d in dims):
+        return
+    found = DryRun(model)(inputs, {}).contradiction  # type: ignore[arg-type]  # all of them are numbers
+    if found is not None:
+        raise _contradiction(found.node, found.reason)
 
 
 def _check_rank(one: ir.Value, dims: Dims) -> None:
@@ -98,7 +110,8 @@ def _derive(model: ir.Model) -> None:
     shapes = Shapes(model)
     for node in nodes(model):
         if shapes.contradicts(node) or _leaves_nothing(node, shapes):
-            raise _contradiction(node, shapes)
+            read = [v for v in node.inputs if v is not None and v.name]
+            raise _contradiction(node, ", ".join(f"'{v.name}' is {_words(shapes, v)}" for v in read))
     for value in inner:
         if value.type is not None:  # a file declares no shape without a type
             value.shape = _declared(shapes, value)
@@ -123,15 +136,11 @@ def _declared(shapes: Shapes, value: ir.Value) -> ir.Shape | None:
     return ir.Shape([d if isinstance(d, int) or not d.startswith("?") else None for d in found])
 
 
-def _contradiction(node: ir.Node, shapes: Shapes) -> Mismatch:
-    read = ", ".join(
-        f"'{value.name}' {_words(shapes, value)}" for value in node.inputs if value is not None and value.name
-    )
+def _contradiction(node: ir.Node, reason: str) -> Mismatch:
     return Mismatch(
-        f"{node.op_type} '{label(node)}' does not take the shape that {spelled('fix_shape')} leads to: it "
-        f"reads {read}",
+        f"{node.op_type} '{label(node)}' does not take what {spelled('fix_shape')} leads to: {reason}",
         where=source_text(node) or None,
-        way_out="give sizes that fit this node, or take it out of the model",
+        way_out="give sizes that fit this node",
     )
 
 
