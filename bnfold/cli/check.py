@@ -115,6 +115,11 @@ def _policies(path: Path | None, values: Mapping[str, Any]) -> policy.Policies:
         called |= {"against": values["against"], "against_weights": values["against_weights"]}
     elif values["against_weights"] is not None:
         raise UsageError("--against-weights without --against", expected="both")
+    if values["against"] is None and (baked := called["read"]) != baked.unbaked:
+        raise UsageError(
+            "--bake-input, --input-type or --input-layout without --against",
+            expected="--against: what is checked is taken as it is, and the other one gets the preprocessing",
+        )
     called |= {
         name: getattr(verify, name) for name in ("providers", "noise_limit") if values[name] is not None
     }

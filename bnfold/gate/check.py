@@ -64,7 +64,7 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     ]
     begun = time.perf_counter()
     try:
-        loaded = pipeline.load(network, weights, policy.read)
+        loaded = pipeline.load(network, weights, policy.read.unbaked)
         loaded = pipeline.with_idle_patterns(loaded, policy.fold, policy.read.strict)
         planned = pipeline.planned(loaded, policy.fold, origin_of(loaded).size)
     except BnfoldError as error:
@@ -308,7 +308,7 @@ def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
         return None
     weights = case.policy.against_weights or discovery.beside(os.fspath(case.policy.against))
     reference = pipeline.load(
-        case.policy.against, None if weights is None else Path(weights), case.policy.read
+        case.policy.against, None if weights is None else Path(weights), case.policy.reading_against
     )
     report = compare.compare(reference, case.loaded, case.policy.comparing)
     if report.equivalent:

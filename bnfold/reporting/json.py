@@ -138,7 +138,7 @@ def of_origin(origin: Origin) -> dict[str, Any]:
         "dialect": origin.dialect,
         "dialect_reason": origin.dialect_reason,
         "findings": origin.findings,
-        **({"baked": origin.baked} if origin.baked else {}),
+        **({"baked": [{"text": str(b), **plain(b)} for b in origin.baked]} if origin.baked else {}),
     }
 
 

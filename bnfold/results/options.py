@@ -293,6 +293,11 @@ class ReadOptions(_Checked):
         """Is preprocessing to become a part of the network?"""
         return bool(self.bake_input or self.input_type or self.input_layout)
 
+    @property
+    def unbaked(self) -> ReadOptions:
+        """The same for a model that is taken as it is."""
+        return replace(self, bake_input=(), input_type=(), input_layout=())
+
     def with_mean_files(self, place: Callable[[str], str]) -> ReadOptions:
         """The same with mean images found elsewhere: `place` says where each of them is."""
         asked = tuple(
