@@ -47,6 +47,8 @@ class _Front:
         """Make the nodes, and give their last value to all that read the input."""
         one, baked = self.one, self.one.baked
         readers = list(one.at.uses())
+        if one.dims is not None:
+            one.input.shape = ir.Shape(list(one.dims))
         dtype, value = self.dtype, one.at
         if baked.type:
             one.input.type = ir.TensorType(TYPES[baked.type])

@@ -65,13 +65,18 @@ def preprocessed(raw: np.ndarray, baked: Baked) -> np.ndarray:
         values = values.transpose(INTO_NETWORK[baked.layout])
     values = np.moveaxis(values, baked.axis, -1) if values.ndim > baked.axis else values
     if asked.mean:
-        values = values - np.asarray(asked.mean)
+        values = values - _for_channels(asked.mean)
     elif asked.mean_file:
         values = values - _mean_image(asked.mean_file, order, baked, values)
-    values = values / np.asarray(asked.std or (1.0,)) * (1.0 if asked.scale is None else asked.scale)
+    values = values / _for_channels(asked.std or (1.0,)) * (1.0 if asked.scale is None else asked.scale)
     if order:
         values = values[..., list(order)]
     return np.moveaxis(values, -1, baked.axis) if values.ndim > baked.axis else values
+
+
+def _for_channels(values: tuple[float, ...]) -> np.ndarray:
+    """One for each, on the last axis, or one for all."""
+    return np.asarray(values if len(values) > 1 else values[0])
 
 
 def channel_order(asked: Preprocessing) -> tuple[int, ...]:

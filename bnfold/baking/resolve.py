@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import Mismatch, Unsupported, UsageError
-from ..ir.graph import ir, is_op, named_type
+from ..ir.graph import attribute, ir, is_op, named_type
 from ..reading.caffe.mean_file import read_mean
 from ..results.baking import FROM_MODEL, Baked, Preprocessing, Stated
 from ..results.model_names import fed
@@ -30,6 +30,7 @@ class Wanted:
     at      the value behind which it goes: the input, or the Cast that makes floats of it
     mean    shaped to broadcast against what comes in, in the network's layout; None: nothing is subtracted
     factor  the same for what is multiplied
+    dims    of the input, with the number of channels that the values tell where the model leaves it open
     """
 
     baked: Baked
@@ -37,6 +38,7 @@ class Wanted:
     at: ir.Value
     mean: np.ndarray | None
     factor: np.ndarray | None
+    dims: tuple[int | str | None, ...] | None
 
 
 def wanted(loaded: Loaded, options: ReadOptions) -> tuple[list[Wanted], list[Finding]]:
@@ -130,6 +132,8 @@ class _Input:
         self.type, self.layout = type_, layout
         self.dims = None if value.shape is None else [d if isinstance(d, int) else None for d in value.shape]
         self.axis = self._channel_axis()
+        if self.dims is not None and len(self.dims) > self.axis and self.dims[self.axis] is None:
+            self.dims[self.axis] = self._channels_of_reader()
 
     def wanted(self, asked: Preprocessing, where: str, crops: bool) -> Wanted:
         """What to put behind it."""
@@ -147,7 +151,24 @@ class _Input:
             layout=self._new_layout(),
             mean_shape=shape,
         )
-        return Wanted(baked=baked, input=self.value, at=at, mean=mean, factor=factor)
+        return Wanted(baked=baked, input=self.value, at=at, mean=mean, factor=factor, dims=self._dims())
+
+    def _dims(self) -> tuple[int | str | None, ...] | None:
+        """The sizes that are declared, and the number of channels where it was found."""
+        if self.value.shape is None or self.dims is None:
+            return None
+        declared = [d if isinstance(d, int) else d.value for d in self.value.shape]
+        return tuple(known if known is not None else d for known, d in zip(self.dims, declared, strict=True))
+
+    def _channels_of_reader(self) -> int | None:
+        """How many channels the first convolution that reads the input has a weight for."""
+        for user, index in self.value.uses():
+            weight = user.inputs[1] if len(user.inputs) > 1 else None
+            if is_op(user, "Conv") and index == 0 and self.axis == 1 and weight is not None:
+                shape = weight.shape
+                if shape is not None and len(shape) > 1 and isinstance(shape[1], int):
+                    return int(shape[1]) * int(attribute(user, "group", 1))
+        return None
 
     def _check_is_no_output(self) -> None:
         if self.value.is_graph_output():
@@ -254,6 +275,7 @@ class _Input:
                 f"{spelled('bake_input')} gives '{self.name}' {len(values)} values of {what}",
                 expected=f"{channels}, one for each channel, or one for all",
             )
+        self.dims[self.axis] = len(values)
         return np.asarray(values).reshape([-1 if i == self.axis else 1 for i in range(len(self.dims))])
 
     def _check_range(self, what: str, values: np.ndarray) -> None:
@@ -286,6 +308,7 @@ class _Input:
                 f"{shown or 'of no known shape'}",
                 way_out="leave the order out",
             )
+        self.dims[self.axis] = len(asked.order)
 
     def _new_type(self) -> str:
         """The type that comes in, where it is not the network's."""

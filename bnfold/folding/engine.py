@@ -119,6 +119,8 @@ class Engine:
         if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
             while self._simplify():  # a row of leftovers may pass as one where each alone could not
                 self._fold_graphs()
+        elif baked := self._baked_rows():
+            self._simplify(baked)
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 rewrite(linear, self.editor, self.shapes)
@@ -185,14 +187,30 @@ class Engine:
             found = True
         return found
 
-    def _simplify(self) -> bool:
-        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded
-        into another either. True: something vanished."""
+    def _baked_rows(self) -> set[ir.Node]:
+        """Baked preprocessing that stays, and the affine nodes that it stands in a row with: the user put
+        the one in front of the other, and one node does for both."""
+        found: set[ir.Node] = set()
+        for node in self.model.graph if opset(self.model) >= BROADCASTING else ():
+            if BAKED_KEY not in node.metadata_props or not is_op(node, *recognise.READERS):
+                continue
+            at: ir.Node | None = node
+            while at is not None and at not in found and is_op(at, *recognise.READERS):
+                found.add(at)
+                uses = list(at.outputs[0].uses())
+                at = uses[0].node if len(uses) == 1 and not at.outputs[0].is_graph_output() else None
+        return found
+
+    def _simplify(self, only: set[ir.Node] | None = None) -> bool:
+        """Bring what stays to its cheapest form (`only` these nodes); a node that vanishes by it is no longer
+        kept, and not folded into another either. True: something vanished."""
         before = len(self.merged)
+
+        def stays(node: ir.Node) -> bool:
+            return self._requested(label(node)) is not None or (only is not None and node not in only)
+
         for graph in list(graphs(self.model)):
-            names = leftovers.simplify(
-                graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None
-            )
+            names = leftovers.simplify(graph, self.editor, self._reading, stays)
             self.merged.extend(names)
         self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
         return len(self.merged) > before

@@ -7,12 +7,14 @@ compare_with_opencv    Caffe or darknet files, as they were read, against OpenCV
 bench                  how long one or two loaded models take
 selftest               this machine's libraries against known answers
 side_of                a loaded model as verification wants it
+in_layout              dims of inputs, where another layout was baked in
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ..files.stamps import unchanged
@@ -29,6 +31,7 @@ def compare(reference: Loaded, candidate: Loaded, options: VerifyOptions, say: S
     """Are two models numerically the same?"""
     from ..verifying import compare as compared
 
+    options = in_layout(reference, options)
     stamps = recalled(reference.model).stamps + recalled(candidate.model).stamps
     with unchanged(stamps, in_place=True) as check, scratch() as folder, ExitStack() as stack:
         left = side_of(reference, folder / "reference.onnx", stack)
@@ -44,6 +47,7 @@ def bench(
     """How long one or two models take, in every runtime that is installed."""
     from ..verifying.latency import measured
 
+    inputs = in_layout(before, inputs)
     stamps = recalled(before.model).stamps + (recalled(after.model).stamps if after is not None else ())
     with unchanged(stamps, in_place=True) as check, scratch() as folder, ExitStack() as stack:
         left = side_of(before, folder / "before.onnx", stack)
@@ -77,6 +81,28 @@ def compare_with_opencv(
             options,
             progress_callback(say),
         )
+
+
+def in_layout(loaded: Loaded, options: VerifyOptions) -> VerifyOptions:
+    """The options with dims of inputs as they come in: users give those of the network, whatever layout was
+    baked in."""
+    moves = {one.input: one.layout for one in loaded.baked if one.layout}
+    if not moves or not options.input_shapes:
+        return options
+    alone = next(iter(moves)) if len(loaded.model.graph.inputs) == 1 else ""
+    shapes = tuple(
+        (name, _come_in(dims, moves.get(name or alone, ""))) for name, dims in options.input_shapes
+    )
+    return replace(options, input_shapes=shapes)
+
+
+def _come_in(dims: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """Dims of four axes in the layout that comes in."""
+    if not layout or len(dims) != 4:
+        return dims
+    batch, *rest = dims
+    moved = rest[1:] + rest[:1] if layout == "NHWC" else rest[-1:] + rest[:-1]
+    return (batch, *moved)
 
 
 def selftest(say: Say = silent) -> list[Check]:

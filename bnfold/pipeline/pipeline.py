@@ -30,7 +30,7 @@ from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, cen
 from ..results.model_names import check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
-from .compare import progress_callback, side_of
+from .compare import in_layout, progress_callback, side_of
 from .job import Job, Watch
 from .own_format import read_back
 from .retry import ROUNDS, Withdrawn, first_that_passes
@@ -143,8 +143,12 @@ def plan(job: Job) -> FoldResult:
         made,
         seconds=watch.laps,
         detail=_detail(job, loaded, made.model, made.plan),
-        layers=layers(loaded.model, job.read.input_shapes),
+        layers=layers(loaded.model, _shapes_that_come_in(loaded, job.read)),
     )
+
+
+def _shapes_that_come_in(loaded: Loaded, options: ReadOptions) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return in_layout(loaded, VerifyOptions(input_shapes=options.input_shapes)).input_shapes
 
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
@@ -176,7 +180,8 @@ def fold_file(job: Job) -> FoldResult:
 
 def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     if job.verify is not None:
-        check_verification(loaded.model, job.verify)
+        job = replace(job, verify=in_layout(loaded, job.verify))
+        check_verification(loaded.model, job.verify or VerifyOptions())
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     watch.lap("read")
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
@@ -225,7 +230,7 @@ def convert_file(job: Job) -> FoldResult:
             watch.lap("check")
             if loaded.baked:
                 candidate = Side(loaded.model, written.path, job.target.name)
-                outside = _held_outside(job, loaded, candidate, job.verify)
+                outside = _held_outside(job, loaded, candidate, in_layout(loaded, job.verify))
                 watch.lap("outside")
         origin = origin_of(loaded)
         before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
