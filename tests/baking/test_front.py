@@ -225,3 +225,56 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
         node.name = {"Conv_h": "data/mean", "Conv_y": "data/scale"}.get(node.name, node.name)
     onnx.save(proto, source := tmp_path / "net.onnx")
     assert bnfold.fold_file(source, out=tmp_path / "out.onnx", bake_input=NORMAL).report
+
+
+ROWS = {
+    "BatchNormalization": "n = BatchNormalization(data, g, b, m, v)",
+    "Div": "s = Constant <value = float[1] {255}> ()\n  n = Div(data, s)",
+    "Mul": "n = Mul(data, row)",
+}
+
+
+@pytest.mark.parametrize("own", ROWS)
+def test_what_stays_joins_the_networks_own_normalisation(tmp_path: Path, own: str) -> None:
+    text = f"""
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3, 8, 8] data) => (float[1, 4, 8, 8] y)
+<float[4, 3, 3, 3] w, float[3] g, float[3] b, float[3] m, float[3] v, float[1, 3, 1, 1] row>
+{{
+  {ROWS[own]}
+  y = Conv <pads = [1, 1, 1, 1]> (n, w)
+}}
+"""
+    source, out = saved(tmp_path, text), tmp_path / "out.onnx"
+    result = bnfold.fold_file(source, out=out, bake_input=NORMAL)
+    left = "BatchNormalization" if own == "BatchNormalization" else "Sub"
+    assert operators(out) == [left, "Conv"] and result.outside and result.outside.passed
+    raw = pixels((1, 3, 8, 8))
+    ours, theirs = (
+        run(out, {"data": raw.astype(np.float32)}),
+        run(source, {"data": prepared(raw, MEAN, STD, bgr=True)}),
+    )
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_number_of_channels_that_is_open(tmp_path: Path) -> None:
+    """The weight of the first convolution tells it, or the values do, and it is written into the input."""
+    source, out = saved(tmp_path, convolution(1, data="float[N, C, H, W]")), tmp_path / "out.onnx"
+    with pytest.raises(bnfold.UsageError, match="4 values of mean; expected 3"):
+        bnfold.fold_file(source, out=out, bake_input={"mean": [1, 2, 3, 4]})
+    bnfold.fold_file(source, out=out, bake_input=NORMAL, bake_padding="pad", input_layout="NHWC")
+    dims = onnx.load(out).graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in dims] == ["N", "H", "W", 3]
+    relu = '<ir_version: 8, opset_import: ["" : 17]>\nnet (float[N, C] x) => (float[N, C] y) { y = Relu(x) }'
+    bnfold.fold_file(saved(tmp_path, relu, "relu.onnx"), out=out, bake_input={"mean": [1, 2, 3, 4]})
+    assert onnx.load(out).graph.input[0].type.tensor_type.shape.dim[1].dim_value == 4
+
+
+@pytest.mark.parametrize("made", ["onnx", "prototxt"])
+def test_dims_are_those_of_the_network(tmp_path: Path, made: str) -> None:
+    """Whatever layout was baked in; verification feeds the other one."""
+    samples = Path(__file__).resolve().parents[2] / "samples"
+    result = bnfold.fold_file(
+        samples / f"digits.{made}", out=tmp_path / "out.onnx", input_layout="NHWC", input_shapes=(4, 1, 8, 8)
+    )
+    assert result.report and result.report.inputs == (("data", "4x8x8x1"),)
