@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..ir.foreign_types import cloned
-from ..ir.graph import ir, label, source_text
+from ..ir.graph import ir, is_op, label, source_text
 from ..ir.provenance import BAKED_KEY
 from ..results.kept_reasons import CODES
 from ..results.model_names import check_baking
@@ -70,13 +70,15 @@ def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> P
     gone: list[str] = []
     kept: list[Kept] = []
     for node in list(copy.graph):
-        if node.metadata_props.get(BAKED_KEY) == "order":
+        if node.metadata_props.get(BAKED_KEY) == "order" and is_op(node, "Gather"):
             refused = _ordered(copy, node, options)
             kept += [refused] if refused is not None else []
             gone += [label(node)] if refused is None else []
     pads = False
     for node in list(copy.graph):
-        if options.bake_padding == "pad" and node.metadata_props.get(BAKED_KEY) == "mean":
+        if options.bake_padding != "pad" or not is_op(node, "Sub"):
+            continue
+        if node.metadata_props.get(BAKED_KEY) == "mean":
             pads |= padded(copy, node, options.freeze_initializers)
     return Prepared(copy, tuple(gone), tuple(kept), pads)
 

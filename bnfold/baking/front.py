@@ -42,6 +42,7 @@ class _Front:
         self.name = one.input.name or "input"
         self.dtype = one.at.dtype  # of the network, whatever comes in
         self.nodes: list[ir.Node] = []
+        self.constants: list[ir.Value] = []
 
     def build(self) -> None:
         """Make the nodes, and give their last value to all that read the input."""
@@ -62,7 +63,7 @@ class _Front:
         if order := baked.preprocessing.permutation:
             indices = self._constant("order", np.array(order), ir.DataType.INT64)
             value = self._node("Gather", value, indices, what="order", axis=baked.axis)
-        if value is not one.at:
+        if readers and value is not one.at:
             self._insert(readers, value)
 
     def _transposed(self, value: ir.Value, axes: tuple[int, ...]) -> ir.Value:
@@ -84,9 +85,7 @@ class _Front:
         value = ir.Value(
             name=name, shape=ir.Shape(list(values.shape)), type=ir.TensorType(kind), const_value=stored
         )
-        self.model.graph.register_initializer(value)
-        if self.model.ir_version < 4:  # where every initializer is an input
-            self.model.graph.inputs.append(value)
+        self.constants.append(value)
         return value
 
     def _node(self, op: str, *inputs: ir.Value, what: str, **attributes: Any) -> ir.Value:
@@ -102,6 +101,10 @@ class _Front:
 
     def _insert(self, readers: list[Any], value: ir.Value) -> None:
         graph, behind = self.model.graph, self.one.at.producer()
+        for constant in self.constants:
+            graph.register_initializer(constant)
+            if self.model.ir_version < 4:  # where every initializer is an input
+                graph.inputs.append(constant)
         if behind is not None:
             graph.insert_after(behind, self.nodes)
         elif len(graph):

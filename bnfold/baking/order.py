@@ -18,7 +18,6 @@ import numpy as np
 from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import Names, attribute, folded_name, ir, is_op, label
-from ..ir.provenance import BAKED_KEY
 
 _ALIKE = ("Identity", "Cast", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "Neg", "Abs", "Sqrt", "Elu")
 _POOLS = ("MaxPool", "AveragePool")
@@ -187,13 +186,13 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
 def taken(model: ir.Model, node: ir.Node, freeze_initializers: bool) -> None:
     """Let the weights behind a baked Gather take its order, and drop it. Raises Stays, and changes
     nothing."""
-    assert node.metadata_props.get(BAKED_KEY) == "order"
     shapes = Shapes(model, freeze_initializers)
-    order = shapes.constants.integers(node.inputs[1])
-    assert order is not None
-    walk = _Walk(model, shapes, attribute(node, "axis", 0), tuple(order))
+    axis, order = attribute(node, "axis", 0), shapes.constants.integers(node.inputs[1])
     before, after = node.inputs[0], node.outputs[0]
     assert before is not None and node.graph is not None
+    if order is None or sorted(order) != list(range(len(order))) or shapes.dim(before, axis) != len(order):
+        raise Stays("it is no order of all channels")  # whatever the file says of it
+    walk = _Walk(model, shapes, axis, tuple(order))
     walk.carry(after)
     walk.apply()
     for user, index in list(after.uses()):

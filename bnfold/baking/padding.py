@@ -25,22 +25,29 @@ _SPLIT_IS_INPUT = 13  # the opset from which the sizes are an input of Split
 def padded(model: ir.Model, sub: ir.Node, freeze_initializers: bool) -> bool:
     """Put a Pad by the mean in front of a baked Sub, and take the padding from all that reads it. False, and
     nothing is changed, where that is not possible."""
-    readers = _readers(sub.outputs[0])
-    pads = {tuple(attribute(node, "pads", ()) or ()) for node in readers or ()}
-    if not readers or len(pads) != 1 or not any(amounts := next(iter(pads))):
-        return False
     shapes = Shapes(model, freeze_initializers)
-    mean = shapes.constants.array(sub.inputs[1])
-    x = sub.inputs[0]
-    if x is None or mean is None or mean.size != max(mean.shape[1:2], default=1):
+    readers = _readers(sub.outputs[0], shapes)
+    pads = {tuple(attribute(node, "pads", ()) or ()) for node in readers or ()}
+    if not readers or len(pads) != 1 or min(amounts := next(iter(pads)), default=0) < 0 or not any(amounts):
         return False
-    _Padding(model, sub, amounts).build(np.unique(mean) if len(np.unique(mean)) == 1 else mean.reshape(-1))
+    mean, rank = shapes.constants.array(sub.inputs[1]), shapes.rank(sub.inputs[0])
+    if mean is None or rank != len(amounts) // 2 + 2 or not _along_channels(mean, rank):
+        return False
+    values = np.unique(mean) if len(np.unique(mean)) == 1 else mean.reshape(-1)
+    if shapes.dim(sub.inputs[0], 1) != len(values) != 1:
+        return False
+    _Padding(model, sub, amounts).build(values)
     for node in readers:
         node.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(amounts))
     return True
 
 
-def _readers(value: ir.Value) -> list[ir.Node] | None:
+def _along_channels(values: np.ndarray, rank: int) -> bool:
+    """Is a constant one value, or one for each place of axis 1?"""
+    return values.size == 1 or (values.ndim == rank and values.size == values.shape[1])
+
+
+def _readers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
     """The convolutions that read what becomes of a value behind baked nodes; None where others do."""
     found: list[ir.Node] = []
     waiting = [value]
@@ -50,6 +57,9 @@ def _readers(value: ir.Value) -> list[ir.Node] | None:
             return None
         for user, index in current.uses():
             if BAKED_KEY in user.metadata_props and is_op(user, "Mul"):
+                factor, rank = shapes.constants.array(user.inputs[1 - index]), shapes.rank(current)
+                if factor is None or rank is None or not _along_channels(factor, rank):
+                    return None
                 waiting.append(user.outputs[0])
             elif is_op(user, "Conv") and index == 0 and attribute(user, "auto_pad", "NOTSET") == "NOTSET":
                 found.append(user)

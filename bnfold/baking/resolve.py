@@ -261,7 +261,7 @@ class _Input:
         if not values:
             return None
         self._check_range(what, np.asarray(values))
-        if len(values) == 1 or (len(set(values)) == 1 and self._channels() in (None, len(values))):
+        if len(values) == 1:
             return np.full((1,) * len(self.dims or ()), values[0])
         if self.dims is None or len(self.dims) <= self.axis:
             raise UsageError(
@@ -276,6 +276,7 @@ class _Input:
                 expected=f"{channels}, one for each channel, or one for all",
             )
         self.dims[self.axis] = len(values)
+        values = values[:1] if len(set(values)) == 1 else values
         return np.asarray(values).reshape([-1 if i == self.axis else 1 for i in range(len(self.dims))])
 
     def _check_range(self, what: str, values: np.ndarray) -> None:

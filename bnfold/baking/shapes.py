@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..errors import Mismatch, UsageError, telling
+from ..errors import Malformed, Mismatch, UsageError, telling
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.graph import ir, is_op, label, nodes, source_text
@@ -29,14 +29,23 @@ _WINDOWS = ("Conv", "MaxPool", "AveragePool", "LpPool")
 def shaped(read: Read, options: ReadOptions) -> Loaded:
     """The model in the shapes that are asked for. Raises UsageError, Mismatch where the graph contradicts
     one, Unsupported for a batch that cannot be left open."""
-    first = read(options)
+    asked = replace(options, input_shapes=_with(options.input_shapes, options.fix_shape))
+    first = _read(read, options, asked)
     with telling(first.findings):
         check_baking(first.model, replace(options, bake_input=(), input_type=(), input_layout=()))
         if first.format == "onnx":
             return replace(first, model=fixed(first.model, dict(options.fix_shape)), edited=True)
-        asked = replace(options, input_shapes=_with(options.input_shapes, options.fix_shape))
         found = read(asked) if options.fix_shape else first
         return with_dynamic_batch(read, asked, found) if options.dynamic_batch else found
+
+
+def _read(read: Read, options: ReadOptions, asked: ReadOptions) -> Loaded:
+    """The model as its files state it, so that names are those of its inputs; a network that states no shape
+    is read in those that are asked for."""
+    try:
+        return read(options)
+    except Malformed:
+        return read(asked)
 
 
 def _with(

@@ -278,3 +278,33 @@ def test_dims_are_those_of_the_network(tmp_path: Path, made: str) -> None:
         samples / f"digits.{made}", out=tmp_path / "out.onnx", input_layout="NHWC", input_shapes=(4, 1, 8, 8)
     )
     assert result.report and result.report.inputs == (("data", "4x8x8x1"),)
+
+
+@pytest.mark.parametrize("mark", ["order", "mean", "scale", "pad", "nonsense"])
+@pytest.mark.parametrize("padding", ["sub", "pad"])
+def test_a_file_may_say_of_any_node_that_it_was_baked(tmp_path: Path, mark: str, padding: str) -> None:
+    """The mark comes from a file that anybody may have written; what the nodes are decides."""
+    text = """
+<ir_version: 10, opset_import: ["" : 21]>
+net (float[1, 3, 8, 8] data) => (float[1, 4, 8, 8] y, float[1, 2, 8, 8] z)
+<float[4, 3, 3, 3] w, float[1, 3, 8, 8] image, float[8] line, int64[2] some>
+{
+  a = Sub(data, image)
+  b = Mul(a, line)
+  c = Sub(line, b)
+  y = Conv <pads = [1, 1, 1, 1]> (c, w)
+  k = Constant <value = int64[2] {0, 0}> ()
+  z = Gather <axis = 1> (b, k)
+}
+"""
+    proto = model(text.replace(", int64[2] some", ""))
+    for node in proto.graph.node:
+        node.metadata_props.add(key="bnfold.baked", value=mark)
+    onnx.save(proto, source := tmp_path / "net.onnx")
+    result = bnfold.fold_file(source, out=tmp_path / "out.onnx", bake_padding=padding)
+    raw = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    for ours, theirs in zip(
+        run(tmp_path / "out.onnx", {"data": raw}), run(source, {"data": raw}), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert not result.plan.padded

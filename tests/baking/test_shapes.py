@@ -166,3 +166,17 @@ def test_an_open_batch_and_preprocessing(tmp_path: Path) -> None:
 def test_an_open_batch_is_for_caffe(tmp_path: Path) -> None:
     with pytest.raises(bnfold.UsageError, match="'dynamic_batch' is for caffe models"):
         bnfold.fold_file(saved(tmp_path, OPEN), out=tmp_path / "out.onnx", dynamic_batch=True)
+
+
+def test_a_network_that_states_no_shape(tmp_path: Path) -> None:
+    source = caffe(tmp_path, "")
+    source.write_text(
+        'layer { name: "data" type: "Data" top: "data" data_param { source: "x" batch_size: 1 } }'
+        + "\n".join(FIXED.splitlines()[2:])
+    )
+    bnfold.fold_file(source, out=tmp_path / "out.onnx", fix_shape=(1, 3, 8, 8))
+    assert shapes(tmp_path / "out.onnx")["data"] == [1, 3, 8, 8]
+    with pytest.raises(bnfold.UsageError, match="'conv', which is no input"):
+        bnfold.fold_file(
+            caffe(tmp_path, BODIES["dense"]), out=tmp_path / "out.onnx", fix_shape={"conv": (5, 4, 6, 6)}
+        )
