@@ -21,7 +21,7 @@ from ..results.options import FoldOptions, ReadOptions
 from ..results.plan import Kept, Loaded
 from .front import put_in_front
 from .order import Stays, taken
-from .padding import padded
+from .padding import pad_by_mean
 from .resolve import Wanted, wanted
 
 
@@ -53,13 +53,11 @@ def bake(loaded: Loaded, options: ReadOptions) -> Loaded:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A baked model made ready. `gone` are nodes that weights took, `kept` those that stay, and why;
-    `padded`: a Pad by the mean has taken the place of padding."""
+    """A baked model made ready. `gone` are nodes that weights took, `kept` those that stay, and why."""
 
     model: ir.Model
     gone: tuple[str, ...]
     kept: tuple[Kept, ...]
-    padded: bool
 
 
 def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> Prepared | None:
@@ -74,13 +72,10 @@ def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> P
             refused = _ordered(copy, node, options)
             kept += [refused] if refused is not None else []
             gone += [label(node)] if refused is None else []
-    pads = False
-    for node in list(copy.graph):
-        if options.bake_padding != "pad" or not is_op(node, "Sub"):
-            continue
-        if node.metadata_props.get(BAKED_KEY) == "mean":
-            pads |= padded(copy, node, options.freeze_initializers)
-    return Prepared(copy, tuple(gone), tuple(kept), pads)
+    for node in list(copy.graph) if options.bake_padding == "pad" else ():
+        if node.metadata_props.get(BAKED_KEY) == "mean" and is_op(node, "Sub"):
+            pad_by_mean(copy, node, options.freeze_initializers)
+    return Prepared(copy, tuple(gone), tuple(kept))
 
 
 def _mean_files(asked: list[Wanted]) -> tuple[Path, ...]:

@@ -22,24 +22,23 @@ _PADS_ARE_INPUTS = 11  # the opset from which pads and value are inputs of Pad
 _SPLIT_IS_INPUT = 13  # the opset from which the sizes are an input of Split
 
 
-def padded(model: ir.Model, sub: ir.Node, freeze_initializers: bool) -> bool:
-    """Put a Pad by the mean in front of a baked Sub, and take the padding from all that reads it. False, and
-    nothing is changed, where that is not possible."""
+def pad_by_mean(model: ir.Model, sub: ir.Node, freeze_initializers: bool) -> None:
+    """Put a Pad by the mean in front of a baked Sub, and take the padding from all that reads it. Nothing is
+    changed where that is not possible."""
     shapes = Shapes(model, freeze_initializers)
     readers = _readers(sub.outputs[0], shapes)
     pads = {tuple(attribute(node, "pads", ()) or ()) for node in readers or ()}
     if not readers or len(pads) != 1 or min(amounts := next(iter(pads)), default=0) < 0 or not any(amounts):
-        return False
+        return
     mean, rank = shapes.constants.array(sub.inputs[1]), shapes.rank(sub.inputs[0])
     if mean is None or rank != len(amounts) // 2 + 2 or not _along_channels(mean, rank):
-        return False
+        return
     values = np.unique(mean) if len(np.unique(mean)) == 1 else mean.reshape(-1)
     if shapes.dim(sub.inputs[0], 1) != len(values) != 1:
-        return False
+        return
     _Padding(model, sub, amounts).build(values)
     for node in readers:
         node.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(amounts))
-    return True
 
 
 def _along_channels(values: np.ndarray, rank: int) -> bool:

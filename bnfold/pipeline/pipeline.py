@@ -124,7 +124,7 @@ def fold_model(
     if ready is None:
         return fold(model, options, in_place)
     folded, made = fold(ready.model, options, in_place=True)
-    return folded, made.with_prepared(ready.gone, ready.kept, padded=ready.padded)
+    return folded, made.with_prepared(ready.gone, ready.kept)
 
 
 def plan(job: Job) -> FoldResult:

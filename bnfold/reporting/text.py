@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from ..errors import one_line
+from ..ir.provenance import BAKED_KEY
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin
@@ -165,7 +166,7 @@ def baked(result: FoldResult) -> Iterator[Text]:
         name for name in result.plan.merged if name in {f"{one.input}/order" for one in result.origin.baked}
     ]:
         yield _line("order of channels", f"held by weights ({', '.join(held)})")
-    if result.plan.padded:
+    if any(node.metadata_props.get(BAKED_KEY) == "pad" for node in result.model.graph):
         yield _line("padding", "a Pad by the mean has taken the place of the convolution's own")
     found = result.outside
     if found is None:

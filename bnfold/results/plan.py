@@ -113,15 +113,13 @@ class Copied:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every affine node of a model with its verdict, in the order of the graph. `padded`: a Pad by a baked
-    mean has taken the place of a convolution's padding."""
+    """Every affine node of a model with its verdict, in the order of the graph."""
 
     folded: tuple[Folded, ...] = ()
     kept: tuple[Kept, ...] = ()
     withdrawn: tuple[Kept, ...] = ()
     merged: tuple[str, ...] = field(default=())
     copied: tuple[Copied, ...] = ()
-    padded: bool = False
 
     @property
     def batch_norms(self) -> tuple[int, int]:
@@ -132,12 +130,12 @@ class Plan:
     @property
     def changes(self) -> bool:
         """Does it change the model at all?"""
-        return bool(self.folded or self.merged or self.padded)
+        return bool(self.folded or self.merged)
 
-    def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...], *, padded: bool) -> Plan:
-        """The same plan of a baked model, with what was done before folding: nodes that weights took, those
-        that stay, and whether a Pad took the place of padding."""
-        return replace(self, merged=gone + self.merged, kept=kept + self.kept, padded=padded)
+    def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...]) -> Plan:
+        """The same plan of a baked model, with what was done before folding: nodes that weights took, and
+        those that stay."""
+        return replace(self, merged=gone + self.merged, kept=kept + self.kept)
 
     def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:
         """The same plan, remembering folds that verification took back; each node stands in one list
