@@ -17,11 +17,11 @@ from ..ir.graph import ir, is_op, label, source_text
 from ..ir.provenance import BAKED_KEY
 from ..results.kept_reasons import CODES
 from ..results.model_names import check_baking
-from ..results.options import FoldOptions, ReadOptions
+from ..results.options import FoldOptions, ReadOptions, spelled
 from ..results.plan import Kept, Loaded
 from .front import put_in_front
 from .order import Stays, taken
-from .padding import pad_by_mean
+from .padding import NoPad, pad_by_mean, padding
 from .resolve import Wanted, wanted
 
 
@@ -53,11 +53,13 @@ def bake(loaded: Loaded, options: ReadOptions) -> Loaded:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A baked model made ready. `gone` are nodes that weights took, `kept` those that stay, and why."""
+    """A baked model made ready. `gone` are nodes that weights took, `kept` those that stay, and why; `words`
+    says of a mean what a Pad would do, or why none can."""
 
     model: ir.Model
     gone: tuple[str, ...]
     kept: tuple[Kept, ...]
+    words: dict[str, str]
 
 
 def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> Prepared | None:
@@ -72,16 +74,30 @@ def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> P
             refused = _ordered(copy, node, options)
             kept += [refused] if refused is not None else []
             gone += [label(node)] if refused is None else []
-    for node in list(copy.graph) if options.bake_padding == "pad" else ():
-        if node.metadata_props.get(BAKED_KEY) == "mean" and is_op(node, "Sub"):
-            pad_by_mean(copy, node, options.freeze_initializers)
-    return Prepared(copy, tuple(gone), tuple(kept))
+    words = {
+        label(node): _padded(copy, node, options)
+        for node in list(copy.graph)
+        if node.metadata_props.get(BAKED_KEY) == "mean" and is_op(node, "Sub")
+    }
+    return Prepared(copy, tuple(gone), tuple(kept), words)
 
 
 def _mean_files(asked: list[Wanted]) -> tuple[Path, ...]:
     """The mean images, each once."""
     files = (one.baked.preprocessing.mean_file for one in asked)
     return tuple(dict.fromkeys(Path(file) for file in files if file))
+
+
+def _padded(model: ir.Model, node: ir.Node, options: FoldOptions) -> str:
+    """Put a Pad by the mean in front, where it is asked for and possible; what is to be said where not."""
+    try:
+        found = padding(model, node, options.freeze_initializers)
+    except NoPad as error:
+        return f"no Pad can take its place: {error}" if options.bake_padding == "pad" else ""
+    if options.bake_padding != "pad":
+        return f"{spelled('bake_padding', 'pad')} puts a Pad by the mean there"
+    pad_by_mean(model, node, found)
+    return ""
 
 
 def _ordered(model: ir.Model, node: ir.Node, options: FoldOptions) -> Kept | None:

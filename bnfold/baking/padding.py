@@ -9,36 +9,59 @@ read the input pad differently, or something else reads it, the Sub stays.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..inference import Shapes
 from ..ir import tensor
-from ..ir.graph import Names, attribute, ir, is_op, opset
+from ..ir.graph import Names, attribute, ir, is_op, label, opset
 from ..ir.provenance import BAKED_KEY, SOURCE_KEY
 
 _PADS_ARE_INPUTS = 11  # the opset from which pads and value are inputs of Pad
 _SPLIT_IS_INPUT = 13  # the opset from which the sizes are an input of Split
 
 
-def pad_by_mean(model: ir.Model, sub: ir.Node, freeze_initializers: bool) -> None:
-    """Put a Pad by the mean in front of a baked Sub, and take the padding from all that reads it. Nothing is
-    changed where that is not possible."""
+class NoPad(Exception):
+    """A Pad by the mean cannot take the place of padding; the text says why, a clause."""
+
+
+@dataclass(frozen=True)
+class Padding:
+    """What a Pad would add, begins and ends of the axes behind the channels, by which values, and the
+    convolutions that would no longer pad."""
+
+    amounts: tuple[int, ...]
+    values: np.ndarray
+    readers: tuple[ir.Node, ...]
+
+
+def padding(model: ir.Model, sub: ir.Node, freeze_initializers: bool) -> Padding:
+    """The Pad that could stand in front of a baked Sub. Raises NoPad."""
     shapes = Shapes(model, freeze_initializers)
     readers = _readers(sub.outputs[0], shapes)
-    pads = {tuple(attribute(node, "pads", ()) or ()) for node in readers or ()}
-    if not readers or len(pads) != 1 or min(amounts := next(iter(pads)), default=0) < 0 or not any(amounts):
-        return
+    found = {_amounts(node, shapes) for node in readers}
+    amounts = next(iter(found), ())
+    if len(found) > 1:
+        raise NoPad("the convolutions that read it pad differently")
+    if not any(amounts) or min(amounts) < 0:
+        raise NoPad("no convolution that reads it pads by places")
     mean, rank = shapes.constants.array(sub.inputs[1]), shapes.rank(sub.inputs[0])
     if mean is None or rank != len(amounts) // 2 + 2 or not _along_channels(mean, rank):
-        return
+        raise NoPad("the mean is not one value for each channel")
     values = np.unique(mean) if len(np.unique(mean)) == 1 else mean.reshape(-1)
     if shapes.dim(sub.inputs[0], 1) != len(values) != 1:
-        return
-    _Padding(model, sub, amounts).build(values)
-    for node in readers:
-        node.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(amounts))
+        raise NoPad("how many channels there are is not known")
+    return Padding(amounts, values, tuple(readers))
+
+
+def pad_by_mean(model: ir.Model, sub: ir.Node, wanted: Padding) -> None:
+    """Put the Pad in front of the Sub, and take the padding from the convolutions."""
+    _Padding(model, sub, wanted.amounts).build(wanted.values)
+    for node in wanted.readers:
+        node.attributes.pop("auto_pad", None)
+        node.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(wanted.amounts))
 
 
 def _along_channels(values: np.ndarray, rank: int) -> bool:
@@ -46,25 +69,48 @@ def _along_channels(values: np.ndarray, rank: int) -> bool:
     return values.size == 1 or (values.ndim == rank and values.size == values.shape[1])
 
 
-def _readers(value: ir.Value, shapes: Shapes) -> list[ir.Node] | None:
-    """The convolutions that read what becomes of a value behind baked nodes; None where others do."""
+def _readers(value: ir.Value, shapes: Shapes) -> list[ir.Node]:
+    """The convolutions that read what becomes of a value behind baked nodes. Raises NoPad where others do."""
     found: list[ir.Node] = []
     waiting = [value]
     while waiting:
         current = waiting.pop()
         if current.is_graph_output():
-            return None
+            raise NoPad(f"'{current.name}' is a graph output")
         for user, index in current.uses():
             if BAKED_KEY in user.metadata_props and is_op(user, "Mul"):
                 factor, rank = shapes.constants.array(user.inputs[1 - index]), shapes.rank(current)
                 if factor is None or rank is None or not _along_channels(factor, rank):
-                    return None
+                    raise NoPad("its scale is not one value for each channel")
                 waiting.append(user.outputs[0])
-            elif is_op(user, "Conv") and index == 0 and attribute(user, "auto_pad", "NOTSET") == "NOTSET":
+            elif is_op(user, "Conv") and index == 0:
                 found.append(user)
             else:
-                return None
+                raise NoPad(f"{user.op_type} '{label(user)}' reads it, too")
     return found
+
+
+def _amounts(node: ir.Node, shapes: Shapes) -> tuple[int, ...]:
+    """The pads of a convolution: written down, or as they follow from its sizes."""
+    mode = attribute(node, "auto_pad", "NOTSET")
+    kernel, before = shapes.of(node.inputs[1]), shapes.of(node.inputs[0])
+    axes = range(len(kernel) - 2) if kernel is not None else range(0)
+    if mode == "NOTSET":
+        return tuple(attribute(node, "pads", ()) or [0] * (2 * len(axes)))
+    if mode == "VALID" or kernel is None or before is None:
+        return (0,) * (2 * len(axes))
+    strides, dilations = (attribute(node, name, None) or [1] * len(axes) for name in ("strides", "dilations"))
+    begins, ends = [], []
+    for k in axes:
+        size, taps = before[2 + k], kernel[2 + k]
+        if not isinstance(size, int) or not isinstance(taps, int):
+            raise NoPad(f"how much Conv '{label(node)}' pads follows from sizes that are open")
+        places = -(-size // strides[k])
+        total = max(0, (places - 1) * strides[k] + dilations[k] * (taps - 1) + 1 - size)
+        first, second = total // 2, total - total // 2
+        begins.append(first if mode == "SAME_UPPER" else second)
+        ends.append(second if mode == "SAME_UPPER" else first)
+    return (*begins, *ends)
 
 
 class _Padding:

@@ -17,12 +17,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import UsageError
 from ..files.stamps import unchanged
 from ..files.temporary import scratch
 from ..results.comparison import Check, Comparison, Proof, Side
 from ..results.fold_result import recalled
 from ..results.latency import Latencies
-from ..results.options import TimeOptions, VerifyOptions
+from ..results.options import TimeOptions, VerifyOptions, spelled
 from ..results.plan import Loaded
 from .job import Say, silent
 
@@ -70,9 +71,15 @@ def proof(reference: Loaded, candidate: Loaded, *, freeze_initializers: bool = F
 def compare_with_opencv(
     network: Path, weights: Path | None, loaded: Loaded, options: VerifyOptions, say: Say = silent
 ) -> Comparison:
-    """Does the model that was read compute what OpenCV computes from the same files?"""
+    """Does the model that was read compute what OpenCV computes from the same files? Raises UsageError for
+    one with preprocessing in it, of which the files know nothing."""
     from ..verifying import against_opencv
 
+    if loaded.baked:
+        raise UsageError(
+            f"{spelled('bake_input')}, and OpenCV reads the files as they are",
+            expected="one of the two: an oracle, or preprocessing in the network",
+        )
     with scratch() as folder, ExitStack() as stack:
         return against_opencv(
             network,

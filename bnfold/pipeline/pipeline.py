@@ -124,7 +124,7 @@ def fold_model(
     if ready is None:
         return fold(model, options, in_place)
     folded, made = fold(ready.model, options, in_place=True)
-    return folded, made.with_prepared(ready.gone, ready.kept)
+    return folded, made.with_prepared(ready.gone, ready.kept, ready.words)
 
 
 def plan(job: Job) -> FoldResult:

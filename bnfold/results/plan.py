@@ -10,11 +10,13 @@ Plan        all of them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .baking import Baked, Stated
+from .kept_reasons import PADDING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -132,10 +134,16 @@ class Plan:
         """Does it change the model at all?"""
         return bool(self.folded or self.merged)
 
-    def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...]) -> Plan:
-        """The same plan of a baked model, with what was done before folding: nodes that weights took, and
-        those that stay."""
-        return replace(self, merged=gone + self.merged, kept=kept + self.kept)
+    def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...], words: Mapping[str, str]) -> Plan:
+        """The same plan of a baked model, with what was done before folding: nodes that weights took, those
+        that stay, and `words` for what padding keeps in front."""
+        told = tuple(
+            replace(one, reason=f"{one.reason} ({words[one.node]})")
+            if one.code == PADDING and words.get(one.node)
+            else one
+            for one in self.kept
+        )
+        return replace(self, merged=gone + self.merged, kept=kept + told)
 
     def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:
         """The same plan, remembering folds that verification took back; each node stands in one list

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bnfold
+from bnfold.batch.companions import companions
 from bnfold.cli.main import run as run_command
 
 from .networks import MEAN, STD, convolution, operators, pixels, prepared, run, saved
@@ -191,3 +192,19 @@ def test_verify_bench_and_inspect_read_it_so(tmp_path: Path, call: Call) -> None
     assert call("verify", source, out)[0] == 1
     assert call("inspect", source, *options)[0] == 0
     assert call("fold", source, "--dry-run", *options)[0] == 0
+
+
+def test_the_mean_image_of_a_network_is_its_companion(tmp_path: Path) -> None:
+    network = tmp_path / "net.prototxt"
+    network.write_text(
+        "layer { transform_param { mean_file: \"/home/a/mean.binaryproto\" } }\nmean_file : '..\\\\b.npy'"
+    )
+    assert companions(network) == ["mean.binaryproto", "b.npy"]
+    network.write_text('mean_file: "/home/a/.."')
+    assert companions(network) == []
+
+
+def test_an_oracle_knows_no_preprocessing(tmp_path: Path, call: Call) -> None:
+    sample = Path(__file__).resolve().parents[2] / "samples" / "digits.prototxt"
+    code, said = call("verify", sample, "--oracle", "opencv", "--bake-input", "mean=1")
+    assert code == 2 and "OpenCV reads the files as they are" in said

@@ -308,3 +308,45 @@ net (float[1, 3, 8, 8] data) => (float[1, 4, 8, 8] y, float[1, 2, 8, 8] z)
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
     assert "Pad" not in operators(tmp_path / "out.onnx")
+
+
+FIRST = "h = Conv <pads = [0, 0, 0, 0]> (data, w, b)"
+# the first layer -> what the plan says of the Sub where no Pad can take its place
+NO_PAD = {
+    'h = Conv <auto_pad = "SAME_UPPER"> (data, w, b)': "follows from sizes that are open",
+    "q = Conv(data, w, b)\n  p = Conv <pads = [1, 1, 1, 1]> (data, w, b)\n  h = Conv <pads = [0, 0, 0, 0], kernel_shape = [3, 3]> (data, w, b)": "pad differently",
+    "s = Relu(data)\n  h = Conv <pads = [1, 1, 1, 1]> (data, w, b)": "",
+}
+
+
+@pytest.mark.parametrize("first", NO_PAD)
+def test_why_no_pad_can_take_the_place(tmp_path: Path, first: str) -> None:
+    text = convolution(data="float[N, 3, H, W]").replace(FIRST, first)
+    if "Relu(data)" in first:
+        text = text.replace("(float[a, 2, b, c] y)", "(float[a, 2, b, c] y, float[a, 3, d, e] s)")
+    if "q =" in first:
+        text = text.replace(
+            "(float[a, 2, b, c] y)", "(float[a, 2, b, c] y, float[a, 4, d, e] p, float[a, 4, f, g] q)"
+        )
+    result = bnfold.fold_file(
+        saved(tmp_path, text), out=tmp_path / "out.onnx", bake_input={"mean": 1}, bake_padding="pad"
+    )
+    (kept,) = result.plan.kept
+    assert NO_PAD[first] in kept.reason and "Pad" not in operators(tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_padding_that_follows_from_sizes(tmp_path: Path, mode: str, strides: int) -> None:
+    first = f'h = Conv <auto_pad = "{mode}", strides = [{strides}, {strides}]> (data, w, b)'
+    source, out = (
+        saved(tmp_path, convolution(data="float[1, 3, 8, 7]").replace(FIRST, first)),
+        tmp_path / "out.onnx",
+    )
+    result = bnfold.fold_file(source, out=out, bake_input=NORMAL)
+    assert "'bake_padding' puts a Pad by the mean there" in result.plan.kept[0].reason
+    bnfold.fold_file(source, out=out, bake_input=NORMAL, bake_padding="pad")
+    assert operators(out)[:6] == ["Split", "Pad", "Pad", "Pad", "Concat", "Conv"]
+    raw = pixels((1, 3, 8, 7))
+    theirs = run(source, {"data": prepared(raw, MEAN, STD, bgr=True)})
+    np.testing.assert_allclose(run(out, {"data": raw.astype(np.float32)})[0], theirs[0], rtol=1e-4, atol=1e-4)

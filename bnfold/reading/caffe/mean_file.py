@@ -49,6 +49,7 @@ def _of_blob(path: Path) -> np.ndarray:
 
 
 def _of_numpy(path: Path) -> np.ndarray:
+    FileMap(path)  # a pipe, or an empty file, is no array
     try:
         values = np.load(path, allow_pickle=False, mmap_mode="r")
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.nbytes > _LARGEST:
