@@ -23,6 +23,7 @@ from ..files.temporary import scratch
 from ..results.comparison import Check, Comparison, Proof, Side
 from ..results.fold_result import recalled
 from ..results.latency import Latencies
+from ..results.model_names import has_images
 from ..results.options import TimeOptions, VerifyOptions, spelled
 from ..results.plan import Loaded
 from .job import Say, silent
@@ -92,10 +93,12 @@ def compare_with_opencv(
 
 def in_layout(loaded: Loaded, options: VerifyOptions) -> VerifyOptions:
     """The options with dims of inputs as they come in: users give those of the network, whatever layout was
-    baked in."""
+    baked in. Images come in that layout, too."""
     moves = {one.input: one.layout for one in loaded.baked if one.layout}
-    if not moves or not options.input_shapes:
+    if not moves:
         return options
+    if has_images(options):
+        options = replace(options, layout=next(iter(moves.values())))
     alone = next(iter(moves)) if len(loaded.model.graph.inputs) == 1 else ""
     shapes = tuple(
         (name, _come_in(dims, moves.get(name or alone, ""))) for name, dims in options.input_shapes

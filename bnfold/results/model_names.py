@@ -65,6 +65,11 @@ def check_verification(model: ir.Model, options: VerifyOptions) -> None:
     _check_images(options)
 
 
+def has_images(options: VerifyOptions) -> bool:
+    """Did the user give an image, or a folder of them?"""
+    return any(_is_image(Path(file)) for _, file in options.input_files)
+
+
 def idle_patterns(model: ir.Model, options: FoldOptions) -> tuple[Finding, ...]:
     """A warning for every pattern of `keep` that matches no node."""
     names = {label(node) for node in nodes(model)} if options.keep else set()
@@ -133,7 +138,7 @@ def _values(model: ir.Model) -> dict[str, ir.Value]:
 
 def _check_images(options: VerifyOptions) -> None:
     """What steers how images are read needs one."""
-    if any(_is_image(Path(file)) for _, file in options.input_files):
+    if has_images(options):
         return
     standard = VerifyOptions()
     for name in ("mean", "std", "layout"):

@@ -169,5 +169,6 @@ def test_images_are_not_prepared_twice(tmp_path: Path) -> None:
     options: dict[str, Any] = {"bake_input": {"mean": 1}, "inputs": {"data": tmp_path / "a.png"}}
     with pytest.raises(bnfold.UsageError, match="'mean' beside 'bake_input'"):
         bnfold.fold_file(source, out=tmp_path / "out.onnx", mean=[1, 2, 3], **options)
-    result = bnfold.fold_file(source, out=tmp_path / "out.onnx", **options)
-    assert result.outside is not None and result.outside.images == 1
+    for layout in ("NCHW", "NHWC"):
+        result = bnfold.fold_file(source, out=tmp_path / "out.onnx", input_layout=layout, **options)
+        assert result.outside is not None and (result.outside.images, result.outside.passed) == (1, True)
