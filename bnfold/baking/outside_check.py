@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..ir.graph import ir, nodes
+from ..ir.provenance import BAKED_KEY
 from ..reading.caffe.mean_file import read_mean
 from ..results.baking import IMAGE_ORDER, Baked, Preprocessing
 from ..results.comparison import DECIDED, Figures, Side
@@ -207,27 +208,65 @@ class _Run:
             return [runner.run(self._prepared(feed)) for feed in self.feeds]
 
     def _judged(
-        self, name: str, values: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]
+        self,
+        name: str,
+        values: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]],
+        count: int | None = None,
     ) -> Figures:
-        if len(values) != len(self.feeds):
+        if len(values) != (len(self.feeds) if count is None else count):
             return failed(name, (), "", "only one of the models has this output")
         triples = [Triple(*each) for each in values]
-        least = 1.0
-        if self.truth == "unfolded":
-            least = math.sqrt(max(sum(1 for _ in nodes(self.reference.model)), 1))
+        weaker = self.truth == "unfolded"
+        if any(t.truth.shape != t.reference.shape for t in triples):  # a size that follows from values
+            triples, weaker = [replace(t, truth=t.reference, expected=None) for t in triples], True
+        least = math.sqrt(max(sum(1 for _ in nodes(self.reference.model)), 1)) if weaker else 1.0
         return judge(name, triples, storage_of(triples[0].reference, None), Demands(LIMIT, least=least))
 
     def _decided(self, engine: Engine, figures: Figures) -> Figures:
-        """An output behind a decision (NonMaxSuppression, TopK ...) that may flip: what decides is judged."""
+        """An output behind a decision (NonMaxSuppression, TopK ...) that may flip: what decides is judged, or
+        else what reads the input."""
         if figures.passed or not behind_a_decision(self.reference.model, figures.value):
             return figures
         known = set(_made(self.candidate.model))
         names = [name for name in deciding(self.reference.model, figures.value) if name in known]
-        found = self._figures(engine, names, tuple(names)) if names else []
+        found = self._figures(engine, names, tuple(names)) if names else self._fronts()
         if wrong := next((f for f in found if not f.passed), None):
             return wrong
-        reason = f"{DECIDED}: {', '.join(names) or 'what decides'} agree within the noise"
+        reason = f"{DECIDED}: {', '.join(f.value for f in found) or 'what decides'} agree within the noise"
         return replace(figures, passed=True, noise=max((f.noise for f in found), default=1.0), reason=reason)
+
+    def _fronts(self) -> list[Figures]:
+        """What the preprocessing in front of the unfolded network makes of the first picture; the rest is the
+        gate's, whose reference it is."""
+        ends = {
+            one.input: value.name or ""
+            for one in self.loaded.baked
+            for value in _behind(self.loaded.model, one.input)
+        }
+        side, feed = Side(self.loaded.model, None, self.loaded.name), self.feeds[0]
+        with Truth(self.options.seed, stand_ins=False).open(side, tuple(ends.values())) as runner:
+            values = runner.run(feed)
+        exact, rounded = self._prepared(feed, exact=True), self._prepared(feed)
+        return [
+            self._judged(
+                name, [(exact[one], rounded[one], values[name].astype(rounded[one].dtype), None)], count=1
+            )
+            for one, name in ends.items()
+        ]
+
+
+def _behind(model: ir.Model, name: str) -> Iterator[ir.Value]:
+    """The value that the network reads in the place of an input."""
+    waiting = [value for value in model.graph.inputs if value.name == name]
+    while waiting:
+        for user, _ in waiting.pop().uses():
+            if BAKED_KEY not in user.metadata_props:
+                continue
+            value = user.outputs[0]
+            if all(BAKED_KEY in use.node.metadata_props for use in value.uses()):
+                waiting.append(value)
+            else:
+                yield value
 
 
 def _made(model: ir.Model) -> Iterator[str]:

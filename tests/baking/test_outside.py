@@ -105,3 +105,34 @@ def test_what_the_certificate_carries(tmp_path: Path) -> None:
     result = bnfold.fold_file(source, out=tmp_path / "out.onnx", bake_input=RIGHT)
     again = replace(result.origin.baked[0])
     assert again.portable == again and again.preprocessing == Preprocessing(mean=MEAN, std=STD, order="bgr")
+
+
+BEHIND = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3, 8, 8] data) => (float[1, 5] y) <float[4, 3, 3, 3] w, float[5, 5] v>
+{
+  k = Constant <value = int64[1] {5}> ()
+  h = Conv(data, w)
+  f = Flatten(h)
+  values, places = TopK(f, k)
+  p = Cast <to = 1> (places)
+  y = MatMul(p, v)
+}
+"""
+
+
+def test_what_decides_may_be_out_of_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then what the preprocessing makes is held against numpy alone; a forgotten order still shows."""
+    monkeypatch.setattr("bnfold.baking.outside_check.LIMIT", 1e-9)  # as if every output were off
+    source = saved(tmp_path, BEHIND)
+    with pytest.raises(bnfold.NotEquivalent, match="preprocessing done outside"):
+        bnfold.fold_file(source, out=tmp_path / "out.onnx", bake_input=RIGHT)
+    monkeypatch.undo()
+    asked = pipeline.load(source, None, ReadOptions(bake_input=RIGHT))  # type: ignore[arg-type]
+    bnfold.fold_file(source, out=tmp_path / "out.onnx", bake_input={"mean": MEAN})
+    found = outside(asked, Side(bnfold.load(tmp_path / "out.onnx"), tmp_path / "out.onnx"), VerifyOptions())
+    assert found is not None and found.samples and "data/order" in found.outputs[0].reason
+    monkeypatch.setattr(Preprocessing, "permutation", property(lambda self: ()))
+    wrong = pipeline.load(source, None, ReadOptions(bake_input=RIGHT))  # type: ignore[arg-type]
+    found = outside(wrong, Side(bnfold.load(tmp_path / "out.onnx"), tmp_path / "out.onnx"), VerifyOptions())
+    assert found is not None and not found.passed
