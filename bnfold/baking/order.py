@@ -21,7 +21,8 @@ from ..ir.graph import Names, attribute, folded_name, ir, is_op, label
 
 _ALIKE = ("Identity", "Cast", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "Neg", "Abs", "Sqrt", "Elu")
 _POOLS = ("MaxPool", "AveragePool")
-_BINARY = ("Add", "Sub", "Mul", "Div")
+_BINARY = ("Add", "Sub", "Mul", "Div", "PRelu")
+_BLIND = ("Shape", "Size")  # read no value
 
 
 class Stays(Exception):
@@ -66,6 +67,8 @@ class _Walk:
     def _take(self, user: ir.Node, index: int, blocks: int) -> list[tuple[ir.Value, int]]:
         if user.graph is not self.model.graph:
             raise Stays(f"'{label(user)}' reads it inside a body")
+        if is_op(user, *_BLIND):
+            return []
         if blocks > 1 and not is_op(user, *_ALIKE, "MatMul", "Gemm"):
             raise Stays(self._words(user))
         for types, rule in _RULES:
@@ -89,7 +92,9 @@ class _Walk:
         return self.alike(user, index, blocks)
 
     def binary(self, user: ir.Node, index: int, blocks: int) -> list[tuple[ir.Value, int]]:
-        """A sum or product with a constant."""
+        """A sum or product with a constant, or slopes."""
+        if is_op(user, "PRelu") and index:
+            raise Stays(self._words(user))
         values = self.shapes.constants.array(user.inputs[1 - index])
         rank = self.shapes.rank(user.inputs[index])
         if values is None or rank is None or values.ndim > rank:

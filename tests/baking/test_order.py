@@ -26,6 +26,8 @@ TAKES = {
     "a batch norm": "a = BatchNormalization(data, g, b, m, v)  y = Conv(a, w)",
     "constants along channels": "a = Mul(data, row)  s = Sub(thin, a)  y = Conv(s, w)",
     "a constant for every value": "a = Add(data, image)  y = Conv(a, w)",
+    "slopes": "a = PRelu(data, thin)  y = Conv(a, w)",
+    "what reads its shape": "s = Shape(data)  f = Cast <to = 1> (s)  t = ReduceSum <keepdims = 0> (f)  k = Conv(data, w)  y = Mul(k, t)",
     "a constant for every place": "a = Add(plane, data)  y = Conv(a, w)",
 }
 REFUSES = {
