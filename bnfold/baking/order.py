@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..folding.unused import drop_unread
 from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import Names, attribute, folded_name, ir, is_op, label
@@ -23,6 +24,7 @@ _ALIKE = ("Identity", "Cast", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "N
 _POOLS = ("MaxPool", "AveragePool")
 _BINARY = ("Add", "Sub", "Mul", "Div", "PRelu")
 _BLIND = ("Shape", "Size")  # read no value
+_BROADCASTING = 7  # the opset from which a constant's last axis meets the last one of the data
 
 
 class Stays(Exception):
@@ -97,7 +99,8 @@ class _Walk:
             raise Stays(self._words(user))
         values = self.shapes.constants.array(user.inputs[1 - index])
         rank = self.shapes.rank(user.inputs[index])
-        if values is None or rank is None or values.ndim > rank:
+        broadcasts = self.shapes.opset(user) >= _BROADCASTING
+        if values is None or rank is None or values.ndim > rank or not broadcasts:
             raise Stays(self._words(user))
         axis = self.axis - rank + values.ndim
         if axis >= 0 and values.shape[axis] not in (1, len(self.order)):
@@ -158,8 +161,7 @@ class _Walk:
             if key not in made:
                 made[key] = self._reordered(old, edit, names)
             edit.node.replace_input_with(edit.index, made[key])
-            if old.is_initializer() and not old.uses() and not old.is_graph_input():
-                del self.model.graph.initializers[old.name or ""]
+        drop_unread(self.model, [old for old, _, _ in made])
 
     def _reordered(self, old: ir.Value, edit: _Edit, names: Names) -> ir.Value:
         stored = self.shapes.constants.stored(old)
@@ -202,7 +204,6 @@ def taken(model: ir.Model, node: ir.Node, freeze_initializers: bool) -> None:
     walk.apply()
     for user, index in list(after.uses()):
         user.replace_input_with(index, before)
-    constant = node.inputs[1]
+    indices = node.inputs[1]
     node.graph.remove(node, safe=True)
-    if constant is not None and constant.is_initializer() and not constant.uses():
-        del model.graph.initializers[constant.name or ""]
+    drop_unread(model, [indices] if indices is not None else [])

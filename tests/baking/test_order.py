@@ -77,3 +77,32 @@ def _same(source: Path, out: Path) -> None:
     raw = pixels((1, 3, 8, 8)).astype(np.float32)
     ours, theirs = run(out, {"data": raw}), run(source, {"data": np.ascontiguousarray(raw[:, ::-1])})
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4, atol=1e-2)
+
+
+def test_a_weight_that_a_node_makes(tmp_path: Path) -> None:
+    """What made the old one is gone with its last reader."""
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3, 2, 2] data) => (float[1, 1, 2, 2] y)
+{ w = Constant <value = float[1, 3, 1, 1] {1, 2, 3}> ()  y = Conv(data, w) }
+"""
+    source, out = saved(tmp_path, text), tmp_path / "out.onnx"
+    bnfold.fold_file(source, out=out, bake_input={"order": "bgr"})
+    assert operators(out) == ["Conv"]
+    raw = pixels((1, 3, 2, 2)).astype(np.float32)
+    ours, theirs = run(out, {"data": raw}), run(source, {"data": np.ascontiguousarray(raw[:, ::-1])})
+    np.testing.assert_array_equal(ours[0], theirs[0])
+
+
+def test_an_opset_in_which_constants_say_where_they_begin(tmp_path: Path) -> None:
+    text = """
+<ir_version: 3, opset_import: ["" : 6]>
+net (float[1, 3, 8, 3] data, float[3] row = {1, 2, 3}, float[1, 3, 1, 1] w = {1, 2, 3}) => (float[1, 1, 8, 3] y)
+{ a = Mul <axis = 1, broadcast = 1> (data, row)  y = Conv(a, w) }
+"""
+    source, out = saved(tmp_path, text), tmp_path / "out.onnx"
+    result = bnfold.fold_file(
+        source, out=out, bake_input={"data": {"order": "bgr"}}, freeze_initializers=True
+    )
+    assert result.outside and result.outside.passed
+    assert "Gather" in operators(out)
