@@ -175,3 +175,14 @@ def test_ncnns_own_preprocessing_gives_the_same(tmp_path: Path, apart: Path, bak
     picture.substract_mean_normalize(MEAN[::-1], [1 / std for std in STD[::-1]])
     raw = ncnn.Mat.from_pixels(PIXELS, ncnn.Mat.PixelType.PIXEL_RGB, 8, 8)
     assert near(run(baked, raw).reshape(-1), run(plain, picture).reshape(-1))
+
+
+def test_opencvs_own_preprocessing_gives_the_same(tmp_path: Path, apart: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    means, scale = (104.0, 117.0, 123.0), 0.017
+    options = {"bake_input": {"mean": means[::-1], "scale": scale, "order": "bgr"}, "input_type": "uint8"}
+    path = bnfold.fold_file(apart, out=tmp_path / "baked.onnx", **options).path  # type: ignore[arg-type]
+    plain, net = cv2.dnn.readNetFromONNX(str(apart)), cv2.dnn.readNetFromONNX(str(path))
+    plain.setInput(cv2.dnn.blobFromImage(PIXELS, scalefactor=scale, mean=means, swapRB=True))
+    net.setInput(PIXELS.transpose(2, 0, 1)[None].copy())
+    assert near(net.forward(), plain.forward())
