@@ -47,7 +47,7 @@ def bake(loaded: Loaded, options: ReadOptions) -> Loaded:
         files=(*loaded.files, *_mean_files(asked)),
         baked=tuple(one.baked for one in asked),
         unbaked=unbaked,
-        edited=True,
+        as_read=False,
     )
 
 

@@ -35,7 +35,7 @@ def with_dynamic_batch(read: Callable[[ReadOptions], Loaded], options: ReadOptio
     batched = [one for one in inputs if one.shape is not None and len(one.shape) and one.shape[0] == own]
     first, second = (_read(read, options, found, batched, size) for size in (ONE, OTHER))
     _Open(first.model, second.model).run({one.name or "" for one in batched})
-    return replace(found, model=first.model, edited=True)
+    return replace(found, model=first.model, as_read=False)
 
 
 def _read(

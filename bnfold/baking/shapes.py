@@ -34,7 +34,7 @@ def shaped(read: Read, options: ReadOptions) -> Loaded:
     with telling(first.findings):
         check_baking(first.model, replace(options, bake_input=(), input_type=(), input_layout=()))
         if first.format == "onnx":
-            return replace(first, model=fixed(first.model, dict(options.fix_shape)), edited=True)
+            return replace(first, model=fixed(first.model, dict(options.fix_shape)), as_read=False)
         found = read(asked) if options.fix_shape else first
         return with_dynamic_batch(read, asked, found) if options.dynamic_batch else found
 

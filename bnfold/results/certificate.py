@@ -12,6 +12,7 @@ from .comparison import Figures, Proof
 from .options import FoldOptions, ReadOptions
 from .outside import Outside
 from .plan import Folded, Kept
+from .recalibration import Statistics
 
 SCHEMA = "bnfold.certificate/1"
 
@@ -66,11 +67,25 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """What was estimated from data before the fold, or `alone`, without one. Of the statistics here and the
+    sources together every weight follows; that the data have these statistics is a claim. `files` are the
+    data, a folder of images as one; of arrays in memory there are none."""
+
+    note: str
+    alone: bool
+    inputs: int
+    one_pass: bool
+    files: tuple[FileEntry, ...]
+    statistics: tuple[Statistics, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
     where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody
-    verified. `baked` is the preprocessing that became a part of the model, `outside` what it gives where
-    that is done outside."""
+    verified. `recalibrated` is None where the statistics are the sources'. `baked` is the preprocessing that
+    became a part of the model, `outside` what it gives where that is done outside."""
 
     schema: str
     made: str
@@ -93,3 +108,4 @@ class Certificate:
     baked: tuple[Baked, ...] = ()
     outside: Outside | None = None
     digest: str = ""
+    recalibrated: Estimated | None = None

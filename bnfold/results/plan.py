@@ -48,7 +48,9 @@ class Loaded:
     pair     what a writer of the model's own format has to know; None where the model was not read for one
     stated   what the files say of the preprocessing of inputs
     baked    what was made a part of the network; `unbaked` is the model without it
-    edited   the model is not what lies in the files: preprocessing was baked in, or a shape was written
+    as_read  the model is what the files hold; not so after recalibration, with preprocessing baked in, or
+    with
+             a shape written into it
     """
 
     model: ir.Model
@@ -62,7 +64,7 @@ class Loaded:
     stated: tuple[Stated, ...] = ()
     baked: tuple[Baked, ...] = ()
     unbaked: ir.Model | None = None
-    edited: bool = False
+    as_read: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
