@@ -350,3 +350,22 @@ def test_padding_that_follows_from_sizes(tmp_path: Path, mode: str, strides: int
     raw = pixels((1, 3, 8, 7))
     theirs = run(source, {"data": prepared(raw, MEAN, STD, bgr=True)})
     np.testing.assert_allclose(run(out, {"data": raw.astype(np.float32)})[0], theirs[0], rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_from_raw_pixels(tmp_path: Path) -> None:
+    """Recalibration runs on what comes in; the network alone gets the same statistics before it is held outside."""
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 3, 8, 8] data) => (float[N, 4, 8, 8] y)
+<float[4, 3, 3, 3] w, float[4] g, float[4] b, float[4] m, float[4] v>
+{ c = Conv <pads = [1, 1, 1, 1]> (data, w)  y = BatchNormalization(c, g, b, m, v) }
+"""
+    np.save(tmp_path / "data.npy", pixels((12, 3, 8, 8)))
+    source, out = saved(tmp_path, text), tmp_path / "out.onnx"
+    result = bnfold.fold_file(
+        source, out=out, bake_input=NORMAL, input_type="uint8", recalibrate={"data": tmp_path / "data.npy"}
+    )
+    assert result.recalibrated is not None and result.outside is not None and result.outside.passed
+    assert operators(out) == ["Cast", "Sub", "Conv"]
+    with pytest.raises(bnfold.UsageError, match="'mean' beside 'bake_input'"):
+        bnfold.fold_file(source, out=out, bake_input=NORMAL, recalibrate=tmp_path / "data.npy", mean=1)
