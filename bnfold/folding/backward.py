@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 
 from ..inference import Shapes
-from ..ir.graph import GraphLike, function_graphs, ir, is_op, label, opset
+from ..ir.graph import GraphLike, ir, is_op, label, opset, sole, usages
 from . import commute, normalisations
 from .affine import Affine
 from .commute_rule import Choices, CommuteContext
@@ -83,12 +83,12 @@ class _Backward:
             heapq.heappush(self.heap, (-self.context.order[producer], len(self.queued), producer))
 
     def _in_function(self) -> bool:
-        return self.graph in function_graphs(self.context.model)
+        return self.context.shapes.in_function(self.graph)
 
     def _check_exclusive(self, value: ir.Value) -> None:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
-        for user, index in value.uses():
+        for user, index in usages(value):
             if (
                 (user, index) not in self.edges
                 and not blind(user, index)
@@ -193,7 +193,7 @@ class _Backward:
 def _is_linear_output(context: FoldContext, value: ir.Value) -> bool:
     producer = value.producer()
     try:
-        return producer is not None and len(value.uses()) == 1 and context.linear(producer) is not None
+        return producer is not None and len(usages(value)) == 1 and context.linear(producer) is not None
     except Refused:
         return False
 
@@ -229,7 +229,7 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
         f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'",
     )
     assert dequantize is not None
-    if len(dequantize.outputs[0].uses()) != 1 or dequantize.outputs[0].is_graph_output():
+    if not sole(dequantize.outputs[0]):
         raise Refused("kept.quantized-weight", f"{where} is also read by something else")
     if linear.stored_axis is None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..inference.constants import is_float
 from ..inference.node_arguments import reader, reduced_axes, split_sizes
-from ..ir.graph import attribute, ir, is_op, label, named_type, opset
+from ..ir.graph import attribute, ir, is_op, label, named_type, opset, usages
 from ..operators.arguments import first_axis, windows
 from .affine import IDENTITY, Affine, common_shape
 from .commute_rule import (
@@ -171,7 +171,7 @@ def _maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     if (
         len(node.outputs) > 1
         and node.outputs[1].name
-        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+        and (usages(node.outputs[1]) or node.outputs[1].is_graph_output())
     ):
         raise Refused("kept.non-linear", f"the indices of {node.op_type} are used")
 
@@ -200,7 +200,7 @@ def _dropping(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     if (
         len(node.outputs) > 1
         and node.outputs[1].name
-        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+        and (usages(node.outputs[1]) or node.outputs[1].is_graph_output())
     ):
         raise Refused("kept.non-linear", "the mask of Dropout is used")
 

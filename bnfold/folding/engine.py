@@ -19,7 +19,7 @@ import numpy as np
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.functions import inline
-from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
+from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, sole, source_text, uncollected
 from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
@@ -290,12 +290,7 @@ class Engine:
         """Give the node a producer of its own, where a linear operator before it has other readers too."""
         x = node.inputs[reading.data]
         producer = x.producer() if x is not None else None
-        if (
-            x is None
-            or producer is None
-            or producer.graph is not node.graph
-            or (len(x.uses()) == 1 and not x.is_graph_output())
-        ):
+        if x is None or producer is None or producer.graph is not node.graph or sole(x):
             return
         try:
             linear = self._linear(producer)

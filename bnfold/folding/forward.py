@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..ir.graph import ir, label, opset
+from ..ir.graph import ir, label, opset, usages
 from . import commute
 from .affine import Affine, Float, common_shape
 from .commute_rule import Choices, CommuteContext
@@ -73,7 +73,7 @@ class _Forward:
         self.maps[value] = map_
         if value in self.context.unread:
             return
-        for user, index in value.uses():
+        for user, index in usages(value):
             if blind(user, index):
                 continue
             if user.graph is not self.graph:

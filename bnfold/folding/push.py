@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..inference import Shapes
-from ..ir.graph import ir, is_op, label
+from ..ir.graph import ir, is_op, label, sole, usages
 from ..operators.table import op
 from .affine import Affine, Float
 from .commute_rule import Choices
@@ -152,10 +152,12 @@ def constant_behind(linear: Linear, pattern: Float, shapes: Shapes) -> tuple[ir.
     """The Add or Sub of a constant right behind an operator without bias, the index of that constant, and the
     map by which it takes this shift: (y + a) - c = y - (c - a), and c - (y + a) = (c - a) - y."""
     y = linear.node.outputs[0]
-    uses = list(y.uses())
-    if len(uses) != 1 or y.is_graph_output() or not is_op(uses[0].node, "Add", "Sub"):
+    if not sole(y):
         return None
-    node, index = uses[0].node, 1 - uses[0].idx
+    node, index = next(iter(usages(y)))
+    if not is_op(node, "Add", "Sub"):
+        return None
+    index = 1 - index
     values = shapes.constants.array(node.inputs[index])
     map_ = Affine(np.ones_like(pattern), -pattern if is_op(node, "Sub") else pattern)
     if values is None or values.dtype != np.float64 or not map_.meets(values):
