@@ -36,19 +36,24 @@ class _Backward:
         self.edges: set[tuple[ir.Node, int]] = set()
         self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
+        self.steps = 0
 
     def run(self, node: ir.Node, reading: Reading, map_: Affine) -> Push:
         """Walk the cone in front of the node."""
         self.graph: GraphLike | None = node.graph
         # an Add behind a product is its bias already: a Gemm in its place would win nothing
         self.grow = is_op(node, "BatchNormalization")
-        self._demand(node, reading.data, map_)
-        while self.heap:
-            producer = heapq.heappop(self.heap)[2]
-            for value in producer.outputs:
-                if value in self.maps:
-                    self._check_exclusive(value)
-            self._take(producer)
+        try:
+            self._demand(node, reading.data, map_)
+            while self.heap:
+                producer = heapq.heappop(self.heap)[2]
+                for value in producer.outputs:
+                    if value in self.maps:
+                        self._check_exclusive(value)
+                self._take(producer)
+        except Refused:
+            self.context.in_vain += self.steps
+            raise
         if not self.push.holds and not self.push.recasts:
             raise Refused(
                 "kept.no-linear-neighbour",
@@ -88,6 +93,10 @@ class _Backward:
     def _check_exclusive(self, value: ir.Value) -> None:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
+        if len(usages(value)) > commute.MOST_SIDES + len(self.edges):
+            raise Refused(
+                "kept.multiple-consumers", f"'{value.name}' is also read by {len(usages(value)) - 1:,} others"
+            )
         for user, index in usages(value):
             if (
                 (user, index) not in self.edges
@@ -112,6 +121,8 @@ class _Backward:
         return seen is not None and not seen.scales and not seen.shifts
 
     def _take(self, producer: ir.Node) -> None:
+        self.steps += 1
+        self.context.check_reach(self.steps)
         linear = self.context.linear(producer)
         map_ = self.maps.get(producer.outputs[0])
         if (

@@ -177,6 +177,7 @@ class Engine:
                 self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
                 self.kept.pop(node, None)
             branches.merge_into_host(merge, self.editor)
+            context.runs.clear()
             for node in merge.sums:
                 if node.graph is None:
                     self.kept.pop(node, None)
@@ -263,6 +264,7 @@ class Engine:
                 raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
+        context.runs.clear()
         self._place_inserted(context)
 
     def _held(self, plan: Push, node: ir.Node) -> Push:
@@ -301,6 +303,7 @@ class Engine:
             return
         twin = self.editor.twin(producer, node, reading.data)
         self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
+        context.runs.clear()
         self._place_inserted(context)
 
     def _leave_add(self, context: FoldContext, node: ir.Node, reading: Reading) -> bool:
@@ -321,6 +324,7 @@ class Engine:
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
+        context.runs.clear()
         self._place_inserted(context)
         return True
 
