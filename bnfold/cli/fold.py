@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import NotEquivalent, UsageError
-from ..gate import certificate
+from ..gate import places
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
@@ -108,6 +108,8 @@ def command(
             request.hand_over(result, work, view)
         content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
+            from ..gate import certificate
+
             request.write_file(
                 certificate_path, certificate.text(certificate.made(work, result, certificate_path))
             )
@@ -115,7 +117,7 @@ def command(
     if (
         certificate_path is None
         and result.path is not None
-        and (old := certificate.found_beside(result.path)) is not None
+        and (old := places.found_beside(result.path)) is not None
     ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
     _warn(view, work, result)
@@ -146,7 +148,7 @@ def _certified(job: Job, path: Path, dry_run: bool) -> Job:
     if path.suffix.lower() != ".json" and not is_mark(path):
         raise UsageError(
             f"--certificate {path} does not end in .json",
-            expected=f"a name such as {certificate.beside(job.target).name}",
+            expected=f"a name such as {places.beside(job.target).name}",
         )
     if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
         raise UsageError(
