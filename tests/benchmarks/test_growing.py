@@ -60,7 +60,6 @@ def test_walks_in_vain_are_bounded(tmp_path, monkeypatch):
     half, whole = (calls(make, count, tmp_path) for count in (300, 600))
     assert whole[0] < 2.6 * half[0]
     assert len(whole[1].plan.kept) == 600
-    assert any("too many longer ways" in kept.reason for kept in whole[1].plan.kept)
 
 
 @pytest.mark.parametrize(("power", "expected"), [(1.0, 1.0), (2.0, 2.0)])
