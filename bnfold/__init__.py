@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # as type checkers know it: `import bnfold` needs no modu
 if TYPE_CHECKING:
     from typing import Any
 
-    from .api import convert_file, fold, fold_file, load, save, to_onnx, verify
+    from .api import convert_file, fold, fold_file, load, recalibrate, save, to_onnx, verify
     from .errors import (
         BnfoldError,
         InputError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         WriteError,
     )
     from .results.comparison import Comparison
-    from .results.fold_result import FoldResult
+    from .results.fold_result import FoldResult, Recalibration
     from .version import __version__ as __version__
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Mismatch",
     "NotEquivalent",
     "ProviderUnavailable",
+    "Recalibration",
     "Stopped",
     "Unreadable",
     "Unsupported",
@@ -54,13 +55,18 @@ __all__ = [
     "fold",
     "fold_file",
     "load",
+    "recalibrate",
     "save",
     "to_onnx",
     "verify",
 ]
 
-_FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "save", "to_onnx", "verify"}
-_HOMES = {"FoldResult": "results.fold_result", "Comparison": "results.comparison"}
+_FUNCTIONS = {"convert_file", "fold", "fold_file", "load", "recalibrate", "save", "to_onnx", "verify"}
+_HOMES = {
+    "FoldResult": "results.fold_result",
+    "Comparison": "results.comparison",
+    "Recalibration": "results.fold_result",
+}
 
 
 def __getattr__(name: str) -> Any:

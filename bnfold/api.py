@@ -18,18 +18,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
-from .errors import BnfoldError, Unsupported, blamed_on, of_system
+from .errors import BnfoldError, Unsupported, UsageError, blamed_on, of_system
 from .files.memory import SHORT, is_lack
 from .pipeline import compare, pipeline
-from .pipeline.job import Job
+from .pipeline.job import Job, Watch
 from .results.comparison import Comparison
-from .results.fold_result import ORIGIN_KEY, FoldResult, census, recalled
+from .results.fold_result import ORIGIN_KEY, FoldResult, Recalibration, census, recalled
 from .results.model_names import idle_patterns
 from .results.options import (
+    EstimateKeywords,
     FoldKeywords,
     FoldOptions,
     ReadKeywords,
     ReadOptions,
+    RecalibrateKeywords,
+    RecalibrateOptions,
     StrPath,
     TimeKeywords,
     TimeOptions,
@@ -39,7 +42,7 @@ from .results.options import (
     check_known,
 )
 from .results.plan import Finding, Loaded
-from .results.value_kinds import File, Kind, Switch, Wrong, refusal
+from .results.value_kinds import Data, File, Kind, Switch, Wrong, refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -47,14 +50,16 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions)
+Options = TypeVar("Options", ReadOptions, FoldOptions, VerifyOptions, TimeOptions, RecalibrateOptions)
 _log = logging.getLogger("bnfold")
 _log.addHandler(logging.NullHandler())  # who does not listen hears nothing
 
 
-class FileKeywords(ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, total=False):
-    """How to read, fold, verify and time: the keywords of `load`, `fold` and `verify` together, and what to
-    measure."""
+class FileKeywords(
+    ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, RecalibrateKeywords, total=False
+):
+    """How to read, fold, verify and time: the keywords of `load`, `fold` and `verify` together, what to
+    measure, and from which data to estimate statistics first."""
 
 
 def _door(function: Callable[P, R]) -> Callable[P, R]:
@@ -146,6 +151,48 @@ def verify(reference: Any, candidate: Any, **options: Unpack[VerifyKeywords]) ->
     report = compare.compare(*sides, wanted, _log.debug)
     _log.info("%r", report)
     return report
+
+
+@_door
+def recalibrate(model: Any, inputs: Any, **options: Unpack[EstimateKeywords]) -> Recalibration:
+    """Estimate mean and variance of every batch norm again, from real inputs. This is no fold: the model
+    computes something else afterwards.
+
+    model       what `load` returned, or anything that it takes
+    inputs      a .npy, .npz or image file, a folder of images, or an array, for the only input; a list of
+                them; or a dict of these by input name. The first axis counts inputs; any number of them is
+                read a batch at a time
+    one_pass    batch norms see the batch's own statistics of those before them, as in training, and one pass
+                is enough (PreciseBN); else each sees recalibrated ones, and each level of batch norms takes a
+                pass
+    batch_size  inputs that go through the network together where its batch is free
+    mean, std, layout, input_shapes   how images become inputs, as `verify` takes them
+    The input is never changed. `.model` of the result has the statistics, `.statistics` says what moved, and
+    `.findings` are warnings. Raises UsageError for data that do not fit, Malformed for a number that is not
+    finite (with its file and index), Mismatch, Unsupported, and what `load` raises.
+    """
+    check_known(options, EstimateKeywords.__annotations__)
+    data = _argument("inputs", inputs, Data())
+    wanted = _options(RecalibrateOptions, {**options, "recalibrate": data})
+    if not wanted.recalibrate:
+        raise UsageError("'inputs' holds no data", expected="at least one file or array")
+    loaded = _in_memory("model", model)
+    watch = Watch()
+    before = census(loaded.model, recalled(loaded.model).size)
+    job = Job(source=None, estimate=wanted, say=_log.debug)
+    made, statistics = pipeline.recalibrated(job, loaded, watch)
+    assert statistics is not None
+    result = Recalibration(
+        model=made.model,
+        statistics=statistics,
+        origin=recalled(loaded.model),
+        before=before,
+        after=census(made.model),
+        seconds=watch.laps,
+    )
+    _log_findings(result.findings)
+    _log.info("%r", result)
+    return result
 
 
 @_door
@@ -268,7 +315,9 @@ def _job(
 ) -> Job:
     check_known(options, known)
     _check_format(source, options)
-    read, folding, verification, timing = (_options(made, _part(options, made)) for made in _KEYWORDS)
+    read, folding, verification, timing, estimate = (
+        _options(made, _part(options, made)) for made in _KEYWORDS
+    )
     switches = {name: _argument(name, value, Switch()) for name, value in more.items()}
     verified = switches.pop("verify", True)
     return Job(
@@ -280,6 +329,7 @@ def _job(
         fold=folding,
         verify=verification if verified else None,
         time=timing,
+        estimate=estimate,
         say=_log.debug,
         **switches,
     )
@@ -295,7 +345,7 @@ def _in_memory(name: str, model: Any) -> Loaded:
     """What `load` made is taken as it is; anything else is loaded."""
     from .ir.graph import ir
 
-    if isinstance(model, FoldResult):
+    if isinstance(model, (FoldResult, Recalibration)):
         model = model.model
     if isinstance(model, ir.Model) and ORIGIN_KEY in model.meta:
         origin = recalled(model)
@@ -308,6 +358,7 @@ _KEYWORDS: dict[type[Any], Any] = {
     FoldOptions: FoldKeywords,
     VerifyOptions: VerifyKeywords,
     TimeOptions: TimeKeywords,
+    RecalibrateOptions: RecalibrateKeywords,
 }
 
 

@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("results",),
     ("reading.builder",),
     ("reading.caffe", "reading.darknet", "reading.onnx", "writing", "folding", "verifying", "reporting"),
-    ("reading",),
+    ("reading", "recalibrating"),
     ("pipeline",),
     ("gate", "caffe"),
     ("api",),

@@ -11,7 +11,7 @@ from ..errors import NOT_EQUIVALENT, OK
 if TYPE_CHECKING:  # help needs an ending, and no results
     from ..results.batch_run import Run
     from ..results.comparison import Check, Comparison
-    from ..results.fold_result import Checked, FoldResult
+    from ..results.fold_result import Checked, FoldResult, Recalibration
     from ..results.latency import Latencies
 
 
@@ -32,6 +32,8 @@ def of_fold(result: FoldResult, *, dry_run: bool = False, in_place: bool = False
         parts += _figures(result.report)
     elif plan.changes and not dry_run:
         parts.append("verified=no")
+    if result.recalibrated is not None:
+        parts.append(f"recalibrated={len(result.recalibrated.layers)}")
     if plan.withdrawn:
         parts.append(f"withdrawn={len(plan.withdrawn)}")
     if dry_run:
@@ -50,6 +52,15 @@ def of_bench(found: Latencies) -> Ending:
         elif row.before is not None:
             parts.append(f"{row.name}_ms={1e3 * row.before.latency.median:.4g}")
     return Ending(OK, "PASS " + " ".join(parts))
+
+
+def of_recalibration(result: Recalibration, *, in_place: bool = False) -> Ending:
+    """RECALIBRATED, which is no PASS: the model computes something else than its source."""
+    found = result.statistics
+    place = " in_place=yes" if in_place else ""
+    return Ending(
+        OK, f"RECALIBRATED layers={len(found.layers)} inputs={found.inputs} moved={found.moved:.2g}{place}"
+    )
 
 
 def of_convert(result: FoldResult, *, in_place: bool = False) -> Ending:

@@ -18,7 +18,19 @@ from . import defaults, request
 from .ending import Ending, of_fold
 from .help import Command
 from .help import option as grouped
-from .options import FILE, FOLD, LIMIT, READ, REPORT, TIME, VERIFY, WRITE, options
+from .options import (
+    FILE,
+    FOLD,
+    LIMIT,
+    READ,
+    RECALIBRATE,
+    REPORT,
+    TIME,
+    VERIFY,
+    WRITE,
+    certificate_option,
+    options,
+)
 from .screen import Screen
 from .standard_streams import is_mark
 
@@ -62,17 +74,9 @@ from .standard_streams import is_mark
     help="Write the weights of such an OUT to this file (default: <stem of OUT>.caffemodel or .weights "
     "beside it).",
 )
-@grouped(
-    "Output",
-    "--certificate",
-    "certificate_path",
-    type=FILE,
-    metavar="PATH",
-    help="Write a certificate of the fold, for 'bnfold audit' and 'bnfold check' (best: <stem of "
-    "OUT>.cert.json beside OUT).",
-)
+@certificate_option("the fold, for 'bnfold audit' and 'bnfold check'")
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
-@options(FOLD, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
+@options(FOLD, RECALIBRATE, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...],
     out: Path | None,
@@ -96,8 +100,13 @@ def command(
         work = replace(work, weights_out=weights_out)
         if dry_run and work.time.time:
             raise UsageError("--time with --dry-run", expected="one of them: nothing is written to be timed")
+        if certificate_path is not None and dry_run:
+            raise UsageError(
+                "--certificate with --dry-run",
+                expected="one of them: nothing is written that could be certified",
+            )
         if certificate_path is not None:
-            work = _certified(work, certificate_path, dry_run)
+            work = request.certified(work, certificate_path)
         try:
             with view.working():
                 result = pipeline.plan(work) if dry_run else pipeline.fold_file(work)
@@ -134,31 +143,7 @@ def _warn(view: Screen, work: Job, result: FoldResult) -> None:
         view.warn("latency was not measured: nothing was folded")
     for taken in result.plan.withdrawn:
         view.warn(f"the fold of '{taken.node}' was taken back: {taken.reason}")
+    for finding in result.recalibrated.findings if result.recalibrated is not None else ():
+        view.warn(str(finding))
     if result.report is not None and result.report.unseen:
         view.warn(result.report.unseen)
-
-
-def _certified(job: Job, path: Path, dry_run: bool) -> Job:
-    """The job with what a certificate needs. Raises UsageError where there is nothing to certify, or nothing
-    left to certify it by."""
-    if dry_run:
-        raise UsageError(
-            "--certificate with --dry-run", expected="one of them: nothing is written that could be certified"
-        )
-    if path.suffix.lower() != ".json" and not is_mark(path):
-        raise UsageError(
-            f"--certificate {path} does not end in .json",
-            expected=f"a name such as {places.beside(job.target).name}",
-        )
-    if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
-        raise UsageError(
-            "--certificate, and weights in another folder than the output",
-            expected="both in one folder: a certificate names them by their names",
-        )
-    if job.replaces_source:
-        raise UsageError(
-            "--certificate, and an output that replaces the source",
-            expected="another output",
-            way_out="a certificate names the source by its hash, so that the fold can be derived again",
-        )
-    return replace(job, detail=True)

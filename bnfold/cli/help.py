@@ -9,7 +9,18 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 # In this order; every option belongs to one of them.
-GROUPS = ("Reading", "Caffe", "darknet", "Folding", "Verification", "Latency", "Policy", "Running", "Output")
+GROUPS = (
+    "Reading",
+    "Caffe",
+    "darknet",
+    "Folding",
+    "Recalibration",
+    "Verification",
+    "Latency",
+    "Policy",
+    "Running",
+    "Output",
+)
 
 
 class GroupedOption(click.Option):

@@ -46,6 +46,7 @@ COMMANDS = {
     "convert": "Write a model as ONNX without folding anything.",
     "verify": "Compare two models: are they numerically the same?",
     "inspect": "Show what is in a model, what would be folded, what not, and why.",
+    "recalibrate": "Estimate the statistics of batch norms again, from real inputs.",
     "batch": "Fold many models, on all cores or on a cluster.",
     "check": "Hold models against a policy: the gate for CI.",
     "audit": "Check that a model is still what its certificate says.",

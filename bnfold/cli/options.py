@@ -22,7 +22,15 @@ from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..errors import UsageError
 from ..files.discovery import is_url
 from ..results import options as asked
-from ..results.options import FoldOptions, Option, ReadOptions, TimeOptions, VerifyOptions, schema
+from ..results.options import (
+    FoldOptions,
+    Option,
+    ReadOptions,
+    RecalibrateOptions,
+    TimeOptions,
+    VerifyOptions,
+    schema,
+)
 from ..results.value_kinds import Choice, Codes, Name, Number, Size, Switch, Whole, Wrong, refusal
 from .help import option as grouped
 from .limit import limit_time
@@ -197,6 +205,7 @@ READ = _rows(ReadOptions, "Reading")
 FOLD = _rows(FoldOptions, "Folding", without=READ)
 VERIFY = _rows(VerifyOptions, "Verification", without=READ)
 TIME = _rows(TimeOptions, "Latency")
+RECALIBRATE = _rows(RecalibrateOptions, "Recalibration", without=(*READ, *VERIFY))
 WRITE = (
     _switch(
         "--external-data", "Put the weights into one file beside the model (above 2 GB they always go there)."
@@ -316,7 +325,20 @@ LIMIT = (
     ),
 )
 TIMED = {"providers", "inputs", "mean", "std", "layout", "seed"}  # options of VERIFY that say what is timed
-_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, TIME, REPORT) for row in group}
+OF_IMAGES = {"mean", "std", "layout"}  # options of VERIFY that data for recalibration have, too
+_ROWS = {row.name: row for group in (READ, FOLD, WRITE, VERIFY, TIME, RECALIBRATE, REPORT) for row in group}
+
+
+def certificate_option(what: str) -> Callable[[F], F]:
+    """The decorator that gives a command the option for a certificate of something."""
+    return grouped(
+        "Output",
+        "--certificate",
+        "certificate_path",
+        type=FILE,
+        metavar="PATH",
+        help=f"Write a certificate of {what} (best: <stem of OUT>.cert.json beside OUT).",
+    )
 
 
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -356,10 +378,15 @@ def useless(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         names = {row.name for row in VERIFY} | {"keep_failed"}
         if values.get("time"):
             names -= TIMED
+        if values.get("recalibrate"):
+            names -= OF_IMAGES
         found += [(row.flag, "with --no-verify") for row in given(values) if row.name in names]
     if not values.get("time"):
         names = {row.name for row in TIME}
         found += [(row.flag, "without --time") for row in given(values) if row.name in names]
+    if not values.get("recalibrate"):
+        names = {row.name for row in RECALIBRATE}
+        found += [(row.flag, "without --recalibrate") for row in given(values) if row.name in names]
     return found
 
 
@@ -382,6 +409,11 @@ def verify_options(values: Mapping[str, Any]) -> VerifyOptions | None:
 def time_options(values: Mapping[str, Any]) -> TimeOptions:
     """What timing needs of a command's values."""
     return TimeOptions(**_keywords(TimeOptions, values))
+
+
+def estimate_options(values: Mapping[str, Any]) -> RecalibrateOptions:
+    """What recalibration needs of a command's values."""
+    return RecalibrateOptions(**_keywords(RecalibrateOptions, values))
 
 
 def _keywords(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._bar, self._task = _bar(self._total)
+            from rich.progress import BarColumn, MofNCompleteColumn
+
+            self._bar, self._task = _bar(self._total, BarColumn(), MofNCompleteColumn())
             self._bar.start()
         return self
 
@@ -66,6 +68,40 @@ class Progress:
         )
 
 
+class Bar:
+    """One run whose share of work that is done is known. Hears what is being done, and how far it is."""
+
+    def __init__(self, view: screen.Screen) -> None:
+        self._view = view
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Bar:
+        if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+
+            what = TextColumn("{task.description}", markup=False)
+            self._bar, self._task = _bar(100, what, BarColumn(), TaskProgressColumn())
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """What is being done now."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what)
+
+    def tell(self, what: str, share: float) -> None:
+        """The same, and which share of all work is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, completed=round(100 * share))
+
+
 def duration(seconds: float) -> str:
     """`1:02:03`, `2:03` or `3 s`."""
     whole = round(seconds)
@@ -75,23 +111,12 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
 
 
-def _bar(total: int) -> tuple[Any, Any]:
+def _bar(total: int, *columns: Any) -> tuple[Any, Any]:
+    """A bar of these columns, and of the time that is over and left."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress as Bars
+    from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    bar = Bars(*columns, *times, console=Console(stderr=True), transient=True)
     return bar, bar.add_task("", total=total)

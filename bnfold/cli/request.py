@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
 from ..files import atomic
 from ..files.names import identity
+from ..gate import places
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
 from ..results.comparison import Comparison
-from ..results.fold_result import FoldResult, Origin
+from ..results.fold_result import FoldResult, Origin, Recalibration
 from ..results.pair import PAIRS
 from . import options, screen, standard_streams
 from .standard_streams import is_mark, received
@@ -78,6 +80,7 @@ def make(
         fold=options.fold_options(values),
         verify=options.verify_options(values),
         time=options.time_options(values),
+        estimate=options.estimate_options(values),
         external_data=bool(values.get("external_data")),
         keep_failed=bool(values.get("keep_failed")),
         say=view.say,
@@ -111,7 +114,7 @@ def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
         )
 
 
-def hand_over(result: FoldResult, job: Job, view: screen.Screen) -> None:
+def hand_over(result: FoldResult | Recalibration, job: Job, view: screen.Screen) -> None:
     """A finished model goes to standard output where it was asked for there; a source that it replaced is
     named. Raises UsageError for a model of two files."""
     assert result.path is not None
@@ -124,6 +127,28 @@ def hand_over(result: FoldResult, job: Job, view: screen.Screen) -> None:
         screen.write_file(result.path)
     if job.replaces_source:
         view.warn(f"{job.target} was the source, and the new model has replaced it")
+
+
+def certified(job: Job, path: Path) -> Job:
+    """The job with what a certificate needs. Raises UsageError where there is nothing to certify, or nothing
+    left to certify it by."""
+    if path.suffix.lower() != ".json" and not is_mark(path):
+        raise UsageError(
+            f"--certificate {path} does not end in .json",
+            expected=f"a name such as {places.beside(job.target).name}",
+        )
+    if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
+        raise UsageError(
+            "--certificate, and weights in another folder than the output",
+            expected="both in one folder: a certificate names them by their names",
+        )
+    if job.replaces_source:
+        raise UsageError(
+            "--certificate, and an output that replaces the source",
+            expected="another output",
+            way_out="a certificate names the source by its hash, so that the fold can be derived again",
+        )
+    return replace(job, detail=True)
 
 
 def network(files: Sequence[Path], values: Mapping[str, Any]) -> tuple[Path, Path | None]:

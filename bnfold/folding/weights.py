@@ -78,7 +78,7 @@ def copied(editor: Editor) -> Iterator[Copied]:
     for old, folded in editor.kernels.items():
         times = len(folded) + bool(usages(old))
         if times > 1:
-            stored = next(iter(folded)).const_value
+            stored = editor.shapes.constants.tensor(next(iter(folded)))  # in a function it is a node's
             assert stored is not None
             yield Copied(
                 old.name or "", times, (times - 1) * tensor.nbytes(stored.dtype, tensor.dims(stored))

@@ -50,6 +50,7 @@ def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
             raise Unreadable("cannot be read (no such file or directory)", where=file)
     found = [Check("certificate", "ok", f"bnfold {certificate.version}, {certificate.made}")]
     found += _output(certificate, model)
+    found += _recalibrated(certificate)
     inputs, notes = _sources(certificate, path.parent, sources)
     found += notes
     if all(found) and inputs:
@@ -89,6 +90,17 @@ def _sources(certificate: Certificate, folder: Path, given: Sequence[Path]) -> t
     return files[:apart], [
         _hash("source", file, entry) for file, entry in zip(files, (*named, *rest), strict=False)
     ]
+
+
+def _recalibrated(certificate: Certificate) -> Iterator[Check]:
+    """That it is no fold of the sources alone, and what nobody derived again."""
+    found = certificate.recalibrated
+    if found is not None:
+        yield Check(
+            "statistics",
+            "note",
+            f"{found.note}; that {found.inputs:,} inputs have these statistics was not derived again",
+        )
 
 
 def _hash(what: str, file: Path, entry: FileEntry) -> Check:
@@ -160,7 +172,10 @@ def _proved(certificate: Certificate, model: Path, inputs: list[Path]) -> Iterat
 
 def _source(certificate: Certificate, inputs: list[Path]) -> Loaded:
     weights = inputs[1] if len(inputs) > 1 else None
-    return pipeline.load(inputs[0], weights, certificate.read, pair=_is_pair(certificate))
+    loaded = pipeline.load(inputs[0], weights, certificate.read, pair=_is_pair(certificate))
+    if certificate.recalibrated is None:
+        return loaded
+    return pipeline.with_statistics(loaded, certificate.recalibrated.statistics)
 
 
 def _is_pair(certificate: Certificate) -> bool:
@@ -193,6 +208,8 @@ def _where_it_differs(certificate: Certificate, model: Path, inputs: list[Path])
 
 def _folded_again(certificate: Certificate, inputs: list[Path]) -> ir.Model:
     loaded = _source(certificate, inputs)
+    if certificate.recalibrated is not None and certificate.recalibrated.alone:
+        return loaded.model
     taken_back = certificate.fold.withdrawn + tuple(
         (kept.node, kept.reason) for kept in certificate.withdrawn
     )

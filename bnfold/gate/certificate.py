@@ -30,17 +30,26 @@ from ..errors import Malformed, Mismatch, UsageError
 from ..files.stamps import unchanged
 from ..files.text_files import opened, read_json
 from ..pipeline.job import Job
-from ..pipeline.pipeline import weights_for
-from ..results.certificate import SCHEMA, Certificate, Evidence, FileEntry, Fold, Measured
+from ..pipeline.pipeline import new_statistics, weights_for, without_fold
+from ..results.certificate import SCHEMA, Certificate, Estimated, Evidence, FileEntry, Fold, Measured
 from ..results.comparison import Comparison, finite
-from ..results.fold_result import FoldResult
+from ..results.fold_result import FoldResult, Recalibration
 from ..results.from_json import Unfit, decoded
+from ..results.model_names import images
 from ..results.plan import Folded
 from ..version import __version__
 
 _LARGEST = 1 << 26  # bytes of a certificate file
 _EXPECTED = "what 'bnfold fold --certificate' wrote"
 
+ALONE = (
+    "this is no fold: the statistics of batch norms were estimated again from data, and the output computes "
+    "something else than the sources"
+)
+BEFORE = (
+    "the statistics of batch norms were estimated again from data before the fold: this is no fold of the "
+    "sources, but of the sources with the statistics that stand here"
+)
 CONDITIONS = {
     "backward": "what it works on is read by this map s*y + t alone, and y = W*x + b: (s*W)*x + (s*b + t) "
     "holds both",
@@ -51,17 +60,21 @@ CONDITIONS = {
 }
 
 
-def made(job: Job, result: FoldResult, target: Path) -> Certificate:
-    """The certificate, for a file `target`, of a fold that is done: reads every file once for its hash.
-    Raises UsageError for a SOURCE_DATE_EPOCH that is no time, Unreadable for a file that is gone or not what
-    was folded."""
+def made(job: Job, result: FoldResult | Recalibration, target: Path) -> Certificate:
+    """The certificate, for a file `target`, of a fold that is done, or of a model with new statistics: reads
+    every file once for its hash. Raises UsageError for a SOURCE_DATE_EPOCH that is no time, Unreadable for a
+    file that is gone or not what was folded."""
     with unchanged(result.origin.stamps) as check:
         certificate = _made(job, result, target)
         check()
     return certificate
 
 
-def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
+def _made(job: Job, result: FoldResult | Recalibration, target: Path) -> Certificate:
+    assert result.path is not None
+    estimated = _estimated(job, result, target.parent)
+    if isinstance(result, Recalibration):
+        result = without_fold(result)
     assert result.path is not None
     plan, folder = result.plan, target.parent
     epsilon = {b.node: b.epsilon for b in result.detail.batch_norms} if result.detail is not None else {}
@@ -86,18 +99,28 @@ def _made(job: Job, result: FoldResult, target: Path) -> Certificate:
         merged=plan.merged,
         unchanged=result.unchanged,
         verification=_evidence(job, result.report, folder),
+        recalibrated=estimated,
     )
     return replace(certificate, digest=digest(certificate))
 
 
 def text(certificate: Certificate) -> str:
     """As JSON, indented, pure ASCII."""
-    return json.dumps(finite(asdict(certificate)), indent=1, allow_nan=False) + "\n"
+    return json.dumps(_document(certificate), indent=1, allow_nan=False) + "\n"
+
+
+def _document(certificate: Certificate) -> dict[str, Any]:
+    """Plain values. What no fold of an earlier version had is left out where it is not there, so that these
+    read it."""
+    document: dict[str, Any] = finite(asdict(certificate))
+    if document["recalibrated"] is None:
+        del document["recalibrated"]
+    return document
 
 
 def digest(certificate: Certificate) -> str:
     """SHA-256 of the fields in a canonical form."""
-    return _digest(finite(asdict(certificate)))
+    return _digest(_document(certificate))
 
 
 def _digest(document: dict[str, Any]) -> str:
@@ -177,6 +200,31 @@ def _evidence(job: Job, report: Comparison | None, folder: Path) -> Evidence | N
         environment=report.environment,
         proof=report.proof,
     )
+
+
+def _estimated(job: Job, result: FoldResult | Recalibration, folder: Path) -> Estimated | None:
+    alone = isinstance(result, Recalibration)
+    found = result.statistics if isinstance(result, Recalibration) else result.recalibrated
+    if found is None:
+        return None
+    return Estimated(
+        note=ALONE if alone else BEFORE,
+        alone=alone,
+        inputs=found.inputs,
+        one_pass=found.one_pass,
+        files=tuple(_of_data(Path(file), folder) for _, file in job.estimate.files),
+        statistics=new_statistics(result),
+    )
+
+
+def _of_data(place: Path, folder: Path) -> FileEntry:
+    """A file, or the images of a folder as one: the hash of their names and hashes."""
+    if not place.is_dir():
+        return entry(place, folder)
+    files = [entry(file, place) for file in images(place)]
+    listed = "".join(f"{one.sha256}  {one.path}\n" for one in files)
+    digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+    return FileEntry(_relative(place, folder), digest, sum(one.size for one in files))
 
 
 def _libraries() -> tuple[tuple[str, str], ...]:

@@ -96,6 +96,6 @@ def side_of(loaded: Loaded, target: Path, stack: ExitStack) -> Side:
     name."""
     from ..writing import write
 
-    if loaded.format == "onnx" and loaded.files:
+    if loaded.format == "onnx" and loaded.files and loaded.as_read:
         return Side(loaded.model, loaded.files[0], loaded.name)
     return Side(loaded.model, stack.enter_context(write(loaded.model, target)).path, loaded.name)

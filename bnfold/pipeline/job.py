@@ -17,12 +17,13 @@ from typing import Any
 
 from ..errors import UsageError, WouldReplace
 from ..files.names import identity
-from ..results.options import FoldOptions, ReadOptions, TimeOptions, VerifyOptions
+from ..results.options import FoldOptions, ReadOptions, RecalibrateOptions, TimeOptions, VerifyOptions
 from ..results.pair import PairFormat, asked
 from ..results.plan import Loaded
 from .own_format import check_options, check_source
 
 Say = Callable[[str], None]
+Progress = Callable[[str, float], None]
 
 
 def silent(_: str) -> None:
@@ -33,8 +34,9 @@ def silent(_: str) -> None:
 class Job:
     """One model to make. `out` None: `<stem>.folded.onnx` beside the model; a prototxt or cfg asks for the
     model's own format, whose weights go to `weights_out`, or beside it. `verify` None: unchecked. `say` hears
-    what is being done. `detail` looks closely, for pictures. `others` are files that the run is to write
-    besides."""
+    what is being done, `progress` also which share of it is. `detail` looks closely, for pictures. `others`
+    are files that the run is to write besides. `estimate` names the data that statistics are estimated from
+    first, if any. `made` is what the default name of the result says."""
 
     source: Any
     weights: Path | None = None
@@ -49,6 +51,9 @@ class Job:
     say: Say = silent
     detail: bool = False
     others: tuple[Path, ...] = ()
+    estimate: RecalibrateOptions = field(default_factory=RecalibrateOptions)
+    made: str = "folded"
+    progress: Progress | None = None
 
     @property
     def target(self) -> Path:
@@ -56,8 +61,8 @@ class Job:
         if self.out is not None:
             return self.out
         if isinstance(self.source, (str, os.PathLike)):
-            return default_target(Path(self.source))
-        return Path("model.folded.onnx")
+            return default_target(Path(self.source), self.made)
+        return Path(f"model.{self.made}.onnx")
 
     @property
     def pair(self) -> PairFormat | None:
@@ -83,7 +88,9 @@ class Job:
         """No file is written twice, and none that was read (the model's files, and inputs of verification):
         an ONNX model alone may be replaced by its own folded self, where the system lets go of a file that is
         read. Raises WouldReplace."""
-        inputs = [Path(file) for _, file in self.verify.input_files] if self.verify is not None else []
+        inputs = [Path(file) for _, file in self.estimate.files]
+        if self.verify is not None:
+            inputs += [Path(file) for _, file in self.verify.input_files]
         reads = {identity(file, system): file for file in (*loaded.files, *inputs)}
         may_go = loaded.format == "onnx" and loaded.files and system != "win32"
         itself = identity(loaded.files[0], system) if may_go else None
@@ -128,9 +135,9 @@ class Job:
             )
 
 
-def default_target(model: Path) -> Path:
+def default_target(model: Path, made: str = "folded") -> Path:
     """`net.prototxt` -> `net.folded.onnx`, beside it."""
-    return model.with_name(f"{model.stem}.folded.onnx")
+    return model.with_name(f"{model.stem}.{made}.onnx")
 
 
 class Watch:

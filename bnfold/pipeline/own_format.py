@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotEquivalent, UsageError
 from ..results.options import ReadOptions, spelled
-from ..results.pair import NodeInput, PairFormat, of_format
+from ..results.pair import ArrayKey, BlobPlace, CaffeLayer, CaffePair, NodeInput, Pair, PairFormat, of_format
 from ..results.plan import Loaded
 
 if TYPE_CHECKING:
@@ -55,6 +55,43 @@ def check_options(options: Iterable[object], row: PairFormat, out: Path) -> None
                 raise UsageError(
                     f"{spelled(name)} is for ONNX outputs, and {out.name} is none", way_out="leave it out"
                 )
+
+
+def with_statistics(pair: Pair, model: ir.Model, nodes: Iterable[str], out: Path) -> Pair:
+    """The pair, whose writer finds other statistics in these batch norms of the model. Raises UsageError
+    where the format has no place for them."""
+    from ..ir.difference import same_bytes
+
+    there = {node.name: node for node in model.graph}
+    held: dict[ArrayKey, tuple[str, ir.TensorProtocol | None]] = {}
+    for name in nodes:
+        for index in (3, 4):
+            value = there[name].inputs[index]
+            tensor = value.const_value if value is not None else None
+            key = pair.arrays.get((name, index))
+            if key is None:
+                raise _no_place(pair, name, "has no place of its own in the weights", out)
+            other, known = held.setdefault(key, (name, tensor))
+            if not same_bytes(known, tensor):
+                raise _no_place(pair, name, f"shares them with '{other}', which has others now", out)
+    if not isinstance(pair, CaffePair):
+        return pair
+    return replace(pair, units=tuple(_changed(unit, held) for unit in pair.units))
+
+
+def _changed(unit: CaffeLayer, held: Collection[ArrayKey]) -> CaffeLayer:
+    """A layer whose changed blobs are no more the values that were read."""
+    blobs = {blob for key in unit.arrays.values() if key in held for blob in key[1:] if isinstance(blob, int)}
+    return replace(
+        unit, blobs={n: BlobPlace(one.shape, "") if n in blobs else one for n, one in unit.blobs.items()}
+    )
+
+
+def _no_place(pair: Pair, node: str, why: str, out: Path) -> UsageError:
+    return UsageError(
+        f"{out.name} cannot hold the statistics of '{node}': in {pair.format}'s format it {why}",
+        expected="an output that ends in .onnx",
+    )
 
 
 def read_back(written: WrittenPair, loaded: Loaded, folded: ir.Model, options: ReadOptions) -> Loaded:

@@ -4,6 +4,7 @@ the only file that knows them all.
     fold_file     Job -> FoldResult     what `bnfold fold` does
     convert_file  Job -> FoldResult     read and write, no folding
     plan          Job -> FoldResult     what would be folded; nothing is written
+    recalibrate_file  Job -> Recalibration   what `bnfold recalibrate` does
 
 Rule 1: the output gets its name only when it is finished and has passed; whatever goes wrong, nothing stays
         behind.
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import gc
 import os
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +28,21 @@ from ..files.atomic import place
 from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..results.comparison import Comparison, Side
-from ..results.fold_result import ORIGIN_KEY, WITHDRAWN, Census, FoldResult, census, origin_of, recalled
-from ..results.model_names import check_shapes, check_verification, idle_patterns
+from ..results.fold_result import (
+    ORIGIN_KEY,
+    WITHDRAWN,
+    Census,
+    FoldResult,
+    Recalibration,
+    census,
+    origin_of,
+    recalled,
+)
+from ..results.model_names import check_images, check_shapes, check_verification, idle_patterns
 from ..results.options import FoldOptions, ReadOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
+from ..results.recalibration import Recalibrated, Statistics
+from . import own_format
 from .compare import progress_callback, side_of
 from .job import Job, Watch
 from .own_format import read_back
@@ -115,10 +128,13 @@ def plan(job: Job) -> FoldResult:
     watch.lap("read")
     with telling(loaded.findings):
         loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
+        loaded, statistics = recalibrated(job, loaded, watch)
         made = planned(loaded, job.fold, _size(job, loaded))
     watch.lap("plan")
     return replace(
         made,
+        recalibrated=statistics,
+        statistics=_statistics(loaded, statistics),
         seconds=watch.laps,
         detail=_detail(job, loaded, made.model, made.plan),
         layers=layers(loaded.model, job.read.input_shapes),
@@ -154,9 +170,10 @@ def fold_file(job: Job) -> FoldResult:
 
 def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     if job.verify is not None:
-        check_verification(loaded.model, job.verify)
+        check_verification(loaded.model, job.verify, job.estimate)
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     watch.lap("read")
+    loaded, statistics = recalibrated(job, loaded, watch)
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
         work = _Work(job, loaded, watch, stack, census(loaded.model, _size(job, loaded)))
         try:
@@ -171,14 +188,16 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         latency = work.timed(done)  # while the source is still what it was: OUT may replace it
         path = done.written.commit()
         watch.lap("commit")
-        return replace(work.result(done, path), latency=latency)
+        return replace(
+            work.result(done, path),
+            latency=latency,
+            recalibrated=statistics,
+            statistics=_statistics(loaded, statistics),
+        )
 
 
 def convert_file(job: Job) -> FoldResult:
     """Read and write, nothing folded: the baseline that folded models are held against."""
-    from ..ir.difference import difference
-    from ..writing import write
-
     watch = Watch()
     if job.pair is not None:
         raise UsageError(
@@ -187,32 +206,171 @@ def convert_file(job: Job) -> FoldResult:
         )
     loaded = _loaded(job)
     watch.lap("read")
+    before = census(loaded.model, _size(job, loaded))
+    path, written = _converted(job, loaded, watch)
+    return FoldResult(
+        model=loaded.model,
+        plan=Plan(),
+        origin=origin_of(loaded),
+        before=before,
+        after=census(loaded.model, written.size),
+        path=path,
+        unchanged=True,
+        seconds=watch.laps,
+    )
+
+
+def recalibrate_file(job: Job) -> Recalibration:
+    """Read, estimate the statistics of batch norms from data, and write what is the same but for them."""
+    watch = Watch()
+    if job.pair is not None and job.read.assume_global_stats:
+        raise UsageError(
+            f"{spelled('assume_global_stats')} with {job.target.name}, whose text would still ask for the "
+            "statistics of the batch",
+            expected="an output that ends in .onnx",
+        )
+    loaded = _loaded(job)
+    watch.lap("read")
+    before = census(loaded.model, _size(job, loaded))
+    with telling(loaded.findings):
+        loaded, statistics = recalibrated(job, loaded, watch)
+    assert statistics is not None
+    path, written = _converted(job, loaded, watch)
+    return Recalibration(
+        model=loaded.model,
+        statistics=statistics,
+        origin=origin_of(loaded),
+        before=before,
+        after=census(loaded.model, written.size),
+        path=path,
+        seconds=watch.laps,
+        data=(written.data,) if written.data is not None else (),
+    )
+
+
+def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recalibrated | None]:
+    """The model with statistics from the job's data, and what happened to them; the model as it is where no
+    data is given. Raises Malformed for a warning under `strict`."""
+    if not job.estimate.recalibrate:
+        return loaded, None
+    from ..recalibrating import recalibrate
+
+    check_images(job.estimate, job.estimate.files + (job.verify.input_files if job.verify else ()))
+    job.say("recalibrating")
+    given = stamped(Path(file) for _, file in job.estimate.files)
+    stamps = recalled(loaded.model).stamps
+    with unchanged(given) as check, unchanged(stamps), _not_of_options(_place(loaded)):
+        model, statistics = recalibrate(
+            loaded.model, job.estimate, job.progress or progress_callback(job.say)
+        )
+        check()
+    watch.lap("recalibrate")
+    if job.read.strict and statistics.findings:
+        raise Malformed(
+            statistics.findings[0].text,
+            where=_place(loaded),
+            way_out="without --strict, this is only a warning",
+        )
+    model.meta[ORIGIN_KEY] = origin_of(loaded)
+    pair = loaded.pair
+    if pair is not None:
+        pair = own_format.with_statistics(pair, model, [row.node for row in statistics.layers], job.target)
+    return replace(loaded, model=model, pair=pair, as_read=False), statistics
+
+
+@contextmanager
+def _not_of_options(place: str | Path) -> Iterator[None]:
+    """The model is to blame for an error without a place, unless an option is."""
+    try:
+        with blamed_on(place):
+            yield
+    except UsageError as error:
+        if error.where == place:
+            error.where = None
+        raise
+
+
+def with_statistics(loaded: Loaded, statistics: Iterable[Statistics]) -> Loaded:
+    """What recalibration made of a model, made again from its figures. Raises Mismatch for those of another
+    model."""
+    from ..recalibrating import with_statistics as made_again
+
+    model = made_again(loaded.model, statistics)
+    model.meta[ORIGIN_KEY] = origin_of(loaded)
+    return replace(loaded, model=model, as_read=False)
+
+
+def new_statistics(result: FoldResult | Recalibration) -> tuple[Statistics, ...]:
+    """Those that a result was given."""
+    if isinstance(result, FoldResult):
+        return result.statistics
+    from ..recalibrating import statistics_of
+
+    return statistics_of(result.model, [row.node for row in result.statistics.layers])
+
+
+def without_fold(result: Recalibration) -> FoldResult:
+    """A model with new statistics, as a fold of nothing."""
+    return FoldResult(
+        model=result.model,
+        plan=Plan(),
+        origin=result.origin,
+        before=result.before,
+        after=result.after,
+        path=result.path,
+        unchanged=True,
+        data=result.data,
+    )
+
+
+def _statistics(loaded: Loaded, found: Recalibrated | None) -> tuple[Statistics, ...]:
+    """Those that a recalibrated model has now."""
+    if found is None:
+        return ()
+    from ..recalibrating import statistics_of
+
+    return statistics_of(loaded.model, [row.node for row in found.layers])
+
+
+def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written | WrittenPair]:
+    """The model in its place, as it is, and read back."""
     job.say("writing")
     with (
         telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
         blamed_on(_place(loaded)),
-        write(loaded.model, job.target, external_data=job.external_data) as written,
+        _written(job, loaded, loaded.model, job.target, job.data_target) as written,
     ):
         watch.lap("write")
         if job.verify is not None:
-            job.say("checking what was written")
-            _check_same(difference(loaded.model, _reread(written)), job.target)
+            _check_written(job, loaded, written)
             watch.lap("check")
-        origin = origin_of(loaded)
-        before, after = census(loaded.model, _size(job, loaded)), census(loaded.model, written.size)
         check()
-        path = written.commit()
-    return FoldResult(
-        model=loaded.model,
-        plan=Plan(),
-        origin=origin,
-        before=before,
-        after=after,
-        path=path,
-        unchanged=True,
-        seconds=watch.laps,
-    )
+        return written.commit(), written
+
+
+def _written(
+    job: Job, loaded: Loaded, model: ir.Model, target: Path, data: Path | None
+) -> Written | WrittenPair:
+    """The model in a stage, in the format that is asked for; `data` None: beside it."""
+    from ..writing import write, write_pair
+
+    if (pair := job.pair) is None:
+        return write(model, target, external_data=job.external_data)
+    assert loaded.pair is not None
+    return write_pair(model, loaded.pair, target, data or pair.weights_of(target))
+
+
+def _check_written(job: Job, loaded: Loaded, written: Written | WrittenPair) -> None:
+    """Does what was written hold the model as it was loaded? Raises NotEquivalent."""
+    from ..ir.difference import difference
+    from ..writing import WrittenPair
+
+    job.say("checking what was written")
+    if isinstance(written, WrittenPair):
+        read_back(written, loaded, loaded.model, job.read)
+    else:
+        _check_same(difference(loaded.model, _reread(written)), job.target)
 
 
 def save(model: ir.Model, path: str | os.PathLike[str], external_data: bool) -> Path:
@@ -290,7 +448,8 @@ class _Work:
         if self.job.verify is None:
             return _Attempt(model, made, written, None, unchanged)
         if unchanged:
-            self._check_unchanged(written)
+            _check_written(self.job, self.loaded, written)
+            self.watch.lap("check")
             return _Attempt(model, made, written, None, unchanged)
         return _Attempt(model, made, written, self._verified(model, written), unchanged)
 
@@ -332,7 +491,7 @@ class _Work:
     def keep_failed(self) -> str:
         """The fold with everything in, unverified, under a name that says so; and where it is, in words."""
         try:
-            with self._written(self._folded(())[0], self.job.refused, None) as written:
+            with _written(self.job, self.loaded, self._folded(())[0], self.job.refused, None) as written:
                 return f"the refused model is in {written.commit()}"
         except WriteError as error:  # that the model is refused is the news
             return f"the refused model is not kept: {error}"
@@ -361,19 +520,12 @@ class _Work:
             self._last.discard()
         self.job.say("writing")
         with blamed_on(_place(self.loaded)):
-            self._last = written = self._written(model, self.job.target, self.job.data_target)
+            self._last = written = _written(
+                self.job, self.loaded, model, self.job.target, self.job.data_target
+            )
         self.stack.push(written)
         self.watch.lap("write")
         return written
-
-    def _written(self, model: ir.Model, target: Path, data: Path | None) -> Written | WrittenPair:
-        """The model in a stage, in the format that is asked for; `data` None: beside it."""
-        from ..writing import write, write_pair
-
-        if (pair := self.job.pair) is None:
-            return write(model, target, external_data=self.job.external_data)
-        assert self.loaded.pair is not None
-        return write_pair(model, self.loaded.pair, target, data or pair.weights_of(target))
 
     def _verified(self, model: ir.Model, written: Written | WrittenPair) -> Comparison:
         from ..verifying import compare as compared
@@ -406,18 +558,6 @@ class _Work:
             name = self.job.target.with_name(f"{self.job.target.stem}.folded.onnx")
             return replace(side_of(again, name, stack), name=self.job.target.name)
         return Side(model, written.path, self.job.target.name)
-
-    def _check_unchanged(self, written: Written | WrittenPair) -> None:
-        from ..ir.difference import difference
-        from ..writing import WrittenPair
-
-        self.job.say("checking what was written")
-        if isinstance(written, WrittenPair):
-            read_back(written, self.loaded, self.loaded.model, self.job.read)
-            self.watch.lap("check")
-            return
-        _check_same(difference(self.loaded.model, _reread(written)), self.job.target)
-        self.watch.lap("check")
 
 
 def _size(job: Job, loaded: Loaded) -> int | None:

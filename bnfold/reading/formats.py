@@ -171,7 +171,12 @@ def _head(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise Unreadable("is a folder", where=path, expected="a model file")
+            raise Unreadable(
+                "is a folder",
+                where=path,
+                expected="a model file",
+                way_out=f"'bnfold batch {path} --out FOLDER' folds every model in it",
+            )
         if not stat.S_ISREG(mode):
             raise Unreadable("is not a regular file", where=path, expected="a model file")
         with path.open("rb") as file:

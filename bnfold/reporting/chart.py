@@ -17,6 +17,7 @@ from .layout import layout
 Rows = Sequence[dict[str, Any]]
 MOST_NODES = 2000  # beyond it only what stands around folds is drawn
 WIDTH, HEIGHT, MARGIN = 760.0, 230.0, 56.0
+LEFT = 230.0  # of a chart with a line for each layer: the room of their names
 NAME = 24  # characters of a name that a node shows
 MOST_LAYERS = 200  # lines of the chart of weights
 NAMED = 8  # columns that have room for their names
@@ -189,10 +190,9 @@ def ranges(rows: Rows) -> Chart | None:
     shown = [r for r in drawable if id(r) in changed]
     ends = [r[side][0] for r in shown for side in ("before", "after")]
     low, high = math.log10(min(ends)) - 0.1, math.log10(max(ends)) + 0.1
-    left = 230.0
 
     def x(value: float) -> float:
-        return left + (math.log10(value) - low) / (high - low) * (WIDTH - left - 20)
+        return LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - 20)
 
     dots = tuple(
         Dot(x(r[side][0]), 24.0 + 18 * i, kind, f"{r['node']}: {kind} {r[side][0]:.3g}")
@@ -203,6 +203,60 @@ def ranges(rows: Rows) -> Chart | None:
     labels = tuple((24.0 + 18 * i, shortened(r["node"], 34)) for i, r in enumerate(shown))
     left_out = len(drawable) - len(shown)
     return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels, left_out=left_out)
+
+
+def moved(rows: Rows) -> Chart | None:
+    """How far mean and deviation of each batch norm moved, on a logarithmic axis, one line for each batch
+    norm; of very many those that moved most."""
+    drawable = [r for r in rows if _positive(r["mean_moved"]) or _positive(r["deviation_moved"])]
+    if not drawable:
+        return None
+    far = {id(r) for r in sorted(drawable, key=_furthest, reverse=True)[:MOST_LAYERS]}
+    shown = [r for r in drawable if id(r) in far]
+    largest = max(_furthest(r) for r in shown)
+    ends = [r[key] for r in shown for key in _MOVED if _positive(r[key]) and r[key] > largest / 1e6]
+    low, high = math.log10(min(ends)) - 0.1, math.log10(max(ends)) + 0.1
+
+    def x(value: float) -> float:
+        share = (math.log10(max(value, 10.0**low)) - low) / (high - low)
+        return LEFT + share * (WIDTH - LEFT - 20)
+
+    dots = tuple(
+        Dot(x(r[key]), 24.0 + 18 * i, kind, f"{r['node']}: {what} moved by {r[key]:.3g} old deviations")
+        for i, r in enumerate(shown)
+        for key, (kind, what) in _MOVED.items()
+        if _positive(r[key])
+    )
+    ticks = tuple((x(value), f"{value:g}") for value in _marks(low, high))
+    labels = tuple((24.0 + 18 * i, shortened(r["node"], 34)) for i, r in enumerate(shown))
+    return Chart(dots, ticks, 40.0 + 18 * len(shown), labels=labels, left_out=len(rows) - len(shown))
+
+
+_MOVED = {"mean_moved": ("unfolded", "the mean"), "deviation_moved": ("folded", "the deviation")}
+
+
+def _furthest(row: dict[str, Any]) -> float:
+    return max(row[key] or 0.0 for key in _MOVED)
+
+
+def spreads(row: dict[str, Any], width: float = 240.0, height: float = 54.0) -> tuple[str, str]:
+    """Mean plus and minus one deviation of the drawn channels of a batch norm, as bars: (as they were, as
+    they are now), on one scale."""
+    pairs = list(zip(row["means"], row["deviations"], strict=True))
+    pairs = [(m, d) for m, d in pairs if None not in m and None not in d]
+    if not pairs:
+        return "", ""
+    low = min(m[side] - d[side] for m, d in pairs for side in (0, 1))
+    high = max(m[side] + d[side] for m, d in pairs for side in (0, 1))
+    unit, step = height / ((high - low) or 1.0), width / len(pairs)
+
+    def bar(i: int, side: int, inset: float) -> tuple[float, float, float, float]:
+        mean, deviation = pairs[i][0][side], pairs[i][1][side]
+        top = (high - mean - deviation) * unit
+        return i * step + inset, top, max(step - 2 * inset, 0.4), max(2 * deviation * unit, 0.6)
+
+    was, now = ([bar(i, side, side * step / 4) for i in range(len(pairs))] for side in (0, 1))
+    return outline(was), outline(now)
 
 
 def _change(row: dict[str, Any]) -> float:

@@ -53,7 +53,9 @@ def _template() -> Any:
     environment.filters.update(
         num=_num, count=_count, size=in_bytes, short=chart.shortened, line=one_line, link=_link
     )
-    environment.globals.update(decided=_decided, bars=chart.bars, outline=chart.outline, hurts=chart.hurts)
+    environment.globals.update(
+        decided=_decided, bars=chart.bars, outline=chart.outline, hurts=chart.hurts, spreads=chart.spreads
+    )
     return environment.from_string(_part("report.html.j2"))
 
 
@@ -111,6 +113,7 @@ def _rows(document: dict[str, Any]) -> dict[str, Any]:
         "obligations": _obligations(report.get("proof") or {}),
         "operators": [*document.get("operators", ()), *totals],
         "copied": plan.get("copied", ()),
+        "moved_chart": chart.moved((document.get("recalibrated") or {}).get("layers", ())),
     }
 
 

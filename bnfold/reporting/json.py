@@ -13,6 +13,8 @@
      "layers": [{"node", "op", "output", "parameters", "macs"}],   of inspect and of a dry run
      "plan": {"folded": [...], "kept": [...], "withdrawn": [...], "merged": [...], "copied": [...]},
      "verification": what Comparison.as_dict gives, or null,
+     "recalibrated": {"inputs", "passes", "layers": [...], "left": [...], "outputs": [...]},   of recalibrate,
+     and of a fold with --recalibrate
      "latency": {"rows": [{"runtime", "provider", "before", "after", "ratio", "reason"}], "threads", ...},
      "detail": {"before", "after": {"nodes": [[name, op, state]], "edges": [[from, to, value]]},
      "batch_norms", "ranges"}, "seconds": {stage: seconds},
@@ -40,7 +42,7 @@ from typing import Any
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
 from ..results.batch_run import Run, counts
 from ..results.comparison import Check, Comparison
-from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.fold_result import Census, Checked, FoldResult, Origin, Recalibration
 from ..version import __version__
 
 SCHEMA = "bnfold.result/1"
@@ -75,13 +77,19 @@ def of_fold(result: FoldResult, *, dry_run: bool = False) -> dict[str, Any]:
         "batch_norms": {"folded": folded, "kept": kept},
         "plan": plan,
         "verification": result.report,
+        **({"recalibrated": result.recalibrated} if result.recalibrated is not None else {}),
         **({"latency": result.latency} if result.latency is not None else {}),
         **({"detail": result.detail} if result.detail is not None else {}),
         **({"layers": result.layers} if dry_run else {}),
     }
 
 
-def of_convert(result: FoldResult) -> dict[str, Any]:
+def of_recalibration(result: Recalibration) -> dict[str, Any]:
+    """The fields of a model with new statistics."""
+    return {**of_convert(result), "recalibrated": result.statistics}
+
+
+def of_convert(result: FoldResult | Recalibration) -> dict[str, Any]:
     """The fields of a model that was read and written."""
     return {
         "input": of_origin(result.origin),

@@ -26,6 +26,7 @@ from ..results.fold_result import Violation
 from ..results.latency import Latencies
 from ..results.layers import Layer
 from ..results.plan import Finding, Plan
+from ..results.recalibration import Recalibrated
 from .json import SCHEMA
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -53,7 +54,18 @@ def result() -> dict[str, Any]:
         "schema": {"const": SCHEMA},
         "tool": _object({"name": {"const": "bnfold"}, "version": _TEXT}),
         "command": {
-            "enum": ["fold", "convert", "verify", "inspect", "batch", "check", "audit", "selftest", "bench"]
+            "enum": [
+                "fold",
+                "convert",
+                "verify",
+                "inspect",
+                "batch",
+                "check",
+                "audit",
+                "selftest",
+                "bench",
+                "recalibrate",
+            ]
         },
         "verdict": {"enum": ["PASS", "FAIL", "ERROR"]},
         "exit_code": {"enum": [0, 1, 2, 3, 4, 5, 6, 70]},
@@ -70,6 +82,7 @@ def result() -> dict[str, Any]:
         "layers": _list(part(Layer)),
         "verification": _or_null(part(Comparison)),
         "latency": part(Latencies),
+        "recalibrated": part(Recalibrated),
         "detail": part(Detail),
         "seconds": {"type": "object", "additionalProperties": _SECONDS},
         "models": _list(

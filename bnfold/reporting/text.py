@@ -16,12 +16,13 @@ from rich.text import Text
 from ..errors import one_line
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
-from ..results.fold_result import Census, Checked, FoldResult, Origin
+from ..results.fold_result import Census, Checked, FoldResult, Origin, Recalibration
 from ..results.kept_reasons import PATTERN
 from ..results.latency import FASTER, SLOWER, Latencies, Spread
 from ..results.layers import Layer
 from ..results.pair import asked
 from ..results.plan import Copied, Folded, Kept, Plan
+from ..results.recalibration import Recalibrated, Renewed
 from .listing import Listing
 from .units import in_bytes, in_macs
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 VERDICTS = ("proved", "dropped", "failed", "open")  # of obligations
+MOST_MOVED = 12  # batch norms in the table of new statistics without --verbose
 SHOWN = 5  # nodes named for each reason without --verbose
 
 
@@ -36,6 +38,8 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     """The report of a fold: the operators before and after, the nodes that were kept and why, and what
     verification measured."""
     yield heading(result.origin, result.before)
+    if result.recalibrated is not None:
+        yield from statistics(result.recalibrated, verbose=verbose)
     yield operators(result.before, result.after)
     yield from plan(result.plan, verbose=verbose or dry_run, patterns=verbose)
     if result.report is not None:
@@ -53,6 +57,62 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
         yield _line("written", str(result.path))
         if asked(result.path) is not None:
             yield from (_line("weights", str(file)) for file in result.data)
+
+
+def recalibrated(result: Recalibration, *, verbose: bool = False) -> Iterator[Any]:
+    """The report of new statistics: every batch norm with how far it moved, what was left alone, and how the
+    outputs changed."""
+    yield heading(result.origin, result.before)
+    yield from statistics(result.statistics, verbose=verbose)
+    if verbose:
+        yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
+    if result.path is not None:
+        yield _line("written", f"{result.path} ({in_bytes(result.after.size)})")
+        if asked(result.path) is not None:
+            yield from (_line("weights", str(file)) for file in result.data)
+
+
+def statistics(found: Recalibrated, *, verbose: bool = False) -> Iterator[Any]:
+    """What recalibration did; of many batch norms those that moved most, unless all are asked for."""
+    yield Text("statistics estimated again: this is no fold, the model computes something else now")
+    if found.layers:
+        yield Text("moved, and between the halves of the inputs, in old deviations:")
+    yield from _moved(found.layers, verbose)
+    for row in found.layers:
+        if row.shared:
+            others = f"'{row.shared[0]}'" + (f" and {len(row.shared) - 1} more" if row.shared[1:] else "")
+            yield Text(one_line(f"  '{row.node}' shared its statistics with {others}, and has its own now"))
+    for one in found.left:
+        yield Text(one_line(f"  left alone '{one.node}': {one.reason}"))
+    for output in found.outputs:
+        change = "not finite before or after" if output.change is None else f"changed by {output.change:.2g}"
+        same = "" if output.agreement is None else f", the same class in {output.agreement:.1%}"
+        yield _line(
+            f"output '{one_line(output.name)}'", f"{change} of its size{same}, on {output.inputs} inputs"
+        )
+    way = "one pass" if found.one_pass else f"{found.passes} passes"
+    yield _line("inputs", f"{found.inputs:,}, in {way} ({found.engine})")
+
+
+def _moved(rows: Sequence[Renewed], verbose: bool) -> Iterator[Listing | Text]:
+    figures = ("channels", "mean", "deviation", "halves", "died", "woke")
+    table = Listing("batch norm", *figures, right=figures)
+    order = {row.node: place for place, row in enumerate(rows)}
+    most = sorted(rows, key=lambda row: -row.moved)[: None if verbose else MOST_MOVED]
+    for row in sorted(most, key=lambda row: order[row.node]):
+        table.add_row(
+            Text(one_line(row.node)),
+            f"{row.channels:,}",
+            f"{row.mean_moved:.3g}",
+            f"{row.deviation_moved:.3g}",
+            _figure(row.between_halves, "{:.3g}"),
+            f"{len(row.died) or ''}",
+            f"{len(row.woke) or ''}",
+        )
+    if rows:
+        yield table
+    if len(rows) > len(most):
+        yield Text(f"  and {len(rows) - len(most)} that moved less (-v shows them)")
 
 
 def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:

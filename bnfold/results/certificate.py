@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .comparison import Figures, Proof
 from .options import FoldOptions, ReadOptions
 from .plan import Folded, Kept
+from .recalibration import Statistics
 
 SCHEMA = "bnfold.certificate/1"
 
@@ -64,10 +65,24 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """What was estimated from data before the fold, or `alone`, without one. Of the statistics here and the
+    sources together every weight follows; that the data have these statistics is a claim. `files` are the
+    data, a folder of images as one; of arrays in memory there are none."""
+
+    note: str
+    alone: bool
+    inputs: int
+    one_pass: bool
+    files: tuple[FileEntry, ...]
+    statistics: tuple[Statistics, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
     where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody
-    verified."""
+    verified. `recalibrated` is None where the statistics are the sources'."""
 
     schema: str
     made: str
@@ -88,3 +103,4 @@ class Certificate:
     unchanged: bool
     verification: Evidence | None
     digest: str = ""
+    recalibrated: Estimated | None = None

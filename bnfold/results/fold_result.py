@@ -3,6 +3,7 @@
 Origin      where a model came from, without the model itself
 Census      what a model consists of: operators, parameters, bytes
 FoldResult  a folded model with its plan, its census before and after, and the report of verification
+Recalibration  a model with statistics from data, and what happened to them
 Checked     a model held against a policy, with every Violation
 """
 
@@ -21,6 +22,7 @@ from .comparison import Comparison
 from .latency import Latencies
 from .notebook import block, counted, short, table
 from .plan import Finding, Loaded, Plan
+from .recalibration import Recalibrated, Statistics
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -90,6 +92,9 @@ class FoldResult:
     data       the data files that were written beside `path`
     latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
+    recalibrated  what happened to the statistics before the fold; None where they are the source's. The fold
+               is then one of the recalibrated model, not of the source
+    statistics those that it was given, for a certificate
     """
 
     model: ir.Model
@@ -105,6 +110,8 @@ class FoldResult:
     data: tuple[Path, ...] = ()
     latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
+    recalibrated: Recalibrated | None = None
+    statistics: tuple[Statistics, ...] = ()
 
     def __repr__(self) -> str:
         return f"<FoldResult: {self.summary}>"
@@ -130,6 +137,7 @@ class FoldResult:
         folded, kept = self.plan.batch_norms
         others = len(self.plan.folded) - folded
         parts = [
+            self.recalibrated.summary if self.recalibrated is not None else "",
             f"{counted(folded, 'batch norm')} folded, {kept} kept",
             f"{counted(others, 'other affine node')} folded" if others else "",
             f"{self.before.nodes} -> {self.after.nodes} nodes",
@@ -137,6 +145,52 @@ class FoldResult:
             f"written to {short(str(self.path))}" if self.path is not None else "",
         ]
         return f"{short(self.origin.name)}: {', '.join(filter(None, parts))}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Recalibration:
+    """What `bnfold.recalibrate` gives.
+
+    model        the model with its new statistics (the input is never changed)
+    statistics   every batch norm, what moved, and what was noticed
+    origin       format, files and dialect of the source
+    before       operators, parameters and bytes of the source
+    after        the same of the model
+    path         the written file; None where nothing was written
+    seconds      (stage, how long it took)
+    data         the data files that were written beside `path`
+    """
+
+    model: ir.Model
+    statistics: Recalibrated
+    origin: Origin
+    before: Census
+    after: Census
+    path: Path | None = None
+    seconds: tuple[tuple[str, float], ...] = field(default=())
+    data: tuple[Path, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be known of the new statistics."""
+        return self.statistics.findings
+
+    @property
+    def summary(self) -> str:
+        """What was done, in one line."""
+        return f"{short(self.origin.name)}: {self.statistics.summary}"
+
+    def __repr__(self) -> str:
+        return f"<Recalibration: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("batch norm", "mean moved", "deviation moved", "died", "woke")
+        rows = [
+            (row.node, f"{row.mean_moved:.3g}", f"{row.deviation_moved:.3g}", len(row.died), len(row.woke))
+            for row in self.statistics.layers
+        ]
+        left = [(row.node, row.reason) for row in self.statistics.left]
+        return block(self.summary, table(heads, rows), table(("left alone", "reason"), left))
 
 
 @dataclass(frozen=True)

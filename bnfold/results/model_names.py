@@ -1,7 +1,10 @@
 """Do the names that options use exist in the model, and do the values fit it?
 
     check_shapes        input_shapes    names of inputs; as many dims as declared, and the fixed ones
-    check_verification  inputs, rtol, atol, mean, std, layout
+    check_verification  inputs, rtol, atol
+    check_data          recalibrate
+    check_images        mean, std, layout
+    images              which files of a folder are inputs
     idle_patterns       keep            patterns that match no node: findings, for the run can go on
 
 A slip in a name would otherwise change nothing, without a word.
@@ -16,11 +19,12 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..ir.graph import ir, label, nodes
-from .options import FoldOptions, VerifyOptions, spelled
+from .options import FoldOptions, RecalibrateOptions, VerifyOptions, spelled
 from .plan import Finding
 from .value_kinds import did_you_mean
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+DATA = (".npy", ".npz", ".pb", ".bin", *IMAGES)  # what inputs are read from, beside folders of images
 _PART = re.compile(
     r" \[.*\]$"
 )  # what names a part of an output that is no tensor: verifying/composite_values.py
@@ -38,8 +42,11 @@ def check_shapes(model: ir.Model, asked: Sequence[tuple[str, tuple[int, ...]]]) 
             _check_dims(one, dims)
 
 
-def check_verification(model: ir.Model, options: VerifyOptions) -> None:
-    """Every name in the options of verification is one of the reference's. Raises UsageError."""
+def check_verification(
+    model: ir.Model, options: VerifyOptions, data: RecalibrateOptions | None = None
+) -> None:
+    """Every name in the options of verification is one of the reference's; `data` may be of images too.
+    Raises UsageError."""
     check_shapes(model, options.input_shapes)
     for_all = {name for name, one in options.input_files if not name and Path(one).suffix == ".npz"}
     _check_names("inputs", [name for name, _ in options.inputs if name or not for_all], fed(model), "input")
@@ -48,7 +55,17 @@ def check_verification(model: ir.Model, options: VerifyOptions) -> None:
     for keyword, asked in (("rtol", options.rtol), ("atol", options.atol)):
         names = [name if name in judged else _PART.sub("", name) for name, _ in asked if name]
         _check_names(keyword, names, judged, "output" if not options.every_value else "value")
-    _check_images(options)
+    check_images(options, options.input_files + (data.files if data is not None else ()))
+
+
+def check_data(model: ir.Model, options: RecalibrateOptions) -> None:
+    """Every name that data are given for is an input's. Raises UsageError; it calls data what
+    `bnfold recalibrate` does, and its function."""
+    check_shapes(model, options.input_shapes)
+    names = [
+        name for name, one in options.recalibrate if name or not (isinstance(one, str) and _is_archive(one))
+    ]
+    _check_names("inputs", names, fed(model), "input")
 
 
 def idle_patterns(model: ir.Model, options: FoldOptions) -> tuple[Finding, ...]:
@@ -106,9 +123,9 @@ def _values(model: ir.Model) -> dict[str, ir.Value]:
     return {value.name: value for node in nodes(model) for value in node.outputs if value.name}
 
 
-def _check_images(options: VerifyOptions) -> None:
-    """What steers how images are read needs one."""
-    if any(_is_image(Path(file)) for _, file in options.input_files):
+def check_images(options: VerifyOptions | RecalibrateOptions, files: Iterable[tuple[str, str]]) -> None:
+    """What steers how images are read needs one among the files. Raises UsageError."""
+    if any(_is_image(Path(file)) for _, file in files):
         return
     standard = VerifyOptions()
     for name in ("mean", "std", "layout"):
@@ -118,6 +135,15 @@ def _check_images(options: VerifyOptions) -> None:
                 expected=f"an image or a folder of images in {spelled('inputs')}",
                 way_out="leave it out",
             )
+
+
+def images(folder: Path) -> list[Path]:
+    """The images of a folder, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+
+
+def _is_archive(place: str) -> bool:
+    return Path(place).suffix.lower() == ".npz"
 
 
 def _is_image(place: Path) -> bool:

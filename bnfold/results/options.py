@@ -24,6 +24,7 @@ from .value_kinds import (
     LARGEST_SEED,
     Channels,
     Choice,
+    Data,
     Given,
     Inputs,
     Kind,
@@ -114,6 +115,14 @@ _INPUT_SHAPES = Option(
     "The shape of an input, as in data:1,3,224,224. The only input needs no name: 1x3x224x224.",
     "[NAME:]DIMS",
 )
+_MEAN = Option(Channels(), "--mean", "Subtract these values from the channels of image inputs.", "R,G,B")
+_STD = Option(
+    Channels(divides=True),
+    "--std",
+    "Divide the channels of image inputs by these values, after --mean.",
+    "R,G,B",
+)
+_LAYOUT = Option(Choice(("NCHW", "NHWC")), "--layout", "Give image inputs this layout.")
 _FREEZE_INITIALIZERS = Option(
     Switch(),
     "--freeze-initializers",
@@ -337,21 +346,9 @@ class VerifyOptions(_Checked):
             "[NAME:]FILE",
         ),
     )
-    mean: tuple[float, ...] = _field(
-        (), Option(Channels(), "--mean", "Subtract these values from the channels of image inputs.", "R,G,B")
-    )
-    std: tuple[float, ...] = _field(
-        (),
-        Option(
-            Channels(divides=True),
-            "--std",
-            "Divide the channels of image inputs by these values, after --mean.",
-            "R,G,B",
-        ),
-    )
-    layout: str = _field(
-        "NCHW", Option(Choice(("NCHW", "NHWC")), "--layout", "Give image inputs this layout.")
-    )
+    mean: tuple[float, ...] = _field((), _MEAN)
+    std: tuple[float, ...] = _field((), _STD)
+    layout: str = _field("NCHW", _LAYOUT)
     samples: int = _field(
         3, Option(Whole(1, MOST_SAMPLES), "--samples", "Draw this many random samples.", "N")
     )
@@ -451,8 +448,62 @@ class TimeOptions(_Checked):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecalibrateOptions(_Checked):
+    """From which data the statistics of batch norms are estimated again, and how.
+
+    recalibrate   (input name, file, folder or array), several for one input if need be; "" for the only
+                  input, or for a .npz with all. Empty: nothing is recalibrated
+    one_pass      every batch norm sees the batch's own statistics of those before it, as in training, and one
+                  pass is enough; else it sees recalibrated ones, and there is a pass for each level
+    batch_size    inputs that go through the network together where its batch is free; None: as fits
+    """
+
+    recalibrate: tuple[tuple[str, str | Given], ...] = _field(
+        (),
+        Option(
+            Data(),
+            "--recalibrate",
+            "First estimate the statistics of the batch norms again from this data: .npy, .npz, images or a "
+            "folder of them (repeatable).",
+            "[NAME:]DATA",
+        ),
+    )
+    one_pass: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--one-pass",
+            "Average the statistics of batches in one pass (PreciseBN), not layer after layer.",
+        ),
+    )
+    batch_size: int | None = _field(
+        None,
+        Option(
+            Whole(1, MOST_SAMPLES),
+            "--batch-size",
+            "Run this many inputs at a time through a network whose batch is free.",
+            "N",
+            unset=": up to 32, fewer of large ones",
+        ),
+    )
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = _field((), _INPUT_SHAPES)
+    mean: tuple[float, ...] = _field((), _MEAN)
+    std: tuple[float, ...] = _field((), _STD)
+    layout: str = _field("NCHW", _LAYOUT)
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """The data that are files or folders, (input name, path)."""
+        return tuple((name, one) for name, one in self.recalibrate if isinstance(one, str))
+
+
 OPTIONS: dict[str, Option] = (
-    schema(ReadOptions) | schema(FoldOptions) | schema(VerifyOptions) | schema(TimeOptions)
+    schema(ReadOptions)
+    | schema(FoldOptions)
+    | schema(VerifyOptions)
+    | schema(TimeOptions)
+    | schema(RecalibrateOptions)
 )
 
 
@@ -529,6 +580,25 @@ class VerifyKeywords(TypedDict, total=False):
     any_order: bool
     fixed_shapes: bool
     drop_overridable: bool
+
+
+class EstimateKeywords(TypedDict, total=False):
+    """How to estimate statistics: one_pass (average the statistics of batches, as PreciseBN does), batch_size
+    (inputs that go through the network together), mean, std and layout of image inputs, input_shapes (name ->
+    dims, for images of a network whose inputs have free sizes)."""
+
+    one_pass: bool
+    batch_size: int | None
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
+    mean: Sequence[float]
+    std: Sequence[float]
+    layout: str
+
+
+class RecalibrateKeywords(EstimateKeywords, total=False):
+    """The same, and recalibrate: name -> an array, a file or a folder of images, or a list of them."""
+
+    recalibrate: Mapping[str, Any] | Any
 
 
 class TimeKeywords(TypedDict, total=False):

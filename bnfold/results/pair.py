@@ -100,8 +100,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class BlobPlace:
-    """One learned blob of a layer: the shape that Caffe gives it, and the name of the value that it
-    became."""
+    """One learned blob of a layer: the shape that Caffe gives it, and the name of the value that it became;
+    "" where that has other numbers now."""
 
     shape: tuple[int, ...]
     value: str
@@ -128,6 +128,7 @@ class CaffeLayer(Unit):
     live            it exists in the state (phase, level, stages) that was read
     twin            of a layer of another state: the number of the unit that it is the other form of
     blobs           learned blobs by number
+    divisor         the number of the blob that its stored statistics are divided by, where there is one
     bias            the value of `bias_term: false`, where a bias would need a place
     params          the shared name of each blob, None where it has none
     stored          its number among the layers of the weights file, None where it is not there
@@ -144,6 +145,7 @@ class CaffeLayer(Unit):
     live: bool = True
     twin: int | None = None
     blobs: Mapping[int, BlobPlace] = field(default_factory=dict)
+    divisor: int | None = None
     bias: Word | None = None
     params: tuple[Word | None, ...] = ()
     stored: int | None = None

@@ -42,6 +42,7 @@ class Loaded:
     files    every file that was read, external data included, in reading order
     dialect  the dialect that was chosen ("" where the format has none) and `dialect_reason` why
     pair     what a writer of the model's own format has to know; None where the model was not read for one
+    as_read  the model is what the files hold; not so after recalibration
     """
 
     model: ir.Model
@@ -52,6 +53,7 @@ class Loaded:
     dialect: str = ""
     dialect_reason: str = ""
     pair: Pair | None = None
+    as_read: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -514,6 +514,30 @@ class Inputs(Table):
         return ((name, rest),) if colon and not Path(text).exists() else (("", text),)
 
 
+@dataclass(frozen=True)
+class Data(Inputs):
+    """Any number of files, folders or arrays by input name, each name as often as there is data for it."""
+
+    def _expected(self) -> str:
+        return "a file, a folder or an array for the only input, a list of them, or a dict by input name"
+
+    def _written(self) -> str:
+        return "data.npy or name:data.npy, a .npz with all inputs, or a folder of images"
+
+    def _normal(self, value: Any) -> tuple[tuple[str, Any], ...]:
+        pairs = self._pairs(value)
+        if not all(isinstance(name, str) for name, _ in pairs):
+            raise _Unfit
+        return tuple((name, self._item(one)) for name, one in pairs)
+
+    def _pairs(self, value: Any) -> list[tuple[Any, Any]]:
+        return [
+            (name, one)
+            for name, given in super()._pairs(value)
+            for one in (given if isinstance(given, (list, tuple)) else (given,))
+        ]
+
+
 # What values are, whatever library they come from. numpy is imported by those who use it alone.
 
 

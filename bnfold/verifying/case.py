@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from .precision import is_converted, is_narrow, stores
 from .rederivation import rederived
 from .truth.interpreter import CannotEvaluate
 from .truth.number_formats import storage_of
+from .truth.unknown_operators import renamed
 
 Progress = Callable[[str, float], None]
 
@@ -142,9 +144,16 @@ class Case:
         if self.no_sizes:
             raise Unsupported(
                 f"no sizes of the reference's free dims were found at which it runs ({refusal})",
-                way_out=f"give sizes that fit in place of the names: {self.search.way_out()}",
+                way_out=f"give sizes that fit in place of the names: {self.search.way_out()}{self._values()}",
             )
         raise refusal if isinstance(refusal, CannotEvaluate) else CannotEvaluate("reference", str(refusal))
+
+    def _values(self) -> str:
+        """What to type besides, where integers among the inputs say sizes, counts or places."""
+        inputs = ranged(self.interface.inputs, self.reference.model, self.choice.outcome.shapes)
+        told = [one.name for one in inputs if one.steers]
+        given = " ".join(f"{spelled('inputs')} {name}:FILE.npy" for name in told)
+        return f"; or values that fit for the integers that steer it: {given}" if told else ""
 
     def _engines(self) -> Iterator[Engine]:
         if drawn := random_nodes(self.reference.model):
@@ -154,7 +163,11 @@ class Case:
             )
         else:
             yield Onnxruntime()
-        yield Simulated(self.options.seed)
+        yield Simulated(self.options.seed, names=self._renamed)
+
+    @cached_property
+    def _renamed(self) -> tuple[ir.Model, dict[str, str]]:
+        return self.candidate.model, renamed(self.reference.model, self.candidate.model)
 
     def _first_run(self, engine: Engine, runner: Runner) -> Runs:
         """The reference on the first sample, at the first sizes at which it runs. Raises what it raised at
@@ -236,11 +249,14 @@ class Case:
             )
 
     def _seeded(self, choice: Choice, index: int) -> Values:
-        """A seeded sample at some sizes."""
+        """A seeded sample at some sizes; what the user gave for integers that steer the model stays."""
         inputs = ranged(self.interface.inputs, self.reference.model, choice.outcome.shapes)
         if self.narrow:
             inputs = [replace(one, free=False) for one in inputs]
-        return feeding.sample(inputs, choice.shapes, self.options.seed, index)
+        made = feeding.sample(inputs, choice.shapes, self.options.seed, index)
+        given = self.given[0] if self.given else {}
+        steering = {one.name for one in inputs if one.steers} & given.keys()
+        return made | {name: given[name] for name in steering if given[name].shape == made[name].shape}
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
@@ -288,6 +304,7 @@ class Case:
             with runs.engine.open(self.candidate) as runner:
                 for feed in runs.feeds[len(runs.candidates) :]:
                     runs.candidates.append(self._candidate(runner, feed))
+                    _leave_sizes_open(runs, len(runs.candidates) - 1)
                     self._same_shapes(feed, runs.references[len(runs.candidates) - 1], runs.candidates[-1])
                 runs.seconds = (runs.seconds[0], runs.seconds[1] + runner.seconds)
         except REFUSALS as error:
@@ -402,7 +419,7 @@ class Case:
         values = []
         for engine in (
             Truth(self.options.seed, stand_ins=True),
-            Simulated(self.options.seed, converted=True),
+            Simulated(self.options.seed, converted=True, names=self._renamed),
         ):
             with engine.open(self.candidate) as runner:
                 values.append(self.interface.in_reference_names(runner.run(feed)))
@@ -466,3 +483,17 @@ def _of_different_sizes(feeds: list[Values]) -> list[int]:
     for index, feed in enumerate(feeds):
         shapes.setdefault(tuple(np.shape(value) for value in feed.values()), index)
     return list(shapes.values())[:RECORDED] if len(shapes) > 1 else list(range(min(2, len(feeds))))
+
+
+def _leave_sizes_open(runs: Runs, place: int) -> None:
+    """What a Loop that made no trip collected has no entries, and nothing says how large each would be:
+    runtimes fill in what they infer, which a fold may tell them more of. float64 leaves these sizes out, and
+    so do both results from here on, if they have as many axes as each other."""
+    reference, candidate = runs.references[place], runs.candidates[place]
+    for name, truth in runs.truths[place].items():
+        values = truth, reference.get(name), candidate.get(name)
+        if not all(isinstance(value, np.ndarray) for value in values) or truth.shape != (0,):
+            continue
+        ours, theirs = reference[name], candidate[name]
+        if ours.ndim == theirs.ndim and ours.shape[0] == 0 == theirs.shape[0]:
+            reference[name], candidate[name] = ours.reshape(0), theirs.reshape(0)

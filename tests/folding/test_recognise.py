@@ -210,3 +210,13 @@ def test_a_vector_is_a_batch_of_one_channel(channels: int, fits: bool) -> None:
         return
     with pytest.raises(Malformed, match="vectors of 1 channels"):
         fold(model)
+
+
+@pytest.mark.parametrize("op", ["Sub", "Add", "Mul", "Div"])
+def test_a_constant_that_is_no_float_is_no_operand_whatever_its_declaration_says(op: str) -> None:
+    """onnxruntime refuses such a model; the fold once ended in numpy's TypeError."""
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
+    <float[1] c, float[2, 2, 1, 1] w = {{1, 2, 3, 4}}> {{ d = {op} (x, c) y = Conv (d, w) }}"""
+    proto = parser.parse_model(text)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.bool_), "c"))
+    assert fold(read(proto).model)[1].folded == ()

@@ -137,3 +137,26 @@ def test_reading_what_was_folded_gives_the_same_plan_again(tmp_path) -> None:  #
     again, plan = fold(once)
     assert plan.folded == ()
     assert ir.to_proto(again).SerializeToString() == ir.to_proto(once).SerializeToString()
+
+
+TWICE = """<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+g (double[1, 2, 3, 3] x) => (double[1, 2, 3, 3] y, double[1, 2, 3, 3] z) { y, z = local.twice (x) }
+<domain: "local", opset_import: ["" : 17]>
+twice (x) => (y, z) {
+  w = Constant <value = double[2, 2, 1, 1] {1, 2, 3, 4}> ()
+  s = Constant <value = double[2] {1.5, 2.0}> ()
+  b = Constant <value = double[2] {1.0, -1.0}> ()
+  v = Constant <value = double[2] {1.0, 2.0}> ()
+  first = Conv (x, w)
+  y = BatchNormalization (first, s, b, b, v)
+  h = Relu (x)
+  second = Conv (h, w)
+  z = BatchNormalization (second, v, b, b, v)
+}"""
+
+
+def test_kernels_of_a_function_are_counted_as_well() -> None:
+    """Where the constants of a function lie in nodes, the count once ended the fold."""
+    held = hold(parser.parse_model(TWICE))
+    assert held.count("BatchNormalization") == 0
+    assert held.plan.copied == (Copied("w", times=2, size=4 * 8),)

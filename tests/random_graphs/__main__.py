@@ -2,7 +2,8 @@
 compare.
 
 Prints what was covered, and every finding with its seed and its graph, shrunk, as text. Exit code 1 where
-there are findings.
+there are findings. Graphs are judged in a process of their own, so that one that ends the process (a runtime that
+crashes) is a finding with its seed, and the run goes on.
 """
 
 from __future__ import annotations
@@ -10,17 +11,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-import onnx
-
 from .bodies import BODIES
-from .generator import random_sample
 from .operators import ROWS
-from .oracle import Finding, NoGraph, judge, options_of
-from .shrinking import shrunk
+from .tally import AT_ONCE, Tally, judged_apart
 
 
 def main() -> int:
@@ -44,64 +40,12 @@ def main() -> int:
         parser.error(f"--only {given.only}: expected one of {', '.join(ROWS | BODIES)}")
     tally = Tally(given.output)
     began = time.monotonic()
-    seed = given.seed
+    seed, end = given.seed, given.seed + given.graphs if given.graphs else sys.maxsize
     with suppress(KeyboardInterrupt):
-        while (not given.graphs or seed < given.seed + given.graphs) and (
-            not given.seconds or time.monotonic() - began < given.seconds
-        ):
-            tally.add(seed, given.only)
-            seed += 1
+        while seed < end and (not given.seconds or time.monotonic() - began < given.seconds):
+            seed = judged_apart(tally, seed, min(seed + AT_ONCE, end), given.only)
     tally.show(time.monotonic() - began)
     return int(bool(tally.findings))
-
-
-class Tally:
-    """What a run came to."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.graphs = self.unrun = 0
-        self.operators: Counter[str] = Counter()
-        self.folds: Counter[str] = Counter()
-        self.via: Counter[str] = Counter()
-        self.kept: Counter[str] = Counter()
-        self.findings: Counter[str] = Counter()
-        self.folder = folder
-
-    def add(self, seed: int, only: str = "") -> None:
-        """Draw and judge one graph; a finding is shrunk and shown at once."""
-        sample = random_sample(seed, only)
-        self.graphs += 1
-        try:
-            judged = judge(sample)
-        except NoGraph:
-            self.unrun += 1
-            return
-        self.operators.update(sample.operators & (ROWS | BODIES).keys())
-        if judged.plan is not None:
-            self.folds.update(f.op for f in judged.plan.folded)
-            self.via.update(op for f in judged.plan.folded for op in f.via)
-            self.kept.update(k.code for k in judged.plan.kept)
-        if judged.finding is not None:
-            self._found(seed, judged.finding, only)
-
-    def _found(self, seed: int, finding: Finding, only: str) -> None:
-        self.findings[finding.kind] += 1
-        sample, found = shrunk(random_sample(seed, only), finding)
-        again = f"--seed {seed} -n 1" + (f" --only {only}" if only else "")
-        print(f"== {found.kind}, seed {seed}: {found.text}\n   {again}; {options_of(sample)}")
-        print(onnx.printer.to_text(sample.model), flush=True)
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            onnx.save(sample.model, self.folder / f"{seed}.onnx")
-
-    def show(self, seconds: float) -> None:
-        """Print the sums."""
-        missing = sorted((ROWS | BODIES).keys() - self.operators.keys() - {"Function"})
-        print(f"{self.graphs:,} graphs in {seconds:.0f} s ({self.graphs / max(seconds, 1e-9):.1f}/s)")
-        print(f"  {self.unrun} do not run whole; operators never drawn: {', '.join(missing) or 'none'}")
-        for title, counts in (("folded", self.folds), ("through", self.via), ("kept", self.kept)):
-            print(f"  {title}: {sum(counts.values()):,}: {dict(counts.most_common())}")
-        print(f"  findings: {sum(self.findings.values())}: {dict(self.findings)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _finished(net: Net, seed: int) -> Sample:
     made = [v for v in net.values if not v.is_constant and v.name not in given]
     ends = [v for v in made if v.name not in read or net.chance(0.06)]
     if not ends:
-        ends = [net.op("Tanh", [net.draw()])]
+        ends = [net.op("Tanh", [_input(net, None)])]  # what is there may be empty, which nothing reads
     defaults = [numpy_helper.from_array(kept.feeds[0][name], name) for name in sorted(kept.overridable)]
     graph = helper.make_graph(
         net.nodes, "random", kept.inputs, [_output(v) for v in ends], [*net.initializers, *defaults]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bnfold.cli.main import COMMANDS, run
@@ -38,6 +39,7 @@ def documents(
     monkeypatch.chdir(tmp_path)
     certify(tmp_path, (saved(tmp_path, TWO_BLOCKS),), "folded")
     saved(tmp_path, RELU_BN, "kept.onnx")
+    np.save("x.npy", np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32))
     calls = {
         "fold": "net.onnx out.onnx",
         "fold dry": "net.onnx --dry-run",
@@ -55,6 +57,9 @@ def documents(
         "selftest": "",
         "fold timed": "net.onnx out.onnx --time --runs 2",
         "bench": "net.onnx folded.onnx --runs 2",
+        "recalibrate": "net.onnx --inputs x.npy",
+        "recalibrate nothing": "net.onnx --inputs absent.npy",
+        "fold recalibrated": "net.onnx out.onnx --recalibrate x.npy",
     }
     for name, arguments in calls.items():
         run([name.split()[0], *arguments.split(), "--json", "result.json", "-q"])

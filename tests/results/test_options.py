@@ -25,6 +25,8 @@ from bnfold.results.options import (
     FoldOptions,
     ReadKeywords,
     ReadOptions,
+    RecalibrateKeywords,
+    RecalibrateOptions,
     VerifyKeywords,
     VerifyOptions,
     schema,
@@ -33,6 +35,7 @@ from bnfold.results.value_kinds import (
     Channels,
     Choice,
     Codes,
+    Data,
     File,
     Inputs,
     Kind,
@@ -57,6 +60,7 @@ CLASSES: dict[type[Any], Any] = {
     ReadOptions: ReadKeywords,
     FoldOptions: FoldKeywords,
     VerifyOptions: VerifyKeywords,
+    RecalibrateOptions: RecalibrateKeywords,
 }
 FIELDS = [(cls, name, option) for cls in CLASSES for name, option in schema(cls).items()]
 NAN, INF = float("nan"), float("inf")
@@ -87,6 +91,7 @@ WRONG: dict[type[Kind], tuple[Any, ...]] = {
     Tolerances: ("x", NAN, INF, -1e-3, {"y": "1"}, {"y": -1}, {3: 1.0}, True, [1e-3], None),
     Renamings: (5, "x", {"x": 5}, {"": "y"}, {"x": ""}, {3: "y"}, [("x", 1)], None),
     Inputs: (5, [1, 2], {"x": 5}, {"x": [[1.0]]}, {3: "x.npy"}, "", None, ["a.npy"], np.array([None])),
+    Data: (5, [1, 2], {"x": 5}, {"x": [[1.0]]}, {3: "x.npy"}, "", None, [""], ["a.npy", 5], np.array([None])),
     Pairs: ("ab", [("a",)], [("a", 5)], 5),
 }
 WRONG_TEXT: dict[type[Kind], tuple[str, ...]] = {
@@ -104,6 +109,7 @@ WRONG_TEXT: dict[type[Kind], tuple[str, ...]] = {
     Tolerances: ("", "x", "y:nan", "inf", "-1", "y:"),
     Renamings: ("", "x", "=y", "x="),
     Inputs: ("", "x:"),
+    Data: ("", "x:"),
 }
 # A right value that is no default, and its normal form.
 RIGHT: dict[type[Kind], tuple[tuple[Any, Any], ...]] = {
@@ -124,6 +130,12 @@ RIGHT: dict[type[Kind], tuple[tuple[Any, Any], ...]] = {
     Renamings: (({"a": "b"}, (("a", "b"),)), ([("a", "b")], (("a", "b"),)), ({}, ())),
     Tolerances: ((1e-3, (("", 1e-3),)), ({"y": 1, "z": 0}, (("y", 1.0), ("z", 0.0))), ({}, ())),
     Inputs: (("x.npy", (("", "x.npy"),)), ({"x": Path("x.npy")}, (("x", "x.npy"),)), ({}, ())),
+    Data: (
+        ("x.npy", (("", "x.npy"),)),
+        (["a.npy", Path("b.npy")], (("", "a.npy"), ("", "b.npy"))),
+        ({"x": ["a.npy", "b.npy"], "y": "c"}, (("x", "a.npy"), ("x", "b.npy"), ("y", "c"))),
+        ([], ()),
+    ),
     Pairs: (((("a", "b"),), (("a", "b"),)), ([["a", "b"]], (("a", "b"),))),
 }
 
@@ -136,8 +148,8 @@ def wrong_values() -> Iterator[Any]:
                 yield pytest.param(cls, name, value, id=f"{cls.__name__}-{name}-{type(value).__name__}")
 
 
-def wrong_texts() -> Iterator[Any]:
-    seen = set()
+def wrong_texts(without: tuple[rows.Row, ...] = ()) -> Iterator[Any]:
+    seen = {row.name for row in without}
     for _, name, option in FIELDS:
         if option.flag and name not in seen:
             seen.add(name)
@@ -145,7 +157,7 @@ def wrong_texts() -> Iterator[Any]:
                 yield pytest.param(name, text, id=f"{name}-{text[:12]}")
 
 
-ROWS = {row.flag: row for group in (rows.READ, rows.FOLD, rows.VERIFY) for row in group}
+ROWS = {row.flag: row for group in (rows.READ, rows.FOLD, rows.VERIFY, rows.RECALIBRATE) for row in group}
 
 
 def written(name: str, text: str) -> tuple[rows.Row, Any]:
@@ -319,9 +331,10 @@ def test_a_wrong_text_is_named_by_its_flag(name: str, text: str) -> None:
         rows.read_options({row.name: given})
         rows.fold_options({row.name: given})
         rows.verify_options({row.name: given})
+        rows.estimate_options({row.name: given})
 
 
-@pytest.mark.parametrize("flag", ROWS)
+@pytest.mark.parametrize("flag", [flag for flag, row in ROWS.items() if row not in rows.RECALIBRATE])
 def test_an_option_is_a_row_and_a_key(flag: str) -> None:
     row = ROWS[flag]
     assert manifest.KEYS[flag.removeprefix("--")] is row
@@ -346,7 +359,7 @@ def test_rows_of_commands_alone_use_the_same_kinds(flag: str) -> None:
 # -- manifests and policies
 
 
-@pytest.mark.parametrize(("name", "text"), list(wrong_texts()))
+@pytest.mark.parametrize(("name", "text"), list(wrong_texts(without=rows.RECALIBRATE)))
 def test_a_wrong_value_in_a_manifest_is_named_by_its_key(tmp_path: Path, name: str, text: str) -> None:
     key = OPTIONS[name].flag.removeprefix("--")
     path = tmp_path / "zoo.toml"
@@ -393,10 +406,19 @@ def test_functions_refuse_wrong_values(
     tmp_path: Path, cls: type[Any], name: str, option: options.Option
 ) -> None:
     source = sample(tmp_path, next(reversed(option.formats)) if option.formats else "onnx")
-    function: Callable[..., Any] = {ReadOptions: api.load, FoldOptions: api.fold, VerifyOptions: api.verify}[
-        cls
-    ]
-    models = source if cls is ReadOptions else source[:1] if cls is FoldOptions else (source[0], source[0])
+    function: Callable[..., Any] = {
+        ReadOptions: api.load,
+        FoldOptions: api.fold,
+        VerifyOptions: api.verify,
+        RecalibrateOptions: api.fold_file if name == "recalibrate" else api.recalibrate,
+    }[cls]
+    models = (
+        source
+        if cls is ReadOptions or name == "recalibrate"
+        else source[:1]
+        if cls is FoldOptions
+        else (source[0], source[0])
+    )
     values = [value for value in WRONG[type(option.kind)] if value is not None]
     for value in (*values, *NEVER):
         with pytest.raises(UsageError, match=rf"^'{name}' cannot be "):

@@ -85,6 +85,7 @@ class Layer:
         self.tops: list[str] = node.all("top")
         self.made: list[ir.Node] = []
         self.blobs: dict[str, tuple[int, Shape]] = {}  # the name of a value -> the blob that it shows
+        self.divisor: int | None = None  # the blob that stored statistics are divided by
         self.blobs_used = 0
 
     @property

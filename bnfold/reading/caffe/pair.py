@@ -184,6 +184,7 @@ class _PairReader(NetReader):
             leaves=_leaves(built, type_),
             arrays=_arrays(built, place, bias := self._bias(node, type_)),
             blobs={i: BlobPlace(shape, value) for value, (i, shape) in built.blobs.items()} if built else {},
+            divisor=built.divisor if built is not None else None,
             bias=bias,
             params=tuple(self._param(spec) for spec in node.all("param")),
             stored=match[0] if match is not None else None,

@@ -20,6 +20,7 @@ GROUPS = {  # file of the function -> what its layers are
     "shape": "shape",
     "statistics": "statistics",
     "recurrent": "recurrent",
+    "ctc": "sequences of labels",
     "resize": "resolution",
     "flow": "optical flow",
     "detection": "detection",

@@ -231,6 +231,7 @@ MESSAGES: dict[str, dict[str, Row]] = {
         "decode_bbox_param": (20116, "optional", "DecodeBBoxParameter", None, "mscnn, cascade-rcnn"),
         "normalize_param": (20117, "optional", "NormFaceNormalizeParameter", None, "normface"),
         "deformable_convolution_param": (20118, "optional", "DeformableConvolutionParameter", None, "deformable"),
+        "ctc_decoder_param": (20119, "optional", "CTCDecoderParameter", None, "textboxes++, openvino"),
     },
     "TransformationParameter": {
         "scale": (1, "optional", "float", 1.0, ""),
@@ -1368,6 +1369,10 @@ MESSAGES: dict[str, dict[str, Row]] = {
         "engine": (15, "optional", "ConvolutionParameter.Engine", "DEFAULT", "deformable"),
         "axis": (16, "optional", "int32", 1, "deformable"),
         "force_nd_im2col": (17, "optional", "bool", False, "deformable"),
+    },
+    "CTCDecoderParameter": {
+        "blank_index": (1, "optional", "int32", -1, "textboxes++, openvino"),
+        "ctc_merge_repeated": (2, "optional", "bool", True, "textboxes++, openvino"),
     },
 }
 

@@ -1,19 +1,14 @@
 """Sections that no darknet of the dialects has, though cfgs of other programs carry them: whose they are, and
 the way out.
 
-A row: (sections, what is known of them, what to do). Facts from the programs' own code: sowson's darknet
-(src/yolo4_layer.c), PyTorch_YOLOv4 and YOLOR (models/models.py) and ports of YOLOv3 to PyTorch (models.py).
+A row: (sections, what is known of them, what to do). Facts from the programs' own code: PyTorch_YOLOv4 and
+YOLOR (models/models.py) and ports of YOLOv3 to PyTorch (models.py).
 """
 
 from __future__ import annotations
 
 _EXPORT = "export the model to ONNX with the program that trained it"
 ROWS: tuple[tuple[str, str, str], ...] = (
-    (
-        "yolo4",
-        "sowson's fork has it, and computes what AlexeyAB's [yolo] does",
-        "with the section renamed to [yolo], --dialect alexeyab reads it",
-    ),
     (
         "route_lhalf",
         "PyTorch programs have it: a [route] to the first half of the channels",

@@ -25,7 +25,7 @@ from .spelling import likely
 from .syntax import HANK_AI, Syntax, atoi
 
 GONE_SECTIONS = (
-    "activation batchnorm conv_lstm crop detection empty gru history implicit local normalization reorg"
+    "activation batchnorm conv_lstm crop detection empty gru history implicit local normalization reorg yolo4"
 )
 GONE_OPTIONS = {
     "net": "max_crop min_crop unsupervised",

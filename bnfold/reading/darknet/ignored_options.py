@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .dialects import Fork
 
 AA, PJ = Fork.ALEXEYAB, Fork.PJREDDIE
-_BOXES = "yolo Gaussian_yolo region detection"
+_BOXES = "yolo yolo4 Gaussian_yolo region detection"
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,26 @@ ROWS: tuple[tuple[str, Fork | None, str, str], ...] = (
     (_BOXES, None, "augmentation", "jitter random"),
     (_BOXES, AA, "augmentation", "resize"),
     (_BOXES, None, "how many truths a picture may have", "max"),
-    ("yolo Gaussian_yolo region", None, "names of classes, for evaluation", "map"),
-    ("yolo Gaussian_yolo", None, "loss", "ignore_thresh truth_thresh"),
+    ("yolo yolo4 Gaussian_yolo region", None, "names of classes, for evaluation", "map"),
+    ("yolo yolo4 Gaussian_yolo", None, "loss", "ignore_thresh truth_thresh"),
     (
-        "yolo Gaussian_yolo",
+        "yolo yolo4 Gaussian_yolo",
         AA,
         "loss",
         "max_delta counters_per_class label_smooth_eps objectness_smooth iou_normalizer obj_normalizer"
         " cls_normalizer delta_normalizer uc_normalizer iou_loss iou_thresh_kind iou_thresh",
     ),
-    ("yolo Gaussian_yolo", AA, "non-maximum suppression, outside of the network", "beta_nms nms_kind"),
-    ("yolo Gaussian_yolo", None, "beta1 of a loss; no darknet reads it, published cfgs carry it", "beta1"),
-    ("yolo", AA, "loss", "focal_loss"),
-    ("yolo", AA, "messages", "show_details"),
+    ("yolo yolo4 Gaussian_yolo", AA, "non-maximum suppression, outside of the network", "beta_nms nms_kind"),
     (
-        "yolo",
+        "yolo yolo4 Gaussian_yolo",
+        None,
+        "beta1 of a loss; no darknet reads it, published cfgs carry it",
+        "beta1",
+    ),
+    ("yolo yolo4", AA, "loss", "focal_loss"),
+    ("yolo yolo4", AA, "messages", "show_details"),
+    (
+        "yolo yolo4",
         AA,
         "tracking, outside of the network",
         "track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm embedding_layer",

@@ -24,6 +24,8 @@ from .weights import Arrays, Taken
 
 NORMALISING = ("convolutional", "deconvolutional", "connected", "rnn", "gru", "lstm", "crnn", "conv_lstm")
 SAYS_SO = ("batch_normalize", "cbn")  # the options that give a section a batch norm
+# Sections of one batch norm. The others compute with its statistics where the graph has a constant, too.
+OF_ONE_STEP = ("convolutional", "deconvolutional", "connected", "batchnorm")
 OF_NORMS = ("scales", "mean", "variance")
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
@@ -98,9 +100,11 @@ class _Places:
 
     def _arrays(self, index: int) -> dict[NodeInput, ArrayKey]:
         """The weights of linear operators, and their biases: those that they have, or those of the batch norm
-        behind them."""
+        behind them; the statistics of batch norms."""
         found: dict[NodeInput, ArrayKey] = {}
         for node in self.nodes[index]:
+            if self.sections[index + 1].name in OF_ONE_STEP:
+                found |= _statistics(node)
             if not is_op(node, *LINEAR):
                 continue
             kernel, biases = self._kernel(index, node), _biases(node)
@@ -125,6 +129,18 @@ class _Places:
     def _is_on(self, index: int, option: str) -> bool:
         given = self.sections[index + 1].options.get(option)
         return given is not None and given.text is not None and self.syntax.number("int", given.text)[0] != 0
+
+
+def _statistics(node: ir.Node) -> dict[NodeInput, ArrayKey]:
+    """Where mean and variance of a batch norm lie."""
+    if not is_op(node, "BatchNormalization"):
+        return {}
+    tensors = [(index, value.const_value) for index in (3, 4) if (value := node.inputs[index]) is not None]
+    return {
+        (node.name or "", index): (tensor.offset, tensor.size, 0)
+        for index, tensor in tensors
+        if isinstance(tensor, Window)
+    }
 
 
 def _biases(node: ir.Node) -> ArrayKey | None:

@@ -50,13 +50,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Row:
-    """One section: its name, its function, which forks know it under which names."""
+    """One section: its name, its function, which forks know it under which names. `meaning` says what a name
+    that another program made up stands for, "" where the forks made it up."""
 
     name: str
     function: Callable[..., Any]
     forks: tuple[Fork, ...]
     aliases: tuple[str, ...]
     recurrent: bool
+    meaning: str = ""
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -76,13 +78,13 @@ Function = Callable[..., Any]
 
 
 def section(
-    name: str, *aliases: str, only: Fork | None = None, recurrent: bool = False
+    name: str, *aliases: str, only: Fork | None = None, recurrent: bool = False, meaning: str = ""
 ) -> Callable[[Function], Function]:
     """Register a section's function under its name and aliases. `recurrent`: rows of the batch are time
     steps."""
 
     def register(function: Function) -> Function:
-        row = Row(name, function, (only,) if only else BOTH, aliases, recurrent)
+        row = Row(name, function, (only,) if only else BOTH, aliases, recurrent, meaning)
         for key in (name, *aliases):
             SECTIONS[key] = row
         return function
@@ -191,7 +193,9 @@ def evidence(sections: list[Section], file: str) -> Iterator[Evidence]:
         if row is None:
             continue
         if len(row.forks) == 1 and section_ is not sections[0]:
-            yield Evidence(row.forks[0], "section", f"{file}:{section_.line}", f"[{section_.name}]")
+            yield Evidence(
+                row.forks[0], "section", f"{file}:{section_.line}", row.meaning or f"[{section_.name}]"
+            )
         for key, option in section_.options.items():
             where = f"{file}:{option.line}"
             parameter, reason = row.parameters.get(key), ignored(row.name, key)

@@ -68,17 +68,26 @@ class Simulated:
     name = "float64"
 
     def __init__(
-        self, seed: int, *, stand_ins: bool = True, weights: bool = False, converted: bool = False
+        self,
+        seed: int,
+        *,
+        stand_ins: bool = True,
+        weights: bool = False,
+        converted: bool = False,
+        names: tuple[ir.Model, Mapping[str, str]] | None = None,
     ) -> None:
+        """`names` says of one model under which other names stand-ins know its values."""
         self.seed, self.stand_ins, self.weights, self.converted = seed, stand_ins, weights, converted
+        self.names = names
 
     @contextmanager
     def open(self, side: Side, watch: Collection[str] = ()) -> Iterator[Runner]:
         """The interpreter needs no preparation."""
+        names = self.names[1] if self.names is not None and self.names[0] is side.model else None
         yield _Interpreted(
             side.model,
             watch,
-            StandIns(self.seed) if self.stand_ins else None,
+            StandIns(self.seed, names) if self.stand_ins else None,
             Rounding(self.seed, weights=self.weights, converted=self.converted),
         )
 
@@ -107,7 +116,9 @@ class _Interpreted:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Values:
         started = time.perf_counter()
-        stand_ins = StandIns(self.stand_ins.seed) if self.stand_ins is not None else None
+        stand_ins = None
+        if self.stand_ins is not None:
+            stand_ins = StandIns(self.stand_ins.seed, self.stand_ins.names)
         interpreter = Interpreter(self.model, self.rounding, stand_ins)
         try:
             values = parts(interpreter.run(feeds, self.watch))

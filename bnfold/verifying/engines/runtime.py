@@ -188,6 +188,17 @@ def _session(model: str | bytes, settings: Any, providers: list[Any]) -> Any:
         raise CannotRun(first_line(error)) from error
 
 
+def optimised(model: bytes, folder: Path) -> Any:
+    """onnxruntime's own session of a model in memory, with the optimisations that users run it with; the
+    folder has its external data. Raises CannotRun."""
+    import onnxruntime
+
+    settings = _settings(None)
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.add_session_config_entry(_FOLDER_KEY, native(folder))
+    return _session(model, settings, ["CPUExecutionProvider"])
+
+
 def more_outputs(names: Collection[str]) -> bytes:
     """ModelProto{graph: {output: {name} ...}}: fields 7, 12 and 1."""
     return bytes_field(7, b"".join(bytes_field(12, bytes_field(1, name.encode())) for name in names))

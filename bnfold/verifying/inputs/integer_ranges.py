@@ -2,6 +2,7 @@
 
 index     it looks up a table (Gather and its kin): every row of the smallest one
 argument  it is a size, a count, an axis, a length: a few small numbers
+shape     a Reshape brings a value to it: sizes that fit, whatever the value
 bounded   arithmetic leads from it to one of these, so only 0 and 1 are safe
 free      anything: it is compared, or computed with
 """
@@ -22,7 +23,8 @@ Span = tuple[int, int]  # its end excluded
 _ARGUMENTS: dict[tuple[str, int], Span] = {
     (op, place): span
     for ops, place, span in (
-        ("Reshape Expand Tile OneHot", 1, (1, 4)),
+        ("Reshape Tile OneHot", 1, (1, 4)),
+        ("Expand", 1, (1, 2)),  # ones fit everything
         ("ConstantOfShape Range Loop", 0, (1, 4)),
         ("Range", 1, (1, 4)),
         ("Range", 2, (1, 4)),
@@ -54,6 +56,8 @@ _MOST = 500  # values that are followed
 class _Found:
     spans: list[Span]
     bounded: bool = False
+    steers: bool = False
+    reshapes: int | None = None  # how many dims a Reshape to it has to bring into place
 
 
 def ranged(inputs: Sequence[Input], model: ir.Model, shapes: Mapping[ir.Value, Shape | None]) -> list[Input]:
@@ -67,6 +71,9 @@ def ranged(inputs: Sequence[Input], model: ir.Model, shapes: Mapping[ir.Value, S
 
 def _ranged(one: Input, value: ir.Value, model: ir.Model, shapes: Mapping[ir.Value, Shape | None]) -> Input:
     found = _Follow(model, shapes)(value)
+    one = replace(one, reshapes=found.reshapes, steers=found.steers)
+    if found.reshapes is not None:
+        return replace(one, span=None, free=False)
     if found.spans:
         return replace(one, span=min(found.spans, key=lambda span: span[1]), free=False)
     return replace(one, span=None, free=not found.bounded)
@@ -89,6 +96,8 @@ class _Follow:
                 if (span := self._span(node, place)) is not None:
                     if direct:
                         found.spans.append(span)
+                        found.reshapes = self._reshaped(node) or found.reshapes
+                        found.steers |= (node.op_type, place) in _ARGUMENTS
                     found.bounded = True
                 waiting += ((v, direct and carried) for v, carried in self._onwards(node, place))
         return found
@@ -105,6 +114,12 @@ class _Follow:
             axis = 1 if attribute(node, "layout", 0) else axis
             return 1, (self._size(node.inputs[0], axis) or 1) + 1
         return _ARGUMENTS.get((node.op_type, place))
+
+    def _reshaped(self, node: ir.Node) -> int | None:
+        if node.op_type != "Reshape" or attribute(node, "allowzero", 0):
+            return None
+        shape = self._shape(node.inputs[0])
+        return None if shape is None else len(shape)
 
     def _onwards(self, node: ir.Node, place: int) -> list[tuple[ir.Value, bool]]:
         """(values that a use leads to, whether they hold the same integers)."""

@@ -33,8 +33,9 @@ class Unfillable(Exception):
 @dataclass(frozen=True)
 class Input:
     """A graph input that needs a feed. A dim is a number, a symbol or None; `span` is the range of integers
-    that it may hold, its end excluded; `free`: any integer will do (integer_ranges.py finds both). Not
-    `ranked`: the model does not even say how many dims it has."""
+    that it may hold, its end excluded; `free`: any integer will do; `reshapes`: it is the shape that a
+    Reshape gives to a value of so many dims; `steers`: it is a size, a count or a place, and not content
+    (integer_ranges.py finds all four). Not `ranked`: the model does not even say how many dims it has."""
 
     name: str
     kind: ir.DataType
@@ -42,6 +43,8 @@ class Input:
     span: tuple[int, int] | None = None
     ranked: bool = True
     free: bool = False
+    reshapes: int | None = None
+    steers: bool = False
 
 
 def _normal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -140,10 +143,19 @@ def fill(one: Input, shape: tuple[int, ...], seed: int, index: int) -> Array:
     kind = numpy_type(one.kind)
     if one.kind == ir.DataType.BOOL:
         return np.asarray(random.random(shape) < 0.5)
+    if one.reshapes is not None and len(shape) == 1:
+        return np.array(_as_it_was(one.reshapes, shape[0]), kind)
     if one.kind.is_integer():
         return np.asarray(_integers(random, one, shape, Rows(seed, one.name, index))).astype(kind)
     values = DISTRIBUTIONS[distribution(index)](random, shape)
     return np.asarray(values).astype(kind)
+
+
+def _as_it_was(rank: int, count: int) -> list[int]:
+    """`count` sizes that fit every value of so many dims: those that it has (0), the rest in one (-1), then
+    ones."""
+    kept = min(rank, count)
+    return [*([0] * (kept - 1)), *([-1] * min(kept, 1)), *([1] * (count - kept))]
 
 
 def _integers(random: np.random.Generator, one: Input, shape: tuple[int, ...], rows: Rows) -> Array:

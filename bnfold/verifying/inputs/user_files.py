@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ...errors import BnfoldError, Malformed, Mismatch, Unreadable, UsageError, reason, root_cause
 from ...ir.graph import ir
-from ...results.model_names import IMAGES
-from ...results.options import VerifyOptions, spelled
+from ...results.model_names import IMAGES, images
+from ...results.options import RecalibrateOptions, VerifyOptions, spelled
 from ...results.value_kinds import Given
 from ..truth.number_formats import is_float, numpy_type
 from .samples import Feeds, Input
@@ -43,7 +44,7 @@ class Declared:
 
     one: Input
     shape: tuple[int, ...] | None
-    options: VerifyOptions
+    options: VerifyOptions | RecalibrateOptions
 
 
 def read_feeds(inputs: Sequence[Input], options: VerifyOptions) -> list[Feeds]:
@@ -82,7 +83,7 @@ def _shape(one: Input, options: VerifyOptions) -> tuple[int, ...] | None:
 
 
 def _named(place: str, inputs: Sequence[Input]) -> list[tuple[Input, np.ndarray]]:
-    arrays = _npz(Path(place))
+    arrays = npz(Path(place))
     known = {one.name: one for one in inputs}
     if unknown := [name for name in arrays if name not in known]:
         raise Mismatch(
@@ -96,29 +97,7 @@ def _named(place: str, inputs: Sequence[Input]) -> list[tuple[Input, np.ndarray]
 def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     """An array as samples of an input: of its type, of its rank, cut along the first axis where it holds
     several."""
-    kind = numpy_type(one.kind)
-    if not _converts(array.dtype, kind):
-        raise Mismatch(
-            f"the array has the type {array.dtype}",
-            where=place,
-            expected=f"{one.kind.name.lower()}, as the input '{one.name}' is",
-        )
-    with np.errstate(all="ignore"):  # what is too large for the type is infinite
-        array = array.astype(kind, copy=False)
-    rank = len(one.dims)
-    if one.dims and array.ndim == rank - 1:
-        array = array[None]
-    fixed = [(axis, d) for axis, d in enumerate(one.dims) if isinstance(d, int)]
-    if one.dims and (array.ndim != rank or any(array.shape[axis] != d for axis, d in fixed if axis)):
-        raise Mismatch(
-            f"the array has the shape {array.shape}",
-            where=place,
-            expected=f"{list(one.dims)}, as the input '{one.name}' is",
-        )
-    if array.ndim and not array.shape[0] and one.dims[:1] != (0,):
-        raise Mismatch(
-            "it holds no row", where=place, expected=f"at least one sample of the input '{one.name}'"
-        )
+    array = converted(array.reshape(fitting(array.dtype, array.shape, one, place)), one)
     if not one.dims or not isinstance(one.dims[0], int) or array.shape[0] == one.dims[0]:
         return [array]
     batch = one.dims[0]
@@ -131,6 +110,38 @@ def samples(array: np.ndarray, one: Input, place: object) -> list[np.ndarray]:
     return list(array.reshape(-1, batch, *array.shape[1:]))
 
 
+def fitting(dtype: np.dtype, shape: tuple[int, ...], one: Input, place: object) -> tuple[int, ...]:
+    """The shape of an array as rows of an input: one that has an axis less than the input is a single row.
+    Raises Mismatch where its type, its rank or a size does not fit."""
+    if not _converts(dtype, numpy_type(one.kind)):
+        raise Mismatch(
+            f"the array has the type {dtype}",
+            where=place,
+            expected=f"{one.kind.name.lower()}, as the input '{one.name}' is",
+        )
+    rank = len(one.dims)
+    if one.dims and len(shape) == rank - 1:
+        shape = (1, *shape)
+    fixed = [(axis, d) for axis, d in enumerate(one.dims) if isinstance(d, int)]
+    if one.dims and (len(shape) != rank or any(shape[axis] != d for axis, d in fixed if axis)):
+        raise Mismatch(
+            f"the array has the shape {shape}",
+            where=place,
+            expected=f"{list(one.dims)}, as the input '{one.name}' is",
+        )
+    if shape and not shape[0] and one.dims[:1] != (0,):
+        raise Mismatch(
+            "it holds no row", where=place, expected=f"at least one sample of the input '{one.name}'"
+        )
+    return shape
+
+
+def converted(array: np.ndarray, one: Input) -> np.ndarray:
+    """An array in the type of an input; what is too large for the type is infinite."""
+    with np.errstate(all="ignore"):
+        return array.astype(numpy_type(one.kind), copy=False)
+
+
 def _converts(found: np.dtype, kind: np.dtype) -> bool:
     """Can numbers of one type be given as another? Numpy saves types that are not its own (bfloat16) as so
     many bytes each: those are taken for the type of the input alone, and only where they fill it."""
@@ -141,10 +152,10 @@ def _converts(found: np.dtype, kind: np.dtype) -> bool:
 
 def _arrays(place: Path, declared: Declared) -> list[np.ndarray]:
     if place.is_dir():
-        files = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES)
+        files = images(place)
         if not files:
             raise Unreadable(f"the folder has no images ({', '.join(IMAGES)})", where=place)
-        return [_image(path, declared) for path in files]
+        return [image(path, declared) for path in files]
     reader = READERS.get(place.suffix.lower())
     if reader is None:
         raise UsageError(
@@ -155,7 +166,7 @@ def _arrays(place: Path, declared: Declared) -> list[np.ndarray]:
 
 
 @contextmanager
-def _parsed(place: Path, kind: str) -> Iterator[None]:
+def parsed(place: Path, kind: str) -> Iterator[None]:
     """A library takes the file apart. What it raises of a damaged one depends on where the damage is, and on
     its version, so every error that is not the system's is the file's. Raises Unreadable, Malformed."""
     try:
@@ -171,45 +182,56 @@ def _parsed(place: Path, kind: str) -> Iterator[None]:
 
 
 def _bytes(place: Path) -> bytes:
-    with _parsed(place, "readable"):
-        return _regular(place).read_bytes()
+    with parsed(place, "readable"):
+        return regular(place).read_bytes()
 
 
 def _npy(place: Path, declared: Declared) -> np.ndarray:
     del declared
-    with _parsed(place, "a .npy file"):
-        return np.asarray(np.load(_regular(place), allow_pickle=False, mmap_mode="r"))
+    with parsed(place, "a .npy file"):
+        return np.asarray(np.load(regular(place), allow_pickle=False, mmap_mode="r"))
 
 
-def _npz(place: Path) -> dict[str, np.ndarray]:
-    """Every array of the archive. What they unpack to is read from their headers first, and held against the
-    size of the file."""
-    with _parsed(place, "a .npz file"):
-        with zipfile.ZipFile(_regular(place)) as archive:
-            limit = UNPACKED + PER_BYTE * place.stat().st_size
-            claimed = sum(_claimed(archive, name) for name in archive.namelist())
-            if claimed > limit:
-                raise Malformed(
-                    f"the archive unpacks to {claimed:,} bytes",
-                    where=place,
-                    expected=f"at most {limit:,} from a file of its size",
-                )
+def npz(place: Path) -> dict[str, np.ndarray]:
+    """Every array of the archive."""
+    with parsed(place, "a .npz file"):
+        with zipfile.ZipFile(regular(place)) as archive:
+            check_unpacked(archive, place)
         with np.load(place, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
+
+
+def check_unpacked(archive: zipfile.ZipFile, place: Path) -> None:
+    """What the arrays unpack to, as their headers say, is held against the size of the file. Raises
+    Malformed."""
+    limit = UNPACKED + PER_BYTE * place.stat().st_size
+    claimed = sum(_claimed(archive, name) for name in archive.namelist())
+    if claimed > limit:
+        raise Malformed(
+            f"the archive unpacks to {claimed:,} bytes",
+            where=place,
+            expected=f"at most {limit:,} from a file of its size",
+        )
 
 
 def _claimed(archive: zipfile.ZipFile, name: str) -> int:
     """The bytes of an array, as its header in the archive says. Raises ValueError where it is no array."""
     with archive.open(name) as member:
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        version = np.lib.format.read_magic(member)
-        if version not in read:
-            raise ValueError(f"'{name}' is an array of format version {version}")
-        shape, _, dtype = read[version](member)
+        shape, _, dtype = array_header(member)
     return math.prod(shape) * dtype.itemsize
 
 
-def _regular(place: Path) -> Path:
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether its columns come first, type) of an array, as numpy writes them in front of its values.
+    Raises ValueError where it is no array."""
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version not in read:
+        raise ValueError(f"an array of format version {version}")
+    return read[version](stream)
+
+
+def regular(place: Path) -> Path:
     """The path of a regular file: opening a pipe would wait for whoever writes into it."""
     if place.exists() and not place.is_file():
         raise Unreadable("is not a regular file", where=place)
@@ -217,7 +239,7 @@ def _regular(place: Path) -> Path:
 
 
 def _one_of_npz(place: Path, declared: Declared) -> np.ndarray:
-    arrays = _npz(place)
+    arrays = npz(place)
     if declared.one.name in arrays:
         return arrays[declared.one.name]
     if len(arrays) == 1:
@@ -234,7 +256,7 @@ def _tensor(place: Path, declared: Declared) -> np.ndarray:
     import onnx
 
     proto = onnx.TensorProto()
-    with _parsed(place, "a TensorProto"):
+    with parsed(place, "a TensorProto"):
         proto.ParseFromString(_bytes(place))
         if proto.external_data:
             raise Malformed(
@@ -262,16 +284,16 @@ def _raw(place: Path, declared: Declared) -> np.ndarray:
     return np.frombuffer(values, kind).reshape(-1, *declared.shape[1:])
 
 
-def _image(place: Path, declared: Declared) -> np.ndarray:
+def image(place: Path, declared: Declared) -> np.ndarray:
     """(1, C, H, W) or (1, H, W, C), float, after mean and std."""
     try:
         from PIL import Image  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise UsageError("images need Pillow", way_out="pip install pillow") from error
     channels, height, width = _layout(declared)
-    with _parsed(place, "an image that Pillow can read"):
+    with parsed(place, "an image that Pillow can read"):
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(_regular(place)) as picture:
+        with Image.open(regular(place)) as picture:
             values = picture.convert("L" if channels == 1 else "RGB").resize(
                 (width, height), Image.Resampling.BILINEAR
             )
@@ -310,5 +332,5 @@ READERS: Mapping[str, Callable[[Path, Declared], np.ndarray]] = {
     ".npz": _one_of_npz,
     ".pb": _tensor,
     ".bin": _raw,
-    **dict.fromkeys(IMAGES, _image),
+    **dict.fromkeys(IMAGES, image),
 }

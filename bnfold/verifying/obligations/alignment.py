@@ -78,12 +78,13 @@ class Print:
 
 
 def fingerprint(values: np.ndarray) -> Print | None:
-    """The print of an array of floats; None for what says nothing (empty, constant, not finite)."""
-    if values.dtype != np.float64 or values.size < 2 or not np.isfinite(values).all():
+    """The print of an array of floats; None for what says nothing (empty, constant, not finite). Even one
+    number says enough: it is what many a condition is made of."""
+    if values.dtype != np.float64 or values.size == 0 or not np.isfinite(values).all():
         return None
     flat = values.reshape(-1)
     size = float(np.sqrt(np.mean(flat**2)))
-    if size == 0.0 or float(np.ptp(flat)) == 0.0:
+    if size == 0.0 or (flat.size > 1 and float(np.ptp(flat)) == 0.0):
         return None
     random = np.random.default_rng(values.size)
     numbers = [size]
@@ -94,7 +95,8 @@ def fingerprint(values: np.ndarray) -> Print | None:
 
 
 def by_value(reference: Mapping[ir.Value, Print], candidate: Mapping[ir.Value, Print], known: Pairs) -> Pairs:
-    """Further pairs: values with all but the same print, the nearest where several are near."""
+    """Further pairs: values with all but the same print, the nearest where several are near. Of several that
+    are as near, as behind a Cast that changes nothing, the last: it is the one that is read on."""
     taken = set(known.values())
     shelves: dict[tuple[int, ...], list[tuple[float, int, ir.Value]]] = {}
     for place, (value, mark) in enumerate(candidate.items()):
@@ -103,7 +105,7 @@ def by_value(reference: Mapping[ir.Value, Print], candidate: Mapping[ir.Value, P
     for shelf in shelves.values():
         shelf.sort(key=lambda row: row[:2])
     pairs: Pairs = {}
-    for value, mark in reference.items():
+    for value, mark in reversed(list(reference.items())):
         if value in known:
             continue
         match = _nearest(mark, shelves.get(mark.shape, []), candidate, taken)
@@ -128,7 +130,7 @@ def _nearest(
         apart = max(
             abs(other[0] / size - 1), *(abs(a - b) for a, b in zip(mark.numbers[1:], other[1:], strict=True))
         )
-        if value not in taken and apart < distance:
+        if value not in taken and apart <= distance:
             best, distance = value, apart
         at += 1
     return best

@@ -25,6 +25,7 @@ from ..inputs.interface import Interface
 from ..precision import is_converted
 from ..truth.fused_operators import taken_apart
 from ..truth.interpreter import CannotEvaluate
+from ..truth.unknown_operators import renamed
 from .alignment import Pairs, by_value, computed
 from .coverage import cover_constants, weights
 from .discharge import Bench, Discharger, weights_seen
@@ -110,8 +111,10 @@ class Prover:
         if feeds is None:
             return {}
         marks = []
-        for model, fed in ((self.context.reference, self._first), (self.context.candidate, feeds)):
-            recorder = Recorder(model, self.seed, prints=True, record=False)
+        names = renamed(self.context.reference, self.context.candidate)
+        sides = (self.context.reference, self._first, None), (self.context.candidate, feeds, names)
+        for model, fed, other_names in sides:
+            recorder = Recorder(model, self.seed, prints=True, record=False, names=other_names)
             try:
                 recorder.record(fed)
             except CannotEvaluate:

@@ -42,8 +42,16 @@ class Recorder(Interpreter):
     """Runs a model once and keeps what it saw. `prints` are made on demand, to align values by what they
     are."""
 
-    def __init__(self, model: ir.Model, seed: int, *, prints: bool = False, record: bool = True) -> None:
-        super().__init__(model, stand_ins=StandIns(seed))
+    def __init__(
+        self,
+        model: ir.Model,
+        seed: int,
+        *,
+        prints: bool = False,
+        record: bool = True,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(model, stand_ins=StandIns(seed, names))
         self.recorded: dict[ir.Value, Recorded] = {}
         self.frames: dict[GraphLike, Frame] = {}
         self.prints: dict[ir.Value, Print] | None = {} if prints else None

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ...ir.difference import same_bytes
 from ...ir.graph import ir
-from ...ir.tensor import FileMap
+from ...ir.tensor import FileMap, from_array
 from ...results.pair import CaffeLayer, CaffePair, StoredLayer, Word
 from ..layout import Piece
 from . import caffemodel
@@ -66,6 +68,8 @@ class _Edit:
                     continue
                 shape = place.shape if place is not None else tuple(tensor.shape.numpy())
                 found.setdefault(number, {})[blob] = shape, tensor
+            if unit.divisor is not None and number in found:  # statistics are written as they are
+                found[number][unit.divisor] = (1,), from_array(np.ones(1, np.float32))
         return found
 
     def _value(self, name: str, index: int) -> str:

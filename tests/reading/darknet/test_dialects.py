@@ -120,3 +120,18 @@ def test_where_the_page_says_that_a_difference_is_tested_there_is_a_test(name):
 
 def test_the_page_has_every_dialect():
     assert all(f"| `{name}` |" in PAGE for name in DIALECTS)
+
+
+@pytest.mark.parametrize("options", ["scale_x_y=1.2\n", "new_coords=1\nscale_x_y=2\nmax_delta=5\n"])
+def test_sowsons_yolo4_is_alexeyabs_yolo(options, tmp_path):
+    """sowson's fork keeps pjreddie's [yolo] and calls AlexeyAB's [yolo4]."""
+    cfg = "[convolutional]\nfilters=12\nactivation=logistic\n[{}]\nclasses=1\nnum=2\nanchors=1,2, 3,4\n"
+    x = np.random.default_rng(2).normal(size=(1, 3, 10, 12))
+    theirs, ours = (
+        load(tmp_path, NET + cfg.format(name) + options, floats(12 + 12 * 3)) for name in ("yolo4", "yolo")
+    )
+    assert (theirs.dialect, ours.dialect) == ("alexeyab", "alexeyab")
+    assert "sowson" in theirs.dialect_reason
+    assert set(codes(theirs)) - set(codes(ours)) == {"darknet.yolo4"}
+    for one, other in zip(run(theirs, x), run(ours, x), strict=True):
+        assert np.array_equal(one, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bnfold.errors import Unsupported
 from bnfold.ir.graph import ir
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
@@ -32,7 +33,8 @@ def found(body: str, rows: int = 50) -> Input:
         ("j = Gather(i, one) y = Gather(E, j)", (0, 50), False),
         ("j = Add(i, one) y = Gather(E, j)", None, False),
         ("j = CumSum(i, one) k = Mul(j, i) y = Gather(E, k)", None, False),
-        ("y = Reshape(E, i)", (1, 4), False),
+        ("y = Reshape(E, i)", None, False),
+        ("y = Tile(E, i)", (1, 4), False),
         ("j = Cast <to = 1> (i) y = Sub(j, j)", None, True),
         ("b = Equal(i, one) y = Cast <to = 1> (b)", None, True),
     ],
@@ -70,6 +72,42 @@ def test_a_row_that_few_samples_would_ask_for_is_reached() -> None:
     candidate.graph.initializer[0].raw_data = table.tobytes()
     assert not compare(side(reference), side(candidate), VerifyOptions())
     assert compare(side(reference), side(reference), VerifyOptions())
+
+
+SIZES_FROM_OUTSIDE = """
+    g (float[N, 3, 8, 8] x, int64[%d] s) => (float[] y) <float[4, 3, 3, 3] w, float[9, 4, 1, 1] v> {
+        c = Conv(x, w) %s }"""
+
+
+@pytest.mark.parametrize(
+    ("count", "body"),
+    [
+        (4, "y = Reshape(c, s)"),
+        (4, "r = Reshape(c, s) y = Conv(r, v)"),
+        (2, "y = Reshape(c, s)"),
+        (6, "y = Reshape(c, s)"),
+        (
+            2,
+            "h = Shape <end: int = 2> (c) f = Concat <axis: int = 0> (h, s) r = Reshape(c, f) y = Conv(r, v)",
+        ),
+        (4, "y = Expand(c, s)"),
+    ],
+)
+def test_a_shape_that_comes_from_outside_fits_what_it_is_given_to(count: int, body: str) -> None:
+    model = HEAD + SIZES_FROM_OUTSIDE % (count, body)
+    found = compare(side(model), side(model), VerifyOptions())
+    assert found.equivalent, found.reason
+
+
+def test_what_the_user_gives_for_a_shape_is_kept_in_every_sample(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    model = HEAD + SIZES_FROM_OUTSIDE % (4, "r = Reshape(c, s) y = Conv(r, u)")
+    model = model.replace("float[9, 4, 1, 1] v", "float[2, 9, 1, 1] u")
+    with pytest.raises(Unsupported, match="4 channels") as error:
+        compare(side(model), side(model), VerifyOptions())
+    assert "s:FILE.npy" in str(error.value.way_out)
+    np.save(tmp_path / "s.npy", np.array([2, 9, 8, 8]))
+    given = VerifyOptions(input_shapes=(("x", (8, 3, 8, 8)),), inputs=(("s", str(tmp_path / "s.npy")),))
+    assert compare(side(model), side(model), given)
 
 
 def test_integers_that_the_reference_refuses_are_not_insisted_on() -> None:

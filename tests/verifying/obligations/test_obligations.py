@@ -233,3 +233,50 @@ def test_integers_of_a_decision_are_compared_exactly() -> None:
     feeds = {"x": np.array([1, 2, 3])}
     assert proof(text(100), text(100), **feeds).complete
     assert proof(text(100), text(101), **feeds).refuted
+
+
+GATED = """
+g (float[N, 3, 8, 8] x) => (float y) <float[4, 3, 3, 3] w, float far> {
+    %(c)s = Conv(x, w) %(between)s %(r)s = Relu(%(d)s) %(more)s
+    %(m)s = ReduceMean<keepdims = 0>(%(last)s) %(g)s = Greater(%(m)s, far)
+    y = If(%(g)s)<
+        then_branch = t () => (float %(t)s) { %(t)s = Mul(%(last)s, %(last)s) },
+        else_branch = e () => (float %(e)s) { %(e)s = %(otherwise)s(%(last)s) }>
+}"""
+
+
+@pytest.mark.parametrize(
+    ("between", "more"),
+    [
+        ("d = Identity(a)", ""),
+        ("d = Cast<to = 1>(a)", "p = Cast<to = 1>(b)"),
+        ("d = Cast<to = 1>(a)", "q = Transpose<perm = [0,2,3,1]>(b) p = Transpose<perm = [0,3,1,2]>(q)"),
+    ],
+)
+@pytest.mark.parametrize("otherwise", ["Neg", "Abs"])
+def test_a_condition_and_what_branches_read_are_found_under_other_names(
+    between: str, more: str, otherwise: str
+) -> None:
+    plain = {"between": "", "d": "c", "more": "", "last": "r", "otherwise": "Neg"}
+    names = plain | {n: n for n in "crmgte"}
+    others = {
+        "between": between,
+        "d": "d",
+        "more": more,
+        "last": "p" if more else "b",
+        "otherwise": otherwise,
+    }
+    others |= dict(zip("crmgte", "abijkl", strict=True))
+    one, other = (proto(HEAD + GATED % n, w=W, far=np.array(1e6, np.float32)) for n in (names, others))
+    assert compare(side(one), side(other), VerifyOptions()).equivalent == (otherwise == "Neg")
+
+
+def test_random_nodes_of_other_names_draw_the_same() -> None:
+    text = HEAD + "g (float[2, 6] x) => (float y) <float[6, 4] w> { %s = RandomNormalLike(x) a = Add(x, %s) "
+    text += "%s = RandomUniformLike(x) c = Mul(a, %s) y = MatMul(c, w) }"
+    matrix = weights(6, 4)
+    one, other = (proto(text % (a, a, b, b), w=matrix) for a, b in ("mn", "nu"))
+    assert compare(side(one), side(other), VerifyOptions())
+    assert not compare(
+        side(one), side(proto(text % tuple("nnuu"), w=matrix * np.float32(1.02))), VerifyOptions()
+    )

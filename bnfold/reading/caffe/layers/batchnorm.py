@@ -68,7 +68,9 @@ def _divided(at: Layer, x: Value, index: int, what: str, channels: int, factor: 
         with np.errstate(all="ignore"):  # what is not finite in the file stays so
             yield (array(stored).astype(np.float64) * scale).astype(np.float32)
 
-    return at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
+    value = at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
+    at.blobs[value.name or ""] = (index, (channels,))
+    return value
 
 
 @layer(
@@ -144,6 +146,7 @@ def _statistics(at: Layer, x: Value, channels: int, order: Order, divided: bool)
             at.blob(i, what, (channels,), forms=_forms(channels), meets=x) for i, what in numbered
         )
         return mean, variance
+    at.divisor = order.factor
     if factor == 0 and not at.weights.problems:
         at.note(
             "caffe.factor-zero",

@@ -40,13 +40,14 @@ def _moved(layer: Layer, value: ir.Value, scale: float) -> ir.Value:
     layer before, whose result is what users of raw heads ask for by name."""
     if scale == 1:
         return value
-    beyond = layer.op(
-        "Mul",
-        layer.op("Sub", value, layer.scalar(0.5), what="centred"),
-        layer.scalar(scale - 1),
-        what="beyond",
-    )
-    return layer.op("Add", value, beyond, what="moved")
+    with layer.network.build.decoding():  # nodes of ours, which the plan does not list
+        beyond = layer.op(
+            "Mul",
+            layer.op("Sub", value, layer.scalar(0.5), what="centred"),
+            layer.scalar(scale - 1),
+            what="beyond",
+        )
+        return layer.op("Add", value, beyond, what="moved")
 
 
 def _logistic(layer: Layer, parts: dict[str, ir.Value], *names: str) -> None:
@@ -145,6 +146,33 @@ def yolo(
     out = _joined(layer, x, entries, parts)
     rule = Yolo(Grid(*x.spot, sizes), layer.network.input_spot, squared=bool(new_coords))
     return Head(layer, x, out, classes, rule)
+
+
+@section("yolo4", only=Fork.ALEXEYAB, meaning="the [yolo] that sowson's fork calls [yolo4]")
+def yolo4(
+    layer: Layer,
+    x: Feature,
+    *,
+    classes: int = 20,
+    num: int = 1,
+    mask: list[int] | None = None,
+    anchors: list[float] | None = None,
+    scale_x_y: float = 1.0,
+    new_coords: int = 0,
+) -> Head:
+    """What sowson's fork (src/yolo4_layer.c) calls AlexeyAB's [yolo], to tell it from pjreddie's."""
+    layer.note("yolo4", "[yolo4] is sowson's name for AlexeyAB's [yolo], and read as that")
+    head: Head = yolo(
+        layer,
+        x,
+        classes=classes,
+        num=num,
+        mask=mask,
+        anchors=anchors,
+        scale_x_y=scale_x_y,
+        new_coords=new_coords,
+    )
+    return head
 
 
 @section("Gaussian_yolo", only=Fork.ALEXEYAB)

@@ -1,0 +1,33 @@
+"""The run of random graphs itself: a crash is a finding, and nothing else is lost with it."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import pytest
+
+from ..random_graphs.tally import Tally, judged_apart
+
+
+def crash_at_seven(
+    sender: Connection, reached: Synchronized[int], end: int, only: str, folder: Path | None
+) -> None:
+    tally = Tally(folder)
+    while reached.value < end:
+        if reached.value == 7:
+            os._exit(11)
+        tally.graphs += 1
+        reached.value += 1
+    sender.send(tally)
+
+
+def test_a_crash_is_a_finding_and_the_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    seed = 5
+    while seed < 10:
+        seed = judged_apart(tally, seed, 10, "", crash_at_seven)
+    assert (seed, tally.graphs, tally.findings) == (10, 5, {"crash": 1})
+    assert "crash, seed 7: the process ended with 11\n   --seed 7 -n 1" in capsys.readouterr().out
