@@ -55,6 +55,16 @@ other tools do not. `bnfold` is `bnfold fold --no-verify`, `bnfold, verified` wh
 nothing is said. Own memory is anonymous memory; mapped memory are pages of files, which the kernel may drop
 at any time. The [goals](#goals) stand at the end.
 """
+REMARKS = (
+    "",
+    "What stands behind them:",
+    "",
+    "- **Many nodes, many tensors.** Each is an object of onnx_ir: about 0.3 ms and 17 kB for a node with",
+    "  its tensors. Tools that only parse and write, or are C++, are faster.",
+    "- **100 MB and less.** Start-up decides: Python, numpy, onnx and onnx_ir come before the first byte.",
+    "  onnx alone folds nothing; its row is the time of load and save.",
+    "- **Tools that do not sync** have a file that is not on the disk yet; `cp + fsync` shows what that takes.",
+)
 SCALING = (
     "## How time grows",
     "",
@@ -89,6 +99,7 @@ def main() -> None:
     grown = scaled(options.grow, 1, options.limit)
     section = ["", *SCALING, "", SCALING_HEAD, *scaling_table(grown), ""]
     section += ["## Goals", "", "| model | goal | verdict | figures |", "|---|---|---|---|", *goals]
+    section += REMARKS
     print("\n".join(section))
     if options.page:
         before = options.page.read_text() if options.page.exists() else ""

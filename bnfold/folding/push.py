@@ -31,7 +31,7 @@ from .recognise import Reading
 _TRIES = 16  # pushes tried with other choices before giving up
 # How many nodes pushes may walk in vain, in one graph and for each of its nodes, until those that follow go
 # no farther than so many: time must not be the square of a graph in which they all lead nowhere.
-_IN_VAIN, _IN_VAIN_EACH, _SHORT = 50_000, 50, 64
+_IN_VAIN, _IN_VAIN_EACH, _SHORT = 20_000, 20, 64
 
 
 def blind(user: ir.Node, index: int) -> bool:
