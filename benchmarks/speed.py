@@ -63,7 +63,7 @@ REMARKS = (
     "  its tensors. Tools that only parse and write, or are C++, are faster.",
     "- **100 MB and less.** Start-up decides: Python, numpy, onnx and onnx_ir come before the first byte.",
     "  onnx alone folds nothing; its row is the time of load and save.",
-    "- **Tools that do not sync** have a file that is not on the disk yet; `cp + fsync` shows what that takes.",
+    "- **Tools that do not sync** have a file that is not on the disk yet; `cp + fsync` shows its price.",
 )
 SCALING = (
     "## How time grows",
