@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..files import atomic
 from ..gate import baseline as ratchet
-from ..gate import check, policy
+from ..gate import check, places, policy
 from ..reporting import json as documents
 from ..results.fold_result import Checked
 from . import options as rows
@@ -82,7 +82,7 @@ def command(
     """
     view = request.view_of(values)
     with request.documented(
-        "check", values, (policy_path, baseline, *map(Path, policy.PLACES), *files)
+        "check", values, (policy_path, baseline, *map(Path, places.POLICIES), *files)
     ) as content:
         policies = _policies(policy_path, values)
         known = ratchet.read(baseline, documents.SCHEMA) if baseline is not None else None

@@ -19,7 +19,7 @@ import numpy as np
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.functions import inline
-from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
+from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, sole, source_text, uncollected
 from ..ir.provenance import BAKED_KEY, DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
@@ -179,6 +179,7 @@ class Engine:
                 self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
                 self.kept.pop(node, None)
             branches.merge_into_host(merge, self.editor)
+            context.runs.clear()
             for node in merge.sums:
                 if node.graph is None:
                     self.kept.pop(node, None)
@@ -283,6 +284,7 @@ class Engine:
                 raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
+        context.runs.clear()
         self._place_inserted(context)
 
     def _held(self, plan: Push, node: ir.Node) -> Push:
@@ -310,12 +312,7 @@ class Engine:
         """Give the node a producer of its own, where a linear operator before it has other readers too."""
         x = node.inputs[reading.data]
         producer = x.producer() if x is not None else None
-        if (
-            x is None
-            or producer is None
-            or producer.graph is not node.graph
-            or (len(x.uses()) == 1 and not x.is_graph_output())
-        ):
+        if x is None or producer is None or producer.graph is not node.graph or sole(x):
             return
         try:
             linear = self._linear(producer)
@@ -326,6 +323,7 @@ class Engine:
             return
         twin = self.editor.twin(producer, node, reading.data)
         self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
+        context.runs.clear()
         self._place_inserted(context)
 
     def _leave_add(self, context: FoldContext, node: ir.Node, reading: Reading) -> bool:
@@ -346,6 +344,7 @@ class Engine:
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
+        context.runs.clear()
         self._place_inserted(context)
         return True
 

@@ -29,11 +29,11 @@ from ..files.text_files import read_text
 from ..results.baking import Preprocessing
 from ..results.options import OPTIONS, FoldOptions, ReadOptions, VerifyOptions
 from ..results.value_kinds import Codes, Kind, Names, Size, Switch, Wrong, cannot_be, did_you_mean
+from .places import POLICIES
 
 _LARGEST = (
     1 << 17
 )  # bytes of a policy file: more is no policy, and TOML takes time that grows with the square of a key
-PLACES = ("bnfold.toml", "pyproject.toml")
 _BAKED = ("bake_input", "input_type", "input_layout")
 FOLD = "fold"  # a table of the same file, which `bnfold fold` reads
 
@@ -103,7 +103,7 @@ class Policies:
 
 def find(folder: Path) -> Path | None:
     """The policy file of a folder: bnfold.toml, or a pyproject.toml with a table [tool.bnfold]."""
-    for name in PLACES:
+    for name in POLICIES:
         path = folder / name
         if path.is_file() and (
             name != "pyproject.toml"

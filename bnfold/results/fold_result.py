@@ -286,4 +286,4 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
         for node in graph:
             value = node.attributes.get("value") if is_op(node, "Constant") else None
             if value is not None and not value.is_ref():
-                yield value.as_tensor()
+                yield value.value  # `as_tensor` checks a protocol, attribute by attribute

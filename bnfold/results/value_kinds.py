@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
 from pathlib import Path
@@ -73,6 +72,8 @@ def shown(value: object) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The name that a slip is closest to, as a question; nothing where none is close."""
     by_case = {one.casefold(): one for one in known}
+    from difflib import get_close_matches
+
     near = get_close_matches(name.casefold(), by_case, 1)
     return f"did you mean '{by_case[near[0]]}'?" if near else ""
 
