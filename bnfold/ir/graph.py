@@ -46,6 +46,18 @@ STANDARD = ("", "ai.onnx")
 _GRAPHS = ir.AttributeType.GRAPHS
 _WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
+# Private parts of onnx_ir 1.1, which spare the square of readers, inputs or outputs; where another version has
+# none of them, its public functions serve.
+_DIRECT = all(
+    hasattr(kind, name)
+    for kind, name in (
+        (ir.Value, "_uses"),
+        (ir.Value, "_add_usage"),
+        (ir.Value, "_remove_usage"),
+        (ir.Node, "_inputs"),
+        (ir.Graph, "_nodes"),
+    )
+)
 
 
 @contextmanager
@@ -127,7 +139,7 @@ def element_type(said: int | str) -> ir.DataType:
 def usages(value: ir.Value) -> Collection[tuple[ir.Node, int]]:
     """Who reads a value: (node, index of the input), as it is now. onnx_ir's `uses` copies them at every
     question, which is the square of the readers where each of them asks."""
-    return value._uses
+    return value._uses if _DIRECT else value.uses()
 
 
 def sole(value: ir.Value) -> bool:
@@ -143,7 +155,8 @@ def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
 def read_instead(node: ir.Node, indices: Sequence[int], value: ir.Value | None) -> None:
     """Let a node read `value` at all of these places. onnx_ir looks at every input for each of them, which is
     the square of the inputs."""
-    if node.device_configurations:  # what they say of single inputs is onnx_ir's to keep up
+    # what device configurations say of single inputs is onnx_ir's to keep up
+    if node.device_configurations or not _DIRECT:
         for index in indices:
             node.replace_input_with(index, value)
         return
@@ -163,6 +176,9 @@ def remove(node: ir.Node) -> None:
     graph = node.graph
     if graph is None or any(usages(v) or v.is_graph_output() for v in node.outputs):
         raise ValueError(f"{node.op_type} '{label(node)}' is still read, or in no graph")
+    if not _DIRECT:
+        graph.remove(node, safe=True)
+        return
     read_instead(node, range(len(node.inputs)), None)
     node.graph = None
     graph._nodes.remove(node)
