@@ -137,6 +137,19 @@ def test_arrays_that_darknet_shares_cannot_differ(tmp_path, capsys):
     assert command(*words, tmp_path / "out.onnx") == 0
 
 
+def test_a_section_under_its_other_name(tmp_path, capsys):
+    text = SHARED.partition("share_index")[0].replace("[convolutional]", "[conv]", 1)
+    (tmp_path / "net.cfg").write_text(text)
+    values = np.abs(np.random.default_rng(0).normal(size=2 * 12)).astype(np.float32)
+        : 2 * 10
+    ]
+    (tmp_path / "net.weights").write_bytes(np.array([0, 2, 0, 0, 0], np.int32).tobytes() + values.tobytes())
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(40, 2, 4, 4)).astype(np.float32))
+    words = ("recalibrate", tmp_path / "net.cfg", "--inputs", tmp_path / "x.npy", "-q", "-o")
+    code = command(*words, tmp_path / "out.cfg")
+    assert code == 0, capsys.readouterr().err
+
+
 def test_a_text_that_asks_for_batch_statistics(tmp_path, capsys):
     words = ("--inputs", INPUTS, "--assume-global-stats", "-o", tmp_path / "out.prototxt")
     assert command("recalibrate", *CAFFE, *words) == 2
