@@ -141,8 +141,6 @@ def test_a_section_under_its_other_name(tmp_path, capsys):
     text = SHARED.partition("share_index")[0].replace("[convolutional]", "[conv]", 1)
     (tmp_path / "net.cfg").write_text(text)
     values = np.abs(np.random.default_rng(0).normal(size=2 * 12)).astype(np.float32)
-        : 2 * 10
-    ]
     (tmp_path / "net.weights").write_bytes(np.array([0, 2, 0, 0, 0], np.int32).tobytes() + values.tobytes())
     np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(40, 2, 4, 4)).astype(np.float32))
     words = ("recalibrate", tmp_path / "net.cfg", "--inputs", tmp_path / "x.npy", "-q", "-o")
