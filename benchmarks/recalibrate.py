@@ -7,14 +7,15 @@ for few and for many inputs.
 `bare` are runs of the same parts of the network on the same batches, in sessions of onnxruntime with its
 usual optimisations, which give the same values and measure nothing: what remains is the making of parts,
 reading, moments, and the comparison of outputs. `whole` are as many runs of the whole network. Both ways run
-in turn, and the quickest run counts, as what else the machine does only adds. Memory is what a process of its
-own takes beside mapped files.
+in turn on one thread; seconds are those of the processor, and the quickest run counts, as what else the
+machine does only adds. Memory is what a process of its own takes beside mapped files.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import re
 import sys
 import tempfile
@@ -122,9 +123,9 @@ def ours(proto: onnx.ModelProto, x: np.ndarray, one_pass: bool) -> float:
     import bnfold
 
     model = bnfold.load(proto)
-    start = time.perf_counter()
+    start = time.process_time()
     bnfold.recalibrate(model, x, one_pass=one_pass)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def parts(proto: onnx.ModelProto, one_pass: bool) -> list[onnx.ModelProto]:
@@ -147,13 +148,15 @@ def bare(models: list[onnx.ModelProto], x: np.ndarray, batch: int) -> float:
     """Seconds that sessions of onnxruntime take for these models, one after the other, over all inputs."""
     import onnxruntime
 
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
     total = 0.0
     for model in models:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        start = time.perf_counter()
+        session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+        start = time.process_time()
         for at in range(0, len(x), batch):
             session.run(None, {"x": x[at : at + batch]})
-        total += time.perf_counter() - start
+        total += time.process_time() - start
     return total
 
 
@@ -223,6 +226,7 @@ def main() -> None:
         "--rows", type=int, nargs=2, default=(64, 512), help="of the files that memory is measured on"
     )
     options = parser.parse_args()
+    os.environ["BNFOLD_THREADS"] = "1"
     print(HEAD)
     met = []
     for name in options.networks:
