@@ -91,12 +91,13 @@ layer { name: "bn2" type: "BatchNorm" bottom: "c" top: "d" %s }
 """
 
 
-def test_shared_names_of_caffe_are_untied(tmp_path):
+@pytest.mark.parametrize("factor", [0.5, 1.0, 0.0])
+def test_shared_names_of_caffe_are_untied(tmp_path, factor):
     net = tmp_path / "net.prototxt"
     ties = 'param { name: "m" } param { name: "v" } param { name: "f" }'
     text = SIAMESE.replace('top: "b" }', f'top: "b" {ties} }}') % ties
     net.write_text(text)
-    caffemodel(tmp_path / "net.caffemodel", ("bn", "bn2"))
+    caffemodel(tmp_path / "net.caffemodel", ("bn", "bn2"), factor)
     x = np.random.default_rng(0).normal(1, 2, (64, 2, 3, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     out = tmp_path / "out.prototxt"
@@ -110,14 +111,14 @@ def test_shared_names_of_caffe_are_untied(tmp_path):
     assert not np.allclose(first, second)
 
 
-def caffemodel(path: Path, names: tuple[str, ...]) -> None:
-    """BatchNorm layers with statistics that are divided by 0.5."""
+def caffemodel(path: Path, names: tuple[str, ...], factor: float) -> None:
+    """BatchNorm layers with statistics that are divided by a factor."""
 
     def blob(*values: float) -> bytes:
         shape = bytes_field(7, bytes_field(1, bytes([len(values)])))
         return bytes_field(7, shape + bytes_field(5, np.array(values, np.float32).tobytes()))
 
-    blobs = blob(0.1, 0.2) + blob(0.5, 0.6) + blob(0.5)
+    blobs = blob(0.1, 0.2) + blob(0.5, 0.6) + blob(factor)
     layers = [bytes_field(1, name.encode()) + bytes_field(2, b"BatchNorm") + blobs for name in names]
     path.write_bytes(b"".join(bytes_field(100, layer) for layer in layers))
 
