@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import Unsupported, UsageError
+from ..ir.graph import ir, nodes
+from ..ir.provenance import SOURCE_KEY, parse
 from ..results.comparison import Comparison, Figures, ProviderResult, Side
 from ..results.options import VerifyOptions
 from .case import Case, Progress, Runs
@@ -29,6 +31,10 @@ from .inputs.samples import Unfillable
 from .truth.interpreter import CannotEvaluate
 
 LIMIT = 64.0
+# Layers that OpenCV's importer gives another meaning than the framework does.
+OTHERWISE = {
+    "Axpy": "for Axpy Caffe computes a·x + y of its bottoms a, x and y, and OpenCV (seen in 4.14) x + a·y"
+}
 
 
 def against_opencv(
@@ -157,7 +163,13 @@ def _comparison(case: Case, runs: Runs, figures: tuple[Figures, ...]) -> Compari
         inputs=inputs,
         divergence=None,
         reason=f"{failed.value}: {failed.reason}" if failed else "",
-        notes=tuple(case.notes),
+        notes=(*case.notes, *_otherwise(case.reference.model)),
         folds=(),
         environment=environment("opencv-python-headless"),
     )
+
+
+def _otherwise(model: ir.Model) -> list[str]:
+    """What OpenCV may compute otherwise in this network, in words."""
+    types = {parse(text).type for node in nodes(model) if (text := node.metadata_props.get(SOURCE_KEY))}
+    return [text for type_, text in OTHERWISE.items() if type_ in types]

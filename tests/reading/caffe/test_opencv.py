@@ -6,6 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bnfold.reading.caffe import read
+from bnfold.results.comparison import Side
+from bnfold.results.options import ReadOptions, VerifyOptions
+from bnfold.verifying.opencv import against_opencv
+
 from .files import Net, caffemodel, input_layer, layer, normal, same
 
 cv2 = pytest.importorskip("cv2", reason="needs the oracle extra (OpenCV)")
@@ -128,3 +133,21 @@ def test_opencv_computes_the_same(tmp_path, name):
         ours, want = (rows[0, 0][np.argsort(-rows[0, 0, :, 2])] for rows in (ours, want))
     same(ours, want, 1e-5)
     assert want.size > 4
+
+
+def test_a_layer_that_opencv_takes_otherwise_is_named(tmp_path):
+    """SENet's Axpy: top = a x + y; OpenCV 4.14 gives x + a y."""
+    network, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    network.write_text(
+        X
+        + conv("data", "x", "x", "num_output: 4 kernel_size: 3")
+        + conv("data", "y", "y", "num_output: 4 kernel_size: 3")
+        + layer("Pooling", "x", "a", "pooling_param { pool: AVE global_pooling: true }", "a")
+        + layer("Axpy", "axy", "z", name="z")
+    )
+    weights.write_bytes(
+        caffemodel({name: [normal(4, 3, 3, 3, seed=k), normal(4, seed=k)] for k, name in enumerate("xy")})
+    )
+    loaded = read(network, weights, ReadOptions())
+    found = against_opencv(network, weights, Side(loaded.model), VerifyOptions())
+    assert any("a·x + y" in note for note in found.notes)
