@@ -136,9 +136,12 @@ def parts(proto: onnx.ModelProto, one_pass: bool) -> list[onnx.ModelProto]:
     from bnfold.recalibrating.passes import network
 
     found = prepared(ir.from_proto(proto))
-    passes = [found.norms] if one_pass else found.levels
-    with network(by_batches(found) if one_pass else found.model) as net:
-        cut = [net._cut([norm.value for norm in norms]) for norms in passes]
+    model, computed = by_batches(found) if one_pass else (found.model, {})
+    wanted = [[norm.value for norm in norms] for norms in found.levels]
+    if one_pass:
+        wanted = [[name for names in computed.values() for name in names]]
+    with network(model) as net:
+        cut = [net._cut(names) for names in wanted]
         for one in cut:
             onnx.load_external_data_for_model(one, str(net.folder))
     return cut
@@ -220,7 +223,7 @@ def measured(name: str, options: argparse.Namespace) -> Iterator[tuple[str, bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--inputs", type=int, default=384)
+    parser.add_argument("--inputs", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--rows", type=int, nargs=2, default=(64, 512), help="of the files that memory is measured on"
