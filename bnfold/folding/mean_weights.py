@@ -15,7 +15,7 @@ def sums_to_one(value: ir.Value | None, axis: int, shapes: Shapes) -> bool:
     """Is the value a Softmax's along this one axis (counted from the front), perhaps transposed since?"""
     while value is not None and (node := value.producer()) is not None:
         rank = shapes.rank(value)
-        if rank is None or axis >= rank:
+        if rank is None or axis >= rank or shapes.contradicts(node):
             return False
         if is_op(node, "Softmax"):
             return softmax_axes(reader(node), "Softmax", shapes.opset(node), rank) == (axis,)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import pytest
 
-from ..random_graphs.tally import Tally, judged_apart
+from ..random_graphs.tally import Places, Tally, judged_apart
 
 
-def crash_at_seven(
-    sender: Connection, reached: Synchronized[int], end: int, only: str, folder: Path | None
+def crash_at_seven_and_before_eight(
+    sender: Connection, places: Places, end: int, only: str, folder: Path | None
 ) -> None:
-    tally = Tally(folder)
+    tally, (reached, drawn) = Tally(folder), places
     while reached.value < end:
+        if reached.value == 8:
+            os._exit(12)
+        drawn.value = reached.value
         if reached.value == 7:
             os._exit(11)
         tally.graphs += 1
@@ -28,6 +30,8 @@ def test_a_crash_is_a_finding_and_the_run_goes_on(capsys: pytest.CaptureFixture[
     tally = Tally()
     seed = 5
     while seed < 10:
-        seed = judged_apart(tally, seed, 10, "", crash_at_seven)
-    assert (seed, tally.graphs, tally.findings) == (10, 5, {"crash": 1})
-    assert "crash, seed 7: the process ended with 11\n   --seed 7 -n 1" in capsys.readouterr().out
+        seed = judged_apart(tally, seed, 10, "", crash_at_seven_and_before_eight)
+    assert (seed, tally.graphs, tally.unrun, tally.findings["crash"]) == (10, 5, 1, 1)
+    said = capsys.readouterr().out
+    assert "== crash, seed 7: the process ended with 11\n   --seed 7 -n 1" in said
+    assert "the runtime crashed while it was drawn, seed 8: the process ended with 12" in said

@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.sharedctypes import Synchronized
 
-JudgeAll = Callable[["Connection", "Synchronized[int]", int, str, Path | None], None]
+Places = tuple["Synchronized[int]", "Synchronized[int]"]  # the seed that is at work, and the last one drawn
+JudgeAll = Callable[["Connection", Places, int, str, Path | None], None]
 AT_ONCE = 100  # graphs that one process judges
 _APART = multiprocessing.get_context("spawn")
 
 
 def judged_apart(tally: Tally, seed: int, end: int, only: str, judge_all: JudgeAll | None = None) -> int:
     """Judge graphs from `seed` to `end` in a process of their own; the seed to go on with."""
-    reached = _APART.Value("q", seed)
+    reached, drawn = _APART.Value("q", seed), _APART.Value("q", seed - 1)
     results, sender = _APART.Pipe(duplex=False)
-    process = _APART.Process(target=judge_all or _judge_all, args=(sender, reached, end, only, tally.folder))
+    process = _APART.Process(
+        target=judge_all or _judge_all, args=(sender, (reached, drawn), end, only, tally.folder)
+    )
     process.start()
     sender.close()
     try:
@@ -40,18 +43,16 @@ def judged_apart(tally: Tally, seed: int, end: int, only: str, judge_all: JudgeA
     finally:
         process.join()
     crashed: int = reached.value
-    tally.crashed(crashed, f"the process ended with {process.exitcode}", only)
+    tally.crashed(crashed, f"the process ended with {process.exitcode}", only, drawn.value >= crashed)
     for one in range(seed, crashed):  # what the process had judged before was lost with it
         judged_apart(tally, one, one + 1, only, judge_all)
     return crashed + 1
 
 
-def _judge_all(
-    sender: Connection, reached: Synchronized[int], end: int, only: str, folder: Path | None
-) -> None:
-    tally = Tally(folder)
+def _judge_all(sender: Connection, places: Places, end: int, only: str, folder: Path | None) -> None:
+    tally, (reached, drawn) = Tally(folder), places
     while reached.value < end:
-        tally.add(reached.value, only)
+        tally.add(reached.value, only, drawn)
         reached.value += 1
     sender.send(tally)
 
@@ -77,16 +78,20 @@ class Tally:
         for counts in self.COUNTS:
             getattr(self, counts).update(getattr(other, counts))
 
-    def crashed(self, seed: int, why: str, only: str) -> None:
-        """A graph that took the process with it."""
+    def crashed(self, seed: int, why: str, only: str, drawn: bool) -> None:
+        """A graph that took the process with it; where it was not drawn yet, the runtime did that on its
+        own, and there is no graph to fold."""
         self.graphs += 1
-        self.findings["crash"] += 1
-        print(f"== crash, seed {seed}: {why}\n   {_again(seed, only)}")
-        print(onnx.printer.to_text(random_sample(seed, only).model), flush=True)
+        self.unrun += not drawn
+        self.findings["crash"] += drawn
+        when = "crash" if drawn else "no graph, the runtime crashed while it was drawn"
+        print(f"== {when}, seed {seed}: {why}\n   {_again(seed, only)}", flush=True)
 
-    def add(self, seed: int, only: str = "") -> None:
+    def add(self, seed: int, only: str = "", drawn: Synchronized[int] | None = None) -> None:
         """Draw and judge one graph; a finding is shrunk and shown at once."""
         sample = random_sample(seed, only)
+        if drawn is not None:
+            drawn.value = seed
         self.graphs += 1
         try:
             judged = judge(sample)
