@@ -103,6 +103,7 @@ def _named(task: Task) -> dict[str, str]:
         named |= {f"inputs:{name}:{inner}": inner for inner in _files(file)}
     for name, file in task.estimate.files:
         named |= {f"data:{name}:{inner}": inner for inner in _files(file)}
+    named |= {f"mean:{name}": file for name, file in task.read.mean_files}
     return {role: place for role, place in named.items() if place is not None}
 
 

@@ -257,7 +257,7 @@ def _task(
         absolute(one.found.network),
         None if weights is None else absolute(weights),
         out,
-        rows.read_options(values),
+        rows.read_options(values).with_mean_files(absolute),
         rows.fold_options(values),
         verify,
         bool(values.get("external_data")),

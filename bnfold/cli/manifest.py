@@ -22,7 +22,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,13 @@ def _misnamed(manifest: str, entry: Entry) -> Iterator[Malformed]:
     plain = "/".join(map(safe_part, entry.name.split("/"))) if entry.name else ""
     if is_url(manifest) and entry.name != plain:
         yield Malformed(f"'name' is {entry.name!r}"[:200], where=entry.where, expected=f"such as {plain!r}")
+    if is_url(manifest) and any("mean_file=" in text for text in entry.values.get("bake_input", ())):
+        yield Malformed(
+            "a mean_file is named",
+            where=entry.where,
+            expected="no file of this machine in a manifest from a server",
+            way_out="a copy of the manifest on this machine, which you have read, may name one",
+        )
     texts = (text for name in OF_FILES for text in entry.values.get(name, ()))
     inputs = (text.partition(":")[2] or text for text in texts)
     for place in (entry.model, *filter(None, [entry.weights]), *inputs):
@@ -242,6 +249,8 @@ def _written(row: Row, value: Any, folder: str) -> dict[str, Any]:
         made = ",".join(_text(row, one) for one in several)
     if row.name in OF_FILES:
         made = tuple(_input(one, folder) for one in made)
+    if row.name == "bake_input":
+        made = tuple(_baked(one, row, folder) for one in made)
     row.value(made)
     return {row.name: made}
 
@@ -263,6 +272,14 @@ def _input(text: str, folder: str) -> str:
     if not colon or Path(_from(folder, text)).exists():
         name, file = "", text
     return f"{name}:{_from(folder, file)}" if file else text
+
+
+def _baked(text: str, row: Row, folder: str) -> str:
+    """A preprocessing with its mean image found from the manifest. Raises Wrong."""
+    ((name, asked),) = row.value((text,))
+    if asked.mean_file:
+        asked = replace(asked, mean_file=_from(folder, asked.mean_file))
+    return f"{name}:{asked}" if name else str(asked)
 
 
 # CSV.

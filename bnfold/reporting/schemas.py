@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..results import certificate
+from ..results.baking import Baked
 from ..results.batch_run import OUTCOMES, Fingerprint, Run
 from ..results.check_rules import RULEBOOK
 from ..results.comparison import Check, Comparison
@@ -25,6 +26,7 @@ from ..results.drawing import Detail
 from ..results.fold_result import Violation
 from ..results.latency import Latencies
 from ..results.layers import Layer
+from ..results.outside import Outside
 from ..results.plan import Finding, Plan
 from ..results.recalibration import Recalibrated
 from .json import SCHEMA
@@ -81,6 +83,7 @@ def result() -> dict[str, Any]:
         "plan": part(Plan),
         "layers": _list(part(Layer)),
         "verification": _or_null(part(Comparison)),
+        "outside": part(Outside),
         "latency": part(Latencies),
         "recalibrated": part(Recalibrated),
         "detail": part(Detail),
@@ -186,7 +189,9 @@ def _origin(part: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
             "dialect": _TEXT,
             "dialect_reason": _TEXT,
             "findings": _list(part(Finding)),
-        }
+            "baked": _list(part(Baked)),
+        },
+        optional=["baked"],
     )
 
 

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
+from .baking import Baked
 from .comparison import Comparison
 from .latency import Latencies
 from .notebook import block, counted, short, table
+from .outside import Outside
 from .plan import Finding, Loaded, Plan
 from .recalibration import Recalibrated, Statistics
 
@@ -37,7 +39,7 @@ WITHDRAWN = "kept.withdrawn"
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`). `stamps`
-    tell what its files were when they were read."""
+    tell what its files were when they were read; `baked` is what was made a part of it."""
 
     format: str = "onnx"
     name: str = "model"
@@ -46,6 +48,7 @@ class Origin:
     dialect: str = ""
     dialect_reason: str = ""
     stamps: tuple[Stamp, ...] = field(default=(), repr=False)
+    baked: tuple[Baked, ...] = ()
 
     @property
     def size(self) -> int | None:
@@ -92,6 +95,7 @@ class FoldResult:
     data       the data files that were written beside `path`
     latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
+    outside    the written model held against preprocessing done outside; None where none was baked in
     recalibrated  what happened to the statistics before the fold; None where they are the source's. The fold
                is then one of the recalibrated model, not of the source
     statistics those that it was given, for a certificate
@@ -110,6 +114,7 @@ class FoldResult:
     data: tuple[Path, ...] = ()
     latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
+    outside: Outside | None = None
     recalibrated: Recalibrated | None = None
     statistics: tuple[Statistics, ...] = ()
 
@@ -252,6 +257,7 @@ def origin_of(loaded: Loaded) -> Origin:
         dialect=loaded.dialect,
         dialect_reason=loaded.dialect_reason,
         stamps=stamps,
+        baked=loaded.baked,
     )
 
 
@@ -280,4 +286,4 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
         for node in graph:
             value = node.attributes.get("value") if is_op(node, "Constant") else None
             if value is not None and not value.is_ref():
-                yield value.as_tensor()
+                yield value.value  # `as_tensor` checks a protocol, attribute by attribute
