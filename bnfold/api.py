@@ -287,18 +287,22 @@ def _log_findings(findings: Iterable[Finding]) -> None:
 # A result as it travels to another process: its model as the bytes of an ONNX file.
 
 
-def _packed(result: FoldResult) -> tuple[Callable[..., FoldResult], tuple[bytes, dict[str, Any]]]:
+Result = TypeVar("Result", FoldResult, Recalibration)
+
+
+def _packed(result: Result) -> tuple[Callable[..., Result], tuple[type[Result], bytes, dict[str, Any]]]:
     rest = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "model"}
-    return _unpacked, (pipeline.to_onnx(result.model).SerializeToString(), rest)
+    return _unpacked, (type(result), pipeline.to_onnx(result.model).SerializeToString(), rest)
 
 
-def _unpacked(data: bytes, rest: dict[str, Any]) -> FoldResult:
+def _unpacked(made: type[Result], data: bytes, rest: dict[str, Any]) -> Result:
     model = pipeline.load(data).model
     model.meta[ORIGIN_KEY] = rest["origin"]
-    return FoldResult(model=model, **rest)
+    return made(model=model, **rest)
 
 
 copyreg.pickle(FoldResult, _packed)
+copyreg.pickle(Recalibration, _packed)
 
 
 # From keywords to the frozen options of the rooms.

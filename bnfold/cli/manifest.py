@@ -32,18 +32,19 @@ from ..errors import Malformed, Unreadable
 from ..files.discovery import is_url, suffix
 from ..files.names import inside, safe_part
 from ..results.value_kinds import Wrong, cannot_be, did_you_mean
-from .options import FOLD, READ, VERIFY, WRITE, Row
+from .options import FOLD, READ, RECALIBRATE, VERIFY, WRITE, Row
 from .toml_lines import Lines, Section
 
 SUFFIXES = (".toml", ".csv")
 KEYS: dict[str, Row] = {
     row.flag.removeprefix("--"): row
-    for group in (READ, FOLD, VERIFY, WRITE)
+    for group in (READ, FOLD, RECALIBRATE, VERIFY, WRITE)
     for row in group
     if row.name != "keep_failed"
 }  # a batch keeps what passed alone
 ROWS = {row.name: row for row in KEYS.values()}
 OWN = ("model", "weights", "name")
+OF_FILES = ("inputs", "recalibrate")  # options that name files
 SEVERAL = ";"  # between the values of an option that may be given more than once, in a cell
 FORMATS = {".onnx": "onnx", ".prototxt": "caffe", ".pbtxt": "caffe", ".cfg": "darknet"}
 _LARGEST = 1 << 24  # bytes
@@ -173,7 +174,8 @@ def _misnamed(manifest: str, entry: Entry) -> Iterator[Malformed]:
             expected="no file of this machine in a manifest from a server",
             way_out="a copy of the manifest on this machine, which you have read, may name one",
         )
-    inputs = (text.partition(":")[2] or text for text in entry.values.get("inputs", ()))
+    texts = (text for name in OF_FILES for text in entry.values.get(name, ()))
+    inputs = (text.partition(":")[2] or text for text in texts)
     for place in (entry.model, *filter(None, [entry.weights]), *inputs):
         why = downloads.misnamed(manifest, place, downloads.rules().other_hosts)
         if why:
@@ -245,7 +247,7 @@ def _written(row: Row, value: Any, folder: str) -> dict[str, Any]:
         made = tuple(_text(row, one) for one in several)
     else:
         made = ",".join(_text(row, one) for one in several)
-    if row.name == "inputs":
+    if row.name in OF_FILES:
         made = tuple(_input(one, folder) for one in made)
     if row.name == "bake_input":
         made = tuple(_baked(one, row, folder) for one in made)

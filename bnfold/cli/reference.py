@@ -21,13 +21,20 @@ import click
 
 import bnfold
 
-from ..results.options import FoldKeywords, ReadKeywords, RecalibrateKeywords, TimeKeywords, VerifyKeywords
+from ..results.options import (
+    EstimateKeywords,
+    FoldKeywords,
+    ReadKeywords,
+    RecalibrateKeywords,
+    TimeKeywords,
+    VerifyKeywords,
+)
 from .help import Command
 from .main import COMMANDS, group
 
 _DEFINITION = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
 _CODE = re.compile(r"\n\n((?: {4}.*\n?|\n)+)")
-_KEYWORDS = (ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, RecalibrateKeywords)
+_KEYWORDS = (ReadKeywords, FoldKeywords, VerifyKeywords, TimeKeywords, EstimateKeywords, RecalibrateKeywords)
 _NOTE = "This page is made from the code: `python -m bnfold.cli.reference docs`."
 
 

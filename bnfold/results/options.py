@@ -691,7 +691,8 @@ class EstimateKeywords(TypedDict, total=False):
 
 
 class RecalibrateKeywords(EstimateKeywords, total=False):
-    """The same, and recalibrate: name -> an array, a file or a folder of images, or a list of them."""
+    """Those of EstimateKeywords, and recalibrate: name -> an array, a file, a folder of images, or a list of
+    them, from which statistics are estimated before the fold."""
 
     recalibrate: Mapping[str, Any] | Any
 
