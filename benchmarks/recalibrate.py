@@ -7,16 +7,16 @@ for few and for many inputs.
 `bare` are runs of the same parts of the network on the same batches, in sessions of onnxruntime with its
 usual optimisations, which give the same values and measure nothing: what remains is the making of parts,
 reading, moments, and the comparison of outputs. `whole` are as many runs of the whole network. Both ways run
-in turn, so that what else the machine does meets both; figures are medians. Memory is what a process of its
-own takes beside mapped files.
+in turn on one thread; seconds are those of the processor, and the quickest run counts, as what else the
+machine does only adds. Memory is what a process of its own takes beside mapped files.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import re
-import statistics
 import sys
 import tempfile
 import time
@@ -76,7 +76,7 @@ class Net:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def residual(side: int = 112) -> onnx.ModelProto:
+def residual(side: int = 64) -> onnx.ModelProto:
     """ResNet-18: 20 batch norms on 17 levels."""
     net = Net(side)
     x = net.op("Relu", net.conv("x", 3, 64, 7, stride=2))
@@ -94,7 +94,7 @@ def residual(side: int = 112) -> onnx.ModelProto:
     return net.model(x, into)
 
 
-def depthwise(side: int = 112) -> onnx.ModelProto:
+def depthwise(side: int = 64) -> onnx.ModelProto:
     """MobileNet's pairs of a depthwise and a pointwise convolution: 27 batch norms behind little arithmetic,
     which is the hard case."""
     net = Net(side)
@@ -123,9 +123,9 @@ def ours(proto: onnx.ModelProto, x: np.ndarray, one_pass: bool) -> float:
     import bnfold
 
     model = bnfold.load(proto)
-    start = time.perf_counter()
+    start = time.process_time()
     bnfold.recalibrate(model, x, one_pass=one_pass)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def parts(proto: onnx.ModelProto, one_pass: bool) -> list[onnx.ModelProto]:
@@ -136,9 +136,12 @@ def parts(proto: onnx.ModelProto, one_pass: bool) -> list[onnx.ModelProto]:
     from bnfold.recalibrating.passes import network
 
     found = prepared(ir.from_proto(proto))
-    passes = [found.norms] if one_pass else found.levels
-    with network(by_batches(found) if one_pass else found.model) as net:
-        cut = [net._cut([norm.value for norm in norms]) for norms in passes]
+    model, computed = by_batches(found) if one_pass else (found.model, {})
+    wanted = [[norm.value for norm in norms] for norms in found.levels]
+    if one_pass:
+        wanted = [[name for names in computed.values() for name in names]]
+    with network(model) as net:
+        cut = [net._cut(names) for names in wanted]
         for one in cut:
             onnx.load_external_data_for_model(one, str(net.folder))
     return cut
@@ -148,13 +151,15 @@ def bare(models: list[onnx.ModelProto], x: np.ndarray, batch: int) -> float:
     """Seconds that sessions of onnxruntime take for these models, one after the other, over all inputs."""
     import onnxruntime
 
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
     total = 0.0
     for model in models:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        start = time.perf_counter()
+        session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+        start = time.process_time()
         for at in range(0, len(x), batch):
             session.run(None, {"x": x[at : at + batch]})
-        total += time.perf_counter() - start
+        total += time.process_time() - start
     return total
 
 
@@ -169,7 +174,7 @@ def _memory(name: str, rows: int, one_pass: bool, folder: str) -> float:
 
     import bnfold
 
-    side, path = 64, Path(folder) / "x.npy"
+    side, path = 48, Path(folder) / "x.npy"
     big = np.lib.format.open_memmap(path, "w+", np.float32, (rows, 3, side, side))
     big[:] = np.random.default_rng(0).normal(size=(1, 3, side, side))
     del big
@@ -204,8 +209,8 @@ def measured(name: str, options: argparse.Namespace) -> Iterator[tuple[str, bool
         for _ in range(options.rounds):
             found["bare"].append(bare(models, x, batch))
             found["ours"].append(ours(proto, x, one_pass))
-        bare_s, ours_s, whole_s = (statistics.median(found[key]) for key in ("bare", "ours", "whole"))
-        ratio = statistics.median(a / b for a, b in zip(found["ours"], found["bare"], strict=True))
+        bare_s, ours_s, whole_s = (min(found[key]) for key in ("bare", "ours", "whole"))
+        ratio = ours_s / bare_s
         few, many = (own_memory(name, rows, one_pass) for rows in options.rows)
         way = "--one-pass" if one_pass else "layer after layer"
         yield (
@@ -218,12 +223,13 @@ def measured(name: str, options: argparse.Namespace) -> Iterator[tuple[str, bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--inputs", type=int, default=256)
+    parser.add_argument("--inputs", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--rows", type=int, nargs=2, default=(64, 1024), help="of the files that memory is measured on"
+        "--rows", type=int, nargs=2, default=(64, 512), help="of the files that memory is measured on"
     )
     options = parser.parse_args()
+    os.environ["BNFOLD_THREADS"] = "1"
     print(HEAD)
     met = []
     for name in options.networks:

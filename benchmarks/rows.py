@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import foreign
+import growing
 from models import Chain, make
 
 LARGE = 90e6  # bytes from which on a file counts as large: there start-up no longer decides
@@ -28,6 +29,11 @@ def chain(blocks: int, channels: int, *, external: bool = False) -> Row:
     return Row(lambda folder: make(Chain(blocks, channels, external), folder / "model.onnx"))
 
 
+def grown(make: Callable[[int], growing.Graph], count: int) -> Row:
+    """A model with many of one thing (growing.py), which peers are not asked for: some take minutes."""
+    return Row(lambda folder: make(count).saved(folder / "model.onnx"), peers=False)
+
+
 START = "start-up"
 ROWS = {
     START: chain(1, 4),
@@ -39,8 +45,21 @@ ROWS = {
     "5 GB, external data": chain(133, 1024, external=True),
     "20,000 nodes": chain(6_667, 4),
     "100,000 nodes": chain(33_334, 4),
+    "1,000 constants that nothing holds": grown(growing.depth, 1_000),
+    "30,000 constants that nothing holds": grown(growing.depth, 30_000),
+    "400,000 initializers": grown(growing.initializers, 400_000),
     "Caffe, 550 MB": Row(foreign.caffe, 2, peers=False),
     "darknet, 250 MB": Row(foreign.darknet, 2, peers=False),
     "Caffe to Caffe, 550 MB": Row(foreign.caffe, 2, peers=False, suffix=".prototxt"),
     "darknet to darknet, 250 MB": Row(foreign.darknet, 2, peers=False, suffix=".cfg"),
 }
+# What tells most in a few minutes.
+QUICK = (
+    START,
+    "100 MB",
+    "400 MB",
+    "20,000 nodes",
+    "1,000 constants that nothing holds",
+    "30,000 constants that nothing holds",
+    "400,000 initializers",
+)

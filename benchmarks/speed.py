@@ -5,6 +5,8 @@ that meets.
                                                                     onnxsim, onnxslim, ...
     python benchmarks/speed.py --rows "100 MB" --rounds 5
     python benchmarks/speed.py ... --page docs/benchmarks.md        the tables as a page
+    python benchmarks/speed.py --quick --check                      what tells most, in some ten minutes;
+                                                                    exit 1 where a ratio misses its goal
 
 Every tool runs in a process of its own, in turn, so that a busy moment of the machine meets all of them;
 figures are medians. A tool that takes longer than --patience is run once. `cp + fsync` is the floor: the file
@@ -26,11 +28,16 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from goals import COPY, OURS, VERIFIED, failed, held, held_help, middle
+from goals import COPY, IMPORTS, ONE_THREAD, OURS, OWN, VERIFIED, failed, held, held_help, middle
+from growing import GROWING
 from latency import HEADING
 from measure import MB, Run, compile_package, measured
-from rows import ROWS, START, Row
-from tools import TOOLS, command
+from rows import QUICK, ROWS, START, Row
+from scaling import HEAD as SCALING_HEAD
+from scaling import LIMIT as STRAIGHT
+from scaling import exponent, picture, scaled
+from scaling import table as scaling_table
+from tools import TOOLS, command, environment
 
 MODULES = {
     "onnxsim": "onnxsim",
@@ -39,8 +46,7 @@ MODULES = {
     "onnxscript": "onnxscript",
 }
 PACKAGES = ("numpy", "onnx", "onnx_ir", "onnxruntime", *MODULES.values())
-NAMES = [COPY, OURS, VERIFIED, *(name for name in TOOLS if name != OURS)]
-OWN_TOOLS = (COPY, OURS, VERIFIED)
+NAMES = [COPY, IMPORTS, OURS, VERIFIED, ONE_THREAD, *(name for name in TOOLS if name != OURS)]
 INTRODUCTION = """# Speed and memory
 
 Made by `python benchmarks/speed.py`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every
@@ -49,6 +55,24 @@ other tools do not. `bnfold` is `bnfold fold --no-verify`, `bnfold, verified` wh
 nothing is said. Own memory is anonymous memory; mapped memory are pages of files, which the kernel may drop
 at any time. The [goals](#goals) stand at the end.
 """
+REMARKS = (
+    "",
+    "What stands behind them:",
+    "",
+    "- **Many nodes, many tensors.** Each is an object of onnx_ir: about 0.3 ms and 17 kB for a node with",
+    "  its tensors. Tools that only parse and write, or are C++, are faster.",
+    "- **100 MB and less.** Start-up decides: Python, numpy, onnx and onnx_ir come before the first byte.",
+    "  onnx alone folds nothing; its row is the time of load and save.",
+    "- **Tools that do not sync** have a file that is not on the disk yet; `cp + fsync` shows its price.",
+)
+SCALING = (
+    "## How time grows",
+    "",
+    "Processor time of `bnfold fold --no-verify` for models that grow along one dimension alone, and the",
+    "exponent that fits it: 1 is a straight line. Made by `benchmarks/scaling.py`.",
+    "",
+    "![time against size](scaling.svg)",
+)
 HEAD = (
     "| tool | wall s | times cp | beyond start-up, times cp | CPU s | own MB | mapped MB | batch "
     "norms left |\n|---|" + "---:|" * 7
@@ -72,12 +96,19 @@ def main() -> None:
         goals += held(name, size, runs, start_up.get(OURS, 0.0))
         print("\n".join(section), flush=True)
         page += section
-    section = ["", "## Goals", "", "| model | goal | verdict | figures |", "|---|---|---|---|", *goals]
+    grown = scaled(options.grow, 1, options.limit)
+    section = ["", *SCALING, "", SCALING_HEAD, *scaling_table(grown), ""]
+    section += ["## Goals", "", "| model | goal | verdict | figures |", "|---|---|---|---|", *goals]
+    section += REMARKS
     print("\n".join(section))
     if options.page:
         before = options.page.read_text() if options.page.exists() else ""
         latency = [HEADING + before.split(HEADING)[1]] if HEADING in before else [""]  # latency.py's part
         options.page.write_text("\n".join([*page, *section, "", *latency]))
+        options.page.with_name("scaling.svg").write_text(picture(grown))
+    missed = any("| ratio | **missed**" in goal for goal in goals)
+    if options.check and (missed or any(exponent(points) >= STRAIGHT for points in grown.values())):
+        sys.exit(1)
 
 
 def parsed() -> argparse.Namespace:
@@ -86,6 +117,9 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--tools", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--quick", action="store_true", help="few rows, and little patience with slow tools")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a ratio or an exponent is missed")
+    parser.add_argument("--grow", nargs="*", choices=GROWING, default=list(GROWING), help="what grows")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patience", type=float, default=20, help="seconds beyond which a tool is run once")
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a run is given up")
@@ -94,7 +128,10 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--dir", help="folder for the models and what is written; on the disk to be measured")
     parser.add_argument("--page", type=Path, help="write everything as a page of Markdown, too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.quick:
+        options.rows, options.patience, options.limit = list(QUICK), 5, 30
+    return options
 
 
 def introduction(options: argparse.Namespace) -> Iterator[str]:
@@ -139,7 +176,7 @@ def measured_row(
         files = row.make(Path(folder))
         size = sum(file.stat().st_size for file in files)
         os.sync()
-        runs, left = compared([tool for tool in tools if row.peers or tool in OWN_TOOLS], files, row, options)
+        runs, left = compared([tool for tool in tools if row.peers or tool in OWN], files, row, options)
     return size, runs, left
 
 
@@ -157,7 +194,7 @@ def compared(
                 continue
             target = out / f"model{row.suffix}"
             words = command(name, files, row.arguments, target, options.peers)
-            run = measured(words, options.limit, folder=out)
+            run = measured(words, options.limit, environment(name), out)
             runs[name].append(run)
             if not run.failure and name not in left:
                 left[name] = str(batch_norms(target)) if target.exists() else ""

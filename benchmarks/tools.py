@@ -37,6 +37,8 @@ def command(name: str, files: list[Path], arguments: int, target: Path, python: 
     the peers are installed."""
     if name == "cp + fsync":
         return ["sh", "-c", COPY, "sh", *map(str, files)]
+    if name == "imports":
+        return [sys.executable, "-c", "import numpy, onnx, bnfold.ir.lazy_sympy"]
     if name.startswith("bnfold"):
         unverified = ["--no-verify"] if name == "bnfold" else []
         return [
@@ -51,6 +53,11 @@ def command(name: str, files: list[Path], arguments: int, target: Path, python: 
             *unverified,
         ]
     return [python, str(HERE / "tools.py"), name, str(files[0]), str(target)]
+
+
+def environment(name: str) -> dict[str, str]:
+    """What a tool finds in its environment besides."""
+    return {"OPENBLAS_NUM_THREADS": "1"} if name == "bnfold, verified, 1 thread" else {}
 
 
 def external(source: str) -> bool:

@@ -31,7 +31,15 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     from .files.supervision import guarded
 
+    _one_thread()
     sys.exit(guarded(_work, _clean))
+
+
+def _one_thread() -> None:
+    """numpy's products run on one thread, unless the user says otherwise: those of most networks are so small
+    that several threads wait for each other longer than they compute. It is read when numpy is imported."""
+    if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def _work() -> int:

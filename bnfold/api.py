@@ -387,6 +387,7 @@ def _unpacked(made: type[Any], data: bytes, rest: dict[str, Any]) -> Any:
 
 copyreg.pickle(FoldResult, _packed)
 copyreg.pickle(SlimResult, _packed)
+copyreg.pickle(Recalibration, _packed)
 
 
 # From keywords to the frozen options of the rooms.

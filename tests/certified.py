@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnfold.gate import certificate
+from bnfold.gate import certificate, places
 from bnfold.pipeline import pipeline
 from bnfold.pipeline.job import Job
 
@@ -40,7 +40,7 @@ def certify(
         external_data=external_data,
         detail=True,
     )
-    path = certificate.beside(target)
+    path = places.beside(target)
     path.write_text(certificate.text(certificate.made(job, pipeline.fold_file(job), path)))
     return Certified(target, path, sources)
 

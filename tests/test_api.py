@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,3 +207,57 @@ def test_every_function_is_typed_and_explained() -> None:
         assert inspect.getdoc(function)
         assert all(p.annotation is not p.empty for p in inspect.signature(function).parameters.values())
         assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+# -- statistics from data
+
+
+def pictures(count: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, 3, 8, 8)).astype(np.float32)
+
+
+def test_recalibrate_takes_arrays_files_lists_and_dicts(tmp_path: Path) -> None:
+    x = pictures()
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x)
+    halves = [x[:20], x[20:]]
+    wanted = bnfold.recalibrate(model(CONV_BN_RELU), x)
+    assert wanted.statistics.inputs == 40
+    for given in (tmp_path / "x.npy", str(tmp_path / "x.npz"), halves, {"x": halves}, {"x": x}):
+        found = bnfold.recalibrate(bnfold.load(model(CONV_BN_RELU)), given)
+        assert bnfold.to_onnx(found.model) == bnfold.to_onnx(wanted.model)
+
+
+def test_what_recalibrate_gives_goes_on(tmp_path: Path) -> None:
+    found = bnfold.recalibrate(model(CONV_BN_RELU), pictures())
+    folded = bnfold.fold(found)
+    assert bnfold.verify(found, folded)
+    assert bnfold.save(found, tmp_path / "net.onnx").is_file()
+    again = pickle.loads(pickle.dumps(found))
+    assert again.statistics == found.statistics
+    assert bnfold.verify(again, found)
+    assert "recalibrated on 40 inputs" in repr(found)
+    assert "mean moved" in found._repr_html_()
+
+
+def test_fold_file_recalibrates_first(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(model(CONV_BN_RELU).SerializeToString())
+    result = bnfold.fold_file(tmp_path / "net.onnx", recalibrate=pictures(), one_pass=True)
+    assert result.report and result.recalibrated is not None
+    assert result.recalibrated.one_pass
+    assert "recalibrated on 40 inputs" in result.summary
+
+
+@pytest.mark.parametrize("given", [[], (), {}, 5, [1, 2], {"x": []}, None, "", np.zeros(3), [[0.0]]])
+def test_what_is_no_data(given: Any) -> None:
+    with pytest.raises(bnfold.UsageError):
+        bnfold.recalibrate(model(CONV_BN_RELU), given)
+
+
+def test_keywords_of_recalibrate() -> None:
+    with pytest.raises(bnfold.UsageError, match="unknown keyword 'recalibrate'"):
+        bnfold.recalibrate(model(CONV_BN_RELU), pictures(), recalibrate="x.npy")
+    with pytest.raises(bnfold.UsageError, match="'inputs' cannot be 5"):
+        bnfold.recalibrate(model(CONV_BN_RELU), 5)
+    with pytest.raises(bnfold.UsageError, match="'batch_size' cannot be 0"):
+        bnfold.recalibrate(model(CONV_BN_RELU), pictures(), batch_size=0)

@@ -24,6 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("reading.builder",),
     ("reading.caffe", "reading.darknet", "reading.onnx", "writing", "folding", "verifying", "reporting"),
     ("reading", "recalibrating", "slimming"),
+    ("baking",),
     ("pipeline",),
     ("gate", "caffe"),
     ("api",),

@@ -1,5 +1,5 @@
 """Files that a model needs beside it, found without reading a weight: the external data of an ONNX file, the
-class trees of a darknet cfg.
+class trees of a darknet cfg, the mean image of a Caffe network.
 
 Names come from untrusted files, so only files inside the model's own folder count. The reader refuses all
 others with an error.
@@ -16,7 +16,14 @@ from ..errors import Malformed
 from ..files import names, protobuf
 from ..files.onnx_fields import EXTERNAL_DATA, KEY, MAX_DEPTH, PATH_TO_TENSORS, VALUE
 
-_TEXTS = {".cfg": re.compile(rb"^[ \t]*tree[ \t]*=[ \t]*([^\r\n#;]+)", re.M)}
+_MEAN = re.compile(
+    rb"""\bmean_file\s*:\s*["'](?:[^"'\r\n]*[/\\])?([^"'\r\n/\\]+)["']"""
+)  # beside, by its name
+_TEXTS = {
+    ".cfg": re.compile(rb"^[ \t]*tree[ \t]*=[ \t]*([^\r\n#;]+)", re.M),
+    ".prototxt": _MEAN,
+    ".pbtxt": _MEAN,
+}
 _LARGEST_TEXT = 1 << 24
 _TENSOR = "tensor"
 

@@ -101,6 +101,9 @@ def _named(task: Task) -> dict[str, str]:
         named |= {"against": _text(policy.against), "against-weights": _text(policy.against_weights)}
     for name, file in task.verify.input_files if task.verify is not None else ():
         named |= {f"inputs:{name}:{inner}": inner for inner in _files(file)}
+    for name, file in task.estimate.files:
+        named |= {f"data:{name}:{inner}": inner for inner in _files(file)}
+    named |= {f"mean:{name}": file for name, file in task.read.mean_files}
     return {role: place for role, place in named.items() if place is not None}
 
 

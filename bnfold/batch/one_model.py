@@ -110,6 +110,7 @@ class _ModelRun:
                 read=task.read,
                 fold=task.fold,
                 verify=verify,
+                estimate=task.estimate,
                 external_data=task.external_data,
                 say=self.say,
                 detail=True,

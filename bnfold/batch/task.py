@@ -10,7 +10,7 @@ from ..files.memory import SHORT
 from ..gate.policy import Policy
 from ..results.comparison import finite
 from ..results.from_json import decoded
-from ..results.options import FoldOptions, ReadOptions, VerifyOptions
+from ..results.options import FoldOptions, ReadOptions, RecalibrateOptions, VerifyOptions
 from ..version import __version__
 from .downloads import Downloads
 
@@ -38,6 +38,7 @@ class Task:
                      earlier run's
     suffix           of the output; that of a network asks for its own format, with its weights beside it
     downloads        what may be fetched
+    estimate         the data that statistics are estimated from first, if any
     shown            (local copy, what it is a copy of): reports name the second
     """
 
@@ -55,6 +56,7 @@ class Task:
     batch: str = ""
     suffix: str = ".onnx"
     downloads: Downloads = field(default_factory=Downloads)
+    estimate: RecalibrateOptions = field(default_factory=RecalibrateOptions)
     shown: tuple[tuple[str, str], ...] = ()
 
 
@@ -96,5 +98,6 @@ def same_choices(task: Task) -> Any:
             name: value
             for name, value in asdict(task).items()
             if name in ("read", "fold", "verify", "policy", "external_data", "suffix")
+            or (name == "estimate" and task.estimate.recalibrate)
         }
     )

@@ -28,7 +28,7 @@ from . import options as rows
 from .ending import Ending, of_batch
 from .help import Command
 from .help import option as grouped
-from .options import BATCH, FOLD, READ, REPORT, VERIFY, WRITE, options
+from .options import BATCH, FOLD, READ, RECALIBRATE, REPORT, VERIFY, WRITE, options
 from .progress import Progress
 from .standard_streams import is_mark
 
@@ -68,7 +68,7 @@ class _Wanted:
     metavar="FOLDER",
     help="Write all outputs to this folder, a path or a URL.",
 )
-@options(BATCH, FOLD, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
+@options(BATCH, FOLD, RECALIBRATE, WRITE, READ, VERIFY, REPORT, without=("keep_failed",))
 def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     """Fold, verify and report many MODELS: files, folders, patterns, URLs, and manifests (.toml, .csv) that
     list models with their options.
@@ -249,13 +249,15 @@ def _task(
         verify = replace(verify, providers=providers, noise_limit=limit)
     if demanded is not None:
         demanded = _for_results(demanded, verify)
+    estimate = rows.estimate_options(values)
+    data = tuple((to, absolute(file)) for to, file in estimate.files)
     weights = one.found.weights
     return Task(
         name,
         absolute(one.found.network),
         None if weights is None else absolute(weights),
         out,
-        rows.read_options(values),
+        rows.read_options(values).with_mean_files(absolute),
         rows.fold_options(values),
         verify,
         bool(values.get("external_data")),
@@ -264,6 +266,7 @@ def _task(
         one.where,
         suffix=_suffix(one, values),
         downloads=downloads.rules(),
+        estimate=replace(estimate, recalibrate=data),
     )
 
 

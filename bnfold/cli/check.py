@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..files import atomic
 from ..gate import baseline as ratchet
-from ..gate import check, policy
+from ..gate import check, places, policy
 from ..reporting import json as documents
 from ..results.fold_result import Checked
 from . import options as rows
@@ -82,7 +82,7 @@ def command(
     """
     view = request.view_of(values)
     with request.documented(
-        "check", values, (policy_path, baseline, *map(Path, policy.PLACES), *files)
+        "check", values, (policy_path, baseline, *map(Path, places.POLICIES), *files)
     ) as content:
         policies = _policies(policy_path, values)
         known = ratchet.read(baseline, documents.SCHEMA) if baseline is not None else None
@@ -115,6 +115,11 @@ def _policies(path: Path | None, values: Mapping[str, Any]) -> policy.Policies:
         called |= {"against": values["against"], "against_weights": values["against_weights"]}
     elif values["against_weights"] is not None:
         raise UsageError("--against-weights without --against", expected="both")
+    if values["against"] is None and (baked := called["read"]) != baked.unbaked:
+        raise UsageError(
+            "--bake-input, --input-type or --input-layout without --against",
+            expected="--against: what is checked is taken as it is, and the other one gets the preprocessing",
+        )
     called |= {
         name: getattr(verify, name) for name in ("providers", "noise_limit") if values[name] is not None
     }

@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Malformed
-from ..gate import policy
-from . import manifest
+from ..gate.places import POLICIES
 from .screen import Screen
 from .toml_lines import Lines
-
-TABLE = policy.FOLD
 
 
 def with_defaults(values: Mapping[str, Any], kind: str, view: Screen) -> dict[str, Any]:
     """The values of a command line, and those of the file where it gives none. Raises Malformed."""
+    if not any(Path(name).is_file() for name in POLICIES):
+        return dict(values)
+    from ..gate import policy  # most folders have no such file
+    from . import manifest
+
     path = policy.find(Path())
     found = _read(path) if path is not None else {}
     new = {
@@ -40,12 +42,18 @@ def with_defaults(values: Mapping[str, Any], kind: str, view: Screen) -> dict[st
 
 
 def _read(path: Path) -> dict[str, Any]:
+    from ..gate import policy
+    from . import manifest
+
+    table_name = policy.FOLD
     text, table = policy.text_and_table(path)
-    found = table.get(TABLE)
+    found = table.get(table_name)
     if found is None:
         return {}
     lines = Lines(text, str(path))
-    section = lines.section(TABLE if path.name != "pyproject.toml" else rf"tool\.bnfold\.{TABLE}")
+    section = lines.section(table_name if path.name != "pyproject.toml" else rf"tool\.bnfold\.{table_name}")
     if not isinstance(found, dict):
-        raise Malformed(f"'{TABLE}' is no table", where=section.where, expected=f"[{TABLE}] with options")
+        raise Malformed(
+            f"'{table_name}' is no table", where=section.where, expected=f"[{table_name}] with options"
+        )
     return manifest.values_of(found, section, str(path.parent))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import NOT_EQUIVALENT, OK
-from ..results.batch_run import Run, code_of, counts
-from ..results.comparison import Check, Comparison
-from ..results.fold_result import Checked, FoldResult, Recalibration
-from ..results.latency import Latencies
-from ..results.slimming import SlimResult
+
+if TYPE_CHECKING:  # help needs an ending, and no results
+    from ..results.batch_run import Run
+    from ..results.comparison import Check, Comparison
+    from ..results.fold_result import Checked, FoldResult, Recalibration
+    from ..results.latency import Latencies
+    from ..results.slimming import SlimResult
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ def of_checks(checks: Sequence[Checked]) -> Ending:
 
 def of_batch(runs: Sequence[Run]) -> Ending:
     """PASS when every model is fine; how many there are of each outcome."""
+    from ..results.batch_run import code_of, counts
+
     code = code_of(runs)
     figures = " ".join(f"{outcome}={count}" for outcome, count in counts(runs).items())
     return Ending(code, f"{'FAIL' if code else 'PASS'} models={len(runs)} {figures}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import NotEquivalent, UsageError
-from ..gate import certificate
+from ..gate import places
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
@@ -117,6 +117,8 @@ def command(
             request.hand_over(result, work, view)
         content.update(documents.of_fold(result, dry_run=dry_run))
         if certificate_path is not None:
+            from ..gate import certificate
+
             request.write_file(
                 certificate_path, certificate.text(certificate.made(work, result, certificate_path))
             )
@@ -124,7 +126,7 @@ def command(
     if (
         certificate_path is None
         and result.path is not None
-        and (old := certificate.found_beside(result.path)) is not None
+        and (old := places.found_beside(result.path)) is not None
     ):
         view.warn(f"{old} certifies an earlier {result.path.name}: give --certificate {old} to renew it")
     _warn(view, work, result)

@@ -11,12 +11,10 @@ Ending, or raises.
 from __future__ import annotations
 
 import gc
-import logging
 import os
-import shlex
 import signal
-import traceback
-from difflib import get_close_matches
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -37,7 +35,6 @@ from ..errors import (
 from ..files.discovery import MODELS, WEIGHTS, is_url, suffix
 from ..files.memory import SHORT, is_lack
 from ..files.supervision import WHOLE
-from ..results.options import command_line
 from ..version import __version__
 from .ending import Ending
 from .limit import Late
@@ -85,6 +82,10 @@ class _Late(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        import logging
+
+        # what it warns of, our own errors say in a sentence
+        logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
         return import_module(f".{cmd_name}", __package__).command  # type: ignore[no-any-return]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -94,6 +95,9 @@ class _Late(click.Group):
 
 def _no_command(arguments: list[str]) -> UsageError:
     """What is wrong with a command line that begins with no command, and the line that may be meant."""
+    import shlex
+    from difflib import get_close_matches
+
     name = arguments[0]
     if is_url(name) or suffix(name) in (*MODELS, *WEIGHTS.values()) or Path(name).is_file():
         command = "batch" if is_url(name) else "fold"
@@ -123,9 +127,6 @@ def run(arguments: list[str]) -> int:
     tolerant()
     # one short run over long-lived objects; where models are made again and again, pipeline.py collects
     gc.disable()
-    logging.getLogger("onnx_ir").setLevel(
-        logging.CRITICAL
-    )  # what it warns of, our own errors say in a sentence
     signals = Signals()
     try:
         with signals:
@@ -140,13 +141,23 @@ def run(arguments: list[str]) -> int:
 def _ending(arguments: list[str], signals: Signals) -> Ending:
     """What the command line comes to, whatever happens on the way."""
     try:
-        with command_line():
+        with _naming_flags(arguments):
             found = group.main(arguments, prog_name="bnfold", standalone_mode=False)
     except BaseException as error:
         if signals.asked or isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
             return _interrupted(signals.asked, error)
         return _failed(error)
     return found if isinstance(found, Ending) else Ending(int(found or 0), "")
+
+
+def _naming_flags(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """Messages name options by their flags. A call that asks for help alone needs no options, and answers
+    sooner without them."""
+    if not any(argument in COMMANDS for argument in arguments):
+        return nullcontext()
+    from ..results.options import command_line
+
+    return command_line()
 
 
 def _interrupted(number: int, error: BaseException) -> Ending:
@@ -156,6 +167,8 @@ def _interrupted(number: int, error: BaseException) -> Ending:
 def _failed(error: BaseException) -> Ending:
     """The ending that an exception means."""
     if os.environ.get("BNFOLD_DEBUG"):
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, NotEquivalent):
         return Ending(error.exit_code, f"FAIL {error}")

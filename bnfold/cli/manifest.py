@@ -22,7 +22,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,19 @@ from ..errors import Malformed, Unreadable
 from ..files.discovery import is_url, suffix
 from ..files.names import inside, safe_part
 from ..results.value_kinds import Wrong, cannot_be, did_you_mean
-from .options import FOLD, READ, VERIFY, WRITE, Row
+from .options import FOLD, READ, RECALIBRATE, VERIFY, WRITE, Row
 from .toml_lines import Lines, Section
 
 SUFFIXES = (".toml", ".csv")
 KEYS: dict[str, Row] = {
     row.flag.removeprefix("--"): row
-    for group in (READ, FOLD, VERIFY, WRITE)
+    for group in (READ, FOLD, RECALIBRATE, VERIFY, WRITE)
     for row in group
     if row.name != "keep_failed"
 }  # a batch keeps what passed alone
 ROWS = {row.name: row for row in KEYS.values()}
 OWN = ("model", "weights", "name")
+OF_FILES = ("inputs", "recalibrate")  # options that name files
 SEVERAL = ";"  # between the values of an option that may be given more than once, in a cell
 FORMATS = {".onnx": "onnx", ".prototxt": "caffe", ".pbtxt": "caffe", ".cfg": "darknet"}
 _LARGEST = 1 << 24  # bytes
@@ -166,7 +167,15 @@ def _misnamed(manifest: str, entry: Entry) -> Iterator[Malformed]:
     plain = "/".join(map(safe_part, entry.name.split("/"))) if entry.name else ""
     if is_url(manifest) and entry.name != plain:
         yield Malformed(f"'name' is {entry.name!r}"[:200], where=entry.where, expected=f"such as {plain!r}")
-    inputs = (text.partition(":")[2] or text for text in entry.values.get("inputs", ()))
+    if is_url(manifest) and any("mean_file=" in text for text in entry.values.get("bake_input", ())):
+        yield Malformed(
+            "a mean_file is named",
+            where=entry.where,
+            expected="no file of this machine in a manifest from a server",
+            way_out="a copy of the manifest on this machine, which you have read, may name one",
+        )
+    texts = (text for name in OF_FILES for text in entry.values.get(name, ()))
+    inputs = (text.partition(":")[2] or text for text in texts)
     for place in (entry.model, *filter(None, [entry.weights]), *inputs):
         why = downloads.misnamed(manifest, place, downloads.rules().other_hosts)
         if why:
@@ -238,8 +247,10 @@ def _written(row: Row, value: Any, folder: str) -> dict[str, Any]:
         made = tuple(_text(row, one) for one in several)
     else:
         made = ",".join(_text(row, one) for one in several)
-    if row.name == "inputs":
+    if row.name in OF_FILES:
         made = tuple(_input(one, folder) for one in made)
+    if row.name == "bake_input":
+        made = tuple(_baked(one, row, folder) for one in made)
     row.value(made)
     return {row.name: made}
 
@@ -261,6 +272,14 @@ def _input(text: str, folder: str) -> str:
     if not colon or Path(_from(folder, text)).exists():
         name, file = "", text
     return f"{name}:{_from(folder, file)}" if file else text
+
+
+def _baked(text: str, row: Row, folder: str) -> str:
+    """A preprocessing with its mean image found from the manifest. Raises Wrong."""
+    ((name, asked),) = row.value((text,))
+    if asked.mean_file:
+        asked = replace(asked, mean_file=_from(folder, asked.mean_file))
+    return f"{name}:{asked}" if name else str(asked)
 
 
 # CSV.

@@ -22,6 +22,7 @@ import click
 import bnfold
 
 from ..results.options import (
+    EstimateKeywords,
     FoldKeywords,
     ReadKeywords,
     RecalibrateKeywords,
@@ -34,7 +35,15 @@ from .main import COMMANDS, group
 
 _DEFINITION = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*)$")
 _CODE = re.compile(r"\n\n((?: {4}.*\n?|\n)+)")
-_KEYWORDS = (ReadKeywords, FoldKeywords, SlimKeywords, VerifyKeywords, TimeKeywords, RecalibrateKeywords)
+_KEYWORDS = (
+    ReadKeywords,
+    FoldKeywords,
+    SlimKeywords,
+    VerifyKeywords,
+    TimeKeywords,
+    EstimateKeywords,
+    RecalibrateKeywords,
+)
 _NOTE = "This page is made from the code: `python -m bnfold.cli.reference docs`."
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
 from ..files import atomic
 from ..files.names import identity
-from ..gate import certificate
+from ..gate import places
 from ..pipeline import pipeline
 from ..pipeline.job import Job
 from ..reporting import json as documents
@@ -136,7 +136,7 @@ def certified(job: Job, path: Path) -> Job:
     if path.suffix.lower() != ".json" and not is_mark(path):
         raise UsageError(
             f"--certificate {path} does not end in .json",
-            expected=f"a name such as {certificate.beside(job.target).name}",
+            expected=f"a name such as {places.beside(job.target).name}",
         )
     if job.data_target is not None and job.data_target.parent.resolve() != job.target.parent.resolve():
         raise UsageError(

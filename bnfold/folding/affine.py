@@ -57,12 +57,12 @@ class Affine:
     @property
     def shifts(self) -> bool:
         """Is there a shift that is not zero?"""
-        return bool(np.any(self.shift != 0))
+        return bool((self.shift != 0).any())
 
     @property
     def scales(self) -> bool:
         """Is there a scale that is not one?"""
-        return bool(np.any(self.scale != 1))
+        return bool((self.scale != 1).any())
 
     @property
     def finite(self) -> bool:
@@ -72,7 +72,7 @@ class Affine:
     @property
     def nonnegative(self) -> bool:
         """Is no scale negative?"""
-        return bool(np.all(self.scale >= 0))
+        return bool((self.scale >= 0).all())
 
     def varies(self) -> tuple[int, ...]:
         """Axes along which the pattern has more than one entry."""

@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 
 from ..inference import Shapes
-from ..ir.graph import GraphLike, function_graphs, ir, is_op, label, opset
+from ..ir.graph import GraphLike, ir, is_op, label, opset, sole, usages
 from . import commute, normalisations
 from .affine import Affine
 from .commute_rule import Choices, CommuteContext
@@ -36,19 +36,24 @@ class _Backward:
         self.edges: set[tuple[ir.Node, int]] = set()
         self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
+        self.steps = 0
 
     def run(self, node: ir.Node, reading: Reading, map_: Affine) -> Push:
         """Walk the cone in front of the node."""
         self.graph: GraphLike | None = node.graph
         # an Add behind a product is its bias already: a Gemm in its place would win nothing
         self.grow = is_op(node, "BatchNormalization")
-        self._demand(node, reading.data, map_)
-        while self.heap:
-            producer = heapq.heappop(self.heap)[2]
-            for value in producer.outputs:
-                if value in self.maps:
-                    self._check_exclusive(value)
-            self._take(producer)
+        try:
+            self._demand(node, reading.data, map_)
+            while self.heap:
+                producer = heapq.heappop(self.heap)[2]
+                for value in producer.outputs:
+                    if value in self.maps:
+                        self._check_exclusive(value)
+                self._take(producer)
+        except Refused:
+            self.context.in_vain += self.steps
+            raise
         if not self.push.holds and not self.push.recasts:
             raise Refused(
                 "kept.no-linear-neighbour",
@@ -83,12 +88,16 @@ class _Backward:
             heapq.heappush(self.heap, (-self.context.order[producer], len(self.queued), producer))
 
     def _in_function(self) -> bool:
-        return self.graph in function_graphs(self.context.model)
+        return self.context.shapes.in_function(self.graph)
 
     def _check_exclusive(self, value: ir.Value) -> None:
         if value.is_graph_output():
             raise Refused("kept.graph-output", f"'{value.name}' is also a graph output")
-        for user, index in value.uses():
+        if len(usages(value)) > commute.MOST_SIDES + len(self.edges):
+            raise Refused(
+                "kept.multiple-consumers", f"'{value.name}' is also read by {len(usages(value)) - 1:,} others"
+            )
+        for user, index in usages(value):
             if (
                 (user, index) not in self.edges
                 and not blind(user, index)
@@ -112,6 +121,8 @@ class _Backward:
         return seen is not None and not seen.scales and not seen.shifts
 
     def _take(self, producer: ir.Node) -> None:
+        self.steps += 1
+        self.context.check_reach(self.steps)
         linear = self.context.linear(producer)
         map_ = self.maps.get(producer.outputs[0])
         if (
@@ -193,7 +204,7 @@ class _Backward:
 def _is_linear_output(context: FoldContext, value: ir.Value) -> bool:
     producer = value.producer()
     try:
-        return producer is not None and len(value.uses()) == 1 and context.linear(producer) is not None
+        return producer is not None and len(usages(value)) == 1 and context.linear(producer) is not None
     except Refused:
         return False
 
@@ -229,7 +240,7 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
         f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'",
     )
     assert dequantize is not None
-    if len(dequantize.outputs[0].uses()) != 1 or dequantize.outputs[0].is_graph_output():
+    if not sole(dequantize.outputs[0]):
         raise Refused("kept.quantized-weight", f"{where} is also read by something else")
     if linear.stored_axis is None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")

@@ -28,11 +28,11 @@ import numpy as np
 from ..inference import Shapes
 from ..inference.node_arguments import reader
 from ..ir import tensor
-from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label
+from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label, sole
 from ..ir.tensor import dims
 from ..operators.arguments import Window, windows
 from .affine import IDENTITY, Affine, Float
-from .edit import Editor
+from .edit import Editor, readers_instead
 from .linear import Linear, check_bias
 from .push import FoldContext
 from .reasons import Refused
@@ -99,15 +99,12 @@ def _is_sum(node: ir.Node | None) -> bool:
     )
 
 
-def _sole(value: ir.Value) -> bool:
-    return len(value.uses()) == 1 and not value.is_graph_output()
-
-
 def _merge_of(root: ir.Node, context: FoldContext) -> Merge | None:
     """The first group of two or more summands of one value that can become one."""
-    sums, leaves = _leaves(root)
-    if len(leaves) > _LARGEST_SUM:
+    found = _leaves(root)
+    if found is None:
         return None
+    sums, leaves = found
     hosts = [linear for value, _ in leaves if (linear := _linear_leaf(value, context)) is not None]
     for host in sorted(hosts, key=lambda h: -math.prod(h.view)):
         merge = _group(root, sums, leaves, host, context)
@@ -149,14 +146,21 @@ def _group(
     return Merge(root, sums, chosen, host, *placed)
 
 
-def _leaves(root: ir.Node) -> tuple[list[ir.Node], list[tuple[ir.Value, float]]]:
-    """The sums under a root and what they add up, left to right, each with its sign."""
-    sums, waiting = [root], list(reversed(_signed(root, 1.0)))
+def _leaves(root: ir.Node) -> tuple[list[ir.Node], list[tuple[ir.Value, float]]] | None:
+    """The sums under a root and what they add up, left to right, each with its sign; None where there are
+    more than are looked at together. That shows before they are reached: an operand ends in one or more."""
+    sums, count = [root], len(root.inputs)
+    if count > _LARGEST_SUM:
+        return None
+    waiting = list(reversed(_signed(root, 1.0)))
     leaves: list[tuple[ir.Value, float]] = []
-    while waiting and len(leaves) <= _LARGEST_SUM:
+    while waiting:
         value, sign = waiting.pop()
         producer = value.producer()
-        if producer is not None and _is_sum(producer) and _sole(value) and producer.graph is root.graph:
+        if producer is not None and _is_sum(producer) and sole(value) and producer.graph is root.graph:
+            count += len(producer.inputs) - 1
+            if count > _LARGEST_SUM:
+                return None
             sums.append(producer)
             waiting.extend(reversed(_signed(producer, sign)))
         else:
@@ -176,7 +180,7 @@ def _signed(node: ir.Node, sign: float) -> list[tuple[ir.Value, float]]:
 def _linear_leaf(value: ir.Value, context: FoldContext) -> Linear | None:
     """A summand that is a Conv of its own, one whose weights may be rewritten."""
     producer = value.producer()
-    if not is_op(producer, "Conv") or producer is None or not _sole(value):
+    if not is_op(producer, "Conv") or producer is None or not sole(value):
         return None
     try:
         return context.linear(producer)
@@ -216,7 +220,7 @@ def _pointwise(value: ir.Value, x: ir.Value, host: Linear, context: FoldContext)
     rank = len(dims(host.tensor))
     while value is not x:
         node = value.producer()
-        if node is None or not _sole(value) or node.graph is not host.node.graph:
+        if node is None or not sole(value) or node.graph is not host.node.graph:
             return None
         if is_op(node, "AveragePool"):
             nodes.append(node)
@@ -502,8 +506,7 @@ def _shrink(node: ir.Node, removed: set[ir.Value], editor: Editor, is_root: bool
     if is_root:
         editor.replace_value(y, left[0])
     else:
-        for user, index in list(y.uses()):
-            user.replace_input_with(index, left[0])
+        readers_instead(y, left[0])
     editor.drop(node)
 
 

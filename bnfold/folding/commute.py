@@ -10,13 +10,14 @@ condition in words. Rearranging operators move maps by rearrange.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from ..inference.constants import is_float
 from ..inference.node_arguments import reader, reduced_axes, split_sizes
-from ..ir.graph import attribute, ir, is_op, label, named_type, opset
+from ..ir.graph import attribute, ir, is_op, label, named_type, opset, usages
 from ..operators.arguments import first_axis, windows
 from .affine import IDENTITY, Affine, common_shape
 from .commute_rule import (
@@ -49,10 +50,10 @@ def forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     return _rule(node, context).forward(node, ins, context)
 
 
-def passes_whole(node: ir.Node) -> bool:
-    """Does a map pass as it is, if it passes?"""
+def loses_none(node: ir.Node) -> bool:
+    """Is a map that passes always a map behind it as well?"""
     rule = _row(node)
-    return rule is not None and rule.whole
+    return rule is not None and rule.lossless
 
 
 def _row(node: ir.Node) -> Commute | None:
@@ -131,7 +132,7 @@ def _passing(condition: str, allow: Callable[[ir.Node, Affine, CommuteContext], 
         allow(node, map_, context)
         return [map_, *([None] * (len(node.outputs) - 1))]
 
-    return Commute(condition, go_back, go_forward, whole=True)
+    return Commute(condition, go_back, go_forward, lossless=True)
 
 
 def _spatial(map_: Affine) -> range:
@@ -171,7 +172,7 @@ def _maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     if (
         len(node.outputs) > 1
         and node.outputs[1].name
-        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+        and (usages(node.outputs[1]) or node.outputs[1].is_graph_output())
     ):
         raise Refused("kept.non-linear", f"the indices of {node.op_type} are used")
 
@@ -200,7 +201,7 @@ def _dropping(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     if (
         len(node.outputs) > 1
         and node.outputs[1].name
-        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+        and (usages(node.outputs[1]) or node.outputs[1].is_graph_output())
     ):
         raise Refused("kept.non-linear", "the mask of Dropout is used")
 
@@ -568,7 +569,8 @@ def _anything(node: ir.Node, map_: Affine) -> None:
     """A mean: weights sum to one."""
 
 
-_MOVED = Commute("always, as long as the channel axis can be traced", _moved_back, _moved_forward)
+_PICKED = Commute("always, as long as the channel axis can be traced", _moved_back, _moved_forward)
+_MOVED = replace(_PICKED, lossless=True)
 _HOMOGENEOUS = _passing("no scale is negative, and there is no shift", _homogeneous)
 _MAXIMUM = _passing("no scale is negative, and the indices are not used", _maximum)
 _RESIZING = _passing("always over space (weights sum to one); not where it crops and extrapolates", _resizing)
@@ -592,8 +594,8 @@ COMMUTES: dict[str, Commute] = {
     "Flatten": _MOVED,
     "Squeeze": _MOVED,
     "Unsqueeze": _MOVED,
-    "Slice": _MOVED,
-    "Gather": _MOVED,
+    "Slice": _PICKED,
+    "Gather": _PICKED,
     "Tile": _MOVED,
     "Expand": _MOVED,
     "DepthToSpace": _MOVED,

@@ -42,13 +42,13 @@ class CommuteContext:
 
 @dataclass(frozen=True)
 class Commute:
-    """The two directions of one operator, and in words the condition under which a map passes it. `whole`: a
-    map that passes stays as it is, so that none vanishes here."""
+    """The two directions of one operator, and in words the condition under which a map passes it.
+    `lossless`: a map that passes is a map behind it as well, so that none vanishes here."""
 
     condition: str
     back: Callable[[ir.Node, Maps, CommuteContext], Maps]
     forward: Callable[[ir.Node, Maps, CommuteContext], Maps]
-    whole: bool = False
+    lossless: bool = False
 
 
 def data_map(maps: Maps, node: ir.Node) -> Affine:

@@ -7,13 +7,24 @@ changed. Graph inputs and outputs keep theirs.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable
 
 import numpy as np
 
 from ..inference import Shapes
 from ..ir import tensor
-from ..ir.graph import GraphLike, Names, folded_name, function_graphs, ir
+from ..ir.graph import (
+    GraphLike,
+    Names,
+    folded_name,
+    function_graphs,
+    ir,
+    read_instead,
+    remove,
+    set_input,
+    usages,
+)
 from .affine import trimmed
 from .push import Hold, Push, Recast, constant_behind, shift_pattern
 from .recognise import Reading
@@ -33,6 +44,7 @@ class Editor:
         self.inserted: list[tuple[ir.Node, ir.Node]] = []
         self.kernels: dict[ir.Value, set[ir.Value]] = {}
         self._made: dict[tuple[Hashable, ...], ir.Value] = {}
+        self._outputs: dict[GraphLike, dict[ir.Value, list[int]]] = {}
 
     def apply(self, push: Push, node: ir.Node, reading: Reading) -> None:
         """The node's map is held elsewhere; take it out."""
@@ -111,9 +123,7 @@ class Editor:
         fresh = add.outputs[0]
         graph = (before or after).graph  # type: ignore[union-attr]
         assert graph is not None
-        for user, index in list(y.uses()):
-            if user is not add:
-                user.replace_input_with(index, fresh)
+        readers_instead(y, fresh, but=add)
         self._take_place(graph, y, fresh)
         if before is not None:
             graph.insert_before(before, add)
@@ -134,11 +144,22 @@ class Editor:
             old.doc_string or new.doc_string,
         )
         new.metadata_props.update(old.metadata_props)
-        for position, output in enumerate(graph.outputs):
-            if output is old:
+        if old.is_graph_output():
+            places = self._output_places(graph)
+            places[new] = places.pop(old)
+            for position in places[new]:
                 graph.outputs[position] = new
         old.name = self.names.value(folded_name(name))
         new.name = name
+
+    def _output_places(self, graph: GraphLike) -> dict[ir.Value, list[int]]:
+        """Where each output of a graph stands among its outputs, found once and kept up."""
+        if graph not in self._outputs:
+            places = defaultdict[ir.Value, list[int]](list)
+            for position, output in enumerate(graph.outputs):
+                places[output].append(position)
+            self._outputs[graph] = dict(places)
+        return self._outputs[graph]
 
     def rename(self, value: ir.Value) -> None:
         """A value whose meaning changed gets a new name."""
@@ -158,8 +179,7 @@ class Editor:
         assert x is not None
         for value in push.changed:
             self.rename(value)
-        for user, index in list(y.uses()):
-            user.replace_input_with(index, x)
+        readers_instead(y, x)
         self.drop(node)
 
     def twin(self, node: ir.Node, reader: ir.Node, index: int) -> ir.Node:
@@ -180,24 +200,22 @@ class Editor:
         new.shape = old.shape.copy() if old.shape is not None else None
         assert node.graph is not None
         node.graph.insert_after(node, copy)
-        reader.replace_input_with(index, new)
+        set_input(reader, index, new)
         self.shapes.put(new, self.shapes.of(old))
         self.inserted.append((copy, node))
         return copy
 
     def replace_value(self, old: ir.Value, new: ir.Value) -> None:
         """`new` takes the readers, the name and the place of `old`."""
-        for user, index in list(old.uses()):
-            user.replace_input_with(index, new)
+        readers_instead(old, new)
         producer = old.producer()
         assert producer is not None and producer.graph is not None
         self._take_place(producer.graph, old, new)
 
     def drop(self, node: ir.Node) -> None:
         """Take a node out; its inputs may have lost their last reader."""
-        assert node.graph is not None
         self.replaced.extend(v for v in node.inputs if v is not None)
-        node.graph.remove(node, safe=True)
+        remove(node)
 
     def _recast(self, recast: Recast) -> None:
         """The constant operand becomes its image, exactly in memory, rounded once in the file."""
@@ -213,7 +231,7 @@ class Editor:
             else trimmed(image, self.shapes.rank(old) or 0)
         )
         new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
-        recast.node.replace_input_with(recast.index, new)
+        set_input(recast.node, recast.index, new)
         self.replaced.append(old)
 
     def constant(
@@ -262,3 +280,13 @@ class Editor:
     def weight_dtype(self, push: Push) -> ir.DataType:
         """The type of what a push's operators compute."""
         return push.holds[0].linear.store if push.holds else ir.DataType.FLOAT
+
+
+def readers_instead(old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:
+    """Everybody who reads `old` reads `new`, but for one node."""
+    places = defaultdict[ir.Node, list[int]](list)
+    for user, index in usages(old):
+        if user is not but:
+            places[user].append(index)
+    for user, indices in places.items():
+        read_instead(user, indices, new)

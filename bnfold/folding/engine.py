@@ -19,8 +19,8 @@ import numpy as np
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.functions import inline
-from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, source_text, uncollected
-from ..ir.provenance import DECODING_KEY, FOLDED_KEY, SOURCE_KEY
+from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, sole, source_text, uncollected
+from ..ir.provenance import BAKED_KEY, DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
@@ -119,6 +119,8 @@ class Engine:
         if self.options.simplify_leftovers and opset(self.model) >= BROADCASTING:
             while self._simplify():  # a row of leftovers may pass as one where each alone could not
                 self._fold_graphs()
+        elif baked := self._baked_rows():
+            self._simplify(baked)
         for linear in list(self.linears.values()):
             if isinstance(linear, Linear) and linear.touched and linear.node.graph is not None:
                 rewrite(linear, self.editor, self.shapes)
@@ -177,6 +179,7 @@ class Engine:
                 self._record(node, reading, Push("merged", [Hold(merge.host, reading.map)], via=["Add"]))
                 self.kept.pop(node, None)
             branches.merge_into_host(merge, self.editor)
+            context.runs.clear()
             for node in merge.sums:
                 if node.graph is None:
                     self.kept.pop(node, None)
@@ -185,14 +188,30 @@ class Engine:
             found = True
         return found
 
-    def _simplify(self) -> bool:
-        """Bring what stays to its cheapest form; a node that vanishes by it is no longer kept, and not folded
-        into another either. True: something vanished."""
+    def _baked_rows(self) -> set[ir.Node]:
+        """Baked preprocessing that stays, and the affine nodes that it stands in a row with: the user put
+        the one in front of the other, and one node does for both."""
+        found: set[ir.Node] = set()
+        for node in self.model.graph if opset(self.model) >= BROADCASTING else ():
+            if BAKED_KEY not in node.metadata_props or not is_op(node, *recognise.READERS):
+                continue
+            at: ir.Node | None = node
+            while at is not None and at not in found and is_op(at, *recognise.READERS):
+                found.add(at)
+                uses = list(at.outputs[0].uses())
+                at = uses[0].node if len(uses) == 1 and not at.outputs[0].is_graph_output() else None
+        return found
+
+    def _simplify(self, only: set[ir.Node] | None = None) -> bool:
+        """Bring what stays to its cheapest form (`only` these nodes); a node that vanishes by it is no longer
+        kept, and not folded into another either. True: something vanished."""
         before = len(self.merged)
+
+        def stays(node: ir.Node) -> bool:
+            return self._requested(label(node)) is not None or (only is not None and node not in only)
+
         for graph in list(graphs(self.model)):
-            names = leftovers.simplify(
-                graph, self.editor, self._reading, lambda node: self._requested(label(node)) is not None
-            )
+            names = leftovers.simplify(graph, self.editor, self._reading, stays)
             self.merged.extend(names)
         self.kept = {node: kept for node, kept in self.kept.items() if node.graph is not None}
         return len(self.merged) > before
@@ -254,6 +273,8 @@ class Engine:
             try:
                 plan = self._held(forward(context, node, reading), node)
             except Refused as ahead:
+                if BAKED_KEY in node.metadata_props:  # nothing but an input stands behind it
+                    raise
                 if (
                     self.target is None
                     and behind.code == "kept.shift-does-not-pass"
@@ -263,6 +284,7 @@ class Engine:
                 raise _joined(self._priced(behind, node, reading), ahead) from None
         self._record(node, reading, plan)
         self.editor.apply(plan, node, reading)
+        context.runs.clear()
         self._place_inserted(context)
 
     def _held(self, plan: Push, node: ir.Node) -> Push:
@@ -290,12 +312,7 @@ class Engine:
         """Give the node a producer of its own, where a linear operator before it has other readers too."""
         x = node.inputs[reading.data]
         producer = x.producer() if x is not None else None
-        if (
-            x is None
-            or producer is None
-            or producer.graph is not node.graph
-            or (len(x.uses()) == 1 and not x.is_graph_output())
-        ):
+        if x is None or producer is None or producer.graph is not node.graph or sole(x):
             return
         try:
             linear = self._linear(producer)
@@ -306,6 +323,7 @@ class Engine:
             return
         twin = self.editor.twin(producer, node, reading.data)
         self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
+        context.runs.clear()
         self._place_inserted(context)
 
     def _leave_add(self, context: FoldContext, node: ir.Node, reading: Reading) -> bool:
@@ -326,6 +344,7 @@ class Engine:
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
+        context.runs.clear()
         self._place_inserted(context)
         return True
 

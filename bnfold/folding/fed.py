@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.graph import bodies, graphs, ir, is_op
+from ..ir.graph import bodies, graphs, ir, is_op, usages
 
 
 def fed_values(model: ir.Model) -> set[ir.Value]:
@@ -19,5 +19,5 @@ def fed_values(model: ir.Model) -> set[ir.Value]:
         value = waiting.pop()
         if value not in found:
             found.add(value)
-            waiting += [output for node, _ in value.uses() for output in node.outputs]
+            waiting += [output for node, _ in usages(value) for output in node.outputs]
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
 
-from ..ir.graph import ir, label, opset
+from ..ir.graph import ir, is_op, label, opset, sole, usages
 from . import commute
-from .affine import Affine, Float, common_shape
+from .affine import IDENTITY, Affine, Float, common_shape
 from .commute_rule import Choices, CommuteContext
 from .linear import Linear, check_bias, mixes_rows, varies_along_columns
 from .push import FoldContext, Hold, Push, blind, channels_of, constant_behind, shift_pattern, with_choices
@@ -25,29 +26,48 @@ def forward(context: FoldContext, node: ir.Node, reading: Reading) -> Push:
     return with_choices(lambda choices: _Forward(context, choices).run(node, reading))
 
 
+@dataclass
+class _Row:
+    """Affine nodes in a row that maps came through: what each reads, and its map. `end` is what the last one
+    makes."""
+
+    passed: list[tuple[ir.Value, Affine]]
+    end: ir.Value
+
+
 class _Forward:
     def __init__(self, context: FoldContext, choices: Choices) -> None:
         self.context = context
         self.commuting = CommuteContext(context.shapes, context.model, choices, context.into_half)
         self.push = Push("forward")
         self.maps: dict[ir.Value, Affine] = {}
-        self.before: dict[ir.Value, ir.Value] = {}  # what came through one node whole, and from which value
+        self.before: dict[
+            ir.Value, ir.Value
+        ] = {}  # what came through a node that loses none, from which value
+        self.rows: list[_Row] = []
         self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
+        self.steps = 0
 
     def run(self, node: ir.Node, reading: Reading) -> Push:
         """Walk the cone behind the node."""
         self.graph = node.graph
         self.reading = reading
+        self._foresee(node.outputs[0], reading.map)
         self._carry(node.outputs[0], reading.map)
         if not self.queued:
             gone = node.outputs[0] in self.context.unread
             words = "nothing reads what becomes of it" if gone else "nothing reads it"
             raise Refused("kept.no-linear-neighbour", words)
-        while self.heap:
-            self._take(heapq.heappop(self.heap)[2])
+        try:
+            while self.heap:
+                self._take(heapq.heappop(self.heap)[2])
+        except Refused:
+            self.context.in_vain += self.steps
+            self._remember_rows()
+            raise
         if not self.push.holds:
-            if len(self.maps) == len(self.before) + 1:  # every map came through whole, as any other would
+            if len(self.maps) == len(self.before) + 1:  # none was lost on the way, and no other would be
                 self.context.unread.update(self.maps)
             raise Refused(
                 "kept.no-linear-neighbour",
@@ -56,6 +76,42 @@ class _Forward:
         if sum(self._needs_add(hold) for hold in self.push.holds) > 1:
             raise Refused("kept.would-add-nodes", "more than one MatMul behind it would need an Add")
         return self.push
+
+    def _foresee(self, value: ir.Value, map_: Affine) -> None:
+        """Refuse what is declined at the end of a row of affine nodes without walking the row: the next node
+        behind its end is asked, as long as another row follows."""
+        while (known := self.context.runs.get(value)) is not None:
+            end, row = known
+            ahead = _Forward(self.context, Choices())
+            ahead.graph, ahead.reading = self.graph, self.reading
+            ahead._carry(end, _past(row, map_))
+            if not ahead.heap:
+                return
+            ahead._take(heapq.heappop(ahead.heap)[2])
+            if ahead.push.holds or len(ahead.push.changed) != 1:
+                return
+            value = ahead.push.changed[0]
+            map_ = ahead.maps[value]
+
+    def _remember_rows(self) -> None:
+        """Something declined a map behind rows of affine nodes: what any map on their values becomes at their
+        ends, as long as each is read by the next alone."""
+        for row in self.rows:
+            whole = IDENTITY
+            if not sole(row.end):
+                continue
+            for value, map_ in reversed(row.passed):
+                if not sole(value):
+                    break
+                whole = whole @ map_
+                self.context.runs[value] = (row.end, whole)
+
+    def _pass(self, x: ir.Value, map_: Affine, y: ir.Value) -> None:
+        """A map came through an affine node, of this map, that makes y of x."""
+        if not self.rows or self.rows[-1].end is not x:
+            self.rows.append(_Row([], x))
+        self.rows[-1].passed.append((x, map_))
+        self.rows[-1].end = y
 
     def _needs_add(self, hold: Hold) -> bool:
         """Does its shift need an Add, because no constant behind it takes it?"""
@@ -73,7 +129,7 @@ class _Forward:
         self.maps[value] = map_
         if value in self.context.unread:
             return
-        for user, index in value.uses():
+        for user, index in usages(value):
             if blind(user, index):
                 continue
             if user.graph is not self.graph:
@@ -93,6 +149,8 @@ class _Forward:
         raise closed
 
     def _take(self, user: ir.Node) -> None:
+        self.steps += 1
+        self.context.check_reach(self.steps)
         commute.check_sides(user)
         ins = [self.maps.get(v) if v is not None else None for v in user.inputs]
         linear = self.context.linear(user)
@@ -104,16 +162,19 @@ class _Forward:
         except Refused:
             reading = None
         if reading is not None and (map_ := ins[reading.data]) is not None:
-            outs = [_past(reading, map_)] + [None] * (len(user.outputs) - 1)
+            outs = [_past(reading.map, map_)] + [None] * (len(user.outputs) - 1)
             if np.all(reading.map.scale):  # through a scale of zero a map becomes none
                 self.before[user.outputs[0]] = _known(user.inputs[reading.data])
+                self._pass(_known(user.inputs[reading.data]), reading.map, user.outputs[0])
         else:
             try:
                 outs = commute.forward(user, ins, self.commuting)
             except Closed as closed:
                 read = [v for k, v in enumerate(user.inputs) if v in self.maps and not blind(user, k)]
                 self._close([_known(v) for v in read], closed)
-            if commute.passes_whole(user):
+            if is_op(user, "Identity"):
+                self._pass(_known(user.inputs[0]), IDENTITY, user.outputs[0])
+            if commute.loses_none(user):
                 self.before[user.outputs[0]] = _known(user.inputs[0])
         self.push.via.append(user.op_type)
         for value, map_ in zip(user.outputs, outs, strict=False):
@@ -179,9 +240,8 @@ def _known(value: ir.Value | None) -> ir.Value:
     return value
 
 
-def _past(reading: Reading, map_: Affine) -> Affine:
+def _past(k: Affine, map_: Affine) -> Affine:
     """K(m(x)) = m'(K(x)) for K = a·x + b: m' = (s, a·t + b - s·b)."""
-    k = reading.map
     common_shape(k.scale.shape, map_.scale.shape)
     return Affine(map_.scale, k.scale * map_.shift + k.shift - map_.scale * k.shift)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ..ir.functions import MOST_NODES, Identifier, inlinable, nodes_added
-from ..ir.graph import graphs, ir
+from ..ir.functions import MOST_NODES, Identifier, nodes_added, not_inlinable
+from ..ir.graph import graphs, ir, usages
 
 # A node that stays for one of these reasons may be foldable once the boundary beside it is gone.
 STOPPED = {
@@ -36,14 +36,14 @@ def stopping(model: ir.Model, stopped: Mapping[ir.Node, str]) -> set[Identifier]
     callers hand over what it needs."""
     calls = [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
     count = Counter(c.op_identifier() for c in calls)
-    foreign = {c.op_identifier() for c in calls if not inlinable(model, c)}
+    foreign = not_inlinable(model, calls)
     body_of = {function.graph: identifier for identifier, function in model.functions.items()}
     handed, beside = set[Identifier](), set[Identifier]()
     for node in stopped:
         if (inside := body_of.get(node.graph)) is not None:  # type: ignore[arg-type]
             (handed if stopped[node] in HANDED_OVER else beside).add(inside)
         producers = {v.producer() for v in node.inputs if v is not None}
-        users = {user for v in node.outputs for user, _ in v.uses()}
+        users = {user for v in node.outputs for user, _ in usages(v)}
         beside.update(
             n.op_identifier()
             for n in producers | users

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..inference import Shapes
-from ..ir.graph import folded_name, ir, is_op
+from ..ir.graph import folded_name, ir, is_op, sole, usages
 from .edit import Editor
 from .linear import Linear
 
@@ -20,9 +20,9 @@ def take_bias(
 ) -> ir.Node | None:
     """Make a Gemm of the product and the Add of a constant row behind it; the Add that is gone, or None."""
     y = linear.node.outputs[0]
-    if not linear.grows or len(y.uses()) != 1 or y.is_graph_output():
+    if not linear.grows or not sole(y):
         return None
-    add, index = next(iter(y.uses()))
+    add, index = next(iter(usages(y)))
     if not is_op(add, "Add") or add.graph is not linear.node.graph or stays(add):
         return None
     row = add.inputs[1 - index]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label
+from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label, set_input, sole, usages
 from .affine import Affine, Float, trimmed
-from .edit import Editor
+from .edit import Editor, readers_instead
 from .reasons import Refused
 from .recognise import Reading
 
@@ -72,13 +72,13 @@ def _row_from(
     row = Row([node], [first], first.map)
     if (
         (before := row.x.producer()) is not None
-        and _sole(row.x)
+        and sole(row.x)
         and before.graph is node.graph
         and _read(before, reading, stays) is not None
     ):
         return None
-    while _sole(row.y):
-        following, index = next(iter(row.y.uses()))
+    while sole(row.y):
+        following, index = next(iter(usages(row.y)))
         found = _read(following, reading, stays) if following.graph is node.graph else None
         if found is None or found.data != index or not found.map.meets(row.map.scale):
             break
@@ -97,20 +97,15 @@ def _read(
         return None
 
 
-def _sole(value: ir.Value) -> bool:
-    return len(value.uses()) == 1 and not value.is_graph_output()
-
-
 def _without_effect(row: Row) -> bool:
     """Nothing changes, and the value may go: it is no graph output that a graph input, or another output,
     would have to be."""
-    free = not row.y.is_graph_output() or (_sole(row.x) and row.x.producer() is not None)
+    free = not row.y.is_graph_output() or (sole(row.x) and row.x.producer() is not None)
     return free and not row.map.scales and not row.map.shifts
 
 
 def _vanish(row: Row, editor: Editor) -> None:
-    for user, index in list(row.y.uses()):
-        user.replace_input_with(index, row.x)
+    readers_instead(row.y, row.x)
     if row.y.is_graph_output():
         editor.replace_value(row.y, row.x)
     for node in reversed(row.nodes):
@@ -169,11 +164,9 @@ def _one_norm(row: Row, at: int, editor: Editor) -> None:
         assert old is not None
         stored = editor.shapes.constants.tensor(old)
         assert stored is not None
-        norm.replace_input_with(
-            index, editor.constant(norm.graph, folded_name(old.name), values, stored.dtype, norm)
-        )
+        set_input(norm, index, editor.constant(norm.graph, folded_name(old.name), values, stored.dtype, norm))
         editor.replaced.append(old)
-    norm.replace_input_with(0, row.x)
+    set_input(norm, 0, row.x)
     y = norm.outputs[0]
     if y is not row.y:
         editor.replace_value(row.y, y)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..inference import Shapes
-from ..ir.graph import ir, is_op, label
+from ..ir.graph import ir, is_op, label, sole, usages
 from ..operators.table import op
 from .affine import Affine, Float
 from .commute_rule import Choices
@@ -29,6 +29,9 @@ from .reasons import Closed, Refused
 from .recognise import Reading
 
 _TRIES = 16  # pushes tried with other choices before giving up
+# How many nodes pushes may walk in vain, in one graph and for each of its nodes, until those that follow go
+# no farther than so many: time must not be the square of a graph in which they all lead nowhere.
+_IN_VAIN, _IN_VAIN_EACH, _SHORT = 20_000, 20, 64
 
 
 def blind(user: ir.Node, index: int) -> bool:
@@ -73,7 +76,11 @@ class FoldContext:
     """What pushes look at: the graph's order, shapes, the linear operators, and the affine readings of
     nodes. `closed`: values behind which nothing that a map could end in stands before a place that declines
     every map; `unread`: values from which a map comes to nobody. A chain of them would otherwise be walked to
-    its end from each of its nodes."""
+    its end from each of its nodes.
+
+    `runs`: what a map on a value becomes at the end of a row of affine nodes, each the only reader of the one
+    before, behind which some map was declined: that end, and the map of the row. `in_vain`: nodes that were
+    walked by pushes that came to nothing."""
 
     model: ir.Model
     shapes: Shapes
@@ -83,6 +90,16 @@ class FoldContext:
     into_half: bool = False
     closed: dict[ir.Value, Closed] = field(default_factory=dict)
     unread: set[ir.Value] = field(default_factory=set)
+    runs: dict[ir.Value, tuple[ir.Value, Affine]] = field(default_factory=dict)
+    in_vain: int = 0
+
+    def check_reach(self, steps: int) -> None:
+        """Refuse a walk of so many steps where too many in this graph have come to nothing."""
+        if steps > _SHORT and self.in_vain > _IN_VAIN + _IN_VAIN_EACH * len(self.order):
+            raise Refused(
+                "kept.no-linear-neighbour",
+                f"nothing within {_SHORT} nodes holds it, and too many longer ways in this graph led nowhere",
+            )
 
 
 def with_choices(attempt: Callable[[Choices], Push]) -> Push:
@@ -152,10 +169,12 @@ def constant_behind(linear: Linear, pattern: Float, shapes: Shapes) -> tuple[ir.
     """The Add or Sub of a constant right behind an operator without bias, the index of that constant, and the
     map by which it takes this shift: (y + a) - c = y - (c - a), and c - (y + a) = (c - a) - y."""
     y = linear.node.outputs[0]
-    uses = list(y.uses())
-    if len(uses) != 1 or y.is_graph_output() or not is_op(uses[0].node, "Add", "Sub"):
+    if not sole(y):
         return None
-    node, index = uses[0].node, 1 - uses[0].idx
+    node, index = next(iter(usages(y)))
+    if not is_op(node, "Add", "Sub"):
+        return None
+    index = 1 - index
     values = shapes.constants.array(node.inputs[index])
     map_ = Affine(np.ones_like(pattern), -pattern if is_op(node, "Sub") else pattern)
     if values is None or values.dtype != np.float64 or not map_.meets(values):

@@ -22,7 +22,7 @@ import numpy as np
 from ..inference import Shape, Shapes
 from ..inference.node_arguments import cuts as cuts_of
 from ..inference.node_arguments import paddings
-from ..ir.graph import attribute, ir
+from ..ir.graph import attribute, ir, usages
 from ..operators.arguments import Cut, permutation
 from .affine import Affine, Float
 from .reasons import Refused
@@ -94,7 +94,7 @@ def _reshaped(node: ir.Node, shapes: Shapes) -> Mover:
 def read_in_parts(node: ir.Node) -> bool:
     """Is this a slice of a value that others read too?"""
     value = node.inputs[0]
-    return node.op_type == "Slice" and value is not None and len(value.uses()) > 1
+    return node.op_type == "Slice" and value is not None and len(usages(value)) > 1
 
 
 def _slice(node: ir.Node, shapes: Shapes) -> Mover:

@@ -20,7 +20,7 @@ from ..errors import Malformed
 from ..inference import Shapes
 from ..inference.constants import is_float
 from ..inference.node_arguments import reader
-from ..ir.graph import attribute, function_graphs, ir, is_op, label, opset, source_text
+from ..ir.graph import attribute, ir, is_op, label, opset, source_text, usages
 from ..operators.arguments import first_axis
 from .affine import Affine, along_axis, batch_norm
 from .reasons import Refused
@@ -77,7 +77,7 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         )
     if shapes.constants.tensor(x) is not None:
         raise Refused("kept.no-linear-neighbour", "its input is a constant")
-    in_function = node.graph in function_graphs(model)
+    in_function = shapes.in_function(node.graph)
     vectors = [_parameter(node, v, shapes, in_function) for v in node.inputs[1:5]]
     sizes = {v.size for v in vectors}
     channels = 1 if shapes.rank(x) == 1 else shapes.dim(x, 1)  # a vector is a batch of one channel
@@ -114,7 +114,7 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
 
 def _rank_by_reader(node: ir.Node, shapes: Shapes) -> int | None:
     """The rank that a convolution behind the node gives away by its weight."""
-    for user, index in node.outputs[0].uses():
+    for user, index in usages(node.outputs[0]):
         if (
             index == 0
             and is_op(user, "Conv", "ConvTranspose")
@@ -142,7 +142,7 @@ def _check_inference(node: ir.Node, version: int) -> None:
             "kept.training-mode",
             "it is in training mode" if version >= 14 else "is_test is not set, so it normalises the batch",
         )
-    used = [v for v in node.outputs[1:] if v.name and (v.uses() or v.is_graph_output())]
+    used = [v for v in node.outputs[1:] if v.name and (usages(v) or v.is_graph_output())]
     if used or (7 <= version < 14 and any(v.name for v in node.outputs[1:])):
         raise Refused(
             "kept.training-mode", "its statistics outputs are used, so it normalises with the batch's own"

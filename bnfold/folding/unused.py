@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..inference.size_bounds import is_bounded
-from ..ir.graph import ir, is_op
+from ..ir.graph import ir, is_op, remove, usages
 
 
 def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
@@ -16,7 +16,7 @@ def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
     replaced_inputs = set(replaced) if old else set()
     while waiting:
         value = waiting.pop()
-        if value.uses() or value.is_graph_output():
+        if usages(value) or value.is_graph_output():
             continue
         node = value.producer()
         if node is not None:
@@ -29,10 +29,10 @@ def _drop_maker(node: ir.Node) -> list[ir.Value]:
     """A constant's maker goes when nothing it makes is read; its own inputs are looked at next."""
     if node.graph is None or not (is_bounded(node) or is_op(node, "Constant")):
         return []
-    if any(v.uses() or v.is_graph_output() for v in node.outputs):
+    if any(usages(v) or v.is_graph_output() for v in node.outputs):
         return []
     inputs = [v for v in node.inputs if v is not None]
-    node.graph.remove(node, safe=True)
+    remove(node)
     return inputs
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import Unsupported
 from ..inference import Shapes
 from ..ir import tensor
-from ..ir.graph import folded_name, ir, label, opset
+from ..ir.graph import folded_name, ir, label, opset, usages
 from ..results.plan import Copied
 from .affine import Float
 from .edit import Editor
@@ -76,7 +76,7 @@ def _rewrite_weight(linear: Linear, editor: Editor) -> None:
 def copied(editor: Editor) -> Iterator[Copied]:
     """The kernels that are stored more than once now. To be asked when what nobody reads is gone."""
     for old, folded in editor.kernels.items():
-        times = len(folded) + bool(old.uses())
+        times = len(folded) + bool(usages(old))
         if times > 1:
             stored = editor.shapes.constants.tensor(next(iter(folded)))  # in a function it is a node's
             assert stored is not None

@@ -42,6 +42,9 @@ def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
     in the certificate are tried. Raises UsageError for files too many, Unreadable for one that is not there,
     and what `certificate.read` raises."""
     certificate = read(path)
+    here = path.parent  # the certificate names files from where it lies
+    asked = certificate.read.with_mean_files(lambda file: os.fspath(here / file))
+    certificate = replace(certificate, read=asked)
     wanted = 2 if certificate.weights_apart else 1
     if sources and len(sources) != wanted:
         raise UsageError(f"{len(sources)} source files", expected=f"{wanted}, as when it was folded")

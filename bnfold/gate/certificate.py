@@ -39,7 +39,6 @@ from ..results.model_names import images
 from ..results.plan import Folded
 from ..version import __version__
 
-SUFFIX = ".cert.json"
 _LARGEST = 1 << 26  # bytes of a certificate file
 _EXPECTED = "what 'bnfold fold --certificate' wrote"
 
@@ -59,18 +58,6 @@ CONDITIONS = {
     "forward": "all that reads it is linear, and no padding meets its shift: W*(s*x + t) + b is (W*s)*x + "
     "(W*t + b)",
 }
-
-
-def beside(model: Path) -> Path:
-    """`net.onnx` -> `net.cert.json`, where `bnfold check` looks for it."""
-    return model.with_suffix(SUFFIX)
-
-
-def found_beside(model: Path) -> Path | None:
-    """The certificate of a model, if there is one. What lies beside net.prototxt is that of the net.onnx that
-    was made of it."""
-    path = beside(model)
-    return path if model.suffix.lower() == ".onnx" and os.path.isfile(path) else None  # noqa: PTH113 - a name too long is not there
 
 
 def made(job: Job, result: FoldResult | Recalibration, target: Path) -> Certificate:
@@ -104,7 +91,7 @@ def _made(job: Job, result: FoldResult | Recalibration, target: Path) -> Certifi
         sources=tuple(entry(f, folder) for f in result.origin.files),
         weights_apart=weights_for(job.source, job.weights, job.read) is not None,
         output=tuple(output),
-        read=job.read,
+        read=job.read.with_mean_files(lambda file: _relative(Path(file), folder)),
         fold=job.fold,
         folded=folded,
         kept=plan.kept,
@@ -112,6 +99,8 @@ def _made(job: Job, result: FoldResult | Recalibration, target: Path) -> Certifi
         merged=plan.merged,
         unchanged=result.unchanged,
         verification=_evidence(job, result.report, folder),
+        baked=tuple(one.portable for one in result.origin.baked),
+        outside=result.outside,
         recalibrated=estimated,
     )
     return replace(certificate, digest=digest(certificate))

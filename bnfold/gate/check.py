@@ -34,7 +34,7 @@ from ..pipeline.job import Say
 from ..results.certificate import Certificate
 from ..results.fold_result import Checked, FoldResult, Violation, origin_of
 from ..results.plan import Loaded
-from . import certificate
+from . import certificate, places
 from .audit import audit
 from .policy import Policy
 
@@ -64,7 +64,7 @@ def check(network: Path, weights: Path | None, policy: Policy, say: Say) -> Chec
     ]
     begun = time.perf_counter()
     try:
-        loaded = pipeline.load(network, weights, policy.read)
+        loaded = pipeline.load(network, weights, policy.read.unbaked)
         loaded = pipeline.with_idle_patterns(loaded, policy.fold, policy.read.strict)
         planned = pipeline.planned(loaded, policy.fold, origin_of(loaded).size)
     except BnfoldError as error:
@@ -170,12 +170,10 @@ def expand(paths: Sequence[Path]) -> list[tuple[Path, Path | None]]:
 
 
 def _certificate(case: _File) -> Iterable[Violation] | None:
-    path = certificate.found_beside(case.path)
+    path = places.found_beside(case.path)
     if path is None:
         missing = Violation(
-            "check.certificate",
-            str(case.path),
-            f"no certificate {certificate.beside(case.path).name} beside it",
+            "check.certificate", str(case.path), f"no certificate {places.beside(case.path).name} beside it"
         )
         return [missing] if case.policy.require_certificate else None
     faults = (one for one in audit(path, case.path) if not one)
@@ -190,7 +188,7 @@ def _certificate(case: _File) -> Iterable[Violation] | None:
 
 
 def _unverified(case: _File) -> Iterable[Violation] | None:
-    policy, path = case.policy, certificate.found_beside(case.path)
+    policy, path = case.policy, places.found_beside(case.path)
     if policy.against is not None or not (
         policy.providers or policy.noise_limit
     ):  # what it is held against is measured, not believed
@@ -308,7 +306,7 @@ def _not_equivalent(case: _Case) -> Iterable[Violation] | None:
         return None
     weights = case.policy.against_weights or discovery.beside(os.fspath(case.policy.against))
     reference = pipeline.load(
-        case.policy.against, None if weights is None else Path(weights), case.policy.read
+        case.policy.against, None if weights is None else Path(weights), case.policy.reading_against
     )
     report = compare.compare(reference, case.loaded, case.policy.comparing)
     if report.equivalent:

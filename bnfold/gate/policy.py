@@ -26,13 +26,15 @@ from typing import Any
 
 from ..errors import Malformed
 from ..files.text_files import read_text
+from ..results.baking import Preprocessing
 from ..results.options import OPTIONS, FoldOptions, ReadOptions, VerifyOptions
 from ..results.value_kinds import Codes, Kind, Names, Size, Switch, Wrong, cannot_be, did_you_mean
+from .places import POLICIES
 
 _LARGEST = (
     1 << 17
 )  # bytes of a policy file: more is no policy, and TOML takes time that grows with the square of a key
-PLACES = ("bnfold.toml", "pyproject.toml")
+_BAKED = ("bake_input", "input_type", "input_layout")
 FOLD = "fold"  # a table of the same file, which `bnfold fold` reads
 
 
@@ -48,6 +50,9 @@ class Policy:
                          `against`
     noise_limit          the largest noise ratio that either may show, where there is one
     require_certificate  a certificate must lie beside the model
+    bake_input, input_type, input_layout
+                         the preprocessing that `against` gets before the model, which has it in it, is held
+                         against it
     """
 
     kept: tuple[str, ...] = ("*",)
@@ -57,9 +62,18 @@ class Policy:
     providers: tuple[str, ...] = ()
     noise_limit: float | None = None
     require_certificate: bool = False
+    bake_input: tuple[tuple[str, Preprocessing], ...] = ()
+    input_type: tuple[tuple[str, str], ...] = ()
+    input_layout: tuple[tuple[str, str], ...] = ()
     read: ReadOptions = ReadOptions()  # noqa: RUF009 - frozen
     fold: FoldOptions = FoldOptions()  # noqa: RUF009
     verify: VerifyOptions = VerifyOptions()  # noqa: RUF009
+
+    @property
+    def reading_against(self) -> ReadOptions:
+        """How to read `against`: what the command line bakes into it stands before what the file does."""
+        baked = {name: getattr(self.read, name) or getattr(self, name) for name in _BAKED}
+        return replace(self.read, **baked)
 
     @property
     def comparing(self) -> VerifyOptions:
@@ -89,7 +103,7 @@ class Policies:
 
 def find(folder: Path) -> Path | None:
     """The policy file of a folder: bnfold.toml, or a pyproject.toml with a table [tool.bnfold]."""
-    for name in PLACES:
+    for name in POLICIES:
         path = folder / name
         if path.is_file() and (
             name != "pyproject.toml"
@@ -190,6 +204,24 @@ def _against(value: Any, folder: Path) -> dict[str, Any]:
     return {"against": folder / network, "against_weights": folder / weights[0] if weights else None}
 
 
+def _baked(name: str) -> Callable[[Any, Path], dict[str, Any]]:
+    """A key whose value is what stands on the command line, several of it in a list, or a table by input; a
+    mean image lies beside the policy."""
+    kind = OPTIONS[name].kind
+
+    def fields(value: Any, folder: Path) -> dict[str, Any]:
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+            value = tuple(pair for text in texts for pair in kind.parse(text))
+        made = kind.check(value)
+        if name != "bake_input":
+            return {name: made}
+        read = ReadOptions(bake_input=made).with_mean_files(lambda file: str(folder / file))
+        return {name: read.bake_input}
+
+    return fields
+
+
 _FILES = Names("a model, or a list of a network and its weights")
 MAX_SIZE = Size(0)
 KEYS: dict[str, Callable[[Any, Path], dict[str, Any]]] = {
@@ -199,6 +231,7 @@ KEYS: dict[str, Callable[[Any, Path], dict[str, Any]]] = {
     "providers": _listed("providers", OPTIONS["providers"].kind),
     "noise-limit": _plain("noise_limit", OPTIONS["noise_limit"].kind),
     "require-certificate": _plain("require_certificate", Switch()),
+    **{OPTIONS[name].flag.removeprefix("--"): _baked(name) for name in _BAKED},
 }
 
 

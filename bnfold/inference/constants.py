@@ -286,7 +286,8 @@ def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
         if found.is_ref():
             return None
         if name == "value":
-            return found.as_tensor()
+            stored: ir.TensorProtocol = found.value  # `as_tensor` checks a protocol, attribute by attribute
+            return stored
         if name in ("value_float", "value_floats"):
             return tensor.from_array(np.array(found.value, np.float32))
         if name in ("value_int", "value_ints"):

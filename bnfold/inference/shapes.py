@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..ir.graph import bodies, ir, named_type, opset
+from ..ir.graph import GraphLike, bodies, function_graphs, ir, named_type, opset
 from ..ir.tensor import dims
 from ..operators.table import OPERATORS, Dtype, op
 from .body_shapes import BODIES
@@ -42,6 +42,7 @@ class Shapes:
         self._symbols = 0
         self._derived = False
         self._contradictory: set[ir.Node] = set()
+        self._functions = function_graphs(model)
         self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
 
     def of(self, value: ir.Value | None) -> Shape | None:
@@ -133,6 +134,10 @@ class Shapes:
     def opset(self, node: ir.Node) -> int:
         """The version of the standard domain that a node follows."""
         return opset(self._model, node.graph)
+
+    def in_function(self, graph: GraphLike | None) -> bool:
+        """Is it the graph of a function?"""
+        return graph in self._functions
 
     def symbol(self) -> str:
         """A size that equals no other."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from graphlib import TopologicalSorter
 
 from .graph import graphs, ir
 
@@ -17,26 +19,28 @@ def nodes_added(model: ir.Model, chosen: Collection[Identifier]) -> int:
         identifier: [c.op_identifier() for c in function.all_nodes() if c.op_identifier() in chosen]
         for identifier, function in model.functions.items()
     }
-    own = {identifier: len(function) for identifier, function in model.functions.items()}
-    sizes = own
-    for _ in model.functions:
-        before, sizes = sizes, {one: own[one] + sum(sizes[callee] for callee in called[one]) for one in own}
-        if sizes == before or max(sizes.values()) > MOST_NODES:
-            break
+    sizes: dict[Identifier, int] = {}
+    for one in TopologicalSorter(called).static_order():
+        made = len(model.functions[one]) + sum(sizes[callee] for callee in called[one])
+        sizes[one] = min(made, MOST_NODES + 1)
     calls = (node.op_identifier() for node in model.graph.all_nodes())
     return max([sum(sizes[one] for one in calls if one in chosen), *sizes.values()])
 
 
-def inlinable(model: ir.Model, call: ir.Node) -> bool:
+def not_inlinable(model: ir.Model, calls: Iterable[ir.Node]) -> set[Identifier]:
+    """The functions of these calls that cannot take the place of all of them."""
+    versions = defaultdict[str, set[int]](set)
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        for domain, version in imports.items():
+            versions[domain].add(version)
+    return {call.op_identifier() for call in calls if not _inlinable(model, call, versions)}
+
+
+def _inlinable(model: ir.Model, call: ir.Node, versions: Mapping[str, set[int]]) -> bool:
     """Would the body mean in the graph what it means in the function, and does the call take all of its
-    outputs and give it no graphs?"""
+    outputs and give it no graphs? `versions` are those of each domain that anything in the model imports."""
     function = model.functions[call.op_identifier()]
-    imports = [model.opset_imports, *(f.opset_imports for f in model.functions.values())]
-    same = all(
-        other.get(domain, version) == version
-        for domain, version in function.opset_imports.items()
-        for other in imports
-    )
+    same = all(len(versions[domain]) == 1 for domain in function.opset_imports)
     given = [*call.attributes.values(), *(a for a in function.attributes.values() if a.value is not None)]
     graphs_given = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in given)
     return same and not graphs_given and len(call.outputs) == len(function.outputs)
@@ -45,14 +49,13 @@ def inlinable(model: ir.Model, call: ir.Node) -> bool:
 def inline(model: ir.Model, chosen: set[Identifier]) -> None:
     """Put the bodies of these functions in the place of their calls. Names of the graph stay; inner ones are
     made unique."""
-    from onnx_ir.passes.common import InlinePass
+    from .inlining import Inlining  # its import takes a while
 
-    InlinePass(criteria=lambda function: function.identifier() in chosen)(model)
+    Inlining(model, chosen)(model)
 
 
 def all_inlinable(model: ir.Model) -> set[Identifier]:
     """The functions of which every call may be replaced by the body; none where that makes too many nodes."""
     calls = [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
-    foreign = {call.op_identifier() for call in calls if not inlinable(model, call)}
-    chosen = set(model.functions) - foreign
+    chosen = set(model.functions) - not_inlinable(model, calls)
     return chosen if nodes_added(model, chosen) <= MOST_NODES else set()

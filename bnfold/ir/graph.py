@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,13 +32,33 @@ __all__ = [
     "label",
     "nodes",
     "opset",
+    "read_instead",
+    "remove",
+    "set_input",
     "slimmed_name",
+    "sole",
     "source_text",
     "uncollected",
+    "usages",
+    "within",
 ]
 
 STANDARD = ("", "ai.onnx")
+_GRAPHS = ir.AttributeType.GRAPHS
+_WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
+# Private parts of onnx_ir 1.1, which spare the square of readers, inputs or outputs; where a version has none of
+# them, its public functions serve.
+_DIRECT = all(
+    hasattr(kind, name)
+    for kind, name in (
+        (ir.Value, "_uses"),
+        (ir.Value, "_add_usage"),
+        (ir.Value, "_remove_usage"),
+        (ir.Node, "_inputs"),
+        (ir.Graph, "_nodes"),
+    )
+)
 
 
 @contextmanager
@@ -57,9 +78,14 @@ def uncollected() -> Iterator[None]:
 
 def graphs(model: ir.Model) -> Iterator[GraphLike]:
     """The main graph, every function, and the bodies inside them (If, Loop, Scan), outer before inner."""
-    waiting: list[GraphLike] = [model.graph, *(function.graph for function in model.functions.values())]
+    return within(model.graph, *(function.graph for function in model.functions.values()))
+
+
+def within(*outermost: GraphLike) -> Iterator[GraphLike]:
+    """These graphs and the bodies inside them, outer before inner."""
+    waiting = deque(outermost)
     while waiting:
-        graph = waiting.pop(0)
+        graph = waiting.popleft()
         yield graph
         for node in graph:
             waiting.extend(bodies(node))
@@ -68,15 +94,10 @@ def graphs(model: ir.Model) -> Iterator[GraphLike]:
 def bodies(node: ir.Node) -> list[ir.Graph]:
     """The graphs in a node's attributes."""
     found: list[ir.Graph] = []
-    for (
-        attribute
-    ) in node.attributes.data.values():  # the dict inside: half the time of going through its wrapper
-        if attribute.is_ref():
-            continue
-        if attribute.type == ir.AttributeType.GRAPH:
-            found.append(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            found.extend(attribute.as_graphs())
+    # the dict inside, and the type before all else: every node is asked several times, and few have bodies
+    for attribute in node.attributes.data.values():
+        if attribute.type in _WITH_BODIES and not attribute.is_ref():
+            found.extend(attribute.as_graphs() if attribute.type == _GRAPHS else [attribute.as_graph()])
     return found
 
 
@@ -114,6 +135,54 @@ def named_type(node: ir.Node, name: str = "to") -> ir.DataType | None:
 def element_type(said: int | str) -> ir.DataType:
     """The type that a number means, or a word as in `Cast` before opset 6."""
     return ir.DataType[said.upper()] if isinstance(said, str) else ir.DataType(said)
+
+
+def usages(value: ir.Value) -> Collection[tuple[ir.Node, int]]:
+    """Who reads a value: (node, index of the input), as it is now. onnx_ir's `uses` copies them at every
+    question, which is the square of the readers where each of them asks."""
+    return value._uses if _DIRECT else value.uses()
+
+
+def sole(value: ir.Value) -> bool:
+    """Is a value read exactly once, and no graph output?"""
+    return len(usages(value)) == 1 and not value.is_graph_output()
+
+
+def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
+    """Let a node read another value at `index`."""
+    read_instead(node, (index,), value)
+
+
+def read_instead(node: ir.Node, indices: Sequence[int], value: ir.Value | None) -> None:
+    """Let a node read `value` at all of these places. onnx_ir looks at every input for each of them, which is
+    the square of the inputs."""
+    # what device configurations say of single inputs is onnx_ir's to keep up
+    if node.device_configurations or not _DIRECT:
+        for index in indices:
+            node.replace_input_with(index, value)
+        return
+    inputs = list(node.inputs)
+    for index in indices:
+        if (old := inputs[index]) is not None:
+            old._remove_usage(node, index)
+        inputs[index] = value
+        if value is not None:
+            value._add_usage(node, index)
+    node._inputs = tuple(inputs)
+
+
+def remove(node: ir.Node) -> None:
+    """Take a node that nobody reads out of its graph. onnx_ir looks at every output of the graph for each
+    node that goes."""
+    graph = node.graph
+    if graph is None or any(usages(v) or v.is_graph_output() for v in node.outputs):
+        raise ValueError(f"{node.op_type} '{label(node)}' is still read, or in no graph")
+    if not _DIRECT:
+        graph.remove(node, safe=True)
+        return
+    read_instead(node, range(len(node.inputs)), None)
+    node.graph = None
+    graph._nodes.remove(node)
 
 
 def opset(model: ir.Model, graph: GraphLike | None = None) -> int:
@@ -155,12 +224,15 @@ def slimmed_name(name: str | None) -> str:
 
 
 class Names:
-    """Every name in use anywhere in a model; hands out new ones that collide with none of them."""
+    """Every name in use anywhere in a model, or in some of its graphs; hands out new ones that collide with
+    none of them."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, scope: Iterable[GraphLike] | None = None) -> None:
         self.values: set[str] = set()
         self.nodes: set[str] = set()
-        for graph in graphs(model):
+        self._value_counts: dict[str, int] = {}
+        self._node_counts: dict[str, int] = {}
+        for graph in graphs(model) if scope is None else scope:
             self.values.update(v.name for v in graph.inputs if v.name)
             self.values.update(graph.initializers)
             for node in graph:
@@ -169,17 +241,19 @@ class Names:
 
     def value(self, wish: str) -> str:
         """`wish`, or `wish_2`, `wish_3` ... where it is taken."""
-        return _fresh(wish, self.values)
+        return _fresh(wish, self.values, self._value_counts)
 
     def node(self, wish: str) -> str:
         """The same among node names."""
-        return _fresh(wish, self.nodes)
+        return _fresh(wish, self.nodes, self._node_counts)
 
 
-def _fresh(wish: str, taken: set[str]) -> str:
-    name, count = wish, 1
+def _fresh(wish: str, taken: set[str], counts: dict[str, int]) -> str:
+    """Names are never given back, so that the search goes on where the last one for this wish ended."""
+    name, count = wish, counts.get(wish, 1)
     while name in taken:
         count += 1
         name = f"{wish}_{count}"
+    counts[wish] = count
     taken.add(name)
     return name

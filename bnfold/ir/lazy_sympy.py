@@ -19,6 +19,17 @@ from collections.abc import Sequence
 from types import ModuleType
 
 DEFERRED = {"sympy", "onnx_ir._symbolic_shapes"}
+if "bnfold.cli" in sys.modules:  # a process of our own, which asks neither of these for anything
+    DEFERRED |= {
+        "google.protobuf.json_format",
+        "google.protobuf.text_format",
+        "onnx.compose",
+        "onnx.gen_proto",
+        "onnx.parser",
+        "onnx.printer",
+        "onnx.utils",
+        "onnx.version_converter",
+    }
 
 
 class _Deferring(importlib.abc.MetaPathFinder):

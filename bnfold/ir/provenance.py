@@ -16,6 +16,7 @@ from dataclasses import dataclass
 SOURCE_KEY = "bnfold.source"
 FOLDED_KEY = "bnfold.folded"
 SLIMMED_KEY = "bnfold.slimmed"
+BAKED_KEY = "bnfold.baked"  # a node of preprocessing that was made a part of the network, and which one
 DECODING_KEY = "bnfold.decoding"  # in node.meta: a reader decodes detections by it, no layer of the user's
 
 

@@ -185,7 +185,7 @@ class Recipe(Deferred):
 
 def nbytes(dtype: ir.DataType, shape: Sequence[int]) -> int:
     """Bytes that a dense tensor takes; types below one byte are packed."""
-    return -(-math.prod(shape) * ir.DataType(dtype).bitwidth // 8)
+    return -(-math.prod(shape) * dtype.bitwidth // 8)
 
 
 def dims(tensor: ir.TensorProtocol) -> tuple[int, ...]:

@@ -33,6 +33,12 @@ _NOT_FOR_PAIRS: dict[str, object] = {
     "heads": "layer",
     "duplicate_producers": False,
     "simplify_leftovers": False,
+    "bake_input": (),
+    "input_type": (),
+    "input_layout": (),
+    "fix_shape": (),
+    "dynamic_batch": False,
+    "bake_padding": "auto",
 }
 
 

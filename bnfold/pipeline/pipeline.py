@@ -38,12 +38,18 @@ from ..results.fold_result import (
     origin_of,
     recalled,
 )
-from ..results.model_names import check_images, check_shapes, check_verification, idle_patterns
+from ..results.model_names import (
+    check_images,
+    check_prepared_once,
+    check_shapes,
+    check_verification,
+    idle_patterns,
+)
 from ..results.options import FoldOptions, ReadOptions, SlimOptions, VerifyOptions, spelled
 from ..results.plan import Kept, Loaded, Plan
 from ..results.recalibration import Recalibrated, Statistics
 from . import own_format
-from .compare import progress_callback, side_of
+from .compare import in_layout, progress_callback, side_of
 from .job import Job, Watch
 from .own_format import read_back
 from .retry import ROUNDS, Withdrawn, first_that_passes
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from ..results.drawing import Detail
     from ..results.latency import Latencies
     from ..results.norm_channels import NormChannels
+    from ..results.outside import Outside
     from ..results.pair import Pair
     from ..writing import Written, WrittenPair
 
@@ -62,26 +69,40 @@ if TYPE_CHECKING:
 def load(
     source: Any, weights: Path | None = None, options: ReadOptions | None = None, *, pair: bool = False
 ) -> Loaded:
-    """Read a model of any format; weights that are not given are looked for beside it. With `pair` it is read
-    for a result in its own format. Under `strict` the reader's warnings are errors."""
-    from ..reading import formats
-
+    """Read a model of any format, with the preprocessing and the shapes that the options put into it; weights
+    that are not given are looked for beside it. With `pair` it is read for a result in its own format. Under
+    `strict` the reader's warnings are errors."""
     options = options or ReadOptions()
     weights = weights_for(source, weights, options)
     given = stamped(Path(p) for p in (source, weights) if isinstance(p, (str, os.PathLike)))
     with unchanged(given) as check:
-        loaded = formats.read(source, weights, options, pair=pair)
+        loaded = _shaped(source, weights, options, pair)
         check()
+    with telling(loaded.findings):
+        check_shapes(loaded.model, options.input_shapes)
+        if options.edits:
+            from ..baking import bake
+
+            loaded = bake(loaded, options)
     warning = next((f for f in loaded.findings if f.level == "warning"), None)
     if options.strict and warning is not None:
         raise Malformed(
             warning.text, where=warning.where or None, way_out="without --strict, this is only a warning"
         )
-    with telling(loaded.findings):
-        check_shapes(loaded.model, options.input_shapes)
     found = stamped(path for path in loaded.files if path not in {stamp.path for stamp in given})
     loaded.model.meta[ORIGIN_KEY] = replace(origin_of(loaded), stamps=given + found)
     return loaded
+
+
+def _shaped(source: Any, weights: Path | None, options: ReadOptions, pair: bool) -> Loaded:
+    """The model as it is read, in the shapes that are to be written into it."""
+    from ..reading import formats
+
+    if not (options.fix_shape or options.dynamic_batch):
+        return formats.read(source, weights, options, pair=pair)
+    from ..baking import shaped
+
+    return shaped(lambda asked: formats.read(source, weights, asked, pair=pair), options)
 
 
 def with_idle_patterns(loaded: Loaded, options: FoldOptions, strict: bool = False) -> Loaded:
@@ -114,9 +135,16 @@ def fold_model(
 ) -> tuple[ir.Model, Plan]:
     """Fold in memory; the plan remembers what was withdrawn. `in_place`: the model itself may be folded,
     nobody needs it any more. `pair`: as far as the model's own format can hold it."""
+    from ..baking import prepared
     from ..folding import fold
 
-    return fold(model, options, in_place) if pair is None else fold(model, options, in_place, pair)
+    if pair is not None:
+        return fold(model, options, in_place, pair)
+    ready = prepared(model, options, in_place)
+    if ready is None:
+        return fold(model, options, in_place)
+    folded, made = fold(ready.model, options, in_place=True)
+    return folded, made.with_prepared(ready.gone, ready.kept, ready.words)
 
 
 def plan(job: Job, *, channels: bool = False) -> FoldResult:
@@ -139,7 +167,7 @@ def plan(job: Job, *, channels: bool = False) -> FoldResult:
         statistics=_statistics(loaded, statistics),
         seconds=watch.laps,
         detail=_detail(job, loaded, made.model, made.plan),
-        layers=layers(loaded.model, job.read.input_shapes),
+        layers=layers(loaded.model, _shapes_that_come_in(loaded, job.read)),
         norms=_norms(job, loaded) if channels else (),
     )
 
@@ -153,6 +181,10 @@ def _norms(job: Job, loaded: Loaded) -> tuple[NormChannels, ...]:
     job.say("counting channels")
     options = SlimOptions(keep=job.fold.keep, freeze_initializers=job.fold.freeze_initializers)
     return survey(loaded.model, options).norms
+
+
+def _shapes_that_come_in(loaded: Loaded, options: ReadOptions) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return in_layout(loaded, VerifyOptions(input_shapes=options.input_shapes)).input_shapes
 
 
 def planned(loaded: Loaded, options: FoldOptions, size: int | None = None) -> FoldResult:
@@ -184,7 +216,8 @@ def fold_file(job: Job) -> FoldResult:
 
 def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     if job.verify is not None:
-        check_verification(loaded.model, job.verify, job.estimate)
+        job = replace(job, verify=in_layout(loaded, job.verify))
+        check_verification(loaded.model, job.verify or VerifyOptions(), job.estimate)
     loaded = with_idle_patterns(loaded, job.fold, job.read.strict)
     watch.lap("read")
     loaded, statistics = recalibrated(job, loaded, watch)
@@ -192,6 +225,7 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         work = _Work(job, loaded, watch, stack, census(loaded.model, size_of(job, loaded)))
         try:
             done = first_that_passes(work.attempt, rounds=0 if job.read.strict else ROUNDS)
+            outside = work.outside(done)
         except NotEquivalent as error:
             check()
             error.where = job.target if error.where is None else error.where
@@ -205,6 +239,7 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         return replace(
             work.result(done, path),
             latency=latency,
+            outside=outside,
             recalibrated=statistics,
             statistics=_statistics(loaded, statistics),
         )
@@ -221,7 +256,7 @@ def convert_file(job: Job) -> FoldResult:
     loaded = loaded_for(job)
     watch.lap("read")
     before = census(loaded.model, size_of(job, loaded))
-    path, written = _converted(job, loaded, watch)
+    path, written, outside = _converted(job, loaded, watch)
     return FoldResult(
         model=loaded.model,
         plan=Plan(),
@@ -231,6 +266,7 @@ def convert_file(job: Job) -> FoldResult:
         path=path,
         unchanged=True,
         seconds=watch.laps,
+        outside=outside,
     )
 
 
@@ -249,7 +285,7 @@ def recalibrate_file(job: Job) -> Recalibration:
     with telling(loaded.findings):
         loaded, statistics = recalibrated(job, loaded, watch)
     assert statistics is not None
-    path, written = _converted(job, loaded, watch)
+    path, written, _ = _converted(job, loaded, watch)
     return Recalibration(
         model=loaded.model,
         statistics=statistics,
@@ -267,8 +303,10 @@ def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recali
     data is given. Raises Malformed for a warning under `strict`."""
     if not job.estimate.recalibrate:
         return loaded, None
-    from ..recalibrating import recalibrate
+    from ..recalibrating import recalibrate, statistics_of
+    from ..recalibrating import with_statistics as made_again
 
+    check_prepared_once(loaded.model, job.estimate)
     check_images(job.estimate, job.estimate.files + (job.verify.input_files if job.verify else ()))
     job.say("recalibrating")
     given = stamped(Path(file) for _, file in job.estimate.files)
@@ -289,7 +327,10 @@ def recalibrated(job: Job, loaded: Loaded, watch: Watch) -> tuple[Loaded, Recali
     pair = loaded.pair
     if pair is not None:
         pair = own_format.with_statistics(pair, model, [row.node for row in statistics.layers], job.target)
-    return replace(loaded, model=model, pair=pair, as_read=False), statistics
+    unbaked = loaded.unbaked
+    if unbaked is not None:
+        unbaked = made_again(unbaked, statistics_of(model, [row.node for row in statistics.layers]))
+    return replace(loaded, model=model, unbaked=unbaked, pair=pair, as_read=False), statistics
 
 
 @contextmanager
@@ -346,9 +387,10 @@ def _statistics(loaded: Loaded, found: Recalibrated | None) -> tuple[Statistics,
     return statistics_of(loaded.model, [row.node for row in found.layers])
 
 
-def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written | WrittenPair]:
-    """The model in its place, as it is, and read back."""
+def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written | WrittenPair, Outside | None]:
+    """The model in its place, as it is, and read back; and held against preprocessing done outside."""
     job.say("writing")
+    outside: Outside | None = None
     with (
         telling(loaded.findings),
         unchanged(recalled(loaded.model).stamps) as check,
@@ -359,8 +401,12 @@ def _converted(job: Job, loaded: Loaded, watch: Watch) -> tuple[Path, Written | 
         if job.verify is not None:
             check_written(job, loaded, written)
             watch.lap("check")
+            if loaded.baked and job.pair is None:
+                candidate = Side(loaded.model, written.path, job.target.name)
+                outside = _held_outside(job, loaded, candidate, in_layout(loaded, job.verify))
+                watch.lap("outside")
         check()
-        return written.commit(), written
+        return written.commit(), written, outside
 
 
 def _written(
@@ -484,6 +530,17 @@ class _Work:
             data=(done.written.data,) if done.written.data is not None else (),
         )
 
+    def outside(self, done: _Attempt) -> Outside | None:
+        """The written model held against preprocessing done outside, where some was baked in. Raises
+        NotEquivalent."""
+        if self.job.verify is None or not self.loaded.baked:
+            return None
+        with ExitStack() as stack:
+            candidate = self._candidate_side(done.model, done.written, stack)
+            found = _held_outside(self.job, self.loaded, candidate, self.job.verify, done.report)
+        self.watch.lap("outside")
+        return found
+
     def timed(self, done: _Attempt) -> Latencies | None:
         """How long both models take, if that was asked for and something was folded."""
         if not self.job.time.time or done.unchanged:
@@ -572,6 +629,24 @@ class _Work:
             name = self.job.target.with_name(f"{self.job.target.stem}.folded.onnx")
             return replace(side_of(again, name, stack), name=self.job.target.name)
         return Side(model, written.path, self.job.target.name)
+
+
+def _held_outside(
+    job: Job, loaded: Loaded, candidate: Side, options: VerifyOptions, report: Comparison | None = None
+) -> Outside | None:
+    """What `baking.outside` finds, said meanwhile. Raises NotEquivalent where it refuses the model."""
+    from ..baking import outside
+
+    job.say("holding it against preprocessing done outside")
+    found = outside(loaded, candidate, options)
+    if found is not None and found.samples and not found.passed:
+        raise NotEquivalent(
+            f"the model does not give what preprocessing done outside gives: {found.reason}",
+            where=job.target,
+            report=report,
+            way_out="please report it",
+        )
+    return found
 
 
 def size_of(job: Job, loaded: Loaded) -> int | None:

@@ -3,6 +3,8 @@ variance of what it works on as computed inputs, in operators that every engine 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..errors import UsageError
@@ -17,9 +19,18 @@ AXES_ARE_AN_INPUT = 18  # from this opset on, of reductions
 BROADCASTING = 7  # the opset from which Sub and Mul broadcast by themselves
 
 
-def by_batches(found: Prepared) -> ir.Model:
-    """A clone of the prepared model in which every norm does that; all values keep their names. Raises
-    UsageError where the rank of what a norm works on is not known."""
+class Computed(NamedTuple):
+    """The names of what the network computes of a batch for one norm: how many values there are in all
+    channels together, the mean and the variance of each channel."""
+
+    size: str
+    mean: str
+    variance: str
+
+
+def by_batches(found: Prepared) -> tuple[ir.Model, dict[Norm, Computed]]:
+    """A clone of the prepared model in which every norm does that, and what it computes for each; all values
+    keep their names. Raises UsageError where the rank of what a norm works on is not known."""
     version = opset(found.model)
     if version < BROADCASTING and found.norms:
         raise UsageError(
@@ -29,9 +40,11 @@ def by_batches(found: Prepared) -> ir.Model:
     model = cloned(found.model)
     shapes, names = Shapes(model), Names(model)
     places = {node.outputs[0].name: node for node in model.graph}
-    for norm in found.norms:
-        _Rewritten(model, places[norm.node.outputs[0].name], norm, shapes, names).put()
-    return model
+    computed = {
+        norm: _Rewritten(model, places[norm.node.outputs[0].name], norm, shapes, names).put()
+        for norm in found.norms
+    }
+    return model, computed
 
 
 class _Rewritten:
@@ -53,34 +66,37 @@ class _Rewritten:
         self.shape = tuple(stored.const_value.shape.numpy())
         self.new: list[ir.Node] = []
 
-    def put(self) -> None:
+    def put(self) -> Computed:
         """Carry it out. The node stays, and gets computed statistics; what has 16 bits is widened around it,
         for its sums overflow."""
         wide = self.kind not in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
         if wide:
             for index in range(3):
                 self.node.replace_input_with(index, self._op("Cast", self._read(index), to=ir.DataType.FLOAT))
-        for index, value in zip((MEAN, VARIANCE), self._statistics(self._read(0)), strict=True):
-            self.node.replace_input_with(index, value)
+        size, mean, variance = self._statistics(self._read(0))
+        self.node.replace_input_with(MEAN, mean)
+        self.node.replace_input_with(VARIANCE, variance)
         self.model.graph.insert_before(self.node, self.new)
         if wide:
             self._narrow_output()
+        return Computed(size.name or "", mean.name or "", variance.name or "")
 
     def _read(self, index: int) -> ir.Value:
         value = self.node.inputs[index]
         assert value is not None
         return value
 
-    def _statistics(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Mean, and variance as the mean of squared deviations from it."""
+    def _statistics(self, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """How many values there are, the mean, and the variance as the mean of squared deviations from it."""
         axes = [0] if self.norm.per_activation else [axis for axis in range(self.rank) if axis != 1]
         mean = self._reduced("ReduceMean", x, axes, keepdims=1)
         squares = self._reduced("ReduceSumSquare", self._op("Sub", x, mean), axes, keepdims=0)
         kind = ir.DataType.DOUBLE if self.kind == ir.DataType.DOUBLE else ir.DataType.FLOAT
-        all_values = self._op("Cast", self._op("Size", x), to=kind)
+        size = self._op("Size", x)
+        all_values = self._op("Cast", size, to=kind)
         channels = self._constant(np.array(len(self.norm.mean), kind.numpy()), "channels")
         variance = self._op("Div", squares, self._op("Div", all_values, channels))
-        return (self._shaped(mean), self._shaped(variance))
+        return size, self._shaped(mean), self._shaped(variance)
 
     def _shaped(self, value: ir.Value) -> ir.Value:
         """In the shape of the stored statistics."""

@@ -10,14 +10,15 @@ by the statistics of the batch meanwhile, as in training, and all of them are me
 
     mean = E[mean_B]        variance = E[mean_B² + variance_B] - E[mean_B]²
 
-which are the pooled moments of what each norm saw, batches weighted by their size. Variances are those of the
+which are the pooled moments of what each norm saw, batches weighted by their size; those of a batch are what
+the network itself computes and divides by, in its own precision. Variances are those of the
 values that were seen, as a population: M2 / n. Frameworks multiply by n/(n-1) in training; with the numbers
 of values there are here that is a difference in the last digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -30,7 +31,7 @@ from ..results.options import RecalibrateOptions
 from ..results.recalibration import ChangedOutput, LeftAlone, Recalibrated, Renewed
 from ..verifying.inputs.samples import Input, Unfillable, inputs_of
 from ..verifying.inputs.streams import Batches, streams
-from .batch_statistics import by_batches
+from .batch_statistics import Computed, by_batches
 from .figures import renewed
 from .moments import Moments, moments
 from .norms import Norm, Prepared, prepared
@@ -78,6 +79,7 @@ class _Work:
         self.left = list(found.left)
         self.outputs: tuple[ChangedOutput, ...] = ()
         self.engine = ""
+        self.computed: dict[Norm, Computed] = {}
 
     @property
     def passes(self) -> list[list[Norm]]:
@@ -90,7 +92,9 @@ class _Work:
         """Measure every norm, give them what was measured, and compare the outputs."""
         model, before = self.found.model, cloned(self.found.model)
         statistics = [name for norm in self.found.norms for name in norm.statistics]
-        measured = by_batches(self.found) if self.options.one_pass else model
+        measured = model
+        if self.options.one_pass:
+            measured, self.computed = by_batches(self.found)
         with network(measured, statistics) as net:
             for number, norms in enumerate(self.passes):
                 self._renew_all(net, norms, number)
@@ -121,17 +125,35 @@ class _Work:
 
     def _measured(self, net: Network, norms: Sequence[Norm], number: int) -> dict[Norm, list[Moments | None]]:
         """The moments of what each norm works on, over the first and over the second half of the inputs."""
-        run = net.part([norm.value for norm in norms])
+        run = net.part([name for norm in norms for name in self.computed.get(norm, (norm.value,))])
         pooled: dict[Norm, list[Moments | None]] = {norm: [None, None] for norm in norms}
         for start, feeds in self.batches():
             with blamed_on(self.batches.where(start)):
                 values = run(feeds)
                 half = int(start >= self.batches.units // 2)
                 for norm in norms:
-                    found = _moments(norm, values[norm.value])
+                    found = self._moments(norm, values)
                     pooled[norm][half] = found.pooled(pooled[norm][half])
             self._tell(number, start, len(norms))
         return pooled
+
+    def _moments(self, norm: Norm, values: Mapping[str, np.ndarray]) -> Moments:
+        """Of what a norm works on: as the network computed them, or of the values themselves. Raises Mismatch
+        for what no statistics can be taken of."""
+        if (names := self.computed.get(norm)) is None:
+            found = _of_values(norm, values[norm.value])
+        else:
+            mean, variance = (
+                np.asarray(values[name], np.float64).reshape(-1) for name in (names.mean, names.variance)
+            )
+            count = int(values[names.size]) // len(mean)
+            found = Moments(count, mean, variance * count)
+        if not found.finite:
+            raise Mismatch(
+                f"the values that the batch norm '{norm.name}' works on are not finite with these inputs",
+                expected="inputs like those that the network was trained on",
+            )
+        return found
 
     def _tell(self, number: int, start: int, norms: int) -> None:
         share = (number + start / self.batches.units) / (len(self.passes) + 1)
@@ -183,7 +205,7 @@ class _Work:
         )
 
 
-def _moments(norm: Norm, values: np.ndarray) -> Moments:
+def _of_values(norm: Norm, values: np.ndarray) -> Moments:
     """Raises Mismatch for what no statistics can be taken of."""
     values = norm.seen(values)
     channels = values.shape[1] if values.ndim > 1 else 1
@@ -192,10 +214,4 @@ def _moments(norm: Norm, values: np.ndarray) -> Moments:
             f"the batch norm '{norm.name}' works on values of shape {list(values.shape)} with these inputs",
             expected=f"{len(norm.mean)} channels, as it has statistics",
         )
-    found = moments(values)
-    if not found.finite:
-        raise Mismatch(
-            f"the values that the batch norm '{norm.name}' works on are not finite with these inputs",
-            expected="inputs like those that the network was trained on",
-        )
-    return found
+    return moments(values)

@@ -15,9 +15,10 @@ does not depend on each other, so a level takes one pass over the inputs.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ..ir.graph import GraphLike, Names, attribute, bodies, graphs, ir, is_op, l
 from ..ir.tensor import from_array
 from ..results.recalibration import LeftAlone, Statistics
 
+T = TypeVar("T")
 MEAN, VARIANCE = 3, 4  # inputs of a BatchNormalization
 
 
@@ -131,10 +133,19 @@ def prepared(model: ir.Model) -> Prepared:
 
 def statistics_of(model: ir.Model, nodes: Iterable[str]) -> tuple[Statistics, ...]:
     """The statistics that these batch norms of a recalibrated model have."""
-    there = {label(node): node for node in model.graph}
+    there = _by_name((label(node), node) for node in model.graph if is_op(node, "BatchNormalization"))
+    found = ((name, there[name].popleft()) for name in nodes)
     return tuple(
-        Statistics(name, *(_stored(there[name], index) for index in (MEAN, VARIANCE))) for name in nodes
+        Statistics(name, *(_stored(node, index) for index in (MEAN, VARIANCE))) for name, node in found
     )
+
+
+def _by_name(pairs: Iterable[tuple[str, T]]) -> dict[str, deque[T]]:
+    """In the order of the graph: a name may stand there several times."""
+    found: dict[str, deque[T]] = defaultdict(deque)
+    for name, one in pairs:
+        found[name].append(one)
+    return found
 
 
 def _stored(node: ir.Node, index: int) -> tuple[float, ...]:
@@ -147,9 +158,9 @@ def with_statistics(model: ir.Model, statistics: Iterable[Statistics]) -> ir.Mod
     """What recalibration made of a model, made again from its figures. Raises Mismatch for those of another
     model."""
     found = prepared(model)
-    norms = {norm.name: norm for norm in found.norms}
+    norms = _by_name((norm.name, norm) for norm in found.norms)
     for one in statistics:
-        norm = norms.get(one.node)
+        norm = norms[one.node].popleft() if norms[one.node] else None
         if norm is None or not len(one.mean) == len(one.variance) == len(norm.mean):
             raise Mismatch(f"there are statistics of '{one.node}', which is no such batch norm of the model")
         norm.take(np.array(one.mean), np.array(one.variance))
@@ -316,5 +327,6 @@ def _read(node: ir.Node) -> Iterator[ir.Value]:
     """What a node reads, itself and in its bodies."""
     yield from (value for value in node.inputs if value is not None)
     for body in bodies(node):
+        yield from body.outputs
         for inner in body:
             yield from _read(inner)

@@ -126,7 +126,14 @@ def of_convert(result: FoldResult | Recalibration | SlimResult) -> dict[str, Any
         "parameters": {"before": result.before.parameters, "after": result.after.parameters},
         "size": {"before": result.before.size, "after": result.after.size},
         "seconds": dict(result.seconds),
+        **_outside(result),
     }
+
+
+def _outside(result: FoldResult | Recalibration | SlimResult) -> dict[str, Any]:
+    """What preprocessing done outside gives, where some was baked in."""
+    found = result.outside if isinstance(result, FoldResult) else None
+    return {} if found is None else {"outside": found}
 
 
 def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
@@ -166,6 +173,7 @@ def of_origin(origin: Origin) -> dict[str, Any]:
         "dialect": origin.dialect,
         "dialect_reason": origin.dialect_reason,
         "findings": origin.findings,
+        **({"baked": [{"text": str(b), **plain(b)} for b in origin.baked]} if origin.baked else {}),
     }
 
 

@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..results import certificate
+from ..results.baking import Baked
 from ..results.batch_run import OUTCOMES, Fingerprint, Run
 from ..results.check_rules import RULEBOOK
 from ..results.comparison import Check, Comparison
@@ -26,6 +27,7 @@ from ..results.fold_result import Violation
 from ..results.latency import Latencies
 from ..results.layers import Layer
 from ..results.norm_channels import NormChannels
+from ..results.outside import Outside
 from ..results.plan import Finding, Plan
 from ..results.recalibration import Recalibrated
 from ..results.slimming import Agreement, Slimming
@@ -88,6 +90,7 @@ def result() -> dict[str, Any]:
         "macs": _both(_or_null(_COUNT)),
         "agreement": part(Agreement),
         "verification": _or_null(part(Comparison)),
+        "outside": part(Outside),
         "latency": part(Latencies),
         "recalibrated": part(Recalibrated),
         "detail": part(Detail),
@@ -193,7 +196,9 @@ def _origin(part: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
             "dialect": _TEXT,
             "dialect_reason": _TEXT,
             "findings": _list(part(Finding)),
-        }
+            "baked": _list(part(Baked)),
+        },
+        optional=["baked"],
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from ..errors import one_line
+from ..ir.provenance import BAKED_KEY
 from ..results.batch_run import Run
 from ..results.comparison import Check, Comparison, Figures, Obligation, Proof, named
 from ..results.fold_result import Census, Checked, FoldResult, Origin, Recalibration
@@ -42,6 +43,7 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     """The report of a fold: the operators before and after, the nodes that were kept and why, and what
     verification measured."""
     yield heading(result.origin, result.before)
+    yield from baked(result)
     if result.recalibrated is not None:
         yield from statistics(result.recalibrated, verbose=verbose)
     yield operators(result.before, result.after)
@@ -122,6 +124,7 @@ def _moved(rows: Sequence[Renewed], verbose: bool) -> Iterator[Listing | Text]:
 def inspected(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     """A model and its plan: interface, operators now and after folding, and every verdict with its reason."""
     yield heading(result.origin, result.before)
+    yield from baked(result)
     yield interface(result.model)
     yield operators(result.before, result.after)
     yield costs(result.layers)
@@ -304,6 +307,7 @@ def layers(rows: Sequence[Layer]) -> Listing:
 def converted(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     """A model that was read and written as it is."""
     yield heading(result.origin, result.before)
+    yield from baked(result)
     if verbose:
         yield operators(result.before, result.after)
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
@@ -315,6 +319,26 @@ def heading(origin: Origin, census: Census) -> Text:
     dialect = f", {origin.dialect}" if origin.dialect else ""
     facts = f"{origin.format}{dialect}, {census.nodes:,} nodes, {census.parameters:,} parameters"
     return Text(one_line(f"{origin.name}: {facts}"), style="bold")
+
+
+def baked(result: FoldResult) -> Iterator[Text]:
+    """What was made a part of the network, and what it gives against preprocessing done outside."""
+    for one in result.origin.baked:
+        yield _line("baked", str(one))
+    if held := [
+        name for name in result.plan.merged if name in {f"{one.input}/order" for one in result.origin.baked}
+    ]:
+        yield _line("order of channels", f"held by weights ({', '.join(held)})")
+    if any(node.metadata_props.get(BAKED_KEY) == "pad" for node in result.model.graph):
+        yield _line("padding", "a Pad by the mean has taken the place of the convolution's own")
+    found = result.outside
+    if found is None:
+        return
+    if not found.samples:
+        yield Text(one_line(f"not held against preprocessing done outside: {found.reason}"), style="yellow")
+        return
+    given = f", {found.images} of your own" if found.images else ""
+    yield _line("outside", f"noise {found.noise:.2f} on {found.samples} samples{given}")
 
 
 def operators(before: Census, after: Census) -> Listing:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .baking import Baked
 from .comparison import Figures, Proof
 from .options import FoldOptions, ReadOptions
+from .outside import Outside
 from .plan import Folded, Kept
 from .recalibration import Statistics
 
@@ -82,7 +84,8 @@ class Estimated:
 class Certificate:
     """Everything. `output` is the model first, then its data files, by name beside it. `verification` is None
     where nothing was folded (`unchanged`: the output holds the same graph and bytes), or where nobody
-    verified. `recalibrated` is None where the statistics are the sources'."""
+    verified. `recalibrated` is None where the statistics are the sources'. `baked` is the preprocessing that
+    became a part of the model, `outside` what it gives where that is done outside."""
 
     schema: str
     made: str
@@ -102,5 +105,7 @@ class Certificate:
     merged: tuple[str, ...]
     unchanged: bool
     verification: Evidence | None
+    baked: tuple[Baked, ...] = ()
+    outside: Outside | None = None
     digest: str = ""
     recalibrated: Estimated | None = None

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
+from .baking import Baked
 from .comparison import Comparison
 from .latency import Latencies
 from .norm_channels import NormChannels
 from .notebook import block, counted, short, table
+from .outside import Outside
 from .plan import Finding, Loaded, Plan
 from .recalibration import Recalibrated, Statistics
 
@@ -38,7 +40,7 @@ WITHDRAWN = "kept.withdrawn"
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """A `Loaded` without its model: small enough to travel with the model in memory (`model.meta`). `stamps`
-    tell what its files were when they were read."""
+    tell what its files were when they were read; `baked` is what was made a part of it."""
 
     format: str = "onnx"
     name: str = "model"
@@ -47,6 +49,7 @@ class Origin:
     dialect: str = ""
     dialect_reason: str = ""
     stamps: tuple[Stamp, ...] = field(default=(), repr=False)
+    baked: tuple[Baked, ...] = ()
 
     @property
     def size(self) -> int | None:
@@ -94,6 +97,7 @@ class FoldResult:
     latency    how long both models take; None unless it was asked for, or where nothing was folded
     layers     what each layer of the source costs; only where nothing is written
     norms      the channels of every batch norm in numbers; only of an inspection
+    outside    the written model held against preprocessing done outside; None where none was baked in
     recalibrated  what happened to the statistics before the fold; None where they are the source's. The fold
                is then one of the recalibrated model, not of the source
     statistics those that it was given, for a certificate
@@ -113,6 +117,7 @@ class FoldResult:
     latency: Latencies | None = None
     layers: tuple[Layer, ...] = ()
     norms: tuple[NormChannels, ...] = ()
+    outside: Outside | None = None
     recalibrated: Recalibrated | None = None
     statistics: tuple[Statistics, ...] = ()
 
@@ -255,6 +260,7 @@ def origin_of(loaded: Loaded) -> Origin:
         dialect=loaded.dialect,
         dialect_reason=loaded.dialect_reason,
         stamps=stamps,
+        baked=loaded.baked,
     )
 
 
@@ -283,4 +289,4 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
         for node in graph:
             value = node.attributes.get("value") if is_op(node, "Constant") else None
             if value is not None and not value.is_ref():
-                yield value.as_tensor()
+                yield value.value  # `as_tensor` checks a protocol, attribute by attribute

@@ -6,6 +6,7 @@ A code is a row here, and stable. Rules of folding refuse with one of them (fold
 
 from __future__ import annotations
 
+PADDING = "kept.padding-with-shift"
 PATTERN = "kept.pattern"  # shown where more is asked for: nothing is lost by it
 
 CODES: dict[str, str] = {
@@ -26,7 +27,8 @@ CODES: dict[str, str] = {
     "and this scale is negative",
     "kept.shift-does-not-pass": "an operator in between lets a scale pass but no shift",
     "kept.wrong-axis": "it does not vary along the channel axis alone",
-    "kept.padding-with-shift": "the convolution after it pads, and the shift is not zero",
+    "kept.channel-order": "what reads the channels has no weight that could take their order",
+    PADDING: "the convolution after it pads, and the shift is not zero",
     "kept.weight-not-constant": "the weight beside it is computed or fed at run time",
     "kept.bias-not-constant": "the bias beside it is computed or fed at run time",
     "kept.quantized-weight": "the weight beside it is quantised and its scale cannot hold the map",

@@ -8,7 +8,6 @@ Latencies   all runtimes
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +28,8 @@ class Spread:
         """Of some measurements."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
+        import statistics  # it takes a while, and most runs measure nothing
+
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, low, high)
 

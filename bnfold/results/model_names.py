@@ -1,6 +1,7 @@
 """Do the names that options use exist in the model, and do the values fit it?
 
     check_shapes        input_shapes    names of inputs; as many dims as declared, and the fixed ones
+    check_baking        bake_input, input_type, input_layout, fix_shape    names of inputs
     check_verification  inputs, rtol, atol
     check_data          recalibrate
     check_images        mean, std, layout
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..ir.graph import ir, label, nodes
-from .options import FoldOptions, RecalibrateOptions, VerifyOptions, spelled
+from .fold_result import recalled
+from .options import FoldOptions, ReadOptions, RecalibrateOptions, VerifyOptions, spelled
 from .plan import Finding
 from .value_kinds import did_you_mean
 
@@ -42,12 +44,24 @@ def check_shapes(model: ir.Model, asked: Sequence[tuple[str, tuple[int, ...]]]) 
             _check_dims(one, dims)
 
 
+def check_baking(model: ir.Model, options: ReadOptions) -> None:
+    """Every name of what is to be baked in is that of an input. Raises UsageError."""
+    inputs = fed(model)
+    for keyword in ("input_type", "input_layout", "fix_shape"):
+        _check_names(keyword, [name for name, _ in getattr(options, keyword)], inputs, "input")
+    of_all = {name for name, asked in options.bake_input if asked.from_model and not name}
+    _check_names(
+        "bake_input", [name for name, _ in options.bake_input if name not in of_all], inputs, "input"
+    )
+
+
 def check_verification(
     model: ir.Model, options: VerifyOptions, data: RecalibrateOptions | None = None
 ) -> None:
     """Every name in the options of verification is one of the reference's; `data` may be of images too.
     Raises UsageError."""
     check_shapes(model, options.input_shapes)
+    check_prepared_once(model, options)
     for_all = {name for name, one in options.input_files if not name and Path(one).suffix == ".npz"}
     _check_names("inputs", [name for name, _ in options.inputs if name or not for_all], fed(model), "input")
     outputs = {value.name or "": value for value in model.graph.outputs}
@@ -66,6 +80,11 @@ def check_data(model: ir.Model, options: RecalibrateOptions) -> None:
         name for name, one in options.recalibrate if name or not (isinstance(one, str) and _is_archive(one))
     ]
     _check_names("inputs", names, fed(model), "input")
+
+
+def has_images(options: VerifyOptions) -> bool:
+    """Did the user give an image, or a folder of them?"""
+    return any(_is_image(Path(file)) for _, file in options.input_files)
 
 
 def idle_patterns(model: ir.Model, options: FoldOptions) -> tuple[Finding, ...]:
@@ -117,6 +136,17 @@ def _check_dims(one: ir.Value, dims: tuple[int, ...]) -> None:
             expected=f"one that fits [{', '.join('?' if d is None else str(d) for d in declared)}], as the "
             "model declares",
         )
+
+
+def check_prepared_once(model: ir.Model, options: VerifyOptions | RecalibrateOptions) -> None:
+    """Images are not prepared outside where the network itself does it."""
+    baked = [one for one in recalled(model).baked if one.preprocessing.maps]
+    for name in ("mean", "std") if baked else ():
+        if getattr(options, name):
+            raise UsageError(
+                f"{spelled(name)} beside {spelled('bake_input')}: '{baked[0].input}' would be prepared twice",
+                expected="one of them",
+            )
 
 
 def _values(model: ir.Model) -> dict[str, ir.Value]:

@@ -12,18 +12,21 @@ and the code that it steers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from ..errors import UsageError
+from .baking import FROM_MODEL, Preprocessing
 from .value_kinds import (
     LARGEST,
     LARGEST_SEED,
+    BakeInputs,
     Channels,
     Choice,
+    Choices,
     Data,
     Given,
     Inputs,
@@ -255,6 +258,77 @@ class ReadOptions(_Checked):
         ),
     )
 
+    bake_input: tuple[tuple[str, Preprocessing], ...] = _field(
+        (),
+        Option(
+            BakeInputs(),
+            "--bake-input",
+            "Make preprocessing a part of the network: (x - mean) / std * scale, then the order of the "
+            f"channels, as in mean=123.7,116.3,103.5,std=58.4,57.1,57.4,order=bgr; {FROM_MODEL}: what the "
+            "model's own files say (repeatable).",
+            "[NAME:]SPEC",
+        ),
+    )
+    input_type: tuple[tuple[str, str], ...] = _field(
+        (),
+        Option(
+            Choices(("uint8", "float16", "float32")),
+            "--input-type",
+            "Let an input take this type, as in uint8 for images; a Cast makes the network's type of it.",
+            "[NAME:]TYPE",
+        ),
+    )
+    input_layout: tuple[tuple[str, str], ...] = _field(
+        (),
+        Option(
+            Choices(("NHWC", "NCHW")),
+            "--input-layout",
+            "Let an input take images of this layout, as in NHWC; a Transpose makes the network's of it.",
+            "[NAME:]LAYOUT",
+        ),
+    )
+    fix_shape: tuple[tuple[str, tuple[int, ...]], ...] = _field(
+        (),
+        Option(
+            Shapes(),
+            "--fix-shape",
+            "Write this shape of an input into the model, through to the outputs, as in data:1,3,224,224.",
+            "[NAME:]DIMS",
+        ),
+    )
+    dynamic_batch: bool = _field(
+        False,
+        Option(
+            Switch(),
+            "--dynamic-batch",
+            "Leave the batch open, whatever size the prototxt states.",
+            formats=("caffe",),
+        ),
+    )
+
+    @property
+    def edits(self) -> bool:
+        """Is preprocessing to become a part of the network?"""
+        return bool(self.bake_input or self.input_type or self.input_layout)
+
+    @property
+    def unbaked(self) -> ReadOptions:
+        """The same for a model that is taken as it is."""
+        return replace(self, bake_input=(), input_type=(), input_layout=())
+
+    def with_mean_files(self, place: Callable[[str], str]) -> ReadOptions:
+        """The same with mean images found elsewhere: `place` says where each of them is."""
+        asked = tuple(
+            (name, replace(one, mean_file=place(one.mean_file)) if one.mean_file else one)
+            for name, one in self.bake_input
+        )
+        return replace(self, bake_input=asked)
+
+    @property
+    def mean_files(self) -> tuple[tuple[str, str], ...]:
+        """The mean images that the user names, (input name, path)."""
+        return tuple((name, asked.mean_file) for name, asked in self.bake_input if asked.mean_file)
+
     def shape_of(self, name: str) -> tuple[int, ...] | None:
         """The dims asked for an input, by its name or by the empty name."""
         table = dict(self.input_shapes)
@@ -306,6 +380,15 @@ class FoldOptions(_Checked):
             Switch(),
             "--fold-patterns",
             "Fold affine nodes inside what runtimes fuse (GELU, layer norm) too: they fuse it no more.",
+        ),
+    )
+    bake_padding: str = _field(
+        "auto",
+        Option(
+            Choice(("auto", "sub", "pad")),
+            "--bake-padding",
+            "What becomes of a baked mean in front of a convolution that pads: sub, a Sub in front; pad, a "
+            "Pad by the mean, so that all of it is folded; auto, what takes the fewest nodes.",
         ),
     )
     withdrawn: tuple[tuple[str, str], ...] = _field((), _WITHDRAWN)
@@ -562,7 +645,12 @@ class ReadKeywords(TypedDict, total=False):
     """How to read. All formats: input_shapes (name -> dims, or the dims of the only input), strict, opset (of
     the model that is built from Caffe or darknet), dialect, random_weights (a seed). ONNX:
     freeze_initializers. Caffe: phase, stages, level, cut_at, ignore_fields (names as in
-    scale_param.min_value), assume_global_stats. darknet: cut_at, heads, batch, allow_partial, silu."""
+    scale_param.min_value), assume_global_stats, dynamic_batch. darknet: cut_at, heads, batch, allow_partial,
+    silu.
+
+    Made a part of the network, for all formats: bake_input ("from-model", a dict with any of mean, std,
+    scale, order, mean_file, or such by input name), input_type ("uint8"), input_layout ("NHWC"), fix_shape
+    (name -> dims that are written into the model)."""
 
     input_shapes: Mapping[str, Sequence[int]] | Sequence[int]
     opset: int | None
@@ -580,6 +668,11 @@ class ReadKeywords(TypedDict, total=False):
     batch: int | None
     allow_partial: bool
     silu: str | None
+    bake_input: Mapping[str, Any] | str
+    input_type: Mapping[str, str] | str
+    input_layout: Mapping[str, str] | str
+    fix_shape: Mapping[str, Sequence[int]] | Sequence[int]
+    dynamic_batch: bool
 
 
 class FoldKeywords(TypedDict, total=False):
@@ -588,7 +681,8 @@ class FoldKeywords(TypedDict, total=False):
     it is computed twice), merge_branches (parallel linear branches become one where that folds more; on by
     default), simplify_leftovers (what stays is brought to its cheapest exact form), fold_into_half (what the
     model computes in float32 goes into weights of 16 bits), fold_patterns (affine nodes inside GELU, layer
-    norm and other patterns that runtimes fuse are folded too)."""
+    norm and other patterns that runtimes fuse are folded too), bake_padding ("sub" or "pad": what becomes
+    of a baked mean in front of a convolution that pads)."""
 
     keep: Sequence[str]
     freeze_initializers: bool
@@ -597,6 +691,7 @@ class FoldKeywords(TypedDict, total=False):
     simplify_leftovers: bool
     fold_into_half: bool
     fold_patterns: bool
+    bake_padding: str
 
 
 class SlimKeywords(TypedDict, total=False):
@@ -653,7 +748,8 @@ class EstimateKeywords(TypedDict, total=False):
 
 
 class RecalibrateKeywords(EstimateKeywords, total=False):
-    """The same, and recalibrate: name -> an array, a file or a folder of images, or a list of them."""
+    """Those of EstimateKeywords, and recalibrate: name -> an array, a file, a folder of images, or a list of
+    them, from which statistics are estimated before the fold."""
 
     recalibrate: Mapping[str, Any] | Any
 

@@ -10,9 +10,13 @@ Plan        all of them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .baking import Baked, Stated
+from .kept_reasons import PADDING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -42,7 +46,11 @@ class Loaded:
     files    every file that was read, external data included, in reading order
     dialect  the dialect that was chosen ("" where the format has none) and `dialect_reason` why
     pair     what a writer of the model's own format has to know; None where the model was not read for one
-    as_read  the model is what the files hold; not so after recalibration
+    stated   what the files say of the preprocessing of inputs
+    baked    what was made a part of the network; `unbaked` is the model without it
+    as_read  the model is what the files hold; not so after recalibration, with preprocessing baked in, or
+    with
+             a shape written into it
     """
 
     model: ir.Model
@@ -53,6 +61,9 @@ class Loaded:
     dialect: str = ""
     dialect_reason: str = ""
     pair: Pair | None = None
+    stated: tuple[Stated, ...] = ()
+    baked: tuple[Baked, ...] = ()
+    unbaked: ir.Model | None = None
     as_read: bool = True
 
 
@@ -124,6 +135,17 @@ class Plan:
     def changes(self) -> bool:
         """Does it change the model at all?"""
         return bool(self.folded or self.merged)
+
+    def with_prepared(self, gone: tuple[str, ...], kept: tuple[Kept, ...], words: Mapping[str, str]) -> Plan:
+        """The same plan of a baked model, with what was done before folding: nodes that weights took, those
+        that stay, and `words` for what padding keeps in front."""
+        told = tuple(
+            replace(one, reason=f"{one.reason} ({words[one.node]})")
+            if one.code == PADDING and words.get(one.node)
+            else one
+            for one in self.kept
+        )
+        return replace(self, merged=gone + self.merged, kept=kept + told)
 
     def with_withdrawn(self, withdrawn: tuple[Kept, ...]) -> Plan:
         """The same plan, remembering folds that verification took back; each node stands in one list

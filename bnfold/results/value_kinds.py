@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import UsageError
 from ..files.memory import UNITS, size_of
+from .baking import FROM_MODEL, IMAGE_ORDER, Preprocessing
 from .kept_reasons import CODES
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def shown(value: object) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The name that a slip is closest to, as a question; nothing where none is close."""
     by_case = {one.casefold(): one for one in known}
+    from difflib import get_close_matches
+
     near = get_close_matches(name.casefold(), by_case, 1)
     return f"did you mean '{by_case[near[0]]}'?" if near else ""
 
@@ -418,6 +420,171 @@ class Shapes(Table):
         if not re.fullmatch(r"\d+([,x]\d+)*", dims):
             raise _Unfit
         return ((name, tuple(int(d) for d in re.split("[,x]", dims))),)
+
+
+@dataclass(frozen=True)
+class Choices(Table):
+    """One of a few names, for each of several inputs."""
+
+    names: tuple[str, ...]
+
+    def _expected(self) -> str:
+        return f"one of {', '.join(self.names)}, or a dict of them by input name"
+
+    def _written(self) -> str:
+        return f"one of {', '.join(self.names)}, as in {self.names[0]} or name:{self.names[0]}"
+
+    def _item(self, value: Any) -> str:
+        return Choice(self.names)._normal(value)
+
+    def _value(self, text: str) -> tuple[tuple[str, str], ...]:
+        name, _, choice = text.rpartition(":")
+        return ((name, choice),)
+
+
+@dataclass(frozen=True)
+class BakeInputs(Table):
+    """Preprocessing by input name; what stands alone is for the only input."""
+
+    _FORM: ClassVar[str] = "mean=R,G,B,std=R,G,B,scale=S,order=bgr,mean_file=PATH with any of these"
+
+    def _expected(self) -> str:
+        fields = ", ".join(_BAKED)
+        return f"'{FROM_MODEL}', a dict with any of {fields}, or a dict of these by input name"
+
+    def _written(self) -> str:
+        return f"{self._FORM}, or {FROM_MODEL}; for one of several inputs name: in front"
+
+    def _pairs(self, value: Any) -> list[tuple[Any, Any]]:
+        if isinstance(value, Mapping) and not any(map(_is_preprocessing, value.values())):
+            return [("", value)] if value else []
+        return super()._pairs(value)
+
+    def _item(self, value: Any) -> Preprocessing:
+        if isinstance(value, Preprocessing):
+            value = {
+                name: getattr(value, name)
+                for name in _BAKED
+                if getattr(value, name) not in (None, (), "", False)
+            }
+        if value == FROM_MODEL:
+            value = {"from_model": True}
+        if not isinstance(value, Mapping) or not value:
+            raise _Unfit
+        for name in value:
+            if name not in _BAKED:
+                way_out = did_you_mean(name, _BAKED) if isinstance(name, str) else ""
+                raise _Unfit(f"any of {', '.join(_BAKED)}", way_out)
+        return Preprocessing(**{name: _baked(name, one) for name, one in value.items()})
+
+    def _value(self, text: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """`name:key=value,value,key=value`: a name may hold colons, a path may, too."""
+        found = re.fullmatch(rf"(?:(.*?):)?((?:{FROM_MODEL}(?:,|$)|[\w-]+=).*)", text, re.S)
+        if found is None:
+            raise _Unfit
+        fields: dict[str, list[str]] = {}
+        last = ""
+        for part in found[2].split(","):
+            key, sign, first = part.partition("=")
+            key = key.strip().replace("-", "_")
+            if sign and (not last or last != "mean_file" or key in _BAKED):
+                if key in fields:
+                    raise _Unfit(f"'{key}' once")
+                last, fields[key] = key, [first]
+            elif part == FROM_MODEL and not fields:
+                fields["from_model"] = [part]
+            elif last:
+                fields[last].append(part)
+            else:
+                raise _Unfit
+        return ((found[1] or "", {key: _baked_of_text(key, parts) for key, parts in fields.items()}),)
+
+
+def _is_preprocessing(value: Any) -> bool:
+    return isinstance(value, (Mapping, Preprocessing)) or value == FROM_MODEL
+
+
+@dataclass(frozen=True)
+class _Order(Kind):
+    """The channels of an image in the order that a network reads."""
+
+    def _expected(self) -> str:
+        return f"the letters of {IMAGE_ORDER} in the order that the network reads, as in bgr"
+
+    def _normal(self, value: Any) -> str:
+        if not isinstance(value, str) or sorted(value.lower()) != sorted(IMAGE_ORDER):
+            raise _Unfit
+        return value.lower()
+
+
+@dataclass(frozen=True)
+class _Single(Number):
+    """A number that 32 bits hold."""
+
+    def _normal(self, value: Any) -> float:
+        number = super()._normal(value)
+        if abs(number) > _LARGEST_FLOAT:
+            raise _Unfit
+        return number
+
+
+@dataclass(frozen=True)
+class _Factor(_Single):
+    """What a value of 32 bits is multiplied by."""
+
+    def _expected(self) -> str:
+        return "a finite number other than 0"
+
+    def _normal(self, value: Any) -> float:
+        number = super()._normal(value)
+        if not number:
+            raise _Unfit
+        return number
+
+
+@dataclass(frozen=True)
+class _Values(Kind):
+    """A number of 32 bits for each channel, or one for all."""
+
+    each: Number
+
+    def _expected(self) -> str:
+        return f"{self.each.expected}, for each channel or one for all"
+
+    def _normal(self, value: Any) -> tuple[float, ...]:
+        given = (value,) if isinstance(value, Real) else _several(value)
+        if not given:
+            raise _Unfit
+        return tuple(map(self.each._normal, given))
+
+
+_LARGEST_FLOAT = 3.4e38  # of 32 bits
+_BAKED: dict[str, Kind] = {
+    "from_model": Switch(),
+    "mean": _Values(_Single()),
+    "std": _Values(_Single(above=0)),
+    "scale": _Factor(),
+    "order": _Order(),
+    "mean_file": File(),
+}
+
+
+def _baked(name: str, value: Any) -> Any:
+    """A part of a preprocessing in its normal form."""
+    with _wrong(f"{name} as {_BAKED[name].expected}"):
+        made = _BAKED[name]._normal(value)
+    return os.fspath(made) if name == "mean_file" else made
+
+
+def _baked_of_text(name: str, parts: list[str]) -> Any:
+    """The value of a part that was written down; what is no number is left for `_baked` to refuse."""
+    if name == "from_model":
+        return parts == [FROM_MODEL]
+    if name not in _BAKED or name in ("order", "mean_file"):
+        return ",".join(parts)
+    with _wrong(f"{name} as {_BAKED[name].expected}"):
+        numbers = [float(part) for part in parts]
+    return numbers[0] if name == "scale" and len(numbers) == 1 else numbers
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def test_speed_compares_bnfold_with_a_copy(tmp_path, capsys, monkeypatch):
         "bnfold",
         "--dir",
         str(tmp_path),
+        "--grow",
         "--page",
         str(tmp_path / "page.md"),
     ]
@@ -119,7 +120,7 @@ def test_speed_compares_bnfold_with_a_copy(tmp_path, capsys, monkeypatch):
     assert rows["bnfold"][8].strip() == "0"
     assert {"`--help`", "`--version`", "start-up"} <= set(rows)
     assert (tmp_path / "page.md").read_text().strip() == shown.strip()
-    assert [file.name for file in tmp_path.iterdir()] == ["page.md"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.md", "scaling.svg"]
 
 
 def test_goals_can_be_missed():

@@ -32,6 +32,12 @@ GIVEN: dict[str, Any] = {
     "batch": "4",
     "allow_partial": True,
     "silu": "swish",
+    "bake_input": ("data:mean=1,2,3,order=bgr", "other:from-model"),
+    "input_type": ("data:uint8",),
+    "input_layout": ("NHWC",),
+    "fix_shape": ("data:1,3,9,9",),
+    "dynamic_batch": True,
+    "bake_padding": "pad",
     "providers": "cpu,cuda",
     "inputs": ("data:x.npy",),
     "samples": "7",
@@ -91,6 +97,7 @@ def test_every_field_of_folding_is_reached_by_an_option() -> None:
             "simplify_leftovers": True,
             "fold_into_half": True,
             "fold_patterns": True,
+            "bake_padding": "sub",
         }
     )
     fields = FoldOptions.__dataclass_fields__

@@ -37,13 +37,43 @@ def test_help_and_version_import_nothing_heavy() -> None:
     script = (
         "import sys; from bnfold.cli.main import run; code = run(['--help']); "
         "assert code == 0; print(sorted(m for m in ('numpy', 'onnx', 'onnx_ir', 'onnxruntime', "
-        "'rich') if m in sys.modules))"
+        "'rich', 'logging', 'email', 'jinja2', 'bnfold.results.options') if m in sys.modules), "
+        "sum(m.startswith('bnfold') for m in sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    heavy, count = done.stdout.splitlines()[-1].rsplit(" ", 1)
+    assert heavy == "[]"
+    assert int(count) <= 16  # each costs time at every start
     assert re.fullmatch(r"bnfold \d+\.\d+\.\d+\n", process("--version").stdout)
+
+
+def test_a_fold_imports_what_it_uses(tmp_path: Path) -> None:
+    """Counted in modules, because time is another on every machine: none for reports, terminals, other formats,
+    policies or verification, where nothing asks for them."""
+    script = (
+        "import sys; from bnfold.cli.main import run; code = run(sys.argv[1:]); assert code == 0; "
+        "print(sorted(m for m in sys.modules if m in ('rich', 'jinja2', 'onnxruntime', 'sympy', 'tomllib', "
+        "'statistics') or m.startswith(('bnfold.verifying', 'bnfold.reading.caffe', 'bnfold.reading.darknet', "
+        "'bnfold.gate.', 'bnfold.reporting.html')))); print(sum(m.startswith('bnfold') for m in sys.modules))"
+    )
+    model = saved(tmp_path, TWO_BLOCKS)
+    call = [
+        sys.executable,
+        "-c",
+        script,
+        "fold",
+        str(model),
+        "-o",
+        str(tmp_path / "out.onnx"),
+        "-q",
+        "--no-verify",
+    ]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
+    heavy, count = done.stdout.splitlines()[-2:]
+    assert heavy == "['bnfold.gate.places', 'sympy']"  # sympy's execution is put off: ir/lazy_sympy.py
+    assert int(count) <= 130
 
 
 def test_a_package_that_is_not_there_is_no_internal_error(tmp_path: Path) -> None:

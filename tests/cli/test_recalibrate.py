@@ -178,6 +178,21 @@ def test_the_document_has_everything(bnfold: Bnfold, net: Path, inputs: Path) ->
     assert len(found["layers"][0]["means"]) == 4
 
 
+def test_a_batch_recalibrates_by_its_manifest(
+    bnfold: Bnfold, tmp_path: Path, net: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("zoo.toml").write_text("[[model]]\nmodel = 'net.onnx'\nrecalibrate = 'x.npy'\none-pass = true\n")
+    words = ("batch", "zoo.toml", "-o", "out", "--jobs", "1")
+    assert "folded" in bnfold(*words).out
+    record = json.loads(next(Path("out").rglob("*.json")).read_text())
+    assert record["recalibrated"]["one_pass"] is True
+    assert record["recalibrated"]["inputs"] == 40
+    assert "unchanged=1" in bnfold(*words).last
+    np.save(inputs, data(50))
+    assert "passed=1" in bnfold(*words).last
+
+
 # -- the sample
 
 

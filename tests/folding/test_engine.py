@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper, parser
 from bnfold import writing
 from bnfold.folding import fold
 from bnfold.folding.forward import _Forward
+from bnfold.ir import graph
 from bnfold.ir.provenance import FOLDED_KEY, SOURCE_KEY
 from bnfold.reading.onnx.reader import read
 from bnfold.results.options import FoldOptions
@@ -20,6 +21,7 @@ from bnfold.results.options import FoldOptions
 from .cubes import random_cube
 from .held import hold
 from .nets import Net, random_net
+from .parallel import random_sum
 from .test_commute import batch_norm, conv
 
 X = (1, 4, 5, 5)
@@ -326,3 +328,12 @@ def test_a_chain_that_nobody_reads_is_walked_once() -> None:
         patch.setattr(_Forward, "_take", lambda self, user: (taken.append(user), whole(self, user))[1])
         plan = fold(read(proto).model)[1]
     assert len(plan.kept) == count and len(taken) < 2 * count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_public_functions_of_onnx_ir_serve_as_well(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a version has none of the private parts that spare a square."""
+    proto = random_sum(seed)
+    folded = ir.to_proto(fold(read(proto).model)[0]).SerializeToString(deterministic=True)
+    monkeypatch.setattr(graph, "_DIRECT", False)
+    assert ir.to_proto(fold(read(proto).model)[0]).SerializeToString(deterministic=True) == folded

@@ -91,12 +91,13 @@ layer { name: "bn2" type: "BatchNorm" bottom: "c" top: "d" %s }
 """
 
 
-def test_shared_names_of_caffe_are_untied(tmp_path):
+@pytest.mark.parametrize("factor", [0.5, 1.0, 0.0])
+def test_shared_names_of_caffe_are_untied(tmp_path, factor):
     net = tmp_path / "net.prototxt"
     ties = 'param { name: "m" } param { name: "v" } param { name: "f" }'
     text = SIAMESE.replace('top: "b" }', f'top: "b" {ties} }}') % ties
     net.write_text(text)
-    caffemodel(tmp_path / "net.caffemodel", ("bn", "bn2"))
+    caffemodel(tmp_path / "net.caffemodel", ("bn", "bn2"), factor)
     x = np.random.default_rng(0).normal(1, 2, (64, 2, 3, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     out = tmp_path / "out.prototxt"
@@ -110,14 +111,14 @@ def test_shared_names_of_caffe_are_untied(tmp_path):
     assert not np.allclose(first, second)
 
 
-def caffemodel(path: Path, names: tuple[str, ...]) -> None:
-    """BatchNorm layers with statistics that are divided by 0.5."""
+def caffemodel(path: Path, names: tuple[str, ...], factor: float) -> None:
+    """BatchNorm layers with statistics that are divided by a factor."""
 
     def blob(*values: float) -> bytes:
         shape = bytes_field(7, bytes_field(1, bytes([len(values)])))
         return bytes_field(7, shape + bytes_field(5, np.array(values, np.float32).tobytes()))
 
-    blobs = blob(0.1, 0.2) + blob(0.5, 0.6) + blob(0.5)
+    blobs = blob(0.1, 0.2) + blob(0.5, 0.6) + blob(factor)
     layers = [bytes_field(1, name.encode()) + bytes_field(2, b"BatchNorm") + blobs for name in names]
     path.write_bytes(b"".join(bytes_field(100, layer) for layer in layers))
 
@@ -135,6 +136,17 @@ def test_arrays_that_darknet_shares_cannot_differ(tmp_path, capsys):
     assert "ends in .onnx" in last
     assert not (tmp_path / "out.cfg").exists()
     assert command(*words, tmp_path / "out.onnx") == 0
+
+
+def test_a_section_under_its_other_name(tmp_path, capsys):
+    text = SHARED.partition("share_index")[0].replace("[convolutional]", "[conv]", 1)
+    (tmp_path / "net.cfg").write_text(text)
+    values = np.abs(np.random.default_rng(0).normal(size=2 * 12)).astype(np.float32)
+    (tmp_path / "net.weights").write_bytes(np.array([0, 2, 0, 0, 0], np.int32).tobytes() + values.tobytes())
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(40, 2, 4, 4)).astype(np.float32))
+    words = ("recalibrate", tmp_path / "net.cfg", "--inputs", tmp_path / "x.npy", "-q", "-o")
+    code = command(*words, tmp_path / "out.cfg")
+    assert code == 0, capsys.readouterr().err
 
 
 def test_a_text_that_asks_for_batch_statistics(tmp_path, capsys):

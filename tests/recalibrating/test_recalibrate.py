@@ -382,6 +382,20 @@ def test_in_a_body_it_is_left_alone_with_the_reason():
     onnxruntime.InferenceSession(made.SerializeToString())
 
 
+def test_nodes_of_one_name():
+    from bnfold.ir.graph import ir
+    from bnfold.recalibrating import statistics_of, with_statistics
+
+    proto = model(CHAIN)
+    for node in proto.graph.node:
+        node.name = "same"
+    made, found = renewed(proto, data())
+    statistics = statistics_of(ir.from_proto(made), [row.node for row in found.layers])
+    again = ir.to_proto(with_statistics(ir.from_proto(proto), statistics))
+    for name in ("m", "v", "m2", "v2"):
+        assert np.array_equal(stored(again, name), stored(made, name))
+
+
 FED = """
 <ir_version: 9, opset_import: ["" : 17]>
 g (float[N, 3, H, W] x, float[3] m) => (float[N, 3, H, W] y)

@@ -3,6 +3,7 @@ value, so that a new option is covered by itself, and a new kind fails until it 
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from bnfold.cli import options as rows
 from bnfold.errors import Malformed, UsageError
 from bnfold.gate import policy
 from bnfold.results import options, value_kinds
+from bnfold.results.baking import Preprocessing
 from bnfold.results.from_json import Unfit, decoded
 from bnfold.results.options import (
     OPTIONS,
@@ -32,8 +34,10 @@ from bnfold.results.options import (
     schema,
 )
 from bnfold.results.value_kinds import (
+    BakeInputs,
     Channels,
     Choice,
+    Choices,
     Codes,
     Data,
     File,
@@ -93,6 +97,33 @@ WRONG: dict[type[Kind], tuple[Any, ...]] = {
     Inputs: (5, [1, 2], {"x": 5}, {"x": [[1.0]]}, {3: "x.npy"}, "", None, ["a.npy"], np.array([None])),
     Data: (5, [1, 2], {"x": 5}, {"x": [[1.0]]}, {3: "x.npy"}, "", None, [""], ["a.npy", 5], np.array([None])),
     Pairs: ("ab", [("a",)], [("a", 5)], 5),
+    Choices: ("abc", "", 5, True, {"x": "abc"}, {3: "uint8"}, [("x", 5)], None),
+    BakeInputs: (
+        5,
+        "mean=1",
+        "from-modell",
+        None,
+        [1, 2],
+        {"x": {}},
+        {"x": {"foo": 1}},
+        {"foo": 1},
+        {3: {"mean": 1}},
+        {"mean": NAN},
+        {"mean": "1"},
+        {"mean": []},
+        {"mean": 1e39},
+        {"std": 0},
+        {"std": [1, -1]},
+        {"scale": 0},
+        {"scale": INF},
+        {"scale": [1]},
+        {"order": "rgbx"},
+        {"order": "rgg"},
+        {"order": 5},
+        {"mean_file": ""},
+        {"from_model": "yes"},
+        [("x", {"mean": 1}), ("x", {"mean": 2})],
+    ),
 }
 WRONG_TEXT: dict[type[Kind], tuple[str, ...]] = {
     Whole: ("", "x", "1.0", "1e3", "nan", "-99999999999", "9" * 30, "9" * 5000, "0x10"),
@@ -109,6 +140,30 @@ WRONG_TEXT: dict[type[Kind], tuple[str, ...]] = {
     Tolerances: ("", "x", "y:nan", "inf", "-1", "y:"),
     Renamings: ("", "x", "=y", "x="),
     Inputs: ("", "x:"),
+    Choices: ("", "abc", "x:", "x:abc"),
+    BakeInputs: (
+        "",
+        "x:",
+        "mean",
+        "mean=",
+        "mean=a",
+        "mean=1,,2",
+        "mean=nan",
+        "mean=1e39",
+        "mean=1,mean=2",
+        "foo=1",
+        "std=0",
+        "std=-1",
+        "std=inf",
+        "scale=0",
+        "scale=1,2",
+        "order=rgbx",
+        "order=rgg",
+        "order=",
+        "from-modell",
+        "mean_file=",
+        "x:foo=1",
+    ),
     Data: ("", "x:"),
 }
 # A right value that is no default, and its normal form.
@@ -137,6 +192,16 @@ RIGHT: dict[type[Kind], tuple[tuple[Any, Any], ...]] = {
         ([], ()),
     ),
     Pairs: (((("a", "b"),), (("a", "b"),)), ([["a", "b"]], (("a", "b"),))),
+    Choices: (({}, ()),),
+    BakeInputs: (
+        ("from-model", (("", Preprocessing(from_model=True)),)),
+        ({"mean": 1, "order": "BGR"}, (("", Preprocessing(mean=(1.0,), order="bgr")),)),
+        ({"x": {"std": [1, 2]}}, (("x", Preprocessing(std=(1.0, 2.0))),)),
+        ({"x": "from-model"}, (("x", Preprocessing(from_model=True)),)),
+        ({"mean": {"scale": np.float32(0.5)}}, (("mean", Preprocessing(scale=0.5)),)),
+        ({"mean_file": Path("m.npy")}, (("", Preprocessing(mean_file="m.npy")),)),
+        ({}, ()),
+    ),
 }
 
 
@@ -148,8 +213,8 @@ def wrong_values() -> Iterator[Any]:
                 yield pytest.param(cls, name, value, id=f"{cls.__name__}-{name}-{type(value).__name__}")
 
 
-def wrong_texts(without: tuple[rows.Row, ...] = ()) -> Iterator[Any]:
-    seen = {row.name for row in without}
+def wrong_texts() -> Iterator[Any]:
+    seen = set()
     for _, name, option in FIELDS:
         if option.flag and name not in seen:
             seen.add(name)
@@ -174,6 +239,7 @@ def test_every_kind_has_its_wrong_values() -> None:
         kind
         for kind in vars(value_kinds).values()
         if isinstance(kind, type) and issubclass(kind, Kind) and kind not in (Kind, value_kinds.Table)
+        if not kind.__name__.startswith("_")  # a part of another kind, and tried with it
     }
     assert kinds == set(WRONG)
     assert kinds - {File, Pairs} == set(WRONG_TEXT)
@@ -334,7 +400,7 @@ def test_a_wrong_text_is_named_by_its_flag(name: str, text: str) -> None:
         rows.estimate_options({row.name: given})
 
 
-@pytest.mark.parametrize("flag", [flag for flag, row in ROWS.items() if row not in rows.RECALIBRATE])
+@pytest.mark.parametrize("flag", ROWS)
 def test_an_option_is_a_row_and_a_key(flag: str) -> None:
     row = ROWS[flag]
     assert manifest.KEYS[flag.removeprefix("--")] is row
@@ -359,7 +425,7 @@ def test_rows_of_commands_alone_use_the_same_kinds(flag: str) -> None:
 # -- manifests and policies
 
 
-@pytest.mark.parametrize(("name", "text"), list(wrong_texts(without=rows.RECALIBRATE)))
+@pytest.mark.parametrize(("name", "text"), list(wrong_texts()))
 def test_a_wrong_value_in_a_manifest_is_named_by_its_key(tmp_path: Path, name: str, text: str) -> None:
     key = OPTIONS[name].flag.removeprefix("--")
     path = tmp_path / "zoo.toml"
@@ -442,20 +508,9 @@ def test_a_keyword_of_another_format_is_refused(
 
 
 def test_options_come_back_from_json() -> None:
-    read = ReadOptions(input_shapes={"x": (1, 2)}, stages="a", opset=17)
-    assert (
-        decoded(
-            ReadOptions,
-            {
-                **asdict(read),
-                "input_shapes": [["x", [1, 2]]],
-                "stages": ["a"],
-                "cut_at": [],
-                "ignore_fields": [],
-            },
-        )
-        == read
-    )
+    baked = {"x": {"mean": [1, 2, 3], "order": "bgr"}, "y": "from-model"}
+    read = ReadOptions(input_shapes={"x": (1, 2)}, stages="a", opset=17, bake_input=baked, input_type="uint8")
+    assert decoded(ReadOptions, json.loads(json.dumps(asdict(read)))) == read
     assert decoded(FoldOptions, {"keep": ["a"], "withdrawn": [["n", "why"]]}) == FoldOptions(
         keep=("a",), withdrawn=(("n", "why"),)
     )

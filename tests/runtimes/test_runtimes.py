@@ -86,11 +86,12 @@ def test_openvino_leaves_what_does_not_stand_behind_a_convolution(tmp_path: Path
     assert sum(layers(folded).values()) < sum(layers(apart).values())
 
 
-def converted(path: Path, shape: tuple[int, ...]) -> Path:
+def converted(path: Path, shape: tuple[int, ...], *options: str) -> Path:
     """The `.param` of pnnx, which works in the folder of its input."""
     pnnx = Path(sys.executable).parent / "pnnx"
     sizes = f"inputshape=[{','.join(map(str, shape))}]"
-    subprocess.run([pnnx, path.name, sizes], cwd=path.parent, check=True, capture_output=True, timeout=120)
+    command = [pnnx, path.name, sizes, *options]
+    subprocess.run(command, cwd=path.parent, check=True, capture_output=True, timeout=120)
     return path.with_name(f"{path.stem}.ncnn.param")
 
 
@@ -125,3 +126,63 @@ def test_ncnn_keeps_a_batch_norm_behind_a_concat(tmp_path: Path, apart: Path) ->
     assert (
         "BatchNorm" in converted(Path(shutil.copy(apart, tmp_path / "kept.onnx")), (1, 3, 8, 8)).read_text()
     )
+
+
+PIXELS = np.random.default_rng(2).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+
+
+@pytest.fixture
+def baked(tmp_path: Path, apart: Path) -> Path:
+    options = {"bake_input": {"mean": MEAN, "std": STD, "order": "bgr"}, "fix_shape": (1, 3, 8, 8)}
+    path = bnfold.fold_file(apart, out=tmp_path / "baked.onnx", **options).path  # type: ignore[arg-type]
+    assert path is not None
+    return path
+
+
+def test_openvinos_own_preprocessing_gives_the_same(apart: Path, baked: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    preprocess = pytest.importorskip("openvino.preprocess")
+    processor = preprocess.PrePostProcessor(openvino.Core().read_model(apart))
+    layout = openvino.Layout("NHWC")
+    processor.input().tensor().set_element_type(openvino.Type.u8).set_layout(layout)
+    processor.input().model().set_layout(openvino.Layout("NCHW"))
+    steps = processor.input().preprocess().convert_element_type(openvino.Type.f32)
+    steps.mean(MEAN).scale(STD).reverse_channels()
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    theirs = openvino.Core().compile_model(processor.build(), "CPU", precise)(PIXELS[None])[0]
+    raw = PIXELS.transpose(2, 0, 1)[None].astype(np.float32)
+    assert near(openvino.Core().compile_model(baked, "CPU", precise)([raw])[0], theirs)
+
+
+def test_ncnns_own_preprocessing_gives_the_same(tmp_path: Path, apart: Path, baked: Path) -> None:
+    ncnn = pytest.importorskip("ncnn", reason="ncnn is not installed")
+    if not (Path(sys.executable).parent / "pnnx").exists():
+        pytest.skip("pnnx is not installed")
+    plain = Path(shutil.copy(apart, tmp_path / "plain.onnx"))
+
+    def run(path: Path, x: object) -> np.ndarray:
+        param = converted(path, (1, 3, 8, 8), "fp16=0")  # else weights are rounded to half precision
+        with ncnn.Net() as net:
+            net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+            net.load_param(str(param))
+            net.load_model(str(param.with_suffix(".bin")))
+            with net.create_extractor() as extractor:
+                extractor.input("in0", x)
+                return np.array(extractor.extract("out0")[1])
+
+    picture = ncnn.Mat.from_pixels(PIXELS, ncnn.Mat.PixelType.PIXEL_RGB2BGR, 8, 8)
+    picture.substract_mean_normalize(MEAN[::-1], [1 / std for std in STD[::-1]])
+    raw = ncnn.Mat.from_pixels(PIXELS, ncnn.Mat.PixelType.PIXEL_RGB, 8, 8)
+    assert near(run(baked, raw).reshape(-1), run(plain, picture).reshape(-1))
+
+
+def test_opencvs_own_preprocessing_gives_the_same(tmp_path: Path, apart: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    means, scale = (104.0, 117.0, 123.0), 0.017
+    options = {"bake_input": {"mean": means[::-1], "scale": scale, "order": "bgr"}, "input_type": "uint8"}
+    path = bnfold.fold_file(apart, out=tmp_path / "baked.onnx", **options).path  # type: ignore[arg-type]
+    plain, net = cv2.dnn.readNetFromONNX(str(apart)), cv2.dnn.readNetFromONNX(str(path))
+    plain.setInput(cv2.dnn.blobFromImage(PIXELS, scalefactor=scale, mean=means, swapRB=True))
+    net.setInput(PIXELS.transpose(2, 0, 1)[None].copy())
+    assert near(net.forward(), plain.forward())

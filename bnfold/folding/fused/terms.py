@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 
 from ...inference import Shapes
-from ...ir.graph import ir, is_op
+from ...ir.graph import ir, is_op, sole, usages
 
 MOST_OPERANDS = 6  # of a product or a sum that is looked at
 MOST_CASTS = 4  # in a row that are passed over
@@ -86,7 +86,7 @@ def whole(term: Term, node: ir.Node, scope: Scope) -> frozenset[ir.Node]:
 
 def _read_within(node: ir.Node, nodes: frozenset[ir.Node]) -> bool:
     return all(
-        not value.is_graph_output() and all(user in nodes for user, _ in value.uses())
+        not value.is_graph_output() and all(user in nodes for user, _ in usages(value))
         for value in node.outputs
     )
 
@@ -141,10 +141,6 @@ class Number:
         """It fits where the constant is close."""
         if (found := scope.number(value)) is not None and _close(found, self.number):
             yield so_far
-
-
-def _is_sole(value: ir.Value) -> bool:
-    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 def _close(found: float, meant: float) -> bool:
@@ -266,8 +262,8 @@ class _Operation:
             current, under = waiting.pop()
             origin, casts = _past_casts(current)
             node = origin.producer()
-            sole = current is value or all(map(_is_sole, (current, *(c.outputs[0] for c in casts), origin)))
-            if node is not None and sole and is_op(node, *self.ops) and not scope.is_constant(current):
+            alone = current is value or all(map(sole, (current, *(c.outputs[0] for c in casts), origin)))
+            if node is not None and alone and is_op(node, *self.ops) and not scope.is_constant(current):
                 found.nodes.extend((*casts, node))
                 waiting.extend(self._parts(node, under))
             elif (number := scope.number(current)) is not None:

@@ -96,7 +96,7 @@ def _layer(view: memoryview, entry: protobuf.Field, numbers: tuple[int, int, int
             type_ = _utf8(view, part) if part.type == protobuf.BYTES else str(part.value)
         elif part.number == numbers[2] and part.type == protobuf.BYTES:
             with blamed_on(f"{path}: layer '{name}', blob {len(blobs)}"):
-                blobs.append(_blob(view, part))
+                blobs.append(blob_of(view, part))
     return Stored(name, type_, blobs)
 
 
@@ -107,7 +107,8 @@ def _utf8(view: memoryview, part: protobuf.Field) -> str:
         raise Malformed(f"a name that is not UTF-8 at byte {part.start:,}", expected="UTF-8 text") from error
 
 
-def _blob(view: memoryview, entry: protobuf.Field) -> Blob:
+def blob_of(view: memoryview, entry: protobuf.Field) -> Blob:
+    """A BlobProto."""
     blob = Blob(view, at=entry.start)
     legacy: dict[int, int] = {}
     doubles: list[Piece] = []

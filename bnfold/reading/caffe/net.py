@@ -20,11 +20,13 @@ from typing import Any
 from ...errors import Malformed, Unsupported, UsageError, blamed_on
 from ...ir.graph import ir, uncollected
 from ...ir.provenance import Source
+from ...results.baking import Stated
 from ...results.options import ReadOptions, spelled
 from ...results.plan import Finding, Loaded
 from ...results.value_kinds import cannot_be, did_you_mean
 from ..builder import Build
 from . import layers as _layers  # noqa: F401  (registers every built-in layer)
+from . import transform
 from .blob import Shape, shown
 from .border import REPLACED, as_inputs, blocked, border, buildable, example, left, name_of, names, read_tops
 from .caffemodel import load
@@ -93,6 +95,7 @@ class NetReader:
         self.text = Text.from_file(network)
         self.node_names: set[str] = set()
         self.inputs: list[tuple[Version, Value]] = []
+        self.stated: list[Stated] = []
         self.built: dict[Wired, Layer] = {}
 
     def run(self) -> Loaded:
@@ -132,6 +135,7 @@ class NetReader:
             findings=tuple(self.findings),
             dialect=dialect,
             dialect_reason=reason,
+            stated=tuple(self.stated),
         )
 
     def _wire(self, net: Node) -> list[Node]:
@@ -423,6 +427,8 @@ class NetReader:
             )
         value = self.build.input(self.names[top], dims)
         self.inputs.append((top, value))
+        if index == 0 and (found := transform.stated(wired.node, self.names[top], self.network)) is not None:
+            self.stated.append(found)
         return value
 
     # ---- findings

@@ -20,9 +20,9 @@ from ...results.plan import Loaded
 from .cfg import Section, entries
 from .network import Network
 from .reader import walked
+from .schema import SECTIONS
 from .weights import Arrays, Taken
 
-NORMALISING = ("convolutional", "deconvolutional", "connected", "rnn", "gru", "lstm", "crnn", "conv_lstm")
 SAYS_SO = ("batch_normalize", "cbn")  # the options that give a section a batch norm
 # Sections of one batch norm. The others compute with its statistics where the graph has a constant, too.
 OF_ONE_STEP = ("convolutional", "deconvolutional", "connected", "batchnorm")
@@ -102,8 +102,9 @@ class _Places:
         """The weights of linear operators, and their biases: those that they have, or those of the batch norm
         behind them; the statistics of batch norms."""
         found: dict[NodeInput, ArrayKey] = {}
+        row = SECTIONS.get(self.sections[index + 1].name)
         for node in self.nodes[index]:
-            if self.sections[index + 1].name in OF_ONE_STEP:
+            if row is not None and row.name in OF_ONE_STEP:
                 found |= _statistics(node)
             if not is_op(node, *LINEAR):
                 continue

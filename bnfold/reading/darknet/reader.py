@@ -19,6 +19,7 @@ from ...errors import BnfoldError, Malformed, Mismatch, UsageError, blamed_on, t
 from ...ir.graph import ir
 from ...ir.provenance import Source
 from ...ir.tensor import FileMap
+from ...results.baking import Preprocessing, Stated
 from ...results.options import ReadOptions, spelled
 from ...results.plan import Loaded
 from ...results.value_kinds import cannot_be
@@ -350,8 +351,15 @@ def walked(
         findings=tuple(net.notes.findings),
         dialect=choice.dialect.name,
         dialect_reason=choice.reason,
+        stated=() if net.input.is_flat else (_stated(net),),
     )
     return loaded, net, sections_
+
+
+def _stated(net: Network) -> Stated:
+    """darknet divides the pixels of every picture by 255."""
+    pixels = Preprocessing(std=(255.0,))
+    return Stated(input="data", preprocessing=pixels, where="darknet", outside="the resize of the picture")
 
 
 def _sections(network: Path, options: ReadOptions, notes: Notes) -> tuple[list[Section], Choice | None]:

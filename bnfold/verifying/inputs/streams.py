@@ -293,7 +293,8 @@ def _check_finite(array: np.ndarray, part: Part, at: int) -> None:
         return
     row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
     where, what = part.where(at + row)
-    value = array[row][~np.isfinite(array[row])].reshape(-1)[0]
+    values = np.atleast_1d(array[row])
+    value = values[~np.isfinite(values)][0]
     words = f"{what} holds a number that is not finite ({value})"
     if isinstance(where, Given):
         raise UsageError(f"{words}, in {where}", expected="finite numbers")

@@ -22,7 +22,7 @@ import numpy as np
 from ...inference.constants import Constants
 from ...ir.difference import same_bytes
 from ...ir.graph import STANDARD, GraphLike, ir, is_op, opset
-from ...ir.tensor import dims
+from ...ir.tensor import dims, nbytes
 from ...operators.table import op
 
 SMALL = 1 << 14  # bytes of a constant that is its own key; larger ones are told apart by a look at the bytes
@@ -71,7 +71,7 @@ class Vocabulary:
             return self.token(("weight", kind, shape))
         if kind == ir.DataType.STRING:
             return self.token(("text", shape, tuple(np.asarray(tensor.numpy()).reshape(-1).tolist())))
-        if tensor.nbytes <= SMALL:
+        if nbytes(kind, shape) <= SMALL:
             return self.token(("constant", kind, shape, tensor.tobytes()))
         key = (kind, shape, _head(tensor))
         for other, token in self._large.setdefault(key, []):

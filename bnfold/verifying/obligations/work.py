@@ -187,14 +187,18 @@ class _Work:
 
     def doubtful(self) -> bool:
         """Was any pair refuted inside of a cone that was proved?"""
-        return any(self._refuted_in(proved) for proved in self.proved.values())
+        taken = self._taken()
+        return any(self._refuted_in(proved, taken) for proved in self.proved.values())
 
-    def _refuted_in(self, proved: _Proved) -> Pairs:
+    def _taken(self) -> set[ir.Value]:
+        """The candidate's values that were proved to be one of the reference's."""
+        return {self.pairs[a] for a in self.proved}
+
+    def _refuted_in(self, proved: _Proved, taken: Collection[ir.Value]) -> Pairs:
         """Pairs inside of a cone that were measured and are not the same. A candidate's value that was proved
         to be another one is no pair."""
-        if proved.mine is None or proved.theirs is None:
+        if proved.mine is None or proved.theirs is None or not self.refuted:
             return {}
-        taken = {self.pairs[a] for a in self.proved}
         made = {v for node in proved.theirs.nodes for v in node.outputs}
         return {
             value: self.pairs[value]
@@ -210,10 +214,11 @@ class _Work:
         """Does whatever differs inside of proved cones show at the end of one, so that the rest of the
         candidate makes up for it? What does not is a difference that the ends only hide."""
         inside: dict[ir.Value, list[tuple[Half, Half]]] = {}
+        taken = self._taken()
         for proved in self.proved.values():
             if proved.mine is None or proved.theirs is None:
                 continue
-            for value in self._refuted_in(proved):
+            for value in self._refuted_in(proved, taken):
                 inside.setdefault(value, []).append((proved.mine, proved.theirs))
             if proved.near is not None and not self.context.strict:
                 self.hidden.update(hidden_weights(self.sides, proved.mine, proved.theirs, self.pairs))

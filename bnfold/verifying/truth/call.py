@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Call:
             return float(np.float32(default)) if isinstance(default, float) else default
         return found.value
 
-    @property
+    @cached_property
     def attributes(self) -> dict[str, ir.Attr]:
         """All attributes; those that refer to the function's are replaced by what the caller gave, or
         absent."""

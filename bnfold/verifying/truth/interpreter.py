@@ -32,6 +32,7 @@ from ...errors import Unsupported
 from ...files.memory import SHORT
 from ...inference.constants import Constants
 from ...ir.graph import GraphLike, bodies, ir, label, named_type, opset, source_text
+from ...ir.tensor import dims, nbytes
 from ...operators.table import op
 from . import large_weights, onnx_reference, unknown_operators
 from .call import Call, Frame
@@ -226,7 +227,11 @@ class Interpreter:
     def _large(self, value: ir.Value) -> Stored | None:
         """A large weight as it is stored, where kernels that can take it so are its only readers."""
         tensor, functions = value.const_value, self.model.functions
-        if tensor is None or tensor.nbytes < large_weights.LEAST_BYTES or value.is_graph_output():
+        if (
+            tensor is None
+            or nbytes(tensor.dtype, dims(tensor)) < large_weights.LEAST_BYTES
+            or value.is_graph_output()
+        ):
             return None
         if not all(
             place == 1 and op(node).streams_weight and node.op_identifier() not in functions

@@ -303,6 +303,11 @@ def test_numbers_that_are_not_finite_are_named_by_file_and_row(tmp_path, monkeyp
         whole(batches(FREE, data=data, size=3))
 
 
+def test_a_number_that_is_not_finite_among_single_numbers():
+    with pytest.raises(UsageError, match=r"input 3 holds a number that is not finite \(nan\)"):
+        whole(batches(Input("x", FLOAT, ("N",)), data=np.where(np.arange(6) == 3, np.nan, 1.0)))
+
+
 def test_what_overflows_in_the_type_of_the_input_is_not_finite():
     half = Input("x", ir.DataType.FLOAT16, ("N", 3, 4, 4))
     with pytest.raises(UsageError, match="input 2 holds a number that is not finite"):
