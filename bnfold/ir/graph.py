@@ -47,8 +47,8 @@ STANDARD = ("", "ai.onnx")
 _GRAPHS = ir.AttributeType.GRAPHS
 _WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
-# Private parts of onnx_ir 1.1, which spare the square of readers, inputs or outputs; where a version has none of
-# them, its public functions serve.
+# Private parts of onnx_ir 1.1, which spare the square of readers, inputs or outputs; where a version has none
+# of them, its public functions serve.
 _DIRECT = all(
     hasattr(kind, name)
     for kind, name in (
