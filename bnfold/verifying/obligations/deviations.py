@@ -93,7 +93,10 @@ class Deviations:
         assert kernel is not None
         spreads = [s[:] if isinstance(s, Stored) else s for s in spreads]
         again = kernel(self._with_attributes_off(step.call, unit) if unit else step.call, *moved)
-        return np.asarray((again if isinstance(again, tuple) else (again,))[index] - step.results[index])
+        result = (again if isinstance(again, tuple) else (again,))[index]
+        if result.shape != step.results[index].shape:  # it is a size that moved, as a Resize's scales
+            return np.zeros(step.results[index].shape)  # which excuses no difference of numbers
+        return np.asarray(result - step.results[index])
 
     def _with_attributes_off(self, call: Call, unit: float) -> Call:
         node = copy(call)

@@ -12,6 +12,8 @@ from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 from bnfold.verifying.inputs.interface import interface
 from bnfold.verifying.obligations import Prover, folded_by_us
+from bnfold.verifying.obligations.deviations import Deviations
+from bnfold.verifying.truth.interpreter import Interpreter
 
 from ..sides import proto, side
 
@@ -280,3 +282,15 @@ def test_random_nodes_of_other_names_draw_the_same() -> None:
     assert not compare(
         side(one), side(proto(text % tuple("nnuu"), w=matrix * np.float32(1.02))), VerifyOptions()
     )
+
+
+def test_scales_on_the_edge_of_a_size_are_no_reason_to_stop() -> None:
+    """2.25 times 8 pixels are 18, and a rounding less are 17, with which no number can be compared."""
+    text = """g (float[1, 1, 8, 8] x) => (float y) <float[2] ones, float[2] grow> {
+        h = Mul(ones, grow) sizes = Concat<axis = 0>(ones, h) y = Resize<mode = "nearest">(x, , sizes) }"""
+    model = side(proto(HEAD + text, ones=np.ones(2, np.float32), grow=np.full(2, 2.25, np.float32))).model
+    deviations = Deviations(model, lambda what: True, np.random.default_rng(0), all_readers=True)
+    for step in Interpreter(model).walk({"x": image(1, 1, 8, 8)}):
+        deviations.add(step)
+    (resized,) = model.graph.outputs
+    assert deviations.of[resized].shape == (1, 1, 18, 18)
