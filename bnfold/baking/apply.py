@@ -62,10 +62,8 @@ class Prepared:
     words: dict[str, str]
 
 
-def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> Prepared | None:
-    """The model, ready to be folded; None where nothing was baked in."""
-    if not any(BAKED_KEY in node.metadata_props for node in model.graph):
-        return None
+def prepared(model: ir.Model, options: FoldOptions, in_place: bool = False) -> Prepared:
+    """A model with something baked in, ready to be folded."""
     copy = model if in_place else cloned(model)
     gone: list[str] = []
     kept: list[Kept] = []

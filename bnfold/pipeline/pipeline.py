@@ -27,6 +27,7 @@ from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on
 from ..files.atomic import place
 from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
+from ..ir.provenance import BAKED_KEY
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import (
     ORIGIN_KEY,
@@ -135,14 +136,15 @@ def fold_model(
 ) -> tuple[ir.Model, Plan]:
     """Fold in memory; the plan remembers what was withdrawn. `in_place`: the model itself may be folded,
     nobody needs it any more. `pair`: as far as the model's own format can hold it."""
-    from ..baking import prepared
     from ..folding import fold
 
     if pair is not None:
         return fold(model, options, in_place, pair)
-    ready = prepared(model, options, in_place)
-    if ready is None:
+    if not any(BAKED_KEY in node.metadata_props for node in model.graph):
         return fold(model, options, in_place)
+    from ..baking import prepared
+
+    ready = prepared(model, options, in_place)
     folded, made = fold(ready.model, options, in_place=True)
     return folded, made.with_prepared(ready.gone, ready.kept, ready.words)
 
