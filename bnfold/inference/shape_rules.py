@@ -47,18 +47,6 @@ def _batch_norm(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     return [x, *[None] * (len(node.outputs) - 1)]
 
 
-def _prelu(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
-    """As the first input. A slope that is larger than it is none by ONNX, whose inference leaves it out;
-    onnxruntime broadcasts both. So what they disagree on is unknown."""
-    x, slope = inputs
-    if x is None or slope is None or len(slope) > len(x):
-        return [None]
-    (both,) = broadcast(s, node, inputs)
-    assert both is not None
-    laid = (1,) * (len(x) - len(slope)) + slope
-    return [tuple(s.symbol() if d == 1 != over else b for d, over, b in zip(x, laid, both, strict=True))]
-
-
 def _transpose(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     x = inputs[0]
     return [None if x is None else tuple(x[p] for p in permutation(attribute(node, "perm"), len(x)))]
@@ -259,7 +247,6 @@ _SHARED: dict[ShapeRule, Rule] = {
 RULES: dict[str, Rule] = {
     **{name: _SHARED[row.shape] for name, row in OPERATORS.items() if row.shape in _SHARED},
     "BatchNormalization": _batch_norm,
-    "PRelu": _prelu,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Einsum": einsum,

@@ -255,7 +255,11 @@ def leaky_relu(net: Net, x: Value) -> Value:
 
 
 def prelu(net: Net, x: Value) -> Value:
-    return net.op("PRelu", [x, constant(net, net.data(*pattern(net, x), low=net.pick(-1.0, 0.1)))])
+    shape = pattern(net, x)[-x.rank :] if x.rank else ()  # ONNX allows no slope that is larger than its input
+    shape = [
+        d if d == 1 or all(one[k - len(shape)] != 1 for one in x.shapes) else 1 for k, d in enumerate(shape)
+    ]
+    return net.op("PRelu", [x, constant(net, net.data(*shape, low=net.pick(-1.0, 0.1)))])
 
 
 def dropout(net: Net, x: Value) -> Value:

@@ -9,6 +9,7 @@ beyond.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -189,13 +190,31 @@ def _nudged(
     def moved(array: Array) -> Array:
         return (array * (1 + epsilon * rng.choice([-1.0, 1.0], array.shape))).astype(array.dtype)
 
-    model = onnx.ModelProto()
-    model.CopyFrom(sample.model)
+    model = _unshared(sample.model, sample.delicate)
     for tensor in _tensors(model):
         if tensor.data_type in FLOATS and tensor.name not in sample.delicate:
             tensor.CopyFrom(numpy_helper.from_array(moved(numpy_helper.to_array(tensor)), tensor.name))
     feeds = [{n: moved(a) if a.dtype.kind == "f" else a for n, a in feed.items()} for feed in sample.feeds]
     return model, feeds
+
+
+def _unshared(model: onnx.ModelProto, delicate: Collection[str]) -> onnx.ModelProto:
+    """A copy whose floats, delicate ones aside, are stored once for each reader in the main graph. Each reader rounds on its own, so
+    that what they share must not be off in the same way: it would cancel where their results do."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    stored = {t.name: t for t in copy.graph.initializer}
+    stored |= {
+        n.output[0]: n.attribute[0].t for n in copy.graph.node if n.op_type == "Constant" and n.attribute
+    }
+    read: set[str] = set()
+    for node in copy.graph.node:
+        for place, name in enumerate(node.input):
+            if name in read - set(delicate) and name in stored and stored[name].data_type in FLOATS:
+                copy.graph.initializer.append(stored[name])
+                copy.graph.initializer[-1].name = node.input[place] = f"{name}_of_{node.output[0]}_{place}"
+            read.add(name)
+    return copy
 
 
 def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
