@@ -304,6 +304,11 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
     ins = [c for c in weight if c not in result and c in data]
     if len(outs) != 1 or len(ins) != 1 or len(weight) != 2:
         raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a matrix product")
+    if dims(tensor)[weight.index(ins[0])] == 1 != shapes.dim(node.inputs[1 - index], data.index(ins[0])):
+        raise Refused(
+            "kept.non-linear",
+            f"Einsum '{label(node)}' may repeat the one row of its weight for every entry of the data",
+        )
     return Linear(
         node,
         1 - index,

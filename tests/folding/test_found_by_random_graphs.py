@@ -88,3 +88,25 @@ def test_a_bias_that_is_computed_behind_the_product() -> None:
           y = Add(row, n) }""")
     held = hold(proto)
     assert [node.op_type for node in held.model.graph] == ["Gemm"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "data", "folds"), [(1, 6, False), (1, 1, True), (6, 6, True), (6, 1, True), (1, "N", False)]
+)
+def test_an_einsum_may_repeat_the_one_row_of_its_weight(rows: int, data: int | str, folds: bool) -> None:
+    """Sizes of one broadcast, as in numpy: the shift was added once, where it is summed over six entries."""
+    numbers = ", ".join(str(k + 1) for k in range(2 * rows))
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[{data}, 1, 5] x) => (float[2, 1, 5] y)
+        <float[2, {rows}] w = {{{numbers}}}, float[1] s = {{4}}, float[1] b = {{-0.5}}, float[1] v = {{0.8}}>
+        {{ n = BatchNormalization(x, s, b, b, v) y = Einsum<equation = "za,abc->zbc">(w, n) }}""")
+    folded, plan = fold(read(proto).model)
+    assert bool(plan.folded) == folds
+    x = np.random.default_rng(0).normal(size=(6 if data == "N" else data, 1, 5)).astype(np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )
+        for m in (proto, ir.to_proto(folded))
+    )
+    np.testing.assert_allclose(after[0], before[0], rtol=1e-5)
