@@ -504,7 +504,12 @@ def _scaled(size: Dim, factor: float) -> Dim | None:
     is 7, while the exact product lies below."""
     if factor == 1:
         return size
-    return math.floor(_F(size) * _F(factor)) if isinstance(size, int) else None
+    if not isinstance(size, int):
+        return None
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what is not finite is no size: OverflowError, ValueError
+        return math.floor(_F(size) * _F(factor))
 
 
 def _fitted(axes: list[int], old: list[Dim], sizes: Sequence[int], policy: str, backwards: bool) -> Resized:
