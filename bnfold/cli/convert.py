@@ -14,7 +14,7 @@ from . import request
 from .ending import Ending, of_convert
 from .help import Command
 from .help import option as grouped
-from .options import FILE, LIMIT, READ, REPORT, options
+from .options import EXTERNAL_DATA, FILE, LIMIT, NO_READING_BACK, READ, REPORT, options
 
 
 @click.command(
@@ -36,13 +36,8 @@ from .options import FILE, LIMIT, READ, REPORT, options
     metavar="OUT",
     help="Write the model to this file, or to standard output with '-'.",
 )
-@grouped(
-    "Output",
-    "--external-data",
-    is_flag=True,
-    help="Put the weights into one file beside the model (above 2 GB they always go there).",
-)
-@grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back to compare it.")
+@EXTERNAL_DATA
+@NO_READING_BACK
 @options(READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, **values: Any) -> Ending:
     """Write MODEL as ONNX without folding anything: the baseline that a folded model is held against.

@@ -27,6 +27,7 @@ from .options import (
     REPORT,
     TIME,
     VERIFY,
+    WEIGHTS_OUT,
     WRITE,
     certificate_option,
     options,
@@ -66,14 +67,7 @@ from .standard_streams import is_mark
     "MODEL>.folded.onnx beside it). A .prototxt or .cfg asks for MODEL's own format, with the weights in a "
     "file beside it.",
 )
-@grouped(
-    "Output",
-    "--weights-out",
-    type=FILE,
-    metavar="PATH",
-    help="Write the weights of such an OUT to this file (default: <stem of OUT>.caffemodel or .weights "
-    "beside it).",
-)
+@WEIGHTS_OUT
 @certificate_option("the fold, for 'bnfold audit' and 'bnfold check'")
 @grouped("Output", "--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @options(FOLD, RECALIBRATE, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)

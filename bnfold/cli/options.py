@@ -345,6 +345,26 @@ def certificate_option(what: str) -> Callable[[F], F]:
     )
 
 
+WEIGHTS_OUT = grouped(
+    "Output",
+    "--weights-out",
+    type=FILE,
+    metavar="PATH",
+    help="Write the weights of such an OUT to this file (default: <stem of OUT>.caffemodel or .weights "
+    "beside it).",
+)
+# Of commands that write a model, and run none.
+EXTERNAL_DATA = grouped(
+    "Output",
+    "--external-data",
+    is_flag=True,
+    help="Put the weights into one file beside the model (above 2 GB they always go there).",
+)
+NO_READING_BACK = grouped(
+    "Verification", "--no-verify", is_flag=True, help="Do not read the written file back to compare it."
+)
+
+
 def options(*groups: tuple[Row, ...], without: tuple[str, ...] = ()) -> Callable[[F], F]:
     """A decorator that gives a command the options of some groups."""
 

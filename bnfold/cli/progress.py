@@ -7,28 +7,28 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from ..errors import one_line
 from ..results.batch_run import Run
 from . import screen
 
 
-class Progress:
-    """Hears each run as it comes."""
+class _OnTerminal:
+    """A bar that stands on a terminal while something is done, and nowhere else."""
 
-    def __init__(self, total: int, view: screen.Screen) -> None:
-        self._total, self._view = total, view
-        self._done = self._worked = 0
-        self._start = time.monotonic()
+    def __init__(self, view: screen.Screen) -> None:
+        self._view = view
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> Progress:
-        if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            from rich.progress import BarColumn, MofNCompleteColumn
+    def _made(self) -> tuple[Any, Any]:
+        """The bar and its task."""
+        raise NotImplementedError
 
-            self._bar, self._task = _bar(self._total, BarColumn(), MofNCompleteColumn())
+    def __enter__(self) -> Self:
+        if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self._bar, self._task = self._made()
             self._bar.start()
         return self
 
@@ -37,6 +37,21 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class Progress(_OnTerminal):
+    """Hears each run as it comes."""
+
+    def __init__(self, total: int, view: screen.Screen) -> None:
+        super().__init__(view)
+        self._total = total
+        self._done = self._worked = 0
+        self._start = time.monotonic()
+
+    def _made(self) -> tuple[Any, Any]:
+        from rich.progress import BarColumn, MofNCompleteColumn
+
+        return _bar(self._total, BarColumn(), MofNCompleteColumn())
 
     @property
     def done(self) -> int:
@@ -68,28 +83,14 @@ class Progress:
         )
 
 
-class Bar:
+class Bar(_OnTerminal):
     """One run whose share of work that is done is known. Hears what is being done, and how far it is."""
 
-    def __init__(self, view: screen.Screen) -> None:
-        self._view = view
-        self._bar: Any = None
-        self._task: Any = None
+    def _made(self) -> tuple[Any, Any]:
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 
-    def __enter__(self) -> Bar:
-        if not self._view.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-
-            what = TextColumn("{task.description}", markup=False)
-            self._bar, self._task = _bar(100, what, BarColumn(), TaskProgressColumn())
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        what = TextColumn("{task.description}", markup=False)
+        return _bar(100, what, BarColumn(), TaskProgressColumn())
 
     def say(self, what: str) -> None:
         """What is being done now."""

@@ -20,13 +20,16 @@ from .ending import Ending, of_recalibration
 from .help import Command
 from .help import option as grouped
 from .options import (
+    EXTERNAL_DATA,
     FILE,
     LIMIT,
+    NO_READING_BACK,
     OF_IMAGES,
     READ,
     RECALIBRATE,
     REPORT,
     VERIFY,
+    WEIGHTS_OUT,
     Row,
     certificate_option,
     options,
@@ -76,22 +79,10 @@ _WAYS = tuple(row for row in RECALIBRATE if row.name != "recalibrate")
     "MODEL>.recalibrated.onnx beside it). A .prototxt or .cfg asks for MODEL's own format, with the weights "
     "in a file beside it.",
 )
-@grouped(
-    "Output",
-    "--weights-out",
-    type=FILE,
-    metavar="PATH",
-    help="Write the weights of such an OUT to this file (default: <stem of OUT>.caffemodel or .weights "
-    "beside it).",
-)
-@grouped(
-    "Output",
-    "--external-data",
-    is_flag=True,
-    help="Put the weights into one file beside the model (above 2 GB they always go there).",
-)
+@WEIGHTS_OUT
+@EXTERNAL_DATA
 @certificate_option("the statistics, for 'bnfold audit'")
-@grouped("Verification", "--no-verify", is_flag=True, help="Do not read the written file back to compare it.")
+@NO_READING_BACK
 @options(READ, LIMIT, REPORT)
 def command(
     files: tuple[Path, ...],
