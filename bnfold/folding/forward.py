@@ -67,7 +67,8 @@ class _Forward:
             self._remember_rows()
             raise
         if not self.push.holds:
-            if len(self.maps) == len(self.before) + 1:  # none was lost on the way, and no other would be
+            # none was lost on the way, nor met another that made up for it: no other map would be
+            if self.steps == len(self.before) == len(self.maps) - 1:
                 self.context.unread.update(self.maps)
             raise Refused(
                 "kept.no-linear-neighbour",

@@ -468,7 +468,8 @@ def proof(found: Proof, *, verbose: bool = False) -> Iterator[Text]:
     )
     open_ones = [o for o in found.obligations if o.verdict in ("failed", "open")]
     causes = [o for o in found.obligations if o.verdict == "dropped" and o.cause and found.refuted]
-    shown = [*causes, *open_ones]
+    certain = [o for o in open_ones if o.cause]  # the others follow from what was dropped before them
+    shown = [*certain, *causes, *(o for o in open_ones if not o.cause)]
     for one in shown if verbose else shown[:SHOWN]:
         yield Text(one_line(f"  {_obligation(one)}"), style="red" if one.verdict == "failed" else "yellow")
     if not verbose and len(shown) > SHOWN:

@@ -140,7 +140,9 @@ def _failing(runs: Runs, figures: list[Figures], results: list[ProviderResult]) 
     proof = runs.proof
     refuted: list[Figures] = []
     if proof is not None and proof.refuted:
-        causes = [o.figures for o in proof.obligations if o.cause and o.figures is not None]
+        # what was refuted before what was dropped: a pair of values that is none is dropped, too
+        ordered = sorted(proof.obligations, key=lambda o: o.verdict != "failed")
+        causes = [o.figures for o in ordered if o.cause and o.figures is not None]
         refuted = causes or [o.figures for o in proof.refuted if o.figures is not None]
     wrong = [f for f in runs.folds if not f.passed and f not in refuted]
     return [

@@ -110,3 +110,19 @@ def test_an_einsum_may_repeat_the_one_row_of_its_weight(rows: int, data: int | s
         for m in (proto, ir.to_proto(folded))
     )
     np.testing.assert_allclose(after[0], before[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["-1", "0.5"])
+def test_two_signs_that_cancel_in_a_product_let_no_map_pass(scale: str) -> None:
+    """The map of the Neg comes to nothing in the Mul, where it meets itself. What stands before the Neg is read
+    all the same."""
+    proto = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 20]>
+        g (double[N, 2] x) => (double[M, 2] y, double[M] z)
+        <double[2] s = {{0.34, 0.98}}, double[2] v = {{0.5, 0.7}}, double[2] w = {{1.5, -2}}, double k = {{{scale}}},
+         int64[2] r = {{1, 1}}> {{
+        b = BatchNormalization(x, s, s, s, v)
+        n = Neg(b) u = Tile(n, r) y = Mul(u, n)
+        m = MatMul(b, w) z = Div(m, k) }}""")
+    hold(proto)
+    folded, _ = fold(read(proto).model)
+    assert [node.op_type for node in folded.graph].count("BatchNormalization") == 1

@@ -12,6 +12,7 @@ work.py        the work of one scope: every pair of values, proved or dropped
 bodies.py      the scopes that bodies and functions are
 decisions.py   what decides, or is multiplied by zeros, judged instead of what comes out
 hidden.py      differences inside of what was proved that nothing behind them shows
+lone_weights.py  one weight of a matrix that is off, where its sums do not show it
 coverage.py    which nodes read each weight
 proof.py       the way through these rooms: every obligation, the verdict, and what each weight is known by
 """

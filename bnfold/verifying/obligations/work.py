@@ -22,6 +22,7 @@ from .coverage import within
 from .decisions import decided_by
 from .discharge import OTHER_TIES
 from .hidden import dead_border, hidden, hidden_weights
+from .lone_weights import lone_weight
 from .scope import OPENINGS, Context, Scope, Sides
 from .tokens import Token
 
@@ -218,6 +219,11 @@ class _Work:
         for proved in self.proved.values():
             if proved.mine is None or proved.theirs is None:
                 continue
+            if reason := lone_weight(proved.mine, proved.theirs, self.context.ours, self.context.theirs):
+                assert proved.figures is not None
+                self.hidden[proved.mine.end] = replace(
+                    proved.figures, passed=False, noise=math.inf, reason=reason
+                )
             for value in self._refuted_in(proved, taken):
                 inside.setdefault(value, []).append((proved.mine, proved.theirs))
             if proved.near is not None and not self.context.strict:
@@ -234,7 +240,7 @@ class _Work:
     def report(self) -> None:
         """The obligations of this scope, for the report, and which nodes are covered by what was proved."""
         for value, proved in self.proved.items():
-            if value not in self.refuted:
+            if value not in self.refuted and value not in self.hidden:
                 self._cover(value, proved)
                 if proved.how != "identical":
                     self._add(self._obligation(value, "proved", proved.figures, proved.mine, proved.theirs))
