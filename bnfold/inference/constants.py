@@ -32,6 +32,7 @@ from ..operators.arguments import (
 )
 from ..operators.table import op
 from .evaluation import (
+    NoKernel,
     by_onnxruntime,
     cast,
     close,
@@ -40,6 +41,8 @@ from .evaluation import (
     is_narrow,
     jumps,
     keeps_values,
+    nudged,
+    stable,
     widened,
 )
 from .size_bounds import elements, is_bounded
@@ -48,6 +51,7 @@ LIMIT = 1 << 22  # elements of a constant that is evaluated
 # elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number
 # of them
 ROOM = 4 * LIMIT
+DRAWS = 2  # of nudged inputs, since one may cancel
 _DEPTH = 200  # nodes of one constant subgraph
 _LONGEST = 1 << 16  # numbers in an argument that counts or points
 
@@ -203,10 +207,11 @@ class Constants:
         known = all(a is not None for a in results)
         inexact = any(v in self._inexact for v in self._needed(node))
         if known and inexact and jumps(node):
-            results = self._asked(node, results)
+            results = self._asked(node) or [None] * len(results)
             inexact = False
-        elif known and not is_exact(node):
-            inexact = True
+        elif known and (inexact or not is_exact(node)):
+            asked = self._asked(node) if self._is_unstable(node, results) else None
+            results, inexact = asked or results, asked is None
         if known and not keeps_values(node):
             results = self._half(node, results)
         self._room -= sum(a.size for a in results if a is not None)
@@ -221,7 +226,7 @@ class Constants:
         """Arithmetic in 16 bits behind arithmetic in 16 bits: a runtime may keep more between the two, and
         then it is no constant to us."""
         if any(v in self._narrow for v in self._needed(node)):
-            answer = self._asked(node, results)
+            answer = self._asked(node) or [None] * len(results)
             if any(a is None or b is None or not close(a, b) for a, b in zip(results, answer, strict=True)):
                 return [None] * len(results)
         self._narrow.update(
@@ -229,20 +234,36 @@ class Constants:
         )
         return results
 
-    def _asked(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
-        """What onnxruntime makes of a jump behind numbers that libraries round differently."""
+    def _is_unstable(self, node: ir.Node, results: list[np.ndarray | None]) -> bool:
+        """Does the last bit of an input, or the order of a sum, make far more than that of a result?"""
+        inputs = [None if v is None else self._typed.get(v) for v in node.inputs]
+        try:
+            drawn = [
+                evaluated(node, [nudged(a, seed) for a in inputs], opset(self._model, node.graph))
+                for seed in range(DRAWS)
+            ]
+        except NoKernel:
+            return False  # onnxruntime was asked already
+        return any(
+            a is not None and not stable(a, b)
+            for again in drawn
+            if again is not None
+            for a, b in zip(results, again, strict=True)
+        )
+
+    def _asked(self, node: ir.Node) -> list[np.ndarray | None] | None:
+        """What onnxruntime makes of a node where libraries that round differently come to different ends."""
         graph = node.graph
-        imports = self._model.opset_imports
         if graph is None:
-            return [None] * len(results)
+            return None
         answer = by_onnxruntime(
             node,
             self.typed,
             lambda one: self._is_evaluated(one) and not is_op(one, "Constant"),
-            imports,
+            self._model.opset_imports,
             opset(self._model, graph),
         )
-        return [None] * len(results) if answer is None else list(answer)
+        return None if answer is None else list(answer)
 
     def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
         """Inputs whose values matter, not their shapes or types alone."""
@@ -264,7 +285,14 @@ class Constants:
             return [cast(inputs[0], to)]
         if not elements(node, inputs) <= LIMIT:
             return nothing
-        return list(evaluated(node, inputs, opset(self._model, node.graph)) or nothing)
+        return self._run(node, inputs) or nothing
+
+    def _run(self, node: ir.Node, inputs: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+        try:
+            results = evaluated(node, inputs, opset(self._model, node.graph))
+        except NoKernel:
+            return self._asked(node)
+        return None if results is None else list(results)
 
     def _shape(self, node: ir.Node) -> list[np.ndarray | None] | None:
         source = node.inputs[0]

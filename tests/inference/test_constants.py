@@ -1,0 +1,57 @@
+"""Constants are what onnxruntime computes, also where little but the last bits of large numbers is left."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import numpy_helper, parser
+
+from bnfold.inference import Shapes
+from bnfold.reading.onnx.reader import read
+
+HEAD = '<ir_version: 8, opset_import: ["" : %d]> g () => (float[A, B] y) <float[64, 34] k, float[34, 1] ones> { %s }'
+CANCELLING = {
+    "a sum": "y = ReduceSum (k)",
+    "a mean": "y = ReduceMean <axes = [0]> (k)",
+    "a product of matrices": "y = MatMul (k, ones)",
+    "a variance as a difference": (
+        "q = Mul (k, k)\n a = ReduceMean <axes = [0]> (q)\n b = ReduceMean <axes = [0]> (k)\n c = Mul (b, b)\n"
+        "y = Sub (a, c)"
+    ),
+}
+
+
+def computed(text: str, opset: int = 17) -> tuple[np.ndarray, np.ndarray]:
+    """(what we take for the constant y, what onnxruntime computes)."""
+    proto = parser.parse_model(HEAD % (opset, text))
+    random = np.random.default_rng(0)
+    signs = np.where(np.add.outer(np.arange(64), np.arange(34)) % 2, 1, -1)
+    large = (signs * 1e7 + 3 * random.standard_normal((64, 34))).astype(np.float32)
+    for name, values in (("k", large), ("ones", np.ones((34, 1), np.float32))):
+        proto.graph.initializer.append(numpy_helper.from_array(values, name))
+    del proto.graph.value_info[:]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    model = read(proto).model
+    ours = Shapes(model).constants.typed(model.graph.outputs[0])
+    assert ours is not None
+    return ours, session.run(None, {})[0]
+
+
+@pytest.mark.parametrize("name", CANCELLING)
+def test_large_numbers_that_cancel_leave_what_onnxruntime_leaves(name: str) -> None:
+    ours, theirs = computed(CANCELLING[name])
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+def test_an_operator_that_onnx_has_no_reference_for_is_computed_all_the_same(opset: int) -> None:
+    text = (
+        "i = Constant <value = int8[2, 2] {1, -2, 3, 4}> ()\n s = Constant <value = float {0.5}> ()\n"
+        "y = DequantizeLinear (i, s)"
+    )
+    ours, theirs = computed(text, opset)
+    np.testing.assert_array_equal(ours, theirs)
