@@ -73,6 +73,7 @@ class Constants:
         freeze_initializers: bool = False,
         shapes: Callable[[ir.Value], Any] | None = None,
         dtypes: Callable[[ir.Value], ir.DataType | None] | None = None,
+        sizes: Callable[[ir.Value], np.ndarray | None] | None = None,
     ) -> None:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
@@ -84,6 +85,7 @@ class Constants:
         self._room = ROOM
         self._shape_of = shapes or (lambda value: None)
         self._dtype_of = dtypes or (lambda value: value.dtype)
+        self._sizes_of = sizes or (lambda value: None)
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
         """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over
@@ -214,6 +216,8 @@ class Constants:
             results, inexact = asked or results, asked is None
         if known and not keeps_values(node):
             results = self._half(node, results)
+        if not known and len(results) == 1:
+            results = [self._sizes_of(node.outputs[0])]
         self._room -= sum(a.size for a in results if a is not None)
         if self._room < 0:
             results = [None] * len(results)
@@ -257,13 +261,17 @@ class Constants:
         if graph is None:
             return None
         answer = by_onnxruntime(
-            node,
-            self.typed,
-            lambda one: self._is_evaluated(one) and not is_op(one, "Constant"),
-            self._model.opset_imports,
-            opset(self._model, graph),
+            node, self.typed, self._is_computed, self._model.opset_imports, opset(self._model, graph)
         )
         return None if answer is None else list(answer)
+
+    def _is_computed(self, node: ir.Node) -> bool:
+        """Does it belong to a constant subgraph, and is no beginning of one?"""
+        return (
+            self._is_evaluated(node)
+            and not is_op(node, "Constant", "Shape", "Size")
+            and all(self._typed.get(v) is not None for v in self._needed(node))
+        )
 
     def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
         """Inputs whose values matter, not their shapes or types alone."""

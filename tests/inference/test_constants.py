@@ -55,3 +55,34 @@ def test_an_operator_that_onnx_has_no_reference_for_is_computed_all_the_same(ops
     )
     ours, theirs = computed(text, opset)
     np.testing.assert_array_equal(ours, theirs)
+
+
+FREE = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 300, 2] x) => (float[A] y)
+<int64[1] one = {1}, int64[1] two = {2}> { s = Shape (x)\n a = Gather (s, one)\n b = Gather (s, two)\n %s }"""
+SIZES = {
+    "c = Cast <to = 1> (a)\n y = Identity (c)": [300.0],
+    # in floats a quotient is not rounded down, and narrow integers wrap around
+    "c = Cast <to = 1> (b)\n d = Cast <to = 1> (a)\n e = Div (c, d)\n f = Mul (e, d)\n y = Cast <to = 7> (f)": [
+        2
+    ],
+    "c = Cast <to = 3> (a)\n y = Cast <to = 7> (c)": [44],
+    "c = Cast <to = 9> (a)\n y = Cast <to = 7> (c)": [1],
+    "c = Div (a, b)\n d = Cast <to = 1> (c)\n e = Exp (d)\n f = Log (e)\n g = Cast <to = 1> (a)\n y = Div (g, d)": [
+        2.0
+    ],
+    "c = Max (a, b)\n y = Mod (c, two)": [0],
+}
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_known_sizes_among_free_ones_are_constants(text: str) -> None:
+    model = read(parser.parse_model(FREE % text)).model
+    found = Shapes(model).constants.typed(model.graph.outputs[0])
+    assert found is not None
+    assert found.tolist() == SIZES[text]
+
+
+def test_a_free_size_is_no_constant() -> None:
+    text = "zero = Constant <value = int64[1] {0}> ()\n c = Gather (s, zero)\n y = Cast <to = 1> (c)"
+    model = read(parser.parse_model(FREE % text)).model
+    assert Shapes(model).constants.typed(model.graph.outputs[0]) is None
