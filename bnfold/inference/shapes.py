@@ -24,13 +24,12 @@ from ..operators.table import OPERATORS, Dtype, op
 from .body_shapes import BODIES
 from .constants import Constants
 from .onnx_shapes import by_onnx
-from .rule_context import Content, Dim, Shape
+from .rule_context import SHAPE_LENGTH, Content, Dim, Shape
 from .shape_contents import CONTENTS
 from .shape_rules import RULES, Rule
 
 T = TypeVar("T")
 MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
-_SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
 _NO_SIZE = 1 << 63  # sizes are int64: what is this large is none
 
 
@@ -79,7 +78,7 @@ class Shapes:
         if (
             stored is None
             or stored.dtype not in (ir.DataType.INT64, ir.DataType.INT32)
-            or math.prod(dims(stored)) > _SHAPE_LENGTH
+            or math.prod(dims(stored)) > SHAPE_LENGTH
         ):
             return None
         return tuple(int(d) for d in stored.numpy().reshape(-1))
@@ -103,7 +102,7 @@ class Shapes:
             and len(stored) <= MAX_RANK
         ):
             found = tuple(stored)
-        if found is None and (length := self.dim(value, 0)) is not None and length <= _SHAPE_LENGTH:
+        if found is None and (length := self.dim(value, 0)) is not None and length <= SHAPE_LENGTH:
             found = (None,) * length
         return None if found is None else tuple(self.symbol() if d is None else d for d in found)
 
@@ -236,7 +235,7 @@ class Shapes:
             return True
         shape = self._known.get(node.outputs[0])
         small = shape is None or (
-            len(shape) <= 1 and all(isinstance(d, int) and d <= _SHAPE_LENGTH for d in shape)
+            len(shape) <= 1 and all(isinstance(d, int) and d <= SHAPE_LENGTH for d in shape)
         )
         return small and any(self.content(v) is not None for v in node.inputs)
 
