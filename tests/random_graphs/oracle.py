@@ -9,7 +9,7 @@ beyond.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,12 +67,14 @@ def options_of(sample: Sample) -> FoldOptions:
     return OPTIONS[sample.seed % len(OPTIONS)]
 
 
-def judge(sample: Sample) -> Judgement:
-    """Fold a sample and hold the result against onnxruntime's run of the original. Raises NoGraph."""
+def judge(sample: Sample, on_run: Callable[[], None] = lambda: None) -> Judgement:
+    """Fold a sample and hold the result against onnxruntime's run of the original, after which `on_run` is
+    called. Raises NoGraph."""
     options = options_of(sample)
     if options.freeze_initializers:
         sample = _with_defaults(sample)
     wanted = run(sample.model, sample.feeds)
+    on_run()
     try:
         original = read(sample.model).model
         before = ir.to_proto(original).SerializeToString(deterministic=True)
