@@ -26,7 +26,7 @@ STOPPED = {
     "kept.unknown-rank",
 }
 
-# Of these, reasons that are gone where each caller's own constants and shapes are known.
+# Of these, reasons that each caller has its own constants or sizes for.
 HANDED_OVER = {
     "kept.parameter-not-constant",
     "kept.weight-not-constant",
