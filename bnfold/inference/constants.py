@@ -282,7 +282,8 @@ class Constants:
         nothing: list[np.ndarray | None] = [None] * len(node.outputs)
         if is_op(node, "Shape", "Size"):
             return self._shape(node) or nothing
-        inputs = [None if v is None else self._typed.get(v) for v in node.inputs]
+        blank = is_op(node, "EyeLike")
+        inputs = [None if v is None else self._blank(v) if blank else self._typed.get(v) for v in node.inputs]
         if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
             return nothing
         if is_op(node, "CastLike"):
@@ -294,6 +295,13 @@ class Constants:
         if not elements(node, inputs) <= LIMIT:
             return nothing
         return self._run(node, inputs) or nothing
+
+    def _blank(self, value: ir.Value) -> np.ndarray | None:
+        """Zeros in the place of what only the shape and the type are read of, where these are known."""
+        shape, dtype = self._shape_of(value), self._dtype_of(value)
+        if shape is None or dtype is None or not all(isinstance(d, int) for d in shape):
+            return None
+        return np.zeros(shape, dtype.numpy()) if math.prod(shape) <= LIMIT else None
 
     def _run(self, node: ir.Node, inputs: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
         try:

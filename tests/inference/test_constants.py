@@ -86,3 +86,32 @@ def test_a_free_size_is_no_constant() -> None:
     text = "zero = Constant <value = int64[1] {0}> ()\n c = Gather (s, zero)\n y = Cast <to = 1> (c)"
     model = read(parser.parse_model(FREE % text)).model
     assert Shapes(model).constants.typed(model.graph.outputs[0]) is None
+
+
+MADE = {
+    "e = EyeLike (q)\n y = Add (e, k)": (4, 6),
+    "y = Conv <pads = [1, 1], dilations = [2]> (x, w)": (2, 3, 5),
+    "y = GlobalAveragePool (x)": (2, 4, 1),
+    "n = Constant <value_int = 6> ()\n h = HannWindow (n)\n y = Mul (k, h)": (4, 6),
+}
+
+
+@pytest.mark.parametrize("text", MADE)
+def test_what_operators_make_of_constants_is_constant(text: str) -> None:
+    proto = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[4, 6] q) => (float[A] y) '
+        f"<float[4, 6] k, float[2, 4, 7] x, float[3, 4, 3] w> {{ {text} }}"
+    )
+    random = np.random.default_rng(0)
+    for value in list(proto.graph.value_info):
+        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        values = random.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(numpy_helper.from_array(values, value.name))
+    del proto.graph.value_info[:]
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    theirs = session.run(None, {"q": np.zeros((4, 6), np.float32)})[0]
+    model = read(proto).model
+    ours = Shapes(model).constants.typed(model.graph.outputs[0])
+    assert ours is not None
+    assert ours.shape == MADE[text]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
