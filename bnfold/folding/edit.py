@@ -15,6 +15,7 @@ import numpy as np
 from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import (
+    QUANTIZATION_KEY,
     GraphLike,
     Names,
     folded_name,
@@ -144,6 +145,9 @@ class Editor:
             old.doc_string or new.doc_string,
         )
         new.metadata_props.update(old.metadata_props)
+        new.meta.pop(QUANTIZATION_KEY, None)  # it was said of other numbers
+        if QUANTIZATION_KEY in old.meta:
+            new.meta[QUANTIZATION_KEY] = old.meta.pop(QUANTIZATION_KEY)
         if old.is_graph_output():
             places = self._output_places(graph)
             places[new] = places.pop(old)
@@ -162,7 +166,8 @@ class Editor:
         return self._outputs[graph]
 
     def rename(self, value: ir.Value) -> None:
-        """A value whose meaning changed gets a new name."""
+        """A value whose meaning changed gets a new name, and loses what was said of how to quantise it."""
+        value.meta.pop(QUANTIZATION_KEY, None)
         value.name = self.names.value(folded_name(value.name))
 
     def _absorbed(self, node: ir.Node, reading: Reading, push: Push) -> None:

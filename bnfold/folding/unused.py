@@ -6,17 +6,19 @@ from collections.abc import Iterable
 
 from ..inference.size_bounds import is_bounded
 from ..ir.graph import ir, is_op, remove, usages
+from .fed import fed_values
 
 
 def drop_unread(model: ir.Model, replaced: Iterable[ir.Value]) -> None:
     """Remove replaced constants without readers, and their makers. What nobody read before stays: a caller
-    may know what it is for."""
+    may know what it is for. So does what makes something of data and leads nowhere."""
     waiting = list(replaced)
+    fed = fed_values(model) if waiting else set()
     old = model.ir_version < 4
     replaced_inputs = set(replaced) if old else set()
     while waiting:
         value = waiting.pop()
-        if usages(value) or value.is_graph_output():
+        if usages(value) or value.is_graph_output() or (value in fed and value.producer() is not None):
             continue
         node = value.producer()
         if node is not None:

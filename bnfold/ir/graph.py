@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 STANDARD = ("", "ai.onnx")
+QUANTIZATION_KEY = (
+    "quant_parameter_tensor_names"  # where onnx_ir keeps the quantization annotation of a value
+)
 _GRAPHS = ir.AttributeType.GRAPHS
 _WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
@@ -74,6 +77,13 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def annotated(model: ir.Model) -> set[str]:
+    """The names of values of the main graph that carry a quantization annotation."""
+    graph = model.graph
+    values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+    return {v.name for v in values if v.name and QUANTIZATION_KEY in v.meta}
 
 
 def graphs(model: ir.Model) -> Iterator[GraphLike]:

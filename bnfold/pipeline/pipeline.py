@@ -27,6 +27,7 @@ from ..errors import Malformed, NotEquivalent, UsageError, WriteError, blamed_on
 from ..files.atomic import place
 from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
+from ..ir.graph import annotated
 from ..ir.provenance import BAKED_KEY
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import (
@@ -47,7 +48,7 @@ from ..results.model_names import (
     idle_patterns,
 )
 from ..results.options import FoldOptions, ReadOptions, SlimOptions, VerifyOptions, spelled
-from ..results.plan import Kept, Loaded, Plan
+from ..results.plan import Finding, Kept, Loaded, Plan
 from ..results.recalibration import Recalibrated, Statistics
 from . import own_format
 from .compare import in_layout, progress_callback, side_of
@@ -225,6 +226,7 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
     loaded, statistics = recalibrated(job, loaded, watch)
     with unchanged(recalled(loaded.model).stamps) as check, ExitStack() as stack:
         work = _Work(job, loaded, watch, stack, census(loaded.model, size_of(job, loaded)))
+        named = annotated(loaded.model)  # before it may be folded in place
         try:
             done = first_that_passes(work.attempt, rounds=0 if job.read.strict else ROUNDS)
             outside = work.outside(done)
@@ -239,12 +241,25 @@ def _fold_loaded(job: Job, loaded: Loaded, watch: Watch) -> FoldResult:
         path = done.written.commit()
         watch.lap("commit")
         return replace(
-            work.result(done, path),
+            work.result(done, path, _lost_annotations(named, done.model)),
             latency=latency,
             outside=outside,
             recalibrated=statistics,
             statistics=_statistics(loaded, statistics),
         )
+
+
+def _lost_annotations(before: set[str], after: ir.Model) -> tuple[Finding, ...]:
+    """A warning for every quantization annotation whose value is gone, or holds other numbers now."""
+    return tuple(
+        Finding(
+            "warning",
+            "onnx.annotation",
+            "",
+            f"the quantization annotation of '{name}' was dropped: folding changed its numbers or removed it",
+        )
+        for name in sorted(before - annotated(after))
+    )
 
 
 def convert_file(job: Job) -> FoldResult:
@@ -515,9 +530,10 @@ class _Work:
             return _Attempt(model, made, written, None, unchanged)
         return _Attempt(model, made, written, self._verified(model, written), unchanged)
 
-    def result(self, done: _Attempt, path: Path) -> FoldResult:
+    def result(self, done: _Attempt, path: Path, findings: tuple[Finding, ...]) -> FoldResult:
         """What the last attempt came to."""
         origin, after = origin_of(self.loaded), census(done.model, done.written.size)
+        origin = replace(origin, findings=origin.findings + findings)
         return FoldResult(
             model=done.model,
             plan=done.plan,

@@ -337,3 +337,30 @@ def test_the_public_functions_of_onnx_ir_serve_as_well(seed: int, monkeypatch: p
     folded = ir.to_proto(fold(read(proto).model)[0]).SerializeToString(deterministic=True)
     monkeypatch.setattr(graph, "_DIRECT", False)
     assert ir.to_proto(fold(read(proto).model)[0]).SerializeToString(deterministic=True) == folded
+
+
+FOUR = ", ".join(f"float[4] {name} = {{1, 2, 3, 4}}" for name in "gbmv")
+
+
+@pytest.mark.parametrize("dead", ["d = Conv(x, w) e", "d = Relu(x) f = Conv(d, w) e"])
+def test_what_leads_nowhere_stays_when_a_batch_norm_in_it_is_folded(dead: str) -> None:
+    last = "f" if "f =" in dead else "d"
+    proto = parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 1, 5] x) => (float[N, 4, 5] y) <float[4, 1, 1] w = {{1, 2, 3, 4}}, {FOUR}> {{
+        {dead} = BatchNormalization({last}, g, b, m, v)
+        c = Conv(x, w) y = BatchNormalization(c, g, b, m, v) }}""")
+    folded, plan = fold(read(proto).model)
+    assert len(plan.folded) == 2
+    assert [n.op_type for n in folded.graph].count("Conv") == 2
+
+
+def test_quantization_annotations_stay_with_their_numbers() -> None:
+    proto = parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 1, 5] x) => (float[N, 4, 5] y) <float[4, 1, 1] w = {{1, 2, 3, 4}}, float k = {{1}}, {FOUR}> {{
+        c = Conv(x, w) y = BatchNormalization(c, g, b, m, v) }}""")
+    for name in ("x", "c", "y"):
+        note = proto.graph.quantization_annotation.add(tensor_name=name)
+        note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="k" if name == "y" else "g")
+    folded, _ = fold(read(proto).model)
+    written = ir.to_proto(folded).graph.quantization_annotation
+    assert {a.tensor_name: a.quant_parameter_tensor_names[0].value for a in written} == {"x": "g", "y": "k"}

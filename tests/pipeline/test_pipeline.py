@@ -180,3 +180,15 @@ def test_stages_are_told_and_timed(tmp_path: Path) -> None:
     result = pipeline.fold_file(Job(source=saved(tmp_path), say=heard.append))
     assert heard[:4] == ["reading", "folding", "writing", "verifying"]
     assert {"read", "fold", "write", "verify", "commit"} <= dict(result.seconds).keys()
+
+
+def test_a_quantization_annotation_that_is_dropped_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path, TWO_BLOCKS)
+    model = onnx.load(path)
+    made = next(n for n in model.graph.node if n.op_type == "Conv").output[0]
+    note = model.graph.quantization_annotation.add(tensor_name=made)
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value=model.graph.initializer[0].name)
+    onnx.save(model, path)
+    for verify in (True, False):
+        result = bnfold.fold_file(path, out=tmp_path / f"{verify}.onnx", verify=verify)
+        assert [f.code for f in result.origin.findings] == ["onnx.annotation"]
