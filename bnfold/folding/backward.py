@@ -240,7 +240,8 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
         f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'",
     )
     assert dequantize is not None
-    if not sole(dequantize.outputs[0]):
+    weight = linear.node.inputs[linear.weight]
+    if not sole(dequantize.outputs[0]) or weight is None or not sole(weight):
         raise Refused("kept.quantized-weight", f"{where} is also read by something else")
     if linear.stored_axis is None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")

@@ -105,7 +105,7 @@ def _merge_of(root: ir.Node, context: FoldContext) -> Merge | None:
     if found is None:
         return None
     sums, leaves = found
-    hosts = [linear for value, _ in leaves if (linear := _linear_leaf(value, context)) is not None]
+    hosts = [linear for value, _ in leaves if (linear := _linear_leaf(value, root, context)) is not None]
     for host in sorted(hosts, key=lambda h: -math.prod(h.view)):
         merge = _group(root, sums, leaves, host, context)
         if merge is not None:
@@ -130,7 +130,7 @@ def _group(
     for value, sign in leaves:
         if value is own.leaf or context.shapes.constants.tensor(value) is not None:
             continue
-        linear = _linear_leaf(value, context)
+        linear = _linear_leaf(value, root, context)
         branch = _conv_branch(linear, x, value) if linear is not None else _pointwise(value, x, host, context)
         if branch is None:
             continue
@@ -177,10 +177,10 @@ def _signed(node: ir.Node, sign: float) -> list[tuple[ir.Value, float]]:
     ]
 
 
-def _linear_leaf(value: ir.Value, context: FoldContext) -> Linear | None:
-    """A summand that is a Conv of its own, one whose weights may be rewritten."""
+def _linear_leaf(value: ir.Value, root: ir.Node, context: FoldContext) -> Linear | None:
+    """A summand that is a Conv of its own beside the sum, one whose weights may be rewritten."""
     producer = value.producer()
-    if not is_op(producer, "Conv") or producer is None or not sole(value):
+    if producer is None or not is_op(producer, "Conv") or producer.graph is not root.graph or not sole(value):
         return None
     try:
         return context.linear(producer)

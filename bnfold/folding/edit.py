@@ -219,6 +219,9 @@ class Editor:
 
     def _recast(self, recast: Recast) -> None:
         """The constant operand becomes its image, exactly in memory, rounded once in the file."""
+        if recast.index >= len(recast.node.inputs) or recast.node.inputs[recast.index] is None:
+            self._add_bias(recast)
+            return
         old = recast.node.inputs[recast.index]
         assert old is not None
         values = self.shapes.constants.array(old)
@@ -233,6 +236,17 @@ class Editor:
         new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
         set_input(recast.node, recast.index, new)
         self.replaced.append(old)
+
+    def _add_bias(self, recast: Recast) -> None:
+        """A normalisation without a bias gets one, of the type of its scale."""
+        node = recast.node
+        scale = self.shapes.constants.tensor(node.inputs[1])
+        assert scale is not None
+        values = np.broadcast_to(recast.map(np.zeros(recast.seen)), recast.seen)
+        if len(node.inputs) <= recast.index:
+            node.resize_inputs(recast.index + 1)
+        wish = f"{node.name or node.outputs[0].name}/bias"
+        set_input(node, recast.index, self.constant(node.graph, wish, values, scale.dtype, node))
 
     def constant(
         self, graph: GraphLike | None, wish: str, values: np.ndarray, dtype: ir.DataType, reader: ir.Node

@@ -8,11 +8,11 @@ parameters and weights, every call gets a body of its own.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 from ..ir.functions import MOST_NODES, Identifier, nodes_added, not_inlinable
-from ..ir.graph import graphs, ir, usages
+from ..ir.graph import GraphLike, graphs, ir, usages
 
 # A node that stays for one of these reasons may be foldable once the boundary beside it is gone.
 STOPPED = {
@@ -54,6 +54,22 @@ def stopping(model: ir.Model, stopped: Mapping[ir.Node, str]) -> set[Identifier]
             for n in producers | users
             if n is not None and n.op_identifier() in model.functions
         )
+    _add_callers(handed, calls, body_of)
     once = {identifier for identifier in handed | beside if count[identifier] == 1}
     several = {identifier for identifier in handed if count[identifier] > 1} - foreign
     return (once - foreign) | (several if nodes_added(model, several) <= MOST_NODES else set())
+
+
+def _add_callers(
+    handed: set[Identifier], calls: Iterable[ir.Node], body_of: Mapping[GraphLike, Identifier]
+) -> None:
+    """Functions that hand on what they were handed themselves."""
+    callers = defaultdict[Identifier, set[Identifier]](set)
+    for call in calls:
+        if (outer := body_of.get(call.graph)) is not None:  # type: ignore[arg-type]
+            callers[call.op_identifier()].add(outer)
+    waiting = list(handed)
+    while waiting:
+        found = callers[waiting.pop()] - handed
+        handed |= found
+        waiting += found

@@ -38,6 +38,7 @@ class Linear:
     store, remade        the type that W is stored in; whether W is a union of branches by now
     joined               the union that it is part of, when it is gone itself
     quantized            the DequantizeLinear that W comes from, and its scale where that is constant and fits
+    turned               the order of axes of a Transpose between the two, if there is one
     every_tap_real       no tap ever reads padding, so a shift of the input is a constant of the output
     summed               over how many places of the data each product is summed besides: a shift counts so
                          often
@@ -61,6 +62,7 @@ class Linear:
     beta: float = 1.0
     quantized: ir.Node | None = None
     quantized_scale: np.ndarray | None = None
+    turned: tuple[int, ...] = ()
     summed: int = 1
     stack: int = 0
     forward_only: bool = False
@@ -126,11 +128,14 @@ class Linear:
     @property
     def stored_axis(self) -> int | None:
         """The axis of stored W along which output channels run, None where they lie on two."""
+        axis = self.rows[0] - len(self.view) + len(self.tensor.shape)
         if self.node.op_type == "Conv":
-            return 0
-        if self.node.op_type == "ConvTranspose":
-            return 1 if self.view[0] == 1 else None
-        return self.rows[0] - len(self.view) + len(self.tensor.shape)
+            axis = 0
+        elif self.node.op_type == "ConvTranspose":
+            axis = 1
+            if self.view[0] != 1:
+                return None
+        return self.turned[axis] if self.turned else axis
 
     def on_rows(self, per_output: Float) -> Float:
         """A vector over output channels, shaped to broadcast against the view."""

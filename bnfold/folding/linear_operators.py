@@ -16,8 +16,8 @@ from ..inference import Shapes
 from ..inference.constants import is_float
 from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, source_text
-from ..ir.tensor import dims
-from ..operators.arguments import windows
+from ..ir.tensor import dims, from_array
+from ..operators.arguments import permutation, windows
 from ..operators.table import op
 from .linear import Linear
 from .reasons import Refused
@@ -42,6 +42,9 @@ def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
             "kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input"
         )
     if linear is not None and linear.quantized is not None:
+        weight = node.inputs[linear.weight]
+        assert weight is not None
+        linear.turned = _dequantizing(weight, shapes)[1]
         linear.quantized_scale = _dequantizing_scale(linear, shapes)
     return linear
 
@@ -80,12 +83,12 @@ def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtoco
     value = node.inputs[index] if len(node.inputs) > index else None
     if value is None:
         raise Malformed(f"{node.op_type} '{label(node)}' has no weight", where=source_text(node) or None)
-    producer = value.producer()
-    if is_op(producer, "DequantizeLinear"):
-        assert producer is not None
-        stored = shapes.constants.tensor(producer.inputs[0])
-        if stored is not None:
-            return stored, producer
+    dequantize, order = _dequantizing(value, shapes)
+    stored = shapes.constants.tensor(dequantize.inputs[0]) if dequantize is not None else None
+    if stored is not None:
+        return from_array(
+            stored.numpy().transpose(order), dtype=stored.dtype
+        ) if order else stored, dequantize
     found = shapes.constants.tensor(value)
     if found is None:
         if value.is_initializer() and value.is_graph_input():
@@ -101,6 +104,18 @@ def _weight(node: ir.Node, index: int, shapes: Shapes) -> tuple[ir.TensorProtoco
     if not is_float(found.dtype):
         raise Refused("kept.type", f"the weight of {node.op_type} '{label(node)}' is {found.dtype.name}")
     return found, None
+
+
+def _dequantizing(value: ir.Value, shapes: Shapes) -> tuple[ir.Node | None, tuple[int, ...]]:
+    """The DequantizeLinear that makes a weight, and the order of axes in which a Transpose behind it lays
+    them, if there is one."""
+    node = value.producer()
+    order: tuple[int, ...] = ()
+    if node is not None and is_op(node, "Transpose") and not shapes.contradicts(node):
+        rank = shapes.rank(source := node.inputs[0])
+        order = tuple(permutation(attribute(node, "perm"), rank)) if rank is not None else ()
+        node = source.producer() if order and source is not None else None
+    return (node, order) if is_op(node, "DequantizeLinear") else (None, ())
 
 
 def _conv(node: ir.Node, shapes: Shapes) -> Linear:
@@ -219,12 +234,8 @@ def _of_constants(value: ir.Value | None, shapes: Shapes) -> bool:
     """A weight all the same, though not one that may be rewritten: quantised, or overridable."""
     if value is None or value.is_initializer():
         return value is not None
-    producer = value.producer()
-    return (
-        is_op(producer, "DequantizeLinear")
-        and producer is not None
-        and shapes.constants.tensor(producer.inputs[0]) is not None
-    )
+    dequantize, _ = _dequantizing(value, shapes)
+    return dequantize is not None and shapes.constants.tensor(dequantize.inputs[0]) is not None
 
 
 def _matmul(node: ir.Node, shapes: Shapes) -> Linear | None:

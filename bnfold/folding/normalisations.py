@@ -23,7 +23,8 @@ from .reasons import Refused
 @dataclass(frozen=True)
 class Normalisation:
     """The inputs that are its scale and its bias (None: it has none), and the axes along which these run, of
-    an output of so many axes. `condition` says in words when it holds a map."""
+    an output of so many axes. Both have one shape, and a bias that is left out is zero. `condition` says in
+    words when it holds a map."""
 
     scale: int
     bias: int | None
@@ -47,9 +48,7 @@ def _trailing(node: ir.Node, rank: int, shapes: Shapes) -> range:
 NORMALISATIONS: dict[str, Normalisation] = {
     "InstanceNormalization": Normalisation(1, 2, _channels, "along channels"),
     "GroupNormalization": Normalisation(1, 2, _groups, "along channels, from opset 21 on"),
-    "LayerNormalization": Normalisation(
-        1, 2, _trailing, "along what it normalises; a shift where it has a bias"
-    ),
+    "LayerNormalization": Normalisation(1, 2, _trailing, "along what it normalises"),
     "RMSNormalization": Normalisation(1, None, _trailing, "along what it normalises, a scale alone"),
 }
 
@@ -66,19 +65,26 @@ def recasts(node: ir.Node, map_: Affine, shapes: Shapes) -> list[Recast] | None:
     axes = row.axes(node, rank, shapes)
     found: list[Recast] = []
     for index, part, matters in ((row.scale, map_.scale_only(), map_.scales), (row.bias, map_, True)):
-        value = node.inputs[index] if index is not None and index < len(node.inputs) else None
-        if value is None:
-            if map_.shifts:
-                raise Refused("kept.shift-does-not-pass", f"{where} has no bias that could hold a shift")
+        if index is None and map_.shifts:
+            raise Refused("kept.shift-does-not-pass", f"{where} has no bias that could hold a shift")
+        if index is None or not matters:
             continue
-        if not matters:
+        there = index < len(node.inputs) and node.inputs[index] is not None
+        if not there and not map_.shifts:
             continue
-        assert index is not None
-        values = shapes.constants.array(value)
-        if values is None or shapes.constants.tensor(value) is None:
-            raise Refused("kept.parameter-not-constant", f"'{value.name}' of {where} is not a constant")
-        found.append(Recast(node, index, _over(part, axes, values.shape, where), values.shape))
+        shape = _shape(node, index if there else row.scale, where, shapes)
+        found.append(Recast(node, index, _over(part, axes, shape, where), shape))
     return found
+
+
+def _shape(node: ir.Node, index: int, where: str, shapes: Shapes) -> tuple[int, ...]:
+    """The shape of a parameter. Raises Refused where it is no constant."""
+    value = node.inputs[index]
+    values = shapes.constants.array(value)
+    if value is None or values is None or shapes.constants.tensor(value) is None:
+        name = value.name if value is not None else ""
+        raise Refused("kept.parameter-not-constant", f"'{name}' of {where} is not a constant")
+    return values.shape
 
 
 def _over(map_: Affine, axes: range, shape: tuple[int, ...], where: str) -> Affine:

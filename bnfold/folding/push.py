@@ -52,7 +52,7 @@ class Hold:
 @dataclass
 class Recast:
     """A constant, or an affine node on the way, will have this map applied to its constant. `seen`: the shape
-    in which they meet."""
+    in which they meet. A bias that is not there is zero."""
 
     node: ir.Node
     index: int

@@ -275,7 +275,9 @@ def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
-    editor.rename(node.outputs[0])
+    for value in dict.fromkeys((node.outputs[0], linear.node.inputs[linear.weight])):
+        assert value is not None
+        editor.rename(value)
     if whole or blocked:
         return
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)

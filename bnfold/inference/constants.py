@@ -32,6 +32,7 @@ from ..operators.arguments import (
 )
 from ..operators.table import op
 from .evaluation import (
+    NoKernel,
     by_onnxruntime,
     cast,
     close,
@@ -40,6 +41,8 @@ from .evaluation import (
     is_narrow,
     jumps,
     keeps_values,
+    nudged,
+    stable,
     widened,
 )
 from .size_bounds import elements, is_bounded
@@ -48,6 +51,7 @@ LIMIT = 1 << 22  # elements of a constant that is evaluated
 # elements of all constants that are computed in one model: a file of a few kilobytes may ask for any number
 # of them
 ROOM = 4 * LIMIT
+DRAWS = 2  # of nudged inputs, since one may cancel
 _DEPTH = 200  # nodes of one constant subgraph
 _LONGEST = 1 << 16  # numbers in an argument that counts or points
 
@@ -69,6 +73,7 @@ class Constants:
         freeze_initializers: bool = False,
         shapes: Callable[[ir.Value], Any] | None = None,
         dtypes: Callable[[ir.Value], ir.DataType | None] | None = None,
+        sizes: Callable[[ir.Value], np.ndarray | None] | None = None,
     ) -> None:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
@@ -80,6 +85,7 @@ class Constants:
         self._room = ROOM
         self._shape_of = shapes or (lambda value: None)
         self._dtype_of = dtypes or (lambda value: value.dtype)
+        self._sizes_of = sizes or (lambda value: None)
 
     def tensor(self, value: ir.Value | None) -> ir.TensorProtocol | None:
         """The tensor that a value always is, or None. Nothing is read: views of a tensor are recipes over
@@ -203,12 +209,15 @@ class Constants:
         known = all(a is not None for a in results)
         inexact = any(v in self._inexact for v in self._needed(node))
         if known and inexact and jumps(node):
-            results = self._asked(node, results)
+            results = self._asked(node) or [None] * len(results)
             inexact = False
-        elif known and not is_exact(node):
-            inexact = True
+        elif known and (inexact or not is_exact(node)):
+            asked = self._asked(node) if self._is_unstable(node, results) else None
+            results, inexact = asked or results, asked is None
         if known and not keeps_values(node):
             results = self._half(node, results)
+        if not known and len(results) == 1:
+            results = [self._sizes_of(node.outputs[0])]
         self._room -= sum(a.size for a in results if a is not None)
         if self._room < 0:
             results = [None] * len(results)
@@ -221,7 +230,7 @@ class Constants:
         """Arithmetic in 16 bits behind arithmetic in 16 bits: a runtime may keep more between the two, and
         then it is no constant to us."""
         if any(v in self._narrow for v in self._needed(node)):
-            answer = self._asked(node, results)
+            answer = self._asked(node) or [None] * len(results)
             if any(a is None or b is None or not close(a, b) for a, b in zip(results, answer, strict=True)):
                 return [None] * len(results)
         self._narrow.update(
@@ -229,20 +238,40 @@ class Constants:
         )
         return results
 
-    def _asked(self, node: ir.Node, results: list[np.ndarray | None]) -> list[np.ndarray | None]:
-        """What onnxruntime makes of a jump behind numbers that libraries round differently."""
-        graph = node.graph
-        imports = self._model.opset_imports
-        if graph is None:
-            return [None] * len(results)
-        answer = by_onnxruntime(
-            node,
-            self.typed,
-            lambda one: self._is_evaluated(one) and not is_op(one, "Constant"),
-            imports,
-            opset(self._model, graph),
+    def _is_unstable(self, node: ir.Node, results: list[np.ndarray | None]) -> bool:
+        """Does the last bit of an input, or the order of a sum, make far more than that of a result?"""
+        inputs = [None if v is None else self._typed.get(v) for v in node.inputs]
+        try:
+            drawn = [
+                evaluated(node, [nudged(a, seed) for a in inputs], opset(self._model, node.graph))
+                for seed in range(DRAWS)
+            ]
+        except NoKernel:
+            return False  # onnxruntime was asked already
+        return any(
+            a is not None and not stable(a, b)
+            for again in drawn
+            if again is not None
+            for a, b in zip(results, again, strict=True)
         )
-        return [None] * len(results) if answer is None else list(answer)
+
+    def _asked(self, node: ir.Node) -> list[np.ndarray | None] | None:
+        """What onnxruntime makes of a node where libraries that round differently come to different ends."""
+        graph = node.graph
+        if graph is None:
+            return None
+        answer = by_onnxruntime(
+            node, self.typed, self._is_computed, self._model.opset_imports, opset(self._model, graph)
+        )
+        return None if answer is None else list(answer)
+
+    def _is_computed(self, node: ir.Node) -> bool:
+        """Does it belong to a constant subgraph, and is no beginning of one?"""
+        return (
+            self._is_evaluated(node)
+            and not is_op(node, "Constant", "Shape", "Size")
+            and all(self._typed.get(v) is not None for v in self._needed(node))
+        )
 
     def _needed(self, node: ir.Node) -> Iterator[ir.Value]:
         """Inputs whose values matter, not their shapes or types alone."""
@@ -253,7 +282,8 @@ class Constants:
         nothing: list[np.ndarray | None] = [None] * len(node.outputs)
         if is_op(node, "Shape", "Size"):
             return self._shape(node) or nothing
-        inputs = [None if v is None else self._typed.get(v) for v in node.inputs]
+        blank = is_op(node, "EyeLike")
+        inputs = [None if v is None else self._blank(v) if blank else self._typed.get(v) for v in node.inputs]
         if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
             return nothing
         if is_op(node, "CastLike"):
@@ -264,7 +294,21 @@ class Constants:
             return [cast(inputs[0], to)]
         if not elements(node, inputs) <= LIMIT:
             return nothing
-        return list(evaluated(node, inputs, opset(self._model, node.graph)) or nothing)
+        return self._run(node, inputs) or nothing
+
+    def _blank(self, value: ir.Value) -> np.ndarray | None:
+        """Zeros in the place of what only the shape and the type are read of, where these are known."""
+        shape, dtype = self._shape_of(value), self._dtype_of(value)
+        if shape is None or dtype is None or not all(isinstance(d, int) for d in shape):
+            return None
+        return np.zeros(shape, dtype.numpy()) if math.prod(shape) <= LIMIT else None
+
+    def _run(self, node: ir.Node, inputs: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+        try:
+            results = evaluated(node, inputs, opset(self._model, node.graph))
+        except NoKernel:
+            return self._asked(node)
+        return None if results is None else list(results)
 
     def _shape(self, node: ir.Node) -> list[np.ndarray | None] | None:
         source = node.inputs[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..ir.graph import attribute, ir, is_op
+from ..ir.graph import attribute, ir, is_op, named_type
 from ..operators.arguments import shape_part
 from .node_arguments import cuts, reader
 from .rule_context import SHAPE_LENGTH, Content, Dim, ShapeContext
@@ -23,6 +23,13 @@ def _shape(s: ShapeContext, node: ir.Node) -> Content | None:
 
 def _same(s: ShapeContext, node: ir.Node) -> Content | None:
     return s.content(node.inputs[0])
+
+
+def _cast(s: ShapeContext, node: ir.Node) -> Content | None:
+    """Sizes stay what they are in integers that are wide enough; what any other type makes of them is a
+    constant, where they are known (constants.py)."""
+    wide = named_type(node) in (ir.DataType.INT64, ir.DataType.INT32)
+    return s.content(node.inputs[0]) if wide else None
 
 
 def _gather(s: ShapeContext, node: ir.Node) -> Content | None:
@@ -86,8 +93,9 @@ def _product(s: ShapeContext, node: ir.Node) -> Content | None:
 
 
 CONTENTS: dict[str, Callable[[ShapeContext, ir.Node], Content | None]] = {
-    **dict.fromkeys(["Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape"], _same),
+    **dict.fromkeys(["Identity", "Squeeze", "Unsqueeze", "Reshape"], _same),
     **dict.fromkeys(["Add", "Sub", "Mul", "Div"], _arithmetic),
+    "Cast": _cast,
     "Shape": _shape,
     "Gather": _gather,
     "Slice": _slice,

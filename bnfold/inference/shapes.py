@@ -17,6 +17,8 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from ..ir.calls import Calls
 from ..ir.graph import GraphLike, bodies, function_graphs, ir, named_type, opset
 from ..ir.tensor import dims
@@ -46,7 +48,7 @@ class Shapes:
         self._functions = function_graphs(model)
         self._calls = Calls(model)
         self._types_given: dict[ir.Value, list[ir.Value]] = {}
-        self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
+        self.constants = Constants(model, freeze_initializers, self.of, self.dtype, self._sizes)
 
     def of(self, value: ir.Value | None) -> Shape | None:
         """The shape of a value, or None where not even its rank is known."""
@@ -91,6 +93,16 @@ class Shapes:
         found = self.content(value)
         numbers = [d for d in found or () if isinstance(d, int)]
         return numbers if found is not None and len(numbers) == len(found) else None
+
+    def _sizes(self, value: ir.Value) -> np.ndarray | None:
+        """What a small integer tensor holds, where all of it is known though not all sizes that it was cut
+        from are."""
+        shape, found = self.of(value), self._contents.get(value)
+        numbers = [d for d in found or () if isinstance(d, int)]
+        dtype = self.dtype(value)
+        if found is None or shape not in ((), (len(numbers),)) or len(numbers) != len(found) or dtype is None:
+            return None
+        return np.array(numbers, dtype.numpy()).reshape(shape)
 
     def dims(self, value: ir.Value | None) -> Shape | None:
         """A shape that a small integer tensor holds; what is not known in it is a fresh symbol. None: not

@@ -85,6 +85,16 @@ def _product(node: ir.Node, given: list[np.ndarray]) -> float:
     return float(math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2] * max(b.shape[-2:]))
 
 
+def _convolved(node: ir.Node, given: list[np.ndarray]) -> float:
+    """Conv: every weight at every position of the padded input."""
+    x, w = given[:2]
+    pads = max(map(int, attribute(node, "pads", (0,))), default=0)
+    reach = max(w.shape[2:], default=0) * max(map(int, attribute(node, "dilations", (1,))), default=1)
+    if pads < 0 or reach < 0:
+        return math.inf
+    return float(x.shape[0] * w.size * math.prod(d + 2 * max(pads, reach) for d in x.shape[2:]))
+
+
 def _einsum(node: ir.Node, given: list[np.ndarray]) -> float:
     """Every letter with every other: the sums that are made."""
     terms = str(attribute(node, "equation", "")).replace(" ", "").partition("->")[0].split(",")
@@ -109,6 +119,11 @@ def _places(node: ir.Node, given: list[np.ndarray]) -> float:
     return float(given[0].size * max(1, given[0].ndim))
 
 
+def _long(node: ir.Node, given: list[np.ndarray]) -> float:
+    """Windows of signals: as many numbers as the first input says."""
+    return abs(float(given[0].reshape(-1)[0]))
+
+
 def _few(node: ir.Node, given: list[np.ndarray]) -> float:
     return 64.0
 
@@ -117,6 +132,7 @@ _MADE: dict[str, Callable[[ir.Node, list[np.ndarray]], float]] = {
     **dict.fromkeys(("ConstantOfShape", "Expand", "Tile"), _counted),
     **dict.fromkeys(("MatMul", "Gemm"), _product),
     **dict.fromkeys(("Shape", "Size"), _few),
+    **dict.fromkeys(("BlackmanWindow", "HammingWindow", "HannWindow"), _long),
     **dict.fromkeys(
         (
             *(
@@ -133,7 +149,9 @@ _MADE: dict[str, Callable[[ir.Node, list[np.ndarray]], float]] = {
         ),
         _as_given,
     ),
+    "Conv": _convolved,
     "Einsum": _einsum,
+    "EyeLike": _as_given,
     "Gather": _gathered,
     "GatherND": _picked,
     "NonZero": _places,
@@ -142,4 +160,9 @@ _MADE: dict[str, Callable[[ir.Node, list[np.ndarray]], float]] = {
     "Range": _range,
 }
 # operators that share a rule of shapes make no more than it says
-_BY_SHAPE = {ShapeRule.SAME: _as_given, ShapeRule.REDUCE: _as_given, ShapeRule.BROADCAST: _broadcast}
+_BY_SHAPE = {
+    ShapeRule.SAME: _as_given,
+    ShapeRule.REDUCE: _as_given,
+    ShapeRule.GLOBAL_POOL: _as_given,
+    ShapeRule.BROADCAST: _broadcast,
+}

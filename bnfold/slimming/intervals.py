@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..inference.evaluation import evaluated
+from ..inference.evaluation import NoKernel, evaluated
 from ..ir.graph import attribute, ir
 
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -50,7 +50,10 @@ def _at(
 ) -> np.ndarray | None:
     """The operator on float64 numbers."""
     wide = [None if one is None else np.asarray(one, np.float64) for one in rest]
-    found = evaluated(node, [values, *wide], version)
+    try:
+        found = evaluated(node, [values, *wide], version)
+    except NoKernel:
+        return None
     if not found or found[0].shape != values.shape or found[0].dtype.kind != "f":
         return None
     return found[0].astype(np.float64)

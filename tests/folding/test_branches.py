@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -248,3 +249,14 @@ def test_a_single_tap_takes_the_dilation_of_the_branch_that_it_joins() -> None:
     assert held.count("Conv") == 1
     conv = next(node for node in held.model.graph if node.op_type == "Conv")
     assert list(conv.attributes["dilations"].value) == [2, 1]
+
+
+def test_a_convolution_outside_of_a_body_is_no_branch_of_a_sum_inside() -> None:
+    """A body must compute what it gives by itself."""
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (bool p, float[N, 2, 5] x) => (float[N, 2, 5] y) <float[2, 2, 1] w = {1, 2, 3, 4}> {
+        c = Conv(x, w) y = If(p) <then_branch = a () => (float[N, 2, 5] u) { u = Add(c, x) },
+        else_branch = b () => (float[N, 2, 5] v) { v = Relu(x) }> }""")
+    folded, plan = fold(read(proto).model)
+    onnx.checker.check_model(ir.to_proto(folded), full_check=True)
+    assert not plan.merged

@@ -44,6 +44,40 @@ def test_functions_that_would_make_too_many_nodes_stay(monkeypatch) -> None:  # 
     assert [kept.code for kept in plan.kept] == ["kept.parameter-not-constant"]
 
 
+NESTED = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
+g (float[N, 2, H, W] x) => (float[N, 2, H, W] y)
+<float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2] a = {1, 2}, float[2] b = {3, 4}, float[2] c = {5, 6}, float[2] d = {7, 8}>
+{ h = my.two (x, w, a, b, c, d)
+  y = my.two (h, w, b, c, d, a) }
+<domain: "my", opset_import: ["" : 17, "my" : 1]>
+two (x, w, g, b, m, v) => (y)
+{ h = my.block (x, w, g, b, m, v)
+  y = my.block (h, w, g, b, m, v) }
+<domain: "my", opset_import: ["" : 17]>
+block (x, w, g, b, m, v) => (y)
+{ h = Conv (x, w)
+  [bn] y = BatchNormalization (h, g, b, m, v) }"""
+
+RANKLESS = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
+g (float[N, 2, H, W] x) => (float[N, 2, H, W] y)
+<float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[2, 2, 1, 1] u = {5, 6, 7, 8}>
+{ h = my.scaled (x, w)
+  y = my.scaled (h, u) }
+<domain: "my", opset_import: ["" : 17]>
+scaled (x, w) => (y)
+{ s = Constant <value = float[2, 1, 1] {2, 3}> ()
+  h = Conv (x, w)
+  y = Mul (h, s) }"""
+
+
+@pytest.mark.parametrize(("text", "left"), [(NESTED, ["Conv"] * 4), (RANKLESS, ["Conv"] * 2)])
+def test_what_a_function_hands_on_and_ranks_are_known_in_place_of_its_calls(
+    text: str, left: list[str]
+) -> None:
+    folded, _ = fold(read(parser.parse_model(text)).model)
+    assert [node.op_type for node in folded.graph if node.op_type != "Constant"] == left
+
+
 def model(calls: str, body: str) -> str:
     return f"""<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
         g (float[N, 3] x, float[M, 3] z, double[M, 3] d) => (float[N, 3] y, float[M, 3] u) {{ {calls} }}

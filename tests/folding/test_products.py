@@ -159,7 +159,7 @@ NORMALISED = (2, 4, 3, 5)
         ("LayerNormalization", [(5,), (5,)], (5,), True),
         ("LayerNormalization", [(5,), (5,)], (), True),
         ("LayerNormalization", [(5,), (5,)], (3, 1), False),
-        ("LayerNormalization", [(5,)], (5,), False),
+        ("LayerNormalization", [(5,)], (5,), True),  # it gets a bias
     ],
 )
 def test_a_normalisation_holds_maps_in_its_scale_and_bias(

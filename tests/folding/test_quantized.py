@@ -81,3 +81,37 @@ def test_a_weight_quantised_in_blocks(axis: int, scale: tuple[int, int], folds: 
     proto.opset_import[0].version, proto.ir_version = 21, 10
     held = hold(in_single(proto), tolerance=1e-5)
     assert (held.count("Mul") == 0) is folds
+
+
+@pytest.mark.parametrize("opset", [13, 21])
+@pytest.mark.parametrize("scale", [(4,), ()])
+def test_a_quantised_weight_that_is_transposed_stays_quantised(scale: tuple[int, ...], opset: int) -> None:
+    """As exporters write a dense layer whose weight was trained for quantisation."""
+    net = Net(0)
+    weights = [
+        net.constant(net.rng.integers(-9, 9, (4, 6)).astype(np.int8)),
+        net.constant(np.full(scale, 0.1)),
+    ]
+    w = net.op("Transpose", [net.op("DequantizeLinear", weights, (4, 6), axis=0)], (6, 4), perm=[1, 0])
+    batch_norm(net, net.op("MatMul", [net.input("x", (2, 6)), w], (2, 4)), "S")
+    proto = in_single(net.model())
+    proto.opset_import[0].version = opset
+    held = hold(proto, tolerance=1e-5)
+    assert held.count("BatchNormalization") == 0
+    assert held.count("DequantizeLinear") == 1
+
+
+@pytest.mark.parametrize("opset", [11, 13, 19])
+def test_a_dequantised_weight_behind_other_nodes_is_a_constant(opset: int) -> None:
+    """In opsets of which onnx has no reference implementation, too."""
+    net = Net(0)
+    weights = [
+        net.constant(net.rng.integers(-9, 9, (4, 3, 1, 1)).astype(np.int8)),
+        net.constant(np.full((), 0.1)),
+    ]
+    w = net.op("DequantizeLinear", weights, (4, 3, 1, 1))
+    w = net.op("Mul", [w, net.constant(net.rng.uniform(1, 2, (4, 1, 1, 1)))], (4, 3, 1, 1))
+    batch_norm(net, net.op("Conv", [net.input("x", X), w], (1, 4, 5, 5)), "S")
+    proto = in_single(net.model())
+    proto.opset_import[0].version = opset
+    assert hold(proto, tolerance=1e-5).count("BatchNormalization") == 0

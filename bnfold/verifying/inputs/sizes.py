@@ -285,7 +285,7 @@ class _Space:
         self._start()
         blind, best = len(self.outcome(first).blind), dict(first)
         try:
-            for turn in range(3):
+            for turn in range(4):
                 wish = {u.key: _another(u, first[u.key], k % 2 + turn) for k, u in enumerate(self.unknowns)}
                 found = self.repaired(wish, frozenset())
                 if found is not None and len(self.outcome(found).blind) <= blind:
@@ -406,13 +406,15 @@ class _Line:
 
 
 def _another(unknown: Unknown, size: int, turn: int) -> int:
-    """Another size of a dim, a different one each turn."""
+    """Another size of a dim, a different one each turn. Sides are odd first: at even ones a padding that was
+    worked out once may fit by chance."""
     if unknown.role in (BATCH, CHANNELS):
         others = [3, 4, 1, 2] if unknown.role == BATCH else [1, 3, 4]
     elif unknown.role == SIDE and unknown.volume and size >= 16:  # three sides twice as long cost eightfold
-        others = [size // 2, 3 * size // 2, size - 1]
+        others = [size // 2 + 1, 3 * size // 2 + 1, size // 2, 3 * size // 2, size - 1]
     elif unknown.role == SIDE:
-        others = [2 * size, 3 * size, size + 1] if size <= 48 else [size + 32, size + 64, size - 32]
+        steps = [size + 1, 2 * size + 1, size, 2 * size, 1] if size <= 48 else [33, 65, 32, 64, -32]
+        others = [size + step for step in steps]
     else:
         others = [size - 3, size + 4, size - 1, size + 1, size // 2, 2 * size]
     fitting = [other for other in others if other != size and other > 0]

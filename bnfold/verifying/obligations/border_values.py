@@ -5,6 +5,7 @@ wide      signs, and magnitudes over four decades
 spread    normal values of the same size: wakes what a sample leaves dead
 shuffled  the network's own values in another order: for cones that only hold for values of their kind
           (behind a Relu, a Softmax)
+far       values beyond a number that only one side has: the bound of a Clip, a threshold
 ties      the thresholds themselves, where the two sides compare in other ways
 all rows  every index of a table
 integers  integers of every size, where they are plain numbers
@@ -28,7 +29,7 @@ from .recording import CROPPED, Recorded
 from .tokens import Token
 
 LOUD, LOUDER = "loud", 256.0
-TIES = "ties"
+TIES, FAR = "ties", "far"
 DRAWS_OF_INTEGERS = 4
 MOST_DRAWS, ENOUGH = 8, 2048  # draws of generic values on one border, and elements that they come to
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not")
@@ -40,7 +41,8 @@ class CannotDischarge(Exception):
 
 
 class Border:
-    """The values on the border of one cone. `thresholds` are the scalars that stand in it."""
+    """The values on the border of one cone. `thresholds` are the scalars that stand in it, `apart` those that
+    only one side has."""
 
     def __init__(
         self,
@@ -49,10 +51,12 @@ class Border:
         known: dict[Token, list[Recorded]],
         seed: int,
         thresholds: Iterable[float],
+        apart: Iterable[float] = (),
     ) -> None:
         self.ours, self.theirs, self.known, self.seed = ours, theirs, known, seed
         self.tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
         self.ties = np.array(sorted({-1.0, 0.0, 1.0, *thresholds}))
+        self.far = max(map(abs, apart), default=0.0)
         self.free: dict[Token, int] = {}
 
     def settings(self) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
@@ -82,6 +86,7 @@ class Border:
                 names = [*names[:1], ("wide", 0)]
             else:
                 names += [(name, draw) for draw in range(draws) for name in ("wide", "spread", "shuffled")]
+                names += [(FAR, draw) for draw in range(draws if self.far else 0)]
             if _comparisons(self.ours) != _comparisons(self.theirs):
                 names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
         if self.free:
@@ -100,7 +105,8 @@ class Border:
         known = self.known[token]
         if token in self.free and name in ("all rows", "integers"):
             return self._integers(name, place, token, known[0])
-        recorded = known[min(place, len(known) - 1)]
+        # the draws of integers are all of one shape, and what stands beside them is, too
+        recorded = known[0 if name in ("all rows", "integers") else min(place, len(known) - 1)]
         shape = recorded.shape
         if cut and len(shape) >= 4:
             shape = (min(shape[0], 1), shape[1], *(min(d, cut) for d in shape[2:]))
@@ -109,6 +115,8 @@ class Border:
         random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
         if name == TIES:
             return _held(random.choice(self.ties, shape), recorded.kind)
+        if name == FAR:
+            return _held(random.uniform(-2, 2, shape) * self.far, recorded.kind)
         return self._floats(name, recorded, shape, random)
 
     def _floats(

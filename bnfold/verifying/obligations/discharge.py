@@ -7,6 +7,7 @@ leaves the type on one side alone is a difference, whatever float64 says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,7 @@ from .recording import Recorded
 from .tokens import Token
 
 Uncertain = set[ir.Value | ir.Node]  # constants that may be off by a rounding, and nodes whose attributes may
+SAME_NUMBER = 2.0**-7  # of its size: a number as two types hold it
 OTHER_TIES = "a tie is decided in another way"
 
 
@@ -145,8 +147,8 @@ class Discharger:
         return self._louder(ours, theirs, places, known, worst) if self._narrow else worst
 
     def _border(self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]) -> Border:
-        thresholds = {*self.reference.scalars(ours), *self.candidate.scalars(theirs)}
-        return Border(ours, theirs, known, self.seed, thresholds)
+        mine, other = set(self.reference.scalars(ours)), set(self.candidate.scalars(theirs))
+        return Border(ours, theirs, known, self.seed, mine | other, _apart(mine, other))
 
     def _louder(
         self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]], figures: Figures
@@ -286,6 +288,16 @@ class Discharger:
                 figures.value, mine, figures.dtype, f"{lost} numbers leave {figures.dtype} on the way to it"
             )
         return figures
+
+
+def _apart(mine: set[float], theirs: set[float]) -> set[float]:
+    """Numbers that the other side does not have, nor any within a rounding of 16 bits."""
+    return {
+        a
+        for one, other in ((mine, theirs), (theirs, mine))
+        for a in one
+        if math.isfinite(a) and not any(math.isclose(a, b, rel_tol=SAME_NUMBER) for b in other)
+    }
 
 
 def _changed(half: Half, other: Half) -> Uncertain:

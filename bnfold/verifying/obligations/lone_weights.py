@@ -2,18 +2,24 @@
 
 The end of a cone may hide one weight of many: in half precision, one of 27 that is off by one per cent moves
 a sum by as much as rounding all of them may. But where everything else in a cone works element by element,
-its matrix is the same on both sides up to a factor of every row and one of every column,
+and what the operator reads comes to the end by no other way, its matrix is the same on both sides up to a
+factor of every row and one of every column,
 
     W'[o, i] = r[o] * W[o, i] * c[i]    within a few roundings of W'[o, i]
 
-so medians over rows and columns give the factors, and each weight is held against them alone. Whether the
-factors are right, the end of the cone has shown.
+so medians over rows and columns give the factors, and each weight is held against them alone. Medians may
+miss a factor, as among many zeros. Whatever the factors are, three corners of a square tell the fourth,
+
+    W'[o, i] * W'[p, j] / (W'[o, j] * W'[p, i]) = W[o, i] * W[p, j] / (W[o, j] * W[p, i])
+
+so a weight is off only where three others that make a square with it are right. Whether the factors are
+right, the end of the cone has shown.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +30,15 @@ from ...operators.table import ShapeRule, op
 from ..truth.number_formats import tiny, widened
 from .cones import Half
 from .deviations import unit_of
+from .tokens import Token
 
 ROUNDINGS = 8  # of a weight: a tool may multiply it by several factors, and round each product
 MOST = 0.25  # of the weights: where more are off, the matrices do not belong together in this way
-SAMPLED = 64  # entries of a row or column that tell its factor
+CORNER = ROUNDINGS / 4  # of a weight that tells another: three of them leave room for the fourth
+MOST_LOOKED_AT = 16  # weights that are off, the worst ones
+SAMPLED = 64  # entries of a row or column that tell its factor, besides zeros
+MOST_SAMPLED = 1024  # zeros and all
+TURNS = 32  # of telling the factors of columns by those of rows, and back
 FEW_ROWS = 3  # fewer do not tell the factor of a column
 BLOCK = 1 << 20  # weights that are widened at a time
 
@@ -73,20 +84,14 @@ def lone_weight(mine: Half, theirs: Half, ours: Constants, other: Constants) -> 
     if left.size == 0 or (left.shape[1] < FEW_ROWS and mine_.inside > 1):
         return ""
     with np.errstate(all="ignore"):
-        rows, columns = _factors(left, right)
-        off, worst, place = 0, 0.0, (0, 0, 0)
-        for block in _blocks(left.shape):
-            ratio = _roundings_off(left, right, rows, columns, block, theirs_.kind)
-            off += int((ratio > ROUNDINGS).sum())
-            at = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
-            if ratio[at] > worst:
-                worst = float(ratio[at])
-                place = (block[0].start + int(at[0]), block[1].start + int(at[1]), int(at[2]))
-    if not off or off > max(1.0, MOST * left.size):
+        kinds = mine_.kind, theirs_.kind
+        pair = _Pair(left, right, *_factors(left, right, kinds), kinds)
+        found = next(((roundings, place) for roundings, place in pair.off() if pair.is_told(place)), None)
+    if found is None:
         return ""
-    where = list(theirs_.index(place))
+    where = list(theirs_.index(found[1]))
     return (
-        f"weight {where} of '{theirs_.name}' is off by {worst:.3g} roundings (limit {ROUNDINGS}), "
+        f"weight {where} of '{theirs_.name}' is off by {found[0]:.3g} roundings (limit {ROUNDINGS}), "
         "and the rest of that matrix is not"
     )
 
@@ -97,6 +102,8 @@ def _matrix(half: Half, constants: Constants) -> _Matrix | None:
     if len(linear) != 1 or not all(_elementwise(node) for node in half.nodes if node is not linear[0]):
         return None
     node = linear[0]
+    if _read_besides(half, node):
+        return None
     places = [k for k, value in enumerate(node.inputs[:2]) if value in half.constants]
     if len(places) != 1 or not (places == [1] or node.op_type == "MatMul"):
         return None
@@ -108,12 +115,36 @@ def _matrix(half: Half, constants: Constants) -> _Matrix | None:
     if (layout := _LAYOUTS[node.op_type](node, places[0], stored.shape)) is None:
         return None
     split, order, inside = layout
-    return _Matrix(node, value.name or "", tensor.dtype, tuple(stored.shape), stored, split, order, inside)  # type: ignore[union-attr]
+    return _Matrix(
+        node=node,
+        name=value.name or "",  # type: ignore[union-attr]
+        kind=tensor.dtype,
+        shape=tuple(stored.shape),
+        stored=stored,
+        split=split,
+        order=order,
+        inside=inside,
+    )
 
 
 def _elementwise(node: ir.Node) -> bool:
     row = op(node)
     return row.any_size and row.shape in (ShapeRule.SAME, ShapeRule.BROADCAST)
+
+
+def _read_besides(half: Half, node: ir.Node) -> bool:
+    """Does what the operator reads come to the end by another way, too? x @ W + x is x @ (W + I)."""
+    through, besides = _border(half, node.inputs), _border(half, [half.end], node)
+    return not through.isdisjoint(besides)
+
+
+def _border(half: Half, values: Iterable[ir.Value | None], cut: ir.Node | None = None) -> set[Token]:
+    """Which part of a cone's border these values come from, not through the node that is cut out."""
+    reached = set(values)
+    for node in reversed(half.nodes):
+        if node is not cut and not reached.isdisjoint(node.outputs):
+            reached.update(node.inputs)
+    return {token for value, token in half.border.items() if value in reached}
 
 
 def _alike(a: _Matrix, b: _Matrix) -> bool:
@@ -160,36 +191,134 @@ _LAYOUTS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "Mat
 
 # -- the factors, and what is off
 
+_Place = tuple[int, int, int]
+_Kinds = tuple[ir.DataType, ir.DataType]
 
-def _factors(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The factor of every row and of every column, from medians over a part of the entries."""
-    some_columns, some_rows = _spread(left.shape[2]), _spread(left.shape[1])
-    narrow = _ratio(left[:, :, some_columns], right[:, :, some_columns])
-    rows = _median(narrow, 2)
-    columns = np.ones((left.shape[0], 1, left.shape[2]))
-    if left.shape[1] >= FEW_ROWS:
-        flat = _ratio(left[:, some_rows], right[:, some_rows])
+
+@dataclass(frozen=True)
+class _Pair:
+    """A matrix on both sides, the factors of its rows and columns, and the types in which it is stored."""
+
+    left: np.ndarray
+    right: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    kinds: _Kinds
+
+    def off(self) -> list[tuple[float, _Place]]:
+        """Weights that are off, and by how many roundings, the worst first; none where so many are that the
+        matrices do not belong together in this way."""
+        found: list[tuple[float, _Place]] = []
+        off = used = 0
+        for group, row in _blocks(self.left.shape):
+            left, right = self.left[group, row], self.right[group, row]
+            ratio = self._roundings_off(left, right, self.rows[group, row], self.columns[group], whole=True)
+            places = np.flatnonzero(ratio > ROUNDINGS)
+            off += places.size
+            used += int(np.count_nonzero(left) + np.count_nonzero(right)) // 2
+            worst = np.argsort(ratio.reshape(-1)[places])[-MOST_LOOKED_AT:]
+            for at in places[worst].tolist():
+                g, o, i = map(int, np.unravel_index(at, ratio.shape))
+                found.append((float(ratio[g, o, i]), (group.start + g, row.start + o, i)))
+        if off > max(1.0, MOST * used):
+            return []
+        return sorted(found, reverse=True)[:MOST_LOOKED_AT]
+
+    def is_told(self, place: _Place) -> bool:
+        """Do right weights tell what this one must be? Those of its row do, where columns have no factors;
+        otherwise three that make a square with it."""
+        group, row, column = place
+        beside = _some(self._right(group, np.array([row]), np.arange(self.left.shape[2])))
+        if self.left.shape[1] < FEW_ROWS:
+            return beside.size > 0
+        above = _some(self._right(group, np.arange(self.left.shape[1]), np.array([column])))
+        return bool(self._right(group, above, beside).any())
+
+    def _right(self, group: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Which of these weights are what the factors say, to the digits of their type."""
+        left, right = (side[group][np.ix_(rows, columns)] for side in (self.left, self.right))
+        ratio = self._roundings_off(left, right, self.rows[group, rows], self.columns[group][:, columns])
+        return _precise(np.asarray(widened(left)), np.asarray(widened(right)), self.kinds) & (ratio <= CORNER)
+
+    def _roundings_off(
+        self,
+        left: np.ndarray,
+        right: np.ndarray,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        *,
+        whole: bool = False,
+    ) -> np.ndarray:
+        """By how many roundings, of the coarser side, weights are off. In whole rows, what is less than a
+        rounding of the largest weight of its row is seen in no sum."""
+        mine, theirs = self.kinds
+        found, due = np.asarray(widened(right)), np.asarray(widened(left)) * rows * columns
+        size = np.maximum(np.abs(found), np.abs(due))
+        largest_factor = np.nanmax(np.abs(columns), axis=-1, keepdims=True, initial=0.0) * np.abs(rows)
+        least = np.fmax(tiny(theirs), tiny(mine) * largest_factor)
+        if whole:
+            least = (
+                np.max(size, axis=-1, keepdims=True, where=np.isfinite(size), initial=0.0) / ROUNDINGS + least
+            )
+        return np.asarray(np.abs(found - due) / (max(map(unit_of, self.kinds)) * np.maximum(size, least)))
+
+
+def _some(right: np.ndarray) -> np.ndarray:
+    """Some of the places where this holds."""
+    places = np.flatnonzero(right)
+    return places[_spread(places.size)] if places.size else places
+
+
+def _factors(left: np.ndarray, right: np.ndarray, kinds: _Kinds) -> tuple[np.ndarray, np.ndarray]:
+    """The factor of every row and of every column, from medians over a part of the entries; nan where nothing
+    tells it. From one row on they are told by each other in turns, until nothing is new."""
+    groups, height, width = left.shape
+    filled = int(np.count_nonzero(left))
+    sampled = min(MOST_SAMPLED, math.ceil(SAMPLED * left.size / max(filled, 1)))
+    some_columns, some_rows = _spread(width, sampled), _spread(height, sampled)
+    narrow = _ratio(left[:, :, some_columns], right[:, :, some_columns], kinds)
+    if height < FEW_ROWS:
+        return _median(narrow, 2), np.ones((groups, 1, width))
+    flat = _ratio(left[:, some_rows], right[:, some_rows], kinds)
+    rows, columns = np.full((groups, height, 1), np.nan), np.full((groups, 1, width), np.nan)
+    known = 0
+    for _ in range(TURNS):
+        settled, known = known, int(np.isfinite(rows).sum() + np.isfinite(columns).sum())
+        if known == settled and not _begin(rows, flat, some_rows):
+            break
         columns = _median(flat / rows[:, some_rows], 1)
-        # where zeros gave the row another entry for its median than the others have
-        rows = rows * _median(narrow / (rows * columns[:, :, some_columns]), 2)
+        rows = _median(narrow / columns[:, :, some_columns], 2)
     return rows, columns
 
 
-def _spread(size: int) -> np.ndarray:
-    return np.unique(np.linspace(0, size - 1, min(size, SAMPLED)).astype(np.intp))
+def _begin(rows: np.ndarray, flat: np.ndarray, some_rows: np.ndarray) -> bool:
+    """Give the row of most entries in each group the factor 1, where rows are left of which none is known."""
+    filled = np.sum(~np.isnan(flat), axis=2) * np.isnan(rows[:, some_rows, 0])
+    best = np.argmax(filled, axis=1)
+    groups = np.flatnonzero(filled[np.arange(len(best)), best])
+    rows[groups, some_rows[best[groups]]] = 1.0
+    return groups.size > 0
 
 
-def _ratio(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    divisor = np.asarray(widened(left))
-    return np.where(divisor != 0, np.asarray(widened(right)) / divisor, np.nan)
+def _spread(size: int, some: int = SAMPLED) -> np.ndarray:
+    return np.unique(np.linspace(0, size - 1, min(size, some)).astype(np.intp))
+
+
+def _ratio(left: np.ndarray, right: np.ndarray, kinds: _Kinds) -> np.ndarray:
+    divisor, dividend = np.asarray(widened(left)), np.asarray(widened(right))
+    return np.where(_precise(divisor, dividend, kinds), dividend / divisor, np.nan)
+
+
+def _precise(left: np.ndarray, right: np.ndarray, kinds: _Kinds) -> np.ndarray:
+    """Where weights have all digits of their type on both sides, as subnormal numbers and zeros do not."""
+    return np.asarray((np.abs(left) >= tiny(kinds[0])) & (np.abs(right) >= tiny(kinds[1])))
 
 
 def _median(values: np.ndarray, axis: int) -> np.ndarray:
-    """The median without what is not a number; 1 where nothing is left."""
+    """The median without what is not a number; nan where nothing is left."""
     ordered = np.sort(values, axis=axis)  # puts what is not a number last
     count = np.sum(~np.isnan(values), axis=axis, keepdims=True)
-    middle = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
-    return np.where(count > 0, middle, 1.0)
+    return np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
@@ -201,22 +330,3 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
         return
     for group in range(groups):
         yield from ((slice(group, group + 1), slice(r, min(r + many, rows))) for r in range(0, rows, many))
-
-
-def _roundings_off(
-    left: np.ndarray,
-    right: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    block: tuple[slice, slice],
-    kind: ir.DataType,
-) -> np.ndarray:
-    """By how many roundings the candidate's weights of a block are off. What is less than a rounding of the
-    largest weight of its row is seen in no sum."""
-    found = np.asarray(widened(right[block]))
-    due = np.asarray(widened(left[block])) * rows[block] * columns[block[0]]
-    size = np.maximum(np.abs(found), np.abs(due))
-    unit = unit_of(kind)
-    floor = np.max(np.where(np.isfinite(size), size, 0.0), axis=2, keepdims=True) / ROUNDINGS + tiny(kind)
-    off = np.abs(found - due) / (unit * np.maximum(size, floor))
-    return np.where(np.isfinite(off), off, 0.0)

@@ -166,18 +166,21 @@ def test_a_deep_model_is_searched_in_seconds() -> None:
 # -- verification at both sizes
 
 
-def baked(node: str, constants: str) -> onnx.ModelProto:
-    return proto(f"{HEAD} g (float[N, 3, H, W] x) => (float y) {{ {constants} {node} }}")
+def baked(node: str, constants: str, sides: str = "H, W") -> onnx.ModelProto:
+    return proto(f"{HEAD} g (float[N, 3, {sides}] x) => (float y) {{ {constants} {node} }}")
 
 
 FREE = baked("y = Reshape(x, s)", "s = Constant <value_ints = [0, 3, -1]> ()")
 
 
 def test_a_batch_that_is_baked_in_is_found() -> None:
-    fixed = baked("y = Reshape(x, s)", "s = Constant <value_ints = [2, 3, -1]> ()")
-    found = compare(side(FREE), side(fixed), VerifyOptions())
+    free, fixed = (
+        baked("y = Reshape(x, s)", f"s = Constant <value_ints = [{batch}, 3, -1]> ()", "32, 32")
+        for batch in (0, 2)
+    )
+    found = compare(side(free), side(fixed), VerifyOptions())
     assert not found
-    assert "'y' is of shape (2, 3, 9216) at x: 3x3x96x64, the reference's of (3, 3, 6144)" in found.reason
+    assert "'y' is of shape (2, 3, 1536) at x: 3x3x32x32, the reference's of (3, 3, 1024)" in found.reason
     assert compare(side(FREE), side(FREE), VerifyOptions())
 
 
@@ -185,7 +188,26 @@ def test_a_candidate_that_fails_at_the_second_sizes_is_found() -> None:
     fixed = baked("y = Reshape(x, s)", "s = Constant <value_ints = [2, 3, 1024]> ()")
     found = compare(side(FREE), side(fixed), VerifyOptions())
     assert not found
-    assert "cannot be run where the reference can at x: 3x3x96x64" in found.reason
+    assert "cannot be run where the reference can at x: 3x3x97x65" in found.reason
+
+
+ODD = {
+    "a padding": (
+        'y = Conv <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w)',
+        "y = Conv <pads = [0, 0, 1, 1], strides = [2, 2]> (x, w)",
+    ),
+    "a window that hangs over": (
+        "y = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1> (x)",
+        "y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_holds_at_even_sizes_alone_is_found(name: str) -> None:
+    text = f"{HEAD} g (float[N, 3, H, W] x) => (float y) <float[4, 3, 3, 3] w> {{ %s }}"
+    free, even = (proto(text % node) for node in ODD[name])
+    assert not compare(side(free), side(even), VerifyOptions())
 
 
 def test_both_sizes_stand_in_the_notes() -> None:

@@ -143,3 +143,77 @@ def test_scales_of_inputs_are_factors_of_columns() -> None:
     weight[2, 3] *= np.float32(1.00002)
     found = compare(side(reference), side(proto(right, w=weight)), VerifyOptions(samples=1))
     assert not found
+
+
+Arrays = dict[str, np.ndarray]
+SUM = "(float[32, 12] x) => (float[32, 12] y) <float[12, 12] w> {{ {} }}"
+IDENTITIES: dict[str, tuple[str, float]] = {
+    "x @ W + x is x @ (W + I)": ("c = MatMul(x, w) y = Add(c, x)", 1.0),
+    "x @ W - x is x @ (W - I)": ("c = MatMul(x, w) y = Sub(c, x)", -1.0),
+    "2 x reaches the sum through a node": ("d = Add(x, x) c = MatMul(x, w) y = Add(d, c)", 2.0),
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_what_is_read_beside_the_product_may_stand_in_single_weights(name: str) -> None:
+    body, diagonal = IDENTITIES[name]
+    w = np.random.default_rng(5).standard_normal((12, 12)).astype(np.float32) / 4
+    merged = (w + diagonal * np.eye(12)).astype(np.float32)
+    apart, whole = proto(HEAD + SUM.format(body), w=w), proto(HEAD + SUM.format("y = MatMul(x, w)"), w=merged)
+    assert compare(side(apart), side(whole), VerifyOptions(samples=1))
+    assert compare(side(whole), side(apart), VerifyOptions(samples=1))
+
+
+def scaled(density: float, dead: bool = False) -> tuple[str, str, Arrays, np.ndarray]:
+    """A matrix product between scales, the same without them, the weights of the first, and the second's."""
+    random = np.random.default_rng(6)
+    w = (random.standard_normal((48, 40)) / 4).astype(np.float32)
+    w[random.random(w.shape) > density] = 0
+    arrays = {
+        "w": w,
+        "s": np.exp(random.standard_normal(48)).astype(np.float32),
+        "k": np.exp(random.standard_normal(40)).astype(np.float32),
+    }
+    if dead:
+        arrays["s"][3], arrays["k"][[2, 9]] = 0, 0
+    head = HEAD + "(float[32, 48] x) => (float[32, 40] y) <float[48, 40] w"
+    apart = head + ", float[48] s, float[40] k> { a = Mul(x, s) c = MatMul(a, w) y = Mul(c, k) }"
+    exact = arrays["w"].astype(np.float64) * arrays["s"][:, None] * arrays["k"]
+    return apart, head + "> { y = MatMul(x, w) }", arrays, exact.astype(np.float32)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.1, 0.05])
+def test_factors_are_found_among_zeros(density: float) -> None:
+    apart, whole, arrays, weight = scaled(density)
+    reference, candidate = proto(apart, **arrays), proto(whole, w=weight)
+    assert compare(side(reference), side(candidate), VerifyOptions(samples=1))
+    assert compare(side(candidate), side(reference), VerifyOptions(samples=1))
+    places = np.argwhere(weight)
+    row, column = places[len(places) // 2]
+    weight[row, column] *= np.float32(1.00002)
+    assert not compare(side(reference), side(proto(whole, w=weight)), VerifyOptions(samples=1))
+
+
+def test_rows_and_columns_of_zeros_have_no_factor() -> None:
+    """Folded against unfolded: what a scale of zero switched off is anything at all in the candidate."""
+    apart, whole, arrays, weight = scaled(1.0, dead=True)
+    unfolded, folded = side(proto(apart, **arrays)), side(proto(whole, w=weight))
+    assert compare(unfolded, folded, VerifyOptions(samples=1))
+    assert compare(folded, unfolded, VerifyOptions(samples=1))
+
+
+def test_subnormal_weights_tell_no_factor() -> None:
+    """Half precision leaves few digits of them, or none."""
+    random = np.random.default_rng(2)
+    w = random.standard_normal((8, 8, 3, 3)) * np.exp2(random.integers(-20, 2, (8, 8, 3, 3))) / 1000
+    w, g = w.astype(np.float32), (np.abs(random.standard_normal(8)) + 0.5).astype(np.float32)
+    head = HEAD + "(float[2, 8, 12, 12] x) => (float[2, 8, 12, 12] y) "
+    single = "<float[8, 8, 3, 3] w, float[8, 1, 1] g> { c = Conv<pads = [1, 1, 1, 1]>(x, w) y = Mul(c, g) }"
+    half_ = (
+        "<float16[8, 8, 3, 3] w> { h = Cast<to = 10>(x) c = Conv<pads = [1, 1, 1, 1]>(h, w) "
+        "y = Cast<to = 1>(c) }"
+    )
+    reference = proto(head + single, w=w, g=g.reshape(8, 1, 1))
+    weight = (w.astype(np.float64) * g[:, None, None, None]).astype(np.float16)
+    found = compare(side(reference), side(proto(head + half_, w=weight)), VerifyOptions(samples=1))
+    assert found, found.reason

@@ -204,7 +204,7 @@ def test_a_saturated_decision_is_judged_before_it_is_taken() -> None:
 
 def test_another_threshold_is_another_decision() -> None:
     text = net("d = Greater(c, k) y = Cast<to = 1>(d)").replace("w> {", "w, float k> {")
-    one, other = (proto(text, w=W, k=np.array(k, np.float32)) for k in (50.0, 50.5))
+    one, other = (proto(text, w=W, k=np.array(k, np.float32)) for k in (50.0, 50.3))
     found = proof(one, other, x=image(2, 3, 8, 8))
     assert found.refuted
     assert "'k' that decides it is another one" in " ".join(o.reason for o in found.obligations)
@@ -294,3 +294,30 @@ def test_scales_on_the_edge_of_a_size_are_no_reason_to_stop() -> None:
         deviations.add(step)
     (resized,) = model.graph.outputs
     assert deviations.of[resized].shape == (1, 1, 18, 18)
+
+
+FAR_AWAY = {
+    "a choice that no sample makes": (
+        "p = Greater(x, k) q = Mul(x, a) z = Mul(x, b) y = Where(p, q, z)",
+        {"k": 1e6, "a": [1, 2, 3, 4]},
+        {"k": 1e6, "a": [1, 2, 3, 4.1]},
+    ),
+    "a bound that no sample reaches": ("y = Clip(x, , k)", {"k": 1e5}, {"k": 1.1e5}),
+    "a threshold that no sample reaches": (
+        "p = Greater(x, k) c = Cast<to = 1>(p) y = Mul(c, b)",
+        {"k": 1e5},
+        {"k": 1.1e5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAR_AWAY)
+def test_what_differs_far_from_all_samples_is_found(name: str) -> None:
+    body, one, other = FAR_AWAY[name]
+    text = f"{HEAD} g (float[N, 4] x) => (float y) <float k, float[4] a, float[4] b> {{ {body} }}"
+    reference, candidate = (
+        proto(text, b=np.full(4, 2, np.float32), **{k: np.array(v, np.float32) for k, v in arrays.items()})
+        for arrays in (one, other)
+    )
+    assert compare(side(reference), side(reference), VerifyOptions())
+    assert not compare(side(reference), side(candidate), VerifyOptions())
