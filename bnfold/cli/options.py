@@ -254,7 +254,9 @@ BATCH = (
     own(
         "Running",
         "timeout",
-        Option(_SECONDS, "--timeout", "Limit the time of one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
+        Option(
+            _SECONDS, "--timeout", "Limit the time of one model.", "SECONDS", unset=f"{TIMEOUT}; 0: no limit"
+        ),
     ),
     own(
         "Running",
@@ -317,9 +319,9 @@ LIMIT = (
         Option(
             _SECONDS,
             "--timeout",
-            "Limit the time of the run. After it the run is ended with exit code 6, and nothing is written.",
+            "Limit the time of the run. A run that takes longer ends with exit code 6 and writes nothing.",
             "SECONDS",
-            unset="0: any",
+            unset="0: no limit",
         ),
         expose_value=False,
         is_eager=True,

@@ -45,6 +45,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["my net.onnx"], "to fold it: bnfold fold 'my net.onnx'"),
         (["https://example.org/n.onnx"], "bnfold batch https://example.org/n.onnx -o folded"),
         (["verify", "net.onnx"], "as in 'bnfold verify net.onnx net.folded.onnx'"),
+        (["verify", "a.cfg", "a.weights"], "as in 'bnfold verify a.cfg a.weights a.folded.onnx'"),
+        (["help"], "help is printed by 'bnfold --help'"),
+        (["help", "fold"], "help is printed by 'bnfold fold --help'"),
+        (["."], "to fold every model in it: bnfold batch . -o folded"),
+        (["fold", "net.onnx", "-o", "out.onnx.gz"], "as in -o out.onnx"),
         (["verify", "net.onnx", "a.onnx", "b.onnx"], "unexpected argument a.onnx"),
         (["verify"], "Missing argument 'REFERENCE [WEIGHTS] CANDIDATE'"),
         (["inspect", "net.onnx", "out.onnx"], "unexpected argument out.onnx"),
@@ -56,6 +61,14 @@ def test_a_slip_is_answered_with_the_line_to_type(
     done = bnfold(*line)
     assert done.code == 2
     assert words in done.last
+
+
+def test_a_pattern_is_for_a_batch(bnfold: Callable[..., Ran], here: Path) -> None:
+    assert "bnfold batch '*.onnx' --out FOLDER" in bnfold("fold", "*.onnx").last
+
+
+def test_what_was_written_is_named_as_a_user_would(bnfold: Callable[..., Ran], here: Path) -> None:
+    assert "written: net.folded.onnx" in bnfold("fold", "net.onnx").out
 
 
 def test_a_file_of_nearly_that_name(bnfold: Callable[..., Ran], here: Path) -> None:
@@ -107,7 +120,7 @@ def test_a_project_keeps_options_of_fold(bnfold: Callable[..., Ran], here: Path)
 def test_options_that_pages_show_are_right(bnfold: Callable[..., Ran], here: Path, page: str) -> None:
     shown = re.findall(r"```toml\n(\[fold\].*?)```", (ROOT / page).read_text(), re.S)
     (text,) = shown
-    Path("bnfold.toml").write_text(text.replace("data:1,3,224,224", "1,3,8,8"))
+    Path("bnfold.toml").write_text(re.sub(r"data:[\d,]+", "1,3,8,8", text))
     assert bnfold("fold", "net.onnx").code == 0
 
 
@@ -121,7 +134,10 @@ def test_options_of_a_pyproject(bnfold: Callable[..., Ran], here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[fold]\nsample = 1\n", "bnfold.toml:2: unknown key 'sample'"),
+        (
+            "[fold]\nsample = 1\n",
+            "bnfold.toml:2: unknown key 'sample'; expected an option of 'bnfold fold --help'",
+        ),
         ("fold = 3\n", "bnfold.toml:1: 'fold' is no table"),
     ],
 )
