@@ -108,7 +108,16 @@ def _matrix(half: Half, constants: Constants) -> _Matrix | None:
     if (layout := _LAYOUTS[node.op_type](node, places[0], stored.shape)) is None:
         return None
     split, order, inside = layout
-    return _Matrix(node, value.name or "", tensor.dtype, tuple(stored.shape), stored, split, order, inside)  # type: ignore[union-attr]
+    return _Matrix(
+        node=node,
+        name=value.name or "",  # type: ignore[union-attr]
+        kind=tensor.dtype,
+        shape=tuple(stored.shape),
+        stored=stored,
+        split=split,
+        order=order,
+        inside=inside,
+    )
 
 
 def _elementwise(node: ir.Node) -> bool:
