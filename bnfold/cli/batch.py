@@ -81,6 +81,11 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     otherwise it is the highest code of all models.
     """
     view = request.view_of(values)
+    if not out or not all(models):
+        raise UsageError(
+            "--out is empty" if not out else "an argument is empty",
+            expected="a folder, or a URL" if not out else "the name of a model",
+        )
     if is_mark(out):
         raise UsageError("--out cannot be '-'", expected="a folder, or a URL: a batch makes several files")
     out = absolute(plain(out))

@@ -8,6 +8,7 @@ Rule 2: a name never decides against the content.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Callable
@@ -191,7 +192,10 @@ def _head(path: Path) -> bytes:
 
 
 def _near(path: Path) -> str:
-    """The model in the same folder that a slip is closest to, as a question; of a pattern, who takes it."""
+    """The model in the same folder that a slip is closest to, as a question; of a URL or a pattern, who takes
+    it."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        return "a URL is no file: download it first, or give it to 'bnfold batch', which takes URLs"
     if set("*?[") & set(path.name):
         return f"'bnfold batch' takes patterns: bnfold batch {shlex.quote(str(path))} --out FOLDER"
     try:

@@ -191,8 +191,21 @@ def test_the_shell_is_found(bnfold: Callable[..., Ran], monkeypatch: pytest.Monk
     assert "no completion for the shell 'tcsh'; expected one of bash, zsh, fish" in bnfold("completion").last
 
 
-def test_the_shell_completes() -> None:
-    asked = {"_BNFOLD_COMPLETE": "bash_complete", "COMP_WORDS": "bnfold fold --no-", "COMP_CWORD": "2"}
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("bnfold fold --no-", "plain,--no-verify"),
+        ("bnfold fold --heads b", "plain,boxes"),
+        ("bnfold fold --inputs pictures/", "file,pictures/"),
+        ("bnfold fold net", "file,net"),
+    ],
+)
+def test_the_shell_completes(line: str, offered: str) -> None:
+    asked = {
+        "_BNFOLD_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+    }
     done = subprocess.run(
         [sys.executable, "-c", "from bnfold.__main__ import main; main()"],
         capture_output=True,
@@ -202,7 +215,7 @@ def test_the_shell_completes() -> None:
         timeout=60,
         check=True,
     )
-    assert "plain,--no-verify" in done.stdout.splitlines()
+    assert offered in done.stdout.splitlines()
 
 
 def test_no_name_is_broken_on_a_narrow_terminal(
@@ -219,3 +232,34 @@ def test_no_name_is_broken_on_a_narrow_terminal(
         if node.op_type == "BatchNormalization":
             assert node.name in words
     assert "BatchNormalization" in words and "BatchNormalizati" not in words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["fold", ""],
+        ["fold", "net.onnx", "-o", ""],
+        ["fold", "net.onnx", "--json", ""],
+        ["check", ""],
+        ["batch", "net.onnx", "--out", ""],
+        ["batch", "", "--out", "folded"],
+    ],
+)
+def test_an_empty_name_is_a_slip(bnfold: Callable[..., Ran], here: Path, line: list[str]) -> None:
+    """A variable of a script that is not set: never the current folder."""
+    done = bnfold(*line)
+    assert done.code == 2
+    assert "is empty; expected" in done.last or "cannot be ''; expected" in done.last
+
+
+def test_a_name_to_rename_is_one_of_the_model(bnfold: Callable[..., Ran], here: Path) -> None:
+    done = bnfold("verify", "net.onnx", "net.onnx", "--rename", "nosuch=y")
+    assert done.code == 2
+    assert "--rename names 'nosuch', which is no input or output of the model" in done.last
+
+
+def test_a_url_for_python(here: Path) -> None:
+    import bnfold as api
+
+    with pytest.raises(api.Unreadable, match="a URL is no file: download it first"):
+        api.load("https://example.org/net.onnx")
