@@ -109,9 +109,10 @@ def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
     """A name that promises another format would mislead whoever loads the file by it. Raises UsageError; of a
     file that is read the pipeline says the more important thing."""
     if out.suffix.lower() not in ("", *_OUT_SUFFIXES) and out not in reads:
+        name = str(out.with_suffix("")).removesuffix(".onnx")
         raise UsageError(
             f"{out} does not have the name of an ONNX model, and bnfold writes ONNX",
-            expected=f"a name that ends in .onnx, as in -o {out.with_suffix('.onnx')}",
+            expected=f"a name that ends in .onnx, as in -o {name}.onnx",
         )
 
 

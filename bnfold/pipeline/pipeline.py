@@ -252,7 +252,7 @@ def convert_file(job: Job) -> FoldResult:
     watch = Watch()
     if job.pair is not None:
         raise UsageError(
-            f"a conversion to {job.target.name}, and only folded models are written in their own format",
+            f"{job.target.name} asks for the model's own format, and a conversion writes only ONNX",
             expected="an output that ends in .onnx",
         )
     loaded = loaded_for(job)

@@ -22,7 +22,7 @@ from .baking import Baked
 from .comparison import Comparison
 from .latency import Latencies
 from .norm_channels import NormChannels
-from .notebook import block, counted, short, table
+from .notebook import block, counted, short, table, unverified
 from .outside import Outside
 from .plan import Finding, Loaded, Plan
 from .recalibration import Recalibrated, Statistics
@@ -149,7 +149,7 @@ class FoldResult:
             f"{counted(folded, 'batch norm')} folded, {kept} kept",
             f"{counted(others, 'other affine node')} folded" if others else "",
             f"{self.before.nodes} -> {self.after.nodes} nodes",
-            self.report.summary if self.report is not None else "not verified",
+            unverified(self.plan.changes) if self.report is None else self.report.summary,
             f"written to {short(str(self.path))}" if self.path is not None else "",
         ]
         return f"{short(self.origin.name)}: {', '.join(filter(None, parts))}"

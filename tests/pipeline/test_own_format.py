@@ -127,7 +127,7 @@ def test_wrong_usage(tmp_path, monkeypatch, capsys, words, said):
 
 
 def test_nothing_is_converted_to_a_pair(tmp_path):
-    with pytest.raises(bnfold.UsageError, match="only folded models"):
+    with pytest.raises(bnfold.UsageError, match="a conversion writes only ONNX"):
         bnfold.convert_file(*CAFFE, out=tmp_path / "m.prototxt")
 
 

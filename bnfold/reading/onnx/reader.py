@@ -67,7 +67,7 @@ def read(source: Any, options: ReadOptions | None = None) -> Loaded:
         loaded = _from_ir(inner)
     else:
         raise UsageError(
-            f"cannot take a {type(source).__name__} for a model",
+            f"an object of type {type(source).__name__} is no model",
             expected="a path, bytes, an onnx.ModelProto, an onnx_ir.Model, or an object with .model_proto "
             "or .model",
         )
