@@ -21,6 +21,7 @@ from ..errors import Malformed
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 _FIXED = {FIXED64: 8, FIXED32: 4}
+_SHORT = [bytes([value]) for value in range(0x80)]  # the varints of one byte, which are most of all
 Buffer = memoryview | bytes
 
 
@@ -107,6 +108,8 @@ def _skip_group(buffer: Buffer, number: int, at: int, end: int) -> int:
 
 def encode_varint(value: int) -> bytes:
     """Protobuf's variable-length form of a non-negative number below 2**64."""
+    if value < 0x80:
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

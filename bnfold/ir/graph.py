@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import re
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from . import lazy_sympy  # noqa: F401  (before onnx_ir)
@@ -31,7 +32,9 @@ __all__ = [
     "is_op",
     "label",
     "nodes",
+    "notes",
     "opset",
+    "quantisation",
     "read_instead",
     "remove",
     "set_input",
@@ -47,6 +50,7 @@ STANDARD = ("", "ai.onnx")
 _GRAPHS = ir.AttributeType.GRAPHS
 _WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 # Private parts of onnx_ir 1.1, which spare the square of readers, inputs or outputs; where a version has none
 # of them, its public functions serve.
 _DIRECT = all(
@@ -55,6 +59,8 @@ _DIRECT = all(
         (ir.Value, "_uses"),
         (ir.Value, "_add_usage"),
         (ir.Value, "_remove_usage"),
+        (ir.Value, "_metadata"),
+        (ir.Value, "_metadata_props"),
         (ir.Node, "_inputs"),
         (ir.Graph, "_nodes"),
     )
@@ -146,6 +152,17 @@ def usages(value: ir.Value) -> Collection[tuple[ir.Node, int]]:
 def sole(value: ir.Value) -> bool:
     """Is a value read exactly once, and no graph output?"""
     return len(usages(value)) == 1 and not value.is_graph_output()
+
+
+def notes(of: ir.Value | ir.TensorProtocol) -> Mapping[str, str]:
+    """The metadata that a value or a tensor has in its file. Asked for it, onnx_ir makes a dict for each."""
+    return (getattr(of, "_metadata_props", None) or _NOTHING) if _DIRECT else of.metadata_props
+
+
+def quantisation(value: ir.Value) -> Mapping[str, str]:
+    """How a value is quantised, as the file says: what is meant -> the name of a tensor."""
+    meta = value._metadata if _DIRECT else value.meta
+    return meta.get("quant_parameter_tensor_names") or _NOTHING if meta else _NOTHING
 
 
 def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
