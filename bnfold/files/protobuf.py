@@ -125,6 +125,8 @@ def key(number: int, kind: int) -> bytes:
 
 def header(number: int, size: int) -> bytes:
     """Key and length of a length-delimited field whose payload of `size` bytes follows."""
+    if number < 16 and size < 0x80:
+        return _SHORT[number << 3 | BYTES] + _SHORT[size]
     return key(number, BYTES) + encode_varint(size)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "folded_name",
     "function_graphs",
     "graphs",
+    "initializers",
     "ir",
     "is_op",
     "label",
@@ -95,6 +96,11 @@ def within(*outermost: GraphLike) -> Iterator[GraphLike]:
         yield graph
         for node in graph:
             waiting.extend(bodies(node))
+
+
+def initializers(graph: GraphLike) -> Collection[ir.Value]:
+    """A graph's initializers. Its own dict of them goes through five functions for each."""
+    return graph.initializers.data.values()
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
@@ -251,7 +257,7 @@ class Names:
         self._node_counts: dict[str, int] = {}
         for graph in graphs(model) if scope is None else scope:
             self.values.update(v.name for v in graph.inputs if v.name)
-            self.values.update(graph.initializers)
+            self.values.update(graph.initializers.data)
             for node in graph:
                 self.nodes.add(node.name or "")
                 self.values.update(v.name for v in node.outputs if v.name)

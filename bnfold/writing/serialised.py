@@ -17,7 +17,7 @@ from ..files import onnx_fields as fields
 from ..files.protobuf import bytes_field, header, number_field
 from ..files.protobuf import fields as fields_of
 from ..ir import tensor
-from ..ir.graph import ir, notes, quantisation
+from ..ir.graph import initializers, ir, notes, quantisation
 
 _INTEGERS = (ir.AttributeType.INT, ir.AttributeType.INTS)  # many are equal, and equal ones have equal bytes
 # Types whose bits onnx_ir looks at before it writes them.
@@ -78,7 +78,7 @@ class _Graph:
         ]
 
     def _initializers(self) -> Iterator[bytes]:
-        for value in self._graph.initializers.values():
+        for value in initializers(self._graph):
             if (stored := value.const_value) is not None:
                 stored.name = value.name
                 yield _tensor(stored)
@@ -90,7 +90,7 @@ class _Graph:
     def _described(self) -> Iterator[ir.Value]:
         """Values with a type, a shape or notes that the inputs and outputs do not describe."""
         inputs = {value.name for value in self._graph.inputs}
-        stored = (v for v in self._graph.initializers.values() if v.name not in inputs)
+        stored = (v for v in initializers(self._graph) if v.name not in inputs)
         for value in chain(stored, self._made()):
             known = value.type is not None or value.shape is not None
             if value.name and (known or value.doc_string or notes(value)):
@@ -98,9 +98,8 @@ class _Graph:
 
     def _annotations(self) -> Iterator[bytes]:
         """How values are quantised."""
-        initializers = self._graph.initializers
-        inputs = (v for v in self._graph.inputs if v.name not in initializers)
-        for value in chain(inputs, initializers.values(), self._made(), self._graph.outputs):
+        inputs = (v for v in self._graph.inputs if v.name not in self._graph.initializers)
+        for value in chain(inputs, initializers(self._graph), self._made(), self._graph.outputs):
             if found := quantisation(value):
                 name = _text(fields.ANNOTATION_NAME, value.name)
                 yield bytes_field(
@@ -112,8 +111,8 @@ class _Graph:
         kind, shape = value.type, value.shape
         if type(kind) is not ir.TensorType or shape is None or value.doc_string or notes(value):
             return _bytes(ir.serde.serialize_value(value))
-        axes = [(str(dim), type(dim), shape.get_denotation(axis)) for axis, dim in enumerate(shape)]
-        key = (kind.dtype, kind.denotation, *axes)
+        meant = tuple(map(shape.get_denotation, range(len(shape))))
+        key = (int(kind.dtype), kind.denotation, shape.dims, meant)
         if key not in self._types:
             self._types[key] = _bytes(ir.serde.serialize_value(value).type)
         return _text(fields.VALUE_NAME, value.name) + bytes_field(fields.VALUE_TYPE, self._types[key])
@@ -157,7 +156,7 @@ class _Graph:
 
 def _tensor(stored: ir.TensorProtocol) -> bytes:
     """A TensorProto."""
-    if isinstance(stored, ir.serde.TensorProtoTensor):
+    if type(stored) is tensor.InProto:
         untouched = not notes(stored) and stored.raw.data_type not in _CHECKED
         return _bytes(stored.raw if untouched else ir.serde.serialize_tensor(stored))
     if not isinstance(stored, (ir.Tensor, tensor.Deferred)):

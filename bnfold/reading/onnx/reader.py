@@ -34,7 +34,7 @@ from ...files import names as file_names
 from ...files import onnx_skeleton
 from ...ir import tensor
 from ...ir.foreign_types import TYPES_KEY, cloned, without_foreign_types
-from ...ir.graph import Names, graphs, ir, label, nodes, uncollected
+from ...ir.graph import Names, graphs, initializers, ir, label, nodes, uncollected
 from ...ir.provenance import SOURCE_KEY, Source
 from ...operators.table import op
 from ...results.options import ReadOptions
@@ -201,10 +201,12 @@ def _stamp(model: ir.Model, name: str) -> None:
 
 def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tensor.Window]) -> None:
     def sound(found: ir.TensorProtocol) -> ir.TensorProtocol:
+        if type(found) is tensor.InProto:
+            return found if _is_plain(found.raw) else _checked(found)
         return window(found) if isinstance(found, ir.ExternalTensor) else _checked(found)
 
     for graph in graphs(model):
-        for value in graph.initializers.values():
+        for value in initializers(graph):
             if (given := value.const_value) is not None and (replaced := sound(given)) is not given:
                 value.const_value = replaced
         for node in graph:
@@ -260,6 +262,21 @@ _TYPED_FIELDS = {
     ir.DataType.STRING: "string_data",
 }
 _ALL_TYPED_FIELDS = ("int32_data", *sorted(set(_TYPED_FIELDS.values())))
+
+
+_FLOAT = ir.DataType.FLOAT.value
+
+
+def _is_plain(proto: Any) -> bool:
+    """Is it what most tensors are: float numbers in raw_data, as many as it claims?"""
+    dims = proto.dims
+    return (
+        proto.data_type == _FLOAT
+        and len(proto.raw_data) == 4 * math.prod(dims) > 0
+        and len(dims) <= MAX_RANK
+        and min(dims, default=1) > 0
+        and not proto.metadata_props
+    )
 
 
 def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -229,15 +229,13 @@ def _check_scope_texts(scope: Any) -> None:
     _check_texts(scope, "a graph")
     values = () if scope.DESCRIPTOR.name == "FunctionProto" else (*scope.input, *scope.output)
     entries = getattr(scope, "metadata_props", ())
-    for message in (
-        *values,
-        *scope.value_info,
-        *getattr(scope, "initializer", ()),
-        *entries,
-        *getattr(scope, "opset_import", ()),
-    ):
+    for message in (*values, *scope.value_info, *entries, *getattr(scope, "opset_import", ())):
         _check_texts(message, "a value")
         for inner in getattr(message, "metadata_props", ()):
+            _check_texts(inner, "a value")
+    for stored in getattr(scope, "initializer", ()):  # their names are looked at with all others
+        _check_text(stored.doc_string, "a value")
+        for inner in stored.metadata_props:
             _check_texts(inner, "a value")
     untyped = next(
         (v for v in values if v.type.tensor_type.HasField("shape") and not v.type.tensor_type.elem_type), None
