@@ -39,7 +39,8 @@ class Affine:
 
     def __matmul__(self, inner: Affine) -> Affine:
         """self after inner. Raises Refused where their patterns do not broadcast."""
-        common_shape(self.scale.shape, inner.scale.shape)
+        if self.scale.shape != inner.scale.shape:
+            common_shape(self.scale.shape, inner.scale.shape)
         return Affine(self.scale * inner.scale, self.scale * inner.shift + self.shift)
 
     def __call__(self, x: ArrayLike) -> Float:  # noqa: D102
@@ -120,11 +121,7 @@ class Affine:
         if any(a != axis for a in self.varies()):
             return None
         scale, shift = self.scale.reshape(-1), self.shift.reshape(-1)
-        return (
-            Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size))
-            if scale.size in (1, size)
-            else None
-        )
+        return Affine(spread(scale, size), spread(shift, size)) if scale.size in (1, size) else None
 
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -148,6 +145,11 @@ def batch_norm(
     with np.errstate(all="ignore"):
         scale = g / np.sqrt(v + epsilon)
         return Affine(scale, b - scale * m)
+
+
+def spread(vector: Float, size: int) -> Float:
+    """One number, or a vector, as a vector of so many entries; most are one already."""
+    return vector if vector.shape == (size,) else np.broadcast_to(vector, size)
 
 
 def trimmed(pattern: Float, rank: int = 1) -> Float:

@@ -33,13 +33,13 @@ class Reading:
     """An affine node seen: its map, the index of its data input, and the smallest variance where it is a
     batch norm.
 
-    `typical` is the size that its outputs typically have per channel (from γ and β), None where nothing is
-    known."""
+    `typical` are its γ and β, which tell the size that its outputs typically have per channel, None where
+    nothing is known."""
 
     map: Affine
     data: int
     smallest_variance: float | None = None
-    typical: Affine | None = None
+    typical: tuple[np.ndarray, np.ndarray] | None = None
 
 
 _Reader = Callable[[ir.Node, Shapes, ir.Model], Reading | None]
@@ -103,12 +103,11 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
             f"variance + epsilon is not positive in {int(np.sum(variance + epsilon <= 0))} channels",
         )
     axis = 1 if rank > 1 else 0
-    typical = Affine(np.hypot(gamma, beta), np.zeros_like(gamma))
     return Reading(
         along_axis(batch_norm(gamma, beta, mean, variance, epsilon), axis, rank),
         0,
         float(variance.min()) if variance.size else None,
-        along_axis(typical, axis, rank),
+        (gamma, beta),
     )
 
 
@@ -156,10 +155,11 @@ def _parameter(node: ir.Node, value: ir.Value | None, shapes: Shapes, in_functio
     if found is None:
         assert value is not None
         raise Refused(*_why_not_constant(value, in_function))
-    stored = shapes.constants.tensor(value)
+    assert value is not None
+    stored = shapes.constants.stored(value) or shapes.constants.tensor(value)
     if stored is not None and not is_float(stored.dtype):
         raise Malformed(
-            f"the parameter '{value.name if value else ''}' of a batch norm is {stored.dtype.name}",
+            f"the parameter '{value.name}' of a batch norm is {stored.dtype.name}",
             where=source_text(node) or None,
             expected="a float type",
         )
