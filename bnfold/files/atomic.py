@@ -26,7 +26,6 @@ import hashlib
 import os
 import platform
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -222,7 +221,7 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it;
     then the next is tried."""
     while True:
-        folder = target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.tmp"
+        folder = target.parent / f"{_prefix(target)}{os.urandom(4).hex()}.tmp"
         supervision.remember(
             str(folder)
         )  # first, for it takes a while, in which a signal would leave the folder behind

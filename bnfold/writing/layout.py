@@ -9,7 +9,7 @@ byte is written.
 from __future__ import annotations
 
 import bisect
-import secrets
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ class Skeleton:
 
 def skeleton(model: ir.Model) -> Skeleton:
     """Serialise the model without the bytes of its large deferred tensors."""
-    prefix = secrets.token_bytes(24)
+    prefix = os.urandom(24)
     standing: list[tensor.Deferred] = []
 
     def stand_in(deferred: tensor.Deferred) -> bytes | None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +120,7 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
     import onnx
     from google.protobuf.message import DecodeError
 
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()
     try:
         proto = onnx.ModelProto.FromString(onnx_skeleton.skeleton(view, token))
     except DecodeError as error:
