@@ -22,7 +22,7 @@ from ..inference.constants import is_float
 from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, opset, source_text, usages
 from ..operators.arguments import first_axis
-from .affine import Affine, along_axis, batch_norm
+from .affine import Affine, along_axis, any_true, batch_norm
 from .reasons import Refused
 
 LARGEST_PATTERN = 1 << 20  # elements of a constant operand that is looked at as a map
@@ -97,7 +97,7 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         raise Refused("kept.unknown-rank")
     epsilon = float(np.float32(attribute(node, "epsilon", 1e-5)))
     gamma, beta, mean, variance = vectors
-    if np.any(variance + epsilon <= 0):
+    if any_true(variance + epsilon <= 0):
         raise Refused(
             "kept.non-finite",
             f"variance + epsilon is not positive in {int(np.sum(variance + epsilon <= 0))} channels",

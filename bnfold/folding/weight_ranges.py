@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from ..ir.graph import ir, label
-from .affine import Affine, Float
+from .affine import Affine, Float, any_true
 from .linear import Linear
 from .reasons import Refused
 
@@ -37,14 +37,14 @@ def check_range(linear: Linear, after: Affine) -> None:
     folded = peak * np.abs(after.scale)
     where = f"{linear.node.op_type} '{label(linear.node)}' ({dtype.name})"
     shift = np.abs(after.shift)
-    if (folded > largest).any() or (shift > largest).any():
+    if any_true(folded > largest) or any_true(shift > largest):
         worst = max(folded.max(), shift.max())
         raise Refused(
             "kept.overflow",
             f"a folded weight of {where} would be {worst:.3g}, its type ends at {largest:.3g}",
         )
     small = (folded > 0) & (folded < smallest)
-    if not small.any():
+    if not any_true(small):
         return
     reach = folded * math.prod(linear.view) / max(linear.outs, 1)
     lost = small & (reach > rounding * shift)

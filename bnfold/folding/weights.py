@@ -19,7 +19,7 @@ from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import folded_name, ir, label, opset, set_input, usages
 from ..results.plan import Copied
-from .affine import Float, spread
+from .affine import Float, any_true, spread
 from .edit import Editor
 from .linear import Linear
 
@@ -59,7 +59,7 @@ def _rewrite_weight(linear: Linear, editor: Editor) -> None:
         linear.on_rows(spread(linear.after.scale, linear.outs)),
         linear.on_columns(spread(linear.before.scale, linear.ins)),
     )
-    factors = tuple(factor for factor in both if (factor != 1).any())  # each is a pass over all weights
+    factors = tuple(factor for factor in both if any_true(factor != 1))  # each is a pass over all weights
     shape = tensor.dims(linear.tensor)
     base, view, store = linear.tensor, linear.view, linear.store
 

@@ -95,7 +95,8 @@ def within(*outermost: GraphLike) -> Iterator[GraphLike]:
         graph = waiting.popleft()
         yield graph
         for node in graph:
-            waiting.extend(bodies(node))
+            if node.attributes.data:
+                waiting.extend(bodies(node))
 
 
 def initializers(graph: GraphLike) -> Collection[ir.Value]:
