@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +29,6 @@ from .locations import redacted
 from .task import Limits, Request, Task
 
 OnRun = Callable[[Run], None]
-_STALE = 2 * 24 * 3600  # seconds after which a folder of unfinished work is nobody's
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,14 @@ def _work(out: str, settings: Settings) -> Iterator[str | None]:
     if is_url(out) and settings.scheduler is not None:
         yield None
         return
-    folder = tempfile.mkdtemp(prefix="bnfold-") if is_url(out) else _beside(Path(out))
-    try:
-        supervision.remember(folder)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if is_url(out):
+        with tempfile.TemporaryDirectory(prefix="bnfold-", ignore_cleanup_errors=True) as folder:
+            supervision.remember(folder)
+            yield folder
+        return
+    prepare(out)
+    with atomic.workplace(Path(out), UNFINISHED) as place:
+        yield str(place)
 
 
 def prepare(out: str) -> None:
@@ -121,12 +120,3 @@ def prepare(out: str) -> None:
     if not is_url(out):
         with atomic.failing(out):
             Path(out).mkdir(parents=True, exist_ok=True)
-
-
-def _beside(out: Path) -> str:
-    with atomic.failing(out):
-        out.mkdir(exist_ok=True)
-        for old in out.glob(f"{UNFINISHED}*"):
-            if time.time() - old.stat().st_mtime > _STALE:
-                shutil.rmtree(old, ignore_errors=True)
-        return tempfile.mkdtemp(prefix=UNFINISHED, dir=out)

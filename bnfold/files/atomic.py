@@ -6,6 +6,7 @@
         ... fill and sync stage.path() ...
         stage.commit()              rename it to the target
     replace(path, text)             all of it, for reports
+    with workplace(folder, begin):  a hidden folder of one run, for files that are moved from there later
 
 Rule 1: the target is its old self or a complete new file at every moment, whatever ends the run.
 Rule 2: what stands beside a file (external data) is in place, and its folder synced, before the file that
@@ -26,8 +27,10 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -41,6 +44,7 @@ try:
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
 _CAN_LOCK = fcntl is not None
+_NOBODYS = 2 * 24 * 3600  # seconds after which a folder whose run nobody here can ask after is nobody's
 
 
 class Stage:
@@ -50,8 +54,8 @@ class Stage:
     def __init__(self, target: Path) -> None:
         self.target = target
         with failing(target):
-            _sweep(target)
-            self.folder, self._lock = _locked_folder(target)
+            _sweep(target.parent, _prefix(target))
+            self.folder, self._lock = _locked_folder(target.parent, _prefix(target))
 
     def path(self, name: str | None = None) -> Path:
         """A place in the stage; by default under the target's own name."""
@@ -217,11 +221,30 @@ def failing(where: object) -> Iterator[None]:
 # Stages: made and locked, found again and removed.
 
 
-def _locked_folder(target: Path) -> tuple[Path, int | None]:
+@contextmanager
+def workplace(parent: Path, begin: str) -> Iterator[Path]:
+    """A folder of this run alone, whose name begins so, for what is unfinished in many files. It goes with
+    all that is in it; first go those that dead runs of this machine left behind, and those that runs of
+    others have not touched for two days. Raises WriteError."""
+    with failing(parent):
+        _sweep(parent, begin + _here(), _remove_tree)
+        for old in parent.glob(f"{begin}*"):
+            if not old.name.startswith(begin + _here()) and time.time() - old.stat().st_mtime > _NOBODYS:
+                _remove_tree(old)
+        folder, lock = _locked_folder(parent, begin + _here())
+    try:
+        yield folder
+    finally:
+        _remove_tree(folder)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it;
     then the next is tried."""
     while True:
-        folder = target.parent / f"{_prefix(target)}{os.urandom(4).hex()}.tmp"
+        folder = parent / f"{prefix}{os.urandom(4).hex()}.tmp"
         supervision.remember(
             str(folder)
         )  # first, for it takes a while, in which a signal would leave the folder behind
@@ -235,25 +258,21 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
         os.close(lock)
 
 
-def _sweep(target: Path) -> None:
-    """Remove the stages of this target whose runs are dead."""
-    prefix = _prefix(target)
-    with (
-        suppress(OSError),
-        os.scandir(target.parent) as entries,
-    ):  # a folder may be one to write in, and not to read
+def _sweep(parent: Path, prefix: str, remove: Callable[[Path], None] | None = None) -> None:
+    """Remove the stages with this prefix whose runs are dead."""
+    with suppress(OSError), os.scandir(parent) as entries:  # a folder may be one to write in, and not to read
         for entry in entries:
             if entry.name.startswith(prefix) and re.fullmatch(r"[0-9a-f]{8}\.tmp", entry.name[len(prefix) :]):
-                _remove_if_dead(target.parent / entry.name)
+                _remove_if_dead(parent / entry.name, remove or _remove)
 
 
-def _remove_if_dead(folder: Path) -> None:
+def _remove_if_dead(folder: Path, remove: Callable[[Path], None]) -> None:
     with suppress(OSError):  # a live run's, another user's, or gone by now: nothing to do
         lock = _lock(folder)
         if lock is None:
             return
         try:
-            _remove(folder)
+            remove(folder)
         finally:
             os.close(lock)
 
@@ -290,6 +309,10 @@ def _remove(folder: Path) -> None:
         for entry in list(folder.iterdir()):
             entry.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:

@@ -26,8 +26,13 @@ STOPPED = {
     "kept.unknown-rank",
 }
 
-# Of these, reasons that each caller has its own constants for.
-HANDED_OVER = {"kept.parameter-not-constant", "kept.weight-not-constant", "kept.bias-not-constant"}
+# Of these, reasons that each caller has its own constants or sizes for.
+HANDED_OVER = {
+    "kept.parameter-not-constant",
+    "kept.weight-not-constant",
+    "kept.bias-not-constant",
+    "kept.unknown-rank",
+}
 
 
 def stopping(model: ir.Model, stopped: Mapping[ir.Node, str]) -> set[Identifier]:

@@ -30,6 +30,8 @@ def _loop(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
 def _scan(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """As Loop; the axis along which turns are collected may be told."""
     states = len(node.inputs) - attribute(node, "num_scan_inputs")
+    if not 0 <= states <= len(node.inputs):
+        raise ValueError("it scans more inputs than it has, or fewer than none")
     if s.opset(node) < 9:  # before, there was a batch axis in front of all
         return [None] * len(node.outputs)
     given = [s.of(value) for value in bodies(node)[0].outputs]

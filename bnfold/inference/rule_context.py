@@ -9,6 +9,8 @@ from ..ir.graph import ir
 from ..operators.arguments import Dim, Shape
 from .constants import Constants
 
+SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
+
 __all__ = ["Content", "Dim", "Given", "Shape", "ShapeContext", "with_symbols"]
 
 Given = list[Shape | None]

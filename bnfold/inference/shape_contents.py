@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ..ir.graph import attribute, ir, is_op
 from ..operators.arguments import shape_part
 from .node_arguments import cuts, reader
-from .rule_context import Content, Dim, ShapeContext
+from .rule_context import SHAPE_LENGTH, Content, Dim, ShapeContext
 
 
 def _shape(s: ShapeContext, node: ir.Node) -> Content | None:
@@ -45,7 +45,7 @@ def _concat(s: ShapeContext, node: ir.Node) -> Content | None:
     parts: list[Dim | None] = []
     for value in node.inputs:
         found, length = s.content(value), s.dim(value, 0)
-        if found is None and length is None:
+        if found is None and (length is None or length > SHAPE_LENGTH):
             return None
         parts.extend(found if found is not None else (None,) * (length or 0))
     return tuple(parts)

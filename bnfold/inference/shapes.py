@@ -6,8 +6,9 @@ that "unknown" never equals "unknown". None instead of a tuple: not even the ran
 
 Shapes are derived from what an operator does to its inputs (shape_rules.py, one row an operator); what a file
 declares about an inner value is believed only where no row knows better, because a fold must not rest on a
-claim. One pass in graph order, no recursion. A declared size below zero is unknown: some exporters write -1
-for that. A node whose arguments contradict its inputs is remembered.
+claim. One pass in graph order, no recursion. A function is met after all that call it: its formal inputs
+have what the shapes of the arguments have in common. A declared size below zero is unknown: some exporters
+write -1 for that. A node whose arguments contradict its inputs is remembered.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..ir.calls import Calls
 from ..ir.graph import GraphLike, bodies, function_graphs, ir, named_type, opset
 from ..ir.tensor import dims
 from ..operators.table import OPERATORS, Dtype, op
 from .body_shapes import BODIES
 from .constants import Constants
 from .onnx_shapes import by_onnx
-from .rule_context import Content, Dim, Shape
+from .rule_context import SHAPE_LENGTH, Content, Dim, Shape
 from .shape_contents import CONTENTS
 from .shape_rules import RULES, Rule
 
 T = TypeVar("T")
 MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
-_SHAPE_LENGTH = 16  # elements of an integer tensor that may be a shape
 _NO_SIZE = 1 << 63  # sizes are int64: what is this large is none
 
 
@@ -43,6 +44,8 @@ class Shapes:
         self._derived = False
         self._contradictory: set[ir.Node] = set()
         self._functions = function_graphs(model)
+        self._calls = Calls(model)
+        self._types_given: dict[ir.Value, list[ir.Value]] = {}
         self.constants = Constants(model, freeze_initializers, self._so_far, self.dtype)
 
     def of(self, value: ir.Value | None) -> Shape | None:
@@ -75,7 +78,7 @@ class Shapes:
         if (
             stored is None
             or stored.dtype not in (ir.DataType.INT64, ir.DataType.INT32)
-            or math.prod(dims(stored)) > _SHAPE_LENGTH
+            or math.prod(dims(stored)) > SHAPE_LENGTH
         ):
             return None
         return tuple(int(d) for d in stored.numpy().reshape(-1))
@@ -99,7 +102,7 @@ class Shapes:
             and len(stored) <= MAX_RANK
         ):
             found = tuple(stored)
-        if found is None and (length := self.dim(value, 0)) is not None and length <= _SHAPE_LENGTH:
+        if found is None and (length := self.dim(value, 0)) is not None and length <= SHAPE_LENGTH:
             found = (None,) * length
         return None if found is None else tuple(self.symbol() if d is None else d for d in found)
 
@@ -112,7 +115,8 @@ class Shapes:
         return found if isinstance(found, int) else None
 
     def dtype(self, value: ir.Value | None) -> ir.DataType | None:
-        """The type of a value: declared, or that of the inputs it is computed from."""
+        """The type of a value: declared, or that of the inputs it is computed from. A formal input of a
+        function is of the type that all calls give it."""
         seen: set[ir.Value] = set()
         waiting = [value]
         while waiting and len(seen) < _TYPE_SEARCH:
@@ -125,7 +129,19 @@ class Shapes:
             node = current.producer()
             if node is not None and (current is node.outputs[0] or op(node).variadic):
                 waiting.extend(node.inputs[_TYPED_LIKE.get(op(node).dtype, slice(0))])
+            elif node is None and current.graph in self._functions:
+                waiting.extend(self._given(current))
         return None
+
+    def _given(self, formal: ir.Value) -> list[ir.Value]:
+        """What calls give a formal input of a function, where all give it one type: then any of them says
+        it."""
+        if formal not in self._types_given:
+            self._types_given[formal] = []  # a function that calls itself says nothing more of it
+            values = self._calls.arguments(formal)
+            if len({self.dtype(v) for v in values}) == 1 and values[0] is not None:
+                self._types_given[formal] = [values[0]]
+        return self._types_given[formal]
 
     def put(self, value: ir.Value, shape: Shape | None) -> None:
         """A value that was made while folding."""
@@ -166,7 +182,11 @@ class Shapes:
         if self._derived:
             return
         self._derived = True
-        for graph in (self._model.graph, *(function.graph for function in self._model.functions.values())):
+        for graph in (self._model.graph, *self._calls.callers_first()):
+            for formal in graph.inputs if graph in self._functions else ():
+                self._known[formal] = self._common(
+                    [self._so_far(v) for v in self._calls.arguments(formal) if v]
+                )
             waiting = [(node, False) for node in reversed(graph)]
             while waiting:
                 node, inside_known = waiting.pop()
@@ -176,6 +196,17 @@ class Shapes:
                     waiting.extend((one, False) for body in reversed(inner) for one in reversed(body))
                 else:
                     self._visit(node)
+
+    def _common(self, shapes: list[Shape | None]) -> Shape | None:
+        """What shapes have in common: their rank, and the sizes that are the same number in all."""
+        first = shapes[0] if shapes else None
+        if first is None or any(s is None or len(s) != len(first) for s in shapes):
+            return None
+        sizes = [set(column) for column in zip(*(s for s in shapes if s is not None), strict=True)]
+        return tuple(
+            d if len(column) == 1 and isinstance(d, int) else self.symbol()
+            for d, column in zip(first, sizes, strict=True)
+        )
 
     def _visit(self, node: ir.Node) -> None:
         rule = _rule(node)
@@ -204,7 +235,7 @@ class Shapes:
             return True
         shape = self._known.get(node.outputs[0])
         small = shape is None or (
-            len(shape) <= 1 and all(isinstance(d, int) and d <= _SHAPE_LENGTH for d in shape)
+            len(shape) <= 1 and all(isinstance(d, int) and d <= SHAPE_LENGTH for d in shape)
         )
         return small and any(self.content(v) is not None for v in node.inputs)
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from .running import Disk, digits
-from .sweeps import Kills, fill, sizes, tell
+from .sweeps import KINDS, Kills, fill, sizes, tell
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ("fold", "data", "batch") if given.kills else ():
+        for kind in KINDS if given.kills else ():
             kills = Kills(kind, Path(folder, kind))
             kills.run(given.kills, given.seed)
             tell(

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 COMMAND = (sys.executable, "-m", "bnfold")
 UNVERIFIABLE = ("--noise-limit", "1e-6", "--strict")  # no fold passes that
+CONV = "[convolutional]\nbatch_normalize=1\nfilters={channels}\nsize=3\npad=1\nactivation=leaky\n"
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,19 @@ def data_of(model: bytes) -> str | None:
     names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     assert len(names) <= 1
     return names.pop() if names else None
+
+
+def pair(folder: Path, channels: int = 512, layers: int = 3, seed: int = 0) -> tuple[Path, Path]:
+    """A cfg and its weights; with 512 channels 28 MB, which take a while to write."""
+    folder.mkdir()
+    cfg, weights = folder / "net.cfg", folder / "net.weights"
+    cfg.write_text(
+        f"# {seed}\n[net]\nwidth=4\nheight=4\nchannels={channels}\n" + layers * CONV.format(channels=channels)
+    )
+    count = layers * (4 * channels + 9 * channels**2)
+    values = np.random.default_rng(seed).random(count, np.float32) + np.float32(0.1)
+    weights.write_bytes(bytes([0, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0]) + bytes(8) + values.tobytes())
+    return cfg, weights
 
 
 def whole_pair(model: Path) -> tuple[bytes, bytes]:

@@ -24,15 +24,17 @@ from pathlib import Path
 import onnx
 import psutil
 
-from .running import Disk, Ended, bnfold, contents, ended, large, started, whole_pair
+from .running import Disk, Ended, bnfold, contents, ended, large, pair, started, whole_pair
 
 CODES = (0, 3, 4, 6, -9, 137)  # of a run that was killed, or of which a process was
-_OUTPUTS = (".onnx", ".html", ".result.json", ".data")
+_OUTPUTS = (".onnx", ".html", ".result.json", ".data", ".cfg", ".weights")
+KINDS = ("fold", "data", "pair", "batch")
 
 
 @dataclass
 class Kills:
-    """Runs of one kind. `met` counts how they ended, `left` the hidden folders that SIGKILL left behind."""
+    """Runs of one kind: a model of one file, one with external data, a pair in its own format (of two networks
+    in turn), a batch. `met` counts how they ended, `left` the hidden folders that SIGKILL left behind."""
 
     kind: str
     root: Path
@@ -44,32 +46,46 @@ class Kills:
         self.out.mkdir(parents=True)
         self.sources = self.root / "in"
         self.sources.mkdir()
+        self.rounds = 0
+        self.pairs: set[tuple[bytes, bytes]] = set()
+        if self.kind == "pair":
+            for index in range(2):
+                pair(self.sources / str(index), channels=256, seed=index)
+            return
         megabytes = 2 if self.kind == "batch" else 12
         for index in range(3 if self.kind == "batch" else 1):
             large(self.sources / f"net{index}.onnx", megabytes, seed=index)
 
-    @property
     def arguments(self) -> tuple[object, ...]:
+        """What the next run is called with."""
         if self.kind == "batch":
             return "batch", self.sources, "-o", self.out, "--no-verify", "--force", "--jobs", 2
+        if self.kind == "pair":
+            self.rounds += 1
+            folder = self.sources / str(self.rounds % 2)
+            files = (folder / "net.cfg", folder / "net.weights")
+            return "fold", *files, "-o", self.out / "out.cfg", "--no-verify", "-q"
         more = ("--external-data",) if self.kind == "data" else ()
         return "fold", self.sources / "net0.onnx", "-o", self.out / "net0.onnx", "--no-verify", "-q", *more
 
     def run(self, count: int, seed: int) -> None:
         """So many runs, and one more that nobody disturbs."""
         chance = random.Random(seed)
-        begun = time.monotonic()
-        assert bnfold(*self.arguments).code == 0
+        for _ in range(2 if self.kind == "pair" else 1):
+            begun = time.monotonic()
+            assert bnfold(*self.arguments()).code == 0
+            self.pairs.add(self._pair())
         length = time.monotonic() - begun
         before = contents(self.sources)
         for _ in range(count):
-            process = started(*self.arguments, start_new_session=True)
+            process = started(*self.arguments(), start_new_session=True)
             time.sleep(chance.uniform(0, 1.05 * length))
             self._kill(process, chance)
             self._judge(ended(process))
         assert contents(self.sources) == before
-        assert bnfold(*self.arguments).code == 0
+        assert bnfold(*self.arguments()).code == 0
         self._whole()
+        assert not [path for path in self.out.iterdir() if path.name.startswith(".")]
 
     def _kill(self, process: subprocess.Popen[bytes], chance: random.Random) -> None:
         """The command itself, or one that it has started; not those that clean up behind the others."""
@@ -92,10 +108,15 @@ class Kills:
         """What stands under a name is complete; beside it there are no names but hidden ones."""
         for path in self.out.iterdir():
             assert path.name.startswith(".") or path.name.endswith(_OUTPUTS), path
+        assert self._pair() in self.pairs, "text and weights of two runs"
         for path in self.out.glob("*.onnx"):
             if self.kind == "data":
                 whole_pair(path)
             onnx.checker.check_model(onnx.load(path))
+
+    def _pair(self) -> tuple[bytes, bytes]:
+        text, weights = self.out / "out.cfg", self.out / "out.weights"
+        return (text.read_bytes(), weights.read_bytes()) if text.exists() else (b"", b"")
 
 
 def fill(

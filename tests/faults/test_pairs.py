@@ -7,26 +7,10 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from .running import bnfold, contents, ended, sentence, started
+from .running import bnfold, contents, ended, pair, sentence, started
 from .test_killed import behind_the_first_sign, is_stage, moments
-
-CONV = "[convolutional]\nbatch_normalize=1\nfilters={channels}\nsize=3\npad=1\nactivation=leaky\n"
-
-
-def source(folder: Path, channels: int = 512, layers: int = 3, seed: int = 0) -> tuple[Path, Path]:
-    """A cfg and its weights; with 512 channels 28 MB, which take a while to write."""
-    folder.mkdir()
-    cfg, weights = folder / "net.cfg", folder / "net.weights"
-    cfg.write_text(
-        f"# {seed}\n[net]\nwidth=4\nheight=4\nchannels={channels}\n" + layers * CONV.format(channels=channels)
-    )
-    count = layers * (4 * channels + 9 * channels**2)
-    values = np.random.default_rng(seed).random(count, np.float32) + np.float32(0.1)
-    weights.write_bytes(bytes([0, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0]) + bytes(8) + values.tobytes())
-    return cfg, weights
 
 
 def state(folder: Path) -> tuple[bytes | None, ...]:
@@ -38,7 +22,7 @@ def state(folder: Path) -> tuple[bytes | None, ...]:
 @pytest.mark.slow
 @pytest.mark.parametrize("there", [True, False], ids=["over old files", "where nothing was"])
 def test_killed(tmp_path: Path, there: bool) -> None:
-    files, out = source(tmp_path / "source"), tmp_path / "to"
+    files, out = pair(tmp_path / "source"), tmp_path / "to"
     (tmp_path / "new").mkdir()
     out.mkdir()
     if there:
@@ -64,7 +48,7 @@ def test_killed(tmp_path: Path, there: bool) -> None:
 
 @pytest.mark.slow
 def test_asked_to_end(tmp_path: Path) -> None:
-    files, out = source(tmp_path / "source"), tmp_path / "to"
+    files, out = pair(tmp_path / "source"), tmp_path / "to"
     out.mkdir()
     process = started("fold", *files, "-o", out / "out.cfg", "--no-verify", "-q")
     behind_the_first_sign(0)(process, out)
@@ -78,7 +62,7 @@ def test_several_runs_to_one_pair(tmp_path: Path) -> None:
     """What is there in the end is one run's text with its weights."""
     out, results = tmp_path / "to", []
     out.mkdir()
-    sources = [source(tmp_path / f"source{seed}", channels=64, seed=seed) for seed in range(4)]
+    sources = [pair(tmp_path / f"source{seed}", channels=64, seed=seed) for seed in range(4)]
     for seed, files in enumerate(sources):
         (tmp_path / f"alone{seed}").mkdir()
         assert bnfold("fold", *files, "-o", tmp_path / f"alone{seed}" / "out.cfg", "--no-verify").code == 0
@@ -93,7 +77,7 @@ def test_several_runs_to_one_pair(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["net.cfg", "net.weights"])
 def test_what_is_read_is_not_replaced(tmp_path: Path, target: str) -> None:
-    files = source(tmp_path / "source", channels=8)
+    files = pair(tmp_path / "source", channels=8)
     before = contents(tmp_path / "source")
     if target == "net.cfg":
         run = bnfold("fold", *files, "-o", files[0], "--weights-out", tmp_path / "w.weights")
@@ -104,7 +88,7 @@ def test_what_is_read_is_not_replaced(tmp_path: Path, target: str) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    files = source(tmp_path / "source", channels=8)
+    files = pair(tmp_path / "source", channels=8)
     run = bnfold("fold", *files, "-o", tmp_path / "out.cfg", "--weights-out", tmp_path / "none" / "w.weights")
     assert "the folder does not exist" in run.last
     assert sorted(contents(tmp_path)) == ["source", "source/net.cfg", "source/net.weights"]

@@ -12,14 +12,14 @@ import onnx
 import pytest
 
 from .running import SAMPLES, Disk, bnfold, contents, digits, ended, large, sentence, started
-from .sweeps import Kills, fill, sizes
+from .sweeps import KINDS, Kills, fill, sizes
 
 OLD = b"the old one"
 HIDDEN = ".bnfold-"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fold", "data", "batch"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_random(tmp_path: Path, kind: str) -> None:
     kills = Kills(kind, tmp_path)
     kills.run(8, seed=1)

@@ -14,11 +14,11 @@ from ..random_graphs.tally import Places, Tally, judged_apart
 def crash_at_seven_and_before_eight(
     sender: Connection, places: Places, end: int, only: str, folder: Path | None
 ) -> None:
-    tally, (reached, drawn) = Tally(folder), places
+    tally, (reached, ran) = Tally(folder), places
     while reached.value < end:
         if reached.value == 8:
             os._exit(12)
-        drawn.value = reached.value
+        ran.value = reached.value
         if reached.value == 7:
             os._exit(11)
         tally.graphs += 1
@@ -34,4 +34,4 @@ def test_a_crash_is_a_finding_and_the_run_goes_on(capsys: pytest.CaptureFixture[
     assert (seed, tally.graphs, tally.unrun, tally.findings["crash"]) == (10, 5, 1, 1)
     said = capsys.readouterr().out
     assert "== crash, seed 7: the process ended with 11\n   --seed 7 -n 1" in said
-    assert "the runtime crashed while it was drawn, seed 8: the process ended with 12" in said
+    assert "the runtime crashed on it before it was folded, seed 8: the process ended with 12" in said

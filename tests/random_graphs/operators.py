@@ -513,6 +513,10 @@ def pool(kind: str, net: Net, x: Value) -> Value:
     attributes = _windows(net, space, kernel, dilated=net.kept.opset >= (10 if kind == "MaxPool" else 19))
     if net.kept.opset >= 10 and net.chance(0.3):
         attributes["ceil_mode"] = 1
+        if attributes.get(
+            "strides"
+        ):  # a window that begins behind the end counts for onnx, not for onnxruntime
+            attributes["strides"] = [min(s, k) for s, k in zip(attributes["strides"], kernel, strict=True)]
     if kind == "AveragePool":
         attributes["count_include_pad"] = net.integer(0, 1)
     if "SAME" in attributes.get(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.sharedctypes import Synchronized
 
-Places = tuple["Synchronized[int]", "Synchronized[int]"]  # the seed that is at work, and the last one drawn
+Places = tuple["Synchronized[int]", "Synchronized[int]"]  # the seed at work, and the last one whose graph ran
 JudgeAll = Callable[["Connection", Places, int, str, Path | None], None]
 AT_ONCE = 100  # graphs that one process judges
 _APART = multiprocessing.get_context("spawn")
@@ -29,10 +29,10 @@ _APART = multiprocessing.get_context("spawn")
 
 def judged_apart(tally: Tally, seed: int, end: int, only: str, judge_all: JudgeAll | None = None) -> int:
     """Judge graphs from `seed` to `end` in a process of their own; the seed to go on with."""
-    reached, drawn = _APART.Value("q", seed), _APART.Value("q", seed - 1)
+    reached, ran = _APART.Value("q", seed), _APART.Value("q", seed - 1)
     results, sender = _APART.Pipe(duplex=False)
     process = _APART.Process(
-        target=judge_all or _judge_all, args=(sender, (reached, drawn), end, only, tally.folder)
+        target=judge_all or _judge_all, args=(sender, (reached, ran), end, only, tally.folder)
     )
     process.start()
     sender.close()
@@ -43,16 +43,16 @@ def judged_apart(tally: Tally, seed: int, end: int, only: str, judge_all: JudgeA
     finally:
         process.join()
     crashed: int = reached.value
-    tally.crashed(crashed, f"the process ended with {process.exitcode}", only, drawn.value >= crashed)
+    tally.crashed(crashed, f"the process ended with {process.exitcode}", only, ran.value >= crashed)
     for one in range(seed, crashed):  # what the process had judged before was lost with it
         judged_apart(tally, one, one + 1, only, judge_all)
     return crashed + 1
 
 
 def _judge_all(sender: Connection, places: Places, end: int, only: str, folder: Path | None) -> None:
-    tally, (reached, drawn) = Tally(folder), places
+    tally, (reached, ran) = Tally(folder), places
     while reached.value < end:
-        tally.add(reached.value, only, drawn)
+        tally.add(reached.value, only, ran)
         reached.value += 1
     sender.send(tally)
 
@@ -78,23 +78,26 @@ class Tally:
         for counts in self.COUNTS:
             getattr(self, counts).update(getattr(other, counts))
 
-    def crashed(self, seed: int, why: str, only: str, drawn: bool) -> None:
-        """A graph that took the process with it; where it was not drawn yet, the runtime did that on its
-        own, and there is no graph to fold."""
+    def crashed(self, seed: int, why: str, only: str, ran: bool) -> None:
+        """A graph that took the process with it; where it had not run yet, the runtime did that on its own,
+        and there is no graph to fold."""
         self.graphs += 1
-        self.unrun += not drawn
-        self.findings["crash"] += drawn
-        when = "crash" if drawn else "no graph, the runtime crashed while it was drawn"
+        self.unrun += not ran
+        self.findings["crash"] += ran
+        when = "crash" if ran else "no graph, the runtime crashed on it before it was folded"
         print(f"== {when}, seed {seed}: {why}\n   {_again(seed, only)}", flush=True)
 
-    def add(self, seed: int, only: str = "", drawn: Synchronized[int] | None = None) -> None:
+    def add(self, seed: int, only: str = "", ran: Synchronized[int] | None = None) -> None:
         """Draw and judge one graph; a finding is shrunk and shown at once."""
         sample = random_sample(seed, only)
-        if drawn is not None:
-            drawn.value = seed
+
+        def on_run() -> None:
+            if ran is not None:
+                ran.value = seed
+
         self.graphs += 1
         try:
-            judged = judge(sample)
+            judged = judge(sample, on_run)
         except NoGraph:
             self.unrun += 1
             return

@@ -32,8 +32,8 @@ _TYPE_NUMBERS = (
 class _Rules:
     """What a schema asks, and whether one that is not known here may allow more (`newer`): (fewest, most)
     inputs and outputs, the inputs that must have a name (`named`, and all from `listed` on: the operands of a
-    Concat or Sum), how many outputs must (the first ones), attribute name -> type, the attributes that must
-    be there."""
+    Concat or Sum), how many outputs must (the first ones), attribute name -> type, in this version or, where
+    that has none of the name, in the last one, the attributes that must be there."""
 
     newer: bool
     inputs: tuple[int, int]
@@ -54,6 +54,7 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
     if known is None:
         return None
     schema = onnx.defs.get_schema(op_type, known, domain)
+    latest = onnx.defs.get_schema(op_type, last, domain)
     optional = onnx.defs.OpSchema.FormalParameterOption
     return _Rules(
         newer=domain == "" and version > onnx.defs.onnx_opset_version(),
@@ -64,7 +65,10 @@ def _rules(op_type: str, domain: str, version: int) -> _Rules | None:
             (i for i, formal in enumerate(schema.inputs) if formal.option == optional.Variadic), _UNBOUNDED
         ),
         made=sum(formal.option == optional.Single for formal in schema.outputs),
-        types={name: int(attribute.type.value) for name, attribute in schema.attributes.items()},  # type: ignore[attr-defined]
+        types={
+            name: int(attribute.type.value)  # type: ignore[attr-defined]
+            for name, attribute in [*latest.attributes.items(), *schema.attributes.items()]
+        },
         required=tuple(name for name, attribute in schema.attributes.items() if attribute.required),
     )
 

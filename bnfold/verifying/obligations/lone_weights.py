@@ -13,7 +13,7 @@ factors are right, the end of the cone has shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +52,13 @@ class _Matrix:
         seen = self.stored.reshape(self.split).transpose(self.order)
         return seen.reshape(*seen.shape[:2], -1)
 
-    def index(self, place: Sequence[int]) -> tuple[int, ...]:
+    def index(self, place: tuple[int, int, int]) -> tuple[int, ...]:
         """Where an entry of `values` lies in the stored tensor."""
         seen = [self.split[axis] for axis in self.order]
-        column = np.unravel_index(place[2], seen[2:])
+        column = [int(k) for k in np.unravel_index(place[2], seen[2:])]
         at = [0] * len(self.split)
         for axis, k in zip(self.order, (*place[:2], *column), strict=True):
-            at[axis] = int(k)
+            at[axis] = k
         flat = np.ravel_multi_index(at, self.split)
         return tuple(int(k) for k in np.unravel_index(flat, self.shape))
 

@@ -44,8 +44,8 @@ def scan(call: Any, *inputs: Array) -> tuple[Any, ...]:
     state, sequences = list(inputs[:fixed]), inputs[fixed:]
     outs = len(body.outputs) - fixed
     axes, backward = (
-        call.get("scan_input_axes") or (0,) * scanned,
-        call.get("scan_input_directions") or (0,) * scanned,
+        call.get("scan_input_axes") or (0,) * len(sequences),
+        call.get("scan_input_directions") or (0,) * len(sequences),
     )
     out_axes, out_backward = (
         call.get("scan_output_axes") or (0,) * outs,
