@@ -41,6 +41,8 @@ class Field(NamedTuple):
 
 def varint(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
     """(value, next offset) of the varint at `at`; at most ten bytes, as 64 bits need."""
+    if at < end and (byte := buffer[at]) < 0x80:
+        return byte, at + 1
     result = shift = 0
     for position in range(at, min(end, at + 10)):
         byte = buffer[position]

@@ -204,7 +204,7 @@ def dims(tensor: ir.TensorProtocol) -> tuple[int, ...]:
 
 def elements(tensor: ir.TensorProtocol) -> int:
     """How many elements a tensor has."""
-    return math.prod(dims(tensor))
+    return math.prod(tensor.raw.dims if type(tensor) is InProto else dims(tensor))
 
 
 def array(tensor: ir.TensorProtocol) -> np.ndarray:

@@ -268,12 +268,12 @@ _FLOAT = ir.DataType.FLOAT.value
 
 def _is_plain(proto: Any) -> bool:
     """Is it what most tensors are: float numbers in raw_data, as many as it claims?"""
-    dims = proto.dims
+    dims = tuple(proto.dims)
     return (
         proto.data_type == _FLOAT
         and len(proto.raw_data) == 4 * math.prod(dims) > 0
         and len(dims) <= MAX_RANK
-        and min(dims, default=1) > 0
+        and (len(dims) < 2 or min(dims) > 0)
         and not proto.metadata_props
     )
 
