@@ -22,7 +22,7 @@ from ..gate import policy
 from ..reporting import json as documents
 from ..results.batch_run import Run
 from ..results.options import VerifyOptions
-from ..results.pair import PAIRS, of_format
+from ..results.pair_formats import PAIRS, of_format
 from . import manifest, request, screen
 from . import options as rows
 from .ending import Ending, of_batch

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
 from ..files import atomic
@@ -23,10 +23,12 @@ from ..pipeline.job import Job
 from ..reporting import json as documents
 from ..results.comparison import Comparison
 from ..results.fold_result import FoldResult, Origin, Recalibration
-from ..results.pair import PAIRS
-from ..results.slimming import SlimResult
+from ..results.pair_formats import PAIRS
 from . import options, screen, standard_streams
 from .standard_streams import is_mark, received
+
+if TYPE_CHECKING:
+    from ..results.slimming import SlimResult
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
 _OUT_SUFFIXES = (".onnx", *(row.network for row in PAIRS))

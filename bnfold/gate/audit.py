@@ -30,7 +30,7 @@ from ..pipeline.own_format import aligned, read_pair
 from ..results.certificate import Certificate, FileEntry
 from ..results.comparison import Check
 from ..results.options import ReadOptions
-from ..results.pair import asked
+from ..results.pair_formats import asked
 from ..results.plan import Loaded
 from .certificate import read, sha256
 

@@ -22,7 +22,7 @@ from ..results.kept_reasons import PATTERN
 from ..results.latency import FASTER, SLOWER, Latencies, Spread
 from ..results.layers import Layer
 from ..results.norm_channels import NormChannels
-from ..results.pair import asked
+from ..results.pair_formats import asked
 from ..results.plan import Copied, Folded, Kept, Plan
 from ..results.recalibration import Recalibrated, Renewed
 from ..results.slimming import Agreement, LayerChannels, SlimResult, Stays

@@ -14,7 +14,7 @@ from bnfold.cli.main import run
 from bnfold.pipeline import own_format
 from bnfold.reading import formats
 from bnfold.results.options import ReadOptions
-from bnfold.results.pair import asked, of_format
+from bnfold.results.pair_formats import asked, of_format
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 CAFFE = (SAMPLES / "digits.prototxt", SAMPLES / "digits.caffemodel")
