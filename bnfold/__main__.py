@@ -32,7 +32,26 @@ def main() -> None:
     from .files.supervision import guarded
 
     _one_thread()
-    sys.exit(guarded(_work, _clean))
+    _end(guarded(_work, _clean))
+
+
+def _end(code: int) -> None:
+    """Leave without taking apart what is in memory, object by object: that is a tenth of the time of a model
+    of many nodes, and the system frees it at once. Python's own way is taken where somebody still works, or
+    where the last words do not reach their reader."""
+    import atexit
+    import threading
+
+    if threading.active_count() == 1:
+        atexit._run_exitfuncs()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):
+            sys.exit(code)
+        os._exit(code)
+    sys.exit(code)
 
 
 def _one_thread() -> None:

@@ -41,7 +41,7 @@ def printed(block: str, folder: Path) -> str:
             check=False,
             env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
         )
-        shown = [line.rstrip() for line in done.stdout.replace(f"{folder.resolve()}/", "").splitlines()]
+        shown = [line.rstrip() for line in done.stdout.splitlines()]
         lines += [f"$ {command}", *(line for line in shown if line)]
     return "\n".join(lines) + "\n"
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(sh|python|console)\n(.*?)^```$", re.M | re.S)
-INSTALLS = ("python -m venv", ".venv/bin/")
+INSTALLS = ("python3 -m venv", "pip install")
 NEEDS = {"--oracle": "cv2"}  # what is in a command -> the module that an extra brings for it
 OPTIONAL = ("torch", "tensorflow", "tf2onnx", "ultralytics", "openvino", "ncnn")  # that a snippet may import
 

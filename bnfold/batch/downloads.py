@@ -12,9 +12,7 @@ Rule 2: whatever is allowed, nobody leads from https to http, or from a public a
 
 from __future__ import annotations
 
-import ipaddress
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -124,6 +122,9 @@ def _port(parts: SplitResult) -> int:
 def _is_local(parts: SplitResult) -> bool:
     """Does any address of the host belong to no public network? A host without an address counts as local: it
     cannot be told what it is."""
+    import ipaddress
+    import socket
+
     try:
         found = socket.getaddrinfo(parts.hostname or "", None)
     except (OSError, UnicodeError):

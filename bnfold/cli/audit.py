@@ -25,12 +25,11 @@ from .options import LIMIT, READ_FILE, REPORT, options
 @click.argument("sources", nargs=-1, type=READ_FILE, metavar="[SOURCE [WEIGHTS]]")
 @options(LIMIT, REPORT)
 def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values: Any) -> Ending:
-    """Hold MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made: every bit of it, and,
-    with the sources, every folded weight, derived again in float64, and every place where the two models
-    differ, proved again. The model itself is not run.
+    """Check every bit of MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made.
 
-    Without SOURCE the files that the certificate names are taken, if they are there. Exit code 1 when
-    anything is not as certified.
+    With the sources, bnfold also derives every folded weight again in float64, and proves again every place
+    where the two models differ. It does not run the model. Without SOURCE it reads the files that the
+    certificate names, if they exist. The exit code is 1 when anything is not as certified.
     """
     view = request.view_of(values)
     with request.documented("audit", values, (certificate, model, *sources)) as content:

@@ -22,7 +22,7 @@ from ..gate import policy
 from ..reporting import json as documents
 from ..results.batch_run import Run
 from ..results.options import VerifyOptions
-from ..results.pair import PAIRS, of_format
+from ..results.pair_formats import PAIRS, of_format
 from . import manifest, request, screen
 from . import options as rows
 from .ending import Ending, of_batch
@@ -73,14 +73,19 @@ def command(models: tuple[str, ...], out: str, **values: Any) -> Ending:
     """Fold, verify and report many MODELS: files, folders, patterns, URLs, and manifests (.toml, .csv) that
     list models with their options.
 
-    Each model runs in a process of its own: one that is broken, hangs or crashes stops no other. What an
-    earlier run finished, and nothing has changed of, is skipped. Options of one format reach the models of
-    that format.
+    Each model runs in a process of its own, so a model that is broken, hangs or crashes stops no other. A
+    model that an earlier run finished is skipped, unless something of it has changed. Options of one format
+    apply to the models of that format.
 
-    Exit code 0 when every model passed, 1 when any was not equivalent or not as the policy wants it,
-    otherwise the highest of all codes.
+    The exit code is 0 when every model passed. It is 1 when a model was not equivalent or failed the policy;
+    otherwise it is the highest code of all models.
     """
     view = request.view_of(values)
+    if not out or not all(models):
+        raise UsageError(
+            "--out is empty" if not out else "an argument is empty",
+            expected="a folder, or a URL" if not out else "the name of a model",
+        )
     if is_mark(out):
         raise UsageError("--out cannot be '-'", expected="a folder, or a URL: a batch makes several files")
     out = absolute(plain(out))

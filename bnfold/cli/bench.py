@@ -35,12 +35,11 @@ _NOT_TIMED = tuple(row.name for row in VERIFY if row.name not in TIMED)
 @click.argument("files", nargs=-1, required=True, type=READ_FILE, metavar="BEFORE [WEIGHTS] [AFTER]")
 @options(TIME, VERIFY, READ, LIMIT, REPORT, without=("time", *_NOT_TIMED))
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
-    """Measure how long BEFORE and AFTER take: latency with medians and quartiles, load time and memory, in
-    onnxruntime with its default optimisations on every provider of --ep, and in OpenVINO and OpenCV where
-    they are installed.
+    """Measure latency (median and quartiles), load time and memory of BEFORE and AFTER.
 
-    The two models run in turn on the same inputs, so that what else the machine does disturbs both. Free dims
-    are small unless --input-shape sets them.
+    Both run in onnxruntime with its default optimisations, on every provider of --ep, and in OpenVINO and
+    OpenCV where they are installed. The two models take turns on the same inputs, so that other load on the
+    machine disturbs both alike. Free dims are small unless --input-shape sets them.
     """
     view = request.view_of(values)
     with request.documented("bench", values, files) as content:

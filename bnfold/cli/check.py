@@ -74,11 +74,12 @@ from .options import FOLD, JUNIT, LIMIT, POLICY, READ, READ_FILE, REPORT, VERIFY
 def command(
     files: tuple[Path, ...], policy_path: Path | None, baseline: Path | None, **values: Any
 ) -> Ending:
-    """Hold each MODEL against a policy: it loads, the ONNX checker takes it, no foldable batch norm is left
-    in it, and it is the model that the certificate beside it (net.cert.json) was made for.
+    """Check each MODEL against a policy: it can be read, the ONNX checker accepts it, no foldable batch norm
+    is left in it, and it is the model that the certificate beside it (net.cert.json) was made for.
 
-    MODEL is a file, a folder or a pattern; weights stand behind their network or beside it under the same
-    name. All violations are listed. Exit code 1 when a policy is not met, 3 or 4 when a model cannot be read.
+    MODEL is a file, a folder or a pattern. Weights follow their network, or lie beside it under the same
+    name. All violations are listed. The exit code is 1 when a policy is not met, and 3 or 4 when a model
+    cannot be read.
     """
     view = request.view_of(values)
     with request.documented(

@@ -24,15 +24,19 @@ _ZSH = "fpath+=~/.zfunc; autoload -Uz compinit && compinit  # completion of bnfo
     "completion",
     cls=Command,
     examples=(
-        ("Install it for the shell that you use; it works in the next one.", "bnfold completion --install"),
+        (
+            "Install it for the shell in use; it works in the next shell that starts.",
+            "bnfold completion --install",
+        ),
         ("Try it in this shell.", 'eval "$(bnfold completion bash)"'),
     ),
 )
 @click.argument("shell", required=False, metavar="[bash|zsh|fish]")
 @grouped("Output", "--install", is_flag=True, help="Put the script where the shell looks for it.")
 def command(shell: str | None, install: bool) -> Ending:
-    """Print the script by which a shell completes commands, options and files of bnfold, or install it.
-    Without a name it is for the shell in $SHELL."""
+    """Print or install the script that lets a shell complete commands, options and files of bnfold.
+
+    Without a name, the script is for the shell in $SHELL."""
     shell = shell or Path(os.environ.get("SHELL", "")).name
     if shell not in SHELLS:
         raise UsageError(

@@ -18,7 +18,6 @@ from typing import Any
 from ..errors import Malformed
 from ..gate.places import POLICIES
 from .screen import Screen
-from .toml_lines import Lines
 
 
 def with_defaults(values: Mapping[str, Any], kind: str, view: Screen) -> dict[str, Any]:
@@ -44,6 +43,7 @@ def with_defaults(values: Mapping[str, Any], kind: str, view: Screen) -> dict[st
 def _read(path: Path) -> dict[str, Any]:
     from ..gate import policy
     from . import manifest
+    from .toml_lines import Lines
 
     table_name = policy.FOLD
     text, table = policy.text_and_table(path)

@@ -102,8 +102,16 @@ def of_comparison(report: Comparison) -> Ending:
     figures = " ".join(_figures(report))
     if report.equivalent:
         return Ending(OK, f"PASS {figures}")
-    where = f" first difference at '{report.divergence.value}'" if report.divergence else ""
-    return Ending(NOT_EQUIVALENT, f"FAIL {figures}{where} {report.reason}".rstrip())
+    return Ending(NOT_EQUIVALENT, f"FAIL {figures} {_cause(report)}".rstrip())
+
+
+def _cause(report: Comparison) -> str:
+    """Where two models begin to differ, and why that is too much; each name once."""
+    if report.divergence is None:
+        return report.reason
+    first = report.divergence.value
+    why = report.reason.removeprefix(f"{first}: ")
+    return f"first difference at '{first}'" + (f": {why}" if why else "")
 
 
 def of_checks(checks: Sequence[Checked]) -> Ending:

@@ -28,8 +28,8 @@ from .options import FILE, FOLD, LIMIT, READ, REPORT, options
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="MODEL [WEIGHTS]")
 @options(FOLD, READ, LIMIT, REPORT)
 def command(files: tuple[Path, ...], **values: Any) -> Ending:
-    """Print what MODEL consists of and the plan: each affine node, folded into what, or kept and why. Writes
-    nothing."""
+    """Print the contents of MODEL and the plan, which names each affine node and what it is folded into, or
+    why it is kept. Nothing is written."""
     view = request.view_of(values)
     with request.documented("inspect", values, files) as content:
         model, weights = request.network(files, values)

@@ -47,12 +47,12 @@ COMMANDS = {
     "verify": "Compare two models: are they numerically the same?",
     "inspect": "Show what is in a model, what would be folded, what not, and why.",
     "recalibrate": "Estimate the statistics of batch norms again, from real inputs.",
-    "slim": "Take channels out of a model that do nothing, or little.",
+    "slim": "Remove channels that do nothing, or little, from a model.",
     "batch": "Fold many models, on all cores or on a cluster.",
-    "check": "Hold models against a policy: the gate for CI.",
-    "audit": "Check that a model is still what its certificate says.",
+    "check": "Check models against a policy: the gate for CI.",
+    "audit": "Check that a model is still the one that its certificate describes.",
     "bench": "Measure how long models take, before and after folding.",
-    "report": "Make a page to look at, of what --json wrote.",
+    "report": "Make an HTML page from a result that --json wrote.",
     "selftest": "Check that this machine's libraries compute what they should.",
     "completion": "Let the shell complete commands, options and files.",
 }
@@ -99,6 +99,14 @@ def _no_command(arguments: list[str]) -> UsageError:
     from difflib import get_close_matches
 
     name = arguments[0]
+    if name == "help":
+        page = shlex.join(["bnfold", *(a for a in arguments[1:2] if a in COMMANDS), "--help"])
+        return UsageError(f"no command '{name}'", way_out=f"help is printed by '{page}'")
+    if Path(name).is_dir():
+        return UsageError(
+            f"{name} stands where a command is expected",
+            way_out=f"to fold every model in it: bnfold batch {shlex.join(arguments)} -o folded",
+        )
     if is_url(name) or suffix(name) in (*MODELS, *WEIGHTS.values()) or Path(name).is_file():
         command = "batch" if is_url(name) else "fold"
         folder = " -o folded" if is_url(name) else ""

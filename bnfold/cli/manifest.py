@@ -116,10 +116,10 @@ def read(place: str) -> list[Entry]:
 
 
 def values_of(table: Mapping[str, Any], section: Section, folder: str) -> dict[str, Any]:
-    """A table of options alone, as the command line would pass them. Raises Faults."""
+    """A table of options of 'bnfold fold', as the command line would pass them. Raises Faults."""
     faults: list[Malformed] = []
     found = _Table(section.where, {key: (value, section.key(key)) for key, value in table.items()})
-    values = _values(found, folder, faults, own=False)
+    values = _values(found, folder, faults, own=False, command="fold")
     if faults:
         raise Faults(sorted(faults, key=_line))
     return values
@@ -210,7 +210,9 @@ def _from(folder: str, place: str) -> str:
 # From values in a file to what click would have passed.
 
 
-def _values(table: _Table, folder: str, faults: list[Malformed], *, own: bool) -> dict[str, Any]:
+def _values(
+    table: _Table, folder: str, faults: list[Malformed], *, own: bool, command: str = "batch"
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, (value, where) in table.keys.items():
         if key in OWN and own:
@@ -221,7 +223,7 @@ def _values(table: _Table, folder: str, faults: list[Malformed], *, own: bool) -
                 Malformed(
                     f"unknown key '{key}'",
                     where=where,
-                    expected="an option of 'bnfold batch --help' without its dashes",
+                    expected=f"an option of 'bnfold {command} --help' without its dashes",
                     way_out=did_you_mean(key, known),
                 )
             )

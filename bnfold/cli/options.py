@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..errors import UsageError
@@ -56,7 +57,10 @@ class _File(click.Path):
         self._reads = reads
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Raises UsageError for a URL."""
+        """Raises UsageError for a URL, and for an empty name, as an unset variable of a script gives it."""
+        if not str(value):
+            name = param.opts[0] if isinstance(param, click.Option) else "an argument"
+            raise UsageError(f"{name} is empty", expected="the name of a file")
         if is_url(str(value)):
             command = f"'{ctx.command_path}'" if ctx is not None else "this command"
             raise UsageError(
@@ -117,6 +121,16 @@ class Row:
         kind = self.option.kind
         return self.option.metavar or ("|".join(kind.names) if isinstance(kind, Choice) else None)
 
+    def _completions(
+        self, context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What a shell offers for its value: the names to choose from, or files."""
+        kind = self.option.kind
+        if isinstance(kind, Choice):
+            return [CompletionItem(name) for name in kind.names if name.startswith(incomplete)]
+        of_files = any(word in self.option.metavar for word in ("FILE", "PATH", "DATA"))
+        return [CompletionItem(incomplete, type="file")] if of_files else []
+
     def fits(self, format: str) -> bool:
         """Has this format a use for it? One that is not known ("") may have."""
         return not self.option.formats or not format or format in self.option.formats
@@ -133,7 +147,7 @@ class Row:
     def click_option(self) -> Callable[[F], F]:
         """The decorator that gives it to a command."""
         flags = [self.short] if self.short else []
-        settings: dict[str, Any] = {"help": self.help, **self.settings}
+        settings: dict[str, Any] = {"help": self.help, "shell_complete": self._completions, **self.settings}
         if self.is_switch:
             settings["is_flag"] = True
         else:
@@ -199,7 +213,8 @@ def _switch(flag: str, help: str, short: str = "", *, group: str = "Output") -> 
 
 
 def _file(flag: str, name: str, help: str) -> Row:
-    return Row(name, Option(Name("a path"), flag, help, "PATH"), "Output")
+    option = Option(Name("a path"), flag, help, "PATH")
+    return Row(name, option, "Output", settings={"type": _Value(option)})
 
 
 READ = _rows(ReadOptions, "Reading")
@@ -254,7 +269,9 @@ BATCH = (
     own(
         "Running",
         "timeout",
-        Option(_SECONDS, "--timeout", "Limit the time of one model.", "SECONDS", unset=f"{TIMEOUT}; 0: any"),
+        Option(
+            _SECONDS, "--timeout", "Limit the time of one model.", "SECONDS", unset=f"{TIMEOUT}; 0: no limit"
+        ),
     ),
     own(
         "Running",
@@ -317,9 +334,9 @@ LIMIT = (
         Option(
             _SECONDS,
             "--timeout",
-            "Limit the time of the run. After it the run is ended with exit code 6, and nothing is written.",
+            "Limit the time of the run. A run that takes longer ends with exit code 6 and writes nothing.",
             "SECONDS",
-            unset="0: any",
+            unset="0: no limit",
         ),
         expose_value=False,
         is_eager=True,

@@ -95,9 +95,9 @@ def command(
     """Estimate mean and variance of every batch norm of MODEL again, from real inputs, and write MODEL with
     these statistics.
 
-    This is no fold: MODEL computes something else afterwards. It is for statistics that are not those of
-    what the network sees: after weight averaging, pruning or quantisation, in another domain, or where
-    batches were too small in training.
+    This is no fold: MODEL computes something else afterwards. Use it where the stored statistics do not fit
+    the data: after weight averaging, pruning or quantisation, in another domain, or where batches were too
+    small in training.
     """
     values["certificate_path"] = certificate_path
     view = request.view_of(values)

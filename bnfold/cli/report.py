@@ -37,7 +37,7 @@ _LARGEST = 1 << 28  # bytes
     help="Write the page to this file (default: beside RESULT.json).",
 )
 def command(result: Path, out: Path | None) -> Ending:
-    """Make a page to look at of what 'bnfold fold --json RESULT.json' wrote."""
+    """Make an HTML page from a result that 'bnfold fold --json RESULT.json' wrote."""
     if out is None and is_mark(result):
         raise UsageError("no output is named", expected="-o OUT.html, or '-o -' for standard output")
     target = out or result.with_suffix(".html")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BnfoldError, NotEquivalent, UsageError, WouldReplace, WriteError
 from ..files import atomic
@@ -23,10 +23,12 @@ from ..pipeline.job import Job
 from ..reporting import json as documents
 from ..results.comparison import Comparison
 from ..results.fold_result import FoldResult, Origin, Recalibration
-from ..results.pair import PAIRS
-from ..results.slimming import SlimResult
+from ..results.pair_formats import PAIRS
 from . import options, screen, standard_streams
 from .standard_streams import is_mark, received
+
+if TYPE_CHECKING:
+    from ..results.slimming import SlimResult
 
 _MODELS = (".onnx", ".prototxt", ".caffemodel", ".cfg", ".weights")
 _OUT_SUFFIXES = (".onnx", *(row.network for row in PAIRS))
@@ -109,9 +111,10 @@ def _check_model_name(out: Path, reads: Sequence[Path]) -> None:
     """A name that promises another format would mislead whoever loads the file by it. Raises UsageError; of a
     file that is read the pipeline says the more important thing."""
     if out.suffix.lower() not in ("", *_OUT_SUFFIXES) and out not in reads:
+        name = str(out.with_suffix("")).removesuffix(".onnx")
         raise UsageError(
             f"{out} does not have the name of an ONNX model, and bnfold writes ONNX",
-            expected=f"a name that ends in .onnx, as in -o {out.with_suffix('.onnx')}",
+            expected=f"a name that ends in .onnx, as in -o {name}.onnx",
         )
 
 

@@ -17,8 +17,8 @@ from .options import REPORT, options
 @click.command("selftest", cls=Command, examples=(("Is this machine fit to verify?", "bnfold selftest"),))
 @options(REPORT)
 def command(**values: Any) -> Ending:
-    """Small nets and sums with known answers, in a few seconds: right folds must pass here, and planted
-    faults must not."""
+    """Compute small networks and sums with known answers, which takes a few seconds. Right folds must pass
+    on this machine, and planted faults must not."""
     view = request.view_of(values)
     with request.documented("selftest", values) as content:
         with view.working():

@@ -61,12 +61,12 @@ AFTERWARDS = tuple(
 @grouped("Output", "--dry-run", is_flag=True, help="Print what would leave; write nothing.")
 @options(SLIM, AFTERWARDS, WRITE, READ, VERIFY, TIME, LIMIT, REPORT)
 def command(files: tuple[Path, ...], out: Path | None, dry_run: bool, **values: Any) -> Ending:
-    """Take channels out of MODEL that its batch norms switched off: filters, biases, entries of batch norms,
-    and the slices of whatever reads them; their constants move into the biases of the readers. The result is
-    verified like a fold.
+    """Remove the channels of MODEL that its batch norms switched off. Their filters, biases and entries of
+    batch norms go, and so do the slices of all nodes that read them. Their constants move into the biases of
+    the readers. The result is verified like a fold.
 
-    --ratio or --below take out channels that do a little, too. That is an approximation: it needs --inputs,
-    and what it changes on them is measured and told.
+    --ratio and --below remove channels that do a little, too. That is an approximation: it needs --inputs,
+    and bnfold measures on them how much the outputs change.
     """
     values |= {"dry_run": dry_run}
     view = request.view_of(values)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import UsageError
+from ..files.discovery import WEIGHTS
 from ..pipeline import compare, pipeline
 from ..pipeline.job import default_target
 from ..reporting import json as documents
@@ -95,6 +97,11 @@ def command(files: tuple[Path, ...], oracle: str | None, **values: Any) -> Endin
     return ending
 
 
+def _is_weights_of(file: Path, network: Path) -> bool:
+    """Does a file have the name of weights, as the network's format has them?"""
+    return file.suffix.lower() == WEIGHTS.get(network.suffix.lower())
+
+
 def _roles(files: tuple[Path, ...], oracle: str | None) -> tuple[Path, Path | None, Path | None]:
     """(network, weights, candidate); no candidate where an oracle is asked."""
     if oracle is not None:
@@ -109,11 +116,11 @@ def _roles(files: tuple[Path, ...], oracle: str | None) -> tuple[Path, Path | No
             )
         given = files[1] if len(files) == 2 else None
         return files[0], pipeline.weights_for(files[0], given, ReadOptions()), None
-    if len(files) == 1:
+    if len(files) == 1 or (len(files) == 2 and _is_weights_of(files[1], files[0])):
         raise UsageError(
-            f"{files[0]} is the reference, and the candidate is missing",
+            f"{' with '.join(map(str, files))} is the reference, and the candidate is missing",
             expected=_EXPECTED,
-            way_out=f"as in 'bnfold verify {files[0]} {default_target(files[0])}'",
+            way_out=f"as in 'bnfold verify {shlex.join(map(str, (*files, default_target(files[0]))))}'",
         )
     if len(files) > 3:
         raise UsageError(f"unexpected argument {files[3]}", expected=_EXPECTED)

@@ -27,7 +27,6 @@ import hashlib
 import os
 import platform
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -245,7 +244,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
     """A new stage with its lock. Another run may take it for a stale one before it is locked, and remove it;
     then the next is tried."""
     while True:
-        folder = parent / f"{prefix}{secrets.token_hex(4)}.tmp"
+        folder = parent / f"{prefix}{os.urandom(4).hex()}.tmp"
         supervision.remember(
             str(folder)
         )  # first, for it takes a while, in which a signal would leave the folder behind

@@ -21,6 +21,7 @@ from ..errors import Malformed
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 _FIXED = {FIXED64: 8, FIXED32: 4}
+_SHORT = [bytes([value]) for value in range(0x80)]  # the varints of one byte, which are most of all
 Buffer = memoryview | bytes
 
 
@@ -40,6 +41,8 @@ class Field(NamedTuple):
 
 def varint(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
     """(value, next offset) of the varint at `at`; at most ten bytes, as 64 bits need."""
+    if at < end and (byte := buffer[at]) < 0x80:
+        return byte, at + 1
     result = shift = 0
     for position in range(at, min(end, at + 10)):
         byte = buffer[position]
@@ -107,6 +110,8 @@ def _skip_group(buffer: Buffer, number: int, at: int, end: int) -> int:
 
 def encode_varint(value: int) -> bytes:
     """Protobuf's variable-length form of a non-negative number below 2**64."""
+    if value < 0x80:
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -122,6 +127,8 @@ def key(number: int, kind: int) -> bytes:
 
 def header(number: int, size: int) -> bytes:
     """Key and length of a length-delimited field whose payload of `size` bytes follows."""
+    if number < 16 and size < 0x80:
+        return _SHORT[number << 3 | BYTES] + _SHORT[size]
     return key(number, BYTES) + encode_varint(size)
 
 

@@ -39,7 +39,8 @@ class Affine:
 
     def __matmul__(self, inner: Affine) -> Affine:
         """self after inner. Raises Refused where their patterns do not broadcast."""
-        common_shape(self.scale.shape, inner.scale.shape)
+        if self.rank and inner.rank and self.scale.shape != inner.scale.shape:
+            common_shape(self.scale.shape, inner.scale.shape)
         return Affine(self.scale * inner.scale, self.scale * inner.shift + self.shift)
 
     def __call__(self, x: ArrayLike) -> Float:  # noqa: D102
@@ -57,22 +58,22 @@ class Affine:
     @property
     def shifts(self) -> bool:
         """Is there a shift that is not zero?"""
-        return bool((self.shift != 0).any())
+        return any_true(self.shift)
 
     @property
     def scales(self) -> bool:
         """Is there a scale that is not one?"""
-        return bool((self.scale != 1).any())
+        return any_true(self.scale != 1)
 
     @property
     def finite(self) -> bool:
         """Are all scales and shifts finite?"""
-        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
+        return not any_true(~np.isfinite(self.scale)) and not any_true(~np.isfinite(self.shift))
 
     @property
     def nonnegative(self) -> bool:
         """Is no scale negative?"""
-        return bool((self.scale >= 0).all())
+        return not any_true(~(self.scale >= 0))
 
     def varies(self) -> tuple[int, ...]:
         """Axes along which the pattern has more than one entry."""
@@ -120,11 +121,7 @@ class Affine:
         if any(a != axis for a in self.varies()):
             return None
         scale, shift = self.scale.reshape(-1), self.shift.reshape(-1)
-        return (
-            Affine(np.broadcast_to(scale, size), np.broadcast_to(shift, size))
-            if scale.size in (1, size)
-            else None
-        )
+        return Affine(spread(scale, size), spread(shift, size)) if scale.size in (1, size) else None
 
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -148,6 +145,17 @@ def batch_norm(
     with np.errstate(all="ignore"):
         scale = g / np.sqrt(v + epsilon)
         return Affine(scale, b - scale * m)
+
+
+def any_true(values: np.ndarray) -> bool:
+    """Is any of them true, or not zero? What numpy's own `any` prepares takes ten times as long as to look at
+    the channels of a layer."""
+    return bool(np.count_nonzero(values))
+
+
+def spread(vector: Float, size: int) -> Float:
+    """One number, or a vector, as a vector of so many entries; most are one already."""
+    return vector if vector.shape == (size,) else np.broadcast_to(vector, size)
 
 
 def trimmed(pattern: Float, rank: int = 1) -> Float:

@@ -148,8 +148,18 @@ def _homogeneous(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
 def _by_slope(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """PRelu: as Relu, where its slope has no axis or size that the data lacks (which onnxruntime allows)."""
     _homogeneous(node, map_, context)
-    if map_.rank and context.shapes.of(node.inputs[0]) != context.shapes.of(node.outputs[0]):
+    if map_.rank and _may_enlarge(node, context):
         raise Refused("kept.wrong-axis", f"the slope of PRelu '{label(node)}' may enlarge its input")
+
+
+def _may_enlarge(node: ir.Node, context: CommuteContext) -> bool:
+    data, slope = (context.shapes.of(value) for value in node.inputs[:2])
+    if data is None or data == context.shapes.of(node.outputs[0]):
+        return data is None
+    fits = slope is not None and len(slope) <= len(data)
+    return not fits or any(
+        a not in (1, b) for a, b in zip(reversed(slope or ()), reversed(data), strict=False)
+    )
 
 
 def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,6 @@ from ..ir.provenance import BAKED_KEY, DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
 from ..results.kept_reasons import CODES
 from ..results.options import FoldOptions
-from ..results.pair import Pair
 from ..results.plan import Kept, Plan
 from . import branches, functions, fused, leftovers, own_format, recognise, unused
 from .backward import backward, held_behind
@@ -40,6 +40,9 @@ from .push import FoldContext, Hold, Push
 from .reasons import Refused
 from .recognise import Reading
 from .weights import copied, rewrite
+
+if TYPE_CHECKING:
+    from ..results.pair import Pair
 
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule

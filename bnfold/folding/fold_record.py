@@ -36,7 +36,7 @@ class Record:
             scale=(float(scale.min()), float(scale.max())),
             shift=(float(shift.min()), float(shift.max())),
             channels=int(scale.size),
-            dead=int(np.sum(scale == 0)),
+            dead=int(scale.size - np.count_nonzero(scale)),
             smallest_variance=self.reading.smallest_variance,
             via=tuple(self.push.via),
             direction=self.push.direction,

@@ -255,9 +255,9 @@ def amplification(reading: Reading, vector: Affine) -> float:
     their sum's bulk is cancelled by the new bias. A map without statistics has no known size, so the measured
     gate alone judges it.
     """
-    if reading.typical is None or reading.typical.scale.size not in (1, vector.shift.size):
+    if reading.typical is None or reading.typical[0].size not in (1, vector.shift.size):
         return 1.0
-    typical = reading.typical.scale.reshape(-1)
+    typical = np.hypot(*reading.typical)
     after = float(np.sqrt(np.mean(typical**2 + vector.shift**2)))
     before = float(np.sqrt(np.mean(typical**2)))
     return after / before if before else 1.0

@@ -22,7 +22,7 @@ from ..inference import Shapes
 from ..inference.constants import is_float
 from ..ir.graph import ir, label, source_text
 from ..ir.tensor import dims
-from .affine import IDENTITY, Affine, Float
+from .affine import IDENTITY, Affine, Float, spread
 from .reasons import Refused
 
 
@@ -121,8 +121,8 @@ class Linear:
     def frozen(self) -> Callable[[], Float]:
         """The folded weights as they are now, computed when called; maps pushed later do not count."""
         base, view, shape = self.tensor, self.view, dims(self.tensor)
-        rows = self.on_rows(np.broadcast_to(self.after.scale, self.outs))
-        columns = self.on_columns(np.broadcast_to(self.before.scale, self.ins))
+        rows = self.on_rows(spread(self.after.scale, self.outs))
+        columns = self.on_columns(spread(self.before.scale, self.ins))
         return lambda: (base.numpy().astype(np.float64).reshape(view) * rows * columns).reshape(shape)
 
     @property

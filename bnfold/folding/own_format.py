@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..ir.difference import same_bytes
 from ..ir.graph import ir, label
-from ..results.pair import ArrayKey, NodeInput, Pair
 from ..results.plan import Plan
 from .push import Hold, Push, Recast
 from .reasons import Refused
+
+if TYPE_CHECKING:
+    from ..results.pair import ArrayKey, NodeInput, Pair
 
 # A union of branches, an inserted node and a second producer have no layer to be.
 NOT_FOR_PAIRS: dict[str, Any] = {

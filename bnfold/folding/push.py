@@ -22,7 +22,7 @@ import numpy as np
 from ..inference import Shapes
 from ..ir.graph import ir, is_op, label, sole, usages
 from ..operators.table import op
-from .affine import Affine, Float
+from .affine import Affine, Float, spread
 from .commute_rule import Choices
 from .linear import Linear
 from .reasons import Closed, Refused
@@ -136,7 +136,7 @@ def _next(taken: tuple[int, ...], asked: int) -> tuple[int, ...] | None:
 def channels_of(linear: Linear, map_: Affine, axis: int, size: int) -> Affine:
     """The map as vectors over the channels of one side of a linear operator."""
     if map_.rank == 0:
-        return Affine(np.broadcast_to(map_.scale, size), np.broadcast_to(map_.shift, size))
+        return Affine(spread(map_.scale, size), spread(map_.shift, size))
     found = _along_stack(linear, map_, axis, size) if linear.stack else map_.along(axis % map_.rank, size)
     if found is None:
         raise Refused(

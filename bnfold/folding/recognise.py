@@ -22,7 +22,7 @@ from ..inference.constants import is_float
 from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, opset, source_text, usages
 from ..operators.arguments import first_axis
-from .affine import Affine, along_axis, batch_norm
+from .affine import Affine, along_axis, any_true, batch_norm
 from .reasons import Refused
 
 LARGEST_PATTERN = 1 << 20  # elements of a constant operand that is looked at as a map
@@ -33,13 +33,13 @@ class Reading:
     """An affine node seen: its map, the index of its data input, and the smallest variance where it is a
     batch norm.
 
-    `typical` is the size that its outputs typically have per channel (from γ and β), None where nothing is
-    known."""
+    `typical` are its γ and β, which tell the size that its outputs typically have per channel, None where
+    nothing is known."""
 
     map: Affine
     data: int
     smallest_variance: float | None = None
-    typical: Affine | None = None
+    typical: tuple[np.ndarray, np.ndarray] | None = None
 
 
 _Reader = Callable[[ir.Node, Shapes, ir.Model], Reading | None]
@@ -97,18 +97,17 @@ def _batch_norm(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading:
         raise Refused("kept.unknown-rank")
     epsilon = float(np.float32(attribute(node, "epsilon", 1e-5)))
     gamma, beta, mean, variance = vectors
-    if np.any(variance + epsilon <= 0):
+    if any_true(variance + epsilon <= 0):
         raise Refused(
             "kept.non-finite",
             f"variance + epsilon is not positive in {int(np.sum(variance + epsilon <= 0))} channels",
         )
     axis = 1 if rank > 1 else 0
-    typical = Affine(np.hypot(gamma, beta), np.zeros_like(gamma))
     return Reading(
         along_axis(batch_norm(gamma, beta, mean, variance, epsilon), axis, rank),
         0,
         float(variance.min()) if variance.size else None,
-        along_axis(typical, axis, rank),
+        (gamma, beta),
     )
 
 
@@ -156,10 +155,11 @@ def _parameter(node: ir.Node, value: ir.Value | None, shapes: Shapes, in_functio
     if found is None:
         assert value is not None
         raise Refused(*_why_not_constant(value, in_function))
-    stored = shapes.constants.tensor(value)
+    assert value is not None
+    stored = shapes.constants.stored(value) or shapes.constants.tensor(value)
     if stored is not None and not is_float(stored.dtype):
         raise Malformed(
-            f"the parameter '{value.name if value else ''}' of a batch norm is {stored.dtype.name}",
+            f"the parameter '{value.name}' of a batch norm is {stored.dtype.name}",
             where=source_text(node) or None,
             expected="a float type",
         )

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from ..ir.graph import ir, label
-from .affine import Affine, Float
+from .affine import Affine, Float, any_true
 from .linear import Linear
 from .reasons import Refused
 
@@ -36,14 +36,18 @@ def check_range(linear: Linear, after: Affine) -> None:
     peak = row_peaks(linear)
     folded = peak * np.abs(after.scale)
     where = f"{linear.node.op_type} '{label(linear.node)}' ({dtype.name})"
-    if np.any(folded > largest) or np.any(np.abs(after.shift) > largest):
-        worst = max(folded.max(), np.abs(after.shift).max())
+    shift = np.abs(after.shift)
+    if any_true(folded > largest) or any_true(shift > largest):
+        worst = max(folded.max(), shift.max())
         raise Refused(
             "kept.overflow",
             f"a folded weight of {where} would be {worst:.3g}, its type ends at {largest:.3g}",
         )
+    small = (folded > 0) & (folded < smallest)
+    if not any_true(small):
+        return
     reach = folded * math.prod(linear.view) / max(linear.outs, 1)
-    lost = (folded > 0) & (folded < smallest) & (reach > rounding * np.abs(after.shift))
+    lost = small & (reach > rounding * shift)
     if np.any(lost):
         raise Refused(
             "kept.overflow",
@@ -56,12 +60,10 @@ def row_peaks(linear: Linear) -> Float:
     """The largest |W| of every output channel, as W is stored."""
     viewed = linear.tensor.numpy().reshape(linear.view)
     others = tuple(axis for axis in range(len(linear.view)) if axis not in linear.rows)
-    peaks = (
-        np.maximum(viewed.max(axis=others, initial=-np.inf), -viewed.min(axis=others, initial=np.inf))
-        .astype(np.float64)
-        .reshape(-1)
+    peaks: Float = np.maximum(viewed.max(axis=others, initial=0), -viewed.min(axis=others, initial=0)).astype(
+        np.float64
     )
-    return np.where(np.isneginf(peaks), 0.0, peaks)
+    return peaks.reshape(-1)
 
 
 @cache

@@ -17,9 +17,9 @@ import numpy as np
 from ..errors import Unsupported
 from ..inference import Shapes
 from ..ir import tensor
-from ..ir.graph import folded_name, ir, label, opset, usages
+from ..ir.graph import folded_name, ir, label, opset, set_input, usages
 from ..results.plan import Copied
-from .affine import Float
+from .affine import Float, any_true, spread
 from .edit import Editor
 from .linear import Linear
 
@@ -46,7 +46,7 @@ def _replace(
     value = editor.put_once(stored, old or weight, wish, node, index, linear.store, *how)
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
-    node.replace_input_with(index, value)
+    set_input(node, index, value)
     if old is not None:
         editor.replaced.append(old)
     return value
@@ -56,10 +56,10 @@ def _rewrite_weight(linear: Linear, editor: Editor) -> None:
     old = linear.node.inputs[linear.weight]
     assert old is not None
     both = (
-        linear.on_rows(np.broadcast_to(linear.after.scale, linear.outs)),
-        linear.on_columns(np.broadcast_to(linear.before.scale, linear.ins)),
+        linear.on_rows(spread(linear.after.scale, linear.outs)),
+        linear.on_columns(spread(linear.before.scale, linear.ins)),
     )
-    factors = tuple(factor for factor in both if np.any(factor != 1))  # each is a pass over all weights
+    factors = tuple(factor for factor in both if any_true(factor != 1))  # each is a pass over all weights
     shape = tensor.dims(linear.tensor)
     base, view, store = linear.tensor, linear.view, linear.store
 
@@ -137,9 +137,9 @@ def _rewrite_bias(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     old = node.inputs[index] if len(node.inputs) > index else None
     if old is None and not linear.after.shifts and not linear.before.shifts:
         return
-    scale, shift = (np.broadcast_to(v, linear.outs) for v in (linear.after.scale, linear.after.shift))
+    scale, shift = (spread(v, linear.outs) for v in (linear.after.scale, linear.after.shift))
     reach = (
-        linear.alpha * linear.reach(linear.tensor.numpy(), np.broadcast_to(linear.before.shift, linear.ins))
+        linear.alpha * linear.reach(linear.tensor.numpy(), spread(linear.before.shift, linear.ins))
         if linear.before.shifts
         else 0.0
     )

@@ -30,7 +30,7 @@ from ..pipeline.own_format import aligned, read_pair
 from ..results.certificate import Certificate, FileEntry
 from ..results.comparison import Check
 from ..results.options import ReadOptions
-from ..results.pair import asked
+from ..results.pair_formats import asked
 from ..results.plan import Loaded
 from .certificate import read, sha256
 
@@ -60,7 +60,7 @@ def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
         found += _derived(certificate, model, inputs)
         found += _proved(certificate, model, inputs)
     elif not all(notes):
-        found.append(Check("weights", "note", "not derived again: the sources are other ones"))
+        found.append(Check("weights", "note", "not derived again: the sources are not the certified ones"))
     elif inputs:
         found.append(_where_it_differs(certificate, model, inputs))
     return found
@@ -102,7 +102,7 @@ def _recalibrated(certificate: Certificate) -> Iterator[Check]:
         yield Check(
             "statistics",
             "note",
-            f"{found.note}; that {found.inputs:,} inputs have these statistics was not derived again",
+            f"{found.note}; the audit does not check that {found.inputs:,} inputs have these statistics",
         )
 
 
@@ -204,7 +204,9 @@ def _where_it_differs(certificate: Certificate, model: Path, inputs: list[Path])
         wrong[0]
         if wrong
         else Check(
-            "weights", "note", "every weight and node is as the sources give it; what changed is no number"
+            "weights",
+            "note",
+            "every weight and node is the one that the sources give; only other bytes changed",
         )
     )
 

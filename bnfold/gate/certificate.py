@@ -150,7 +150,7 @@ def read(path: Path) -> Certificate:
         raise Malformed(str(error), where=path, expected=_EXPECTED) from error
     if _digest(document) != certificate.digest:
         raise Mismatch(
-            "it was changed after it was made: its content does not have the digest that it names",
+            "it was changed after it was made: its digest does not match its content",
             where=path,
             way_out="make it again with 'bnfold fold --certificate'",
         )

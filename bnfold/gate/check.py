@@ -194,10 +194,7 @@ def _unverified(case: _File) -> Iterable[Violation] | None:
     ):  # what it is held against is measured, not believed
         return None
     if path is None:
-        text = (
-            "no certificate and no model to hold it against shows that it passed on "
-            f"{', '.join(policy.providers)}"
-        )
+        text = f"neither a certificate nor a comparison shows that it passed on {', '.join(policy.providers)}"
         return [Violation("check.unverified", str(case.path), text)] if policy.providers else None
     return _shortcomings(certificate.read(path), case)
 

@@ -341,9 +341,9 @@ def _constant_node(node: ir.Node) -> ir.TensorProtocol | None:
 
 def _read(stored: ir.TensorProtocol) -> np.ndarray | None:
     """What is stored, in its own type; None for text, and for what is too large to be looked at."""
-    if math.prod(tensor.dims(stored)) > LIMIT or stored.dtype == ir.DataType.STRING:
+    if tensor.elements(stored) > LIMIT or stored.dtype == ir.DataType.STRING:
         return None
-    return np.asarray(stored.numpy())
+    return np.asarray(tensor.array(stored))
 
 
 # Views: the shape that one rearranging operator gives, and how it moves values (None: it does not).

@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import re
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from . import lazy_sympy  # noqa: F401  (before onnx_ir)
@@ -27,11 +28,14 @@ __all__ = [
     "folded_name",
     "function_graphs",
     "graphs",
+    "initializers",
     "ir",
     "is_op",
     "label",
     "nodes",
+    "notes",
     "opset",
+    "quantisation",
     "read_instead",
     "remove",
     "set_input",
@@ -50,6 +54,7 @@ QUANTIZATION_KEY = (
 _GRAPHS = ir.AttributeType.GRAPHS
 _WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 # Private parts of onnx_ir 1.1, which spare the square of readers, inputs or outputs; where a version has none
 # of them, its public functions serve.
 _DIRECT = all(
@@ -58,6 +63,8 @@ _DIRECT = all(
         (ir.Value, "_uses"),
         (ir.Value, "_add_usage"),
         (ir.Value, "_remove_usage"),
+        (ir.Value, "_metadata"),
+        (ir.Value, "_metadata_props"),
         (ir.Node, "_inputs"),
         (ir.Graph, "_nodes"),
     )
@@ -98,7 +105,13 @@ def within(*outermost: GraphLike) -> Iterator[GraphLike]:
         graph = waiting.popleft()
         yield graph
         for node in graph:
-            waiting.extend(bodies(node))
+            if node.attributes.data:
+                waiting.extend(bodies(node))
+
+
+def initializers(graph: GraphLike) -> Collection[ir.Value]:
+    """A graph's initializers. Its own dict of them goes through five functions for each."""
+    return graph.initializers.data.values()
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
@@ -156,6 +169,17 @@ def usages(value: ir.Value) -> Collection[tuple[ir.Node, int]]:
 def sole(value: ir.Value) -> bool:
     """Is a value read exactly once, and no graph output?"""
     return len(usages(value)) == 1 and not value.is_graph_output()
+
+
+def notes(of: ir.Value | ir.TensorProtocol) -> Mapping[str, str]:
+    """The metadata that a value or a tensor has in its file. Asked for it, onnx_ir makes a dict for each."""
+    return (getattr(of, "_metadata_props", None) or _NOTHING) if _DIRECT else of.metadata_props
+
+
+def quantisation(value: ir.Value) -> Mapping[str, str]:
+    """How a value is quantised, as the file says: what is meant -> the name of a tensor."""
+    meta = value._metadata if _DIRECT else value.meta
+    return meta.get("quant_parameter_tensor_names") or _NOTHING if meta else _NOTHING
 
 
 def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:
@@ -244,7 +268,7 @@ class Names:
         self._node_counts: dict[str, int] = {}
         for graph in graphs(model) if scope is None else scope:
             self.values.update(v.name for v in graph.inputs if v.name)
-            self.values.update(graph.initializers)
+            self.values.update(graph.initializers.data)
             for node in graph:
                 self.nodes.add(node.name or "")
                 self.values.update(v.name for v in node.outputs if v.name)

@@ -11,7 +11,6 @@ Import this before onnx_ir; only tensor.py and graph.py need to.
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -32,7 +31,7 @@ if "bnfold.cli" in sys.modules:  # a process of our own, which asks neither of t
     }
 
 
-class _Deferring(importlib.abc.MetaPathFinder):
+class _Deferring:
     """Finds the modules of DEFERRED where they are anyway, and makes their execution late."""
 
     def find_spec(

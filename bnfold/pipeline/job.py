@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import UsageError, WouldReplace
 from ..files.names import identity
 from ..results.options import FoldOptions, ReadOptions, RecalibrateOptions, TimeOptions, VerifyOptions
-from ..results.pair import PairFormat, asked
+from ..results.pair_formats import PairFormat, asked
 from ..results.plan import Loaded
 from .own_format import check_options, check_source
 

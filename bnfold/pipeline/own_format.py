@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotEquivalent, UsageError
 from ..results.options import ReadOptions, spelled
-from ..results.pair import ArrayKey, BlobPlace, CaffeLayer, CaffePair, NodeInput, Pair, PairFormat, of_format
+from ..results.pair_formats import PairFormat, of_format
 from ..results.plan import Loaded
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..ir.difference import SameTensor
-    from ..writing import WrittenPair
+    from ..results.pair import ArrayKey, CaffeLayer, NodeInput, Pair
+    from ..writing.pair import WrittenPair
 
 
 _NOT_FOR_DARKNET: dict[str, object] = {"cut_at": ()}  # the arrays behind a cut would have to be known
@@ -67,6 +68,7 @@ def with_statistics(pair: Pair, model: ir.Model, nodes: Iterable[str], out: Path
     """The pair, whose writer finds other statistics in these batch norms of the model. Raises UsageError
     where the format has no place for them."""
     from ..ir.difference import same_bytes
+    from ..results.pair import CaffePair
 
     there = {node.name: node for node in model.graph}
     held: dict[ArrayKey, tuple[str, ir.TensorProtocol | None]] = {}
@@ -87,6 +89,8 @@ def with_statistics(pair: Pair, model: ir.Model, nodes: Iterable[str], out: Path
 
 def _changed(unit: CaffeLayer, held: Collection[ArrayKey]) -> CaffeLayer:
     """A layer whose changed blobs are no more the values that were read."""
+    from ..results.pair import BlobPlace
+
     blobs = {blob for key in unit.arrays.values() if key in held for blob in key[1:] if isinstance(blob, int)}
     return replace(
         unit, blobs={n: BlobPlace(one.shape, "") if n in blobs else one for n, one in unit.blobs.items()}

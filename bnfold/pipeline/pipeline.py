@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     from ..results.norm_channels import NormChannels
     from ..results.outside import Outside
     from ..results.pair import Pair
-    from ..writing import Written, WrittenPair
+    from ..writing import Written
+    from ..writing.pair import WrittenPair
 
 
 def load(
@@ -267,7 +268,7 @@ def convert_file(job: Job) -> FoldResult:
     watch = Watch()
     if job.pair is not None:
         raise UsageError(
-            f"a conversion to {job.target.name}, and only folded models are written in their own format",
+            f"{job.target.name} asks for the model's own format, and a conversion writes only ONNX",
             expected="an output that ends in .onnx",
         )
     loaded = loaded_for(job)
@@ -430,10 +431,12 @@ def _written(
     job: Job, loaded: Loaded, model: ir.Model, target: Path, data: Path | None
 ) -> Written | WrittenPair:
     """The model in a stage, in the format that is asked for; `data` None: beside it."""
-    from ..writing import write, write_pair
-
     if (pair := job.pair) is None:
+        from ..writing import write
+
         return write(model, target, external_data=job.external_data)
+    from ..writing.pair import write_pair
+
     assert loaded.pair is not None
     return write_pair(model, loaded.pair, target, data or pair.weights_of(target))
 
@@ -441,7 +444,7 @@ def _written(
 def check_written(job: Job, loaded: Loaded, written: Written | WrittenPair) -> None:
     """Does what was written hold the model as it was loaded? Raises NotEquivalent."""
     from ..ir.difference import difference
-    from ..writing import WrittenPair
+    from ..writing.pair import WrittenPair
 
     job.say("checking what was written")
     if isinstance(written, WrittenPair):
@@ -640,7 +643,7 @@ class _Work:
 
     def _candidate_side(self, model: ir.Model, written: Written | WrittenPair, stack: ExitStack) -> Side:
         """What was written: the ONNX file as it lies, a pair as it is read again."""
-        from ..writing import WrittenPair
+        from ..writing.pair import WrittenPair
 
         if isinstance(written, WrittenPair):
             again = read_back(written, self.loaded, model, self.job.read)

@@ -64,8 +64,7 @@ class SlimJob(Job):
         """The output is to be ONNX. Raises UsageError."""
         if self.pair is not None:
             raise UsageError(
-                f"an output in the model's own format ({self.target.name}), and slimmed models are written "
-                "as ONNX",
+                f"{self.target.name} asks for the model's own format, and slimming writes only ONNX",
                 expected="an output that ends in .onnx",
             )
 

@@ -8,6 +8,8 @@ Rule 2: a name never decides against the content.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,7 +145,7 @@ def _check_weights(name: str, path: Path) -> None:
             f"is a weights file of {other.name}, and the network is one of {name}",
             where=path,
             expected=f"the {format_.weights} of the network",
-            way_out=f"with its own network this file is read so: '{WEIGHTS_FIRST[other.weights]}'",
+            way_out=f"to read it with its own network, type '{WEIGHTS_FIRST[other.weights]}'",
         )
 
 
@@ -190,7 +192,12 @@ def _head(path: Path) -> bytes:
 
 
 def _near(path: Path) -> str:
-    """The model in the same folder that a slip is closest to, as a question."""
+    """The model in the same folder that a slip is closest to, as a question; of a URL or a pattern, who takes
+    it."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        return "a URL is no file: download it first, or give it to 'bnfold batch', which takes URLs"
+    if set("*?[") & set(path.name):
+        return f"'bnfold batch' takes patterns: bnfold batch {shlex.quote(str(path))} --out FOLDER"
     try:
         names = sorted(one.name for one in path.parent.iterdir() if one.suffix.lower() in MODELS)
     except OSError:

@@ -40,14 +40,16 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NOT_EQUIVALENT, OK, BnfoldError, NotEquivalent
-from ..results.batch_run import Run, counts
 from ..results.comparison import Check, Comparison
 from ..results.fold_result import Census, Checked, FoldResult, Origin, Recalibration
-from ..results.slimming import SlimResult
 from ..version import __version__
+
+if TYPE_CHECKING:
+    from ..results.batch_run import Run
+    from ..results.slimming import SlimResult
 
 SCHEMA = "bnfold.result/1"
 _VERDICTS = {OK: "PASS", NOT_EQUIVALENT: "FAIL"}
@@ -155,6 +157,8 @@ def of_checks(checks: Sequence[Checked]) -> dict[str, Any]:
 
 def of_batch(runs: Sequence[Run], out: str) -> dict[str, Any]:
     """The fields of a batch: the folder of all outputs, and every model on a line."""
+    from ..results.batch_run import counts
+
     return {"out": out, "counts": counts(runs), "runs": runs}
 
 

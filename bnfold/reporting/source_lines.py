@@ -1,4 +1,4 @@
-"""Where a violation stands, as CI services want it: a file relative to where the command runs, and a line."""
+"""Where a file or a violation stands, as users and CI services want it: relative to the current folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from ..results.fold_result import Checked, Violation
 
 
 def file_of(one: Checked, violation: Violation) -> Path:
-    """The file to blame, relative to the current folder where it lies in it, absolute elsewhere. A link
-    counts where it lies, not where it leads: a repository may link to a cache."""
-    path = Path(violation.path or one.path)
+    """The file to blame, as a user would name it."""
+    return from_here(Path(violation.path or one.path))
+
+
+def from_here(path: Path) -> Path:
+    """The file, relative to the current folder where it lies in it, absolute elsewhere. A link counts where
+    it lies, not where it leads: a repository may link to a cache."""
     absolute = Path(os.path.abspath(path)) if "\0" not in str(path) else path  # noqa: PTH100 - links stay as they were named
     for known, folder in (
         (absolute, Path.cwd()),

@@ -22,11 +22,12 @@ from ..results.kept_reasons import PATTERN
 from ..results.latency import FASTER, SLOWER, Latencies, Spread
 from ..results.layers import Layer
 from ..results.norm_channels import NormChannels
-from ..results.pair import asked
+from ..results.pair_formats import asked
 from ..results.plan import Copied, Folded, Kept, Plan
 from ..results.recalibration import Recalibrated, Renewed
 from ..results.slimming import Agreement, LayerChannels, SlimResult, Stays
 from .listing import Listing
+from .source_lines import from_here
 from .units import in_bytes, in_macs
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def folded(result: FoldResult, *, verbose: bool = False, dry_run: bool = False) 
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
-        yield _line("written", str(result.path))
+        yield _line("written", str(from_here(result.path)))
         if asked(result.path) is not None:
-            yield from (_line("weights", str(file)) for file in result.data)
+            yield from (_line("weights", str(from_here(file))) for file in result.data)
 
 
 def recalibrated(result: Recalibration, *, verbose: bool = False) -> Iterator[Any]:
@@ -73,9 +74,9 @@ def recalibrated(result: Recalibration, *, verbose: bool = False) -> Iterator[An
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
-        yield _line("written", f"{result.path} ({in_bytes(result.after.size)})")
+        yield _line("written", f"{from_here(result.path)} ({in_bytes(result.after.size)})")
         if asked(result.path) is not None:
-            yield from (_line("weights", str(file)) for file in result.data)
+            yield from (_line("weights", str(from_here(file))) for file in result.data)
 
 
 def statistics(found: Recalibrated, *, verbose: bool = False) -> Iterator[Any]:
@@ -154,7 +155,7 @@ def slimmed(result: SlimResult, *, verbose: bool = False, dry_run: bool = False)
     if verbose:
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
     if result.path is not None:
-        yield _line("written", str(result.path))
+        yield _line("written", str(from_here(result.path)))
 
 
 def _of_the_slimmed(result: SlimResult, verbose: bool) -> Iterator[Any]:
@@ -311,7 +312,8 @@ def converted(result: FoldResult, *, verbose: bool = False) -> Iterator[Any]:
     if verbose:
         yield operators(result.before, result.after)
         yield _line("time", ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds))
-    yield _line("written", f"{result.path} ({in_bytes(result.after.size)})")
+    assert result.path is not None  # a conversion has one output
+    yield _line("written", f"{from_here(result.path)} ({in_bytes(result.after.size)})")
 
 
 def heading(origin: Origin, census: Census) -> Text:

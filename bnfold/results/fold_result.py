@@ -9,7 +9,6 @@ Checked     a model held against a policy, with every Violation
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from .baking import Baked
 from .comparison import Comparison
 from .latency import Latencies
 from .norm_channels import NormChannels
-from .notebook import block, counted, short, table
+from .notebook import block, counted, short, table, unverified
 from .outside import Outside
 from .plan import Finding, Loaded, Plan
 from .recalibration import Recalibrated, Statistics
@@ -149,7 +148,7 @@ class FoldResult:
             f"{counted(folded, 'batch norm')} folded, {kept} kept",
             f"{counted(others, 'other affine node')} folded" if others else "",
             f"{self.before.nodes} -> {self.after.nodes} nodes",
-            self.report.summary if self.report is not None else "not verified",
+            unverified(self.plan.changes) if self.report is None else self.report.summary,
             f"written to {short(str(self.path))}" if self.path is not None else "",
         ]
         return f"{short(self.origin.name)}: {', '.join(filter(None, parts))}"
@@ -273,19 +272,19 @@ def recalled(model: ir.Model) -> Origin:
 def census(model: ir.Model, size: int | None = None) -> Census:
     """Count a model. Reads shapes alone, never a weight."""
     from ..ir.graph import STANDARD, nodes
-    from ..ir.tensor import dims
+    from ..ir.tensor import elements
 
     counts = Counter(n.op_type if n.domain in STANDARD else f"{n.domain}.{n.op_type}" for n in nodes(model))
-    parameters = sum(math.prod(dims(t)) for t in _tensors(model))
+    parameters = sum(map(elements, _tensors(model)))
     return Census(tuple(sorted(counts.items(), key=lambda row: (-row[1], row[0]))), parameters, size)
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    from ..ir.graph import graphs, ir, is_op
+    from ..ir.graph import graphs, initializers, ir, is_op
 
     for graph in graphs(model):
         if isinstance(graph, ir.Graph):
-            yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+            yield from (v.const_value for v in initializers(graph) if v.const_value is not None)
         for node in graph:
             value = node.attributes.get("value") if is_op(node, "Constant") else None
             if value is not None and not value.is_ref():

@@ -2,7 +2,7 @@
 
     check_shapes        input_shapes    names of inputs; as many dims as declared, and the fixed ones
     check_baking        bake_input, input_type, input_layout, fix_shape    names of inputs
-    check_verification  inputs, rtol, atol
+    check_verification  inputs, rtol, atol, rename
     check_data          recalibrate
     check_images        mean, std, layout
     images              which files of a folder are inputs
@@ -65,6 +65,8 @@ def check_verification(
     for_all = {name for name, one in options.input_files if not name and Path(one).suffix == ".npz"}
     _check_names("inputs", [name for name, _ in options.inputs if name or not for_all], fed(model), "input")
     outputs = {value.name or "": value for value in model.graph.outputs}
+    ends = {value.name or "": value for value in model.graph.inputs} | outputs
+    _check_names("rename", [name for name, _ in options.rename], ends, "input or output")
     judged = outputs if not options.every_value else outputs | _values(model)
     for keyword, asked in (("rtol", options.rtol), ("atol", options.atol)):
         names = [name if name in judged else _PART.sub("", name) for name, _ in asked if name]

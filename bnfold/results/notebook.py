@@ -24,6 +24,11 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+def unverified(changes: bool) -> str:
+    """What stands in the place of a verdict where nothing was compared."""
+    return "not verified" if changes else "nothing to verify"
+
+
 def block(headline: str, *parts: str) -> str:
     """A headline and what stands under it."""
     return f"<div><p><b>{escape(headline)}</b></p>{''.join(parts)}</div>"

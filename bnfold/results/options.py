@@ -115,7 +115,7 @@ def schema(options: type[DataclassInstance]) -> dict[str, Option]:
 _INPUT_SHAPES = Option(
     Shapes(),
     "--input-shape",
-    "The shape of an input, as in data:1,3,224,224. The only input needs no name: 1x3x224x224.",
+    "Give an input this shape, as in data:1,3,224,224. The only input needs no name: 1x3x224x224.",
     "[NAME:]DIMS",
 )
 _MEAN = Option(Channels(), "--mean", "Subtract these values from the channels of image inputs.", "R,G,B")
@@ -251,8 +251,8 @@ class ReadOptions(_Checked):
         Option(
             Choice(("swish", "relu")),
             "--silu",
-            "What activation=silu is: swish, as other programs mean the word, or relu, as every darknet "
-            "computes it.",
+            "Read activation=silu as swish, which other programs mean by it, or as relu, which every darknet "
+            "computes.",
             formats=("darknet",),
             unset=": an error",
         ),
@@ -379,7 +379,8 @@ class FoldOptions(_Checked):
         Option(
             Switch(),
             "--fold-patterns",
-            "Fold affine nodes inside what runtimes fuse (GELU, layer norm) too: they fuse it no more.",
+            "Fold affine nodes inside patterns that runtimes fuse (GELU, layer norm), too. The runtimes "
+            "then no longer fuse them.",
         ),
     )
     bake_padding: str = _field(
@@ -387,8 +388,8 @@ class FoldOptions(_Checked):
         Option(
             Choice(("auto", "sub", "pad")),
             "--bake-padding",
-            "What becomes of a baked mean in front of a convolution that pads: sub, a Sub in front; pad, a "
-            "Pad by the mean, so that all of it is folded; auto, what takes the fewest nodes.",
+            "Handle a baked mean in front of a convolution that pads: sub puts a Sub in front; pad pads by "
+            "the mean, so that all of it is folded; auto takes the one with the fewest nodes.",
         ),
     )
     withdrawn: tuple[tuple[str, str], ...] = _field((), _WITHDRAWN)
@@ -451,8 +452,8 @@ class VerifyOptions(_Checked):
         Option(
             Choice(("auto", "float64", "unfolded")),
             "--truth",
-            "What errors are measured against: float64, a run in float64; unfolded, the model before folding "
-            "(weaker; for huge models); auto, the first of them that can be had.",
+            "Measure errors against a run in float64 (float64) or against the model before folding "
+            "(unfolded: weaker, for huge models); auto takes float64 where it is possible.",
         ),
     )
     max_memory: int | None = _field(
@@ -484,7 +485,7 @@ class VerifyOptions(_Checked):
         Option(
             Renamings(),
             "--rename",
-            "The candidate calls B what the reference calls A, an input or an output (repeatable).",
+            "Pair input or output A of the reference with B of the candidate (repeatable).",
             "A=B",
         ),
     )
@@ -495,7 +496,12 @@ class VerifyOptions(_Checked):
         ),
     )
     any_order: bool = _field(
-        False, Option(Switch(), "--any-order", "Accept the same inputs and outputs in another order.")
+        False,
+        Option(
+            Switch(),
+            "--any-order",
+            "Accept a candidate that has the same inputs and outputs in another order.",
+        ),
     )
     fixed_shapes: bool = _field(
         False,
@@ -521,14 +527,18 @@ class TimeOptions(_Checked):
     """What to measure of latency. `warm_up` are runs that do not count, `runs` those that do."""
 
     time: bool = _field(
-        False, Option(Switch(), "--time", "Measure latency before and after, in every runtime that is there.")
+        False,
+        Option(Switch(), "--time", "Measure latency before and after, in every runtime that is installed."),
     )
-    threads: int = _field(1, Option(Whole(1, 4096), "--threads", "Threads of a timed run.", "N"))
+    threads: int = _field(1, Option(Whole(1, 4096), "--threads", "Use this many threads in timed runs.", "N"))
     warm_up: int = _field(
-        3, Option(Whole(1, MOST_SAMPLES), "--warm-up", "Runs before those that are timed.", "N")
+        3, Option(Whole(1, MOST_SAMPLES), "--warm-up", "Run each model this often before timing starts.", "N")
     )
     runs: int = _field(
-        20, Option(Whole(1, MOST_SAMPLES), "--runs", "Timed turns of each model, one after the other.", "N")
+        20,
+        Option(
+            Whole(1, MOST_SAMPLES), "--runs", "Time this many runs of each model; the models take turns.", "N"
+        ),
     )
 
 

@@ -1,7 +1,6 @@
 """A model as the pair of files that it was read from, text and weights: what the writer of a pair has to know
 of the reader.
 
-PairFormat  a format of two files, and how they are called
 Unit      one layer or section: the nodes that it became, those that vanish with it, its stored arrays
 Pair      all of them; folding asks it what the format can hold (folding/formats.py)
 CaffePair, DarknetPair   the same with the places in the text and in the weights file (writing/)
@@ -22,33 +21,6 @@ if TYPE_CHECKING:
 
 NodeInput = tuple[str, int]  # a node's name, and the number of one of its inputs
 ArrayKey = tuple[object, ...]  # one stored array of the weights file
-
-
-@dataclass(frozen=True)
-class PairFormat:
-    """A format of text and weights, and how its files are called."""
-
-    format: str
-    network: str
-    weights: str
-
-    def weights_of(self, network: Path) -> Path:
-        """`merged.prototxt` -> `merged.caffemodel`, beside it."""
-        return network.with_suffix(self.weights)
-
-
-PAIRS = (PairFormat("caffe", ".prototxt", ".caffemodel"), PairFormat("darknet", ".cfg", ".weights"))
-
-
-def asked(out: Path | None) -> PairFormat | None:
-    """The pair that an output's name asks for; None for ONNX."""
-    suffix = out.suffix.lower() if out is not None else ""
-    return next((row for row in PAIRS if row.network == suffix), None)
-
-
-def of_format(format: str) -> PairFormat | None:
-    """The pair of a format; None where it is one file."""
-    return next((row for row in PAIRS if row.format == format), None)
 
 
 class Word(NamedTuple):

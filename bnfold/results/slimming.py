@@ -17,7 +17,7 @@ from .comparison import Comparison
 from .fold_result import Census, Origin
 from .latency import Latencies
 from .norm_channels import NormChannels
-from .notebook import block, counted, short, table
+from .notebook import block, short, table, unverified
 from .recalibration import Recalibrated
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ class SlimResult:
         """What left, and the verdict, in one line."""
         top1 = self.agreement.top1 if self.agreement is not None else None
         parts = [
-            f"{counted(self.slimming.channels, 'channel')} of {self.slimming.of} left",
+            f"{self.slimming.channels:,} of {self.slimming.of:,} channels removed",
             f"{self.before.parameters:,} -> {self.after.parameters:,} parameters",
             f"top-1 agreement {top1:.1%}" if top1 is not None else "",
-            self.report.summary if self.report is not None else "not verified",
+            unverified(self.slimming.changes) if self.report is None else self.report.summary,
             f"written to {short(str(self.path))}" if self.path is not None else "",
         ]
         return f"{short(self.origin.name)}: {', '.join(filter(None, parts))}"

@@ -110,8 +110,8 @@ class Case:
         self.converted = is_converted(reference.model, candidate.model)
         if self.converted:
             self.notes.append(
-                "the candidate stores weights in 16 bits and the reference does not, so that it is judged by "
-                "what rounding to its own types explains"
+                "only the candidate stores weights in 16 bits, so it may differ by the rounding of its own "
+                "types"
             )
         check_verification(reference.model, options)
         self.given = user_files.read_feeds(interface.inputs, options)
@@ -143,7 +143,7 @@ class Case:
             return runs
         if self.no_sizes:
             raise Unsupported(
-                f"no sizes of the reference's free dims were found at which it runs ({refusal})",
+                f"bnfold found no sizes for the free dims at which the reference runs ({refusal})",
                 way_out=f"give sizes that fit in place of the names: {self.search.way_out()}{self._values()}",
             )
         raise refusal if isinstance(refusal, CannotEvaluate) else CannotEvaluate("reference", str(refusal))
@@ -153,7 +153,7 @@ class Case:
         inputs = ranged(self.interface.inputs, self.reference.model, self.choice.outcome.shapes)
         told = [one.name for one in inputs if one.steers]
         given = " ".join(f"{spelled('inputs')} {name}:FILE.npy" for name in told)
-        return f"; or values that fit for the integers that steer it: {given}" if told else ""
+        return f"; or give fitting values for the integers that control it: {given}" if told else ""
 
     def _engines(self) -> Iterator[Engine]:
         if drawn := random_nodes(self.reference.model):
@@ -349,8 +349,8 @@ class Case:
                 if self.options.truth == "float64" or runs.engine.name != "onnxruntime":
                     raise
                 self.notes.append(
-                    f"there is no float64 truth ({error}); the unfolded model in its own precision is the "
-                    "reference, which is a weaker check"
+                    f"there is no float64 truth ({error}); errors are measured against the unfolded model "
+                    "in its own precision, which is a weaker check"
                 )
                 runs.truth, runs.truths, runs.expected = "unfolded", [], []
         if runs.truth == "unfolded":
@@ -362,8 +362,8 @@ class Case:
             return self.options.truth
         if (each := runs.seconds[0] / len(runs.feeds)) > TOO_LONG_S:
             self.notes.append(
-                f"there is no float64 truth, because one run already takes {each:.0f} s; the unfolded "
-                "model is the reference, which is a weaker check"
+                f"there is no float64 truth, because one run already takes {each:.0f} s; errors are measured "
+                "against the unfolded model, which is a weaker check"
             )
             return "unfolded"
         return "float64"
@@ -387,7 +387,7 @@ class Case:
         try:
             truths = {index: prover.record(runs.feeds[index]) for index in chosen}
         except CannotEvaluate as error:
-            self.notes.append(f"what differs could not be proved where it stands: {error}")
+            self.notes.append(f"the differences could not be proved: {error}")
             return
         runs.proof = prover.prove(self.interface, self.interface.for_candidate(runs.feeds[0]))
         runs.folds = folds_of(runs.proof)

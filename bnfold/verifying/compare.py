@@ -40,9 +40,8 @@ FEW = 256  # elements below which one more look is cheaper than a doubtful verdi
 AT_ONCE = 12
 FAR_BELOW = 1 / 32  # a noise ratio that no rounding explains
 NOTHING_KNOWN = (
-    "cannot be verified: no difference could be proved where it stands, and if a weight changed by "
-    f"{SHARE:.0%}, "
-    "no output would show it"
+    "cannot be verified: no difference could be proved, and no output would show a weight that is off by "
+    f"{SHARE:.0%}"
 )
 
 
@@ -212,9 +211,8 @@ def _not_blind(figures: Figures) -> Figures:
     if not figures.passed or not figures.reference_rms * NOISE_LIMIT > SHARE:
         return figures
     reason = (
-        f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 "
-        "there, so that a "
-        f"fault of {SHARE:.0%} would not show, and not every difference could be proved where it stands"
+        f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 there, "
+        f"so it would not show a fault of {SHARE:.0%}, and some differences could not be proved"
     )
     return replace(figures, passed=False, reason=reason)
 

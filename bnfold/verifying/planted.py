@@ -29,7 +29,7 @@ def with_seen(case: Case, runs: Runs, proof: Proof) -> Proof:
     leave out stays unseen."""
     if not proof.unseen_weights or proof.refuted or runs.truth != "float64":
         return proof
-    case.progress("looking whether the outputs show every weight", 0.85)
+    case.progress("checking that the outputs show every weight", 0.85)
     until = time.perf_counter() + PATIENCE_S
     seen: set[str] = set()
     for name in proof.unseen_weights[:MOST_PLANTED]:

@@ -1,6 +1,6 @@
 """How an ONNX file is laid out: a list of pieces, some of them bytes, some of them tensors to be streamed.
 
-protobuf serialises the model once with stand-ins: every large deferred tensor gives a token in place of its
+The model is serialised once with stand-ins: every large deferred tensor gives a token in place of its
 bytes. The tokens are then found in the result, the messages around them are opened (their lengths change),
 and each token makes room for its tensor, or for an external-data entry. All sizes are known before the first
 byte is written.
@@ -9,7 +9,7 @@ byte is written.
 from __future__ import annotations
 
 import bisect
-import secrets
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from ..files.onnx_fields import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TE
 from ..ir import tensor
 from ..ir.foreign_types import TYPES_KEY, put_back
 from ..ir.graph import ir, uncollected
+from .serialised import serialised
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +46,7 @@ class Skeleton:
 
 def skeleton(model: ir.Model) -> Skeleton:
     """Serialise the model without the bytes of its large deferred tensors."""
-    prefix = secrets.token_bytes(24)
+    prefix = os.urandom(24)
     standing: list[tensor.Deferred] = []
 
     def stand_in(deferred: tensor.Deferred) -> bytes | None:
@@ -68,13 +69,21 @@ def skeleton(model: ir.Model) -> Skeleton:
 
 def _serialised(model: ir.Model) -> bytes:
     try:
-        return bytes(message(model).SerializeToString(deterministic=True))
+        if model.meta.get(TYPES_KEY):
+            return bytes(message(model).SerializeToString(deterministic=True))
+        data = serialised(model)
     except (
         Exception
     ) as error:  # onnx_ir wraps whatever it meets in a chain of its own errors; the root says what it was
         if isinstance(root := root_of(error), BnfoldError):
             raise root from None
         raise Malformed(f"the model cannot be written as ONNX ({root_cause(error)})") from error
+    if len(data) > LIMIT:
+        raise Malformed(
+            f"the model cannot be written as ONNX (without its large weights it takes {len(data):,} bytes)",
+            expected=f"at most {LIMIT:,}, which is all that protobuf reads",
+        )
+    return data
 
 
 def message(model: ir.Model) -> onnx.ModelProto:

@@ -45,6 +45,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["my net.onnx"], "to fold it: bnfold fold 'my net.onnx'"),
         (["https://example.org/n.onnx"], "bnfold batch https://example.org/n.onnx -o folded"),
         (["verify", "net.onnx"], "as in 'bnfold verify net.onnx net.folded.onnx'"),
+        (["verify", "a.cfg", "a.weights"], "as in 'bnfold verify a.cfg a.weights a.folded.onnx'"),
+        (["help"], "help is printed by 'bnfold --help'"),
+        (["help", "fold"], "help is printed by 'bnfold fold --help'"),
+        (["."], "to fold every model in it: bnfold batch . -o folded"),
+        (["fold", "net.onnx", "-o", "out.onnx.gz"], "as in -o out.onnx"),
         (["verify", "net.onnx", "a.onnx", "b.onnx"], "unexpected argument a.onnx"),
         (["verify"], "Missing argument 'REFERENCE [WEIGHTS] CANDIDATE'"),
         (["inspect", "net.onnx", "out.onnx"], "unexpected argument out.onnx"),
@@ -56,6 +61,14 @@ def test_a_slip_is_answered_with_the_line_to_type(
     done = bnfold(*line)
     assert done.code == 2
     assert words in done.last
+
+
+def test_a_pattern_is_for_a_batch(bnfold: Callable[..., Ran], here: Path) -> None:
+    assert "bnfold batch '*.onnx' --out FOLDER" in bnfold("fold", "*.onnx").last
+
+
+def test_what_was_written_is_named_as_a_user_would(bnfold: Callable[..., Ran], here: Path) -> None:
+    assert "written: net.folded.onnx" in bnfold("fold", "net.onnx").out
 
 
 def test_a_file_of_nearly_that_name(bnfold: Callable[..., Ran], here: Path) -> None:
@@ -107,7 +120,7 @@ def test_a_project_keeps_options_of_fold(bnfold: Callable[..., Ran], here: Path)
 def test_options_that_pages_show_are_right(bnfold: Callable[..., Ran], here: Path, page: str) -> None:
     shown = re.findall(r"```toml\n(\[fold\].*?)```", (ROOT / page).read_text(), re.S)
     (text,) = shown
-    Path("bnfold.toml").write_text(text.replace("data:1,3,224,224", "1,3,8,8"))
+    Path("bnfold.toml").write_text(re.sub(r"data:[\d,]+", "1,3,8,8", text))
     assert bnfold("fold", "net.onnx").code == 0
 
 
@@ -121,7 +134,10 @@ def test_options_of_a_pyproject(bnfold: Callable[..., Ran], here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[fold]\nsample = 1\n", "bnfold.toml:2: unknown key 'sample'"),
+        (
+            "[fold]\nsample = 1\n",
+            "bnfold.toml:2: unknown key 'sample'; expected an option of 'bnfold fold --help'",
+        ),
         ("fold = 3\n", "bnfold.toml:1: 'fold' is no table"),
     ],
 )
@@ -175,8 +191,21 @@ def test_the_shell_is_found(bnfold: Callable[..., Ran], monkeypatch: pytest.Monk
     assert "no completion for the shell 'tcsh'; expected one of bash, zsh, fish" in bnfold("completion").last
 
 
-def test_the_shell_completes() -> None:
-    asked = {"_BNFOLD_COMPLETE": "bash_complete", "COMP_WORDS": "bnfold fold --no-", "COMP_CWORD": "2"}
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("bnfold fold --no-", "plain,--no-verify"),
+        ("bnfold fold --heads b", "plain,boxes"),
+        ("bnfold fold --inputs pictures/", "file,pictures/"),
+        ("bnfold fold net", "file,net"),
+    ],
+)
+def test_the_shell_completes(line: str, offered: str) -> None:
+    asked = {
+        "_BNFOLD_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+    }
     done = subprocess.run(
         [sys.executable, "-c", "from bnfold.__main__ import main; main()"],
         capture_output=True,
@@ -186,7 +215,7 @@ def test_the_shell_completes() -> None:
         timeout=60,
         check=True,
     )
-    assert "plain,--no-verify" in done.stdout.splitlines()
+    assert offered in done.stdout.splitlines()
 
 
 def test_no_name_is_broken_on_a_narrow_terminal(
@@ -203,3 +232,34 @@ def test_no_name_is_broken_on_a_narrow_terminal(
         if node.op_type == "BatchNormalization":
             assert node.name in words
     assert "BatchNormalization" in words and "BatchNormalizati" not in words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["fold", ""],
+        ["fold", "net.onnx", "-o", ""],
+        ["fold", "net.onnx", "--json", ""],
+        ["check", ""],
+        ["batch", "net.onnx", "--out", ""],
+        ["batch", "", "--out", "folded"],
+    ],
+)
+def test_an_empty_name_is_a_slip(bnfold: Callable[..., Ran], here: Path, line: list[str]) -> None:
+    """A variable of a script that is not set: never the current folder."""
+    done = bnfold(*line)
+    assert done.code == 2
+    assert "is empty; expected" in done.last or "cannot be ''; expected" in done.last
+
+
+def test_a_name_to_rename_is_one_of_the_model(bnfold: Callable[..., Ran], here: Path) -> None:
+    done = bnfold("verify", "net.onnx", "net.onnx", "--rename", "nosuch=y")
+    assert done.code == 2
+    assert "--rename names 'nosuch', which is no input or output of the model" in done.last
+
+
+def test_a_url_for_python(here: Path) -> None:
+    import bnfold as api
+
+    with pytest.raises(api.Unreadable, match="a URL is no file: download it first"):
+        api.load("https://example.org/net.onnx")

@@ -126,3 +126,20 @@ def test_two_signs_that_cancel_in_a_product_let_no_map_pass(scale: str) -> None:
     hold(proto)
     folded, _ = fold(read(proto).model)
     assert [node.op_type for node in folded.graph].count("BatchNormalization") == 1
+
+
+def test_a_slope_of_one_enlarges_nothing() -> None:
+    """Whatever the size of the axis is, which the batch norm before it said and the Slice does not."""
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[4, 8, H, W] x) => (float[M, K] y)
+        <float[1, 8, 1, 2] w = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}, float[1] s = {-0.2},
+         float[1] b = {9}, float[1] m = {0.7}, float[1] v = {0.4}, float[1] u = {0.9}, float[1, 1] a = {0.4},
+         float[1] z = {0}, int64[2] axes = {0, 3}, int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}> {
+        c = Conv(x, w)
+        r = ReduceMean<keepdims = 0>(c, axes)
+        p = Slice(r, zero, two, one, two)
+        n = BatchNormalization(p, s, b, m, v)
+        q = PRelu(n, a)
+        y = BatchNormalization(q, v, z, z, u) }""")
+    plan = fold(read(proto).model)[1]
+    assert len(plan.folded) == 2, plan.kept

@@ -22,13 +22,15 @@ from bnfold.pipeline.job import Job
 from bnfold.pipeline.own_format import aligned, read_back
 from bnfold.reading.onnx.reader import read as read_onnx
 from bnfold.results.options import FoldOptions, ReadOptions
-from bnfold.results.pair import CaffePair, of_format
+from bnfold.results.pair import CaffePair
+from bnfold.results.pair_formats import of_format
 from bnfold.results.plan import Loaded
 from bnfold.verifying.inputs.free_dims import free_dims
 from bnfold.verifying.inputs.samples import Unfillable, inputs_of, sample
 from bnfold.verifying.inputs.sizes import Usual
 from bnfold.verifying.truth.interpreter import CannotEvaluate, Interpreter
-from bnfold.writing import caffe, write, write_pair
+from bnfold.writing import caffe, write
+from bnfold.writing.pair import write_pair
 
 from .contract import Case, Wrong
 

@@ -72,7 +72,7 @@ def test_a_flipped_bit_of_a_source_fails(certified: Certified, tmp_path: Path, w
     flip(sources[which], 8 * 1000)
     checks = audit(certified.certificate, certified.model, sources)
     assert faults(checks) == [f"{sources[which]}: changed since it was certified (SHA-256 differs)"]
-    assert checks[-1].detail == "not derived again: the sources are other ones"
+    assert checks[-1].detail == "not derived again: the sources are not the certified ones"
 
 
 def test_a_forged_certificate_is_found_by_the_weights(certified: Certified, tmp_path: Path) -> None:

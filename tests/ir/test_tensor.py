@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
 from bnfold.errors import Malformed, Unreadable
 from bnfold.ir import tensor
@@ -182,3 +183,21 @@ def test_from_array_keeps_type_and_shape(values):
     assert made.numpy().dtype == values.dtype
     assert (made.numpy() == values).all()
     assert b"".join(tensor.blocks(made)) == np.ascontiguousarray(values).tobytes()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        helper.make_tensor("raw", TensorProto.FLOAT, [2, 2], np.arange(4, dtype="<f4").tobytes(), raw=True),
+        helper.make_tensor("listed", TensorProto.FLOAT, [2, 2], [0, 1, 2, 3]),
+        helper.make_tensor("half", TensorProto.FLOAT16, [2], np.arange(2, dtype="<f2").tobytes(), raw=True),
+        helper.make_tensor("empty", TensorProto.FLOAT, [0, 3], b"", raw=True),
+        helper.make_tensor("scalar", TensorProto.FLOAT, [], np.float32(5).tobytes(), raw=True),
+    ],
+    ids=lambda stored: stored.name,
+)
+def test_a_tensor_in_its_proto_is_read_where_it_lies(stored):
+    found = ir.serde.TensorProtoTensor(stored)
+    values = tensor.array(found)
+    assert values.dtype == found.numpy().dtype and np.array_equal(values, found.numpy())
+    assert tensor.dims(found) == values.shape and tensor.elements(found) == values.size

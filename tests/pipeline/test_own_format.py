@@ -14,7 +14,7 @@ from bnfold.cli.main import run
 from bnfold.pipeline import own_format
 from bnfold.reading import formats
 from bnfold.results.options import ReadOptions
-from bnfold.results.pair import asked, of_format
+from bnfold.results.pair_formats import asked, of_format
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 CAFFE = (SAMPLES / "digits.prototxt", SAMPLES / "digits.caffemodel")
@@ -127,7 +127,7 @@ def test_wrong_usage(tmp_path, monkeypatch, capsys, words, said):
 
 
 def test_nothing_is_converted_to_a_pair(tmp_path):
-    with pytest.raises(bnfold.UsageError, match="only folded models"):
+    with pytest.raises(bnfold.UsageError, match="a conversion writes only ONNX"):
         bnfold.convert_file(*CAFFE, out=tmp_path / "m.prototxt")
 
 

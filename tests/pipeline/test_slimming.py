@@ -138,7 +138,7 @@ def test_in_memory(net: Path) -> None:
     result = bnfold.slim(loaded, ratio=0.5, inputs=X)
     assert result.agreement is not None
     assert result.path is None
-    assert "channels of" in repr(result)
+    assert "7 of 19 channels removed" in repr(result)
     again = pickle.loads(pickle.dumps(result))
     assert again.slimming == result.slimming
     exact = bnfold.slim(loaded)

@@ -57,8 +57,8 @@ class Scope:
         """The number that a constant of one element holds."""
         if value not in self._numbers:
             array = self.shapes.constants.array(value) if self.is_constant(value) else None
-            one = array is not None and array.size == 1
-            self._numbers[value] = float(array.reshape(-1)[0]) if one and array is not None else None
+            real = array is not None and array.dtype.kind in "fiu" and array.size == 1
+            self._numbers[value] = float(array.reshape(-1)[0]) if real and array is not None else None
         return self._numbers[value]
 
 

@@ -119,7 +119,7 @@ def _input(layer: Wired, top: Version) -> Wired:
     return top.producer
 
 
-REPLACED = "its result is an input, as asked"
+REPLACED = "its result became an input, as you asked"
 NO_WEIGHTS = -1  # the index of a layer that no weights file can have blobs for
 
 
@@ -127,7 +127,7 @@ def _retire(layer: Wired) -> None:
     layer.drop = REPLACED
     for top in layer.tops:
         if top.producer is layer:
-            top.absent = f"which '{layer.name}' ({layer.type}) makes"
+            top.absent = f"which '{layer.name}' ({layer.type}) produces"
 
 
 def read_tops(layer: Wired, wanted: Collection[Wired]) -> list[Version]:

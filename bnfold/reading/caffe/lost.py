@@ -23,7 +23,7 @@ def why_lost(net: Node, nodes: Sequence[Node], left_out: Sequence[Node], phase: 
     layers that exist."""
     why = _left_out(blob, left_out, phase) or _without_shape(net, blob)
     option = spelled("input_shapes", f"{blob}:{example_dims(blob, takes_regions(blob, nodes))}")
-    return f"{why}; make it an input, as with {option}" if why else f"or an input, as with {option}"
+    return f"{why}; make it an input, as with {option}" if why else f"or make it an input, as with {option}"
 
 
 def _left_out(blob: str, left_out: Sequence[Node], phase: str) -> str:

@@ -57,7 +57,7 @@ from .wiring import (
 
 OPSETS = range(13, 24)
 DIALECTS = ("auto", "bvlc", "nvcaffe", "digits", "intel", "segnet", "pspnet")
-BEHIND_CUT = "lies behind a cut"
+BEHIND_CUT = "it lies behind a cut"
 SOLVER = {"net", "train_net", "test_net", "base_lr", "lr_policy", "solver_mode", "max_iter"}
 
 
@@ -184,7 +184,7 @@ class NetReader:
         for layer in self.layers:
             for one in strangers(layer, self.text):
                 if layer not in self.wanted or not one.matters:
-                    self._warn_field(f"{one.text}; it is kept and ignored", one.where)
+                    self._warn_field(f"{one.text}; bnfold ignores it", one.where)
                     continue
                 raise Unsupported(
                     f"{one.text}, so bnfold cannot tell what the layer computes",
@@ -227,7 +227,7 @@ class NetReader:
         """The value that --cut-at names: the last one of a blob, or the last that can be built."""
         if name not in known:
             raise UsageError(
-                f"{spelled('cut_at')} names '{name}', which is the top of no layer",
+                f"{spelled('cut_at')} names '{name}', which no layer produces",
                 where=self.network,
                 way_out=did_you_mean(name, known),
             )
@@ -279,7 +279,7 @@ class NetReader:
 
     def _dropped_layer(self, layer: Wired) -> Unsupported:
         tops = " and ".join(f"'{top.blob}'" for top in layer.tops if top.producer is layer)
-        why = f"{tops} is needed too" if layer.drop == REPLACED else f"the layer {layer.drop}"
+        why = f"{tops} is needed too" if layer.drop == REPLACED else layer.drop
         return Unsupported(
             f"the layer's result is needed, but {why}", where=layer.place, way_out=self._ways_out(layer)
         )
@@ -362,8 +362,8 @@ class NetReader:
         layer.check_blobs()
         if wired.deployed:
             text = (
-                f"stands for its value at inference: there is no label, so '{wired.tops[0].blob}' is "
-                "not the loss"
+                f"at inference there is no label, so '{wired.tops[0].blob}' is the prediction of this layer "
+                "and not its loss"
             )
             self._note(wired, "caffe.deploy-form", text)
         self._take(layer, wired, result)
@@ -417,13 +417,13 @@ class NetReader:
         if dims is None:
             raise Malformed(
                 f"the shape of input '{top.blob}' is not known",
-                way_out=f"give it: {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
+                way_out=f"give it as {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
             )
         if any(d < 1 for d in dims):
             raise Malformed(
                 f"input '{top.blob}' has a shape of {shown(dims)}",
                 expected="at least one value in every dimension",
-                way_out=f"give it: {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
+                way_out=f"give it as {spelled('input_shapes', f'{top.blob}:1,3,224,224')}",
             )
         value = self.build.input(self.names[top], dims)
         self.inputs.append((top, value))

@@ -88,14 +88,14 @@ class _PairReader(NetReader):
         self.standing, self.behind = chosen.standing, chosen.behind
         if not self.results:
             raise Malformed(
-                "bnfold can read no layer of the network that computes something",
+                "bnfold knows no layer of the network that computes something",
                 where=self.network,
-                expected="a layer beside those that are carried as they are",
+                expected="at least one layer that bnfold knows",
             )
         self._check_memory()
         for layer in self.wanted - self.standing:
             for one in strangers(layer, self.text):  # of those that matter the layer is carried
-                self._warn_field(f"{one.text}; it is kept and ignored", one.where)
+                self._warn_field(f"{one.text}; bnfold ignores it", one.where)
 
     def _build_layer(self, wired: Wired) -> None:
         if wired in self.standing:

@@ -121,7 +121,7 @@ TRAINS = ("Loss", "Accuracy", "_LOSS", "_ACCURACY")
 def lookup(type_: str) -> Kind | None:
     """The kind of a type name. Losses and accuracies that nobody knows are training layers by their names."""
     if type_ not in LAYERS and type_.endswith(TRAINS):
-        return Kind(type_, None, role="training", about="by its name")
+        return Kind(type_, None, role="training", about="it serves training or evaluation, as its name says")
     return LAYERS.get(type_)
 
 

@@ -173,7 +173,8 @@ class Weights:
         if not any(blob.fits(form) for form in (spec.shape, *spec.forms)):
             self._problem(
                 slot.place,
-                f"{slot} is {shown(blob.shape)} in the weights file, the network wants {shown(spec.shape)}",
+                f"{slot} is {shown(blob.shape)} in the weights file, but the network wants "
+                f"{shown(spec.shape)}",
             )
 
     def _origin(
@@ -241,7 +242,7 @@ class Weights:
         missing = range(count, used)
         shares = stored.partial and bool(missing) and all((layer, i) in self.shared for i in missing)
         if count != used and not shares:
-            self._problem(place, f"{count} blobs in the weights file, the network wants {used}")
+            self._problem(place, f"the weights file has {count} blobs, but the network wants {used}")
 
     def _problem(self, place: str, text: str) -> None:
         self.problems.append(f"{place}: {text}")

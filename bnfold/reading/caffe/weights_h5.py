@@ -31,7 +31,9 @@ def load_h5(path: Path) -> list[Stored]:
     try:
         import h5py
     except ImportError as error:
-        raise Unsupported("weights in HDF5", where=path, way_out="pip install h5py") from error
+        raise Unsupported(
+            "the weights are in HDF5, which needs h5py", where=path, way_out="install it: pip install h5py"
+        ) from error
     try:
         with h5py.File(path, "r") as file:
             data = file.get("data")

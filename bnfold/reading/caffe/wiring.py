@@ -291,7 +291,7 @@ def _mark_training(layer: Wired) -> None:
     role = layer.kind.role if layer.kind else "unknown"
     missing = next((b for b in layer.bottoms if b.absent), None)
     if role == "training":
-        layer.drop = f"serves training or evaluation ({layer.kind.about})" if layer.kind else ""
+        layer.drop = layer.kind.about if layer.kind else ""
     elif role == "unknown" and any(layer.node.all("loss_weight")):
         layer.drop = "it is a loss, as its loss_weight says"
     elif role == "loss" and not layer.tops:
@@ -302,7 +302,7 @@ def _mark_training(layer: Wired) -> None:
         if not is_label and role not in ("loss", "training"):
             return
         layer.deployed = has_deploy_form and is_label and not layer.bottoms[0].absent
-        layer.drop = "" if layer.deployed else f"needs '{missing.blob}', {missing.absent}"
+        layer.drop = "" if layer.deployed else f"it needs '{missing.blob}', {missing.absent}"
 
 
 LABELLED = (

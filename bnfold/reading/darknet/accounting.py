@@ -97,7 +97,7 @@ def _causes(arrays: Arrays, predictors: Sequence[Predictor]) -> list[str]:
         also = (
             "try the other --dialect"
             if head.transposed
-            else f"version {head.version} says {head.size} bytes, but did another program write it?"
+            else f"version {head.version} says {head.size} bytes, but did another program write the file?"
         )
         causes.append(f"4 bytes are the difference between the two forms of the header: {also}")
     if arrays.left % 4:

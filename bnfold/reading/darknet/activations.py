@@ -149,6 +149,8 @@ OTHER_NAMES = {SILU: "swish", "sigmoid": "logistic"}  # as other programs call t
 
 def meant(name: str) -> list[str]:
     """A sentence on what an unknown activation probably stands for, or none."""
+    if only_alexeyab(name):
+        return ["AlexeyAB's darknet has it: --dialect alexeyab"]
     known = OTHER_NAMES.get(name.lower()) or next(iter(likely(name, ACTIVATIONS)), "")
     return [f"darknet's word for it is '{known}'"] if known else []
 

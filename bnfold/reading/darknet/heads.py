@@ -211,7 +211,9 @@ class Detection:
         classes = result.size // cells - 5 * self.num
         if not classes:
             raise Unsupported(
-                "scores of no class", where=layer.at("classes"), way_out="--heads layer gives what there is"
+                "the layer has no classes to score",
+                where=layer.at("classes"),
+                way_out="--heads layer gives what it has",
             )
         parts = layer.split(
             flat,

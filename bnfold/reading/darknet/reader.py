@@ -135,10 +135,10 @@ class Reader:
                 raise Mismatch(
                     f"{missing.why}, and an output needs them",
                     where=missing.where,
-                    way_out="; ".join(
+                    way_out=", or ".join(
                         [
                             *cut_before(missing.where, "end the network before it with"),
-                            "or give the whole weights file",
+                            "give the whole weights file",
                         ]
                     ),
                 )

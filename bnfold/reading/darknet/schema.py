@@ -225,4 +225,4 @@ def positive(**sizes: int) -> None:
     """Malformed for the first of the options that is below 1."""
     for name, size in sizes.items():
         if size < 1:
-            raise Malformed(f"{name}={size}", expected=f"a {name} of at least 1")
+            raise Malformed(f"{name}={size}", expected=f"{name} of at least 1")

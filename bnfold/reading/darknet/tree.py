@@ -59,8 +59,8 @@ def read_tree(layer: Layer, file: str, classes: int, part: bool = False) -> Tree
     if part and 0 < len(parents) < classes:
         layer.warn(
             "tree",
-            f"{path.name} has {len(parents):,} of {classes:,} classes; those behind stay as the layer before "
-            "gives them, as in darknet",
+            f"{path.name} has {len(parents):,} of {classes:,} classes; the others keep the values of the "
+            "layer before, as in darknet",
             "tree",
         )
     elif len(parents) != classes:

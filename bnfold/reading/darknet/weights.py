@@ -55,8 +55,8 @@ class Header:
     def told(self) -> str:
         """What to say where the size is not the one that the version says."""
         return (
-            f"version {self.version} says a header of {36 - self.size} bytes, but the file fits exactly with "
-            f"one of {self.size}, and is read so"
+            f"version {self.version} has a header of {36 - self.size} bytes, but the file fits exactly with "
+            f"one of {self.size}, so bnfold reads it with that"
         )
 
     @property

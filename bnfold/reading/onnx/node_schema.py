@@ -159,10 +159,9 @@ def _unknown(node: Any, what: str, version: int) -> Unsupported:
     import onnx
 
     return Unsupported(
-        f"{_name(node)} has {what}, more than any {node.op_type} that is known here",
-        way_out=f"the model is of opset {version}, onnx {onnx.__version__} knows "
-        f"{onnx.defs.onnx_opset_version()}: "
-        "pip install --upgrade onnx",
+        f"{_name(node)} has {what}, which no {node.op_type} that the installed onnx knows has",
+        way_out=f"the model is of opset {version}, and onnx {onnx.__version__} ends at "
+        f"{onnx.defs.onnx_opset_version()}: pip install --upgrade onnx",
     )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ from ...files import names as file_names
 from ...files import onnx_skeleton
 from ...ir import tensor
 from ...ir.foreign_types import TYPES_KEY, cloned, without_foreign_types
-from ...ir.graph import Names, graphs, ir, label, nodes, uncollected
+from ...ir.graph import Names, graphs, initializers, ir, label, nodes, uncollected
 from ...ir.provenance import SOURCE_KEY, Source
 from ...operators.table import op
 from ...results.options import ReadOptions
@@ -67,7 +66,7 @@ def read(source: Any, options: ReadOptions | None = None) -> Loaded:
         loaded = _from_ir(inner)
     else:
         raise UsageError(
-            f"cannot take a {type(source).__name__} for a model",
+            f"an object of type {type(source).__name__} is no model",
             expected="a path, bytes, an onnx.ModelProto, an onnx_ir.Model, or an object with .model_proto "
             "or .model",
         )
@@ -121,7 +120,7 @@ def _parsed(view: memoryview, name: str, external: Callable[[ir.ExternalTensor],
     import onnx
     from google.protobuf.message import DecodeError
 
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()
     try:
         proto = onnx.ModelProto.FromString(onnx_skeleton.skeleton(view, token))
     except DecodeError as error:
@@ -201,10 +200,12 @@ def _stamp(model: ir.Model, name: str) -> None:
 
 def _replace_tensors(model: ir.Model, window: Callable[[ir.ExternalTensor], tensor.Window]) -> None:
     def sound(found: ir.TensorProtocol) -> ir.TensorProtocol:
+        if type(found) is tensor.InProto:
+            return found if _is_plain(found.raw) else _checked(found)
         return window(found) if isinstance(found, ir.ExternalTensor) else _checked(found)
 
     for graph in graphs(model):
-        for value in graph.initializers.values():
+        for value in initializers(graph):
             if (given := value.const_value) is not None and (replaced := sound(given)) is not given:
                 value.const_value = replaced
         for node in graph:
@@ -260,6 +261,21 @@ _TYPED_FIELDS = {
     ir.DataType.STRING: "string_data",
 }
 _ALL_TYPED_FIELDS = ("int32_data", *sorted(set(_TYPED_FIELDS.values())))
+
+
+_FLOAT = ir.DataType.FLOAT.value
+
+
+def _is_plain(proto: Any) -> bool:
+    """Is it what most tensors are: float numbers in raw_data, as many as it claims?"""
+    dims = tuple(proto.dims)
+    return (
+        proto.data_type == _FLOAT
+        and len(proto.raw_data) == 4 * math.prod(dims) > 0
+        and len(dims) <= MAX_RANK
+        and (len(dims) < 2 or min(dims) > 0)
+        and not proto.metadata_props
+    )
 
 
 def _checked(found: ir.TensorProtocol) -> ir.TensorProtocol:

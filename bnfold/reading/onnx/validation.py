@@ -130,16 +130,9 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
         made = _made(scope)
         known = (made, *scope.outer)  # not one set: thousands of bodies would each copy the names around them
         for node in scope.nodes:
-            for text in (
-                *node.input,
-                *node.output,
-                node.name,
-                node.op_type,
-                node.domain,
-                node.doc_string,
-                node.overload,
-            ):
-                _check_text(text, "a node")
+            inputs = tuple(node.input)
+            own = (node.name, node.op_type, node.domain, node.doc_string, node.overload)
+            _check_each((*inputs, *node.output, *own), "a node")
             for entry in node.metadata_props:
                 _check_texts(entry, "a node")
             if node.device_configurations and proto.ir_version < _DEVICES_IR:
@@ -151,7 +144,12 @@ def _scopes(proto: onnx.ModelProto) -> Iterator[_Scope]:
             if not node.op_type:
                 raise Malformed(f"node '{node.name}' has no operator")
             missing = next(
-                (name for name in node.input if name and not any(name in names for names in known)), None
+                (
+                    name
+                    for name in inputs
+                    if name and name not in made and not any(name in names for names in scope.outer)
+                ),
+                None,
             )
             if missing is not None:
                 raise Malformed(
@@ -173,8 +171,7 @@ def _made(scope: _Scope) -> frozenset[str]:
     made = set(_names(scope.message.input))
     stored = [t.name for t in getattr(scope.message, "initializer", ())]
     stored += [t.values.name for t in getattr(scope.message, "sparse_initializer", ())]
-    for name in (*stored, *made):
-        _check_text(name, "a value")
+    _check_each((*stored, *made), "a value")
     outputs = [name for node in scope.nodes for name in node.output if name]
     if not all(stored):
         raise Malformed("an initializer has no name, so nothing can read it")
@@ -216,6 +213,12 @@ def _check_text(text: str | bytes, what: str) -> None:
         raise Malformed(f"a text of {what} is not UTF-8 ({text[:40]!r})")
 
 
+def _check_each(texts: tuple[str | bytes, ...], what: str) -> None:
+    if bytes in map(type, texts):  # a node has a dozen
+        for text in texts:
+            _check_text(text, what)
+
+
 def _check_texts(message: Any, what: str) -> None:
     """Every text field of one message, not of the messages in it."""
     for descriptor, value in message.ListFields():
@@ -229,15 +232,13 @@ def _check_scope_texts(scope: Any) -> None:
     _check_texts(scope, "a graph")
     values = () if scope.DESCRIPTOR.name == "FunctionProto" else (*scope.input, *scope.output)
     entries = getattr(scope, "metadata_props", ())
-    for message in (
-        *values,
-        *scope.value_info,
-        *getattr(scope, "initializer", ()),
-        *entries,
-        *getattr(scope, "opset_import", ()),
-    ):
+    for message in (*values, *scope.value_info, *entries, *getattr(scope, "opset_import", ())):
         _check_texts(message, "a value")
         for inner in getattr(message, "metadata_props", ()):
+            _check_texts(inner, "a value")
+    for stored in getattr(scope, "initializer", ()):  # their names are looked at with all others
+        _check_text(stored.doc_string, "a value")
+        for inner in stored.metadata_props:
             _check_texts(inner, "a value")
     untyped = next(
         (v for v in values if v.type.tensor_type.HasField("shape") and not v.type.tensor_type.elem_type), None
@@ -313,8 +314,7 @@ _PLAIN = frozenset(
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
-    for text in (attribute.name, attribute.doc_string, attribute.ref_attr_name):
-        _check_text(text, "an attribute")
+    _check_each((attribute.name, attribute.doc_string, attribute.ref_attr_name), "an attribute")
     if attribute.type in _PLAIN:
         return
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:

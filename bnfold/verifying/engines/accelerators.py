@@ -14,9 +14,7 @@ from .engines import Values
 from .providers import SUFFIX, ProviderRuns, run_on
 
 KERNEL = (
-    "every difference between the two models was proved where it stands, so this provider's "
-    "kernels differ, not the "
-    "models"
+    "every difference between the two models was proved, so this provider's kernels differ, not the models"
 )
 
 

@@ -116,7 +116,7 @@ class _Comparing:
         missing = [name for name in ours if pairs[name] not in theirs]
         extra = [name for name in theirs if name not in pairs.values()]
         if missing or extra:
-            self.differences.append(_unpaired(what, missing, extra))
+            self.differences.append(_unpaired(what, [(name, pairs[name]) for name in missing], extra))
         elif [pairs[name] for name in ours] != list(theirs):
             words = f"{what}s are in another order: {', '.join(ours)} and {', '.join(theirs)}"
             self.differ(words, self.allowed.any_order, "--any-order")
@@ -181,13 +181,17 @@ def _overridable(model: ir.Model) -> Iterator[str]:
         yield from (v.name for v in model.graph.inputs if v.name and v.name in model.graph.initializers)
 
 
-def _unpaired(what: str, missing: Sequence[str], extra: Sequence[str]) -> str:
-    parts = [f"the candidate has no {what} '{name}'" for name in missing]
+def _unpaired(what: str, missing: Sequence[tuple[str, str]], extra: Sequence[str]) -> str:
+    """`missing` are (name in the reference, name that the candidate should have)."""
+    parts = [
+        f"the candidate has no {what} '{wanted}'" + (f" (--rename {name}={wanted})" if name != wanted else "")
+        for name, wanted in missing
+    ]
     parts += [f"the reference has no {what} '{name}'" for name in extra]
     words = ", ".join(parts)
-    if len(missing) != len(extra):
+    if len(missing) != len(extra) or any(name != wanted for name, wanted in missing):
         return words
-    flags = " ".join(f"--rename {a}={b}" for a, b in zip(missing, extra, strict=True))
+    flags = " ".join(f"--rename {name}={other}" for (name, _), other in zip(missing, extra, strict=True))
     return f"{words} ({flags} allows it, as --by-position does)"
 
 

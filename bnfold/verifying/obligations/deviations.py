@@ -76,7 +76,8 @@ class Deviations:
                 return np.asarray(np.sqrt(_linear(step, spreads, plain)))
             if kernel_of(step.node) is None:
                 return np.asarray(np.abs(step.results[index]) * unit)
-            unit = unit if attributes else 0.0
+            # an attribute is stored in single precision, whatever the values are stored in
+            unit = (unit if self.all_readers else rounding(ir.DataType.FLOAT)) if attributes else 0.0
             squares = [self._moved(step, spreads, index, unit) ** 2 for _ in range(DRAWS)]
         return np.asarray(np.sqrt(np.mean(squares, axis=0)))
 

@@ -209,6 +209,13 @@ class Discharger:
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
 
+    def on_own_values(
+        self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]]
+    ) -> Figures:
+        """The figures of the end on the values that the network has at the border. Raises CannotDischarge,
+        CannotEvaluate."""
+        return self._on(ours, theirs, places, self._border(ours, theirs, known).setting("own", 0), None)
+
     def settings_of(self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]) -> Iterator[Setting]:
         """Values of the border, for trying what shows at its end."""
         for name, _, whole in self._border(ours, theirs, known).settings():

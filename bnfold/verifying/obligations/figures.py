@@ -68,11 +68,11 @@ def _judged(
         found = ratios(sums)
         at = int(np.argmax(found)) if found.size else 0
         if found.size and found[at] > noise:
-            noise, where = float(found[at]), f" {words} {at}" if words else ""
+            noise, where = float(found[at]), f", at index {at} of {words}" if words else ""
     reason = (
         ""
         if noise <= limit
-        else f"{noise:.3g} times what rounding its weights can do (limit {limit:g}){where}"
+        else f"the difference is {noise:.3g} times what rounding the weights can do (limit {limit:g}){where}"
     )
     total = max(float(usable.sum()), 1.0)
     peak = float(np.abs(error).max(initial=0.0)) / (magnitude or 1.0)
@@ -104,7 +104,7 @@ def _groups(usable: np.ndarray, expected: np.ndarray, found: np.ndarray) -> Iter
         )
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             share = np.where(measured > 0, measured / np.maximum(allowed, LEAST_GROUP), 0.0)
-        yield f"at axis {axis}," if axis is not None else "", np.stack([count, count, count * share], axis=1)
+        yield f"axis {axis}" if axis is not None else "", np.stack([count, count, count * share], axis=1)
 
 
 def _exact(name: str, true: np.ndarray, kind: ir.DataType, differ: int) -> Figures:

@@ -23,7 +23,7 @@ from .alignment import Pairs
 from .border_values import CannotDischarge, Setting
 from .cones import Half
 from .deviations import unit_of
-from .figures import compared, failed
+from .figures import NOT_FINITE, compared, failed
 from .scope import Sides
 
 APART = 1e-3  # of the size of a weight: a change that no rewriting's rounding makes
@@ -103,6 +103,23 @@ def dead_border(sides: Sides, mine: Half, theirs: Half, near: Half) -> Iterator[
     if dead:
         reason = f"'{dead[0].name}' in front of it is always the same, and for other values the two differ"
         yield mine.end, failed(mine.end.name or "", np.zeros(()), kind.name.lower(), reason)
+
+
+def lost_in_rounding(sides: Sides, mine: Half, theirs: Half) -> Iterator[tuple[ir.Value, Figures]]:
+    """The end of the smallest cone of a pair, where that has the same operators on both sides and differs on
+    the network's own values. That it holds from a border further back only says how much the weights in
+    between may be rounded: what stands here is another slope, threshold or constant."""
+    if [node.op_identifier() for node in mine.nodes] != [node.op_identifier() for node in theirs.nodes]:
+        return
+    try:
+        found = sides.context.discharger.on_own_values(
+            mine, theirs, sides.scope.places, sides.known(mine, theirs)
+        )
+    except (CannotDischarge, CannotEvaluate):
+        return
+    if not found.passed and found.reason != NOT_FINITE:
+        reason = f"{found.reason}; what rounds further back hides it from what follows"
+        yield mine.end, replace(found, noise=math.inf, reason=reason)
 
 
 def _is_one_float(values: Any) -> bool:

@@ -1,9 +1,9 @@
 """Single weights that are off by more than a rounding, where a cone holds one linear operator on each side.
 
 The end of a cone may hide one weight of many: in half precision, one of 27 that is off by one per cent moves
-a sum by as much as rounding all of them may. But where everything else in a cone works element by element,
-and what the operator reads comes to the end by no other way, its matrix is the same on both sides up to a
-factor of every row and one of every column,
+a sum by as much as rounding all of them may. But where everything else in a cone works element by element, or
+is the same on both sides, and what the operator reads comes to the end by no other way, its matrix is the
+same on both sides up to a factor of every row and one of every column,
 
     W'[o, i] = r[o] * W[o, i] * c[i]    within a few roundings of W'[o, i]
 
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import attribute, ir
+from ...ir.graph import attribute, bodies, ir
 from ...operators.table import ShapeRule, op
 from ..truth.number_formats import tiny, widened
 from .cones import Half
@@ -43,12 +43,17 @@ FEW_ROWS = 3  # fewer do not tell the factor of a column
 BLOCK = 1 << 20  # weights that are widened at a time
 
 
+_Around = tuple[tuple[object, ...], ...]
+
+
 @dataclass(frozen=True)
 class _Matrix:
     """The weight of a linear operator as (groups, rows, columns); `split` and `order` say how it lies in the
-    stored tensor, `inside` how many channels of the input a row reads."""
+    stored tensor, `inside` how many channels of the input a row reads, `around` what else stands in the cone
+    and does not work element by element."""
 
     node: ir.Node
+    around: _Around
     name: str
     kind: ir.DataType
     shape: tuple[int, ...]
@@ -97,9 +102,9 @@ def lone_weight(mine: Half, theirs: Half, ours: Constants, other: Constants) -> 
 
 
 def _matrix(half: Half, constants: Constants) -> _Matrix | None:
-    """The weight of the only linear operator of a cone, where all else in it works element by element."""
+    """The weight of the only linear operator of a cone."""
     linear = [node for node in half.nodes if op(node).linear]
-    if len(linear) != 1 or not all(_elementwise(node) for node in half.nodes if node is not linear[0]):
+    if len(linear) != 1 or any(bodies(node) for node in half.nodes):
         return None
     node = linear[0]
     if _read_besides(half, node):
@@ -117,6 +122,7 @@ def _matrix(half: Half, constants: Constants) -> _Matrix | None:
     split, order, inside = layout
     return _Matrix(
         node=node,
+        around=_around(half, node),
         name=value.name or "",  # type: ignore[union-attr]
         kind=tensor.dtype,
         shape=tuple(stored.shape),
@@ -130,6 +136,21 @@ def _matrix(half: Half, constants: Constants) -> _Matrix | None:
 def _elementwise(node: ir.Node) -> bool:
     row = op(node)
     return row.any_size and row.shape in (ShapeRule.SAME, ShapeRule.BROADCAST)
+
+
+def _around(half: Half, linear: ir.Node) -> _Around:
+    """The nodes of a cone that do not work element by element, each with its attributes and whether it stands
+    before the linear operator."""
+    before = set(linear.inputs)
+    found: list[tuple[object, ...]] = []
+    for node in reversed(half.nodes):
+        is_before = not before.isdisjoint(node.outputs)
+        if is_before:
+            before.update(node.inputs)
+        if node is not linear and not _elementwise(node):
+            attributes = sorted((name, repr(given.value)) for name, given in node.attributes.items())
+            found.append((node.op_identifier(), is_before, *attributes))
+    return tuple(found)
 
 
 def _read_besides(half: Half, node: ir.Node) -> bool:
@@ -148,7 +169,8 @@ def _border(half: Half, values: Iterable[ir.Value | None], cut: ir.Node | None =
 
 
 def _alike(a: _Matrix, b: _Matrix) -> bool:
-    return a.node.op_type == b.node.op_type and a.values.shape == b.values.shape and a.inside == b.inside
+    same = a.node.op_type == b.node.op_type and a.around == b.around
+    return same and a.values.shape == b.values.shape and a.inside == b.inside
 
 
 # -- how a weight lies: (the shape that tells the groups apart, its axes as groups, rows and columns, inputs)

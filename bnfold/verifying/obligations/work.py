@@ -8,7 +8,7 @@ and the cones behind it grow. What is left in the end is the outputs, and what n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from ...ir.graph import ir, label
@@ -21,7 +21,7 @@ from .cones import Half, NoCone
 from .coverage import within
 from .decisions import decided_by
 from .discharge import OTHER_TIES
-from .hidden import dead_border, hidden, hidden_weights
+from .hidden import dead_border, hidden, hidden_weights, lost_in_rounding
 from .lone_weights import lone_weight
 from .scope import OPENINGS, Context, Scope, Sides
 from .tokens import Token
@@ -229,11 +229,20 @@ class _Work:
             if proved.near is not None and not self.context.strict:
                 self.hidden.update(hidden_weights(self.sides, proved.mine, proved.theirs, self.pairs))
                 self.hidden.update(dead_border(self.sides, proved.mine, proved.theirs, proved.near))
+            if proved.near is not None:
+                self.hidden.update(self._lost_in_rounding(proved.mine.end))
         for value, cones in list(inside.items())[:MOST_LOOKED_AT]:
             found = [hidden(self.sides, *cone, value, self.pairs[value]) for cone in cones]
             if (figures := [f for f in found if f is not None]) and len(figures) == len(found):
                 self.hidden[value] = figures[0]
         return not self.hidden
+
+    def _lost_in_rounding(self, value: ir.Value) -> Iterator[tuple[ir.Value, Figures]]:
+        try:
+            near = self.sides.halves(value, self.pairs[value], ())
+        except NoCone:
+            return
+        yield from lost_in_rounding(self.sides, *near)
 
     # -- what came out
 

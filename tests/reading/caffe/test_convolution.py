@@ -142,7 +142,8 @@ def test_depthwise(tmp_path, type_, params):
 
 def test_a_depthwise_convolution_without_its_group_is_a_full_one(tmp_path):
     with pytest.raises(
-        Exception, match=r"weight\) is \(4, 1, 3, 3\) in the weights file, the network wants \(4, 4, 3, 3\)"
+        Exception,
+        match=r"weight\) is \(4, 1, 3, 3\) in the weights file, but the network wants \(4, 4, 3, 3\)",
     ):
         net(
             tmp_path,

@@ -125,12 +125,14 @@ def test_every_mismatch_is_named_layer_by_layer(tmp_path):
     for words in (
         "net.caffemodel: ",
         "net.prototxt:2:1 conv (Convolution): blob 0 (weight) is (4, 3, 3, 3) in the weights file, "
-        "the network wants (4, 3, 2, 2)",
-        "conv (Convolution): 1 blobs in the weights file, the network wants 2",
+        "but the network wants (4, 3, 2, 2)",
+        "conv (Convolution): the weights file has 1 blobs, but the network wants 2",
         "bn (BatchNorm): blob 2 (factor) is (2) in the weights file",
     ):
         assert words in str(caught.value)
-    with pytest.raises(Mismatch, match=r"relu \(ReLU\): 1 blobs in the weights file, the network wants 0"):
+    with pytest.raises(
+        Mismatch, match=r"relu \(ReLU\): the weights file has 1 blobs, but the network wants 0"
+    ):
         Net(tmp_path, X + layer("ReLU", "x", name="relu"), {"relu": [B]})
 
 
@@ -275,7 +277,7 @@ def test_dialects(tmp_path):
     same(value(plain, dialect="nvcaffe"), norm(mean, variance))
     same(value(five), norm(mean, variance) * affine[0] + affine[1])
     same(value(five, dialect="intel"), norm(mean / 4, variance / 4) * affine[0] + affine[1])
-    with pytest.raises(Mismatch, match="5 blobs in the weights file, the network wants 3"):
+    with pytest.raises(Mismatch, match="the weights file has 5 blobs, but the network wants 3"):
         value(five, dialect="bvlc")
 
 
@@ -317,7 +319,9 @@ def test_a_scale_that_the_network_lacks_is_borrowed_with_a_warning(tmp_path):
     same(net.run(x=DATA)["y"], scaled_once(scale, bias))
     assert net.codes == ["caffe.borrowed-scale"]
     assert "'sc'" in net.loaded.findings[0].text
-    with pytest.raises(Mismatch, match=r"bn \(BatchNorm\): 3 blobs in the weights file, the network wants 5"):
+    with pytest.raises(
+        Mismatch, match=r"bn \(BatchNorm\): the weights file has 3 blobs, but the network wants 5"
+    ):
         Net(tmp_path, X + OWN_SCALE, {"bn": THREE})
 
 
@@ -435,7 +439,7 @@ def test_hdf5_stores_shared_blobs_once(tmp_path):
     got = Net(tmp_path, text, weights=path.read_bytes()).run(x=DATA)
     assert np.array_equal(got["p"], got["q"])
     with pytest.raises(
-        Mismatch, match=r"b \(Convolution\): 0 blobs in the weights file, the network wants 2"
+        Mismatch, match=r"b \(Convolution\): the weights file has 0 blobs, but the network wants 2"
     ):
         Net(
             tmp_path,

@@ -214,7 +214,7 @@ def test_cut_at(tmp_path):
     net = Net(tmp_path, text, cut_at=("a",))
     assert net.outputs == ["a", "side"]
     same(net.run(x=DATA)["a"], DATA * 2)
-    with pytest.raises(UsageError, match="'cut_at' names 'nowhere', which is the top of no layer"):
+    with pytest.raises(UsageError, match="'cut_at' names 'nowhere', which no layer produces"):
         Net(tmp_path, text, cut_at=("nowhere",))
 
 
@@ -283,7 +283,7 @@ def test_input_shapes(tmp_path):
     )
     text += layer("ReLU", "x")
     assert Net(tmp_path, text, input_shapes=(("x", (1, 2)),)).outputs == ["y", "z"]
-    unknown = r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it: "
+    unknown = r"net.prototxt:1:1 i \(Input\): the shape of input 'x' is not known; give it as "
     with pytest.raises(Malformed, match=unknown + "'input_shapes'"):
         Net(tmp_path, text)
     with command_line(), pytest.raises(Malformed, match=unknown + "--input-shape x:1,3,224,224"):

@@ -67,7 +67,7 @@ def test_a_file_that_ends_within_a_layer_says_what_to_type_and_that_works(tmp_pa
 
 
 def test_with_allow_partial_alone_the_message_names_the_cut(tmp_path: Path) -> None:
-    with pytest.raises(Mismatch, match="--cut-at 1;"):
+    with pytest.raises(Mismatch, match="--cut-at 1, or give"):
         load(tmp_path, CFG, floats(FIRST), allow_partial=True)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from bnfold.folding import fold
 from bnfold.results.comparison import Side
@@ -183,3 +184,38 @@ def test_a_size_that_another_name_stands_for_is_judged_as_what_it_is() -> None:
         v=V[:3],
     )
     assert verdict(reference, candidate) == (True, "")
+
+
+def test_a_slope_behind_weights_that_round_coarsely_is_a_difference() -> None:
+    """From the input on, rounding the convolution's weights to half explains more than the slope changes."""
+    text = """<ir_version: 10, opset_import: ["" : 20]> g (float16[2, 3, 12, 12] x) => (float16[2, 8] y)
+        <float16[8, 3, 3, 3] w, float16[8] b, float16[8] s, float16[8] t, float16[8] m, float16[8] v> {
+        c = Conv(x, w, b) n = BatchNormalization(c, s, t, m, v) a = LeakyRelu<alpha = SLOPE>(n)
+        p = GlobalAveragePool(a) y = Flatten(p) }"""
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.standard_normal((8, 3, 3, 3)) / 4,
+        "v": random.random(8) + 0.5,
+        **{name: random.standard_normal(8) for name in "bstm"},
+    }
+
+    def model(slope: str, folded: bool) -> ModelProto:
+        made = onnx.parser.parse_model(text.replace("SLOPE", slope))
+        held = dict(weights)
+        if folded:
+            made.graph.node.remove(made.graph.node[1])
+            made.graph.node[0].output[0] = "n"
+            scale = held["s"].astype(np.float16) / np.sqrt(held["v"].astype(np.float16).astype(float) + 1e-5)
+            held["b"] = held["t"] + (held["b"] - held["m"]) * scale
+            held["w"] = held["w"].astype(np.float16) * scale[:, None, None, None]
+        names = [value.name for value in made.graph.value_info if not folded or value.name in "wb"]
+        del made.graph.value_info[:]
+        made.graph.initializer.extend(
+            numpy_helper.from_array(held[name].astype(np.float16), name) for name in names
+        )
+        return made
+
+    assert verdict(model("0.01", False), model("0.01", True))[0]
+    passed, reason = verdict(model("0.01", False), model("0.0101", True))
+    assert not passed
+    assert reason.startswith("a:"), reason

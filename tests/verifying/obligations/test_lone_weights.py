@@ -217,3 +217,26 @@ def test_subnormal_weights_tell_no_factor() -> None:
     weight = (w.astype(np.float64) * g[:, None, None, None]).astype(np.float16)
     found = compare(side(reference), side(proto(head + half_, w=weight)), VerifyOptions(samples=1))
     assert found, found.reason
+
+
+@pytest.mark.parametrize("entry", [(9, 9), (0, 3)])
+def test_what_is_the_same_on_both_sides_may_stand_around_the_product(entry: tuple[int, int]) -> None:
+    """A pool before it and a softmax behind it, in models whose values have nothing but their places in common."""
+    text = (
+        HEAD
+        + """(float16[2, 12, 6, 6] x) => (float16[2, 10] y) <float16[12, 10] w, float16[10] b> {
+        p = GlobalAveragePool(x) f = Flatten(p) z = Gemm(f, w, b) k = Constant<value = float16[1] {15360}>()
+        q = Mul(z, k) y = Softmax<axis = 1>(q) }"""
+    )
+    renamed = text.replace("p ", "p1 ").replace("(p)", "(p1)").replace("f =", "f1 =").replace("(f,", "(f1,")
+    renamed = (
+        renamed.replace("z =", "z1 =").replace("(z,", "(z1,").replace("q =", "q1 =").replace("(q)", "(q1)")
+    )
+    reference, candidate = half(text), half(renamed)
+    assert compare(side(reference), side(candidate), VerifyOptions(samples=1))
+    for tensor in candidate.graph.initializer:
+        if tensor.name == "w":
+            values = numpy_helper.to_array(tensor).copy()
+            values[entry] *= np.float16(1.01)
+            tensor.CopyFrom(numpy_helper.from_array(values, "w"))
+    assert not compare(side(reference), side(candidate), VerifyOptions(samples=1))

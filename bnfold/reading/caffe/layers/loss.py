@@ -40,7 +40,7 @@ dropped(
     "LossWeight",
     "KnowledgeDistillation",
     "EvalDetection",
-    about="training or evaluation",
+    about="it serves training or evaluation",
 )
 dropped(
     "Yolov3DetectionOutput",
@@ -51,7 +51,7 @@ dropped(
     "Region",
     "RegionOutput",
     "DetectionOutputEvaluate",
-    about="post-processing; what it reads becomes an output",
+    about="it is post-processing, and what it reads becomes an output",
     origin="mobilenet-yolo",
 )
 

@@ -61,7 +61,7 @@ class Conv:
             dilation=self.dilation,
         )
         if self.padding < 0:
-            raise Malformed(f"padding={self.padding}", expected="a padding of at least 0")
+            raise Malformed(f"padding={self.padding}", expected="padding of at least 0")
         groups = 1 if self.xnor or self.groups < 1 else self.groups
         if channels % groups or (self.filters % groups and not uneven):
             raise Malformed(
@@ -94,8 +94,7 @@ def windows(extent: int, padding: int, size: int, stride: int) -> int:
     room = extent + padding - size
     if room <= -stride:
         raise Malformed(
-            f"a window of {size} over {extent} pixels with {padding} more of padding",
-            expected="a window that fits",
+            f"a window of {size} over {extent} pixels and {padding} of padding", expected="a window that fits"
         )
     return max(room, 0) // stride + 1
 
@@ -261,7 +260,7 @@ def _remark(layer: Layer, conv: Conv, binary: int, coordconv: int) -> None:
         layer.warn(
             "groups",
             f"groups={conv.groups} leave {conv.filters % conv.groups} of {conv.filters} filters over: as in "
-            "darknet, their channels are nothing but biases",
+            "darknet, their channels hold only their biases",
             "groups",
         )
     if layer.fork is Fork.ALEXEYAB and conv.size == conv.stride_x == 1 < conv.stride_y:
@@ -285,7 +284,7 @@ def _remark(layer: Layer, conv: Conv, binary: int, coordconv: int) -> None:
         )
     if layer.numload not in (0, conv.filters):
         raise Unsupported(
-            f"numload={layer.numload}: only so many of {conv.filters} filters are in the file, the "
+            f"numload={layer.numload}: the file holds {layer.numload} of {conv.filters} filters, and the "
             "others stay random",
             where=layer.at("numload"),
             way_out="use the weights file that training wrote afterwards",

@@ -161,7 +161,7 @@ def yolo4(
     new_coords: int = 0,
 ) -> Head:
     """What sowson's fork (src/yolo4_layer.c) calls AlexeyAB's [yolo], to tell it from pjreddie's."""
-    layer.note("yolo4", "[yolo4] is sowson's name for AlexeyAB's [yolo], and read as that")
+    layer.note("yolo4", "[yolo4] is sowson's name for AlexeyAB's [yolo], and is read as [yolo]")
     head: Head = yolo(
         layer,
         x,

@@ -21,7 +21,7 @@ def _geometry(
     """((height, width), ONNX pads). `padding` is the total of both sides; the smaller half comes first."""
     positive(size=size, stride=min(stride))
     if padding < 0:
-        raise Malformed(f"padding={padding}", expected="a padding of at least 0")
+        raise Malformed(f"padding={padding}", expected="padding of at least 0")
     height, width = (
         windows(extent, padding, size, step) for extent, step in zip(x.spot, stride, strict=True)
     )
