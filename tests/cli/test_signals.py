@@ -103,7 +103,7 @@ def test_a_run_that_swallows_the_signal_is_ended_all_the_same(tmp_path: Path) ->
     script = """
 import sys, time
 from bnfold.files import supervision
-from bnfold.__main__ import _clean
+from bnfold.cli.process import _clean
 supervision._GRACE = 0.5
 def work():
     import signal
