@@ -66,6 +66,7 @@ class Op:
     jumps           a difference in the last bit of an input may change an output by a whole step
     saturates       its output is bounded, so that far out a difference of its input hardly shows
     axis            what its attribute `axis` is where the node does not say
+    misread         below this opset onnx's reference implementation computes something else than the operator
     """
 
     dtype: Dtype = Dtype.OTHER
@@ -90,6 +91,7 @@ class Op:
     jumps: bool = False
     saturates: bool = False
     axis: int = 0
+    misread: int = 0
 
 
 ALL, FIRST, SECOND, OTHER = Dtype.ALL, Dtype.FIRST, Dtype.SECOND, Dtype.OTHER
@@ -199,7 +201,7 @@ OPERATORS: dict[str, Op] = {
     "MatMulInteger":             Op(OTHER, jumps=True),
 
     # Normalisations and what they are made of.
-    "BatchNormalization":        Op(FIRST, SAME, weighted=True, parametric=True, any_size=True, multiaffine=True),
+    "BatchNormalization":        Op(FIRST, SAME, misread=14, weighted=True, parametric=True, any_size=True, multiaffine=True),
     "InstanceNormalization":     Op(ALL, SAME, parametric=True),
     "LayerNormalization":        Op(ALL, SAME, axis=-1, parametric=True),
     "RMSNormalization":          Op(SECOND, SAME, axis=-1, parametric=True),
@@ -207,9 +209,9 @@ OPERATORS: dict[str, Op] = {
     "LpNormalization":           Op(ALL, SAME, axis=-1),
     "MeanVarianceNormalization": Op(ALL, SAME),
     "LRN":                       Op(ALL, SAME),
-    "Softmax":                   Op(ALL, SAME, saturates=True, axis=-1),
-    "LogSoftmax":                Op(ALL, SAME, axis=-1),
-    "Hardmax":                   Op(ALL, SAME, jumps=True, saturates=True, axis=-1),
+    "Softmax":                   Op(ALL, SAME, misread=13, saturates=True, axis=-1),
+    "LogSoftmax":                Op(ALL, SAME, misread=13, axis=-1),
+    "Hardmax":                   Op(ALL, SAME, misread=13, jumps=True, saturates=True, axis=-1),
     "Dropout":                   Op(FIRST, SAME),
 
     # Moving values without computing.
@@ -217,7 +219,7 @@ OPERATORS: dict[str, Op] = {
     "Reshape":                   _moves(FIRST, view=True, carries_index=True),
     "Flatten":                   _moves(ALL, view=True, carries_index=True, axis=1),
     "Squeeze":                   _moves(FIRST, view=True, carries_index=True),
-    "Unsqueeze":                 _moves(FIRST, view=True, carries_index=True),
+    "Unsqueeze":                 _moves(FIRST, misread=13, view=True, carries_index=True),
     "Transpose":                 _moves(ALL, view=True, carries_index=True),
     "Concat":                    _moves(ALL, carries_index=True, axis=1, any_size=True),
     "Split":                     _moves(FIRST, variadic=True),
@@ -244,7 +246,7 @@ OPERATORS: dict[str, Op] = {
     "MaxPool":                   Op(ALL, POOL, any_size=True),
     "AveragePool":               Op(ALL, POOL, any_size=True, affine=True),
     "LpPool":                    Op(ALL, POOL),
-    "GlobalMaxPool":             Op(ALL, GLOBAL_POOL),
+    "GlobalMaxPool":             Op(ALL, GLOBAL_POOL, misread=99),
     "GlobalAveragePool":         Op(ALL, GLOBAL_POOL, any_size=True, affine=True),
     "GlobalLpPool":              Op(ALL, GLOBAL_POOL),
     "MaxUnpool":                 Op(FIRST),
