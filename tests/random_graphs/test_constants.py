@@ -26,8 +26,10 @@ def given(seed: int) -> onnx.ModelProto:
     model = onnx.ModelProto.FromString(sample.model.SerializeToString())
     stored = [tensor for tensor in model.graph.initializer if tensor.name not in sample.feeds[0]]
     stored += [numpy_helper.from_array(np.asarray(array), name) for name, array in sample.feeds[0].items()]
+    asked = [value for value in model.graph.input if value.name not in {tensor.name for tensor in stored}]
     del model.graph.initializer[:], model.graph.input[:]
     model.graph.initializer.extend(stored)
+    model.graph.input.extend(asked)
     return model
 
 
