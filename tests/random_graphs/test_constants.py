@@ -36,9 +36,9 @@ def given(seed: int) -> onnx.ModelProto:
 def computed(model: onnx.ModelProto) -> dict[str, Any]:
     """Every value of the main graph, by onnxruntime; nothing where it does not run."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
+    there = {value.name for value in model.graph.output}
     names = [name for node in model.graph.node for name in node.output if name]
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -46,7 +46,7 @@ def computed(model: onnx.ModelProto) -> dict[str, Any]:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        return dict(zip(names, session.run(None, {}), strict=True))
+        return dict(zip(names, session.run(names, {}), strict=True))
     except Exception:  # what onnxruntime refuses, as the type of a value that is an output now
         return {}
 
