@@ -16,12 +16,13 @@ def file_of(one: Checked, violation: Violation) -> Path:
 
 def from_here(path: Path) -> Path:
     """The file, relative to the current folder where it lies in it, absolute elsewhere. A link counts where
-    it lies, not where it leads: a repository may link to a cache."""
+    it lies, not where it leads: a repository may link to a cache. As it is, where there is no current folder."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return path
     absolute = Path(os.path.abspath(path)) if "\0" not in str(path) else path  # noqa: PTH100 - links stay as they were named
-    for known, folder in (
-        (absolute, Path.cwd()),
-        (absolute.parent.resolve() / absolute.name, Path.cwd().resolve()),
-    ):
+    for known, folder in ((absolute, here), (absolute.parent.resolve() / absolute.name, here.resolve())):
         if known.is_relative_to(folder):
             return known.relative_to(folder)
     return absolute

@@ -34,7 +34,7 @@ def work():
     setattr(module, function, also)
     from bnfold.cli.main import run
     return run(sys.argv[5:])
-from bnfold.__main__ import _clean
+from bnfold.cli.process import _clean
 from bnfold.files.supervision import guarded
 sys.exit(guarded(work, _clean))
 """

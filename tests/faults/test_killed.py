@@ -161,7 +161,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, source: Path) -> None:
 # A worker that makes a folder, says so, and does not listen.
 DEAF = """
 import os, signal, sys, time
-from bnfold.__main__ import _clean
+from bnfold.cli.process import _clean
 from bnfold.files.supervision import guarded, remember
 def work():
     os.mkdir(sys.argv[1])

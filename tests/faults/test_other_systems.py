@@ -168,7 +168,7 @@ source, folder = sys.argv[1:]
 for module in pkgutil.walk_packages(bnfold.__path__, "bnfold."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-from bnfold.__main__ import _clean, _work
+from bnfold.cli.process import _clean, _work
 from bnfold.files.supervision import guarded
 os.chdir(folder)
 for options in ([], ["--external-data"], ["--no-verify", "--json", "r.json", "--certificate", "c.json"]):

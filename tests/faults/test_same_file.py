@@ -98,7 +98,7 @@ def test_neither_network_nor_weights_are_targets(tmp_path: Path, command: str, n
     before = contents(tmp_path)
     run = bnfold(command, tmp_path / "digits.prototxt", tmp_path / "digits.caffemodel", "-o", tmp_path / name)
     converted = (command, name) == ("convert", "digits.prototxt")  # refused whatever is there
-    assert ("only folded models" if converted else "which is read") in sentence(run, 2)
+    assert ("a conversion writes only ONNX" if converted else "which is read") in sentence(run, 2)
     assert contents(tmp_path) == before
 
 
