@@ -16,7 +16,8 @@ def file_of(one: Checked, violation: Violation) -> Path:
 
 def from_here(path: Path) -> Path:
     """The file, relative to the current folder where it lies in it, absolute elsewhere. A link counts where
-    it lies, not where it leads: a repository may link to a cache. As it is, where there is no current folder."""
+    it lies, not where it leads: a repository may link to a cache. Where there is no current folder, it stays
+    as it is."""
     try:
         here = Path.cwd()
     except FileNotFoundError:
