@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnfold.folding import fold
-from bnfold.results.comparison import Proof
+from bnfold.results.comparison import Proof, Side
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 from bnfold.verifying.inputs.interface import interface
@@ -321,3 +321,24 @@ def test_what_differs_far_from_all_samples_is_found(name: str) -> None:
     )
     assert compare(side(reference), side(reference), VerifyOptions())
     assert not compare(side(reference), side(candidate), VerifyOptions())
+
+
+def test_a_mean_over_positions_is_off_by_as_much_as_each_of_them() -> None:
+    """All positions of a channel have their rounding from one weight. The merged branches have no name in
+    common with the reference, so the cone begins before them and ends behind the mean."""
+    channels = "float[8] {0}, float[8] {1}, float[8] {2}, float[8] {3}"
+    reference = proto(
+        f"""<ir_version: 8, opset_import: ["" : 17]> g (float[1, 8, 56, 56] x) => (float[1, 8, 1, 1] y)
+        <float[8, 1, 3, 3] w, float[8, 1, 1, 1] u, {channels.format("s", "b", "m", "v")},
+        {channels.format("s2", "b2", "m2", "v2")}> {{
+        r = Relu(x) k = Constant<value = float {{3.0}}>() p = Add(r, k)
+        c = Conv<pads = [1, 1, 1, 1], group = 8>(p, w) n = BatchNormalization(c, s, b, m, v)
+        d = Conv<group = 8>(p, u) o = BatchNormalization(d, s2, b2, m2, v2)
+        a = Add(n, o) y = GlobalAveragePool(a) }}"""
+    )
+    folded, _ = fold(side(reference).model)
+    assert [node.op_type for node in folded.graph].count("Conv") == 1
+    found = compare(side(reference), Side(folded), VerifyOptions(samples=1))
+    assert found
+    assert found.proof is not None
+    assert [(o.value, o.verdict) for o in found.proof.obligations] == [("y", "proved")]
