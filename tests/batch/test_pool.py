@@ -82,7 +82,7 @@ def test_a_killed_worker_costs_no_model(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(tmp_path / "zoo", "--out", out, "--jobs", 4)
     until(lambda: len(records(out)) >= 40)
-    victim = below(process.pid, WORKER)[0]
+    victim = until(lambda: below(process.pid, WORKER))[0]
     orphans = until(lambda: below(victim.pid, CHILD))
     victim.send_signal(signal.SIGKILL)
     said = process.communicate(timeout=120)
