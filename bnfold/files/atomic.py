@@ -54,7 +54,7 @@ class Stage:
     def __init__(self, target: Path) -> None:
         self.target = target
         with failing(target):
-            _sweep(target.parent, _prefix(target))
+            _sweep(target.parent, _prefix(target), _remove)
             self.folder, self._lock = _locked_folder(target.parent, _prefix(target))
 
     def path(self, name: str | None = None) -> Path:
@@ -258,12 +258,12 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
         os.close(lock)
 
 
-def _sweep(parent: Path, prefix: str, remove: Callable[[Path], None] | None = None) -> None:
+def _sweep(parent: Path, prefix: str, remove: Callable[[Path], None]) -> None:
     """Remove the stages with this prefix whose runs are dead."""
     with suppress(OSError), os.scandir(parent) as entries:  # a folder may be one to write in, and not to read
         for entry in entries:
             if entry.name.startswith(prefix) and re.fullmatch(r"[0-9a-f]{8}\.tmp", entry.name[len(prefix) :]):
-                _remove_if_dead(parent / entry.name, remove or _remove)
+                _remove_if_dead(parent / entry.name, remove)
 
 
 def _remove_if_dead(folder: Path, remove: Callable[[Path], None]) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from ..ir.functions import MOST_NODES, Identifier, nodes_added, not_inlinable
-from ..ir.graph import GraphLike, graphs, ir, usages
+from ..ir.functions import MOST_NODES, Identifier, calls, nodes_added, not_inlinable
+from ..ir.graph import GraphLike, ir, usages
 
 # A node that stays for one of these reasons may be foldable once the boundary beside it is gone.
 STOPPED = {
@@ -39,9 +39,9 @@ def stopping(model: ir.Model, stopped: Mapping[ir.Node, str]) -> set[Identifier]
     """Functions at whose boundary one of these nodes, each with the code of its reason, may have been
     stopped: it is in the body, or beside the call. Functions called from several places only where their
     callers hand over what it needs."""
-    calls = [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
-    count = Counter(c.op_identifier() for c in calls)
-    foreign = not_inlinable(model, calls)
+    called = calls(model)
+    count = Counter(c.op_identifier() for c in called)
+    foreign = not_inlinable(model, called)
     body_of = {function.graph: identifier for identifier, function in model.functions.items()}
     handed, beside = set[Identifier](), set[Identifier]()
     for node in stopped:
@@ -54,18 +54,18 @@ def stopping(model: ir.Model, stopped: Mapping[ir.Node, str]) -> set[Identifier]
             for n in producers | users
             if n is not None and n.op_identifier() in model.functions
         )
-    _add_callers(handed, calls, body_of)
+    _add_callers(handed, called, body_of)
     once = {identifier for identifier in handed | beside if count[identifier] == 1}
     several = {identifier for identifier in handed if count[identifier] > 1} - foreign
     return (once - foreign) | (several if nodes_added(model, several) <= MOST_NODES else set())
 
 
 def _add_callers(
-    handed: set[Identifier], calls: Iterable[ir.Node], body_of: Mapping[GraphLike, Identifier]
+    handed: set[Identifier], called: Iterable[ir.Node], body_of: Mapping[GraphLike, Identifier]
 ) -> None:
     """Functions that hand on what they were handed themselves."""
     callers = defaultdict[Identifier, set[Identifier]](set)
-    for call in calls:
+    for call in called:
         if (outer := body_of.get(call.graph)) is not None:  # type: ignore[arg-type]
             callers[call.op_identifier()].add(outer)
     waiting = list(handed)

@@ -15,7 +15,7 @@ from .rule_context import Given, Shape, ShapeContext, with_symbols
 def _if(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     """What both branches agree on."""
     branches = [[s.of(value) for value in body.outputs] for body in bodies(node)]
-    return [_agreed(s, *shapes) for shapes in zip(*branches, strict=True)]
+    return [agreed(s, *shapes) for shapes in zip(*branches, strict=True)]
 
 
 def _loop(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
@@ -23,7 +23,7 @@ def _loop(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
     has one entry for every turn."""
     given = [s.of(value) for value in bodies(node)[0].outputs[1:]]
     first = inputs[2:]
-    carried = [_agreed(s, *shapes) for shapes in zip(first, given, strict=False)]
+    carried = [agreed(s, *shapes) for shapes in zip(first, given, strict=False)]
     return [*carried, *(_collected(s, shape, 0) for shape in given[len(first) :])]
 
 
@@ -36,12 +36,12 @@ def _scan(s: ShapeContext, node: ir.Node, inputs: Given) -> Given:
         return [None] * len(node.outputs)
     given = [s.of(value) for value in bodies(node)[0].outputs]
     axes = attribute(node, "scan_output_axes") or [0] * (len(given) - states)
-    carried = [_agreed(s, *shapes) for shapes in zip(inputs[:states], given[:states], strict=True)]
+    carried = [agreed(s, *shapes) for shapes in zip(inputs[:states], given[:states], strict=True)]
     return [*carried, *(_collected(s, shape, axis) for shape, axis in zip(given[states:], axes, strict=True))]
 
 
-def _agreed(s: ShapeContext, *shapes: Shape | None) -> Shape | None:
-    """The rank, and the sizes, in which all agree."""
+def agreed(s: ShapeContext, *shapes: Shape | None) -> Shape | None:
+    """The rank, and the sizes, in which all shapes agree."""
     known = [shape for shape in shapes if shape is not None]
     if len(known) < len(shapes) or len({len(shape) for shape in known}) > 1:
         return None

@@ -22,7 +22,7 @@ UNSTABLE = 256 * NUDGE  # last bits of a result are moved by that
 
 
 class NoKernel(Exception):
-    """onnx's reference implementation does not have this operator in this version."""
+    """onnx's reference implementation does not have this operator in this version, or misreads it."""
 
 
 def keeps_values(node: ir.Node) -> bool:
@@ -79,6 +79,8 @@ def jumps(node: ir.Node) -> bool:
 def evaluated(node: ir.Node, inputs: Sequence[Array | None], version: int) -> list[Array] | None:
     """The node's outputs, computed by onnx's reference implementation in the types of the inputs; None where
     it cannot. Raises NoKernel."""
+    if version < op(node).misread:
+        raise NoKernel
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 

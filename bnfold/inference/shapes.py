@@ -23,10 +23,10 @@ from ..ir.calls import Calls
 from ..ir.graph import GraphLike, bodies, function_graphs, ir, named_type, opset
 from ..ir.tensor import dims
 from ..operators.table import OPERATORS, Dtype, op
-from .body_shapes import BODIES
+from .body_shapes import BODIES, agreed
 from .constants import Constants
 from .onnx_shapes import by_onnx
-from .rule_context import SHAPE_LENGTH, Content, Dim, Shape
+from .rule_context import SHAPE_LENGTH, Content, Dim, Shape, with_symbols
 from .shape_contents import CONTENTS
 from .shape_rules import RULES, Rule
 
@@ -211,14 +211,11 @@ class Shapes:
 
     def _common(self, shapes: list[Shape | None]) -> Shape | None:
         """What shapes have in common: their rank, and the sizes that are the same number in all."""
-        first = shapes[0] if shapes else None
-        if first is None or any(s is None or len(s) != len(first) for s in shapes):
+        found = agreed(self, *shapes) if shapes else None
+        if found is None:
             return None
-        sizes = [set(column) for column in zip(*(s for s in shapes if s is not None), strict=True)]
-        return tuple(
-            d if len(column) == 1 and isinstance(d, int) else self.symbol()
-            for d, column in zip(first, sizes, strict=True)
-        )
+        # a symbol of the callers is none of the function, which may use the same word for another size
+        return with_symbols(self, (d if isinstance(d, int) else None for d in found))
 
     def _visit(self, node: ir.Node) -> None:
         rule = _rule(node)

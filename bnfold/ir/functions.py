@@ -23,17 +23,22 @@ def nodes_added(model: ir.Model, chosen: Collection[Identifier]) -> int:
     for one in TopologicalSorter(called).static_order():
         made = len(model.functions[one]) + sum(sizes[callee] for callee in called[one])
         sizes[one] = min(made, MOST_NODES + 1)
-    calls = (node.op_identifier() for node in model.graph.all_nodes())
-    return max([sum(sizes[one] for one in calls if one in chosen), *sizes.values()])
+    made_here = (node.op_identifier() for node in model.graph.all_nodes())
+    return max([sum(sizes[one] for one in made_here if one in chosen), *sizes.values()])
 
 
-def not_inlinable(model: ir.Model, calls: Iterable[ir.Node]) -> set[Identifier]:
+def calls(model: ir.Model) -> list[ir.Node]:
+    """Every call of a function, wherever it stands."""
+    return [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
+
+
+def not_inlinable(model: ir.Model, called: Iterable[ir.Node]) -> set[Identifier]:
     """The functions of these calls that cannot take the place of all of them."""
     versions = defaultdict[str, set[int]](set)
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
         for domain, version in imports.items():
             versions[domain].add(version)
-    return {call.op_identifier() for call in calls if not _inlinable(model, call, versions)}
+    return {call.op_identifier() for call in called if not _inlinable(model, call, versions)}
 
 
 def _inlinable(model: ir.Model, call: ir.Node, versions: Mapping[str, set[int]]) -> bool:
@@ -56,6 +61,5 @@ def inline(model: ir.Model, chosen: set[Identifier]) -> None:
 
 def all_inlinable(model: ir.Model) -> set[Identifier]:
     """The functions of which every call may be replaced by the body; none where that makes too many nodes."""
-    calls = [node for graph in graphs(model) for node in graph if node.op_identifier() in model.functions]
-    chosen = set(model.functions) - not_inlinable(model, calls)
+    chosen = set(model.functions) - not_inlinable(model, calls(model))
     return chosen if nodes_added(model, chosen) <= MOST_NODES else set()

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -21,8 +22,10 @@ import onnx_ir as ir  # isort: skip
 from .provenance import SOURCE_KEY
 
 __all__ = [
+    "QUANTIZATION_KEY",
     "GraphLike",
     "Names",
+    "annotated",
     "attribute",
     "bodies",
     "folded_name",
@@ -48,9 +51,7 @@ __all__ = [
 ]
 
 STANDARD = ("", "ai.onnx")
-QUANTIZATION_KEY = (
-    "quant_parameter_tensor_names"  # where onnx_ir keeps the quantization annotation of a value
-)
+QUANTIZATION_KEY = "quant_parameter_tensor_names"  # where onnx_ir keeps how a value is quantised
 _GRAPHS = ir.AttributeType.GRAPHS
 _WITH_BODIES = (ir.AttributeType.GRAPH, _GRAPHS)
 GraphLike = ir.Graph
@@ -89,8 +90,8 @@ def uncollected() -> Iterator[None]:
 def annotated(model: ir.Model) -> set[str]:
     """The names of values of the main graph that carry a quantization annotation."""
     graph = model.graph
-    values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-    return {v.name for v in values if v.name and QUANTIZATION_KEY in v.meta}
+    values = chain(graph.inputs, initializers(graph), (v for node in graph for v in node.outputs))
+    return {v.name for v in values if v.name and quantisation(v)}
 
 
 def graphs(model: ir.Model) -> Iterator[GraphLike]:
@@ -179,7 +180,7 @@ def notes(of: ir.Value | ir.TensorProtocol) -> Mapping[str, str]:
 def quantisation(value: ir.Value) -> Mapping[str, str]:
     """How a value is quantised, as the file says: what is meant -> the name of a tensor."""
     meta = value._metadata if _DIRECT else value.meta
-    return meta.get("quant_parameter_tensor_names") or _NOTHING if meta else _NOTHING
+    return meta.get(QUANTIZATION_KEY) or _NOTHING if meta else _NOTHING
 
 
 def set_input(node: ir.Node, index: int, value: ir.Value | None) -> None:

@@ -259,7 +259,7 @@ def _lost_annotations(before: set[str], after: ir.Model) -> tuple[Finding, ...]:
             "",
             f"the quantization annotation of '{name}' was dropped: folding changed its numbers or removed it",
         )
-        for name in sorted(before - annotated(after))
+        for name in sorted(before - annotated(after) if before else ())
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -14,6 +13,7 @@ from bnfold.inference import Shapes
 from bnfold.reading.onnx.reader import read
 
 from .generator import random_sample
+from .net import session
 
 FROM, GRAPHS = 400_000_000, 120
 WITHIN = 5e-3  # two libraries, and half precision that onnxruntime computes in single
@@ -39,14 +39,8 @@ def computed(model: onnx.ModelProto) -> dict[str, Any]:
     there = {value.name for value in model.graph.output}
     names = [name for node in model.graph.node for name in node.output if name]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return dict(zip(names, session.run(names, {}), strict=True))
+        return dict(zip(names, session(model).run(names, {}), strict=True))
     except Exception:  # what onnxruntime refuses, as the type of a value that is an output now
         return {}
 

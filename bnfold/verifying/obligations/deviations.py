@@ -37,6 +37,11 @@ def unit_of(kind: ir.DataType) -> float:
     return UNIT_OF_DOUBLE if kind == ir.DataType.DOUBLE else rounding(kind)
 
 
+def draw(random: np.random.Generator, shape: tuple[int, ...] | None = None) -> Any:
+    """Errors of about unit variance, each between plus and minus a few of it."""
+    return random.uniform(-1.7, 1.7, shape)
+
+
 class Deviations:
     """The deviations of one side's values, built up step by step. `is_uncertain` says which values are
     constants that may be off by a rounding, and which nodes have attributes that may; `all_readers`, that
@@ -85,7 +90,7 @@ class Deviations:
         """By how much the result moves where every input is off by a draw from its deviation, and every float
         attribute by a draw of a rounding."""
         moved = [
-            (a[:] if isinstance(a, Stored) else a) + s * self.random.uniform(-1.7, 1.7, s.shape)
+            (a[:] if isinstance(a, Stored) else a) + s * draw(self.random, s.shape)
             if isinstance(s, np.ndarray)
             else a
             for a, s in zip(step.arguments, spreads, strict=False)
@@ -102,7 +107,7 @@ class Deviations:
     def _with_attributes_off(self, call: Call, unit: float) -> Call:
         node = copy(call)
         node.get = lambda key, default=None: (  # type: ignore[method-assign,assignment]
-            value * (1 + unit * self.random.uniform(-1.7, 1.7))
+            value * (1 + unit * draw(self.random))
             if isinstance(value := call.get(key, default), float)
             else value
         )

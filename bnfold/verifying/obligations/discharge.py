@@ -22,7 +22,7 @@ from ..truth.interpreter import CannotEvaluate, Interpreter, Step
 from ..truth.number_formats import Rounding, widened
 from .border_values import LOUD, TIES, Border, CannotDischarge, Setting
 from .cones import Half
-from .deviations import Deviations, unit_of
+from .deviations import Deviations, draw, unit_of
 from .figures import NOT_FINITE, compared, failed
 from .recording import Recorded
 from .tokens import Token
@@ -85,6 +85,9 @@ class Places:
     candidate: GraphLike
     reference_frame: Frame | None = None
     candidate_frame: Frame | None = None
+
+
+_Side = tuple[Bench, Half, GraphLike, Frame | None]
 
 
 class _CandidateStops(CannotEvaluate):
@@ -186,23 +189,11 @@ class Discharger:
         through: Callable[[np.ndarray], np.ndarray] | None,
     ) -> Figures:
         self._narrow = False
-        mine, own_deviation, kind = self._half(
-            self.reference,
-            ours,
-            places.reference,
-            places.reference_frame,
-            setting,
-            None if self.strict else _changed(ours, theirs),
-        )
+        sides = self._sides(ours, theirs, places)
+        uncertain = set() if self.strict else _changed(ours, theirs), _changed(theirs, ours)
+        mine, own_deviation, kind = self._half(*sides[0], setting, uncertain[0])
         try:
-            result, deviation, _ = self._half(
-                self.candidate,
-                theirs,
-                places.candidate,
-                places.candidate_frame,
-                setting,
-                _changed(theirs, ours),
-            )
+            result, deviation, _ = self._half(*sides[1], setting, uncertain[1])
         except CannotEvaluate as error:
             raise _CandidateStops(error.node, error.reason) from error
         if through is not None:
@@ -211,33 +202,27 @@ class Discharger:
         figures = compared(ours.end.name or "", kind, mine, result, deviations, self.limit)
         if not figures.passed and figures.noise < CORRELATED and through is None:
             drawn = [
-                np.maximum(one, self._drawn(*side, setting))
-                for one, side in zip(deviations, self._drawn_sides(ours, theirs, places), strict=True)
+                np.maximum(propagated, self._drawn(side, setting, doubts, end))
+                for propagated, side, doubts, end in zip(
+                    deviations, sides, uncertain, (mine, result), strict=True
+                )
             ]
             figures = compared(ours.end.name or "", kind, mine, result, drawn, self.limit)
         if figures.passed and self._narrow and not self.converted:
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
 
-    def _drawn_sides(
-        self, ours: Half, theirs: Half, places: Places
-    ) -> Iterator[tuple[Bench, Half, GraphLike, Frame | None, Uncertain]]:
-        mine = set[ir.Value | ir.Node]() if self.strict else _changed(ours, theirs)
-        yield self.reference, ours, places.reference, places.reference_frame, mine
-        yield self.candidate, theirs, places.candidate, places.candidate_frame, _changed(theirs, ours)
+    def _sides(self, ours: Half, theirs: Half, places: Places) -> tuple[_Side, _Side]:
+        return (
+            (self.reference, ours, places.reference, places.reference_frame),
+            (self.candidate, theirs, places.candidate, places.candidate_frame),
+        )
 
-    def _drawn(
-        self,
-        bench: Bench,
-        half: Half,
-        graph: GraphLike,
-        frame: Frame | None,
-        uncertain: Uncertain,
-        setting: Setting,
-    ) -> Any:
+    def _drawn(self, side: _Side, setting: Setting, uncertain: Uncertain, plain: Any) -> Any:
         """How far the end moves when every uncertain constant is off by a draw from its rounding, of a few
         draws. Propagation node by node takes the errors of a value for independent of each other; a mean
         over positions, which all have theirs from the same weight, is off by as much as each of them."""
+        bench, half, graph, frame = side
         stored = {v: bench.constants.tensor(v) for v in half.constants if v in uncertain}
         floats = {v: t for v, t in stored.items() if t is not None and t.dtype.is_floating_point()}
         if not floats or sum(t.size for t in floats.values()) > LARGEST_DRAWN:
@@ -246,14 +231,14 @@ class Discharger:
         tokens = {value: -1 - k for k, value in enumerate(floats)}
         others = {v: t for v, t in half.constants.items() if v not in floats}
         drawn = Half(half.end, half.nodes, {**half.border, **tokens}, others)
-        plain, squares = self._half(bench, half, graph, frame, setting, None)[0], 0.0
+        squares = 0.0
         for _ in range(DRAWS):
             moved = dict(setting)
             for value, tensor in floats.items():
                 numbers = np.asarray(widened(tensor.numpy()))
-                off = unit_of(tensor.dtype) * random.uniform(-1.7, 1.7, numbers.shape)
+                off = unit_of(tensor.dtype) * draw(random, numbers.shape)
                 moved[tokens[value]] = numbers * (1 + off), tensor.dtype
-            end = self._half(bench, drawn, graph, frame, moved, None)[0]
+            end, _, _ = self._half(bench, drawn, graph, frame, moved, None)
             with np.errstate(all="ignore"):
                 squares = squares + np.square(end - plain) / DRAWS
         return np.sqrt(squares)
@@ -320,10 +305,7 @@ class Discharger:
     ) -> Figures:
         """The same cone with every node rounded to its type: does one side alone leave the type?"""
         ends = []
-        for bench, half, graph, frame in (
-            (self.reference, ours, places.reference, places.reference_frame),
-            (self.candidate, theirs, places.candidate, places.candidate_frame),
-        ):
+        for bench, half, graph, frame in self._sides(ours, theirs, places):
             end: Any = None
             for step in bench.run(half, graph, frame, setting, rounded=True):
                 if half.end in step.node.outputs:

@@ -179,19 +179,21 @@ _Layout = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
 def _conv(node: ir.Node, place: int, shape: tuple[int, ...]) -> _Layout | None:
-    groups = attribute(node, "group", 1)
-    if len(shape) < 3 or groups < 1 or shape[0] % groups:
-        return None
-    split = (groups, shape[0] // groups, *shape[1:])
-    return split, tuple(range(len(split))), shape[1]
+    split = _grouped(node, shape)
+    return None if split is None else (split, tuple(range(len(split))), shape[1])
 
 
 def _conv_transpose(node: ir.Node, place: int, shape: tuple[int, ...]) -> _Layout | None:
+    split = _grouped(node, shape)
+    return None if split is None else (split, (0, 2, 1, *range(3, len(split))), split[1])
+
+
+def _grouped(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape with its first axis cut into groups."""
     groups = attribute(node, "group", 1)
     if len(shape) < 3 or groups < 1 or shape[0] % groups:
         return None
-    split = (groups, shape[0] // groups, *shape[1:])
-    return split, (0, 2, 1, *range(3, len(split))), split[1]
+    return (groups, shape[0] // groups, *shape[1:])
 
 
 def _gemm(node: ir.Node, place: int, shape: tuple[int, ...]) -> _Layout | None:

@@ -8,7 +8,7 @@ and the cones behind it grow. What is left in the end is the outputs, and what n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from ...ir.graph import ir, label
@@ -51,13 +51,13 @@ def prove(context: Context, scope: Scope, aligned: Callable[[Pairs], Pairs] | No
 @dataclass
 class _Proved:
     """How a pair was proved: by what, with which figures, and the cone, if one was run. `near` is the
-    smallest cone of the pair, where only one of a border further back holds."""
+    smallest cone of the pair, both sides, where only one of a border further back holds."""
 
     how: str
     figures: Figures | None = None
     mine: Half | None = None
     theirs: Half | None = None
-    near: Half | None = None
+    near: tuple[Half, Half] | None = None
 
 
 class _Work:
@@ -148,7 +148,7 @@ class _Work:
     def _discharged(self, value: ir.Value, other: ir.Value) -> bool:
         """Is there a cone of this pair, of the smallest border or of one opened further back, that holds?"""
         opened: set[Token] = set()
-        near: Half | None = None
+        near: tuple[Half, Half] | None = None
         figures: Figures | None = None
         for _ in range(OPENINGS + 1):
             try:
@@ -157,8 +157,7 @@ class _Work:
                 self.openness[value] = str(error)
                 return False
             if not opened:
-                near = mine
-                self.tried[value] = (mine, theirs)
+                near = self.tried[value] = (mine, theirs)
             figures = self._judged(value, mine, theirs)
             if figures is not None and figures.passed:
                 if not (reason := decided_by(self.sides, mine, theirs, opened)):
@@ -226,23 +225,17 @@ class _Work:
                 )
             for value in self._refuted_in(proved, taken):
                 inside.setdefault(value, []).append((proved.mine, proved.theirs))
-            if proved.near is not None and not self.context.strict:
+            if proved.near is None:
+                continue
+            if not self.context.strict:
                 self.hidden.update(hidden_weights(self.sides, proved.mine, proved.theirs, self.pairs))
-                self.hidden.update(dead_border(self.sides, proved.mine, proved.theirs, proved.near))
-            if proved.near is not None:
-                self.hidden.update(self._lost_in_rounding(proved.mine.end))
+                self.hidden.update(dead_border(self.sides, proved.mine, proved.theirs, proved.near[0]))
+            self.hidden.update(lost_in_rounding(self.sides, *proved.near))
         for value, cones in list(inside.items())[:MOST_LOOKED_AT]:
             found = [hidden(self.sides, *cone, value, self.pairs[value]) for cone in cones]
             if (figures := [f for f in found if f is not None]) and len(figures) == len(found):
                 self.hidden[value] = figures[0]
         return not self.hidden
-
-    def _lost_in_rounding(self, value: ir.Value) -> Iterator[tuple[ir.Value, Figures]]:
-        try:
-            near = self.sides.halves(value, self.pairs[value], ())
-        except NoCone:
-            return
-        yield from lost_in_rounding(self.sides, *near)
 
     # -- what came out
 
