@@ -51,32 +51,28 @@ def simplify(
 ) -> list[str]:
     """Simplify what is left in a graph; returns the names of nodes that are gone."""
     gone: list[str] = []
+    seen: set[ir.Node] = set()
     for node in list(graph):
-        if node.graph is graph and (row := _row_from(node, reading, stays)) is not None:
-            names = {n: label(n) for n in row.nodes}
-            if _without_effect(row):
-                _vanish(row, editor)
-            else:
-                _as_one(row, editor)
-            gone.extend(name for n, name in names.items() if n.graph is None)
+        if node in seen or (row := _row_from(node, reading, stays)) is None:
+            continue
+        seen.update(row.nodes)
+        names = {n: label(n) for n in row.nodes}
+        if _without_effect(row):
+            _vanish(row, editor)
+        else:
+            _as_one(row, editor)
+        gone.extend(name for n, name in names.items() if n.graph is None)
     return gone
 
 
 def _row_from(
     node: ir.Node, reading: Callable[[ir.Node], Reading | None], stays: Callable[[ir.Node], bool]
 ) -> Row | None:
-    """The longest row that begins with this node, if it begins one."""
+    """The longest row that begins with this node, if it begins one. What stands before it was asked first."""
     first = _read(node, reading, stays)
     if first is None:
         return None
     row = Row([node], [first], first.map)
-    if (
-        (before := row.x.producer()) is not None
-        and sole(row.x)
-        and before.graph is node.graph
-        and _read(before, reading, stays) is not None
-    ):
-        return None
     while sole(row.y):
         following, index = next(iter(usages(row.y)))
         found = _read(following, reading, stays) if following.graph is node.graph else None
@@ -113,17 +109,15 @@ def _vanish(row: Row, editor: Editor) -> None:
 
 
 def _as_one(row: Row, editor: Editor) -> None:
-    """Rewrite a row of several nodes as fewer, where that is possible."""
-    norm = next((k for k, node in enumerate(row.nodes) if is_op(node, "BatchNormalization")), None)
-    as_norm = row.map.scales and row.map.shifts and norm is not None
-    needed = 1 if as_norm else int(row.map.scales) + int(row.map.shifts)
-    if needed >= len(row.nodes) or needed == 0:
-        return
-    if norm is not None and row.map.scales and row.map.shifts:
-        _one_norm(row, norm, editor)
+    """Rewrite a row of several nodes as fewer, where that is possible: as one batch norm where that can hold
+    its map, else as a Mul, an Add or both."""
+    steps = int(row.map.scales) + int(row.map.shifts)
+    if len(row.nodes) == 1 or steps == 0:
         return
     dtype = editor.shapes.dtype(row.y) or editor.shapes.dtype(row.x)
-    if dtype is None:  # a constant of another type than its neighbour's makes no valid node
+    if (steps == 2 or dtype is None) and _one_norm(row, editor):
+        return
+    if dtype is None or steps == len(row.nodes):  # a constant of another type makes no valid node
         return
     x = row.x
     if row.map.scales:
@@ -147,15 +141,17 @@ def _step(row: Row, op: str, x: ir.Value, values: Float, dtype: ir.DataType, edi
     return node.outputs[0]
 
 
-def _one_norm(row: Row, at: int, editor: Editor) -> None:
-    """γ' = s·√(σ² + ε) and β' = t + s·μ with the batch norm's own μ, σ² and ε."""
-    norm = row.nodes[at]
+def _one_norm(row: Row, editor: Editor) -> bool:
+    """γ' = s·√(σ² + ε) and β' = t + s·μ with the μ, σ² and ε of the first batch norm of the row. False: there
+    is none, or the map varies along another axis than the channels."""
+    norm = next((node for node in row.nodes if is_op(node, "BatchNormalization")), None)
+    if norm is None:
+        return False
     mean, variance = (editor.shapes.constants.array(norm.inputs[k]) for k in (3, 4))
     assert mean is not None and variance is not None
-    rank = row.map.rank
-    vector = row.map.along(1 if rank > 1 else 0, mean.size)
+    vector = row.map.compact().along(1 if row.map.rank > 1 else 0, mean.size)
     if vector is None:
-        return
+        return False
     epsilon = float(np.float32(attribute(norm, "epsilon", 1e-5)))
     gamma = vector.scale * np.sqrt(variance + epsilon)
     beta = vector.shift + vector.scale * mean
@@ -173,3 +169,4 @@ def _one_norm(row: Row, at: int, editor: Editor) -> None:
     for node in reversed(row.nodes):
         if node is not norm:
             editor.drop(node)
+    return True

@@ -47,7 +47,7 @@ class Shapes:
         self._contradictory: set[ir.Node] = set()
         self._functions = function_graphs(model)
         self._calls = Calls(model)
-        self._types_given: dict[ir.Value, list[ir.Value]] = {}
+        self._types_given: dict[ir.Value, ir.DataType | None] = {}
         self.constants = Constants(model, freeze_initializers, self.of, self.dtype, self._sizes)
 
     def of(self, value: ir.Value | None) -> Shape | None:
@@ -136,23 +136,23 @@ class Shapes:
             if current is None or current in seen:
                 continue
             seen.add(current)
-            if (known := _own_dtype(current, self.constants)) is not None:
-                return known
             node = current.producer()
+            known = _own_dtype(current, self.constants)
+            if known is None and node is None and current.graph in self._functions:
+                known = self._type_given(current)
+            if known is not None:
+                return known
             if node is not None and (current is node.outputs[0] or op(node).variadic):
                 waiting.extend(node.inputs[_TYPED_LIKE.get(op(node).dtype, slice(0))])
-            elif node is None and current.graph in self._functions:
-                waiting.extend(self._given(current))
         return None
 
-    def _given(self, formal: ir.Value) -> list[ir.Value]:
-        """What calls give a formal input of a function, where all give it one type: then any of them says
-        it."""
+    def _type_given(self, formal: ir.Value) -> ir.DataType | None:
+        """The type that all calls give a formal input of a function. It is the type that is remembered, not a
+        value of it: folding replaces the arguments of calls, and a value that is gone says nothing more."""
         if formal not in self._types_given:
-            self._types_given[formal] = []  # a function that calls itself says nothing more of it
-            values = self._calls.arguments(formal)
-            if len({self.dtype(v) for v in values}) == 1 and values[0] is not None:
-                self._types_given[formal] = [values[0]]
+            self._types_given[formal] = None  # a function that calls itself says nothing more of it
+            types = {self.dtype(v) for v in self._calls.arguments(formal)}
+            self._types_given[formal] = types.pop() if len(types) == 1 else None
         return self._types_given[formal]
 
     def put(self, value: ir.Value, shape: Shape | None) -> None:
@@ -196,6 +196,7 @@ class Shapes:
         self._derived = True
         for graph in (self._model.graph, *self._calls.callers_first()):
             for formal in graph.inputs if graph in self._functions else ():
+                self._type_given(formal)
                 self._known[formal] = self._common(
                     [self._so_far(v) for v in self._calls.arguments(formal) if v]
                 )

@@ -30,6 +30,28 @@ CARRIED_ON = {
         [norm] n = BatchNormalization(x, s, o, o, v)
         [negative] m = Neg(n)
         [nothing] y = Add(m, o) }""",
+    "a row that is no batch norm as a whole": """<ir_version: 10, opset_import: ["" : 19]>
+        g (double[N,1,4] x) => (double[N,1,4] y)
+        <double[1] s = {2}, double[1] t = {-3}, double[1] v = {0.5}, double[4] c = {1, 2, 3, 4}, double k = {0.6}> {
+        [first] a = BatchNormalization(x, s, t, t, v)
+        [across] b = Sub(a, c)
+        [second] n = BatchNormalization(b, s, t, s, v)
+        [last] y = Mul(n, k) }""",
+    "a constant of zeros that varies along no axis": """<ir_version: 10, opset_import: ["" : 19]>
+        g (double[N,1,4] x) => (double[N,1,4] y)
+        <double[1] s = {2}, double[1] t = {-3}, double[1] v = {0.5}, double[4] c = {0, 0, 0, 0}, double k = {0.6}> {
+        [first] a = BatchNormalization(x, s, t, t, v)
+        [nothing] b = Sub(a, c)
+        [second] n = BatchNormalization(b, s, t, s, v)
+        [last] y = Mul(n, k) }""",
+    "a scale whose type nothing but a batch norm says": """<ir_version: 8, opset_import: ["" : 14]>
+        g (double[2,4] x) => (double[2,4] y)
+        <double[4] s = {1, -2, 3, 4}, double[4] o = {0, 0, 0, 0}, double[4] t = {5, 6, 7, 8}> {
+        last, all = Scan <num_scan_inputs: int = 1, body: graph = body (double[4] before, double[4] row)
+            => (double[4] after, double[4] made) { after = Tanh(before) made = Relu(row) }>(s, x)
+        [first] a = BatchNormalization(all, s, o, o, t)
+        [second] b = BatchNormalization(a, t, o, o, t)
+        y = Abs(b) }""",
 }
 
 
@@ -39,6 +61,20 @@ def test_simplified_leftovers_settle_in_one_fold(case):
     folded, plan = fold(read(proto).model, options)
     assert plan.changes
     assert not fold(read(ir.to_proto(folded)).model, options)[1].changes
+
+
+@pytest.mark.parametrize(
+    ("case", "left"),
+    [
+        ("a row that is no batch norm as a whole", ["Mul", "Add"]),
+        ("a constant of zeros that varies along no axis", ["BatchNormalization"]),
+    ],
+)
+def test_a_row_is_as_short_as_it_can_be(case: str, left: list[str]) -> None:
+    """One batch norm where it can hold the map, else a Mul and an Add; the row is not left as it stands."""
+    proto = onnx.parser.parse_model(CARRIED_ON[case])
+    held = hold(proto, FoldOptions(simplify_leftovers=True))
+    assert [node.op_type for node in held.model.graph] == left
 
 
 def test_leftovers_of_a_type_that_nothing_names_stay_of_that_type():
@@ -143,3 +179,18 @@ def test_a_slope_of_one_enlarges_nothing() -> None:
         y = BatchNormalization(q, v, z, z, u) }""")
     plan = fold(read(proto).model)[1]
     assert len(plan.folded) == 2, plan.kept
+
+
+def test_the_type_of_a_formal_input_outlasts_the_argument_that_said_it() -> None:
+    """The first fold replaces the argument of the call; what the Neg in the function is of was no longer known."""
+    proto = onnx.parser.parse_model("""<ir_version: 11, opset_import: ["" : 23, "local" : 1]>
+        g (double[5,N,4] x) => (double[5,N,2] y) <double[4,2] w = {1, 2, 3, 4, 5, 6, 7, 8}, double k = {4}> {
+        m = MatMul(x, w)
+        [before] s = Mul(m, k)
+        y = local.F(s) }
+        <domain: "local", opset_import: ["" : 23]>
+        F (formal) => (made) { twice = Add(formal, formal) [inside] made = Neg(twice) }""")
+    folded, plan = fold(read(proto).model)
+    assert [f.node for f in plan.folded] == ["before", "inside"]
+    assert not fold(read(ir.to_proto(folded)).model)[1].changes
+    hold(proto)
