@@ -11,7 +11,8 @@ from ..ir.graph import GraphLike, ir, is_op, label, opset, sole, usages
 from . import commute, normalisations
 from .affine import Affine
 from .commute_rule import Choices, CommuteContext
-from .linear import Linear, check_bias, mixes_rows, varies_along_columns
+from .contractions import passes
+from .linear import Linear, check_bias
 from .push import FoldContext, Hold, Push, Recast, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading, placed
@@ -128,7 +129,7 @@ class _Backward:
         if (
             linear is not None
             and map_ is not None
-            and not (mixes_rows(linear) and varies_along_columns(map_))
+            and not passes(linear, map_, self.context.shapes, behind=True)
         ):
             self.push.holds.append(Hold(linear, held_behind(linear, map_, self.context.shapes, self.grow)))
             self.push.changed.append(producer.outputs[0])

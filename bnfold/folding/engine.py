@@ -341,9 +341,9 @@ class Engine:
             plan = backward(context, node, reading, reading.map.scale_only())
         except Refused:
             return False
-        # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and the
-        # MatMul that took its scale.
-        if any(not OPERATORS[via].view and via not in ("Add", "Sub", "MatMul") for via in plan.via):
+        # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and what
+        # took its scale.
+        if any(not OPERATORS[via].view and via not in ("Add", "Sub", "MatMul", "Einsum") for via in plan.via):
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
