@@ -303,7 +303,7 @@ class Engine:
         if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
             return refused
         linear = self._sound_linear(producer)
-        if linear is None or linear.forward_only:
+        if linear is None or linear.forward_only or linear.quantized is not None:
             return refused
         cost = (
             f"{producer.op_type} '{label(producer)}' would be computed twice, "
@@ -319,7 +319,7 @@ class Engine:
             return
         try:
             linear = self._linear(producer)
-            if linear is None:
+            if linear is None or linear.quantized is not None:  # both would read the one scale
                 return
             held_behind(linear, reading.map, self.shapes)
         except Refused:

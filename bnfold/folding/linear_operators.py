@@ -43,6 +43,12 @@ def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
             "kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input"
         )
     if linear is not None and linear.quantized is not None:
+        if any(a.is_ref() for a in linear.quantized.attributes.values()):
+            raise Refused(
+                "kept.quantized-weight",
+                f"an attribute of the quantised weight of {node.op_type} '{label(node)}' is set by the "
+                "function's caller",
+            )
         weight = node.inputs[linear.weight]
         assert weight is not None
         linear.turned = _dequantizing(weight, shapes)[1]

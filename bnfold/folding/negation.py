@@ -81,7 +81,9 @@ def _negated_floats(linear: Linear, node: ir.Node, rows: np.ndarray, shapes: Sha
     dequantize, dtype = linear.quantized, linear.tensor.dtype
     floats, scale = shapes.constants.tensor(node.inputs[0]), shapes.constants.array(node.inputs[1])
     types = {floats and floats.dtype, shapes.dtype(node.inputs[1])}
-    if floats is None or scale is None or types != {ir.DataType.FLOAT} or attribute(node, "precision", 0) > 1:
+    told = {"axis", "block_size", "output_dtype", "saturate"}  # but no precision of its own
+    plain = set(node.attributes) <= told and not any(a.is_ref() for a in node.attributes.values())
+    if floats is None or scale is None or types != {ir.DataType.FLOAT} or not plain:
         raise _impossible(linear, "it is not quantised from constants, in float32")
     if not sole(node.outputs[0]):
         raise _impossible(linear, f"QuantizeLinear '{label(node)}' is also read by something else")
