@@ -32,7 +32,9 @@ def backward(context: FoldContext, node: ir.Node, reading: Reading, map_: Affine
 class _Backward:
     def __init__(self, context: FoldContext, choices: Choices) -> None:
         self.context = context
-        self.commuting = CommuteContext(context.shapes, context.model, choices, context.into_half)
+        self.commuting = CommuteContext(
+            context.shapes, context.model, context.linear, choices, context.into_half
+        )
         self.push = Push("backward")
         self.maps: dict[ir.Value, Affine] = {}
         self.edges: set[tuple[ir.Node, int]] = set()

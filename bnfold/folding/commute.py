@@ -475,7 +475,7 @@ def _contracted_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps
     if not images:
         raise _mixes(node)
     if map_.shifts:
-        sums = {index: sum_of_other(node, index, shapes) for index in images}
+        sums = {index: sum_of_other(node, index, context) for index in images}
         images = {k: Affine(m.scale, m.shift / c) for k, m in images.items() if (c := sums[k]) is not None}
         if not images:
             raise _sums_differ(node)
@@ -494,7 +494,7 @@ def _contracted_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Ma
             raise _mixes(node)
         if map_.shifts:
             alone = ins[1 - index] is None
-            if not alone or (times := sum_of_other(node, index, context.shapes)) is None:
+            if not alone or (times := sum_of_other(node, index, context)) is None:
                 raise _sums_differ(node)
             image = Affine(image.scale, image.shift * times)
         out = _composed(out, image, node)

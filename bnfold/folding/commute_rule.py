@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..inference import Shapes
 from ..ir.graph import ir
 from .affine import Affine
+from .linear import Linear
 from .reasons import Refused
 
 Maps = list[Affine | None]
@@ -31,11 +32,12 @@ class Choices:
 
 @dataclass
 class CommuteContext:
-    """What a rule may ask: shapes, the model, and choices. `into_half`: may weights of 16 bits hold what the
-    model computes in a wider type?"""
+    """What a rule may ask: shapes, the model, linear operators with what they hold by now, and choices.
+    `into_half`: may weights of 16 bits hold what the model computes in a wider type?"""
 
     shapes: Shapes
     model: ir.Model
+    linear: Callable[[ir.Node], Linear | None]
     choices: Choices
     into_half: bool = False
 

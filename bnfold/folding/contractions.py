@@ -18,6 +18,7 @@ from ..inference import Shapes
 from ..ir.graph import attribute, ir, is_op, label
 from ..ir.tensor import dims
 from .affine import Affine
+from .commute_rule import CommuteContext
 from .linear import Linear
 from .mean_weights import sums_to_one
 from .reasons import Refused
@@ -131,9 +132,10 @@ def _relabelled(labels: Labels, wanted: Labels) -> Callable[[np.ndarray], np.nda
     return move
 
 
-def sum_of_other(node: ir.Node, index: int, shapes: Shapes) -> float | None:
+def sum_of_other(node: ir.Node, index: int, context: CommuteContext) -> float | None:
     """What the node makes of ones in the place of an operand, where that is one number everywhere: so often a
     shift of the operand is a shift of the result. None where it is not, or not known."""
+    shapes = context.shapes
     found = contraction(node, shapes)
     other = node.inputs[1 - index]
     summed = [axis for axis, name in enumerate(found.operands[1 - index]) if name not in found.result]
@@ -141,7 +143,8 @@ def sum_of_other(node: ir.Node, index: int, shapes: Shapes) -> float | None:
     if times is None:
         return None
     if shapes.constants.tensor(other) is not None:
-        return _scaled(_equal_sums(other, summed, shapes), times)
+        values = _held_by_now(node, other, context)
+        return None if values is None else _scaled(_equal_sums(values, summed, shapes.dtype(other)), times)
     return float(times) if len(summed) == 1 and sums_to_one(other, summed[0], shapes) else None
 
 
@@ -167,10 +170,21 @@ def _repetitions(found: Contraction, node: ir.Node, index: int, shapes: Shapes) 
     return times
 
 
-def _equal_sums(value: ir.Value | None, axes: Sequence[int], shapes: Shapes) -> float | None:
+def _held_by_now(node: ir.Node, value: ir.Value | None, context: CommuteContext) -> np.ndarray | None:
+    """A constant operand with the maps that it holds by now, which are written into it in the end."""
+    values = context.shapes.constants.array(value)
+    try:
+        linear = context.linear(node)
+    except Refused:  # nothing can be held there
+        linear = None
+    if values is None or linear is None or not linear.touched:
+        return values
+    return linear.exact() if linear.quantized is None else None
+
+
+def _equal_sums(values: np.ndarray, axes: Sequence[int], dtype: ir.DataType | None) -> float | None:
     """The sums of a constant over some axes, where they are one number but for the rounding of entries."""
-    values, dtype = shapes.constants.array(value), shapes.dtype(value)
-    if values is None or values.dtype != np.float64 or not values.size or not np.all(np.isfinite(values)):
+    if values.dtype != np.float64 or not values.size or not np.all(np.isfinite(values)):
         return None
     sums, sizes = values.sum(tuple(axes)), np.abs(values).sum(tuple(axes))
     low, high, size = float(sums.min()), float(sums.max()), float(sizes.max())

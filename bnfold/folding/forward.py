@@ -39,7 +39,9 @@ class _Row:
 class _Forward:
     def __init__(self, context: FoldContext, choices: Choices) -> None:
         self.context = context
-        self.commuting = CommuteContext(context.shapes, context.model, choices, context.into_half)
+        self.commuting = CommuteContext(
+            context.shapes, context.model, context.linear, choices, context.into_half
+        )
         self.push = Push("forward")
         self.maps: dict[ir.Value, Affine] = {}
         self.before: dict[

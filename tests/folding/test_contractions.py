@@ -208,3 +208,22 @@ def test_attention_as_an_einsum_lets_a_shift_pass() -> None:
         size=6,
     )
     assert ops(model) == ["Conv", "Softmax", "Einsum"]
+
+
+@pytest.mark.parametrize("factors", [(2.0, 2.0), (2.0, -3.0)])
+def test_sums_are_those_of_what_the_matrix_holds_by_now(factors: tuple[float, float]) -> None:
+    """The scale behind it goes into its rows first. Then they have other sums, or none that is equal."""
+    model, _ = folded(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[2, 3, 4] x) => (float[2, 2, 4] y) {
+        c = Conv(x, w)
+        e = MatMul(A, c)
+        p = Mul(e, k)
+        y = Add(p, t) }""",
+        {
+            "w": RNG.normal(size=(3, 3, 1)),
+            "A": np.array([[1.0, 2, 1], [2, 1, 1]]),
+            "k": np.reshape(factors, (2, 1)),
+            "t": np.array(0.7),
+        },
+    )
+    assert ops(model)[:2] == ["Conv", "MatMul"] and "Mul" not in ops(model)
