@@ -1,8 +1,9 @@
 """Output channels of a quantised weight with the other sign: a negative factor, which no scale can take.
 
-stored integers        -(q - z) = (2·z - q) - z, exact where 2·z - q is a number of their type
-QuantizeLinear of floats        q(-w) = -q(w) where z is zero, since halves are rounded to even numbers, and
-                                nothing is cut off at the end of the type, which has one negative number more
+    stored integers    -(q - z) = (2·z - q) - z, exact where 2·z - q is a number of their type
+    quantised floats   q(-w) - z = -(q(w) - z), where nothing is cut off at the nearer end of the type
+
+Halves are rounded to even numbers, so that rounding knows no sign.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ def _negated_floats(linear: Linear, node: ir.Node, rows: np.ndarray, shapes: Sha
     if not sole(node.outputs[0]):
         raise _impossible(linear, f"QuantizeLinear '{label(node)}' is also read by something else")
     assert dequantize is not None
-    points = [_zero_point(one, linear, shapes) for one in (node, dequantize)]
-    if dtype not in _INTEGERS or _INTEGERS[dtype][0] == 0 or any(np.any(zero) for zero in points):
-        raise _impossible(linear, "its zero point is not zero")
+    zero, same = (_zero_point(one, linear, shapes) for one in (node, dequantize))
+    if dtype not in _INTEGERS or np.any(zero != same):
+        raise _impossible(linear, "it is dequantised with another type or zero point")
     shape = dims(floats)
     if scale.ndim == 1 and scale.size > 1:
         axis = attribute(node, "axis", op(node).axis) % len(shape)
@@ -100,7 +101,8 @@ def _negated_floats(linear: Linear, node: ir.Node, rows: np.ndarray, shapes: Sha
     values = floats.numpy()
     with np.errstate(all="ignore"):
         steps = np.abs(values.astype(np.float64) / scale)
-    if not np.all((steps <= _INTEGERS[dtype][1] + _MARGIN) | ~rows):
+    low, high = _INTEGERS[dtype]
+    if not np.all((steps <= np.minimum(zero - low, high - zero) + _MARGIN) | ~rows):
         raise _impossible(linear, "some of its values are cut off at the end of their type")
     return Negated(node, 0, np.where(rows, -values, values), floats.dtype)
 

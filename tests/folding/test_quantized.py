@@ -248,8 +248,10 @@ SPREAD = np.random.default_rng(3).uniform(-12.7, 12.7, (4, 3, 3, 3)).astype(np.f
         (np.full((4, 3, 1), 12.75, np.float32), np.int8(0), False),  # 127.5 is cut off, and -127.5 is -128
         (np.full((4, 3, 1), -50, np.float32), np.int8(0), False),
         (np.full((4, 3, 1), np.nan, np.float32), np.int8(0), False),
-        (SPREAD, np.int8(1), False),
-        (SPREAD, np.uint8(128), False),
+        (np.full((4, 3, 1), 12.7, np.float32), np.int8(1), False),
+        (SPREAD / 2, np.int8(1), True),
+        (SPREAD, np.uint8(128), True),
+        (np.full((4, 3, 1), 12.7, np.float32), np.uint8(120), False),
         (SPREAD, np.zeros(4, np.int8), True),
     ],
 )
