@@ -195,10 +195,22 @@ class Constants:
             if stored is not None or node is None or not self._is_evaluated(node):
                 self._typed[current] = None if stored is None else _read(stored)
                 continue
-            waiting = [v for v in self._needed(node) if v not in self._typed]
-            stack.extend(waiting)
-            if not waiting:
+            waiting = self._waiting(node)
+            if waiting is None:
                 self._settle(node)
+            else:
+                stack.append(waiting)
+
+    def _waiting(self, node: ir.Node) -> ir.Value | None:
+        """The input that has to be known next; None where all are, or one is no constant: then nobody asks
+        for the others, large weights among them."""
+        waiting = None
+        for value in self._needed(node):
+            if value not in self._typed:
+                waiting = value if waiting is None else waiting
+            elif self._typed[value] is None:
+                return None
+        return waiting
 
     def _is_evaluated(self, node: ir.Node) -> bool:
         return is_bounded(node) and not any(a.is_ref() for a in node.attributes.values())
@@ -284,7 +296,7 @@ class Constants:
             return self._shape(node) or nothing
         blank = is_op(node, "EyeLike")
         inputs = [None if v is None else self._blank(v) if blank else self._typed.get(v) for v in node.inputs]
-        if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
+        if any(self._typed.get(value) is None for value in self._needed(node)):
             return nothing
         if is_op(node, "CastLike"):
             like = node.inputs[1]
