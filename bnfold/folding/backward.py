@@ -11,7 +11,9 @@ from ..ir.graph import GraphLike, ir, is_op, label, opset, sole, usages
 from . import commute, normalisations
 from .affine import Affine
 from .commute_rule import Choices, CommuteContext
-from .linear import Linear, check_bias, mixes_rows, varies_along_columns
+from .contractions import passes
+from .linear import Linear, check_bias
+from .negation import negated
 from .push import FoldContext, Hold, Push, Recast, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading, placed
@@ -128,7 +130,7 @@ class _Backward:
         if (
             linear is not None
             and map_ is not None
-            and not (mixes_rows(linear) and varies_along_columns(map_))
+            and not passes(linear, map_, self.context.shapes, behind=True)
         ):
             self.push.holds.append(Hold(linear, held_behind(linear, map_, self.context.shapes, self.grow)))
             self.push.changed.append(producer.outputs[0])
@@ -234,7 +236,8 @@ def held_behind(linear: Linear, map_: Affine, shapes: Shapes, grow: bool = False
 
 
 def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
-    """A quantised weight takes positive factors along its output channels through its scale alone."""
+    """A quantised weight takes positive factors along its output channels through its scale alone, negative
+    ones where its sign can be turned."""
     dequantize, where = (
         linear.quantized,
         f"the quantised weight of {linear.node.op_type} '{label(linear.node)}'",
@@ -245,8 +248,8 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
         raise Refused("kept.quantized-weight", f"{where} is also read by something else")
     if linear.stored_axis is None:
         raise Refused("kept.quantized-weight", f"the output channels do not lie on one axis of {where}")
-    if np.any(vector.scale <= 0):
-        raise Refused("kept.quantized-weight", f"the scale of {where} has to stay positive")
+    if not np.all(vector.scale):
+        raise Refused("kept.quantized-weight", f"the scale of {where} would be zero")
     if shapes.opset(dequantize) < PER_CHANNEL_SCALES and vector.varies():
         raise Refused(
             "kept.quantized-weight",
@@ -258,3 +261,5 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
             "kept.quantized-weight",
             f"{where} has a scale that is not constant, or that runs along another axis",
         )
+    if not vector.nonnegative:
+        negated(linear, vector.scale < 0, shapes)

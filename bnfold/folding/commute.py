@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from .commute_rule import (
     only_data,
     uniform_over,
 )
-from .mean_weights import sums_to_one
+from .contractions import behind_to_operand, operand_to_behind, sum_of_other
 from .rearrange import mover, read_in_parts
 from .reasons import Closed, Refused
 from .reshape_axes import axis_of, check_room
@@ -462,76 +461,58 @@ def _product_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     return [out]
 
 
-def _matmul_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
-    """A map of a product of two run-time matrices goes to the rows of the first or to the columns of the
-    second; its shift only where the other one holds the weights of means."""
-    map_ = data_map(outs, node)
-    takers = [index for index in (0, 1) if not map_.shifts or _is_mean_of(node, index, context)]
-    if not takers:
-        no_shift(node, map_)
-    ranks = [context.shapes.rank(v) for v in node.inputs]
-    maps: Maps = [None, None]
-    if map_.rank == 0:
-        maps[takers[context.choices.pick(len(takers))]] = map_
-        return maps
-    for index, axis in enumerate(_product_axes(ranks)):
-        if index in takers and axis is not None and map_.varies() == (map_.rank + axis,):
-            shape = [1] * (ranks[index] or 0)
-            shape[index - 2] = -1
-            maps[index] = map_.mapped(partial(_laid_out, shape))
-            return maps
-    raise Refused(
-        "kept.wrong-axis",
-        f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the map varies",
-    )
+def _contracted_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """A map goes to an operand that is computed at run time and has the axes along which it varies; a shift
+    only where the sums of the other operand are equal."""
+    map_, shapes = data_map(outs, node), context.shapes
+    images = {
+        index: image
+        for index, value in enumerate(node.inputs)
+        if value is not None
+        and shapes.constants.tensor(value) is None
+        and (image := behind_to_operand(node, index, map_, shapes)) is not None
+    }
+    if not images:
+        raise _mixes(node)
+    if map_.shifts:
+        sums = {index: sum_of_other(node, index, shapes) for index in images}
+        images = {k: Affine(m.scale, m.shift / c) for k, m in images.items() if (c := sums[k]) is not None}
+        if not images:
+            raise _sums_differ(node)
+    takers = list(images)
+    taker = takers[context.choices.pick(len(takers)) if len(takers) > 1 else 0]
+    return [images[taker] if index == taker else None for index in (0, 1)]
 
 
-def _is_mean_of(node: ir.Node, index: int, context: CommuteContext) -> bool:
-    """Is the product a weighted mean of one of its two operands, in the weights that the other one holds?"""
-    other = node.inputs[1 - index]
-    rank = context.shapes.rank(other) or 0
-    return rank >= 2 and sums_to_one(other, rank - 1 if index == 1 else rank - 2, context.shapes)
-
-
-def _product_axes(ranks: Sequence[int | None]) -> tuple[int | None, int | None]:
-    """The axes of a product, from the back, along which the rows of the first matrix run and the columns of
-    the second. A vector has neither, and its axis is not in the product."""
-    if None in ranks or any(rank == 0 for rank in ranks):
-        return None, None
-    first, second = (rank or 0 for rank in ranks)
-    rows = None if first < 2 else -2 if second >= 2 else -1
-    return rows, -1 if second >= 2 else None
-
-
-def _matmul_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
-    """Scales of the rows of the first, or of the columns of the second, are scales of the product; their
-    shifts are its shifts where the other one holds the weights of means."""
-    rank = context.shapes.rank(node.outputs[0])
-    axes = _product_axes([context.shapes.rank(v) for v in node.inputs])
+def _contracted_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """The same, the other way; the maps of both operands come together."""
     out = IDENTITY
-    for index, own in ((0, -2), (1, -1)):
-        map_ = ins[index]
+    for index, map_ in enumerate(ins):
         if map_ is None:
             continue
-        if ins[1 - index] is not None or not _is_mean_of(node, index, context):
-            no_shift(node, map_)
-        if map_.rank:
-            axis = axes[index]
-            if rank is None or axis is None or any(a != map_.rank + own for a in map_.varies()):
-                raise Refused(
-                    "kept.wrong-axis",
-                    f"MatMul '{label(node)}' of two run-time matrices mixes an axis along which the "
-                    "map varies",
-                )
-            shape = [1] * rank
-            shape[axis] = -1
-            map_ = map_.mapped(partial(_laid_out, shape))
-        out = _composed(out, map_, node)
+        if (image := operand_to_behind(node, index, map_, context.shapes)) is None:
+            raise _mixes(node)
+        if map_.shifts:
+            alone = ins[1 - index] is None
+            if not alone or (times := sum_of_other(node, index, context.shapes)) is None:
+                raise _sums_differ(node)
+            image = Affine(image.scale, image.shift * times)
+        out = _composed(out, image, node)
     return [out]
 
 
-def _laid_out(shape: list[int], pattern: np.ndarray) -> np.ndarray:
-    return pattern.reshape(shape)
+def _mixes(node: ir.Node) -> Refused:
+    return Refused(
+        "kept.wrong-axis", f"{node.op_type} '{label(node)}' mixes an axis along which the map varies"
+    )
+
+
+def _sums_differ(node: ir.Node) -> Refused:
+    return Refused(
+        "kept.shift-does-not-pass",
+        f"{node.op_type} '{label(node)}' stands in between and lets no shift pass: the sums of what it "
+        "multiplies by are not known to be equal",
+    )
 
 
 def _composed(outer: Affine, inner: Affine, node: ir.Node) -> Affine:
@@ -595,6 +576,12 @@ _SUM = Commute(
     _sum_forward,
 )
 _PRODUCT = Commute("a scale alone, to one operand; never to a denominator", _product_back, _product_forward)
+_CONTRACTION = Commute(
+    "along axes of an operand that the result has too: a scale; a shift where the other operand is a "
+    "Softmax's, which sums to one, or a constant whose sums are equal",
+    _contracted_back,
+    _contracted_forward,
+)
 _EXTREME = _reducing("no scale is negative, and the map does not vary along what is reduced", no_negative)
 
 COMMUTES: dict[str, Commute] = {
@@ -645,10 +632,6 @@ COMMUTES: dict[str, Commute] = {
     "Sum": _SUM,
     "Mul": _PRODUCT,
     "Div": _PRODUCT,
-    "MatMul": Commute(
-        "of two run-time matrices, along the rows of the first or the columns of the second: a scale; a "
-        "shift where the other one is a Softmax's and sums to one",
-        _matmul_back,
-        _matmul_forward,
-    ),
+    "MatMul": _CONTRACTION,
+    "Einsum": _CONTRACTION,
 }

@@ -297,8 +297,12 @@ class Editor:
         return self._made[key]
 
     def weight_dtype(self, push: Push) -> ir.DataType:
-        """The type of what a push's operators compute."""
-        return push.holds[0].linear.store if push.holds else ir.DataType.FLOAT
+        """The type of what a push's operators compute; a quantised weight has that of its scale."""
+        if not push.holds:
+            return ir.DataType.FLOAT
+        linear = push.holds[0].linear
+        scaled = None if linear.quantized is None else self.shapes.dtype(linear.quantized.inputs[1])
+        return scaled or linear.store
 
 
 def readers_instead(old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:

@@ -305,7 +305,7 @@ class Engine:
         if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
             return refused
         linear = self._sound_linear(producer)
-        if linear is None or linear.forward_only:
+        if linear is None or linear.forward_only or linear.quantized is not None:
             return refused
         cost = (
             f"{producer.op_type} '{label(producer)}' would be computed twice, "
@@ -321,7 +321,7 @@ class Engine:
             return
         try:
             linear = self._linear(producer)
-            if linear is None:
+            if linear is None or linear.quantized is not None:  # both would read the one scale
                 return
             held_behind(linear, reading.map, self.shapes)
         except Refused:
@@ -343,9 +343,9 @@ class Engine:
             plan = backward(context, node, reading, reading.map.scale_only())
         except Refused:
             return False
-        # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and the
-        # MatMul that took its scale.
-        if any(not OPERATORS[via].view and via not in ("Add", "Sub", "MatMul") for via in plan.via):
+        # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and what
+        # took its scale.
+        if any(not OPERATORS[via].view and via not in ("Add", "Sub", "MatMul", "Einsum") for via in plan.via):
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)

@@ -13,7 +13,8 @@ from ..ir.graph import ir, is_op, label, opset, sole, usages
 from . import commute
 from .affine import IDENTITY, Affine, Float, common_shape
 from .commute_rule import Choices, CommuteContext
-from .linear import Linear, check_bias, mixes_rows, varies_along_columns
+from .contractions import passes
+from .linear import Linear, check_bias
 from .push import FoldContext, Hold, Push, blind, channels_of, constant_behind, shift_pattern, with_choices
 from .reasons import Closed, Refused
 from .recognise import Reading
@@ -155,7 +156,7 @@ class _Forward:
         commute.check_sides(user)
         ins = [self.maps.get(v) if v is not None else None for v in user.inputs]
         linear = self.context.linear(user)
-        if linear is not None and not self._passes_product(linear, ins):
+        if linear is not None and not passes(linear, ins[linear.data], self.context.shapes, behind=False):
             self._hold(user, linear, ins)
             return
         try:
@@ -182,11 +183,6 @@ class _Forward:
             if map_ is not None and (map_.scales or map_.shifts):
                 self.push.changed.append(value)
                 self._carry(value, map_)
-
-    def _passes_product(self, linear: Linear, ins: list[Affine | None]) -> bool:
-        """A constant matrix before the data mixes rows: what varies along columns alone goes through."""
-        map_ = ins[linear.data]
-        return mixes_rows(linear) and map_ is not None and varies_along_columns(map_)
 
     def _hold(self, user: ir.Node, linear: Linear, ins: list[Affine | None]) -> None:
         map_ = ins[linear.data]

@@ -169,16 +169,6 @@ class Linear:
         return total.reshape(-1) * self.summed
 
 
-def mixes_rows(linear: Linear) -> bool:
-    """Is it a constant matrix before the data, A @ x?"""
-    return linear.node.op_type == "MatMul" and linear.weight == 0 and linear.x_axis == -2
-
-
-def varies_along_columns(map_: Affine) -> bool:
-    """Does a map vary along the last axis, and along no other?"""
-    return map_.rank > 0 and map_.varies() == (map_.rank - 1,)
-
-
 def check_bias(linear: Linear, shapes: Shapes) -> None:
     """A bias that is there must be a constant (Refused), and fit the weight (Malformed)."""
     node, index = linear.node, linear.bias

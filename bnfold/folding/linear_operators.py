@@ -19,6 +19,7 @@ from ..ir.graph import attribute, ir, is_op, label, source_text
 from ..ir.tensor import dims, from_array
 from ..operators.arguments import permutation, windows
 from ..operators.table import op
+from .contractions import Labels, contraction
 from .linear import Linear
 from .reasons import Refused
 
@@ -42,6 +43,12 @@ def as_linear(node: ir.Node, shapes: Shapes) -> Linear | None:
             "kept.contradictory", f"the weight of {node.op_type} '{label(node)}' does not fit its input"
         )
     if linear is not None and linear.quantized is not None:
+        if any(a.is_ref() for a in linear.quantized.attributes.values()):
+            raise Refused(
+                "kept.quantized-weight",
+                f"an attribute of the quantised weight of {node.op_type} '{label(node)}' is set by the "
+                "function's caller",
+            )
         weight = node.inputs[linear.weight]
         assert weight is not None
         linear.turned = _dequantizing(weight, shapes)[1]
@@ -297,24 +304,19 @@ def _recurrent(node: ir.Node, shapes: Shapes) -> Linear:
     return Linear(node, 0, 1, 3, tensor, w, (0, 1), (2,), -1, -1, True, forward_only=True)
 
 
-def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
+def _einsum(node: ir.Node, shapes: Shapes) -> Linear | None:
     """An Einsum of one run-time operand and one weight, where one letter of the weight runs over the output's
-    channels alone and one over what is summed."""
-    terms, _, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
-    operands = terms.split(",")
-    if not len(operands) == len(node.inputs) == 2 or not result or "." in terms:
-        raise Refused(
-            "kept.non-linear", f"Einsum '{label(node)}' is not a product of two operands with a named result"
-        )
+    channels alone and one over what is summed. Other products hold no map, but one may pass them."""
+    found = contraction(node, shapes)
+    if not any(shapes.constants.tensor(v) is not None or _of_constants(v, shapes) for v in node.inputs):
+        return None
     index = 0 if shapes.constants.tensor(node.inputs[0]) is not None else 1
     tensor, quantized = _weight(node, index, shapes)
-    weight, data = operands[index], operands[1 - index]
-    if any(len(set(term)) != len(term) for term in (weight, data, result)):
-        raise Refused("kept.non-linear", f"Einsum '{label(node)}' takes a diagonal")
+    weight, data, result = found.operands[index], found.operands[1 - index], found.result
     outs = [c for c in weight if c in result and c not in data]
     ins = [c for c in weight if c not in result and c in data]
     if len(outs) != 1 or len(ins) != 1 or len(weight) != 2:
-        raise Refused("kept.non-linear", f"Einsum '{label(node)}' is not a matrix product")
+        return None
     if dims(tensor)[weight.index(ins[0])] == 1 != shapes.dim(node.inputs[1 - index], data.index(ins[0])):
         raise Refused(
             "kept.non-linear",
@@ -339,7 +341,7 @@ def _einsum(node: ir.Node, shapes: Shapes) -> Linear:
     )
 
 
-def _summed(node: ir.Node, shapes: Shapes, place: int, data: str, letters: list[str]) -> int:
+def _summed(node: ir.Node, shapes: Shapes, place: int, data: Labels, letters: list[str]) -> int:
     """Over how many places an Einsum sums letters of the data that the weight does not have."""
     sizes = [shapes.dim(node.inputs[place], data.index(letter)) for letter in letters]
     if any(size is None for size in sizes):

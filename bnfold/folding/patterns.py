@@ -80,9 +80,9 @@ def _held() -> list[str]:
     text = (
         "Weights must be constants that no caller may override; shared ones are copied on write. A "
         "weight behind DequantizeLinear takes\n"
-        "positive factors along its output channels by rescaling its scale. A shift is pushed "
-        "forward only where the predicted growth of\n"
-        f"rounding stays under {CONDITION_LIMIT:g}."
+        "factors along its output channels by rescaling its scale, negative ones where the sign of "
+        "its values can be turned exactly. A shift is\n"
+        f"pushed forward only where the predicted growth of rounding stays under {CONDITION_LIMIT:g}."
     )
     rows = ((f"`{op}`", *_HOLDS[op]) for op in LINEAR_OPERATORS)
     table = _table(

@@ -17,11 +17,12 @@ import numpy as np
 from ..errors import Unsupported
 from ..inference import Shapes
 from ..ir import tensor
-from ..ir.graph import folded_name, ir, label, opset, set_input, usages
+from ..ir.graph import folded_name, ir, is_op, label, opset, set_input, usages
 from ..results.plan import Copied
 from .affine import Float, any_true, spread
 from .edit import Editor
 from .linear import Linear
+from .negation import Negated, negated
 
 
 def rewrite(linear: Linear, editor: Editor, shapes: Shapes) -> None:
@@ -256,15 +257,30 @@ def _bias_name(weight: str | None, node: str) -> str:
     return f"{node}/bias"
 
 
+def _turn_sign(change: Negated, editor: Editor) -> None:
+    node, old = change.node, change.node.inputs[change.index]
+    assert old is not None
+    stored = tensor.from_array(change.values, dtype=change.dtype)
+    new = editor.put(node.graph, folded_name(old.name), stored, node)
+    set_input(node, change.index, new)
+    editor.replaced.append(old)
+    editor.kernels.setdefault(old, set()).add(new)
+    if is_op(node, "QuantizeLinear"):
+        editor.rename(node.outputs[0])
+
+
 def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
-    """W stays quantised; its DequantizeLinear gets one scale for each output channel, times the map's."""
+    """W stays quantised; its DequantizeLinear gets one scale for each output channel, times the map's. Where
+    that is negative, the sign of W turns."""
     node, scale = linear.quantized, linear.quantized_scale
     assert node is not None and scale is not None and linear.stored_axis is not None
     old, zero = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert old is not None
     dtype = editor.shapes.dtype(old)
     assert dtype is not None  # the scale is a constant
-    factors = linear.after.scale.reshape(-1)
+    if not linear.after.nonnegative:
+        _turn_sign(negated(linear, linear.after.scale < 0, editor.shapes), editor)
+    factors = np.abs(linear.after.scale.reshape(-1))
     blocked = scale.ndim > 1
     whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset
     if blocked:

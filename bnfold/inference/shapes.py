@@ -20,15 +20,16 @@ from typing import TypeVar
 import numpy as np
 
 from ..ir.calls import Calls
-from ..ir.graph import GraphLike, bodies, function_graphs, ir, named_type, opset
+from ..ir.graph import GraphLike, bodies, function_graphs, ir, opset
 from ..ir.tensor import dims
-from ..operators.table import OPERATORS, Dtype, op
+from ..operators.table import OPERATORS
 from .body_shapes import BODIES, agreed
 from .constants import Constants
 from .onnx_shapes import by_onnx
 from .rule_context import SHAPE_LENGTH, Content, Dim, Shape, with_symbols
 from .shape_contents import CONTENTS
 from .shape_rules import RULES, Rule
+from .value_types import own_type, typed_alike
 
 T = TypeVar("T")
 MAX_RANK = 32  # axes that numpy can broadcast; what has more is as good as unknown
@@ -129,7 +130,7 @@ class Shapes:
         return found if isinstance(found, int) else None
 
     def dtype(self, value: ir.Value | None) -> ir.DataType | None:
-        """The type of a value: declared, or that of the inputs it is computed from. A formal input of a
+        """The type of a value: declared, or that of the values it is computed from. A formal input of a
         function is of the type that all calls give it."""
         seen: set[ir.Value] = set()
         waiting = [value]
@@ -139,13 +140,13 @@ class Shapes:
                 continue
             seen.add(current)
             node = current.producer()
-            known = _own_dtype(current, self.constants)
+            known = own_type(current, self.constants)
             if known is None and node is None and current.graph in self._functions:
                 known = self._type_given(current)
             if known is not None:
                 return known
-            if node is not None and (current is node.outputs[0] or op(node).variadic):
-                waiting.extend(node.inputs[_TYPED_LIKE.get(op(node).dtype, slice(0))])
+            if node is not None:
+                waiting.extend(typed_alike(current, node, self._model))
         return None
 
     def _type_given(self, formal: ir.Value) -> ir.DataType | None:
@@ -263,20 +264,4 @@ def _rule(node: ir.Node) -> Rule | None:
     return RULES.get(node.op_type) or BODIES.get(node.op_type) or by_onnx
 
 
-_TYPES = {Dtype.BOOL: ir.DataType.BOOL, Dtype.INT64: ir.DataType.INT64}
-_TYPED_LIKE = {Dtype.ALL: slice(None), Dtype.FIRST: slice(0, 1), Dtype.SECOND: slice(1, 2)}  # inputs to ask
 _TYPE_SEARCH = 200  # values looked at to find a type
-
-
-def _own_dtype(value: ir.Value, constants: Constants) -> ir.DataType | None:
-    if value.dtype is not None:
-        return value.dtype
-    stored = constants.stored(value)
-    if stored is not None:
-        return stored.dtype
-    node = value.producer()
-    if node is None or value is not node.outputs[0]:
-        return None
-    if op(node).dtype is Dtype.ATTRIBUTE:
-        return named_type(node) or named_type(node, "dtype")
-    return _TYPES.get(op(node).dtype)

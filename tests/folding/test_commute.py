@@ -50,6 +50,27 @@ def of_two(kind: str) -> Build:
     return build
 
 
+def circulant(net: Net) -> np.ndarray:
+    """A matrix whose rows and columns have one sum."""
+    row = net.rng.uniform(0.1, 1, 4)
+    return np.stack([np.roll(row, shift) for shift in range(4)])
+
+
+def einsum(equation: str, other: Callable[[Net], str]) -> Build:
+    """The value, which has four axes in the equation, and another operand."""
+
+    def build(net: Net, x: str) -> str:
+        first = len(equation.partition(",")[0]) == len(SHAPE)
+        operands = [x, other(net)] if first else [other(net), x]
+        return net.op("Einsum", operands, SHAPE, equation=equation)
+
+    return build
+
+
+def net_side(net: Net) -> str:
+    return net.input("side", SHAPE)
+
+
 def concat(net: Net, x: str) -> str:
     other = net.op("Conv", [net.input("beside", SHAPE), net.constant(net.normal(4, 4, 1, 1))], SHAPE)
     y = net.op("Concat", [x, other], (2, 8, 4, 4), axis=1)
@@ -143,7 +164,19 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
     "Add": [(of_two("Add"), "PNS", "")],
     "Sub": [(of_two("Sub"), "PNS", "")],
     "Sum": [(of_two("Sum"), "PNS", "")],
-    "MatMul": [(lambda net, x: net.op("MatMul", [x, net.input("side", SHAPE)], SHAPE), "", "")],
+    # a shift that stays before a convolution is left as an Add behind it
+    "MatMul": [
+        (lambda net, x: net.op("MatMul", [x, net.input("side", SHAPE)], SHAPE), "PNS", "PN"),
+        (lambda net, x: net.op("MatMul", [x, net.constant(net.normal(4, 4))], SHAPE), "PNS", "PN"),
+        (lambda net, x: net.op("MatMul", [x, net.constant(circulant(net))], SHAPE), "PNS", "PNS"),
+        (lambda net, x: net.op("MatMul", [net.constant(circulant(net)), x], SHAPE), "PNS", "PNS"),
+    ],
+    "Einsum": [
+        (einsum("nctv,nctv->nctv", net_side), "PNS", "PN"),
+        (einsum("nctv,vw->nctw", lambda net: net.constant(net.normal(4, 4))), "PNS", "PN"),
+        (einsum("nctv,vw->nctw", lambda net: net.constant(circulant(net))), "PNS", "PNS"),
+        (einsum("tu,nctv->ncuv", lambda net: net.constant(circulant(net))), "PNS", "PNS"),
+    ],
     "Mul": [(with_input("Mul", (2, 1, 4, 4)), "PN", "PN"), (with_input("Mul", ()), "PN", "PN")],
     "Div": [(with_input("Div", (2, 1, 4, 4)), "PN", "PN")],
 }

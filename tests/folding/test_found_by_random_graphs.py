@@ -194,3 +194,63 @@ def test_the_type_of_a_formal_input_outlasts_the_argument_that_said_it() -> None
     assert [f.node for f in plan.folded] == ["before", "inside"]
     assert not fold(read(ir.to_proto(folded)).model)[1].changes
     hold(proto)
+
+
+def in_onnxruntime(proto: onnx.ModelProto, *outputs: str, **feeds: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(outputs or None, feeds)
+
+
+def test_a_convolution_with_a_quantised_weight_is_not_computed_twice() -> None:
+    """Both would read one scale: the second could not be folded, and the sign of the weight was turned twice."""
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 1, 5] x) => (float[N, 2, 5] y, float[N, 2, 5] z)
+        <int8[2, 1, 1] q = {7, -9}, float d = {0.5}, float[2] s = {-1, 2}, float[2] v = {3, 4}> {
+        w = DequantizeLinear(q, d) c = Conv(x, w)
+        y = BatchNormalization(c, s, s, s, v)
+        [kept] z = BatchNormalization(y, v, s, s, v) }""")
+    folded, plan = fold(read(proto).model, FoldOptions(duplicate_producers=True))
+    assert [node.op_type for node in folded.graph] == ["DequantizeLinear", "Conv", "BatchNormalization"]
+    assert [(k.node, k.reason) for k in plan.kept] == [("kept", "'y' is also a graph output")]
+    x = np.linspace(-1, 1, 10, dtype=np.float32).reshape(2, 1, 5)
+    for a, b in zip(in_onnxruntime(proto, x=x), in_onnxruntime(ir.to_proto(folded), x=x), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+def test_the_add_that_is_left_behind_a_quantised_weight_has_the_type_of_its_scale() -> None:
+    """It was int8 where nothing else named a type."""
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[4, 3, 2] x) => (float[1, 2, 3] y)
+        <int8[2, 2] q = {53, -4, 5, 6}, float d = {0.5}, float[2] s = {1, 2}, float[1, 2, 2] k = {1, 2, 3, 4}> {
+        all, last = RNN<hidden_size = 2>(x, k, k)
+        w = DequantizeLinear(q, d) m = Einsum<equation = "abc,cz->azb">(last, w)
+        y = BatchNormalization(m, s, s, s, s) }""")
+    folded, _ = fold(read(proto).model)
+    after = ir.to_proto(folded)
+    onnx.checker.check_model(after, full_check=True)
+    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 3, 2)
+    np.testing.assert_allclose(
+        in_onnxruntime(after, x=x)[0], in_onnxruntime(proto, x=x)[0], rtol=1e-5, atol=1e-6
+    )
+
+
+TYPED = {
+    "of a Loop": """loops, n = Loop<body: graph = body (int64 k, bool c, float[2,4] s) => (bool c2, float[2,4] t, float[4] u)
+        { c2 = Identity(c) t = Tanh(s) u = ReduceMean<axes = [0], keepdims = 0>(s) }>(three, , x)
+        [here] m = Neg(loops) y = Abs(m) z = Identity(n)""",
+    "of an If": """n, z = If<then_branch: graph = a () => (float[2,4] p, float[3,4] q) { p = Tanh(x) q = Expand(x0, rows) },
+        else_branch: graph = b () => (float[2,4] p2, float[3,4] q2) { p2 = Abs(x) q2 = Expand(x0, rows) }>(yes)
+        [here] m = Neg(n) y = Abs(m)""",
+    "of a function": "y0, n = local.F(x) z0 = ReduceMean<axes = [0]>(n) z = Expand(z0, rows) [here] m = Neg(y0) y = Abs(m)",
+}
+
+
+@pytest.mark.parametrize("case", TYPED)
+def test_the_type_of_what_bodies_and_functions_give_is_known(case: str) -> None:
+    """A node that reads it is an affine one, in the first fold as in a second."""
+    proto = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 13, "local" : 1]>
+        g (float[2,4] x, bool yes) => (float[2,4] y, float[3,4] z)
+        <int64 three = {{3}}, float[1,4] x0 = {{1, 2, 3, 4}}, int64[2] rows = {{3, 4}}> {{ {TYPED[case]} }}
+        <domain: "local", opset_import: ["" : 13]> F (v) => (a, b) {{ a = Tanh(v) b = Abs(v) }}""")
+    plan = fold(read(proto).model)[1]
+    assert [k.node for k in plan.kept] == ["here"]

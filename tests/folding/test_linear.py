@@ -178,7 +178,7 @@ def test_a_batch_norm_on_another_axis_of_a_matmul_stays() -> None:
     net = Net(0)
     y = net.op("MatMul", [net.input("x", (2, 5, 4, 3)), net.constant(net.normal(3, 5))], (2, 5, 4, 5))
     tail(net, y)
-    assert hold(net.model()).kept() == {"BatchNormalization_2": "kept.wrong-axis"}
+    assert hold(net.model()).kept() == {"BatchNormalization_2": "kept.shift-does-not-pass"}
 
 
 def test_einsum_that_is_a_matrix_product() -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnx_ir as ir
+import onnxruntime
 import pytest
+
+from bnfold.folding import fold
+from bnfold.reading.onnx.reader import read
 
 from .held import Held, hold, in_single
 from .nets import Net
@@ -57,7 +63,6 @@ def test_the_scale_takes_it_and_the_weight_stays_quantised(
 @pytest.mark.parametrize(
     "case",
     [
-        {"kind": "N"},  # a scale of a quantised weight has to stay positive
         {"scale": (3,), "axis": 1},  # it runs along the input channels
         {"reused": True},
         {"op": "ConvTranspose", "group": 2, "scale": (), "axis": 1},  # output channels lie on two axes
@@ -115,3 +120,153 @@ def test_a_dequantised_weight_behind_other_nodes_is_a_constant(opset: int) -> No
     proto = in_single(net.model())
     proto.opset_import[0].version = opset
     assert hold(proto, tolerance=1e-5).count("BatchNormalization") == 0
+
+
+FACTORS = np.array([2.0, -0.5, -1.0, 0.25])
+
+
+def turned(
+    weight: np.ndarray,
+    zero: np.ndarray | None = None,
+    scale: np.ndarray | None = None,
+    factors: np.ndarray = FACTORS,
+    opset: int = 13,
+    kind: str = "Conv",
+    before: str = "",
+    reused: bool = False,
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """A product with a quantised weight of four output channels on the last axis (of a Conv on the first), behind
+    which a Mul turns signs, and its fold; both compute the same in onnxruntime. `before`: the weight is quantised
+    from floats to this type."""
+    scale = np.float32(0.1) if scale is None else scale
+    axis = 0 if kind == "Conv" else weight.ndim - 1
+    inits = {"weight": weight, "scale": scale.astype(np.float32)} | (
+        {"zero": zero} if zero is not None else {}
+    )
+    shape = (-1, *(1,) * (weight.ndim - 2)) if kind == "Conv" else (-1,)
+    inits["factors"] = factors.astype(np.float32).reshape(shape)
+    three = ["scale", "zero"][: 1 + (zero is not None)]
+    nodes, q = [], "weight"
+    if before:
+        nodes.append(onnx.helper.make_node("QuantizeLinear", ["weight", *three], ["q"], axis=axis))
+        q = "q"
+    nodes.append(onnx.helper.make_node("DequantizeLinear", [q, *three], ["w"], axis=axis))
+    nodes.append(onnx.helper.make_node(kind, ["x", "w"], ["p"]))
+    nodes.append(onnx.helper.make_node("Mul", ["p", "factors"], ["y"], "turn"))
+    outputs = ["y"]
+    if reused:
+        nodes.append(onnx.helper.make_node("DequantizeLinear", [q, *three], ["u"], axis=axis))
+        outputs.append("u")
+    size = [2, 3, *(5,) * (weight.ndim - 2)] if kind == "Conv" else [2, weight.shape[0]]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, size)],
+        [
+            onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [None] * weight.ndim)
+            for n in outputs
+        ],
+        [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in inits.items()],
+    )
+    proto = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8 if opset < 21 else 10
+    )
+    folded = ir.to_proto(fold(read(proto).model)[0])
+    onnx.checker.check_model(folded)
+    x = np.random.default_rng(1).normal(size=size).astype(np.float32)
+    wanted, got = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )
+        for m in (proto, folded)
+    )
+    for a, b in zip(wanted, got, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+    return proto, folded
+
+
+def left(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def integers(low: int, high: int, dtype: type, *shape: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(low, high + 1, shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("weight", "zero", "folds"),
+    [
+        (integers(-127, 127, np.int8, 4, 3, 3, 3), None, True),
+        (integers(-127, 127, np.int8, 4, 3, 3, 3), np.int8(0), True),
+        (integers(-9, 9, np.int8, 4, 3, 1), np.int8(3), True),
+        (integers(-9, 9, np.int8, 4, 3, 1), np.array([3, -3, 5, 0], np.int8), True),
+        (integers(-9, 9, np.int8, 4, 3, 1), np.array([3, 100, 5, 0], np.int8), False),
+        (integers(1, 255, np.uint8, 4, 3, 1), np.uint8(128), True),
+        (np.zeros((4, 3, 1), np.uint8), np.uint8(128), False),
+        (integers(0, 255, np.uint8, 4, 3, 1), None, False),
+        (np.full((4, 3, 1), -128, np.int8), None, False),
+    ],
+)
+def test_integers_change_their_sign_where_their_type_has_it(
+    weight: np.ndarray, zero: np.ndarray | None, folds: bool
+) -> None:
+    scale = None if zero is None or zero.ndim == 0 else np.full(4, 0.1)
+    _, folded = turned(weight, zero, scale)
+    assert left(folded) == ["DequantizeLinear", "Conv"] + ["Mul"] * (not folds)
+
+
+def test_only_channels_that_turn_need_a_negative() -> None:
+    weight = integers(-127, 127, np.int8, 4, 3, 1)
+    weight[0] = -128
+    assert "Mul" not in left(turned(weight)[1])
+    weight[1] = -128
+    assert "Mul" in left(turned(weight)[1])
+
+
+@pytest.mark.parametrize("kind", ["MatMul", "Gemm"])
+def test_the_sign_of_a_dense_weight_turns(kind: str) -> None:
+    assert left(turned(integers(-9, 9, np.int8, 6, 4), kind=kind)[1]) == ["DequantizeLinear", kind]
+
+
+def test_integers_that_others_read_are_copied() -> None:
+    proto, folded = turned(integers(-9, 9, np.int8, 4, 3, 1), reused=True)
+    assert "Mul" not in left(folded)
+    assert (
+        len(folded.graph.initializer) == len(proto.graph.initializer) + 1
+    )  # for the factors the scale of its own
+
+
+SPREAD = np.random.default_rng(3).uniform(-12.7, 12.7, (4, 3, 3, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("weight", "zero", "folds"),
+    [
+        (SPREAD, np.int8(0), True),
+        (np.round(SPREAD * 2) * np.float32(0.05), np.int8(0), True),  # halves
+        (np.full((4, 3, 1), 12.74, np.float32), np.int8(0), True),
+        (np.full((4, 3, 1), 12.75, np.float32), np.int8(0), False),  # 127.5 is cut off, and -127.5 is -128
+        (np.full((4, 3, 1), -50, np.float32), np.int8(0), False),
+        (np.full((4, 3, 1), np.nan, np.float32), np.int8(0), False),
+        (SPREAD, np.int8(1), False),
+        (SPREAD, np.uint8(128), False),
+        (SPREAD, np.zeros(4, np.int8), True),
+    ],
+)
+@pytest.mark.parametrize("opset", [13, 21])
+def test_floats_change_their_sign_in_front_of_quantisation(
+    weight: np.ndarray, zero: np.ndarray, folds: bool, opset: int
+) -> None:
+    scale = np.array([0.1, 0.1, 0.2, 0.3]) if zero.ndim else None
+    _, folded = turned(weight, zero, scale, before="int8", opset=opset)
+    assert left(folded) == ["QuantizeLinear", "DequantizeLinear", "Conv"] + ["Mul"] * (not folds)
+
+
+def test_floats_whose_integers_others_read_stay() -> None:
+    assert "Mul" in left(turned(SPREAD, np.int8(0), before="int8", reused=True)[1])
+
+
+def test_a_zero_factor_stays_and_two_turns_are_none() -> None:
+    weight = integers(-9, 9, np.int8, 4, 3, 1)
+    assert "Mul" in left(turned(weight, factors=np.array([1.0, 0.0, 2.0, 3.0]))[1])
+    assert "Mul" not in left(turned(weight, factors=np.full(4, -1.0))[1])

@@ -174,7 +174,8 @@ def _chosen(net: Net, array: Array) -> Value:
 
 
 def _quantised(net: Net, array: Array) -> Value:
-    """A weight in eight bits: one scale, or one for each entry of an axis."""
+    """A weight in eight bits: one scale, or one for each entry of an axis. Sometimes every number has its
+    negative, and sometimes floats are quantised first."""
     opset = net.kept.opset
     if opset < 10 or array.dtype != np.float32:
         raise Rejected
@@ -183,11 +184,18 @@ def _quantised(net: Net, array: Array) -> Value:
     axis = net.integer(0, array.ndim - 1) if along else None
     sizes = () if axis is None else (array.shape[axis],)
     low = np.iinfo(kind).min
-    inputs = [net.stored(net.rng.integers(low, low + 256, array.shape).astype(kind))]
-    inputs.append(net.stored(net.rng.uniform(0.002, 0.01, sizes).astype(np.float32)))
+    edge = net.pick(0, 0, 1, 60)
+    parameters = [net.stored(net.rng.uniform(0.002, 0.01, sizes).astype(np.float32))]
     if kind == np.uint8 or net.chance(0.6):
-        inputs.append(net.stored(net.rng.integers(low + 100, low + 150, sizes).astype(kind)))
-    return net.op("DequantizeLinear", inputs, axis=axis)
+        near = net.pick(1, 25)
+        parameters.append(
+            net.stored(net.rng.integers(low + 129 - near, low + 128 + near, sizes).astype(kind))
+        )
+    if kind == np.int8 and net.chance(0.4):
+        weight = net.op("QuantizeLinear", [net.stored(array), *parameters], axis=axis)
+    else:
+        weight = net.stored(net.rng.integers(low + edge, low + 256 - edge, array.shape).astype(kind))
+    return net.op("DequantizeLinear", [weight, *parameters], axis=axis)
 
 
 def _overridable(net: Net, array: Array) -> Value:

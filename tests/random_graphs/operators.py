@@ -189,13 +189,25 @@ def matmul(net: Net, x: Value) -> Value:
     if kind == "first":
         if x.rank < 2:
             raise Rejected
-        return net.op("MatMul", [constant(net, net.data(outs, sized(net, x, x.rank - 2))), x])
+        return net.op("MatMul", [constant(net, mixing(net, outs, sized(net, x, x.rank - 2))), x])
     inner = sized(net, x, x.rank - 1) if x.rank else 0
     if not inner:
         raise Rejected
     lead = ((1,) * net.integer(1, 2) if net.chance(0.5) else (x.size(0) or 1,)) if kind == "stack" else ()
     shape = (inner,) if kind == "vector" else (*lead, inner, outs)
-    return net.op("MatMul", [x, constant(net, net.data(*shape))])
+    return net.op("MatMul", [x, constant(net, mixing(net, *shape))])
+
+
+def mixing(net: Net, *shape: int) -> np.ndarray:
+    """A weight, sometimes one whose sums are equal along every axis, so that a shift passes."""
+    values = net.data(*shape)
+    if not net.chance(0.3):
+        return values
+    if len(shape) < 2 or len(set(shape)) > 1:
+        return np.full_like(values, net.pick(0.25, -0.5, 0.3))
+    place = np.indices(shape).sum(0) % shape[0]
+    row = np.abs(values.reshape(-1)[: shape[0]]) + np.asarray(0.1, values.dtype)
+    return np.asarray(row[place])
 
 
 def _chains(x: Value, v: Value) -> bool:
@@ -203,6 +215,7 @@ def _chains(x: Value, v: Value) -> bool:
 
 
 def einsum(net: Net, x: Value) -> Value:
+    """With a matrix, with a weight of several axes that are summed or kept, or with another value."""
     if not 1 <= x.rank <= 4:
         raise Rejected
     letters = "abcd"[: x.rank]
@@ -212,9 +225,16 @@ def einsum(net: Net, x: Value) -> Value:
     kept.insert(net.integer(0, len(kept)), "z")
     weight = ["z", letters[axis]] if net.chance(0.5) else [letters[axis], "z"]
     shape = tuple(net.integer(1, 5) if c == "z" else size for c in weight)
-    if net.chance(0.15) and (sizes := x.size(0)) and axis:
-        weight, shape = ["a", *weight], (sizes, *shape)
-    w = constant(net, net.data(*shape))
+    if net.chance(0.25):
+        other = net.axis(x)
+        if (sizes := x.size(other)) and other != axis:  # summed as well, or of each entry its own matrix
+            weight, shape = [letters[other], *weight], (sizes, *shape)
+    if net.chance(0.2) and (fits := [v for v in net.candidates() if v.like(x)]):
+        w, weight = net.pick(*fits), list(letters)
+        kept = [c for c in kept if c != "z"] or [letters[0]]
+        kept = [kept[k] for k in net.rng.permutation(len(kept))]
+    else:
+        w = constant(net, mixing(net, *shape))
     terms, inputs = [letters, "".join(weight)], [x, w]
     if net.chance(0.4):
         terms, inputs = terms[::-1], inputs[::-1]
