@@ -12,7 +12,7 @@ import copyreg
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -82,6 +82,8 @@ def _door(function: Callable[P, R]) -> Callable[P, R]:
         except BnfoldError:
             raise
         except Exception as error:
+            if isinstance(error, TypeError):
+                _check_call(function, args, kwargs)
             if is_lack(error):
                 raise Unsupported(SHORT) from error
             ours = of_system(error) if isinstance(error, OSError) else None
@@ -90,6 +92,20 @@ def _door(function: Callable[P, R]) -> Callable[P, R]:
             ) from error
 
     return guarded
+
+
+def _check_call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise UsageError for arguments that the function does not take."""
+    import inspect
+
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise UsageError(
+            f"{function.__name__}: {error}",
+            expected=f"{function.__name__}({', '.join(signature.parameters)})",
+        ) from None
 
 
 @_door

@@ -158,6 +158,8 @@ class Engine:
         for node in graph:
             self.places.setdefault(node, len(self.places))
         waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
+        batch_norms = (node for node in waiting if is_op(node, "BatchNormalization"))
+        self.shapes.constants.read_together(value for node in batch_norms for value in node.inputs[1:5])
         for _ in range(_ROUNDS):
             left = [node for node in waiting if node.graph is not None and not self._try(context, node)]
             merged = self.options.merge_branches and self._merge_branches(graph, context)

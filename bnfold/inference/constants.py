@@ -13,7 +13,7 @@ float64 for the algebra of folds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -53,6 +53,7 @@ LIMIT = 1 << 22  # elements of a constant that is evaluated
 ROOM = 4 * LIMIT
 DRAWS = 2  # of nudged inputs, since one may cancel
 _DEPTH = 200  # nodes of one constant subgraph
+_SHORT = 1 << 18  # bytes of a vector that is read with others
 _LONGEST = 1 << 16  # numbers in an argument that counts or points
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
@@ -78,7 +79,7 @@ class Constants:
         self._model = model
         self._overridable = model.ir_version >= 4 and not freeze_initializers
         self._typed: dict[ir.Value, np.ndarray | None] = {}
-        self._exactly: dict[ir.Value, np.ndarray] = {}
+        self._widened: dict[ir.Value, np.ndarray] = {}  # more exact than the typed ones, or read with others
         self._inexact: set[ir.Value] = set()
         self._narrow: set[ir.Value] = set()
         self._tensors: dict[ir.Value, ir.TensorProtocol | None] = {}
@@ -138,8 +139,8 @@ class Constants:
 
     def array(self, value: ir.Value | None) -> np.ndarray | None:
         """The values, floats as float64, or None where it is not constant or too large."""
-        if value in self._exactly:
-            return self._exactly[value]
+        if value in self._widened:
+            return self._widened[value]
         values = self.typed(value)
         return None if values is None else widened(values)
 
@@ -164,7 +165,23 @@ class Constants:
 
     def remember(self, value: ir.Value, values: np.ndarray) -> None:
         """A value that was made while folding, more exactly than its stored type holds it."""
-        self._exactly[value] = values
+        self._widened[value] = values
+
+    def read_together(self, values: Iterable[ir.Value | None]) -> None:
+        """Read many vectors of floats at once. Networks have ten thousands of them, the statistics of their
+        batch norms, and numpy is called for each length instead of each vector."""
+        found: dict[int, dict[ir.Value, bytes]] = {}
+        for value in values:
+            if value is not None and value not in self._typed:
+                raw = tensor.vector_of_floats(self.stored(value))
+                if 0 < len(raw) <= _SHORT:
+                    found.setdefault(len(raw), {})[value] = raw
+        for group in found.values():
+            rows = np.frombuffer(b"".join(group.values()), "<f4").reshape(len(group), -1)
+            wide = widened(rows)
+            wide.flags.writeable = False
+            self._typed.update(zip(group, rows, strict=True))
+            self._widened.update(zip(group, wide, strict=True))
 
     def _viewed(self, value: ir.Value, base: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
         """A constant seen through one rearranging operator, as a recipe over it."""
@@ -195,10 +212,16 @@ class Constants:
             if stored is not None or node is None or not self._is_evaluated(node):
                 self._typed[current] = None if stored is None else _read(stored)
                 continue
-            waiting = [v for v in self._needed(node) if v not in self._typed]
-            stack.extend(waiting)
-            if not waiting:
+            needed = tuple(self._needed(node))
+            if any(v in self._typed and self._typed[v] is None for v in needed):
+                inexact = any(v in self._inexact for v in needed)
+                self._remember_all(node, self._of_sizes(node), inexact)
+                continue  # nobody asks for the other inputs, large weights among them
+            waiting = next((v for v in needed if v not in self._typed), None)
+            if waiting is None:
                 self._settle(node)
+            else:
+                stack.append(waiting)
 
     def _is_evaluated(self, node: ir.Node) -> bool:
         return is_bounded(node) and not any(a.is_ref() for a in node.attributes.values())
@@ -217,7 +240,17 @@ class Constants:
         if known and not keeps_values(node):
             results = self._half(node, results)
         if not known and len(results) == 1:
-            results = [self._sizes_of(node.outputs[0])]
+            results = self._of_sizes(node)
+        self._remember_all(node, results, inexact)
+
+    def _of_sizes(self, node: ir.Node) -> list[np.ndarray | None]:
+        """What a node gives whose inputs are not all constant: sizes of which all is known, or nothing."""
+        if len(node.outputs) != 1:
+            return [None] * len(node.outputs)
+        return [self._sizes_of(node.outputs[0])]
+
+    def _remember_all(self, node: ir.Node, results: list[np.ndarray | None], inexact: bool) -> None:
+        """Remember what a node gives, as long as there is room."""
         self._room -= sum(a.size for a in results if a is not None)
         if self._room < 0:
             results = [None] * len(results)
@@ -284,7 +317,7 @@ class Constants:
             return self._shape(node) or nothing
         blank = is_op(node, "EyeLike")
         inputs = [None if v is None else self._blank(v) if blank else self._typed.get(v) for v in node.inputs]
-        if any(v is not None and a is None for v, a in zip(self._needed(node), inputs, strict=False)):
+        if any(self._typed.get(value) is None for value in self._needed(node)):
             return nothing
         if is_op(node, "CastLike"):
             like = node.inputs[1]

@@ -98,10 +98,12 @@ class Shapes:
     def _sizes(self, value: ir.Value) -> np.ndarray | None:
         """What a small integer tensor holds, where all of it is known though not all sizes that it was cut
         from are."""
-        shape, found = self.of(value), self._contents.get(value)
+        found = self._contents.get(value)
         numbers = [d for d in found or () if isinstance(d, int)]
-        dtype = self.dtype(value)
-        if found is None or shape not in ((), (len(numbers),)) or len(numbers) != len(found) or dtype is None:
+        if found is None or len(numbers) != len(found):
+            return None
+        shape, dtype = self.of(value), self.dtype(value)
+        if shape not in ((), (len(numbers),)) or dtype is None:
             return None
         return np.array(numbers, dtype.numpy()).reshape(shape)
 

@@ -207,6 +207,13 @@ def elements(tensor: ir.TensorProtocol) -> int:
     return math.prod(tensor.raw.dims if type(tensor) is InProto else dims(tensor))
 
 
+def vector_of_floats(tensor: ir.TensorProtocol | None) -> bytes:
+    """The bytes of a vector of float32 that lies in its proto; b"" for every other tensor."""
+    if type(tensor) is not InProto or tensor.raw.data_type != _FLOAT or len(tensor.raw.dims) != 1:
+        return b""
+    return tensor.raw.raw_data
+
+
 def array(tensor: ir.TensorProtocol) -> np.ndarray:
     """A tensor's values."""
     if type(tensor) is InProto and tensor.raw.data_type == _FLOAT and (raw := tensor.raw.raw_data):

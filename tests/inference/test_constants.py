@@ -8,6 +8,8 @@ import pytest
 from onnx import numpy_helper, parser
 
 from bnfold.inference import Shapes
+from bnfold.inference.constants import Constants
+from bnfold.ir.graph import ir
 from bnfold.reading.onnx.reader import read
 
 HEAD = '<ir_version: 8, opset_import: ["" : %d]> g () => (float[A, B] y) <float[64, 34] k, float[34, 1] ones> { %s }'
@@ -115,3 +117,24 @@ def test_what_operators_make_of_constants_is_constant(text: str) -> None:
     assert ours is not None
     assert ours.shape == MADE[text]
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_vectors_that_are_read_together_are_what_each_alone_is() -> None:
+    """Vectors of two lengths, one of another type, one that a caller may override, and a matrix."""
+    proto = parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[1] x, float[2] o) => (float[1] y)
+        <float[2] a = {1.5, -0.0}, float[2] b = {3.0, 1e-45}, float[3] c = {0.1, 0.2, 0.3},
+         double[2] d = {0.1, 0.2}, float[1,2] m = {1.0, 2.0}, float[2] o = {1.0, 2.0}> { y = Identity(x) }"""
+    )
+    for stored in proto.graph.initializer:  # as exporters write them
+        stored.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(stored), stored.name))
+    model = ir.from_proto(proto)
+    values = [model.graph.initializers[name] for name in "abcdmo"]
+    alone, together = Constants(model), Constants(model)
+    together.read_together([*values, None, values[0]])
+    for value in values:
+        for question in (Constants.typed, Constants.array):
+            one, other = question(alone, value), question(together, value)
+            assert (one is None) == (other is None) == (value.name == "o")
+            if one is not None and other is not None:
+                assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())

@@ -17,14 +17,19 @@ from .terms import Scope, whole
 
 __all__ = ["PATTERNS", "Pattern", "inside"]
 
+_BY_ROOT: dict[str, list[Pattern]] = {}  # the patterns that may end in an operator, in the table's order
+for _pattern in PATTERNS:
+    for _root in _pattern.term.roots:
+        _BY_ROOT.setdefault(_root, []).append(_pattern)
+
 
 def inside(graph: GraphLike, shapes: Shapes) -> dict[ir.Node, Pattern]:
     """The nodes of a graph that stand inside a pattern, each with the pattern."""
     found: dict[ir.Node, Pattern] = {}
     scope = Scope(shapes)
     for node in graph:
-        for pattern in PATTERNS:
-            if node.op_type in pattern.term.roots and (nodes := whole(pattern.term, node, scope)):
+        for pattern in _BY_ROOT.get(node.op_type, ()):
+            if nodes := whole(pattern.term, node, scope):
                 for one in nodes:
                     found.setdefault(one, pattern)
                 break

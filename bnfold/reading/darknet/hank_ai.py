@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import BnfoldError, Malformed, Unsupported
+from ...errors import BnfoldError, Malformed, Unsupported, blamed_on
 from ...ir.provenance import Source
 from .activations import ACTIVATIONS, meant
 from .cfg import Option, Section, entries
@@ -88,10 +88,15 @@ def _warn_of_size(sections: Sequence[Section], file: str, notes: Notes) -> None:
         return
     for key in ("width", "height"):
         size = sections[0].options.get(key)
-        if size and size.text and atoi(size.text)[0] % STEP:
+        if not size or not size.text:
+            continue
+        where = Source(file, size.line)
+        with blamed_on(where):
+            fits = atoi(size.text)[0] % STEP == 0
+        if not fits:
             notes.warn(
                 "size",
-                Source(file, size.line),
+                where,
                 f"{key}={size.text}: hank-ai's darknet stops at a detector whose input is no multiple of "
                 f"{STEP}",
             )

@@ -31,10 +31,8 @@ from ...results.value_kinds import Given
 from ..truth.number_formats import is_float, numpy_type
 from .samples import Feeds, Input
 
-UNPACKED, PER_BYTE = (
-    256 << 20,
-    100,
-)  # bytes that an archive may unpack to: so many, and so many for each of its own
+VALUES_PER_BYTE = 4  # of a tensor: its smallest types have two bits
+UNPACKED, PER_BYTE = 256 << 20, 100  # bytes that an archive may unpack to: so many, and for each of its own
 
 
 @dataclass(frozen=True)
@@ -264,7 +262,16 @@ def _tensor(place: Path, declared: Declared) -> np.ndarray:
                 where=place,
                 expected="a tensor with its values in it",
             )
-        return np.asarray(ir.serde.deserialize_tensor(proto).numpy())
+        found = ir.serde.deserialize_tensor(proto)
+        # a type without a field for its values has zeros made for it, as many as it claims
+        claimed, most = math.prod(proto.dims), VALUES_PER_BYTE * proto.ByteSize()
+        if claimed > most:
+            raise Malformed(
+                f"the tensor claims {claimed:,} values",
+                where=place,
+                expected=f"at most {most:,} in a file of its size",
+            )
+        return np.asarray(found.numpy())
 
 
 def _raw(place: Path, declared: Declared) -> np.ndarray:

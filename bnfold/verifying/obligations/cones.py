@@ -65,12 +65,12 @@ def half(
         found[producer] = None
         if len(found) > LARGEST:
             raise NoCone(f"more than {LARGEST} nodes")
-        waiting.extend(_read(producer))
+        waiting.extend(reads(producer))
     nodes = sorted(found, key=side.order.__getitem__)
     return Half(end, nodes, border, constants)
 
 
-def _read(node: ir.Node) -> list[ir.Value]:
+def reads(node: ir.Node) -> list[ir.Value]:
     """What a node reads, its bodies included."""
     values = [v for v in node.inputs if v is not None and v.name]
     for body in bodies(node):
@@ -78,7 +78,7 @@ def _read(node: ir.Node) -> list[ir.Value]:
         made: set[ir.Value] = set(body.initializers.values())
         inner: list[ir.Value] = []
         for one in body:
-            inner.extend(_read(one))
+            inner.extend(reads(one))
             made.update(one.outputs)
         inner.extend(body.outputs)
         values.extend(v for v in inner if v not in own and v not in made)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,19 +38,23 @@ OTHER_TIES = "a tie is decided in another way"
 @dataclass(frozen=True)
 class Bench:
     """One model, ready to run parts of itself. `types` says in which type it has a value of the border, where
-    that is not the reference's."""
+    that is not the reference's. One interpreter runs all parts, and looks for its constants once."""
 
     model: ir.Model
     constants: Constants
     seed: int
     types: Callable[[ir.Value], ir.DataType | None] | None = None
+    interpreter: Interpreter = field(init=False)
+
+    def __post_init__(self) -> None:
+        # no stand-ins: they would give the same on both sides, whatever reaches them
+        object.__setattr__(self, "interpreter", Interpreter(self.model))
 
     def run(
         self, half: Half, graph: GraphLike, frame: Frame | None, setting: Setting, rounded: bool = False
     ) -> Iterator[Step]:
         """The nodes of a cone, one after the other, on these values. Raises CannotEvaluate."""
-        # no stand-ins: they would give the same on both sides, whatever reaches them
-        interpreter = Interpreter(self.model, Rounding(self.seed) if rounded else None)
+        interpreter = self.interpreter.rounding_by(Rounding(self.seed)) if rounded else self.interpreter
         place = Frame(
             frame.opset if frame is not None else opset(self.model, graph),
             frame.imports if frame is not None else self.model.opset_imports,

@@ -34,6 +34,7 @@ from .scope import Context, Scope
 from .work import prove
 
 MOST_PLANTED = 64  # weights of which it is tried whether they show
+MOST_COMPUTED = 20_000  # nodes of a cone that are computed for that, all weights together
 
 
 class Prover:
@@ -132,7 +133,8 @@ class Prover:
             waiting = [v for v in mine.constants if v in found and v not in proved]
             if waiting:
                 known = {token: context.known(value) for value, token in mine.border.items()}
-                proved |= weights_seen(context.discharger, mine, places, known, waiting[:MOST_PLANTED])
+                tried = waiting[: min(MOST_PLANTED, max(1, MOST_COMPUTED // len(mine.nodes)))]
+                proved |= weights_seen(context.discharger, mine, places, known, tried)
         unseen = [w for w in found if w not in proved]
         return Result(
             obligations=tuple(verdicts.obligations),

@@ -8,7 +8,7 @@ and the cones behind it grow. What is left in the end is the outputs, and what n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from ...ir.graph import ir, label
@@ -17,7 +17,7 @@ from ...results.comparison import Figures, Obligation
 from .alignment import Pairs, by_name, by_structure
 from .bodies import scopes_of
 from .border_values import CannotDischarge
-from .cones import Half, NoCone
+from .cones import Half, NoCone, reads
 from .coverage import within
 from .decisions import decided_by
 from .discharge import OTHER_TIES
@@ -95,7 +95,7 @@ class _Work:
                 continue
             is_output = value in outputs
             if len(self.refuted) >= MOST_DROPPED and not is_output and not self._identical(value):
-                self._drop(value)
+                self._drop_the_rest(waiting[count:], outputs)
                 continue
             if self._holds(value):
                 continue
@@ -111,6 +111,20 @@ class _Work:
 
     def _drop(self, value: ir.Value) -> None:
         self.refuted.add(value)
+        self.sides = self._sides()
+
+    def _drop_the_rest(self, waiting: Iterable[ir.Value], outputs: Collection[ir.Value]) -> None:
+        """Drop every pair that is left and not identical, outputs aside, in one step: to drop them one after
+        the other, each with the tokens of both graphs, takes the square of their number. A pair that is
+        identical only while one of those is assumed goes with it."""
+        left = set(waiting).difference(outputs)
+        dropped = {value for value in left if not self._identical(value)}
+        leans = set(dropped)
+        for node in self.scope.reference:
+            if any(value in leans for value in reads(node)):
+                leans.update(node.outputs)
+                dropped.update(left.intersection(node.outputs))
+        self.refuted |= dropped
         self.sides = self._sides()
 
     def _identical(self, value: ir.Value) -> bool:

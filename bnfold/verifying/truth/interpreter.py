@@ -41,6 +41,8 @@ from .kernels import kernel_of
 from .large_weights import Stored, Weight, changed
 from .number_formats import Rounding, is_float, storage_of, widened
 
+SMALL = 1 << 10  # numbers of a weight that stays widened: parts of a model are run thousands of times
+
 
 class CannotEvaluate(Exception):
     """A node that the interpreter cannot compute. `node` names it."""
@@ -63,8 +65,8 @@ class Step:
 
 
 class Interpreter:
-    """Runs one model. `stand_ins` remembers what opaque operators gave, so that a second model sees the
-    same."""
+    """Runs one model, and parts of it, as often as you like. `stand_ins` remembers what opaque operators
+    gave, so that a second model sees the same."""
 
     def __init__(
         self,
@@ -79,6 +81,14 @@ class Interpreter:
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
         self._onnx_reference = onnx_reference.Evaluators()
         self._constants = Constants(model)
+        self._small: dict[ir.Value, np.ndarray] = {}
+
+    def rounding_by(self, rounding: Rounding) -> Interpreter:
+        """The same that rounds each result; what is known of the model's constants stays known."""
+        other = Interpreter(self.model, rounding, self.stand_ins)
+        other._constants = self._constants
+        other._small = self._small
+        return other
 
     def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Outputs, and the watched values of the main graph, by name. An input without a feed takes its
@@ -215,7 +225,14 @@ class Interpreter:
         raise CannotEvaluate(value.name or "", "nothing computes this value")
 
     def _weight(self, value: ir.Value) -> Weight:
-        found = self._large(value) or constant(value)
+        found: Weight
+        if (known := self._small.get(value)) is not None:
+            found = known
+        else:
+            found = self._large(value) or constant(value)
+            if isinstance(found, np.ndarray) and found.size <= SMALL:
+                found = self._small[value] = found.view()
+                found.flags.writeable = False
         rounding, kind = self.rounding, value.const_value.dtype  # type: ignore[union-attr]
         if rounding is None:
             return found

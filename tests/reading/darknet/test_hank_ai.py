@@ -177,3 +177,9 @@ def test_the_size_of_a_detector_that_it_stops_at_has_a_warning(tmp_path: Path) -
     found = [f.where for f in load(tmp_path, NET + yolo, **HANK).findings if f.code == "darknet.size"]
     assert found == ["net.cfg:2", "net.cfg:3"]
     assert codes(load(tmp_path, NET + yolo + CONV, **HANK)) == []
+
+
+def test_a_size_beyond_32_bits_is_named_with_its_line(tmp_path: Path) -> None:
+    cfg = "[net]\nheight=32\nwidth=9223372036854775807\nchannels=3\n" + CONV + "[yolo]\n"
+    with pytest.raises(Malformed, match=r":3.*32-bit"):
+        load(tmp_path, cfg, **HANK)

@@ -4,6 +4,7 @@ be accepted however it is written."""
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from bnfold.folding import fold
@@ -11,8 +12,9 @@ from bnfold.results.comparison import Proof, Side
 from bnfold.results.options import VerifyOptions
 from bnfold.verifying import compare
 from bnfold.verifying.inputs.interface import interface
-from bnfold.verifying.obligations import Prover, folded_by_us
+from bnfold.verifying.obligations import Prover, folded_by_us, work
 from bnfold.verifying.obligations.deviations import Deviations
+from bnfold.verifying.obligations.tokens import SideTokens
 from bnfold.verifying.truth.interpreter import Interpreter
 
 from ..sides import proto, side
@@ -342,3 +344,24 @@ def test_a_mean_over_positions_is_off_by_as_much_as_each_of_them() -> None:
     assert found
     assert found.proof is not None
     assert [(o.value, o.verdict) for o in found.proof.obligations] == [("y", "proved")]
+
+
+def test_a_row_of_pairs_that_do_not_hold_is_dropped_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every value of a chain is another one, and one beside it is the same: to compute the tokens of both
+    graphs for each that is dropped would take the square of their number."""
+    length = 3 * work.MOST_DROPPED
+    rows = " ".join(f"v{k + 1} = Mul(v{k}, c)" for k in range(length))
+
+    def chain(factor: float) -> onnx.ModelProto:
+        head = f"{HEAD} g (float[4] v0) => (float[4] v{length}, float[4] z) <float[1] c>"
+        return proto(f"{head} {{ u = Tanh(v0) {rows} z = Tanh(u) }}", c=np.float32([factor]))
+
+    computed: list[int] = []
+    compute = SideTokens.compute
+    monkeypatch.setattr(
+        SideTokens, "compute", lambda self, words: (computed.append(1), compute(self, words))[1]
+    )
+    found = proof(chain(1.01), chain(1.02), v0=image(4))
+    assert [o.value for o in found.refuted] == [f"v{length}"]
+    assert found.count("dropped") == length - 1  # and none of u
+    assert len(computed) < 4 * work.MOST_DROPPED
