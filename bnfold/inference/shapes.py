@@ -14,7 +14,7 @@ write -1 for that. A node whose arguments contradict its inputs is remembered.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -132,7 +132,16 @@ class Shapes:
     def dtype(self, value: ir.Value | None) -> ir.DataType | None:
         """The type of a value: declared, or that of the values it is computed from. A formal input of a
         function is of the type that all calls give it."""
+        found, formals = self._type_search(value)
+        if found is None and formals:
+            self._find_types(formals)
+            found, _ = self._type_search(value)
+        return found
+
+    def _type_search(self, value: ir.Value | None) -> tuple[ir.DataType | None, list[ir.Value]]:
+        """The type of a value, or else the formal inputs of functions that have to be asked first."""
         seen: set[ir.Value] = set()
+        formals: list[ir.Value] = []
         waiting = [value]
         while waiting and len(seen) < _TYPE_SEARCH:
             current = waiting.pop(0)
@@ -140,23 +149,35 @@ class Shapes:
                 continue
             seen.add(current)
             node = current.producer()
-            known = own_type(current, self.constants)
-            if known is None and node is None and current.graph in self._functions:
-                known = self._type_given(current)
+            known = own_type(current, self.constants) or self._types_given.get(current)
             if known is not None:
-                return known
+                return known, []
             if node is not None:
                 waiting.extend(typed_alike(current, node, self._model))
-        return None
+            elif current.graph in self._functions and current not in self._types_given:
+                formals.append(current)
+        return None, formals
 
-    def _type_given(self, formal: ir.Value) -> ir.DataType | None:
-        """The type that all calls give a formal input of a function. It is the type that is remembered, not a
-        value of it: folding replaces the arguments of calls, and a value that is gone says nothing more."""
-        if formal not in self._types_given:
-            self._types_given[formal] = None  # a function that calls itself says nothing more of it
-            types = {self.dtype(v) for v in self._calls.arguments(formal)}
-            self._types_given[formal] = types.pop() if len(types) == 1 else None
-        return self._types_given[formal]
+    def _find_types(self, formals: Iterable[ir.Value]) -> None:
+        """Remember the types that all calls give formal inputs. There is no recursion: one waits on the stack
+        until those that its calls ask are known. The type is remembered, and no value of it: folding replaces
+        the arguments of calls, and a value that is gone says nothing more."""
+        stack, begun = list(formals), set[ir.Value]()
+        while stack:
+            formal = stack[-1]
+            begun.add(formal)  # functions that call each other say nothing more of it
+            asked = [] if formal in self._types_given else self._argument_types(formal)
+            waiting = {one: None for _, ahead in asked for one in ahead if one not in begun}
+            stack.extend(waiting)
+            if not waiting:
+                stack.pop()
+                types = {
+                    known for known, ahead in asked if formal not in ahead
+                }  # its own type is no other one
+                self._types_given.setdefault(formal, types.pop() if len(types) == 1 else None)
+
+    def _argument_types(self, formal: ir.Value) -> list[tuple[ir.DataType | None, list[ir.Value]]]:
+        return [self._type_search(value) for value in self._calls.arguments(formal)]
 
     def put(self, value: ir.Value, shape: Shape | None) -> None:
         """A value that was made while folding."""
@@ -199,7 +220,7 @@ class Shapes:
         self._derived = True
         for graph in (self._model.graph, *self._calls.callers_first()):
             for formal in graph.inputs if graph in self._functions else ():
-                self._type_given(formal)
+                self.dtype(formal)
                 self._known[formal] = self._common(
                     [self._so_far(v) for v in self._calls.arguments(formal) if v]
                 )

@@ -27,7 +27,7 @@ def own_type(value: ir.Value, constants: Constants) -> ir.DataType | None:
 
 def typed_alike(value: ir.Value, node: ir.Node, model: ir.Model) -> list[ir.Value | None]:
     """Values whose type an output of this node has."""
-    place = node.outputs.index(value)
+    place = value.index() or 0
     if (function := model.functions.get(node.op_identifier())) is not None:
         return list(function.outputs[place : place + 1])
     if is_op(node, "If", "Loop", "Scan"):

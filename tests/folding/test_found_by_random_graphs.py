@@ -241,6 +241,8 @@ TYPED = {
     "of an If": """n, z = If<then_branch: graph = a () => (float[2,4] p, float[3,4] q) { p = Tanh(x) q = Expand(x0, rows) },
         else_branch: graph = b () => (float[2,4] p2, float[3,4] q2) { p2 = Abs(x) q2 = Expand(x0, rows) }>(yes)
         [here] m = Neg(n) y = Abs(m)""",
+    "of a function that is called in a row": """y0, n0 = local.F(x) y1, n1 = local.F(y0) y2, n = local.F(y1)
+        z0 = ReduceMean<axes = [0]>(n) z = Expand(z0, rows) [here] m = Neg(y2) y = Abs(m)""",
     "of a function": "y0, n = local.F(x) z0 = ReduceMean<axes = [0]>(n) z = Expand(z0, rows) [here] m = Neg(y0) y = Abs(m)",
 }
 
