@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..inference import Shapes
+from ..ir import tensor
 from ..ir.graph import folded_name, ir, is_op, sole, usages
 from .edit import Editor
 from .linear import Linear
@@ -33,7 +34,8 @@ def take_bias(
         return None
     if row.producer() is not None:  # what computes it may stand behind the product
         editor.replaced.append(row)
-        row = editor.put(linear.node.graph, folded_name(row.name), stored, linear.node)
+        own = tensor.from_array(tensor.array(stored), dtype=stored.dtype)  # the caller's keeps its name
+        row = editor.put(linear.node.graph, folded_name(row.name), own, linear.node)
     linear.grow()
     linear.node.resize_inputs(3)
     linear.node.replace_input_with(2, row)

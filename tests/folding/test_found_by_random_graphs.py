@@ -256,3 +256,16 @@ def test_the_type_of_what_bodies_and_functions_give_is_known(case: str) -> None:
         <domain: "local", opset_import: ["" : 13]> F (v) => (a, b) {{ a = Tanh(v) b = Abs(v) }}""")
     plan = fold(read(proto).model)[1]
     assert [k.node for k in plan.kept] == ["here"]
+
+
+def test_a_row_that_becomes_the_bias_of_a_gemm_keeps_its_name_in_the_callers_model() -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 13]>
+        g (float[3,2] x) => (float[3,2] y)
+        <float[2,2] w = {1, 2, 3, 4}, float[2] s = {2, 3}, float[2] o = {0, 0}, float[2] v = {1, 2}> {
+        row = Constant<value = float[2] row {0.5, 0.25}>()
+        p = MatMul(x, w) n = BatchNormalization(p, s, o, o, v) y = Add(n, row) }""")
+    original = read(proto).model
+    before = ir.to_proto(original).SerializeToString(deterministic=True)
+    folded, _ = fold(original)
+    assert [node.op_type for node in folded.graph] == ["Gemm"]
+    assert ir.to_proto(original).SerializeToString(deterministic=True) == before

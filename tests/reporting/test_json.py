@@ -101,6 +101,12 @@ def test_the_verdict_follows_the_exit_code(code: int, verdict: str) -> None:
     assert documents.document("fold", code)["verdict"] == verdict
 
 
+@pytest.mark.parametrize(("code", "verdict"), [(0, "PASS"), (1, "FAIL"), (3, "FAIL"), (5, "FAIL")])
+def test_one_of_many_models_that_ends_in_an_error_fails_the_run(code: int, verdict: str) -> None:
+    assert documents.document("batch", code, runs=[])["verdict"] == verdict
+    assert documents.document("check", code, models=[])["verdict"] == verdict
+
+
 def test_an_error_has_its_parts() -> None:
     error = Unreadable("cannot be read", where=Path("x.onnx"), expected="a model", way_out="look elsewhere")
     assert documents.of_error(error)["error"] == {
