@@ -17,7 +17,7 @@ from .negation import negated
 from .push import FoldContext, Hold, Push, Recast, blind, channels_of, with_choices
 from .reasons import Refused
 from .recognise import Reading, placed
-from .weight_ranges import check_range
+from .weight_ranges import check_constant, check_range
 
 PER_CHANNEL_SCALES = 13  # the opset from which DequantizeLinear takes one scale for each channel
 
@@ -263,5 +263,10 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
             "kept.quantized-weight",
             f"{where} has a scale that is not constant, or that runs along another axis",
         )
+    dtype, after = shapes.dtype(dequantize.inputs[1]), vector @ linear.after
+    assert dtype is not None  # the scale is a constant
+    scales = np.outer(linear.quantized_scale, after.scale)
+    check_constant(scales, dtype, f"the scale of {where}", factor=True)
+    check_constant(after.shift, dtype, f"the bias beside {where}")
     if not vector.nonnegative:
         negated(linear, vector.scale < 0, shapes)

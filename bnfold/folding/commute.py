@@ -29,7 +29,7 @@ from .commute_rule import (
     only_data,
     uniform_over,
 )
-from .contractions import behind_to_operand, operand_to_behind, sum_of_other
+from .contractions import behind_to_operand, check_sizes, operand_to_behind, sum_of_other
 from .rearrange import mover, read_in_parts
 from .reasons import Closed, Refused
 from .reshape_axes import axis_of, check_room
@@ -465,6 +465,7 @@ def _contracted_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps
     """A map goes to an operand that is computed at run time and has the axes along which it varies; a shift
     only where the sums of the other operand are equal."""
     map_, shapes = data_map(outs, node), context.shapes
+    check_sizes(node, shapes)
     images = {
         index: image
         for index, value in enumerate(node.inputs)
@@ -476,7 +477,8 @@ def _contracted_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps
         raise _mixes(node)
     if map_.shifts:
         sums = {index: sum_of_other(node, index, context) for index in images}
-        images = {k: Affine(m.scale, m.shift / c) for k, m in images.items() if (c := sums[k]) is not None}
+        # a matrix whose sums are zero gives no shift back
+        images = {k: Affine(m.scale, m.shift / c) for k, m in images.items() if (c := sums[k])}
         if not images:
             raise _sums_differ(node)
     takers = list(images)
@@ -487,6 +489,7 @@ def _contracted_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps
 def _contracted_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     """The same, the other way; the maps of both operands come together."""
     out = IDENTITY
+    check_sizes(node, context.shapes)
     for index, map_ in enumerate(ins):
         if map_ is None:
             continue

@@ -70,6 +70,23 @@ def _einsum(node: ir.Node) -> Contraction:
     return Contraction((operands[0], operands[1]), tuple(result))
 
 
+def check_sizes(node: ir.Node, shapes: Shapes) -> None:
+    """Refuse an Einsum that repeats the one entry of an operand: onnxruntime computes it, and takes the
+    result to have one entry, too, wherever the nodes behind it say no more."""
+    if not is_op(node, "Einsum"):
+        return
+    found, sizes = contraction(node, shapes), dict[str, int | None]()
+    for value, labels in zip(node.inputs, found.operands, strict=True):
+        for axis, name in enumerate(labels):
+            size = shapes.dim(value, axis)
+            if name in found.result and 1 in (size, other := sizes.setdefault(name, size)) and size != other:
+                raise Refused(
+                    "kept.non-linear",
+                    f"Einsum '{label(node)}' repeats one entry along '{name}', and onnxruntime takes the "
+                    "size of its result from it",
+                )
+
+
 def passes(linear: Linear, map_: Affine | None, shapes: Shapes, behind: bool) -> bool:
     """Is a map behind a product with a constant (or in front of it) for its data, and not for its weight? It
     can pass, and varies along axes that the weight lacks, or has a shift, for which that has no place."""

@@ -21,14 +21,17 @@ from ..ir.graph import (
     folded_name,
     function_graphs,
     ir,
+    is_op,
+    label,
     read_instead,
     remove,
     set_input,
     usages,
 )
-from .affine import trimmed
+from .affine import Float, trimmed
 from .push import Hold, Push, Recast, constant_behind, shift_pattern
 from .recognise import Reading
+from .weight_ranges import check_constant
 
 
 class Editor:
@@ -62,7 +65,7 @@ class Editor:
             self.rename(value)
         x, y = node.inputs[reading.data], node.outputs[0]
         assert x is not None
-        dtype = self.shapes.dtype(x) or self.weight_dtype(push)
+        dtype = self.added_dtype(push, node, reading)
         constant = self.constant(node.graph, f"{y.name}/shift", trimmed(reading.map.shift), dtype, node)
         self.insert_add(x, constant, y, before=node, name=node.name)
         self.drop(node)
@@ -229,29 +232,19 @@ class Editor:
             return
         old = recast.node.inputs[recast.index]
         assert old is not None
-        values = self.shapes.constants.array(old)
-        stored = self.shapes.constants.tensor(old)
-        assert values is not None and stored is not None
-        image = recast.map(values.reshape(recast.seen))
-        image = (
-            image.reshape(values.shape)
-            if image.shape == recast.seen
-            else trimmed(image, self.shapes.rank(old) or 0)
-        )
-        new = self.constant(recast.node.graph, folded_name(old.name), image, stored.dtype, recast.node)
+        image, dtype = image_of(recast, self.shapes)
+        new = self.constant(recast.node.graph, folded_name(old.name), image, dtype, recast.node)
         set_input(recast.node, recast.index, new)
         self.replaced.append(old)
 
     def _add_bias(self, recast: Recast) -> None:
         """A normalisation without a bias gets one, of the type of its scale."""
         node = recast.node
-        scale = self.shapes.constants.tensor(node.inputs[1])
-        assert scale is not None
-        values = np.broadcast_to(recast.map(np.zeros(recast.seen)), recast.seen)
+        values, dtype = image_of(recast, self.shapes)
         if len(node.inputs) <= recast.index:
             node.resize_inputs(recast.index + 1)
         wish = f"{node.name or node.outputs[0].name}/bias"
-        set_input(node, recast.index, self.constant(node.graph, wish, values, scale.dtype, node))
+        set_input(node, recast.index, self.constant(node.graph, wish, values, dtype, node))
 
     def constant(
         self, graph: GraphLike | None, wish: str, values: np.ndarray, dtype: ir.DataType, reader: ir.Node
@@ -296,6 +289,10 @@ class Editor:
             self._made[key] = self.put(owner, wish, stored, owner[0])  # in a function before every reader
         return self._made[key]
 
+    def added_dtype(self, push: Push, node: ir.Node, reading: Reading) -> ir.DataType:
+        """The type of a constant that an affine node leaves behind."""
+        return self.shapes.dtype(node.inputs[reading.data]) or self.weight_dtype(push)
+
     def weight_dtype(self, push: Push) -> ir.DataType:
         """The type of what a push's operators compute; a quantised weight has that of its scale."""
         if not push.holds:
@@ -303,6 +300,35 @@ class Editor:
         linear = push.holds[0].linear
         scaled = None if linear.quantized is None else self.shapes.dtype(linear.quantized.inputs[1])
         return scaled or linear.store
+
+
+def image_of(recast: Recast, shapes: Shapes) -> tuple[Float, ir.DataType]:
+    """What a constant becomes, in float64, and the type that it is stored in. A bias that a normalisation
+    lacks is zero, of the type of its scale."""
+    node, index = recast.node, recast.index
+    old = node.inputs[index] if index < len(node.inputs) else None
+    if old is None:
+        scale = shapes.constants.tensor(node.inputs[1])
+        assert scale is not None
+        return np.broadcast_to(recast.map(np.zeros(recast.seen)), recast.seen), scale.dtype
+    values, stored = shapes.constants.array(old), shapes.constants.tensor(old)
+    assert values is not None and stored is not None
+    image = recast.map(values.reshape(recast.seen))
+    if image.shape == recast.seen:
+        return image.reshape(values.shape), stored.dtype
+    return trimmed(image, shapes.rank(old) or 0), stored.dtype
+
+
+def check_images(push: Push, shapes: Shapes) -> None:
+    """Does every constant that a push makes beside the operators fit its type? Raises Refused."""
+    for recast in push.recasts:
+        where = f"the constant of {recast.node.op_type} '{label(recast.node)}'"
+        factor = not recast.map.shifts and not is_op(recast.node, "Add", "Sub") and recast.index == 1
+        check_constant(*image_of(recast, shapes), where, factor=factor)
+    for hold in push.holds:
+        if hold.add is not None:
+            where = f"the shift behind {hold.linear.node.op_type} '{label(hold.linear.node)}'"
+            check_constant(hold.add, hold.linear.store, where)
 
 
 def readers_instead(old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:

@@ -28,7 +28,7 @@ from ..results.options import FoldOptions
 from ..results.plan import Kept, Plan
 from . import branches, functions, fused, leftovers, own_format, recognise, unused
 from .backward import backward, held_behind
-from .edit import Editor
+from .edit import Editor, check_images
 from .fed import fed_values
 from .fold_record import Record
 from .forward import forward
@@ -39,6 +39,7 @@ from .order import canonical_order
 from .push import FoldContext, Hold, Push
 from .reasons import Refused
 from .recognise import Reading
+from .weight_ranges import check_constant
 from .weights import copied, rewrite
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
 # Refusals of the forward push that say more than what the backward push met.
-_TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes"}
+_TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes", "kept.overflow"}
 
 
 @uncollected()
@@ -293,7 +294,9 @@ class Engine:
         self._place_inserted(context)
 
     def _held(self, plan: Push, node: ir.Node) -> Push:
-        """The push, if the format that is written can hold what it makes. Raises Refused."""
+        """The push, if the types of constants and the format that is written can hold what it makes. Raises
+        Refused."""
+        check_images(plan, self.shapes)
         if self.target is not None:
             self.target.check(plan, node)
         return plan
@@ -340,7 +343,9 @@ class Engine:
         ):
             return False
         try:
-            plan = backward(context, node, reading, reading.map.scale_only())
+            plan = self._held(backward(context, node, reading, reading.map.scale_only()), node)
+            dtype = self.editor.added_dtype(plan, node, reading)
+            check_constant(reading.map.shift, dtype, "its shift as the constant of an Add")
         except Refused:
             return False
         # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and what

@@ -18,6 +18,7 @@ from .linear import Linear, check_bias
 from .push import FoldContext, Hold, Push, blind, channels_of, constant_behind, shift_pattern, with_choices
 from .reasons import Closed, Refused
 from .recognise import Reading
+from .weight_ranges import check_columns
 
 CONDITION_LIMIT = 100.0  # largest predicted growth of rounding by a shift that is pushed forward
 
@@ -196,6 +197,7 @@ class _Forward:
                 "kept.quantized-weight",
                 "the scale of a quantised weight runs along its output channels, not its input channels",
             )
+        check_columns(linear, linear.before.scale * vector.scale)
         add = None
         if vector.shifts:
             self._check_shift(user, linear, vector)

@@ -20,6 +20,7 @@ from .affine import Affine, Float, trimmed
 from .edit import Editor, readers_instead
 from .reasons import Refused
 from .recognise import Reading
+from .weight_ranges import fits
 
 
 @dataclass
@@ -119,6 +120,8 @@ def _as_one(row: Row, editor: Editor) -> None:
         return
     if dtype is None or steps == len(row.nodes):  # a constant of another type makes no valid node
         return
+    if not (fits(row.map.scale, dtype, factor=True) and fits(row.map.shift, dtype)):
+        return
     x = row.x
     if row.map.scales:
         x = _step(row, "Mul", x, row.map.scale, dtype, editor)
@@ -155,6 +158,9 @@ def _one_norm(row: Row, editor: Editor) -> bool:
     epsilon = float(np.float32(attribute(norm, "epsilon", 1e-5)))
     gamma = vector.scale * np.sqrt(variance + epsilon)
     beta = vector.shift + vector.scale * mean
+    types = [stored.dtype for value in norm.inputs[1:3] if (stored := editor.shapes.constants.tensor(value))]
+    if not (fits(gamma, types[0], factor=True) and fits(beta, types[1])):
+        return False
     for index, values in ((1, gamma), (2, beta)):
         old = norm.inputs[index]
         assert old is not None
