@@ -162,10 +162,16 @@ def _may_enlarge(node: ir.Node, context: CommuteContext) -> bool:
 
 
 def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
-    """A mean lets a scale pass always, a shift where nothing but real values is counted."""
+    """A mean lets a scale pass always, a shift where nothing but real values is counted. A window larger than
+    its input has no result in ONNX; onnxruntime may give one, and counts what is not there."""
     uniform_over(map_, _spatial(map_), node)
     counted = attribute(node, "count_include_pad", 0) or opset(context.model, node.graph) < 7
-    overhang = any(w.may_pad or w.ceil for w in windows(reader(node), attribute(node, "kernel_shape")))
+    along = windows(reader(node), attribute(node, "kernel_shape"))
+    sizes = [context.shapes.dim(node.inputs[0], 2 + axis) for axis in range(len(along))]
+    overhang = any(
+        w.may_pad or w.ceil or (size is not None and size < w.reach)
+        for w, size in zip(along, sizes, strict=True)
+    )
     if map_.shifts and counted and overhang:
         raise Refused("kept.shift-does-not-pass", "AveragePool counts padding, so no shift passes")
 

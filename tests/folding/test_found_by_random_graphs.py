@@ -269,3 +269,16 @@ def test_a_row_that_becomes_the_bias_of_a_gemm_keeps_its_name_in_the_callers_mod
     folded, _ = fold(original)
     assert [node.op_type for node in folded.graph] == ["Gemm"]
     assert ir.to_proto(original).SerializeToString(deterministic=True) == before
+
+
+def test_no_shift_passes_a_mean_over_a_window_that_is_larger_than_its_input() -> None:
+    """onnxruntime gives a result there, and counts what it does not add up."""
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2,2,4] x) => (float[1,2,A,B] y)
+        <float[2,2,1,1] w = {1, 2, 3, 4}, float[2] s = {1, 2}, float[2] b = {3, 4}, float[2] v = {1, 2}> {
+        c = Conv(x, w) p = AveragePool<kernel_shape = [3, 2], strides = [2, 1], count_include_pad = 1>(c)
+        y = BatchNormalization(p, s, b, b, v) }""")
+    folded, plan = fold(read(proto).model)
+    assert [k.code for k in plan.kept] == ["kept.shift-does-not-pass"]
+    x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 2, 2, 4)
+    np.testing.assert_array_equal(in_onnxruntime(ir.to_proto(folded), x=x), in_onnxruntime(proto, x=x))

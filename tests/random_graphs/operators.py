@@ -7,7 +7,7 @@ and refuses what does not fit. A structural test holds the rows against the tabl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -543,8 +543,21 @@ def pool(kind: str, net: Net, x: Value) -> Value:
         "auto_pad", ""
     ):  # between windows that leave gaps, onnxruntime pads negatively
         attributes.pop("strides", None)
+        if kind == "AveragePool":  # its kernel pads as if there were none, its shape inference with them
+            attributes.pop("dilations", None)
+    elif any(_overhangs(shape[2:], kernel, attributes) for shape in x.shapes):
+        raise Rejected  # onnx has no result there; onnxruntime one, of a window that is not full
     outputs = 2 if kind == "MaxPool" and net.kept.opset >= 8 and net.chance(0.1) else 1
     return net.ops(kind, [x], outputs, kernel_shape=kernel, **attributes)[0]
+
+
+def _overhangs(sizes: Sequence[int], kernel: list[int], attributes: dict[str, Any]) -> bool:
+    """Is a window larger than what is padded for it?"""
+    space = len(kernel)
+    pads, dilations = attributes.get("pads", [0] * 2 * space), attributes.get("dilations", [1] * space)
+    return any(
+        size + pads[k] + pads[k + space] < dilations[k] * (kernel[k] - 1) + 1 for k, size in enumerate(sizes)
+    )
 
 
 def reduce(kind: str, net: Net, x: Value) -> Value:
