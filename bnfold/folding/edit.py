@@ -21,7 +21,6 @@ from ..ir.graph import (
     folded_name,
     function_graphs,
     ir,
-    is_op,
     label,
     read_instead,
     remove,
@@ -29,9 +28,10 @@ from ..ir.graph import (
     usages,
 )
 from .affine import Float, trimmed
+from .normalisations import NORMALISATIONS
 from .push import Hold, Push, Recast, constant_behind, shift_pattern
 from .recognise import Reading
-from .weight_ranges import check_constant
+from .weight_ranges import check_constant, fits
 
 
 class Editor:
@@ -323,12 +323,23 @@ def check_images(push: Push, shapes: Shapes) -> None:
     """Does every constant that a push makes beside the operators fit its type? Raises Refused."""
     for recast in push.recasts:
         where = f"the constant of {recast.node.op_type} '{label(recast.node)}'"
-        factor = not recast.map.shifts and not is_op(recast.node, "Add", "Sub") and recast.index == 1
-        check_constant(*image_of(recast, shapes), where, factor=factor)
+        image, dtype = image_of(recast, shapes)
+        check_constant(image, dtype, where, factor=_is_whole_factor(recast, dtype, shapes))
     for hold in push.holds:
         if hold.add is not None:
             where = f"the shift behind {hold.linear.node.op_type} '{label(hold.linear.node)}'"
             check_constant(hold.add, hold.linear.store, where)
+
+
+def _is_whole_factor(recast: Recast, dtype: ir.DataType, shapes: Shapes) -> bool:
+    """Is the constant the scale of a normalisation that has all its digits?"""
+    row = NORMALISATIONS.get(recast.node.op_type)
+    values = (
+        shapes.constants.array(recast.node.inputs[recast.index])
+        if row and recast.index == row.scale
+        else None
+    )
+    return values is not None and fits(values, dtype, factor=True)
 
 
 def readers_instead(old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:

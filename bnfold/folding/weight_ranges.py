@@ -49,10 +49,12 @@ def check_columns(linear: Linear, before: Float) -> None:
     if _is_evident(linear, factor):
         return
     largest, smallest, rounding = limits(linear.store)
-    folded = _peaks(linear, linear.columns) * factor
+    peaks = _peaks(linear, linear.columns)
+    folded = peaks * factor
     if any_true(folded > largest):
         raise _overflow(linear, folded.max())
-    lost = (folded > 0) & (folded < smallest) & (folded > rounding * folded.max(initial=0.0))
+    small = (folded > 0) & (folded < smallest) & (peaks >= smallest)
+    lost = small & (folded > rounding * folded.max(initial=0.0))
     if np.any(lost):
         raise _underflow(linear, int(lost.sum()), folded[lost].min())
 

@@ -125,3 +125,30 @@ def test_a_result_whose_size_a_repeated_entry_hides_keeps_what_says_it() -> None
         beta=[1, 2, 3],
     )
     same(proto)
+
+
+@pytest.mark.parametrize(("first", "code"), [(0.5, ["kept.overflow"]), (1e-5, [])])
+def test_the_scale_of_a_normalisation_keeps_the_digits_that_it_has(first: float, code: list[str]) -> None:
+    """One that has lost them already cannot lose them."""
+    proto = model(
+        """g (float16[2,3,4] x) => (float16[2,3,4] y) {
+        n = InstanceNormalization(x, s, t) y = BatchNormalization(n, gamma, beta, mean, var) }""",
+        np.float16,
+        s=np.full(3, first, np.float16),
+        t=np.zeros(3, np.float16),
+        gamma=[3e-5 if code else 2] * 3,
+    )
+    assert codes(same(proto)) == code
+
+
+def test_constants_that_pass_as_they_are_may_be_small() -> None:
+    """An entry of a Concat that half precision has few digits of is none that a fold has lost."""
+    proto = model(
+        """g (float16[1,3,4] x) => (float16[1,3,5] y) {
+        c = Conv(x, w) j = Concat<axis = 2>(c, k) y = BatchNormalization(j, gamma, beta, mean, var) }""",
+        np.float16,
+        w=np.eye(3, dtype=np.float16)[:, :, None],
+        k=np.full((1, 3, 1), 1e-5, np.float16),
+        gamma=[2] * 3,
+    )
+    assert codes(same(proto)) == []
