@@ -19,7 +19,7 @@ import numpy as np
 
 from ..inference import Shapes
 from ..ir.foreign_types import cloned
-from ..ir.functions import inline
+from ..ir.functions import Identifier, inline
 from ..ir.graph import GraphLike, graphs, ir, is_op, label, opset, sole, source_text, uncollected
 from ..ir.provenance import BAKED_KEY, DECODING_KEY, FOLDED_KEY, SOURCE_KEY
 from ..operators.table import OPERATORS
@@ -71,13 +71,16 @@ def fold(
     )  # functions may be put in place, and all begins anew
     engine = Engine(copy, options)
     plan = engine.run()
-    chosen = functions.stopping(copy, engine.stopped(functions.STOPPED)) if copy.functions else set()
-    if chosen:
+    chosen = set[Identifier]()
+    while copy.functions and (more := functions.stopping(copy, engine.stopped(functions.STOPPED)) - chosen):
+        chosen |= more  # what is in its place may stop at the next
         inlined = cloned(model)
         inline(inlined, chosen)
-        again = Engine(inlined, options).run()
-        if len(again.kept) < len(plan.kept):
-            return inlined, again
+        engine = Engine(inlined, options)
+        again = engine.run()
+        if len(again.kept) >= len(plan.kept):
+            break
+        copy, plan = inlined, again
     return copy, plan
 
 

@@ -282,3 +282,22 @@ def test_no_shift_passes_a_mean_over_a_window_that_is_larger_than_its_input() ->
     assert [k.code for k in plan.kept] == ["kept.shift-does-not-pass"]
     x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 2, 2, 4)
     np.testing.assert_array_equal(in_onnxruntime(ir.to_proto(folded), x=x), in_onnxruntime(proto, x=x))
+
+
+def test_a_function_behind_one_that_was_put_in_place_is_put_in_place_too() -> None:
+    """Only then the rank of what it gives is known, on which the last node waits; a second fold found it."""
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 19, "local" : 1]>
+        g (double[5,4] x) => (double[5,3] r, double[5,2] y)
+        <int64[1] first = {0}, int64[1] last = {5}, double[3,2] m = {1, 2, 3, 4, 5, 6}, double[2] f = {2, 3}> {
+        n, r = local.Norm<given = 0.001>(x) b = local.Half(n) c = Slice(b, first, last) p = MatMul(c, m)
+        [waits] y = Mul(p, f) }
+        <domain: "local", opset_import: ["" : 19]> Norm <given> (v) => (n, r) {
+        w = Constant<value = double[4,3] w {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}>()
+        s = Constant<value = double[3] s {1, 2, 3}>()
+        a = MatMul(v, w) r = BatchNormalization<epsilon: float = @given>(a, s, s, s, s)
+        n = BatchNormalization(r, s, s, s, s) }
+        <domain: "local", opset_import: ["" : 19]> Half (v) => (h) { d = Sub(v, v) h = Relu(d) }""")
+    folded, plan = fold(read(proto).model)
+    again = fold(folded)[1]
+    assert "waits" in [k.node for k in plan.folded], [(k.node, k.code) for k in plan.kept]
+    assert not again.folded
