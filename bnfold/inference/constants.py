@@ -376,7 +376,10 @@ def _read(stored: ir.TensorProtocol) -> np.ndarray | None:
     """What is stored, in its own type; None for text, and for what is too large to be looked at."""
     if tensor.elements(stored) > LIMIT or stored.dtype == ir.DataType.STRING:
         return None
-    return np.asarray(tensor.array(stored))
+    try:
+        return np.asarray(tensor.array(stored))
+    except ValueError:  # bits that pad a type below one byte, and are not zero: no runtime takes it
+        return None
 
 
 # Views: the shape that one rearranging operator gives, and how it moves values (None: it does not).
