@@ -265,8 +265,7 @@ def _check_quantized(linear: Linear, vector: Affine, shapes: Shapes) -> None:
         )
     dtype, after = shapes.dtype(dequantize.inputs[1]), vector @ linear.after
     assert dtype is not None  # the scale is a constant
-    scales = np.outer(linear.quantized_scale, after.scale)
-    check_constant(scales, dtype, f"the scale of {where}", factor=True)
+    check_constant(linear.scale_times(after.scale), dtype, f"the scale of {where}", factor=True)
     check_constant(after.shift, dtype, f"the bias beside {where}")
     if not vector.nonnegative:
         negated(linear, vector.scale < 0, shapes)

@@ -137,6 +137,18 @@ class Linear:
                 return None
         return self.turned[axis] if self.turned else axis
 
+    def scale_times(self, factors: Float) -> Float:
+        """The scale of a quantised weight times a factor, or one for each output channel: one number, one for
+        each channel, or blocks."""
+        scale = self.quantized_scale
+        assert scale is not None
+        if scale.ndim > 1:
+            rows = [-1 if axis == self.stored_axis else 1 for axis in range(scale.ndim)]
+            return np.asarray(scale * factors.reshape(rows))
+        if scale.size == factors.size == 1:  # one scale is enough, in any opset
+            return np.asarray(scale * factors.reshape(()))
+        return np.asarray(np.broadcast_to(scale.reshape(-1), self.outs) * factors.reshape(-1))
+
     def on_rows(self, per_output: Float) -> Float:
         """A vector over output channels, shaped to broadcast against the view."""
         return self._on(self.rows, per_output)

@@ -281,20 +281,14 @@ def _rewrite_quantized(linear: Linear, editor: Editor) -> None:
     if not linear.after.nonnegative:
         _turn_sign(negated(linear, linear.after.scale < 0, editor.shapes), editor)
     factors = np.abs(linear.after.scale.reshape(-1))
-    blocked = scale.ndim > 1
-    whole = scale.size == 1 and factors.size == 1  # one scale is enough, in any opset
-    if blocked:
-        rows = [-1 if axis == linear.stored_axis else 1 for axis in range(scale.ndim)]
-        values = scale * factors.reshape(rows)
-    else:
-        values = scale * factors[0] if whole else np.broadcast_to(scale.reshape(-1), linear.outs) * factors
+    values = linear.scale_times(factors)
     stored = tensor.from_array(_rounded(values, np.dtype(dtype.numpy()), label(node)), dtype=dtype)
     node.replace_input_with(1, editor.put(node.graph, folded_name(old.name), stored, node))
     editor.replaced.append(old)
     for value in dict.fromkeys((node.outputs[0], linear.node.inputs[linear.weight])):
         assert value is not None
         editor.rename(value)
-    if whole or blocked:
+    if scale.ndim > 1 or scale.size == factors.size == 1:  # blocks, or one number: no axis to be named
         return
     node.attributes["axis"] = ir.AttrInt64("axis", linear.stored_axis)
     if (

@@ -152,3 +152,20 @@ def test_constants_that_pass_as_they_are_may_be_small() -> None:
         gamma=[2] * 3,
     )
     assert codes(same(proto)) == []
+
+
+def test_the_range_of_each_scale_is_that_of_its_own_channel() -> None:
+    """A large scale meets a small factor in its channel, and a small one a large: no product leaves the type."""
+    proto = model(
+        """g (float16[4,3] x) => (float16[4,2] y) {
+        d = DequantizeLinear<axis = 1>(q, s) l = MatMul(x, d) y = BatchNormalization(l, gamma, beta, mean, var) }""",
+        np.float16,
+        q=np.arange(6, dtype=np.int8).reshape(3, 2) + 1,
+        s=np.array([100, 1e-3], np.float16),
+        gamma=[1e-2, 1e3],
+        beta=[0] * 2,
+        mean=[0] * 2,
+        var=[1] * 2,
+    )
+    proto.opset_import[0].version = 19
+    assert codes(same(proto)) == []
