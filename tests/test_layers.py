@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bnfold"
 # The flow, from the bottom up. A line may import from the lines above it. A name covers everything inside it
 # that has no line of its own; what one name covers may import each other, two names of one line may not.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version"),
+    ("errors", "version", "records"),
     ("files",),
     ("ir",),
     ("operators",),

@@ -8,13 +8,14 @@ prepared(model, options)     ir.Model -> Prepared  what the engine cannot do its
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..ir.foreign_types import cloned
 from ..ir.graph import ir, is_op, label, source_text
 from ..ir.provenance import BAKED_KEY
+from ..records import dataclass
 from ..results.kept_reasons import CODES
 from ..results.model_names import check_baking
 from ..results.options import FoldOptions, ReadOptions, spelled

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..folding.unused import drop_unread
 from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import Names, attribute, folded_name, ir, is_op, label
+from ..records import dataclass
 
 _ALIKE = ("Identity", "Cast", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "Neg", "Abs", "Sqrt", "Elu")
 _POOLS = ("MaxPool", "AveragePool")

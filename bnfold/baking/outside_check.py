@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from ..ir.graph import ir, nodes
 from ..ir.provenance import BAKED_KEY
 from ..reading.caffe.mean_file import read_mean
+from ..records import dataclass
 from ..results.baking import IMAGE_ORDER, Baked, Preprocessing
 from ..results.comparison import DECIDED, Figures, Side
 from ..results.options import VerifyOptions

@@ -9,7 +9,6 @@ read the input pad differently, or something else reads it, the Sub stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..inference import Shapes
 from ..ir import tensor
 from ..ir.graph import Names, attribute, ir, is_op, label, opset
 from ..ir.provenance import BAKED_KEY, SOURCE_KEY
+from ..records import dataclass
 
 _PADS_ARE_INPUTS = 11  # the opset from which pads and value are inputs of Pad
 _SPLIT_IS_INPUT = 13  # the opset from which the sizes are an input of Split

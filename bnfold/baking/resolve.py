@@ -6,7 +6,6 @@ wanted(loaded, options) -> one Wanted for every input that something is asked fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from ..errors import Mismatch, Unsupported, UsageError
 from ..ir.graph import attribute, ir, is_op, named_type
 from ..reading.caffe.mean_file import read_mean
+from ..records import dataclass
 from ..results.baking import FROM_MODEL, Baked, Preprocessing, Stated
 from ..results.model_names import fed
 from ..results.options import ReadOptions, spelled

@@ -15,13 +15,14 @@ import secrets
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BnfoldError
 from ..files import atomic, supervision
 from ..files.discovery import UNFINISHED, is_url
+from ..records import dataclass
 from ..results.batch_run import Run
 from ..results.from_json import decoded
 from . import cluster, mirror, pool

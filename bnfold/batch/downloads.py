@@ -16,12 +16,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from ..files.discovery import is_url
 from ..files.memory import size_of
+from ..records import dataclass
 
 MOST_WORDS = "8 GB"
 FOLLOW = "--follow-redirects"

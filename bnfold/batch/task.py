@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from ..files.memory import SHORT
 from ..gate.policy import Policy
+from ..records import dataclass
 from ..results.comparison import finite
 from ..results.from_json import decoded
 from ..results.options import FoldOptions, ReadOptions, RecalibrateOptions, VerifyOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..batch.task import Task
 from ..errors import BnfoldError, Malformed, UsageError
 from ..files.discovery import Found, gathered, is_url, suffix, with_suffix
 from ..gate import policy
+from ..records import dataclass
 from ..reporting import json as documents
 from ..results.batch_run import Run
 from ..results.options import VerifyOptions

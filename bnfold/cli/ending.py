@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import NOT_EQUIVALENT, OK
+from ..records import dataclass
 
 if TYPE_CHECKING:  # help needs an ending, and no results
     from ..results.batch_run import Run

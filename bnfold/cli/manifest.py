@@ -22,7 +22,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ..batch.locations import folder_of, joined, redacted, store_of
 from ..errors import Malformed, Unreadable
 from ..files.discovery import is_url, suffix
 from ..files.names import inside, safe_part
+from ..records import dataclass
 from ..results.value_kinds import Wrong, cannot_be, did_you_mean
 from .options import FOLD, READ, RECALIBRATE, VERIFY, WRITE, Row
 from .toml_lines import Lines, Section

@@ -11,7 +11,7 @@ Rule 2: an option that the format or the call has no use for is said, never igno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from click.shell_completion import CompletionItem
 from ..batch.downloads import FOLLOW, MOST_WORDS
 from ..errors import UsageError
 from ..files.discovery import is_url
+from ..records import dataclass
 from ..results import options as asked
 from ..results.options import (
     FoldOptions,

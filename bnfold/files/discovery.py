@@ -12,11 +12,11 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from ..errors import Unreadable, UsageError
+from ..records import dataclass
 
 WEIGHTS = {".prototxt": ".caffemodel", ".pbtxt": ".caffemodel", ".cfg": ".weights"}
 MODELS = (".onnx", *WEIGHTS)

@@ -15,9 +15,9 @@ node.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from ..errors import Malformed
+from ..records import dataclass
 from . import onnx_fields, protobuf
 from .onnx_fields import DATA_LOCATION, DATA_TYPE, EXTERNAL_DATA, INLINE, MAX_DEPTH, PATH_TO_TENSORS, RAW_DATA
 

@@ -13,11 +13,11 @@ numpy only; nothing here has heard of a graph.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..records import dataclass
 from .reasons import Refused
 
 Float = NDArray[np.float64]

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from ..ir import tensor
 from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label, sole
 from ..ir.tensor import dims
 from ..operators.arguments import Window, windows
+from ..records import dataclass
 from .affine import IDENTITY, Affine, Float
 from .edit import Editor, readers_instead
 from .linear import Linear, check_bias

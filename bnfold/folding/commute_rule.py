@@ -4,10 +4,10 @@ set."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ..inference import Shapes
 from ..ir.graph import ir
+from ..records import dataclass
 from .affine import Affine
 from .linear import Linear
 from .reasons import Refused

@@ -10,13 +10,13 @@ since  Σ (a + t) · b = y + t·c.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..inference import Shapes
 from ..ir.graph import attribute, ir, is_op, label
 from ..ir.tensor import dims
+from ..records import dataclass
 from .affine import Affine
 from .commute_rule import CommuteContext
 from .linear import Linear

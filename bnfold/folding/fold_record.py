@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..ir.graph import label
+from ..records import dataclass
 from ..results.plan import Folded
 from .push import Push
 from .recognise import Reading

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
 
 from ..ir.graph import ir, is_op, label, opset, sole, usages
+from ..records import dataclass
 from . import commute
 from .affine import IDENTITY, Affine, Float, common_shape
 from .commute_rule import Choices, CommuteContext

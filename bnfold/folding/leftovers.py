@@ -11,11 +11,11 @@ A lone batch norm stays one: runtimes compute it in one pass, and a Mul and an A
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..ir.graph import GraphLike, attribute, folded_name, ir, is_op, label, set_input, sole, usages
+from ..records import dataclass
 from .affine import Affine, Float, trimmed
 from .edit import Editor, readers_instead
 from .reasons import Refused

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..inference import Shapes
 from ..inference.constants import is_float
 from ..ir.graph import ir, label, source_text
 from ..ir.tensor import dims
+from ..records import dataclass
 from .affine import IDENTITY, Affine, Float, spread
 from .reasons import Refused
 

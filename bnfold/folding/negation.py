@@ -8,14 +8,13 @@ Halves are rounded to even numbers, so that rounding knows no sign.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..inference import Shapes
 from ..ir.graph import attribute, ir, is_op, label, sole
 from ..ir.tensor import dims
 from ..operators.table import op
+from ..records import dataclass
 from .linear import Linear
 from .reasons import Refused
 

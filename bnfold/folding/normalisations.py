@@ -9,12 +9,12 @@ run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..inference import Shapes
 from ..inference.node_arguments import reader
 from ..ir.graph import ir, is_op, label
 from ..operators.arguments import axis_argument
+from ..records import dataclass
 from .affine import Affine
 from .push import Recast
 from .reasons import Refused

@@ -11,13 +11,13 @@ of a recurrent one) can be rewritten only if it becomes the same for all of them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..ir.difference import same_bytes
 from ..ir.graph import ir, label
+from ..records import dataclass
 from ..results.plan import Plan
 from .push import Hold, Push, Recast
 from .reasons import Refused

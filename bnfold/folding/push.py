@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from ..inference import Shapes
 from ..ir.graph import ir, is_op, label, sole, usages
 from ..operators.table import op
+from ..records import dataclass
 from .affine import Affine, Float, spread
 from .commute_rule import Choices
 from .linear import Linear

@@ -15,7 +15,6 @@ elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from ..inference.node_arguments import cuts as cuts_of
 from ..inference.node_arguments import paddings
 from ..ir.graph import attribute, ir, usages
 from ..operators.arguments import Cut, permutation
+from ..records import dataclass
 from .affine import Affine, Float
 from .reasons import Refused
 from .reshape_axes import axis_of, check_room, dim_groups, regrouped, unclear

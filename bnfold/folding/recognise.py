@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..inference.constants import is_float
 from ..inference.node_arguments import reader
 from ..ir.graph import attribute, ir, is_op, label, opset, source_text, usages
 from ..operators.arguments import first_axis
+from ..records import dataclass
 from .affine import Affine, along_axis, any_true, batch_norm
 from .reasons import Refused
 

@@ -15,12 +15,13 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import Malformed
 from ..files.text_files import read_json
+from ..records import dataclass
 from ..results.check_rules import RULEBOOK
 from ..results.fold_result import Checked, Violation
 from ..results.from_json import Unfit, decoded

@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from ..files.temporary import scratch
 from ..ir import provenance
 from ..pipeline import compare, pipeline
 from ..pipeline.job import Say
+from ..records import dataclass
 from ..results.certificate import Certificate
 from ..results.fold_result import Checked, FoldResult, Violation, origin_of
 from ..results.plan import Loaded

@@ -19,13 +19,14 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import Malformed
 from ..files.text_files import read_text
+from ..records import dataclass
 from ..results.baking import Preprocessing
 from ..results.options import OPTIONS, FoldOptions, ReadOptions, VerifyOptions
 from ..results.value_kinds import Codes, Kind, Names, Size, Switch, Wrong, cannot_be, did_you_mean
@@ -65,9 +66,9 @@ class Policy:
     bake_input: tuple[tuple[str, Preprocessing], ...] = ()
     input_type: tuple[tuple[str, str], ...] = ()
     input_layout: tuple[tuple[str, str], ...] = ()
-    read: ReadOptions = ReadOptions()  # noqa: RUF009 - frozen
-    fold: FoldOptions = FoldOptions()  # noqa: RUF009
-    verify: VerifyOptions = VerifyOptions()  # noqa: RUF009
+    read: ReadOptions = ReadOptions()
+    fold: FoldOptions = FoldOptions()
+    verify: VerifyOptions = VerifyOptions()
 
     @property
     def reading_against(self) -> ReadOptions:

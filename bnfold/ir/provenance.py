@@ -11,7 +11,8 @@ FOLDED_KEY, and that it lost channels under SLIMMED_KEY.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ..records import dataclass
 
 SOURCE_KEY = "bnfold.source"
 FOLDED_KEY = "bnfold.folded"

@@ -9,10 +9,12 @@ tests/operators/test_table.py holds the columns against onnx's schemas.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
+
+from ..records import dataclass
 
 if TYPE_CHECKING:
     from ..ir.graph import ir

@@ -11,12 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, WouldReplace
 from ..files.names import identity
+from ..records import dataclass
 from ..results.options import FoldOptions, ReadOptions, RecalibrateOptions, TimeOptions, VerifyOptions
 from ..results.pair_formats import PairFormat, asked
 from ..results.plan import Loaded

@@ -19,7 +19,7 @@ import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from ..files.discovery import beside
 from ..files.stamps import stamped, unchanged
 from ..ir.graph import annotated
 from ..ir.provenance import BAKED_KEY
+from ..records import dataclass
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import (
     ORIGIN_KEY,

@@ -13,10 +13,10 @@ Rule 3: no attempt that failed is ever returned as a success.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ..errors import NotEquivalent
+from ..records import dataclass
 from ..results.comparison import Comparison
 from ..results.plan import Plan
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import gc
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import NotEquivalent, Unsupported, UsageError, WriteError, blamed_on, telling
 from ..files.stamps import unchanged
 from ..files.temporary import scratch
+from ..records import dataclass
 from ..results.comparison import Comparison, Side
 from ..results.fold_result import Origin, census, origin_of, recalled
 from ..results.latency import Latencies

@@ -12,13 +12,13 @@ import re
 import shlex
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import Unreadable, UsageError, reason
 from ..files.discovery import MODELS
+from ..records import dataclass
 from ..results.options import ReadOptions
 from ..results.plan import Loaded
 from ..results.value_kinds import did_you_mean

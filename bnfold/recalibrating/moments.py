@@ -12,9 +12,9 @@ Nothing is ever squared but deviations from a mean, so a large mean costs no dig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from ..records import dataclass
 
 BLOCK = 1 << 15  # numbers that are widened at a time: as float64 they fit a core's second-level cache
 SHORT = 16  # values of a channel in one input below which columns are summed, not rows

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +28,7 @@ from ..ir.foreign_types import cloned
 from ..ir.functions import all_inlinable, inline
 from ..ir.graph import GraphLike, Names, attribute, bodies, graphs, ir, is_op, label, opset, source_text
 from ..ir.tensor import from_array
+from ..records import dataclass
 from ..results.recalibration import LeftAlone, Statistics
 
 T = TypeVar("T")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ..records import dataclass
 from ..results.recalibration import ChangedOutput
 from ..verifying.truth.number_formats import is_float
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ..records import dataclass
 from .layout import layout
 
 Rows = Sequence[dict[str, Any]]

@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from ..records import dataclass
 
 ROW, GAP, DUMMY = 46.0, 18.0, 10.0
 SWEEPS = 6

@@ -10,8 +10,10 @@ the network reads. Mean and std are in the order and the unit of what comes in, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePath
+
+from ..records import dataclass
 
 IMAGE_ORDER = "rgb"  # the letters of channels as they come in, where an order is asked for
 FROM_MODEL = "from-model"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..errors import NOT_EQUIVALENT, OK
+from ..records import dataclass
 from .fold_result import Violation
 
 OUTCOMES = {

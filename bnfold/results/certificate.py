@@ -5,8 +5,7 @@ Made, written and read by gate/certificate.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..records import dataclass
 from .baking import Baked
 from .comparison import Figures, Proof
 from .options import FoldOptions, ReadOptions

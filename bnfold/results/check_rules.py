@@ -6,7 +6,7 @@ What finds the violations of a rule is in check.py; reports read the words here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..records import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..records import dataclass
 from .notebook import block, short, table
 from .options import NOISE_LIMIT
 

@@ -10,7 +10,6 @@ every weight that a fold touched. Made only when a report is asked for, because 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from ..inference.constants import Constants
 from ..ir import tensor
 from ..ir.graph import attribute, is_op, label
+from ..records import dataclass
 from .plan import Plan
 
 if TYPE_CHECKING:

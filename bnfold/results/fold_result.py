@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import NOT_EQUIVALENT, OK
 from ..files.stamps import Stamp
+from ..records import dataclass
 from .baking import Baked
 from .comparison import Comparison
 from .latency import Latencies

@@ -9,7 +9,8 @@ Latencies   all runtimes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from ..records import dataclass
 
 FASTER, SLOWER, ALIKE = "faster", "slower", "alike"
 LIKE_ITSELF = 0.02  # by how much one model differs from itself in another process

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..inference.rule_context import Shape
 from ..inference.shapes import Shapes
 from ..ir.graph import STANDARD, attribute, label
 from ..ir.tensor import dims
+from ..records import dataclass
 
 if TYPE_CHECKING:
     import onnx_ir as ir

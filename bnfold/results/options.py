@@ -15,10 +15,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from ..errors import UsageError
+from ..records import dataclass
 from .baking import FROM_MODEL, Preprocessing
 from .value_kinds import (
     LARGEST,

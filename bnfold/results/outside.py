@@ -3,8 +3,7 @@ which shares nothing with the one that compares graphs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..records import dataclass
 from .comparison import Figures
 
 

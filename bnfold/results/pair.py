@@ -11,10 +11,12 @@ Nodes are named, not pointed at, so that the answer holds for every clone of the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from ..records import dataclass
 
 if TYPE_CHECKING:
     import onnx_ir as ir

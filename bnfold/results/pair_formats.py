@@ -5,8 +5,9 @@ What such a pair is made of stands in pair.py, which a model of one file has no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from ..records import dataclass
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ Plan        all of them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..records import dataclass
 from .baking import Baked, Stated
 from .kept_reasons import PADDING
 

@@ -9,8 +9,7 @@ Recalibrated    all of them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..records import dataclass
 from .notebook import counted
 from .plan import Finding
 

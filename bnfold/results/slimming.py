@@ -9,10 +9,11 @@ SlimResult     a slimmed model with all of this, and the report of verification
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..records import dataclass
 from .comparison import Comparison
 from .fold_result import Census, Origin
 from .latency import Latencies

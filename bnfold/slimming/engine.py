@@ -10,7 +10,7 @@ The caller's model is never touched: everything happens on a clone.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..inference import Shapes
 from ..ir.foreign_types import cloned
 from ..ir.functions import all_inlinable, inline
 from ..ir.graph import ir, label, source_text, uncollected
+from ..records import dataclass
 from ..results.norm_channels import NormChannels
 from ..results.options import SlimOptions
 from ..results.slimming import LayerChannels, Slimming, Stays

@@ -7,10 +7,9 @@ constant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ..records import dataclass
 from ..results.stay_reasons import ALIVE, STAY_CODES
 
 Ids = np.ndarray  # int64, one number an entry

@@ -8,7 +8,7 @@ file: a slice of one is a recipe, which the writer evaluates block by block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..ir import tensor
 from ..ir.graph import attribute, ir, label, opset, slimmed_name, source_text
 from ..ir.provenance import SLIMMED_KEY, SOURCE_KEY
 from ..operators.arguments import resize_inputs
+from ..records import dataclass
 from .groups import Mask
 from .intervals import ARITHMETIC
 from .linear_rules import groups_of

@@ -8,10 +8,11 @@ Both only ever put groups back, so that the search ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from ..records import dataclass
 from .groups import Channels, Ids, Mask, Reason
 from .trace import Grouped, Trace
 

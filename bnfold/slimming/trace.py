@@ -7,7 +7,7 @@ which it reads, and how far each may vary. What has no row blocks all channels t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ..folding.linear import Linear
 from ..inference import Shapes
 from ..ir.graph import GraphLike, bodies, function_graphs, graphs, ir, label
+from ..records import dataclass
 from ..results.stay_reasons import ALIVE
 from .groups import Channels, Groups, Ids, Mask, Reason
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import Unsupported, UsageError
+from ..records import dataclass
 from ..results.comparison import Side
 from ..results.options import VerifyOptions, spelled
 from ..results.slimming import Agreement

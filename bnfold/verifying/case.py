@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 import numpy as np
 
 from ..errors import Unsupported
 from ..ir.graph import ir, nodes
+from ..records import dataclass
 from ..results.comparison import Figures, Proof, Side
 from ..results.model_names import check_verification
 from ..results.options import VerifyOptions, spelled

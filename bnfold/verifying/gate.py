@@ -30,11 +30,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..ir.graph import ir
+from ..records import dataclass
 from ..results.comparison import Figures
 from ..results.options import NOISE_LIMIT
 from .truth.number_formats import is_float, largest, rounding, tiny, widened

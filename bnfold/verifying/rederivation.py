@@ -10,12 +10,12 @@ norm stands right behind it), as an independent derivation that shares no code w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..ir.graph import ir, is_op
 from ..ir.provenance import FOLDED_KEY
+from ..records import dataclass
 from ..results.comparison import Figures
 from .truth.interpreter import constant
 from .truth.number_formats import numpy_type, rounding, tiny

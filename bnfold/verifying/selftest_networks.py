@@ -14,13 +14,14 @@ range.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..ir.provenance import FOLDED_KEY
+from ..records import dataclass
 from .truth.kernels.linear import conv, conv_transpose
 
 EPSILON = 1e-5

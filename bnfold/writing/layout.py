@@ -11,7 +11,6 @@ from __future__ import annotations
 import bisect
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import BnfoldError, Malformed, root_cause, root_of
@@ -20,6 +19,7 @@ from ..files.onnx_fields import DATA_LOCATION, EXTERNAL_DATA, INLINE, PATH_TO_TE
 from ..ir import tensor
 from ..ir.foreign_types import TYPES_KEY, put_back
 from ..ir.graph import ir, uncollected
+from ..records import dataclass
 from .serialised import serialised
 
 if TYPE_CHECKING:

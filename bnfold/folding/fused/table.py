@@ -15,11 +15,11 @@ and shift of a group norm or of a norm over channels that are not last.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ...inference import Shapes
 from ...inference.node_arguments import reduced_axes
 from ...ir.graph import attribute, ir
+from ...records import dataclass
 from .terms import ANY, Anything, Either, Node, Number, Product, Sum, Term, Under, Var
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import permutations
 from typing import Protocol
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from ...inference import Shapes
 from ...ir.graph import ir, is_op, sole, usages
+from ...records import dataclass
 
 MOST_OPERANDS = 6  # of a product or a sum that is looked at
 MOST_CASTS = 4  # in a row that are passed over

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import Malformed, Mismatch
 from ...ir.graph import ir
 from ...ir.tensor import BLOCK, Deferred, Recipe, Window
+from ...records import dataclass
 
 Shape = tuple[int, ...]
 

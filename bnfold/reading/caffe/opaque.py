@@ -14,8 +14,8 @@ Rule 2: the size of what a carried layer makes is a guess that verification runs
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 
+from ...records import dataclass
 from .blob import Blob, Shape
 from .schema import Node
 from .wiring import Version, Wired

@@ -16,12 +16,13 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import Malformed, Unreadable, reason
 from ...ir.provenance import Source
+from ...records import dataclass
 
 TOKEN = re.compile(
     r"(?P<space>(?:\s|\#[^\n]*+)++)"

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
 from ...errors import Malformed, UsageError
+from ...records import dataclass
 from .prototxt import Entry, Message, Scalar
 from .schema import INTEGER, Node, integer, real
 from .table import MESSAGES

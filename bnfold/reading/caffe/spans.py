@@ -8,8 +8,8 @@ two trees meet.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ...records import dataclass
 from .prototxt import CLOSING, TOKEN
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 from ...errors import InputError, Mismatch, Unsupported
 from ...ir.graph import ir
 from ...ir.tensor import BLOCK, Deferred, Recipe
+from ...records import dataclass
 from ...results.plan import Finding
 from .blob import Blob, Shape, Stored, shown
 from .moments import GAIN, NORMAL, Moments

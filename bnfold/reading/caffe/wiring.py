@@ -14,12 +14,13 @@ Rule 3: outputs are values that nobody reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from ...errors import Malformed
 from ...ir.graph import ir
 from ...ir.provenance import Source
+from ...records import dataclass
 from .registry import Kind, lookup
 from .schema import Node
 

@@ -4,12 +4,12 @@ it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import Mismatch
 from ...ir.provenance import Source
+from ...records import dataclass
 from .weights import Arrays, Taken
 
 IMPLAUSIBLE = 1e8  # no running variance of a trained network comes near

@@ -16,12 +16,13 @@ Rule 2: numbers are read as C's atoi and atof read them; what they skip is repor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from pathlib import Path
 
 from ...errors import Malformed, Unreadable, reason
 from ...ir.provenance import Source
+from ...records import dataclass
 from .findings import Notes
 from .syntax import CLASSIC, Entry, Syntax, cut
 

@@ -14,12 +14,12 @@ would read a line otherwise, a warning says so.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from ...errors import UsageError
+from ...records import dataclass
 from ...results.options import spelled
 from ...results.value_kinds import cannot_be, did_you_mean
 from .syntax import CLASSIC, HANK_AI, Syntax

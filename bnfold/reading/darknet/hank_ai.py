@@ -10,11 +10,11 @@ It goes on from AlexeyAB's; what it no longer has stands in two tables here. Fac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...errors import BnfoldError, Malformed, Unsupported, blamed_on
 from ...ir.provenance import Source
+from ...records import dataclass
 from .activations import ACTIVATIONS, meant
 from .cfg import Option, Section, entries
 from .dialects import Fork

@@ -11,13 +11,13 @@ the cfg.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ...errors import Malformed, Unsupported, blamed_on
 from ...ir.graph import ir
+from ...records import dataclass
 from . import tree as trees
 from .layer import Layer, dims_of
 from .network import Feature

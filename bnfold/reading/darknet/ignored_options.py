@@ -6,8 +6,7 @@ A row: (sections, fork that alone reads it or None, reason, options). "*" stands
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...records import dataclass
 from .dialects import Fork
 
 AA, PJ = Fork.ALEXEYAB, Fork.PJREDDIE

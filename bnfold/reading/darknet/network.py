@@ -8,11 +8,12 @@ Network  the graph that is being built, the arrays of the weights file, and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from ...ir.graph import ir
+from ...records import dataclass
 from ..builder import Build
 from .accounting import Predictor
 from .dialects import Dialect

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ...errors import BnfoldError, Malformed, Mismatch, UsageError, blamed_on, t
 from ...ir.graph import ir
 from ...ir.provenance import Source
 from ...ir.tensor import FileMap
+from ...records import dataclass
 from ...results.baking import Preprocessing, Stated
 from ...results.options import ReadOptions, spelled
 from ...results.plan import Loaded

@@ -15,12 +15,12 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Union
 
 from ...errors import Malformed, Unsupported, blamed_on
 from ...ir.provenance import Source
+from ...records import dataclass
 from .activations import only_alexeyab
 from .cfg import Option, Section
 from .dialects import BOTH, Dialect, Evidence, Fork

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import ClassVar, Protocol
 
 from ...errors import Malformed
+from ...records import dataclass
 
 INT_MAX = 2**31 - 1
 _BLANKS = str.maketrans("", "", " \t\r")

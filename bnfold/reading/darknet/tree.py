@@ -7,13 +7,13 @@ siblings are gathered into the rows of a matrix, padded with the lowest number, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, Unsupported, blamed_on, reason
 from ...ir.graph import ir
+from ...records import dataclass
 from .layer import Layer, dims_of
 from .syntax import atoi
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +27,7 @@ from ...errors import Malformed, Mismatch, UsageError
 from ...ir.graph import ir
 from ...ir.provenance import Source
 from ...ir.tensor import BLOCK, FileMap, Recipe, Window
+from ...records import dataclass
 from .dialects import Fork
 from .syntax import INT_MAX
 

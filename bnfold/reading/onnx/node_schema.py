@@ -12,11 +12,11 @@ weight, and `group` to be a number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from ...errors import Malformed, Unsupported
+from ...records import dataclass
 
 _UNBOUNDED = (1 << 31) - 1  # how a schema says "any number"
 _TYPE_NUMBERS = (

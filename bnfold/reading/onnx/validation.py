@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Malformed, Unsupported
 from ...ir.foreign_types import is_foreign
+from ...records import dataclass
 from .functions import bodies, called, check_attributes, check_call, check_functions, identifier, referred
 from .node_schema import check_node, check_type
 

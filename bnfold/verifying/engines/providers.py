@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from ...errors import ProviderUnavailable, UsageError
 from ...files.temporary import scratch
+from ...records import dataclass
 from ...results.comparison import Side
 from ...results.options import spelled
 from ...results.value_kinds import did_you_mean

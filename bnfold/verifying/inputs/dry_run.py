@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from ...inference.size_bounds import elements
 from ...ir.graph import STANDARD, GraphLike, attribute, bodies, ir, is_op, label, opset
 from ...ir.tensor import dims
 from ...operators.arguments import Dim, Sizes, SizesDiffer, Window, windows
+from ...records import dataclass
 from ..truth.call import Call, Frame
 from ..truth.interpreter import Interpreter
 from ..truth.kernels import KERNELS

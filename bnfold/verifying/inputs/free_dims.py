@@ -11,9 +11,10 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ...errors import UsageError
+from ...records import dataclass
 from .samples import Input
 
 BATCH, CHANNELS, SIDE, LENGTH = "batch", "channels", "side", "length"

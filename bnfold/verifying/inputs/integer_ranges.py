@@ -10,11 +10,12 @@ free      anything: it is compared, or computed with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...inference.rule_context import Shape
 from ...ir.graph import STANDARD, attribute, ir
 from ...ir.tensor import dims
+from ...records import dataclass
 from .samples import Input
 
 Span = tuple[int, int]  # its end excluded

@@ -8,11 +8,12 @@ what was allowed is noted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from ...ir.graph import ir
+from ...records import dataclass
 from ...results.comparison import Side
 from ..composite_values import renamed
 from .samples import Input, inputs_of

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...ir.graph import ir
+from ...records import dataclass
 from ..truth.number_formats import numpy_type
 
 MOST_ELEMENTS = 1 << 29  # 2 GB of float32

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ...ir.graph import ir
+from ...records import dataclass
 from .dry_run import DryRun, Outcome
 from .free_dims import BATCH, CHANNELS, LENGTH, SIDE, Assignment, FreeDims, Shapes, Unknown, free_dims, ranked
 from .samples import Input

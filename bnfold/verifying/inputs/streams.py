@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import Malformed, Mismatch, Unreadable, UsageError
+from ...records import dataclass
 from ...results.model_names import IMAGES, images
 from ...results.options import RecalibrateOptions
 from ...results.value_kinds import Given

@@ -17,7 +17,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +24,7 @@ import numpy as np
 
 from ...errors import BnfoldError, Malformed, Mismatch, Unreadable, UsageError, reason, root_cause
 from ...ir.graph import ir
+from ...records import dataclass
 from ...results.model_names import IMAGES, images
 from ...results.options import RecalibrateOptions, VerifyOptions, spelled
 from ...results.value_kinds import Given

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...ir.graph import GraphLike, ir
+from ...records import dataclass
 from .tokens import SideTokens, Token, Vocabulary
 
 Pairs = dict[ir.Value, ir.Value]  # reference -> candidate

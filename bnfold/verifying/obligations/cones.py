@@ -7,9 +7,10 @@ that proves the outputs: whatever the border stands for, it is equal on both sid
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ...ir.graph import bodies, ir
+from ...records import dataclass
 from .tokens import SideTokens, Token, Vocabulary
 
 LARGEST = 4096  # nodes of one side: a cone beyond is the network itself, which the runs of verification cover

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
 from ...inference.constants import Constants
 from ...ir.graph import GraphLike, ir, opset
+from ...records import dataclass
 from ...results.comparison import Figures
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate, Interpreter, Step

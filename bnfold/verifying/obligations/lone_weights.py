@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...inference.constants import Constants
 from ...ir.graph import attribute, bodies, ir
 from ...operators.table import ShapeRule, op
+from ...records import dataclass
 from ..truth.number_formats import tiny, widened
 from .cones import Half
 from .deviations import unit_of

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...ir.graph import GraphLike, bodies, ir, is_op
+from ...records import dataclass
 from ..truth.call import Call, Frame
 from ..truth.interpreter import CannotEvaluate, Interpreter, Step
 from ..truth.number_formats import storage_of, widened

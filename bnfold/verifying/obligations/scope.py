@@ -9,12 +9,13 @@ Sides     the tokens of a scope's values while some pairs of them are assumed to
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from ...inference.constants import Constants
 from ...ir.graph import GraphLike, ir
+from ...records import dataclass
 from ...results.comparison import Figures, Obligation
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate

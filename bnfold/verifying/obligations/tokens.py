@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ...ir.difference import same_bytes
 from ...ir.graph import STANDARD, GraphLike, ir, is_op, opset
 from ...ir.tensor import dims, nbytes
 from ...operators.table import op
+from ...records import dataclass
 
 SMALL = 1 << 14  # bytes of a constant that is its own key; larger ones are told apart by a look at the bytes
 _HEAD = 256  # bytes of a large constant that are looked at first

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...ir.graph import ir, label
 from ...ir.provenance import FOLDED_KEY
+from ...records import dataclass
 from ...results.comparison import Figures, Obligation
 from .alignment import Pairs, by_name, by_structure
 from .bodies import scopes_of

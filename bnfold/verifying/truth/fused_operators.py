@@ -7,13 +7,14 @@ A node of a kind that no row knows has no parts; it is an unknown operator.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from ...ir.foreign_types import cloned
 from ...ir.graph import attribute, graphs, ir
+from ...records import dataclass
 from .kernels.contrib import DOMAIN
 
 # an activation's attributes, in the order of the parameters that a fused node gives

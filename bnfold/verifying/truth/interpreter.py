@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from ...inference.constants import Constants
 from ...ir.graph import GraphLike, bodies, ir, label, named_type, opset, source_text
 from ...ir.tensor import dims, nbytes
 from ...operators.table import op
+from ...records import dataclass
 from . import large_weights, onnx_reference, unknown_operators
 from .call import Call, Frame
 from .fused_operators import Parts, parts_of

@@ -8,12 +8,13 @@ made       a whole caffemodel, of layers that another kind of file held
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ...files import caffe_fields, protobuf
 from ...files.caffe_fields import GENERATIONS, NET_LAYER, V0_LAYER, V0_NUMBERS
 from ...ir.graph import ir
 from ...ir.tensor import Deferred, Window
+from ...records import dataclass
 from ...results.pair import StoredLayer
 from ..layout import Piece, size
 

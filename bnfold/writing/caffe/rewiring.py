@@ -12,9 +12,9 @@ their names for good.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from ...ir.graph import folded_name
+from ...records import dataclass
 from ...results.pair import CaffeLayer, Made, Word
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ....records import dataclass
 from ..blob import Shape, shown
 from ..layer import Layer, Value, dims
 from ..registry import ENGINE, layer

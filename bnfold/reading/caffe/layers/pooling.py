@@ -9,12 +9,12 @@ where windows overhang, a constant map corrects the divisor.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from ....records import dataclass
 from ..blob import Shape, shown
 from ..layer import FLOAT, INT64, Layer, Value, dims
 from ..registry import ENGINE, layer

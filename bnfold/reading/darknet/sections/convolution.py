@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ....errors import Malformed, Mismatch, Unsupported
 from ....ir.graph import ir
 from ....ir.tensor import Recipe
+from ....records import dataclass
 from ..activations import IN_PLACES, activate
 from ..dialects import Fork
 from ..layer import Layer, dims_of

@@ -11,13 +11,14 @@ zero, and what stands behind it is a constant per channel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ....errors import Malformed, Unsupported
 from ....ir.graph import ir
 from ....ir.tensor import Recipe
+from ....records import dataclass
 from ..activations import IN_PLACES, activate
 from ..dialects import Fork
 from ..layer import Layer, dims_of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ....operators import arguments
+from ....records import dataclass
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
