@@ -14,7 +14,7 @@ from ...files import memory
 from ...ir.graph import ir
 from ...results.comparison import Side
 from ..composite_values import parts
-from ..truth.interpreter import CannotEvaluate, Interpreter
+from ..truth.interpreter import CannotEvaluate, Interpreter, Known
 from ..truth.number_formats import Rounding
 from ..truth.unknown_operators import StandIns
 from .runtime import CannotRun, Session, crashes, mapped, on_disk
@@ -111,6 +111,7 @@ class _Interpreted:
         self, model: ir.Model, watch: Collection[str], stand_ins: StandIns | None, rounding: Rounding | None
     ) -> None:
         self.model, self.watch, self.stand_ins, self.rounding = model, watch, stand_ins, rounding
+        self.known = Known(model)
         self.seconds = 0.0
         self.opaque: dict[str, str] = {}
 
@@ -119,7 +120,7 @@ class _Interpreted:
         stand_ins = None
         if self.stand_ins is not None:
             stand_ins = StandIns(self.stand_ins.seed, self.stand_ins.names)
-        interpreter = Interpreter(self.model, self.rounding, stand_ins)
+        interpreter = Interpreter(self.model, self.rounding, stand_ins, self.known)
         try:
             values = parts(interpreter.run(feeds, self.watch))
         finally:

@@ -55,8 +55,9 @@ class Prover:
         ours, theirs = Constants(reference, freeze_initializers), Constants(candidate, freeze_initializers)
         converted = is_converted(reference, candidate)
         types = Shapes(candidate, freeze_initializers).dtype if converted else None
+        bench = Bench(reference, ours, seed)
         discharger = Discharger(
-            Bench(reference, ours, seed),
+            bench,
             Bench(candidate, theirs, seed, types),
             seed=seed,
             limit=limit,
@@ -67,13 +68,14 @@ class Prover:
             reference, candidate, ours, theirs, discharger=discharger, strict=strict, tell=tell
         )
         self.seed = seed
+        self._known = bench.interpreter.known
         self.opaque: dict[str, str] = {}
         self._first: dict[str, np.ndarray] = {}
 
     def record(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the reference once and remember its values; the outputs by name, part by part, and what
         operators that nobody knows were given. Raises CannotEvaluate."""
-        recorder = Recorder(self.context.reference, self.seed)
+        recorder = Recorder(self.context.reference, self.seed, known=self._known)
         outputs = recorder.record(feeds)
         self._first = self._first or dict(feeds)
         self.context.recorders.append(recorder)

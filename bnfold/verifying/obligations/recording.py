@@ -16,7 +16,7 @@ import numpy as np
 from ...ir.graph import GraphLike, bodies, ir, is_op
 from ...records import dataclass
 from ..truth.call import Call, Frame
-from ..truth.interpreter import CannotEvaluate, Interpreter, Step
+from ..truth.interpreter import CannotEvaluate, Interpreter, Known, Step
 from ..truth.number_formats import storage_of, widened
 from ..truth.unknown_operators import StandIns
 from .alignment import Print, fingerprint
@@ -50,8 +50,9 @@ class Recorder(Interpreter):
         prints: bool = False,
         record: bool = True,
         names: Mapping[str, str] | None = None,
+        known: Known | None = None,
     ) -> None:
-        super().__init__(model, stand_ins=StandIns(seed, names))
+        super().__init__(model, stand_ins=StandIns(seed, names), known=known)
         self.recorded: dict[ir.Value, Recorded] = {}
         self.frames: dict[GraphLike, Frame] = {}
         self.prints: dict[ir.Value, Print] | None = {} if prints else None

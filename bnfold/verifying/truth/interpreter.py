@@ -64,15 +64,25 @@ class Step:
     kinds: list[ir.DataType]
 
 
+class Known:
+    """What is known of the constants of one model, for all interpreters that run it: what the model computes
+    of them, and small weights, widened."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.constants = Constants(model)
+        self.small: dict[ir.Value, np.ndarray] = {}
+
+
 class Interpreter:
     """Runs one model, and parts of it, as often as you like. `stand_ins` remembers what opaque operators
-    gave, so that a second model sees the same."""
+    gave, so that a second model sees the same. `known` is another interpreter's of the same model."""
 
     def __init__(
         self,
         model: ir.Model,
         rounding: Rounding | None = None,
         stand_ins: unknown_operators.StandIns | None = None,
+        known: Known | None = None,
     ) -> None:
         self.model = model
         self.rounding = rounding
@@ -80,15 +90,11 @@ class Interpreter:
         self.outputs: dict[str, Any] = {}
         self._dead: dict[GraphLike, dict[ir.Node, list[ir.Value]]] = {}
         self._onnx_reference = onnx_reference.Evaluators()
-        self._constants = Constants(model)
-        self._small: dict[ir.Value, np.ndarray] = {}
+        self.known = known or Known(model)
 
     def rounding_by(self, rounding: Rounding) -> Interpreter:
         """The same that rounds each result; what is known of the model's constants stays known."""
-        other = Interpreter(self.model, rounding, self.stand_ins)
-        other._constants = self._constants
-        other._small = self._small
-        return other
+        return Interpreter(self.model, rounding, self.stand_ins, self.known)
 
     def run(self, feeds: Mapping[str, np.ndarray], watch: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Outputs, and the watched values of the main graph, by name. An input without a feed takes its
@@ -173,7 +179,7 @@ class Interpreter:
         function = self.model.functions.get(node.op_identifier())
         if function is not None:
             return self._function(function, call, arguments, frame)
-        fixed = [self._constants.typed(value) for value in node.outputs if value.name]
+        fixed = [self.known.constants.typed(value) for value in node.outputs if value.name]
         if fixed and len(fixed) == len(node.outputs) and all(array is not None for array in fixed):
             return [
                 widened(array) for array in fixed
@@ -226,12 +232,12 @@ class Interpreter:
 
     def _weight(self, value: ir.Value) -> Weight:
         found: Weight
-        if (known := self._small.get(value)) is not None:
+        if (known := self.known.small.get(value)) is not None:
             found = known
         else:
             found = self._large(value) or constant(value)
             if isinstance(found, np.ndarray) and found.size <= SMALL:
-                found = self._small[value] = found.view()
+                found = self.known.small[value] = found.view()
                 found.flags.writeable = False
         rounding, kind = self.rounding, value.const_value.dtype  # type: ignore[union-attr]
         if rounding is None:

@@ -184,3 +184,15 @@ def bytes_of(model) -> int:  # type: ignore[no-untyped-def]
 def test_the_first_step_reads_no_state(tmp_path: Path) -> None:
     loaded = load(tmp_path, DENSE.format(steps=1, section="lstm", norm=1, more=""), batch=1)
     assert ops(loaded).count("Gemm") == 3  # the input's share of three gates; the fourth would forget nothing
+
+
+@pytest.mark.parametrize("section", ["rnn", "gru", "lstm"])
+def test_variances_below_zero_are_no_warning_of_numpy(tmp_path: Path, section: str) -> None:
+    """What a layer makes of a state of zeros is computed while the model is written; it is NaN where darknet's
+    is. (Every warning is an error in tests.)"""
+    cfg = DENSE.format(steps=1, section=section, norm=1, more="hidden=3\n" if section == "rnn" else "")
+    matrices = {"rnn": 1, "gru": 3, "lstm": 4}[section]
+    weights = matrices * (size(4, 3, 1) + size(3, 3, 1)) + (size(3, 3, 1) if section == "rnn" else 0)
+    loaded = load(tmp_path, cfg, floats(weights) - 0.5, dialect="alexeyab", batch=1)
+    constants = [v.const_value.numpy() for v in loaded.model.graph.initializers.values()]
+    assert any(np.isnan(values).any() for values in constants)
