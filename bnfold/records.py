@@ -51,7 +51,7 @@ class _Shape(NamedTuple):
 
     names: frozenset[str]
     positional: tuple[str, ...]
-    defaults: tuple[tuple[str, Any], ...]
+    defaults: dict[str, Any]
     factories: tuple[tuple[str, Callable[[], Any]], ...]
     compared: tuple[str, ...]
     shown: tuple[str, ...]
@@ -85,7 +85,7 @@ def _shape(cls: type) -> _Shape:
     return _Shape(
         names=frozenset(f.name for f in given),
         positional=tuple(f.name for f in given if not f.kw_only),
-        defaults=tuple((f.name, f.default) for f in given if f.default is not missing),
+        defaults={f.name: f.default for f in given if f.default is not missing},
         factories=tuple((f.name, f.default_factory) for f in given if f.default_factory is not missing),
         compared=tuple(f.name for f in fields if f.compare),
         shown=tuple(f.name for f in fields if f.repr),
@@ -96,28 +96,21 @@ def _shape(cls: type) -> _Shape:
 def _init(self: Any, /, *given: Any, **named: Any) -> None:
     shape: _Shape = self.__record__
     values = dict(zip(shape.positional, given, strict=False))
-    if len(given) > len(values):
+    if len(given) > len(values) or not named.keys() <= shape.names or not named.keys().isdisjoint(values):
         _refuse(self, given, named)
-    if named:
-        if not named.keys() <= shape.names or not named.keys().isdisjoint(values):
-            _refuse(self, given, named)
-        values |= named
-    if len(values) < len(shape.names):
-        _add_defaults(values, shape)
+    if len(given) + len(named) < len(shape.names):
+        values = shape.defaults | values | named
+        for name, factory in shape.factories:
+            if name not in values:
+                values[name] = factory()
         if len(values) < len(shape.names):
             _refuse(self, given, named)
+    else:
+        values |= named
     for name, value in values.items():
         _put(self, name, value)
     if shape.checked:
         self.__post_init__()
-
-
-def _add_defaults(values: dict[str, Any], shape: _Shape) -> None:
-    for name, default in shape.defaults:
-        values.setdefault(name, default)
-    for name, factory in shape.factories:
-        if name not in values:
-            values[name] = factory()
 
 
 def _refuse(self: Any, given: tuple[Any, ...], named: dict[str, Any]) -> NoReturn:

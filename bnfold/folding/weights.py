@@ -97,13 +97,11 @@ def scaled_blocks(
     for lead in np.ndindex(*(len(r) for r in outer)):
         for at in range(0, view[axis], step):
             cut = (*lead, slice(at, at + step))
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # what is not finite stays so; what becomes so is refused below
-                part = weights[cut].astype(np.float64)
-                for factor in factors:
-                    before = (0 if factor.shape[k] == 1 else i for k, i in enumerate(lead))
-                    part *= factor[(*before, slice(None) if factor.shape[axis] == 1 else cut[-1])]
+            # What is not finite stays so; what becomes so is refused below.
+            part = weights[cut].astype(np.float64)
+            for factor in factors:
+                before = (0 if factor.shape[k] == 1 else i for k, i in enumerate(lead))
+                part *= factor[(*before, slice(None) if factor.shape[axis] == 1 else cut[-1])]
             yield _rounded(part, dtype, where)
 
 

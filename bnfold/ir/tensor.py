@@ -158,7 +158,7 @@ class Window(Deferred):
 
 class Recipe(Deferred):
     """A tensor that `arrays` makes: a function that yields arrays of the dtype, in storage order, filling the
-    shape."""
+    shape. They are made while numpy is silent: what is not finite in a file stays so."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class Recipe(Deferred):
 
     def blocks(self) -> Iterator[memoryview]:
         """The bytes of one array after the other."""
-        for array in self.arrays():
+        for array in self._made():
             yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
     def numpy(self) -> np.ndarray:
@@ -180,12 +180,23 @@ class Recipe(Deferred):
         recipe's author."""
         flat = np.empty(math.prod(self.shape.numpy()), self.dtype.numpy())
         at = 0
-        for array in self.arrays():
+        for array in self._made():
             flat[at : at + array.size] = array.reshape(-1)
             at += array.size
         if at != flat.size:
             raise ValueError(f"recipe '{self.name}' made {at} of {flat.size} values")
         return flat.reshape(self.shape.numpy())
+
+    def _made(self) -> Iterator[np.ndarray]:
+        """Array after array. numpy's state is left as it was wherever a reader stops in between."""
+        with np.errstate(all="ignore"):
+            arrays = self.arrays()
+        while True:
+            with np.errstate(all="ignore"):
+                array = next(arrays, None)
+            if array is None:
+                return
+            yield array
 
 
 def nbytes(dtype: ir.DataType, shape: Sequence[int]) -> int:

@@ -143,6 +143,22 @@ def test_a_recipe_stores_rows_whatever_its_arrays_layout():
     assert recipe(turned, shape=(3, 2)).tobytes() == np.ascontiguousarray(turned).tobytes()
 
 
+def test_a_recipe_is_made_while_numpy_is_silent_and_leaves_its_state_alone():
+    """What a file holds may be NaN or too large, which is no warning. (Every warning is an error here.)"""
+
+    def arrays():
+        yield np.sqrt(np.full(2, -1, np.float32))
+        yield np.full(2, 1e300).astype(np.float32)
+
+    made = Recipe(FLOAT, (4,), arrays)
+    before = np.geterr()
+    next(made.blocks())
+    assert np.geterr() == before
+    np.testing.assert_array_equal(made.numpy(), [np.nan, np.nan, np.inf, np.inf])
+    at_once = Recipe(FLOAT, (2,), lambda: iter([np.log(np.zeros(2, np.float32))]))
+    np.testing.assert_array_equal(at_once.numpy(), [-np.inf, -np.inf])
+
+
 @pytest.mark.parametrize("pieces", [([1, 2, 3],), ([1, 2, 3], [4, 5])], ids=["too few", "too many"])
 def test_a_recipe_that_does_not_fill_its_shape_is_a_bug_that_shows(pieces):
     with pytest.raises(ValueError):

@@ -67,12 +67,8 @@ class Blob:
             for begin in range(0, piece.size, BLOCK):
                 count = min(BLOCK, piece.size - begin)
                 start = piece.start + begin * piece.stride
-                with np.errstate(
-                    over="ignore", invalid="ignore"
-                ):  # a double beyond float32 is infinite, as in Caffe
-                    yield np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,)).astype(
-                        np.float32
-                    )
+                values = np.ndarray((count,), piece.dtype, self.buffer, start, (piece.stride,))
+                yield values.astype(np.float32)  # a double beyond float32 is infinite, as in Caffe
 
     def check(self) -> None:
         """Hold what the shape claims against the values that are there. Mismatch or Malformed with the byte
@@ -91,7 +87,8 @@ class Blob:
 
     def values(self) -> np.ndarray:
         """All values as a flat float64 array, for small blobs."""
-        arrays = list(self._arrays())
+        with np.errstate(over="ignore", invalid="ignore"):
+            arrays = list(self._arrays())
         return np.concatenate(arrays).astype(np.float64) if arrays else np.empty(0)
 
 

@@ -65,8 +65,7 @@ def _divided(at: Layer, x: Value, index: int, what: str, channels: int, factor: 
     scale = 1.0 / factor if factor else 0.0
 
     def divided() -> Iterator[np.ndarray]:
-        with np.errstate(all="ignore"):  # what is not finite in the file stays so
-            yield (array(stored).astype(np.float64) * scale).astype(np.float32)
+        yield (array(stored).astype(np.float64) * scale).astype(np.float32)
 
     value = at.initializer(Recipe(ir.DataType.FLOAT, (channels,), divided), what)
     at.blobs[value.name or ""] = (index, (channels,))

@@ -83,11 +83,8 @@ def _at_rest(layer: Layer, kernel: Kernel, prefix: str, shape: tuple[int, ...]) 
         shift, *statistics = (array.numpy().astype(np.float64) for array in arrays if array is not None)
         if statistics:
             scales, mean, variance = statistics
-            with np.errstate(all="ignore"):  # what is not finite in the file stays so
-                shift = shift - scales * mean / np.sqrt(variance + np.float32(epsilon))
-        with np.errstate(over="ignore"):
-            shift = shift.astype(np.float32)
-        yield shift
+            shift = shift - scales * mean / np.sqrt(variance + np.float32(epsilon))
+        yield shift.astype(np.float32)
 
     return layer.weight(f"{prefix}rest", Recipe(FLOAT, shape, made))
 
