@@ -293,6 +293,8 @@ NETWORKS: dict[str, Network] = {
     "r3d_18": Network("video", torchvision("video", "r3d_18"), ((1, 3, 4, 64, 64),)),
     "mc3_18": Network("video", torchvision("video", "mc3_18"), ((1, 3, 4, 64, 64),)),
     "r2plus1d_18": Network("video", torchvision("video", "r2plus1d_18"), ((1, 3, 4, 64, 64),)),
+    # speed.py asks for it: its file is large, and verification takes longest of all
+    "coatnet_0": Network("hybrid", timm("coatnet_0_rw_224")),
     "deep_crossing": Network("recommenders", tables("deep"), USER),
     "wide_and_deep": Network("recommenders", tables("wide"), USER),
     "dlrm": Network("recommenders", tables("dlrm"), USER),

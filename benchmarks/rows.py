@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,22 @@ LARGE = 90e6  # bytes from which on a file counts as large: there start-up no lo
 @dataclass(frozen=True)
 class Row:
     """`make` writes the files into a folder; the first `arguments` of them are what a tool is called with.
-    `suffix` is that of the output."""
+    `suffix` is that of the output. A row with `exported` is made by torch, in an environment of its own."""
 
-    make: Callable[[Path], list[Path]]
+    make: Callable[[Path], list[Path]] | None = None
     arguments: int = 1
     peers: bool = True
     suffix: str = ".onnx"
+    exported: str = ""
+
+    def made(self, folder: Path, torch: str | None) -> list[Path]:
+        """The files; `torch` is the Python that has torch and timm."""
+        if self.make is not None:
+            return self.make(folder)
+        assert torch is not None, "rows that torch makes are asked for where it is given"
+        script = Path(__file__).with_name("latency_networks.py")
+        subprocess.run([torch, str(script), str(folder), self.exported], check=True, capture_output=True)
+        return [folder / f"{self.exported}.onnx"]
 
 
 def chain(blocks: int, channels: int, *, external: bool = False) -> Row:
@@ -43,6 +54,7 @@ ROWS = {
     "1.9 GB": chain(50, 1024),
     "2.3 GB, external data": chain(61, 1024, external=True),
     "5 GB, external data": chain(133, 1024, external=True),
+    "CoAtNet, 110 MB": Row(exported="coatnet_0"),
     "20,000 nodes": chain(6_667, 4),
     "100,000 nodes": chain(33_334, 4),
     "1,000 constants that nothing holds": grown(growing.depth, 1_000),

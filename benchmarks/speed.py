@@ -88,6 +88,9 @@ def main() -> None:
     tools = [name for name in options.tools if installed(name, options.peers)]
     start_up: dict[str, float] = {}
     for name in [START, *(name for name in options.rows if name != START)]:
+        if ROWS[name].exported and not options.torch:
+            print(f"{name} is left out: torch makes it, see --torch", file=sys.stderr)
+            continue
         size, runs, left = measured_row(ROWS[name], tools, options)
         if name == START:
             start_up = {tool: middle(found, "wall") for tool, found in runs.items() if not failed(found)}
@@ -126,6 +129,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--peers", default=sys.executable, help="the Python of the environment where the peers are installed"
     )
+    parser.add_argument("--torch", help="the Python of an environment that has torch, torchvision and timm")
     parser.add_argument("--dir", help="folder for the models and what is written; on the disk to be measured")
     parser.add_argument("--page", type=Path, help="write everything as a page of Markdown, too")
     options = parser.parse_args()
@@ -173,7 +177,7 @@ def measured_row(
 ) -> tuple[int, dict[str, list[Run]], dict[str, str]]:
     """Bytes of the model, runs of every tool that can read it, and how many batch norms each left."""
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        files = row.make(Path(folder))
+        files = row.made(Path(folder), options.torch)
         size = sum(file.stat().st_size for file in files)
         os.sync()
         runs, left = compared([tool for tool in tools if row.peers or tool in OWN], files, row, options)
