@@ -9,6 +9,7 @@ beyond.
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,9 @@ def judge(sample: Sample, on_run: Callable[[], None] = lambda: None) -> Judgemen
     try:
         original = read(sample.model).model
         before = ir.to_proto(original).SerializeToString(deterministic=True)
-        folded, plan = fold(original, options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numbers that are no result are foreseen, or a mistake
+            folded, plan = fold(original, options)
         if ir.to_proto(original).SerializeToString(deterministic=True) != before:
             return Judgement(plan, Finding("changed", "the caller's model was changed"))
         proto = ir.to_proto(folded)
