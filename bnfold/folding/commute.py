@@ -35,6 +35,7 @@ from .reasons import Closed, Refused
 from .reshape_axes import axis_of, check_room
 
 MOST_SIDES = 256  # inputs or outputs of a node that maps pass
+_QUANTISING = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
 def back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
@@ -98,8 +99,14 @@ def _rule(node: ir.Node, context: CommuteContext) -> Commute:
         )
     rule = _row(node)
     if rule is None:
-        raise Closed("kept.non-linear", f"{node.op_type} stands in between and does not commute with it")
+        raise Closed("kept.non-linear", _does_not_commute(node))
     return rule
+
+
+def _does_not_commute(node: ir.Node) -> str:
+    words = f"{node.op_type} stands in between and does not commute with it"
+    # Tools that quantise put these behind every convolution; nothing passes them, but nothing has to.
+    return f"{words}; fold first and quantise afterwards" if node.op_type in _QUANTISING else words
 
 
 def _moved_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:

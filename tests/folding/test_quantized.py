@@ -272,3 +272,21 @@ def test_a_zero_factor_stays_and_two_turns_are_none() -> None:
     weight = integers(-9, 9, np.int8, 4, 3, 1)
     assert "Mul" in left(turned(weight, factors=np.array([1.0, 0.0, 2.0, 3.0]))[1])
     assert "Mul" not in left(turned(weight, factors=np.full(4, -1.0))[1])
+
+
+QUANTISED_FIRST = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, 2, 3, 3] x) => (float[1, 2, 3, 3] y)
+    <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float s = {0.1}, int8 z = {0},
+     float[2] gamma = {1, 2}, float[2] beta = {1, 0}, float[2] mean = {0, 1}, float[2] var = {1, 2}> {
+        c = Conv(x, w)
+        q = QuantizeLinear(c, s, z)
+        d = DequantizeLinear(q, s, z)
+        y = BatchNormalization(d, gamma, beta, mean, var)
+    }"""
+
+
+def test_a_network_that_was_quantised_before_it_was_folded_is_told_the_way_out() -> None:
+    model = read(onnx.parser.parse_model(QUANTISED_FIRST)).model
+    _, plan = fold(model)
+    assert [(kept.op, kept.code) for kept in plan.kept] == [("BatchNormalization", "kept.non-linear")]
+    assert plan.kept[0].reason.endswith("does not commute with it; fold first and quantise afterwards")
