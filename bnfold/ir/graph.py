@@ -125,6 +125,21 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
     return found
 
 
+def reads(node: ir.Node) -> list[ir.Value]:
+    """What a node reads: its inputs, and what its bodies read from outside of them."""
+    values = [v for v in node.inputs if v is not None and v.name]
+    for body in bodies(node):
+        own = set(body.inputs)
+        made: set[ir.Value] = set(body.initializers.values())
+        inner: list[ir.Value] = []
+        for one in body:
+            inner.extend(reads(one))
+            made.update(one.outputs)
+        inner.extend(body.outputs)
+        values.extend(v for v in inner if v not in own and v not in made)
+    return values
+
+
 def nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of every graph."""
     for graph in graphs(model):

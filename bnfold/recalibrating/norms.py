@@ -26,7 +26,19 @@ from ..inference import Shapes
 from ..inference.constants import is_float
 from ..ir.foreign_types import cloned
 from ..ir.functions import all_inlinable, inline
-from ..ir.graph import GraphLike, Names, attribute, bodies, graphs, ir, is_op, label, opset, source_text
+from ..ir.graph import (
+    GraphLike,
+    Names,
+    attribute,
+    bodies,
+    graphs,
+    ir,
+    is_op,
+    label,
+    opset,
+    reads,
+    source_text,
+)
 from ..ir.tensor import from_array
 from ..records import dataclass
 from ..results.recalibration import LeftAlone, Statistics
@@ -315,18 +327,9 @@ def _work_at_inference(node: ir.Node, version: int) -> None:
 def _count_levels(graph: ir.Graph, norms: dict[ir.Node, Norm]) -> None:
     depth: dict[ir.Value, int] = defaultdict(int)
     for node in graph:
-        below = max((depth[value] for value in _read(node)), default=0)
+        below = max((depth[value] for value in reads(node)), default=0)
         if node in norms:
             norms[node].level = below
             below += 1
         for value in node.outputs:
             depth[value] = below
-
-
-def _read(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node reads, itself and in its bodies."""
-    yield from (value for value in node.inputs if value is not None)
-    for body in bodies(node):
-        yield from body.outputs
-        for inner in body:
-            yield from _read(inner)

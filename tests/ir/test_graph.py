@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 
 from bnfold.ir import graph
-from bnfold.ir.graph import Names
+from bnfold.ir.graph import Names, reads
 from bnfold.ir.provenance import SOURCE_KEY
 
 NESTED = """
@@ -117,3 +117,19 @@ def test_new_names_avoid_numbered_ones():
     names = Names(ir.from_onnx_text(text))
     assert names.value("x") == "x_3"
     assert names.value("w") == "w_2"
+
+
+def test_a_node_reads_what_its_bodies_read_from_outside_of_them():
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["" : 17]>
+    g (bool c, float[1] x, float[1] z) => (float[1] y) <float[1] w = {1.0}> {
+        y = If (c) <
+            then_branch = t () => (float[1] a) <float[1] own = {2.0}> { b = Add (x, own) a = Mul (b, w) },
+            else_branch = e () => (float[1] d) {
+                d = If (c) <
+                    then_branch = t2 () => (float[1] f) { f = Identity (z) },
+                    else_branch = e2 () => (float[1] h) { h = Identity (x) }
+                >
+            }
+        >
+    }""")
+    assert {value.name for value in reads(model.graph[0])} == {"c", "x", "w", "z"}

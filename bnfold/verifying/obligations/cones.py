@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import field
 
-from ...ir.graph import bodies, ir
+from ...ir.graph import ir, reads
 from ...records import dataclass
 from .tokens import SideTokens, Token, Vocabulary
 
@@ -69,18 +69,3 @@ def half(
         waiting.extend(reads(producer))
     nodes = sorted(found, key=side.order.__getitem__)
     return Half(end, nodes, border, constants)
-
-
-def reads(node: ir.Node) -> list[ir.Value]:
-    """What a node reads, its bodies included."""
-    values = [v for v in node.inputs if v is not None and v.name]
-    for body in bodies(node):
-        own = set(body.inputs)
-        made: set[ir.Value] = set(body.initializers.values())
-        inner: list[ir.Value] = []
-        for one in body:
-            inner.extend(reads(one))
-            made.update(one.outputs)
-        inner.extend(body.outputs)
-        values.extend(v for v in inner if v not in own and v not in made)
-    return values

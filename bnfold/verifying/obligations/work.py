@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
-from ...ir.graph import ir, label
+from ...ir.graph import ir, label, reads
 from ...ir.provenance import FOLDED_KEY
 from ...records import dataclass
 from ...results.comparison import Figures, Obligation
 from .alignment import Pairs, by_name, by_structure
 from .bodies import scopes_of
 from .border_values import CannotDischarge
-from .cones import Half, NoCone, reads
+from .cones import Half, NoCone
 from .coverage import within
 from .decisions import decided_by
 from .discharge import OTHER_TIES

@@ -30,7 +30,7 @@ import numpy as np
 from ...errors import Unsupported
 from ...files.memory import SHORT
 from ...inference.constants import Constants
-from ...ir.graph import GraphLike, bodies, ir, label, named_type, opset, source_text
+from ...ir.graph import GraphLike, ir, label, named_type, opset, reads, source_text
 from ...ir.tensor import dims, nbytes
 from ...operators.table import op
 from ...records import dataclass
@@ -303,16 +303,8 @@ def last_reads(graph: GraphLike) -> dict[ir.Node, list[ir.Value]]:
     for node in graph:
         owned.update(node.outputs)
     for node in reversed(graph):
-        dead = [v for v in (*_read(node), *node.outputs) if v in owned and v not in seen and v not in kept]
+        touched = dict.fromkeys((*reads(node), *node.outputs))
+        dead = [v for v in touched if v in owned and v not in seen and v not in kept]
         seen.update(dead)
         last[node] = dead
     return last
-
-
-def _read(node: ir.Node) -> list[ir.Value]:
-    found = [value for value in node.inputs if value is not None]
-    for body in bodies(node):
-        found.extend(body.outputs)
-        for inner in body:
-            found.extend(_read(inner))
-    return list(dict.fromkeys(found))
