@@ -78,13 +78,13 @@ class Editor:
 
     def _hold(self, hold: Hold, direction: str) -> None:
         linear = hold.linear
-        if linear.grows and hold.add is None and hold.map.shifts:
+        if linear.grows and hold.behind is None and hold.map.shifts:
             linear.grow()
         if direction == "backward":
             linear.after = hold.map @ linear.after
             return
-        linear.before = linear.before @ (hold.map if hold.add is None else hold.map.scale_only())
-        if hold.add is not None:
+        linear.before = linear.before @ (hold.map if hold.behind is None else hold.map.scale_only())
+        if hold.behind is not None:
             self._add_behind(hold)
 
     def _add_behind(self, hold: Hold) -> None:
@@ -92,7 +92,6 @@ class Editor:
         the node that vanishes."""
         linear = hold.linear
         y = linear.node.outputs[0]
-        assert hold.add is not None
         pattern = shift_pattern(linear, hold.add)
         if (found := constant_behind(linear, pattern, self.shapes)) is not None:
             node, index, map_ = found
@@ -326,7 +325,7 @@ def check_images(push: Push, shapes: Shapes) -> None:
         image, dtype = image_of(recast, shapes)
         check_constant(image, dtype, where, factor=_is_whole_factor(recast, dtype, shapes))
     for hold in push.holds:
-        if hold.add is not None:
+        if hold.behind is not None:
             where = f"the shift behind {hold.linear.node.op_type} '{label(hold.linear.node)}'"
             check_constant(hold.add, hold.linear.store, where)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..ir.graph import ir, is_op, label, opset, sole, usages
 from ..records import dataclass
 from . import commute
-from .affine import IDENTITY, Affine, Float, common_shape
+from .affine import IDENTITY, Affine, common_shape
 from .commute_rule import Choices, CommuteContext
 from .contractions import passes
 from .linear import Linear, check_bias
@@ -120,10 +120,11 @@ class _Forward:
 
     def _needs_add(self, hold: Hold) -> bool:
         """Does its shift need an Add, because no constant behind it takes it?"""
-        return hold.add is not None and not self._taken(hold.linear, hold.add)
+        return hold.behind is not None and not self._taken(hold.linear)
 
-    def _taken(self, linear: Linear, add: Float) -> bool:
-        return constant_behind(linear, shift_pattern(linear, add), self.context.shapes) is not None
+    def _taken(self, linear: Linear) -> bool:
+        any_shift = shift_pattern(linear, np.zeros(linear.outs))
+        return constant_behind(linear, any_shift, self.context.shapes) is not None
 
     def _carry(self, value: ir.Value, map_: Affine) -> None:
         """The value's true content is the map of what it will hold; all its readers must know."""
@@ -198,7 +199,7 @@ class _Forward:
                 "the scale of a quantised weight runs along its output channels, not its input channels",
             )
         check_columns(linear, linear.before.scale * vector.scale)
-        add = None
+        behind = None
         if vector.shifts:
             self._check_shift(user, linear, vector)
             if linear.bias is None:
@@ -211,13 +212,9 @@ class _Forward:
                         "kept.would-add-nodes",
                         f"MatMul '{label(user)}' of stacked matrices has no bias that could hold a shift",
                     )
-                add = (
-                    linear.reach(linear.tensor.numpy(), linear.before.scale * vector.shift)
-                    * linear.after.scale
-                )
-                if linear.grows and not self._taken(linear, add):
-                    add = None
-        self.push.holds.append(Hold(linear, vector, add))
+                if not linear.grows or self._taken(linear):
+                    behind = linear.behind(vector.shift)
+        self.push.holds.append(Hold(linear, vector, behind))
 
     def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:
         if not linear.every_tap_real:

@@ -21,7 +21,7 @@ from ..errors import Malformed
 from ..inference import Shapes
 from ..inference.constants import is_float
 from ..ir.graph import ir, label, source_text
-from ..ir.tensor import dims
+from ..ir.tensor import BLOCK, dims
 from ..records import dataclass
 from .affine import IDENTITY, Affine, Float, spread
 from .reasons import Refused
@@ -165,21 +165,27 @@ class Linear:
 
     def reach(self, weights: np.ndarray, shift: Float) -> Float:
         """Σ W·shift for every output channel: what a constant added to the input adds to the output. Read in
-        slices, so that a large W is never widened as a whole."""
+        blocks, so that a large W is never widened as a whole."""
         viewed = weights.reshape(self.view)
         column = self.on_columns(shift)
         total = np.zeros([size if axis in self.rows else 1 for axis, size in enumerate(self.view)])
         others = tuple(axis for axis in range(len(self.view)) if axis not in self.rows)
-        for at in range(self.view[0]):
-            part = viewed[at : at + 1].astype(np.float64) * (
-                column[at : at + 1] if column.shape[0] != 1 else column
-            )
+        step = max(1, BLOCK // max(1, math.prod(self.view[1:])))
+        for at in range(0, self.view[0], step):
+            block = slice(at, at + step)
+            part = viewed[block].astype(np.float64) * (column[block] if column.shape[0] != 1 else column)
             summed = part.sum(axis=others, keepdims=True)
             if 0 in self.rows:
-                total[at : at + 1] = summed
+                total[block] = summed
             else:
                 total += summed
         return total.reshape(-1) * self.summed
+
+    def behind(self, shift: Float) -> Callable[[], Float]:
+        """What a shift of the input adds to the output, behind all maps that are held now; computed when
+        called."""
+        tensor, before, after = self.tensor, self.before.scale, self.after.scale
+        return lambda: self.reach(tensor.numpy(), before * shift) * after
 
 
 def check_bias(linear: Linear, shapes: Shapes) -> None:

@@ -59,7 +59,7 @@ class OwnFormat:
         shifts = hold.map.shifts or linear.before.shifts or linear.after.shifts
         wanted = [linear.weight] if hold.map.scales or not shifts else []
         if shifts:
-            if linear.bias is None or linear.grows or hold.add is not None:
+            if linear.bias is None or linear.grows or hold.behind is not None:
                 raise self._no_place(linear.node, "a bias")
             wanted.append(linear.bias)
         for index in wanted:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import field
+from functools import cached_property
 
 import numpy as np
 
@@ -42,12 +43,19 @@ def blind(user: ir.Node, index: int) -> bool:
 
 @dataclass
 class Hold:
-    """A linear operator will take this map, as vectors over its channels. `add`: it has no bias, the shift
-    needs an Add behind it."""
+    """A linear operator will take this map, as vectors over its channels. `behind`: it has no bias, and this
+    computes what the shift adds to its output, from all of its weights; most pushes that ask for an Add are
+    refused for another reason."""
 
     linear: Linear
     map: Affine
-    add: Float | None = None
+    behind: Callable[[], Float] | None = None
+
+    @cached_property
+    def add(self) -> Float:
+        """What an Add behind it adds."""
+        assert self.behind is not None
+        return self.behind()
 
 
 @dataclass
