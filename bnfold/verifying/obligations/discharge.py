@@ -79,7 +79,7 @@ class Bench:
     def _constant(self, value: ir.Value) -> tuple[Any, ir.DataType]:
         tensor = self.constants.tensor(value)
         assert tensor is not None
-        return widened(tensor.numpy()), tensor.dtype
+        return widened(self.interpreter.known.stored(value, tensor)), tensor.dtype
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import Unsupported
-from ...files.memory import SHORT
+from ...files.memory import SHORT, at_most
 from ...inference.constants import Constants
 from ...ir.graph import GraphLike, ir, label, named_type, opset, reads, source_text
-from ...ir.tensor import dims, nbytes
+from ...ir.tensor import Recipe, dims, nbytes
 from ...operators.table import op
 from ...records import dataclass
 from . import large_weights, onnx_reference, unknown_operators
@@ -41,6 +41,7 @@ from .kernels import kernel_of
 from .large_weights import Stored, Weight, changed
 from .number_formats import Rounding, is_float, storage_of, widened
 
+MADE_BYTES = 64 << 20  # of weights that were made while they were read
 SMALL = 1 << 10  # numbers of a weight that stays widened: parts of a model are run thousands of times
 
 
@@ -66,11 +67,29 @@ class Step:
 
 class Known:
     """What is known of the constants of one model, for all interpreters that run it: what the model computes
-    of them, and small weights, widened."""
+    of them, and small weights, widened.
+
+    Folded weights are made while they are read. The last MADE_BYTES of them are kept: a part of a model is
+    run several times before the next part is."""
 
     def __init__(self, model: ir.Model) -> None:
         self.constants = Constants(model)
         self.small: dict[ir.Value, np.ndarray] = {}
+        self._made: dict[ir.Value, np.ndarray] = {}  # the one that was read last comes last
+        self._made_bytes = 0
+
+    def stored(self, value: ir.Value, tensor: ir.TensorProtocol) -> np.ndarray:
+        """The values of a constant, as they are stored."""
+        if not isinstance(tensor, Recipe):
+            return tensor.numpy()
+        array = self._made.pop(value, None)
+        if array is None:
+            array = tensor.numpy()
+            self._made_bytes += array.nbytes
+        while self._made and self._made_bytes > at_most(MADE_BYTES):
+            self._made_bytes -= self._made.pop(next(iter(self._made))).nbytes
+        self._made[value] = array
+        return array
 
 
 class Interpreter:
@@ -235,7 +254,7 @@ class Interpreter:
         if (known := self.known.small.get(value)) is not None:
             found = known
         else:
-            found = self._large(value) or constant(value)
+            found = self._large(value) or constant(value, self.known)
             if isinstance(found, np.ndarray) and found.size <= SMALL:
                 found = self.known.small[value] = found.view()
                 found.flags.writeable = False
@@ -261,7 +280,7 @@ class Interpreter:
             for node, place in value.uses()
         ):
             return None
-        array = tensor.numpy()
+        array = self.known.stored(value, tensor)
         return Stored(array) if is_float(array.dtype) and array.dtype != np.float64 else None
 
     def _storage(self, node: ir.Node, value: ir.Value, result: Any, frame: Frame) -> ir.DataType:
@@ -286,10 +305,11 @@ class Interpreter:
         return self._dead[graph]
 
 
-def constant(value: ir.Value) -> np.ndarray:
+def constant(value: ir.Value, known: Known | None = None) -> np.ndarray:
     """An initializer's values, widened."""
+    tensor: Any = value.const_value
     try:
-        return np.asarray(widened(value.const_value.numpy()))  # type: ignore[union-attr]
+        return np.asarray(widened(tensor.numpy() if known is None else known.stored(value, tensor)))
     except (AttributeError, TypeError, ValueError) as error:
         raise CannotEvaluate(value.name or "", f"the initializer has no dense values ({error})") from error
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from bnfold.verifying.truth import large_weights
+from bnfold.ir.tensor import Recipe
+from bnfold.verifying.truth import interpreter, large_weights
 from bnfold.verifying.truth.interpreter import Interpreter
 from bnfold.verifying.truth.large_weights import Stored, changed, parts
 
@@ -93,3 +97,25 @@ def test_a_weight_that_others_read_is_widened_at_once(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(
         Interpreter(model).run({"x": np.eye(4, dtype=np.float32)})["y"], 2.0 * w, rtol=1e-6
     )
+
+
+def test_weights_that_are_made_while_they_are_read_are_kept_until_others_need_the_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Folded weights are recipes; each is made once while it is among the last that were read."""
+    made: list[str] = []
+
+    def weight(name: str) -> ir.Value:
+        def arrays() -> Iterator[np.ndarray]:
+            made.append(name)
+            yield np.ones(256, np.float32)
+
+        return ir.Value(name=name, const_value=Recipe(ir.DataType.FLOAT, (256,), arrays, name))
+
+    monkeypatch.setattr(interpreter, "MADE_BYTES", 2 * 1024)
+    known = interpreter.Known(ir.Model(ir.Graph((), (), nodes=(), opset_imports={"": 17}), ir_version=8))
+    a, b, c = map(weight, "abc")
+    for value in (a, b, a, b, c, b, a):
+        assert value.const_value is not None
+        np.testing.assert_array_equal(known.stored(value, value.const_value), np.ones(256))
+    assert made == ["a", "b", "c", "a"]  # c takes the place of a, which was read before b
