@@ -70,6 +70,9 @@ class Runs:
     folds: list[Figures] = field(default_factory=list)
     proof: Proof | None = None
     recorded: dict[int, Values] = field(default_factory=dict)
+    larger: list[int] = field(
+        default_factory=list
+    )  # feeds of sizes that constants name: no proof is of these
 
     def only(self, *indices: int) -> Runs:
         """The same, of some feeds."""
@@ -197,12 +200,17 @@ class Case:
             asked.update({name: tuple(value.shape) for name, value in self.given[0].items()})
         return asked
 
+    @cached_property
+    def free_search(self) -> Search:
+        """Sizes for all free dims but those that the user fixed: his samples fix none."""
+        if not self.given:
+            return self.search
+        return Search(self.reference.model, self.interface.inputs, dict(self.options.input_shapes))
+
     def _at_other_sizes(self, runner: Runner, runs: Runs) -> None:
         """One more sample whose free dims are of other sizes, where there are such: what a candidate has
         baked in shows there."""
-        search = self.search
-        if self.given:
-            search = Search(self.reference.model, self.interface.inputs, dict(self.options.input_shapes))
+        search = self.free_search
         first = search.choice_of(self.shapes)
         chosen = f"free dims were chosen: {self.choice.note}" if self.choice.words else ""
         second = None
@@ -239,7 +247,7 @@ class Case:
             if larger is None:
                 continue
             try:
-                feed = self._seeded(larger, len(runs.feeds))
+                feed = self.seeded(larger, len(runs.feeds))
                 runs.references.append(runner.run(feed))
                 runs.feeds.append(feed)
             except (*REFUSALS, feeding.Unfillable):
@@ -249,7 +257,7 @@ class Case:
                 f"{one.span[1]:,} rows that '{one.name}' looks up, at {larger.note}"
             )
 
-    def _seeded(self, choice: Choice, index: int) -> Values:
+    def seeded(self, choice: Choice, index: int) -> Values:
         """A seeded sample at some sizes; what the user gave for integers that steer the model stays."""
         inputs = ranged(self.interface.inputs, self.reference.model, choice.outcome.shapes)
         if self.narrow:
@@ -261,7 +269,7 @@ class Case:
 
     def _feed(self, index: int) -> Values:
         """The user's samples first, then seeded ones; inputs that the user left out are seeded."""
-        seeded = self._seeded(self.choice, index)
+        seeded = self.seeded(self.choice, index)
         return {**seeded, **self.given[index]} if index < len(self.given) else seeded
 
     def _wanted_samples(self, runner: Runner) -> int:
@@ -345,7 +353,7 @@ class Case:
             self.prove(runs)
         if runs.truth == "float64":
             try:
-                self._in_float64(runs)
+                self.in_float64(runs)
             except CannotEvaluate as error:
                 if self.options.truth == "float64" or runs.engine.name != "onnxruntime":
                     raise
@@ -398,7 +406,9 @@ class Case:
             runs.recorded = truths
             runs.opaque.update(prover.opaque)
 
-    def _in_float64(self, runs: Runs) -> None:
+    def in_float64(self, runs: Runs) -> None:
+        """What float64 says about the feeds that have no truth yet, and the yardstick. Raises
+        CannotEvaluate."""
         simulated = runs.engine.name != "onnxruntime"
         with Truth(self.options.seed, stand_ins=simulated).open(self.reference) as runner:
             for index in range(len(runs.truths), len(runs.feeds)):

@@ -30,6 +30,7 @@ from .engines.environment import environment
 from .engines.providers import CPU, required
 from .inputs.interface import InterfaceExceptions, InterfacesDiffer, interface
 from .inputs.samples import Unfillable
+from .larger_samples import at_named_sizes
 from .nondeterminism import behind_a_decision, judged_by_deciding_values
 from .output_gate import figures as figures_of
 from .output_gate import settled_by_proof
@@ -98,9 +99,13 @@ def _exceptions(options: VerifyOptions) -> InterfaceExceptions:
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     """Run, judge, and localise where the gate fails."""
+    started = time.perf_counter()
     try:
         runs = case.reference_runs()
         case.complete(runs)
+        if runs.proof is None or not runs.proof.refuted:
+            at_named_sizes(case, runs, time.perf_counter() - started)
+            case.complete(runs)
     except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"the reference cannot be verified here: {error}")
     except CandidateFails as error:
@@ -173,12 +178,26 @@ def _settled(case: Case, runs: Runs, figures: Figures) -> Figures:
     """An output over the limit may still be the same: behind a decision that is a tie within the noise, or,
     where all that differs was proved, as far off as the reference itself with its weights off by a
     rounding."""
+    runs = _where_it_fails(case, runs, figures)
     settled = judged_by_deciding_values(
         figures, case.reference.model, lambda values: judged_values(case, runs, 0, values)
     )
-    if settled.passed or runs.proof is None or not runs.proof.complete:
+    if settled.passed or runs.proof is None or not runs.proof.complete or runs.proof.refuted:
         return settled
     return settled_by_proof(case, figures, runs)
+
+
+def _where_it_fails(case: Case, runs: Runs, figures: Figures) -> Runs:
+    """All runs; only one of larger sizes, with a proof of these, where no smaller one fails."""
+    smaller = (index for index in range(len(runs.feeds)) if index not in runs.larger)
+    if not runs.larger or not figures_of(case, figures.value, runs.only(*smaller)).passed:
+        return runs
+    alone = (runs.only(index) for index in runs.larger)
+    failing = next((one for one in alone if not figures_of(case, figures.value, one).passed), None)
+    if failing is None:
+        return runs
+    case.prove(failing)
+    return failing
 
 
 def _decided(case: Case, figures: Figures) -> Figures:

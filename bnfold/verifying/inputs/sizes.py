@@ -115,9 +115,21 @@ class Search:
 
     def second(self, first: Choice) -> Choice | None:
         """A choice that differs from the first in as many free dims as can be; None where nothing fits."""
-        space = next(s for s in self._spaces if s.unknowns_are(first.sizes))
+        space = self._space_of(first)
         sizes = space.apart(dict(first.sizes))
         return None if sizes is None else space.choice(sizes)
+
+    def at(self, first: Choice, sizes: Mapping[str, int]) -> Choice | None:
+        """The choice of certain sizes; None where a dry run contradicts them."""
+        choice = self._space_of(first).choice(dict(sizes))
+        return choice if choice.outcome.contradiction is None else None
+
+    def unknowns_of(self, choice: Choice) -> Sequence[Unknown]:
+        """The free dims that a choice gives sizes to."""
+        return self._space_of(choice).unknowns
+
+    def _space_of(self, choice: Choice) -> _Space:
+        return next(s for s in self._spaces if s.unknowns_are(choice.sizes))
 
     def choice_of(self, shapes: Shapes) -> Choice | None:
         """The choice that gives the inputs these shapes."""
@@ -133,7 +145,7 @@ class Search:
     def larger(self, choice: Choice, name: str, count: int, most: int) -> Choice | None:
         """A choice in which an input has at least `count` elements, or as many as a run of `most` elements in
         all allows."""
-        space = next(s for s in self._spaces if s.unknowns_are(choice.sizes))
+        space = self._space_of(choice)
         sizes = space.enlarged(dict(choice.sizes), name, count, most)
         return None if sizes is None else space.choice(sizes)
 
@@ -322,7 +334,7 @@ class _Space:
             while wanted > sizes[unknown.key]:
                 larger = {**sizes, unknown.key: wanted}
                 outcome = self.outcome(larger)
-                if outcome.contradiction is None and _all_elements(outcome) <= most:
+                if outcome.contradiction is None and elements_of(outcome) <= most:
                     return larger
                 wanted //= 2
         return None
@@ -432,6 +444,6 @@ def _product(shape: Sequence[int | str]) -> int:
     return total
 
 
-def _all_elements(outcome: Outcome) -> int:
+def elements_of(outcome: Outcome) -> int:
     """Elements of all values that a run makes, as far as they are known."""
     return sum(_product(shape) for shape in outcome.shapes.values() if shape is not None)
