@@ -16,9 +16,9 @@ from .inputs.larger_sizes import Larger
 from .inputs.named_sizes import named_sizes
 from .inputs.sizes import Choice, elements_of
 
-CHEAP = 1 << 22  # elements of all values that are run in any case
+CHEAP = 1 << 23  # elements of all values that are run in any case
 AT_MOST = 1 << 26
-PER_SECOND = 1 << 22  # elements that are run, in float64 as well, for a second that was spent before
+PER_SECOND = 1 << 24  # elements that are run, in float64 as well, for a second that was spent before
 STEPS_PER_SECOND = 20_000  # nodes in the bodies of loops
 
 
@@ -31,7 +31,7 @@ def at_named_sizes(case: Case, runs: Runs, spent: float) -> None:
     tried = [search.choice_of({name: value.shape for name, value in feed.items()}) for feed in runs.feeds]
     reached = {key: max(c.sizes.get(key, 0) for c in tried if c is not None) for key in first.sizes}
     names = named_sizes(case.reference.model, case.candidate.model, min(reached.values()))
-    if not names:
+    if not names.sizes:
         return
     most = max(CHEAP, elements_of(first.outcome) * len(runs.feeds), int(PER_SECOND * spent))
     larger = Larger(search, first, reached, min(most, AT_MOST))

@@ -2,17 +2,20 @@
 
 For each name, sizes beyond it are tried first, then the name itself: a table of 512 rows contradicts 513. All
 free dims take the same size where that fits, else those that are no batch, else one after the other, with the
-others as they are. Dry runs say what fits and what it costs; the engine has the last word.
+others as they are; batches alone come last. Where a size costs too much, the batch is one, and then the size
+is made smaller until it fits. Dry runs say what fits and what it costs; the engine has the last word.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from .free_dims import BATCH, Assignment
-from .named_sizes import LARGEST_NAME
+from .named_sizes import LARGEST_NAME, NamedSizes
 from .sizes import Choice, Search, elements_of
+
+Group = tuple[str, ...]  # free dims that take the same size
 
 MOST_SAMPLES = 3
 _MOST_REFUSED = 8  # choices that the engine does not run
@@ -33,60 +36,81 @@ class Larger:
         unknowns = sorted(search.unknowns_of(first), key=lambda u: u.role == BATCH)
         self._batches = {u.key for u in unknowns if u.role == BATCH}
         self._keys = tuple(u.key for u in unknowns)
-        self._costly: dict[tuple[str, ...], list[int]] = {}
+        self._costly: dict[Group, list[int]] = {}
         self._refused = self._taken = self._runs = 0
         self._until = time.perf_counter() + _MOST_SECONDS
 
-    def __call__(self, names: Sequence[int], accepts: Callable[[Choice], bool]) -> None:
+    def __call__(self, names: NamedSizes, accepts: Callable[[Choice], bool]) -> None:
         """Offer choices, the best first. `accepts` says whether the models were run there."""
-        for group, size in self._wishes(names):
-            if self._over:
-                break
-            self._offer(group, size, accepts)
-        for group in sorted(self._costly, key=lambda group: not self._batches.isdisjoint(group)):
-            size = max(self._costly[group]) // 2
-            while not self._over and self._below(group, size):
-                if self._offer(group, size, accepts):
-                    break
-                size //= 2
-        costly = ((group, size) for group, sizes in self._costly.items() for size in sizes)
-        self.too_large = max((size for group, size in costly if self._below(group, size)), default=0)
+        for groups in self._groups():
+            for name in names.sizes:
+                for group in groups:
+                    if name not in names.windows or self._batches.isdisjoint(group):
+                        self._beyond(name, group, accepts)
+        told = [key for key in self._keys if key not in self._batches] or self._keys
+        self.too_large = max(
+            (max(sizes) for group, sizes in self._costly.items() if self._below(group, max(sizes), told)),
+            default=0,
+        )
+
+    def _beyond(self, name: int, group: Group, accepts: Callable[[Choice], bool]) -> None:
+        """Offer what lies just beyond a name, or the name; a smaller size where that costs too much."""
+        for size in dict.fromkeys((name + 2, name + 1, -(-name // _STEP) * _STEP, name, name - 2)):
+            costly = size > _AS_COSTLY * min(self._costly.get(group, [LARGEST_NAME * 2]))
+            if size <= LARGEST_NAME and not costly and not self._over and self._below(group, min(size, name)):
+                self._offer(group, size, accepts)
+        if group in self._costly and self._batches.isdisjoint(group):
+            self._nearest(group, accepts)
+
+    def _nearest(self, group: Group, accepts: Callable[[Choice], bool]) -> None:
+        """Offer smaller sizes than those that cost too much."""
+        size = _smaller(min(self._costly[group]))
+        while not self._over and self._below(group, size):
+            if self._offer(group, size, accepts):
+                return
+            size = _smaller(size)
 
     @property
     def _over(self) -> bool:
         spent = self._runs >= _MOST_RUNS or time.perf_counter() > self._until
         return spent or self._taken >= MOST_SAMPLES or self._refused >= _MOST_REFUSED
 
-    def _wishes(self, names: Sequence[int]) -> Iterator[tuple[tuple[str, ...], int]]:
-        groups = self._groups()
-        for name in names:
-            for group in groups:
-                for size in dict.fromkeys((name + 2, name + 1, -(-name // _STEP) * _STEP, name, name - 2)):
-                    costly = size > _AS_COSTLY * min(self._costly.get(group, [LARGEST_NAME * 2]))
-                    if size <= LARGEST_NAME and not costly and self._below(group, min(size, name)):
-                        yield group, size
+    def _below(self, group: Group, size: int, among: Sequence[str] | None = None) -> bool:
+        return any(self.reached[key] < size for key in group if among is None or key in among)
 
-    def _below(self, group: tuple[str, ...], size: int) -> bool:
-        return any(self.reached[key] < size for key in group)
-
-    def _groups(self) -> list[tuple[str, ...]]:
+    def _groups(self) -> tuple[list[Group], list[Group]]:
+        """What is raised together, and after that the batches, each alone."""
         loose = tuple(key for key in self._keys if key not in self._batches)
-        alone = ((key,) for key in self._keys)
-        return list(dict.fromkeys(group for group in (self._keys, loose, *alone) if group))
+        first = (self._keys, loose, *((key,) for key in loose))
+        batches: list[Group] = [(key,) for key in self._keys if key in self._batches and len(self._keys) > 1]
+        return [group for group in dict.fromkeys(first) if group], batches
 
-    def _offer(self, group: tuple[str, ...], size: int, accepts: Callable[[Choice], bool]) -> bool:
-        self._runs += 1
-        choice = self.search.at(self.first, {**self.first.sizes, **dict.fromkeys(group, size)})
-        if choice is None or len(choice.outcome.blind) > len(self.first.outcome.blind):
-            return False
-        cost = elements_of(choice.outcome)
-        if cost > self.most:
-            self._costly.setdefault(group, []).append(size)
+    def _offer(self, group: Group, size: int, accepts: Callable[[Choice], bool]) -> bool:
+        sizes = {**self.first.sizes, **dict.fromkeys(group, size)}
+        singly = {**sizes, **dict.fromkeys(self._batches.difference(group), 1)}
+        fitting = [choice for choice in map(self._fitting, (sizes, singly)) if choice is not None]
+        choice = next((choice for choice in fitting if elements_of(choice.outcome) <= self.most), None)
+        if choice is None:
+            if fitting:
+                self._costly.setdefault(group, []).append(size)
             return False
         if not accepts(choice):
             self._refused += 1
             return False
-        self.most -= cost
+        self.most -= elements_of(choice.outcome)
         self._taken += 1
         self.reached.update({key: max(size, self.reached[key]) for key in group})
         return True
+
+    def _fitting(self, sizes: Assignment) -> Choice | None:
+        """A choice that no dry run contradicts and that leaves no more values empty."""
+        self._runs += 1
+        choice = self.search.at(self.first, sizes)
+        blind = 0 if choice is None else len(choice.outcome.blind)
+        return choice if blind <= len(self.first.outcome.blind) else None
+
+
+def _smaller(size: int) -> int:
+    """The next smaller size to try: a multiple of many, as far as it is large."""
+    size = size * 3 // 4
+    return size if size < _STEP else size // (_STEP // 2) * (_STEP // 2)

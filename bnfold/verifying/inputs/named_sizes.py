@@ -10,14 +10,15 @@ compared with or divided by. A fault that begins there shows at larger sizes onl
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
 
-from ...ir.graph import STANDARD, attribute, graphs, initializers, ir, is_op, nodes, usages
+from ...ir.graph import STANDARD, graphs, initializers, ir, is_op, nodes, usages
 from ...ir.tensor import dims
 from ...operators.table import op
+from ...records import dataclass
 
 LARGEST_NAME = 4096
 _FEW = 16  # elements of a constant that may be bounds
@@ -31,33 +32,51 @@ _FITTED = frozenset(  # operators that stretch their operands and never cut them
 )
 _WINDOWS = ("Conv", "ConvInteger", "ConvTranspose", "DeformConv", "QLinearConv")
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT32, ir.DataType.UINT64)
+_CARRY = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _LIST_ATTRIBUTES = ("value_int", "value_ints", "value_float", "value_floats")
 
-_Named = dict[object, set[int]]  # what a constant is, whichever model it stands in -> the sizes that it names
+_Name = tuple[int, bool]  # a size, and whether it is that of a window
+_Named = dict[object, set[_Name]]  # what a constant is, whichever model it stands in -> what it names
 
 
-def named_sizes(reference: ir.Model, candidate: ir.Model, above: int) -> list[int]:
+@dataclass(frozen=True)
+class NamedSizes:
+    """Sizes in the order in which they are worth a look. Nothing but windows names some of them: `windows`,
+    which no batch has to reach."""
+
+    sizes: tuple[int, ...]
+    windows: frozenset[int]
+
+
+def named_sizes(reference: ir.Model, candidate: ir.Model, above: int) -> NamedSizes:
     """Sizes above one, those first that only one of the models names, and the largest first."""
     ours, theirs = _named(reference, above), _named(candidate, above)
-    alone = set(chain.from_iterable((ours | theirs)[key] for key in ours.keys() ^ theirs.keys()))
     every = set(chain.from_iterable((*ours.values(), *theirs.values())))
-    return [*sorted(alone, reverse=True), *sorted(every - alone, reverse=True)]
+    alone = {size for key in ours.keys() ^ theirs.keys() for size, _ in (ours | theirs)[key]}
+    sizes = {size for size, _ in every}
+    return NamedSizes(
+        (*sorted(alone, reverse=True), *sorted(sizes - alone, reverse=True)),
+        frozenset(size for size in sizes if (size, False) not in every),
+    )
 
 
 def _named(model: ir.Model, above: int) -> _Named:
     found: _Named = {}
     sized = _sized(model)
     for value, tensor in _constants(model):
-        numbers = {abs(n) for n in _of_constant(value, tensor, sized)}
-        if names := {n for n in numbers if above < n <= LARGEST_NAME}:
+        if names := _between(_of_constant(value, tensor, sized), above):
             found.setdefault(_identity(tensor), set()).update(names)
     for node in nodes(model):
         for name in _BOUNDS & node.attributes.data.keys():
             bounds = _whole_numbers(node, name)
-            if names := {abs(n) for n in bounds if above < abs(n) <= LARGEST_NAME}:
+            if names := _between(((n, name == "kernel_shape") for n in bounds), above):
                 found.setdefault((node.op_type, name, bounds), set()).update(names)
     return found
+
+
+def _between(names: Iterable[_Name], above: int) -> set[_Name]:
+    return {(abs(size), window) for size, window in names if above < abs(size) <= LARGEST_NAME}
 
 
 def _constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
@@ -88,18 +107,18 @@ def _identity(tensor: ir.TensorProtocol) -> object:
     return tensor.dtype, dims(tensor), zlib.crc32(tensor.tobytes())
 
 
-def _of_constant(value: ir.Value, tensor: ir.TensorProtocol, sized: set[ir.Value]) -> Iterator[int]:
-    """The numbers that a constant names through its readers."""
+def _of_constant(value: ir.Value, tensor: ir.TensorProtocol, sized: set[ir.Value]) -> Iterator[_Name]:
+    """What a constant names through its readers."""
     shape = [d for d in tensor.shape if isinstance(d, int)]
     for node, place in usages(value):
-        yield from _dims(node, place, shape)
+        yield from ((size, is_op(node, *_WINDOWS)) for size in _dims(node, place, shape))
         if tensor.size > _FEW or is_op(node, "Reshape") or _is_weight(node):
             continue
         if tensor.dtype in _INTEGERS:
-            yield from (int(n) for n in tensor.numpy().reshape(-1))
+            yield from ((int(n), False) for n in tensor.numpy().reshape(-1))
         elif tensor.dtype.is_floating_point() and not sized.isdisjoint(v for v in node.inputs if v):
             numbers = np.asarray(tensor.numpy(), np.float64).reshape(-1)
-            yield from (int(n) for n in numbers if np.isfinite(n) and n == np.floor(n))
+            yield from ((int(n), False) for n in numbers if np.isfinite(n) and n == np.floor(n))
 
 
 def _dims(node: ir.Node, place: int, shape: list[int]) -> list[int]:
@@ -110,12 +129,26 @@ def _dims(node: ir.Node, place: int, shape: list[int]) -> list[int]:
         return shape[2:]
     if node.op_type in _FITTED or _is_weight(node):
         return []
-    if node.op_type == "Gather" and place == 0 and shape and "axis" not in node.attributes:
-        return shape[:1]
-    if node.op_type == "Gather" and place == 0 and not node.attributes["axis"].is_ref():
-        axis: int = attribute(node, "axis")
-        return [shape[axis]] if -len(shape) <= axis < len(shape) else []
+    if node.op_type == "Gather" and place == 0:
+        return _rows(node, shape)
     return shape
+
+
+def _rows(node: ir.Node, shape: list[int]) -> list[int]:
+    """The rows that a Gather may look up: none where a caller says which, for then no size does."""
+    axis = node.attributes.get("axis")
+    if axis is not None and axis.is_ref():
+        return shape
+    place = 0 if axis is None else axis.as_int()
+    given = _origin(node.inputs[1]).is_graph_input() if node.inputs[1] is not None else False
+    return shape[place : place + 1 or None] if not given else []
+
+
+def _origin(value: ir.Value) -> ir.Value:
+    """What a value is in another form."""
+    while is_op(node := value.producer(), *_CARRY) and node is not None and node.inputs[0] is not None:
+        value = node.inputs[0]
+    return value
 
 
 def _is_weight(node: ir.Node) -> bool:
