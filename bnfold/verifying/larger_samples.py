@@ -12,12 +12,12 @@ from ..results.options import spelled
 from .case import Case, Runs
 from .engines.engines import REFUSALS
 from .inputs import samples as feeding
-from .inputs.larger_sizes import Larger
+from .inputs.larger_sizes import Larger, cost
 from .inputs.named_sizes import named_sizes
-from .inputs.sizes import Choice, elements_of
+from .inputs.sizes import Choice
 
 CHEAP = 1 << 23  # elements of all values that are run in any case
-AT_MOST = 1 << 26
+AT_MOST = 1 << 27
 PER_SECOND = 1 << 24  # elements that are run, in float64 as well, for a second that was spent before
 STEPS_PER_SECOND = 20_000  # nodes in the bodies of loops
 
@@ -33,7 +33,7 @@ def at_named_sizes(case: Case, runs: Runs, spent: float) -> None:
     names = named_sizes(case.reference.model, case.candidate.model, min(reached.values()))
     if not names.sizes:
         return
-    most = max(CHEAP, elements_of(first.outcome) * len(runs.feeds), int(PER_SECOND * spent))
+    most = max(CHEAP, cost(first.outcome) * len(runs.feeds), int(PER_SECOND * spent))
     larger = Larger(search, first, reached, min(most, AT_MOST))
     longest = _longest_loop(case, spent)
 

@@ -45,10 +45,10 @@ _TABLES = ("Gather", "GatherElements", "GatherND", "ScatterND", "ScatterElements
 _LENGTHS = {"LSTM": 4, "GRU": 4, "RNN": 4, "ReverseSequence": 1}
 _CARRIES = """
     Identity Cast CastLike Reshape Unsqueeze Squeeze Flatten Transpose Slice Expand Clip Tile Split Pad Gather
-    GatherElements GatherND Concat Where Dropout
+    GatherElements GatherND Concat Where Dropout Max Min
     """.split()  # noqa: SIM905  (a table of words reads better than a list of quotes)
 _COMPUTES = """
-    Add Sub Mul Div Mod Neg Abs Max Min CumSum ReduceSum ReduceMax ReduceMin Floor Ceil Round Sum Relu
+    Add Sub Mul Div Mod Neg Abs CumSum ReduceSum ReduceMax ReduceMin Floor Ceil Round Sum Relu
     """.split()  # noqa: SIM905
 _MOST = 500  # values that are followed
 
@@ -129,7 +129,7 @@ class _Follow:
             return [(function.inputs[place], True)] if place < len(function.inputs) else []
         if node.domain not in STANDARD:
             return []
-        whole = node.op_type == "Concat" or (node.op_type == "Where" and place > 0)
+        whole = node.op_type in ("Concat", "Max", "Min") or (node.op_type == "Where" and place > 0)
         if node.op_type in _CARRIES and (place == 0 or whole):
             return [(v, node.op_type != "Where" or place > 0) for v in node.outputs]
         return [(v, False) for v in node.outputs] if node.op_type in _COMPUTES else []

@@ -8,12 +8,14 @@ is made smaller until it fits. Dry runs say what fits and what it costs; the eng
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
-from .free_dims import BATCH, Assignment
+from .dry_run import Outcome
+from .free_dims import Assignment
 from .named_sizes import LARGEST_NAME, NamedSizes
-from .sizes import Choice, Search, elements_of
+from .sizes import Choice, Search
 
 Group = tuple[str, ...]  # free dims that take the same size
 
@@ -33,9 +35,8 @@ class Larger:
         self.search, self.first = search, first
         self.reached, self.most = reached, most
         self.too_large = 0
-        unknowns = sorted(search.unknowns_of(first), key=lambda u: u.role == BATCH)
-        self._batches = {u.key for u in unknowns if u.role == BATCH}
-        self._keys = tuple(u.key for u in unknowns)
+        self._batches = search.batches_of(first)
+        self._keys = tuple(sorted(first.sizes, key=lambda key: key in self._batches))
         self._costly: dict[Group, list[int]] = {}
         self._refused = self._taken = self._runs = 0
         self._until = time.perf_counter() + _MOST_SECONDS
@@ -88,8 +89,9 @@ class Larger:
     def _offer(self, group: Group, size: int, accepts: Callable[[Choice], bool]) -> bool:
         sizes = {**self.first.sizes, **dict.fromkeys(group, size)}
         singly = {**sizes, **dict.fromkeys(self._batches.difference(group), 1)}
-        fitting = [choice for choice in map(self._fitting, (sizes, singly)) if choice is not None]
-        choice = next((choice for choice in fitting if elements_of(choice.outcome) <= self.most), None)
+        wishes = (sizes, singly) if singly != sizes else (sizes,)
+        fitting = [choice for choice in map(self._fitting, wishes) if choice is not None]
+        choice = next((choice for choice in fitting if cost(choice.outcome) <= self.most), None)
         if choice is None:
             if fitting:
                 self._costly.setdefault(group, []).append(size)
@@ -97,7 +99,7 @@ class Larger:
         if not accepts(choice):
             self._refused += 1
             return False
-        self.most -= elements_of(choice.outcome)
+        self.most -= cost(choice.outcome)
         self._taken += 1
         self.reached.update({key: max(size, self.reached[key]) for key in group})
         return True
@@ -108,6 +110,16 @@ class Larger:
         choice = self.search.at(self.first, sizes)
         blind = 0 if choice is None else len(choice.outcome.blind)
         return choice if blind <= len(self.first.outcome.blind) else None
+
+
+def cost(outcome: Outcome) -> int:
+    """Elements of all values that a run makes. A value of unknown size counts like the largest known one."""
+    sizes = [
+        math.prod(d for d in shape if isinstance(d, int))
+        for shape in outcome.shapes.values()
+        if shape is not None and all(isinstance(d, int) for d in shape)
+    ]
+    return sum(sizes) + (len(outcome.shapes) - len(sizes)) * max(sizes, default=0)
 
 
 def _smaller(size: int) -> int:

@@ -124,9 +124,12 @@ class Search:
         choice = self._space_of(first).choice(dict(sizes))
         return choice if choice.outcome.contradiction is None else None
 
-    def unknowns_of(self, choice: Choice) -> Sequence[Unknown]:
-        """The free dims that a choice gives sizes to."""
-        return self._space_of(choice).unknowns
+    def batches_of(self, choice: Choice) -> set[str]:
+        """The keys of free dims that are batches: by what they are, and as they stand first wherever they
+        stand."""
+        space = self._space_of(choice)
+        inner = {dim for one in space.dims.inputs for dim in one.dims[1:]}
+        return {u.key for u in space.unknowns if u.role == BATCH and u.key not in inner}
 
     def _space_of(self, choice: Choice) -> _Space:
         return next(s for s in self._spaces if s.unknowns_are(choice.sizes))
@@ -334,7 +337,7 @@ class _Space:
             while wanted > sizes[unknown.key]:
                 larger = {**sizes, unknown.key: wanted}
                 outcome = self.outcome(larger)
-                if outcome.contradiction is None and elements_of(outcome) <= most:
+                if outcome.contradiction is None and _all_elements(outcome) <= most:
                     return larger
                 wanted //= 2
         return None
@@ -444,6 +447,6 @@ def _product(shape: Sequence[int | str]) -> int:
     return total
 
 
-def elements_of(outcome: Outcome) -> int:
+def _all_elements(outcome: Outcome) -> int:
     """Elements of all values that a run makes, as far as they are known."""
     return sum(_product(shape) for shape in outcome.shapes.values() if shape is not None)
