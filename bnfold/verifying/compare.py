@@ -178,26 +178,35 @@ def _settled(case: Case, runs: Runs, figures: Figures) -> Figures:
     """An output over the limit may still be the same: behind a decision that is a tie within the noise, or,
     where all that differs was proved, as far off as the reference itself with its weights off by a
     rounding."""
-    runs = _where_it_fails(case, runs, figures)
+    settled = figures
+    for part in _failing_parts(case, runs, figures):
+        settled = _settled_there(case, part, figures)
+        if not settled.passed:
+            break
+    return settled
+
+
+def _failing_parts(case: Case, runs: Runs, figures: Figures) -> list[Runs]:
+    """The samples of all sizes but larger ones, and every larger one with a proof of its own, as far as the
+    output fails there."""
+    smaller = runs.only(*(index for index in range(len(runs.feeds)) if index not in runs.larger))
+    smaller.proof = runs.proof
+    larger = [runs.only(index) for index in runs.larger]
+    parts = [smaller, *larger] if larger else []
+    failing = [one for one in parts if not figures_of(case, figures.value, one).passed]
+    for one in failing:
+        if one is not smaller:
+            case.prove(one)
+    return failing or [runs]
+
+
+def _settled_there(case: Case, runs: Runs, figures: Figures) -> Figures:
     settled = judged_by_deciding_values(
         figures, case.reference.model, lambda values: judged_values(case, runs, 0, values)
     )
     if settled.passed or runs.proof is None or not runs.proof.complete or runs.proof.refuted:
         return settled
     return settled_by_proof(case, figures, runs)
-
-
-def _where_it_fails(case: Case, runs: Runs, figures: Figures) -> Runs:
-    """All runs; only one of larger sizes, with a proof of these, where no smaller one fails."""
-    smaller = (index for index in range(len(runs.feeds)) if index not in runs.larger)
-    if not runs.larger or not figures_of(case, figures.value, runs.only(*smaller)).passed:
-        return runs
-    alone = (runs.only(index) for index in runs.larger)
-    failing = next((one for one in alone if not figures_of(case, figures.value, one).passed), None)
-    if failing is None:
-        return runs
-    case.prove(failing)
-    return failing
 
 
 def _decided(case: Case, figures: Figures) -> Figures:

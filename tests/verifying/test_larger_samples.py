@@ -177,3 +177,18 @@ def test_a_network_with_a_wrong_end_of_a_table_fails(name: str, first: int) -> N
     tensor = next(one for one in candidate.graph.initializer if one.name == name)
     tensor.CopyFrom(numpy_helper.from_array(off(numpy_helper.to_array(tensor), first) * 2, name))
     assert not bnfold.verify(reference, candidate)
+
+
+def test_ties_at_a_larger_size_are_excused_by_what_decides_them() -> None:
+    random = np.random.default_rng(0)
+    text = """g (float[1, 3, H, W] x) => (int64[1, 8, P, Q] y) {
+        c = Conv <pads = [1, 1, 1, 1]> (x, w) n = BatchNormalization (c, s, b, m, v) k = Mul (n, f)
+        l = Slice (k, z, e, a) y = Cast <to = 7> (l)
+    }"""
+    floats = {name: random.normal(size=8).astype(np.float32) for name in "sbm"}
+    floats |= {"w": random.normal(size=(8, 3, 3, 3)).astype(np.float32), "f": np.array(1000, np.float32)}
+    floats["v"] = random.uniform(0.5, 2, 8).astype(np.float32)
+    reference = model(text, z=[0, 0], e=[200, 200], a=[2, 3], **floats)
+    found = bnfold.verify(reference, bnfold.fold(reference).model)
+    assert found, found.reason
+    assert any("H of 'x' = 202" in note for note in found.notes)
