@@ -4,6 +4,7 @@
     run          reference, candidate and truth on the same feeds               case.py, engines.py,
                  interpreter.py
     prove        every place where the two differ, where it stands              obligations/
+    enlarge      more samples, at sizes that constants of the two name          larger_samples.py
     plant        do the outputs show the weights that no proof covers?          planted.py
     judge        every output over all samples                                  output_gate.py, gate.py
     providers    the same on other execution providers, errors taken apart      accelerators.py
