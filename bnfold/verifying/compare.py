@@ -202,10 +202,12 @@ def _failing_parts(case: Case, runs: Runs, figures: Figures) -> list[Runs]:
 
 
 def _settled_there(case: Case, runs: Runs, figures: Figures) -> Figures:
+    if runs.proof is not None and runs.proof.refuted:
+        return figures  # what decides may agree, and something else differ
     settled = judged_by_deciding_values(
         figures, case.reference.model, lambda values: judged_values(case, runs, 0, values)
     )
-    if settled.passed or runs.proof is None or not runs.proof.complete or runs.proof.refuted:
+    if settled.passed or runs.proof is None or not runs.proof.complete:
         return settled
     return settled_by_proof(case, figures, runs)
 

@@ -38,6 +38,13 @@ IN_FLOATS = """g (float[N, C] x) => (float[N, C] y) {
 }"""
 LOOKED_UP = "g (float[N, 4] x, int64[K] i) => (float[K, 4] y) { %s }"
 TRIL = "g (float[1, N, N] x) => (float[1, N, N] y) { %s }"
+TRIPS = """g (float[T, 4] x) => (float[4] y) {
+    n = Shape <start = 0, end = 1> (x) q = Squeeze (n) k = Min (q, most)
+    i = Constant <value_floats = [0.0, 0.0, 0.0, 0.0]> ()
+    y = Loop (k, on, i) <body = b (int64 at, bool going, float[4] s) => (bool go, float[4] u) {
+        go = Identity (going) r = Gather (x, at) u = Add (s, r)
+    }>
+}"""
 SUMS = "g (float[1, 3, L] x) => (float[1, 3, L] y) { y = %s }"
 
 
@@ -87,6 +94,7 @@ WRONG = {
         model(LOOKED_UP % "y = Gather (x, i)"),
         model(LOOKED_UP % "j = Min (i, h) y = Gather (x, j)", h=np.array(50)),
     ),
+    "trips of a loop": tuple(model(TRIPS, most=np.array(most), on=np.array(True)) for most in (50, 70)),
     "a mask behind a decision": tuple(
         model(
             MASKED.replace(
