@@ -181,6 +181,17 @@ def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     )
     if map_.shifts and counted and overhang:
         raise Refused("kept.shift-does-not-pass", "AveragePool counts padding, so no shift passes")
+    if map_.shifts and not _meets_input(node, context):
+        raise Refused(
+            "kept.shift-does-not-pass", f"a window of {node.op_type} '{label(node)}' may lie in padding alone"
+        )
+
+
+def _meets_input(node: ir.Node, context: CommuteContext) -> bool:
+    """Does every window of a pool hold a value of its input?"""
+    along = windows(reader(node), attribute(node, "kernel_shape"))
+    sizes = (context.shapes.dim(node.inputs[0], 2 + axis) for axis in range(len(along)))
+    return all(window.always_meets(size) for window, size in zip(along, sizes, strict=True))
 
 
 def _whole_average(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
@@ -197,6 +208,13 @@ def _maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
         and (usages(node.outputs[1]) or node.outputs[1].is_graph_output())
     ):
         raise Refused("kept.non-linear", f"the indices of {node.op_type} are used")
+
+
+def _pooled_maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
+    """As any maximum, where there is one."""
+    _maximum(node, map_, context)
+    if not _meets_input(node, context):
+        raise Refused("kept.non-linear", f"a window of MaxPool '{label(node)}' may lie in padding alone")
 
 
 def _resizing(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
@@ -676,9 +694,15 @@ COMMUTES: dict[str, Commute] = {
         "no scale is negative, there is no shift, and the slope does not enlarge its input", _by_slope
     ),
     "Abs": _HOMOGENEOUS,
-    "MaxPool": _MAXIMUM,
+    "MaxPool": _passing(
+        "no scale is negative, the indices are not used, and no window lies in padding alone", _pooled_maximum
+    ),
     "GlobalMaxPool": _MAXIMUM,
-    "AveragePool": _passing("a scale always; a shift where padding and overhang are not counted", _averaging),
+    "AveragePool": _passing(
+        "a scale always; a shift where padding and overhang are not counted, and no window lies in padding "
+        "alone",
+        _averaging,
+    ),
     "GlobalAveragePool": _passing("always", _whole_average),
     "ReduceMean": _reducing("the map does not vary along what is reduced", _anything),
     "ReduceSum": _reducing("a scale alone, and the map does not vary along what is reduced", no_shift),

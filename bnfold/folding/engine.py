@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 BROADCASTING = 7  # the opset from which Add and Mul broadcast by themselves, so that we may insert one
 _ROUNDS = 20  # passes over what is left; one or two are the rule
 # Refusals of the forward push that say more than what the backward push met.
+# What may stand between a batch norm and what takes its scale, if its shift stays as an Add.
+_LIGHT = {"Add", "Sub", "MatMul", "Einsum", "Neg", "Cast", "CastLike"}
 _TELLING = {"kept.padding-with-shift", "kept.ill-conditioned", "kept.would-add-nodes", "kept.overflow"}
 
 
@@ -78,10 +80,15 @@ def fold(
         inline(inlined, chosen)
         engine = Engine(inlined, options)
         again = engine.run()
-        if len(again.kept) >= len(plan.kept):
+        if _left(again) >= _left(plan):
             break
         copy, plan = inlined, again
     return copy, plan
+
+
+def _left(plan: Plan) -> tuple[int, int]:
+    """How many batch norms stay, and how many affine nodes of any kind."""
+    return sum(kept.op == "BatchNormalization" for kept in plan.kept), len(plan.kept)
 
 
 def _fold_for_pair(model: ir.Model, options: FoldOptions, pair: Pair) -> tuple[ir.Model, Plan]:
@@ -310,6 +317,8 @@ class Engine:
         producer = x.producer() if x is not None else None
         if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
             return refused
+        if (bias := self._bias_of(producer)) is not None:
+            producer = _known_producer(producer.inputs[bias.data])
         linear = self._sound_linear(producer)
         if linear is None or linear.forward_only or linear.quantized is not None:
             return refused
@@ -320,22 +329,34 @@ class Engine:
         return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
 
     def _duplicate(self, context: FoldContext, node: ir.Node, reading: Reading) -> None:
-        """Give the node a producer of its own, where a linear operator before it has other readers too."""
+        """Give the node a producer of its own, where a linear operator before it has other readers too. The
+        Add of a constant behind a product without a bias goes with it."""
         x = node.inputs[reading.data]
         producer = x.producer() if x is not None else None
         if x is None or producer is None or producer.graph is not node.graph or sole(x):
             return
+        bias = self._bias_of(producer)
         try:
-            linear = self._linear(producer)
+            linear = self._linear(producer if bias is None else _known_producer(producer.inputs[bias.data]))
             if linear is None or linear.quantized is not None:  # both would read the one scale
                 return
-            held_behind(linear, reading.map, self.shapes)
+            held_behind(linear, reading.map if bias is None else reading.map.scale_only(), self.shapes)
         except Refused:
             return
-        twin = self.editor.twin(producer, node, reading.data)
+        reader, index = node, reading.data
+        if bias is not None:
+            reader, index = self.editor.twin(producer, node, reading.data), bias.data
+        twin = self.editor.twin(linear.node, reader, index)
         self.linears[twin] = replace(linear, node=twin, held=list(linear.held))
         context.runs.clear()
         self._place_inserted(context)
+
+    def _bias_of(self, node: ir.Node) -> Reading | None:
+        """The reading of an Add of a constant that stands for the bias of the product before it."""
+        try:
+            return self._reading(node) if self._is_bias(node) else None
+        except Refused:
+            return None
 
     def _leave_add(self, context: FoldContext, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
@@ -351,9 +372,9 @@ class Engine:
             check_constant(reading.map.shift, dtype, "its shift as the constant of an Add")
         except Refused:
             return False
-        # Only where nothing but rearranging, adding and multiplying by a matrix stands between it and what
-        # took its scale.
-        if any(not OPERATORS[via].view and via not in ("Add", "Sub", "MatMul", "Einsum") for via in plan.via):
+        # Only where nothing but rearranging, adding, turning, converting and multiplying by a matrix stands
+        # between it and what took its scale.
+        if any(not OPERATORS[via].view and via not in _LIGHT for via in plan.via):
             return False
         self._record(node, reading, plan)
         self.editor.to_add(plan, node, reading)
@@ -425,6 +446,13 @@ def _is_users(node: ir.Node, fed: set[ir.Value]) -> bool:
     if is_op(node, "BatchNormalization"):
         return True
     return DECODING_KEY not in node.meta and any(value in fed for value in node.inputs)
+
+
+def _known_producer(value: ir.Value | None) -> ir.Node:
+    assert value is not None
+    producer = value.producer()
+    assert producer is not None
+    return producer
 
 
 def _joined(behind: Refused, ahead: Refused) -> Refused:

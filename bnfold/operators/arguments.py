@@ -26,6 +26,7 @@ Dim = int | str
 Shape = tuple[Dim, ...]
 Sizes = tuple[Dim | None, ...]
 
+_FAR_PADDING = 1 << 12  # beyond it nobody looks at every window that begins in the padding
 _FAR, _FARTHEST = (1 << 31) - 1, (1 << 63) - 1  # where exporters let a slice end that goes on to the end
 _F = np.float32
 
@@ -337,6 +338,25 @@ class Window:
     def may_pad(self) -> bool:
         """May it read padding? Padding hidden in auto_pad counts; a kernel of one never reaches it."""
         return self.kernel > 1 if self.same else any(self.pads)
+
+    def always_meets(self, size: Dim | None) -> bool:
+        """Does every window hold a value of the input, wherever it lies on an axis of this size? One that
+        lies in the padding alone has no maximum and no mean: runtimes put in what they like."""
+        if isinstance(size, int):
+            before, after = self.padding(size)
+        else:
+            before, after = (0, 0) if self.same else self.pads
+        inner = self.reach - 1
+        if size == 0 or before > inner or after > inner:
+            return False
+        if self.dilation == 1 or (not self.same and before == 0):
+            return True
+        if not isinstance(size, int) or before > _FAR_PADDING:
+            return False
+        # A window that begins `at` before the input next touches it at the rest of `at` by the dilation.
+        return size >= self.dilation or all(
+            at % self.dilation < size for at in range(-before, 0, self.stride)
+        )
 
     def padding(self, size: int) -> tuple[int, int]:
         """(before, after) of an axis of this size."""

@@ -78,6 +78,36 @@ def test_windows() -> None:
         a.windows(get(strides=[1, 1]), [3])
 
 
+@pytest.mark.parametrize(
+    ("attributes", "kernel", "size", "meets"),
+    [
+        ({"pads": [1, 1]}, 3, "W", True),
+        ({"pads": [2, 2]}, 3, "W", True),
+        ({"pads": [3, 0]}, 3, "W", False),
+        ({"pads": [0, 3]}, 3, 9, False),
+        ({"pads": [1, 1], "dilations": [5]}, 2, 4, False),  # -1 and 4: on either side of the input
+        ({"pads": [1, 1], "dilations": [5]}, 2, 5, True),
+        ({"pads": [1, 1], "dilations": [5]}, 2, "W", False),
+        ({"pads": [0, 5], "dilations": [5]}, 2, None, True),
+        ({"pads": [3, 3], "dilations": [3], "strides": [3]}, 3, 1, True),
+        ({"pads": [3, 3], "dilations": [3]}, 3, 1, False),  # only the first window is there, and meets it
+        ({"auto_pad": "SAME_UPPER"}, 3, "W", True),
+        ({"auto_pad": "SAME_UPPER", "dilations": [4]}, 3, "W", False),
+        ({"auto_pad": "SAME_UPPER", "dilations": [4]}, 3, 9, True),
+        ({}, 2, 0, False),
+    ],
+)
+def test_a_window_may_lie_in_the_padding_alone(
+    attributes: dict[str, object], kernel: int, size: int | str | None, meets: bool
+) -> None:
+    (window,) = a.windows(get(**attributes), [kernel])
+    assert window.always_meets(size) is meets
+    if isinstance(size, int) and size and not attributes.get("auto_pad"):
+        starts = range(-window.pads[0], window.count(size) * window.stride - window.pads[0], window.stride)
+        taps = [{at + k * window.dilation for k in range(kernel)} for at in starts]
+        assert all(tap & set(range(size)) for tap in taps) or not meets
+
+
 def test_parts_of_a_split() -> None:
     assert a.split_sizes(None, 7, 3, num_outputs=3) == [3, 3, 1]
     assert a.split_sizes(None, 6, 3) == [2, 2, 2]

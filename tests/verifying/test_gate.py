@@ -191,3 +191,17 @@ def test_what_is_no_float_is_judged_exactly_whatever_was_declared() -> None:
     flags = np.array([True, False])
     assert judge("y", [Triple(flags, flags, flags)], FLOAT, LIMIT).passed
     assert not judge("y", [Triple(flags, flags, ~flags)], FLOAT, LIMIT).passed
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_where_float64_has_no_number_the_candidate_has_that_of_the_reference(number: float) -> None:
+    """An engine may put in what it likes, as 0 for the mean of nothing; a candidate may not."""
+    one = triple()
+    truth, reference, candidate = one.truth.copy(), one.reference.copy(), one.candidate.copy()
+    truth[0, 1, 2, 3] = number
+    reference[0, 1, 2, 3] = candidate[0, 1, 2, 3] = 0.5
+    assert judge("y", [Triple(truth, reference, candidate)], FLOAT, LIMIT).passed
+    candidate[0, 1, 2, 3] = 0.6
+    found = judge("y", [Triple(truth, reference, candidate)], FLOAT, LIMIT)
+    assert not found.passed
+    assert found.reason == "1 numbers are not the reference's where float64 has none"

@@ -17,6 +17,7 @@ MOST_NODES = 10_000_000  # that calls may come to
 _MAY_HOLD_GRAPHS = frozenset(
     (0, 5, 10)
 )  # types of attributes: of a graph, of graphs, and none, as in old files
+_STANDARD = frozenset(("", "ai.onnx"))
 Identifier = tuple[str, str, str]
 
 
@@ -60,7 +61,14 @@ def check_attributes(owner: str, attributes: Iterable[Any], wanted: Mapping[str,
 
 
 def check_call(node: Any, function: Any) -> None:
-    """Raise Malformed where a call gives or takes more than the function has."""
+    """Raise Malformed where a call gives or takes more than the function has, Unsupported where the function
+    has the name of a standard operator: onnxruntime runs the operator then, others the function."""
+    if function.domain in _STANDARD and _is_operator(function.name):
+        raise Unsupported(
+            f"the model has a function of its own for the standard operator '{function.name}', which node "
+            f"'{node.name}' calls; runtimes disagree about which of the two runs",
+            way_out="give the function a domain of its own",
+        )
     for what, given, known in (
         ("inputs", node.input, function.input),
         ("outputs", node.output, function.output),
@@ -68,6 +76,12 @@ def check_call(node: Any, function: Any) -> None:
         if len(given) > len(known):
             found = f"node '{node.name}' calls the function '{function.name}' with {len(given)} {what}"
             raise Malformed(found, expected=f"at most {len(known)}")
+
+
+def _is_operator(name: str) -> bool:
+    import onnx
+
+    return bool(onnx.defs.has(name))
 
 
 def check_functions(functions: Mapping[Identifier, Any], main: Any) -> None:

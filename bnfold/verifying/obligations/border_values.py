@@ -6,6 +6,8 @@ spread    normal values of the same size: wakes what a sample leaves dead
 shuffled  the network's own values in another order: for cones that only hold for values of their kind
           (behind a Relu, a Softmax)
 far       values beyond a number that only one side has: the bound of a Clip, a threshold
+between   numbers between one that only one side has and its neighbours, alone and among the network's own
+special   infinities and NaN, where the cone asks for them
 ties      the thresholds themselves, where the two sides compare in other ways
 all rows  every index of a table
 integers  integers of every size, where they are plain numbers
@@ -21,15 +23,16 @@ from functools import partial
 
 import numpy as np
 
-from ...ir.graph import STANDARD, ir
+from ...ir.graph import STANDARD, ir, named_type
 from ...operators.table import op
 from ..truth.number_formats import largest, numpy_type
 from .cones import Half
+from .deciding_numbers import Numbers
 from .recording import CROPPED, Recorded
 from .tokens import Token
 
 LOUD, LOUDER = "loud", 256.0
-TIES, FAR = "ties", "far"
+TIES, FAR, BETWEEN, SPECIAL = "ties", "far", "between", "special"
 DRAWS_OF_INTEGERS = 4
 MOST_DRAWS, ENOUGH = 8, 2048  # draws of generic values on one border, and elements that they come to
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not")
@@ -41,22 +44,16 @@ class CannotDischarge(Exception):
 
 
 class Border:
-    """The values on the border of one cone. `thresholds` are the scalars that stand in it, `apart` those that
-    only one side has."""
+    """The values on the border of one cone, and the numbers that stand in it."""
 
     def __init__(
-        self,
-        ours: Half,
-        theirs: Half,
-        known: dict[Token, list[Recorded]],
-        seed: int,
-        thresholds: Iterable[float],
-        apart: Iterable[float] = (),
+        self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]], seed: int, numbers: Numbers
     ) -> None:
         self.ours, self.theirs, self.known, self.seed = ours, theirs, known, seed
         self.tokens = list(dict.fromkeys([*ours.border.values(), *theirs.border.values()]))
-        self.ties = np.array(sorted({-1.0, 0.0, 1.0, *thresholds}))
-        self.far = max(map(abs, apart), default=0.0)
+        self.ties = np.array(sorted({-1.0, 0.0, 1.0, *numbers.ties}))
+        self.far, self.between = numbers.far, numbers.between
+        self.between_integers = numbers.between_integers
         self.free: dict[Token, int] = {}
 
     def settings(self) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
@@ -87,11 +84,18 @@ class Border:
             else:
                 names += [(name, draw) for draw in range(draws) for name in ("wide", "spread", "shuffled")]
                 names += [(FAR, draw) for draw in range(draws if self.far else 0)]
+                names += [(BETWEEN, place) for place in range(2 * len(self.between))]
+                names += [(SPECIAL, draw) for draw in range(draws if self._asks_for_special() else 0)]
             if _comparisons(self.ours) != _comparisons(self.theirs):
                 names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
         if self.free:
             names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
+            names += [("integers", DRAWS_OF_INTEGERS + k) for k in range(len(self.between_integers))]
         return names
+
+    def _asks_for_special(self) -> bool:
+        nodes = (*self.ours.nodes, *self.theirs.nodes)
+        return any(node.op_type in ("IsInf", "IsNaN") for node in nodes)
 
     def setting(self, name: str, place: int, cut: int = 0) -> Setting:
         """Numbers for every value of the border."""
@@ -113,11 +117,22 @@ class Border:
         if not recorded.kind.is_floating_point():
             return _padded(recorded, shape)
         random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
-        if name == TIES:
-            return _held(random.choice(self.ties, shape), recorded.kind)
-        if name == FAR:
-            return _held(random.uniform(-2, 2, shape) * self.far, recorded.kind)
-        return self._floats(name, recorded, shape, random)
+        if name in (TIES, FAR, SPECIAL):
+            return self._picked(name, recorded, shape, random)
+        values = self._floats("own" if name == BETWEEN else name, recorded, shape, random)
+        if name != BETWEEN:
+            return values
+        chosen = random.random(shape) < (0.5 if place % 2 else 1.0)
+        return _held(np.where(chosen, self.between[place // 2], values), recorded.kind)
+
+    def _picked(
+        self, name: str, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
+    ) -> np.ndarray:
+        """Numbers that the network need not have there."""
+        if name == SPECIAL:
+            return np.asarray(random.choice([np.inf, -np.inf, np.nan, 0.0, 1.0], shape))
+        values = random.choice(self.ties, shape) if name == TIES else random.uniform(-2, 2, shape) * self.far
+        return _held(values, known.kind)
 
     def _floats(
         self, name: str, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
@@ -162,8 +177,22 @@ class Border:
                 drawn.reshape(-1)[0] = (0, rows - 1)[place % 2]
             return np.asarray(drawn, kind)
         least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
-        sizes = np.exp2(random.uniform(0, 14, shape)) * random.choice([-1.0, 1.0], shape)
-        return np.asarray(np.clip(np.trunc(sizes), max(least, -(1 << 30)), min(most, 1 << 30)), kind)
+        if place >= DRAWS_OF_INTEGERS:
+            number = self.between_integers[place - DRAWS_OF_INTEGERS]
+            return np.full(shape, min(max(number, least), most), kind)
+        # The last draw is of numbers that a narrower type cannot hold, where one is asked to.
+        wraps = place == DRAWS_OF_INTEGERS - 1 and _narrows(self.ours) | _narrows(self.theirs)
+        sizes = np.exp2(random.uniform(0, 40 if wraps else 14, shape)) * random.choice([-1.0, 1.0], shape)
+        bound = 1 << (50 if wraps else 30)
+        return np.asarray(np.clip(np.trunc(sizes), max(least, -bound), min(most, bound)), kind)
+
+
+def _narrows(half: Half) -> bool:
+    """Does it cast to another type of integers?"""
+    return any(
+        node.op_type == "Cast" and (kind := named_type(node)) is not None and kind.is_integer()
+        for node in half.nodes
+    )
 
 
 def _padded(known: Recorded, shape: tuple[int, ...]) -> np.ndarray:

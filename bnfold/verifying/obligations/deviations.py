@@ -29,6 +29,8 @@ from ..truth.number_formats import rounding
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # the truth itself is in double, and what cancels in it is off by more than a rounding
 UNIT_OF_DOUBLE = 2.0**-40
+BOUNDED = ("Clip", "Max", "Min")  # a scale that moves past one is multiplied with its bounds
+QUANTISED_BITS = 8  # of floats that stand for quantised numbers, as integers do
 DRAWS = 4  # of a deviation through an operator that is not linear
 
 
@@ -122,6 +124,8 @@ class Deviations:
             return deviation if deviation.any() else None
         if not (self.all_readers or _takes_weights(step.node)) or not self.is_uncertain(value):
             return None
+        if value.dtype is not None and value.dtype.bitwidth <= QUANTISED_BITS:
+            return None  # quantised numbers are chosen, and no rewriting that is right rounds them again
         spread: Weight = changed(argument, lambda part: np.asarray(np.abs(part) * unit))  # of scalars, too
         return spread
 
@@ -133,8 +137,8 @@ def _unit_of_input(step: Step, place: int) -> float:
 
 
 def _takes_weights(node: ir.Node) -> bool:
-    """Are constants among its inputs weights that a rewriting may have rounded?"""
-    return op(node).linear or op(node).parametric or node.domain == contrib.DOMAIN
+    """Are constants among its inputs weights, or bounds, that a rewriting may have rounded?"""
+    return op(node).linear or op(node).parametric or node.op_type in BOUNDED or node.domain == contrib.DOMAIN
 
 
 def _linear_kernel(node: ir.Node) -> Callable[..., Any] | None:

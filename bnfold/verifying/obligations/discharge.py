@@ -7,7 +7,6 @@ leaves the type on one side alone is a difference, whatever float64 says.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any
@@ -21,8 +20,9 @@ from ...results.comparison import Figures
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate, Interpreter, Step
 from ..truth.number_formats import Rounding, widened
-from .border_values import LOUD, TIES, Border, CannotDischarge, Setting
+from .border_values import LOUD, SPECIAL, TIES, Border, CannotDischarge, Setting
 from .cones import Half
+from .deciding_numbers import numbers_of
 from .deviations import Deviations, draw, unit_of
 from .figures import NOT_FINITE, compared, failed
 from .recording import Recorded
@@ -32,7 +32,6 @@ CORRELATED = 1e3  # noise beyond it has no explanation in how errors of one valu
 DRAWS = 8  # of constants that may be off by a rounding
 LARGEST_DRAWN = 1 << 22  # such constants of a cone, all together
 Uncertain = set[ir.Value | ir.Node]  # constants that may be off by a rounding, and nodes whose attributes may
-SAME_NUMBER = 2.0**-7  # of its size: a number as two types hold it
 OTHER_TIES = "a tie is decided in another way"
 
 
@@ -69,12 +68,6 @@ class Bench:
             if value.producer() is not None:
                 place.values[value], place.types[value] = self._constant(value)
         yield from interpreter.part(half.nodes, place)
-
-    def scalars(self, half: Half) -> Iterator[float]:
-        """The float constants of one element that stand in a cone."""
-        for tensor in map(self.constants.tensor, half.constants):
-            if tensor is not None and tensor.size == 1 and tensor.dtype.is_floating_point():
-                yield float(np.asarray(widened(tensor.numpy())).reshape(()))
 
     def _constant(self, value: ir.Value) -> tuple[Any, ir.DataType]:
         tensor = self.constants.tensor(value)
@@ -146,7 +139,7 @@ class Discharger:
             except CannotEvaluate as error:
                 refusal = error
                 continue
-            if name != "own" and figures.reason == NOT_FINITE:
+            if name not in ("own", SPECIAL) and figures.reason == NOT_FINITE:
                 continue  # values that the network cannot have there may mean nothing to the operators
             if not figures.passed and name == TIES:
                 return replace(figures, reason=f"{OTHER_TIES}: {figures.reason}")
@@ -158,8 +151,8 @@ class Discharger:
         return self._louder(ours, theirs, places, known, worst) if self._narrow else worst
 
     def _border(self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]) -> Border:
-        mine, other = set(self.reference.scalars(ours)), set(self.candidate.scalars(theirs))
-        return Border(ours, theirs, known, self.seed, mine | other, _apart(mine, other))
+        numbers = numbers_of(ours, theirs, self.reference.constants, self.candidate.constants)
+        return Border(ours, theirs, known, self.seed, numbers)
 
     def _louder(
         self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]], figures: Figures
@@ -324,16 +317,6 @@ class Discharger:
                 figures.value, mine, figures.dtype, f"{lost} numbers leave {figures.dtype} on the way to it"
             )
         return figures
-
-
-def _apart(mine: set[float], theirs: set[float]) -> set[float]:
-    """Numbers that the other side does not have, nor any within a rounding of 16 bits."""
-    return {
-        a
-        for one, other in ((mine, theirs), (theirs, mine))
-        for a in one
-        if math.isfinite(a) and not any(math.isclose(a, b, rel_tol=SAME_NUMBER) for b in other)
-    }
 
 
 def _changed(half: Half, other: Half) -> Uncertain:

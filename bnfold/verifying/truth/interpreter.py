@@ -29,8 +29,9 @@ import numpy as np
 
 from ...errors import Unsupported
 from ...files.memory import SHORT, at_most
+from ...inference import Shapes
 from ...inference.constants import Constants
-from ...ir.graph import GraphLike, ir, label, named_type, opset, reads, source_text
+from ...ir.graph import GraphLike, ir, label, opset, reads, source_text
 from ...ir.tensor import Recipe, dims, nbytes
 from ...operators.table import op
 from ...records import dataclass
@@ -74,9 +75,17 @@ class Known:
 
     def __init__(self, model: ir.Model) -> None:
         self.constants = Constants(model)
+        self._shapes = Shapes(model)
+        self._dtypes: dict[ir.Value, ir.DataType | None] = {}
         self.small: dict[ir.Value, np.ndarray] = {}
         self._made: dict[ir.Value, np.ndarray] = {}  # the one that was read last comes last
         self._made_bytes = 0
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The type of a value that does not declare one, as far as the values around it say it."""
+        if value not in self._dtypes:
+            self._dtypes[value] = self._shapes.dtype(value)
+        return self._dtypes[value]
 
     def stored(self, value: ir.Value, tensor: ir.TensorProtocol) -> np.ndarray:
         """The values of a constant, as they are stored."""
@@ -284,18 +293,14 @@ class Interpreter:
         return Stored(array) if is_float(array.dtype) and array.dtype != np.float64 else None
 
     def _storage(self, node: ir.Node, value: ir.Value, result: Any, frame: Frame) -> ir.DataType:
-        """The type that a value has in the model: as declared, else as its operator says, else as the first
-        float that it reads."""
+        """The type that a value has in the model: as declared, else as its operator says, else that of the
+        first float that its node reads."""
         if value.dtype is not None:
             return value.dtype
         if not isinstance(result, np.ndarray) or result.dtype != np.float64:
             return storage_of(result, None)
-        if (named := named_type(node) or named_type(node, "dtype")) is not None:
-            return named
-        if (
-            constant := node.attributes.get("value")
-        ) is not None and constant.type == ir.AttributeType.TENSOR:
-            return ir.DataType(constant.value.dtype)
+        if (kind := self.known.dtype(value)) is not None and kind.is_floating_point():
+            return kind
         read = (frame.types[v] for v in node.inputs if v is not None and v in frame.types)
         return next((kind for kind in read if kind.is_floating_point()), ir.DataType.FLOAT)
 

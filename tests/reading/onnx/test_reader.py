@@ -353,3 +353,18 @@ def test_text_that_is_no_utf8_is_malformed(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Mystery", b"Myst\xe9ry"))
     with pytest.raises(Malformed, match="not UTF-8"):
         read(path)
+
+
+OVERRIDING = """<ir_version: 10, opset_import: ["" : 20, "loc" : 1]>
+    g (float[1] x) => (float[1] y) { y = loc.Relu(x) }
+    <domain: "loc", opset_import: ["" : 20]> Relu (x) => (y) { y = Neg(x) }"""
+
+
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_a_function_in_the_name_of_a_standard_operator_is_refused(domain: str) -> None:
+    """onnxruntime runs the operator, onnx's reference the function."""
+    proto = onnx.parser.parse_model(OVERRIDING)
+    assert read(proto).model.functions  # in a domain of its own it may have any name
+    proto.functions[0].domain = proto.graph.node[0].domain = domain
+    with pytest.raises(Unsupported, match="a function of its own for the standard operator 'Relu'"):
+        read(proto)

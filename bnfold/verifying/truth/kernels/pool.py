@@ -46,13 +46,13 @@ def _places(shape: tuple[int, ...], column_major: int) -> Array:
 
 
 def average_pool(call: Any, x: Array) -> Array:
-    """Mean over the taps that count."""
+    """Mean over the taps that count; 0 where none does, as onnxruntime has it."""
     seen = windows(call, x.shape[2:], tuple(call.get("kernel_shape")))
     padded = seen.padded(x, 0.0)
     total = np.zeros(x.shape[:2] + seen.out)
     for tap in seen.taps():
         total += seen.at(padded, tap)
-    return total / _counts(seen, include_pads=bool(call.get("count_include_pad", 0)))
+    return total / np.maximum(_counts(seen, include_pads=bool(call.get("count_include_pad", 0))), 1)
 
 
 def _counts(seen: Windows, *, include_pads: bool) -> Array:
