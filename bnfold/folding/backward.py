@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 
 from ..inference import Shapes
 from ..ir.graph import GraphLike, ir, is_op, label, opset, sole, usages
 from . import commute, normalisations
-from .affine import Affine
+from .affine import Affine, common_shape
 from .commute_rule import Choices, CommuteContext
 from .contractions import passes
 from .linear import Linear, check_bias
 from .negation import negated
 from .push import FoldContext, Hold, Push, Recast, blind, channels_of, with_choices
+from .rearrange import read_in_parts
 from .reasons import Refused
 from .recognise import Reading, placed
 from .weight_ranges import check_constant, check_range
@@ -37,6 +40,8 @@ class _Backward:
         )
         self.push = Push("backward")
         self.maps: dict[ir.Value, Affine] = {}
+        # the slices of a value that others read too, each with the map that its output must carry
+        self.parts: dict[ir.Value, list[tuple[ir.Node, Affine]]] = {}
         self.edges: set[tuple[ir.Node, int]] = set()
         self.heap: list[tuple[float, int, ir.Node]] = []
         self.queued: set[ir.Node] = set()
@@ -52,6 +57,8 @@ class _Backward:
             while self.heap:
                 producer = heapq.heappop(self.heap)[2]
                 for value in producer.outputs:
+                    if value in self.parts:
+                        self.maps[value] = self._united(value)
                     if value in self.maps:
                         self._check_exclusive(value)
                 self._take(producer)
@@ -72,6 +79,23 @@ class _Backward:
         if self.context.shapes.constants.tensor(value) is not None:
             self._recast(node, index, map_)
             return
+        producer = self._producer(value)
+        if value in self.maps and not self.maps[value].equals(map_):
+            raise _two_maps(value)
+        self.maps.setdefault(value, map_)
+        self._reach(node, index, producer)
+
+    def _demand_part(self, node: ir.Node, map_: Affine) -> None:
+        """What a slice takes of a value that others read too must become its image. What that asks of the
+        value is known when all of its readers were met."""
+        value = node.inputs[0]
+        assert value is not None
+        producer = self._producer(value)
+        self.parts.setdefault(value, []).append((node, map_))
+        self._reach(node, 0, producer)
+
+    def _producer(self, value: ir.Value) -> ir.Node:
+        """What computes a value of run time. Refuses inputs of the graph, and values around it."""
         producer = value.producer()
         if producer is None:
             raise Refused(
@@ -83,13 +107,44 @@ class _Backward:
             raise Refused(
                 "kept.no-linear-neighbour", f"'{value.name}' comes from outside the body that it is in"
             )
-        if value in self.maps and not self.maps[value].equals(map_):
-            raise Refused("kept.ambiguous-maps", f"'{value.name}' would have to hold two different maps")
+        return producer
+
+    def _reach(self, node: ir.Node, index: int, producer: ir.Node) -> None:
+        """The cone goes on through what `node` reads at `index`."""
         self.edges.add((node, index))
-        self.maps.setdefault(value, map_)
         if producer not in self.queued:
             self.queued.add(producer)
             heapq.heappush(self.heap, (-self.context.order[producer], len(self.queued), producer))
+
+    def _united(self, value: ir.Value) -> Affine:
+        """The one map of a value of which every slice in the cone gets what it needs."""
+        parts = self.parts[value]
+        for map_ in self._candidates(value, parts):
+            seen = [self._seen(node, map_) for node, _ in parts]
+            if all(a is not None and a.equals(b) for a, (_, b) in zip(seen, parts, strict=True)):
+                return map_
+        raise _two_maps(value)
+
+    def _candidates(self, value: ir.Value, parts: list[tuple[ir.Node, Affine]]) -> Iterator[Affine]:
+        """Maps that may be the one: that of a reader of all of the value; that of the slices, where nobody
+        else reads it; or each part as its slice needs it, and the rest as it is."""
+        if value in self.maps:
+            yield self.maps[value]
+            return
+        node, map_ = parts[0]
+        before, after = (self.context.shapes.of(v) for v in (value, node.outputs[0]))
+        uncut = before and after and all(before[axis] == after[axis] for axis in map_.varies())
+        if uncut and all(use in self.edges or blind(*use) for use in usages(value)):
+            yield map_
+        pulled = (commute.back(node, [wanted], self.commuting)[0] for node, wanted in parts)
+        yield reduce(_overlaid, (m for m in pulled if m is not None))
+
+    def _seen(self, user: ir.Node, map_: Affine) -> Affine | None:
+        """The map of what a reader takes of a value; None where it lets none pass."""
+        try:
+            return commute.forward(user, [map_, *([None] * (len(user.inputs) - 1))], self.commuting)[0]
+        except Refused:
+            return None
 
     def _in_function(self) -> bool:
         return self.context.shapes.in_function(self.graph)
@@ -116,12 +171,7 @@ class _Backward:
         """Does a reader take only parts of the value that the map leaves as they are (other slices of it)?"""
         if index != 0 or not is_op(user, "Slice", "Gather"):
             return False
-        try:
-            seen = commute.forward(
-                user, [self.maps[value], *([None] * (len(user.inputs) - 1))], self.commuting
-            )[0]
-        except Refused:
-            return False
+        seen = self._seen(user, self.maps[value])
         return seen is not None and not seen.scales and not seen.shifts
 
     def _take(self, producer: ir.Node) -> None:
@@ -149,9 +199,12 @@ class _Backward:
             self._through_affine(producer, reading)
             return
         outs = [self.maps.get(value) for value in producer.outputs]
-        for index, wanted in enumerate(commute.back(producer, outs, self.commuting)):
-            if wanted is not None and (wanted.scales or wanted.shifts):
-                self._demand(producer, index, wanted)
+        if read_in_parts(producer) and map_ is not None:
+            self._demand_part(producer, map_)
+        else:
+            for index, wanted in enumerate(commute.back(producer, outs, self.commuting)):
+                if wanted is not None and (wanted.scales or wanted.shifts):
+                    self._demand(producer, index, wanted)
         self.push.changed.extend(v for v in producer.outputs if v in self.maps)
         self.push.via.append(producer.op_type)
 
@@ -203,6 +256,18 @@ class _Backward:
         if not map_.meets(seen) or (old and map_(seen).shape != seen.shape):
             raise Refused("kept.wrong-axis", f"the constant '{name}' before it has other axes than its map")
         self.push.recasts.append(Recast(node, index, map_, seen.shape))
+
+
+def _two_maps(value: ir.Value) -> Refused:
+    return Refused("kept.ambiguous-maps", f"'{value.name}' would have to hold two different maps")
+
+
+def _overlaid(one: Affine, other: Affine) -> Affine:
+    """What changes where either map does; the first of them where both do."""
+    common_shape(one.scale.shape, other.scale.shape)
+    taken = (one.scale != 1) | (one.shift != 0)
+    scale, shift = (np.where(taken, *pair) for pair in ((one.scale, other.scale), (one.shift, other.shift)))
+    return Affine(scale, shift).compact()
 
 
 def _is_linear_output(context: FoldContext, value: ir.Value) -> bool:

@@ -30,7 +30,7 @@ from .commute_rule import (
     uniform_over,
 )
 from .contractions import behind_to_operand, check_sizes, operand_to_behind, sum_of_other
-from .rearrange import mover, read_in_parts
+from .rearrange import crops, mover, read_in_parts
 from .reasons import Closed, Refused
 from .reshape_axes import axis_of, check_room
 
@@ -277,8 +277,9 @@ def _casting_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
 
 
 def _pad_condition(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
-    """A constant pad is a new value v: it must be its own image, s·v + t = v, in every channel."""
-    if attribute(node, "mode", "constant") != "constant":
+    """A constant pad is a new value v: it must be its own image, s·v + t = v, in every channel. A Pad that
+    adds nothing, or only crops, has none."""
+    if attribute(node, "mode", "constant") != "constant" or crops(node, context.shapes):
         return
     value = attribute(node, "value", 0.0)
     if len(node.inputs) > 2 and node.inputs[2] is not None:
@@ -441,29 +442,76 @@ def _lead(node: ir.Node, index: int, rank: int, whole: int) -> int:
 
 def _sum_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
     """s·(a + b) + t = (s·a + t) + s·b: the scale to every summand, the shift to one of them; x + x shares
-    it."""
+    it. The operands of a mean take the shift each, or one takes it as often as there are operands."""
     map_ = data_map(outs, node)
-    signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
-    if map_.shifts and len(set(node.inputs)) == 1 and all(s > 0 for s in signs):
-        share = Affine(map_.scale, map_.shift / len(node.inputs))
+    weights = _weights(node)
+    alike = len(set(node.inputs)) == 1 and all(w > 0 for w in weights)
+    if map_.shifts and (alike or (is_op(node, "Mean") and context.choices.pick(2))):
+        share = Affine(map_.scale, map_.shift / (weights[0] * len(weights)))
         return [_operand(share, node, k, context) for k in range(len(node.inputs))]
     taker = context.choices.pick(len(node.inputs)) if map_.shifts else 0
     return [
-        _operand(Affine(map_.scale, sign * map_.shift) if k == taker else map_.scale_only(), node, k, context)
-        for k, sign in enumerate(signs)
+        _operand(Affine(map_.scale, map_.shift / w) if k == taker else map_.scale_only(), node, k, context)
+        for k, w in enumerate(weights)
     ]
+
+
+def _weights(node: ir.Node) -> list[float]:
+    """What each operand of a sum, a difference or a mean counts for."""
+    if is_op(node, "Sub"):
+        return [1.0, -1.0]
+    count = len(node.inputs)
+    return [1.0 / count if is_op(node, "Mean") else 1.0] * count
 
 
 def _sum_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     """Equal scales pass a sum, and its shifts add up."""
-    signs = [1.0, -1.0] if is_op(node, "Sub") else [1.0] * len(node.inputs)
     maps = [_result(m, node, k, context) if m is not None else IDENTITY for k, m in enumerate(ins)]
     common_shape(*(m.scale.shape for m in maps))
     if any(not np.all(m.scale == maps[0].scale) for m in maps[1:]):
         raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' adds values whose scales differ")
     rank = max(m.rank for m in maps)
     scale = next(m.scale for m in maps if m.rank == rank)
-    return [Affine(scale, sum((sign * m.shift for sign, m in zip(signs, maps, strict=True)), np.zeros(())))]
+    shifts = (w * m.shift for w, m in zip(_weights(node), maps, strict=True))
+    return [Affine(scale, sum(shifts, np.zeros(())))]
+
+
+def _largest_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+    """s·max(a, b) + t = max(s·a + t, s·b + t) for s >= 0: every operand takes the map."""
+    map_ = data_map(outs, node)
+    no_negative(node, map_)
+    return [
+        None if _is_own_image(value, map_, node, context) else _operand(map_, node, k, context)
+        for k, value in enumerate(node.inputs)
+    ]
+
+
+def _largest_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+    """One map that all operands carry passes."""
+    maps = [_result(m, node, k, context) for k, m in enumerate(ins) if m is not None]
+    map_ = max(maps, key=lambda m: m.rank)
+    no_negative(node, map_)
+    common_shape(*(m.scale.shape for m in maps))
+    others = (value for value, m in zip(node.inputs, ins, strict=True) if m is None)
+    if not all(m.equals(map_) for m in maps) or not all(
+        _is_own_image(value, map_, node, context) for value in others
+    ):
+        raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' compares values whose maps differ")
+    return [map_]
+
+
+def _is_own_image(value: ir.Value | None, map_: Affine, node: ir.Node, context: CommuteContext) -> bool:
+    """Is it a constant c with s·c + t = c, as the zero of max(x, 0)? Refuses any other constant: a threshold
+    for each channel in the place of one is slower where runtimes know a Relu or a Clip."""
+    if context.shapes.constants.tensor(value) is None:
+        return False
+    values = context.shapes.constants.array(value)
+    if values is None or not map_.meets(values) or not np.all(map_(values) == values):
+        raise Refused(
+            "kept.non-linear",
+            f"{node.op_type} '{label(node)}' stands in between, with a constant that the map would change",
+        )
+    return True
 
 
 def _product_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
@@ -609,6 +657,12 @@ _SUM = Commute(
     _sum_back,
     _sum_forward,
 )
+_LARGEST = Commute(
+    "no scale is negative; every operand takes the map, and forward all must carry the same; a constant c "
+    "where s·c + t = c",
+    _largest_back,
+    _largest_forward,
+)
 _PRODUCT = Commute("a scale alone, to one operand; never to a denominator", _product_back, _product_forward)
 _CONTRACTION = Commute(
     "along axes of an operand that the result has too: a scale; a shift where the other operand is a "
@@ -657,7 +711,8 @@ COMMUTES: dict[str, Commute] = {
     "Resize": _RESIZING,
     "Upsample": _RESIZING,
     "Pad": Commute(
-        "edge, reflect and wrap always; a constant v where s·v + t = v in every channel",
+        "edge, reflect and wrap always, as where it only crops; a constant v where s·v + t = v in every "
+        "channel",
         _pad_back,
         _pad_forward,
     ),
@@ -670,6 +725,13 @@ COMMUTES: dict[str, Commute] = {
     "Add": _SUM,
     "Sub": _SUM,
     "Sum": _SUM,
+    "Mean": replace(
+        _SUM,
+        condition="the scale goes to every operand, the shift as well, or times their number to one; "
+        "forward, the operands' scales must agree",
+    ),
+    "Max": _LARGEST,
+    "Min": _LARGEST,
     "Mul": _PRODUCT,
     "Div": _PRODUCT,
     "MatMul": _CONTRACTION,

@@ -14,7 +14,7 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -99,7 +99,11 @@ def read_in_parts(node: ir.Node) -> bool:
 
 def _slice(node: ir.Node, shapes: Shapes) -> Mover:
     shape = _known(shapes, node.inputs[0])
-    cuts = cuts_of(shapes, node, len(shape))
+    return _cutting(node, shape, cuts_of(shapes, node, len(shape)))
+
+
+def _cutting(node: ir.Node, shape: Shape, cuts: Sequence[Cut | None] | None) -> Mover:
+    """What takes a part of each axis."""
     others = read_in_parts(node)  # then what is cut away must be left as it is
 
     def known(axis: int) -> Cut:
@@ -226,6 +230,12 @@ def _expand(node: ir.Node, shapes: Shapes) -> Mover:
     return Mover(forward, back)
 
 
+_CONFLICTS = {
+    "DepthToSpace": "puts channels with different maps into one",
+    "SpaceToDepth": "makes channels with different maps of one",
+}
+
+
 def _depth_to_space(node: ir.Node, shapes: Shapes) -> Mover:
     """DCR: input channel = (block row, block column, channel); CRD: (channel, block row, block column)."""
     block = int(attribute(node, "blocksize"))
@@ -242,7 +252,7 @@ def _depth_to_space(node: ir.Node, shapes: Shapes) -> Mover:
             raise unclear(node, "its blocks do not fit its channels")
         parts = a.reshape(-1, block * block) if crd else a.reshape(block * block, -1).T
         if not np.array_equal(parts, np.broadcast_to(parts[:, :1], parts.shape)):
-            raise Refused("kept.ambiguous-maps", "DepthToSpace puts channels with different maps into one")
+            raise Refused("kept.ambiguous-maps", f"{node.op_type} {_CONFLICTS[node.op_type]}")
         return parts[:, :1].reshape(1, -1, 1, 1)
 
     def back(a: Float, blank: float) -> Float:
@@ -268,10 +278,21 @@ def _identity(node: ir.Node, shapes: Shapes) -> Mover:
     return Mover(lambda a: a, lambda a, blank: a)
 
 
+def crops(node: ir.Node, shapes: Shapes) -> bool:
+    """Does a Pad add nothing? Negative pads cut."""
+    pads = paddings(shapes, node, len(_known(shapes, node.inputs[0])))
+    return pads is not None and not any(n > 0 for pair in pads for n in pair)
+
+
 def _pad(node: ir.Node, shapes: Shapes) -> Mover:
     """Edge, reflect and wrap copy values along the axes that they pad; a constant is handled by the caller
-    (commute.py)."""
-    pads = paddings(shapes, node, len(_known(shapes, node.inputs[0])))
+    (commute.py). What only crops is a slice."""
+    shape = _known(shapes, node.inputs[0])
+    pads = paddings(shapes, node, len(shape))
+    if pads is not None and crops(node, shapes):
+        return _cutting(
+            node, shape, [Cut(-before, after) if after else Cut(-before) for before, after in pads]
+        )
 
     def unpadded(a: Float) -> Float:
         for axis, size in enumerate(a.shape):

@@ -124,7 +124,7 @@ OPERATORS: dict[str, Op] = {
     "Neg":                       Op(ALL, SAME, exact=True, selects=True, any_size=True, affine=True, plain_integers=True),
 
     # Other operators whose inputs broadcast.
-    "Mean":                      Op(ALL, BROADCAST),
+    "Mean":                      Op(ALL, BROADCAST, parametric=True, any_size=True, affine=True),
     "Max":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Min":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Pow":                       Op(FIRST, BROADCAST, any_size=True),

@@ -75,6 +75,7 @@ def decision_axis(shape: tuple[int, ...]) -> int | None:
     return axis if shape[axis] > 1 else None
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def agreement(
     whole: Side, other: Side, options: VerifyOptions, progress: Progress | None = None
 ) -> Agreement:

@@ -21,6 +21,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..files.memory import SHORT, bounded, is_lack
 from ..results.comparison import DECIDED, Comparison, Divergence, Figures, Proof, ProviderResult, Side
 from ..results.options import NOISE_LIMIT, VerifyOptions, spelled
@@ -47,6 +49,7 @@ NOTHING_KNOWN = (
 )
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is foreseen, and judged
 def compare(
     reference: Side, candidate: Side, options: VerifyOptions, progress: Progress | None = None
 ) -> Comparison:

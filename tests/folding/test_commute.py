@@ -50,6 +50,44 @@ def of_two(kind: str) -> Build:
     return build
 
 
+def with_pooled(kind: str, pool: str) -> Build:
+    """The operator over a value, and over what a pool makes of it."""
+
+    def build(net: Net, x: str) -> str:
+        pooled = net.op(pool, [x], SHAPE, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        return net.op(kind, [x, pooled, x], SHAPE)
+
+    return build
+
+
+def parts(net: Net, x: str, axis: int, *bounds: tuple[int, int, int]) -> str:
+    """Slices of a value, laid end to end."""
+    shape = list(net.values[x])
+    found = []
+    for start, end, step in bounds:
+        shape[axis] = len(range(start, end, step))
+        numbers = (net.constant(np.array([v])) for v in (start, end, axis, step))
+        found.append(net.op("Slice", [x, *numbers], tuple(shape)))
+    shape[axis] = sum(len(range(*b)) for b in bounds)
+    return net.op("Concat", found, tuple(shape), axis=axis)
+
+
+def rolled(*axes: int) -> Build:
+    """As PyTorch writes torch.roll."""
+
+    def build(net: Net, x: str) -> str:
+        for axis in axes:
+            x = parts(net, x, axis, (3, 4, 1), (0, 3, 1))
+        return x
+
+    return build
+
+
+def woven(net: Net, x: str) -> str:
+    """Every other row and every other column, beside each other: as YOLO's Focus, but along the rows."""
+    return parts(net, parts(net, x, 2, (0, 4, 2), (1, 4, 2)), 3, (0, 4, 2), (1, 4, 2))
+
+
 def circulant(net: Net) -> np.ndarray:
     """A matrix whose rows and columns have one sum."""
     row = net.rng.uniform(0.1, 1, 4)
@@ -111,7 +149,18 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
     "Squeeze": [
         (there_and_back(op("Unsqueeze", (2, 4, 4, 4, 1), ([4],)), op("Squeeze", SHAPE, ([4],))), "PNS", "PNS")
     ],
-    "Slice": [(op("Slice", (2, 4, 2, 4), ([0], [2], [2])), "PNS", "PNS")],
+    "Slice": [
+        (op("Slice", (2, 4, 2, 4), ([0], [2], [2])), "PNS", "PNS"),
+        (rolled(2, 3), "PNS", "PNS"),
+        (rolled(1), "PNS", "PNS"),
+        (rolled(1, 2), "PNS", "PNS"),
+        (woven, "PNS", "PNS"),
+        (
+            lambda net, x: parts(net, x, 1, (0, 4, 2), (0, 2, 1), (3, 4, 1)),
+            "",
+            "PNS",
+        ),  # channel 0 goes two ways
+    ],
     "Gather": [(op("Gather", SHAPE, ([3, 1, 0, 2],), axis=1), "PNS", "PNS")],
     "Tile": [(op("Tile", (2, 4, 8, 4), ([1, 1, 2, 1],)), "PNS", "PNS")],
     "Expand": [(op("Expand", SHAPE, ([2, 4, 4, 4],)), "PNS", "PNS")],
@@ -158,12 +207,31 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
         (op("Pad", (2, 4, 5, 5), ([0, 0, 1, 1, 0, 0, 0, 0],)), "PN", "PN"),
         (op("Pad", (2, 4, 5, 5), ([0, 0, 1, 1, 0, 0, 0, 0],), mode="edge"), "PNS", "PNS"),
         (op("Pad", (2, 4, 5, 5), ([0, 0, 1, 1, 0, 0, 0, 0],), mode="reflect"), "PNS", "PNS"),
+        (op("Pad", SHAPE, ([0] * 8,)), "PNS", "PNS"),
+        (op("Pad", SHAPE, ([0] * 8, np.array(0.5))), "PNS", "PNS"),
+        (op("Pad", (2, 4, 2, 3), ([0, 0, -1, -1, 0, 0, -1, 0],)), "PNS", "PNS"),
+        (op("Pad", (2, 2, 4, 4), ([0, -1, 0, 0, 0, -1, 0, 0],)), "PNS", "PNS"),
+        (op("Pad", (2, 4, 4, 4), ([0, 0, -1, 0, 0, 0, 1, 0],)), "PN", "PN"),
     ],
     "Concat": [(concat, "PNS", "PNS")],
     "Split": [(split, "PNS", "PNS")],
     "Add": [(of_two("Add"), "PNS", "")],
     "Sub": [(of_two("Sub"), "PNS", "")],
     "Sum": [(of_two("Sum"), "PNS", "")],
+    "Mean": [
+        (of_two("Mean"), "PNS", ""),
+        (op("Mean", extra=(np.full((4, 1, 1), 0.3),)), "PNS", ""),
+        (with_pooled("Mean", "AveragePool"), "PNS", "PNS"),
+    ],
+    **{
+        kind: [
+            (of_two(kind), "PS", ""),
+            (with_pooled(kind, "MaxPool"), "PS", "PS"),
+            (op(kind, extra=(np.array(0.0),)), "P", "P"),
+            (op(kind, extra=(np.array(0.5),)), "", ""),
+        ]
+        for kind in ("Max", "Min")
+    },
     # a shift that stays before a convolution is left as an Add behind it
     "MatMul": [
         (lambda net, x: net.op("MatMul", [x, net.input("side", SHAPE)], SHAPE), "PNS", "PN"),
@@ -257,3 +325,46 @@ def test_what_does_not_commute_stays(build: Build, kind: str) -> None:
     held = hold(net.model())
     assert held.count("BatchNormalization") == 1
     assert set(held.kept().values()) == {"kept.non-linear"}
+
+
+def test_a_part_that_others_read_too_is_left_as_it_is() -> None:
+    """Two of three parts of the channels carry a map; the third is read by another, and keeps its values."""
+    net = Net(4)
+    x = conv(net, net.input("x", SHAPE))
+    batch_norm(net, parts(net, x, 1, (2, 4, 1), (0, 1, 1)), "S")
+    net.op("Sigmoid", [parts(net, x, 1, (1, 2, 1))], (2, 1, 4, 4))
+    held = hold(net.model())
+    assert held.count("BatchNormalization") == 0, held.plan.kept
+
+
+@pytest.mark.parametrize("other", ["whole", "part"])
+def test_parts_whose_rest_is_read_too_stay(other: str) -> None:
+    net = Net(5)
+    x = conv(net, net.input("x", SHAPE))
+    batch_norm(net, parts(net, x, 2, (2, 4, 1), (0, 1, 1)), "S")
+    read = x if other == "whole" else parts(net, x, 2, (1, 2, 1))
+    net.op("Sigmoid", [read], net.values[read])
+    held = hold(net.model())
+    assert held.count("BatchNormalization") == 1
+    assert set(held.kept().values()) <= {"kept.multiple-consumers", "kept.wrong-axis"}
+
+
+def test_a_reader_of_the_whole_says_what_the_parts_carry() -> None:
+    net = Net(6)
+    x = conv(net, net.input("x", SHAPE))
+    batch_norm(net, net.op("Max", [rolled(2)(net, x), x], SHAPE), "S")
+    assert hold(net.model()).count("BatchNormalization") == 0
+    net = Net(6)
+    x = conv(net, net.input("x", SHAPE))
+    batch_norm(net, net.op("Max", [rolled(1)(net, x), x], SHAPE), "S")
+    held = hold(net.model())
+    assert set(held.kept().values()) == {"kept.ambiguous-maps"}
+
+
+def test_operators_that_move_channels_name_themselves() -> None:
+    net = Net(7)
+    x = conv(net, net.input("x", SHAPE))
+    batch_norm(net, net.op("SpaceToDepth", [x], (2, 16, 2, 2), blocksize=2), "P")
+    [kept] = hold(net.model()).plan.kept
+    assert kept.code == "kept.ambiguous-maps"
+    assert kept.reason == "SpaceToDepth makes channels with different maps of one"

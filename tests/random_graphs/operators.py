@@ -96,12 +96,20 @@ def _broadcasts(v: Value, x: Value) -> bool:
     )
 
 
-def summed(net: Net, x: Value) -> Value:
+def several(kind: str, net: Net, x: Value) -> Value:
+    """Of several operands: values of run time, some of them made of x just so, and perhaps a constant, in Max
+    and Min often zero."""
     others = [v for v in net.candidates() if _broadcasts(v, x)]
+    if net.chance(0.4):
+        rows = ROWS["Conv"], ROWS["MatMul"], ROWS["MaxPool"], ROWS["AveragePool"], slice_
+        made = net.attempt(net.pick(*rows), x)
+        others = [made] if isinstance(made, Value) and _broadcasts(made, x) else others
     parts = [x, *(net.pick(*others) for _ in range(net.integer(0, 2)))]
     if net.chance(0.3):
-        parts.append(constant(net, net.data(*pattern(net, x))))
-    return net.op("Sum", [parts[k] for k in net.rng.permutation(len(parts))])
+        shape = pattern(net, x)
+        zero = kind in ("Max", "Min") and net.chance(0.6)
+        parts.append(constant(net, np.zeros(shape, net.kept.floats) if zero else net.data(*shape)))
+    return net.op(kind, [parts[k] for k in net.rng.permutation(len(parts))])
 
 
 # Linear operators
@@ -409,6 +417,33 @@ def unsqueeze(net: Net, x: Value) -> Value:
 
 
 def slice_(net: Net, x: Value) -> Value:
+    return rolled(net, x) if net.chance(0.25) else cut(net, x)
+
+
+def rolled(net: Net, x: Value) -> Value:
+    """Parts of a value, laid end to end in another order: as torch.roll and YOLO's Focus are written. Some
+    miss a part, or have one twice."""
+    axis = net.axis(x)
+    size = sized(net, x, axis)
+    if size < 2:
+        raise Rejected  # a part would be empty, and what onnxruntime makes of one is not always the same
+    at = net.integer(1, size - 1)
+    bounds = net.pick(
+        [(at, 1 << 62, 1), (0, at, 1)],
+        [(0, 1 << 62, 2), (1, 1 << 62, 2)],
+        [(at, size, 1), (0, net.integer(1, size), 1)],
+    )
+    if net.kept.opset < 10:
+        if any(step != 1 for _, _, step in bounds):
+            raise Rejected
+        parts = [net.op("Slice", [x], starts=[a], ends=[b], axes=[axis]) for a, b, _ in bounds]
+    else:
+        parts = [net.op("Slice", [x, *(integers(net, [n]) for n in (a, b, axis, s))]) for a, b, s in bounds]
+    along = axis if net.chance(0.7) else net.axis(x)
+    return net.op("Concat", parts, axis=net.signed(along, x.rank, 4))
+
+
+def cut(net: Net, x: Value) -> Value:
     count = min(x.rank, net.integer(1, 2))
     if not count:
         raise Rejected
@@ -474,6 +509,8 @@ def pad(net: Net, x: Value) -> Value:
     axis = net.pick(net.axis(x), x.rank - 1)
     pads = [0] * 2 * x.rank
     pads[axis], pads[axis + x.rank] = net.integer(0, 2), net.integer(0 if net.chance(0.8) else -1, 2)
+    if net.chance(0.25):
+        pads[axis], pads[axis + x.rank] = net.integer(-1, 0), net.integer(-1, 0)
     mode = net.pick(None, None, "edge", "reflect", *(["wrap"] if net.kept.opset >= 19 else []))
     value = net.pick(None, 0.0, 0.5)
     if net.kept.opset < 11:
@@ -695,7 +732,7 @@ BETWEEN: dict[str, Row] = {
     "Pad": pad,
     "Concat": concat,
     "Split": split,
-    "Sum": summed,
+    **{kind: partial(several, kind) for kind in ("Sum", "Mean", "Max", "Min")},
 }
 OPAQUE: dict[str, Row] = {
     **{kind: partial(unary, kind) for kind in ("Sigmoid", "Tanh", "Softplus", "Elu")},

@@ -3,6 +3,7 @@
 tokens.py      values that are computed alike get equal numbers; those need no run
 alignment.py   which values of the two models may mean the same: by name, by structure, by what they compute
 scope.py       two graphs that are held against each other, and what all of them share
+taken_branches.py  an If whose condition is a constant is its branch
 cones.py       the nodes between such values, on both sides
 recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
 border_values.py  the generic values on which a cone is run

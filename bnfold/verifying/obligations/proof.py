@@ -31,6 +31,7 @@ from .coverage import cover_constants, weights
 from .discharge import Bench, Discharger, weights_seen
 from .recording import Recorder
 from .scope import Context, Scope
+from .taken_branches import without_constant_ifs
 from .work import prove
 
 MOST_PLANTED = 64  # weights of which it is tried whether they show
@@ -51,7 +52,10 @@ class Prover:
         freeze_initializers: bool = False,
         tell: Callable[[float], None] = lambda share: None,
     ) -> None:
-        reference, candidate = (_written_out(model, reference, candidate) for model in (reference, candidate))
+        reference, candidate = (
+            without_constant_ifs(_written_out(model, reference, candidate), freeze_initializers)
+            for model in (reference, candidate)
+        )
         ours, theirs = Constants(reference, freeze_initializers), Constants(candidate, freeze_initializers)
         converted = is_converted(reference, candidate)
         types = Shapes(candidate, freeze_initializers).dtype if converted else None
@@ -72,6 +76,7 @@ class Prover:
         self.opaque: dict[str, str] = {}
         self._first: dict[str, np.ndarray] = {}
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # a run may meet what is not finite
     def record(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the reference once and remember its values; the outputs by name, part by part, and what
         operators that nobody knows were given. Raises CannotEvaluate."""
@@ -83,6 +88,7 @@ class Prover:
         self.opaque.update(recorder.stand_ins.nodes)
         return {**parts(outputs), **recorder.stand_ins.given}
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # figures say so
     def prove(self, face: Interface, candidate_feeds: Mapping[str, np.ndarray] | None) -> Result:
         """Everything. `candidate_feeds` are those of the first run under the candidate's names: without names
         and structure in common, values are aligned by what they are on them."""

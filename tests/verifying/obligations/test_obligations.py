@@ -365,3 +365,26 @@ def test_a_row_of_pairs_that_do_not_hold_is_dropped_in_one_step(monkeypatch: pyt
     assert [o.value for o in found.refuted] == [f"v{length}"]
     assert found.count("dropped") == length - 1  # and none of u
     assert len(computed) < 4 * work.MOST_DROPPED
+
+
+def test_numbers_that_are_huge_or_not_finite_raise_no_warning() -> None:
+    """Every warning is an error here: an Exp of an Exp is infinite on both sides, or too large to be squared."""
+    ends = "e = Exp(c) f = Exp(e) h = Mul(f, f) y = Add(h, c)"
+    huge = weights(4, 3, 3, 3) * np.float32(3)
+    text = net(ends)
+    renamed = net(ends.replace("(c)", "(q)").replace(", c)", ", q)"), "q = Conv(x, w)")
+    feeds = {"x": image(2, 3, 8, 8) * np.float32(4)}
+    assert proof(proto(text, w=huge), proto(renamed, w=huge), **feeds).complete
+    assert not proof(proto(text, w=huge), proto(renamed, w=huge * np.float32(1.02)), **feeds).complete
+    other = weights(4, 3, 3, 3) * np.float32(3)
+    assert not compare(side(proto(text, w=huge)), side(proto(renamed, w=other)), VerifyOptions()).equivalent
+
+
+def test_branches_that_give_infinite_numbers_are_compared_in_silence() -> None:
+    def text(k: str) -> str:
+        return f"""{HEAD} g (float[N] x) => (float[N] y) {{
+            m = ReduceSum<keepdims = 0>(x) k = Constant<value_float = {k}>() c = Greater(m, k)
+            y = If(c) <then_branch = t () => (float[N] o) {{ o = Relu(x) }},
+                       else_branch = e () => (float[N] r) {{ r = Exp(x) }}> }}"""
+
+    assert not compare(side(text("1000.0")), side(text("2000.0")), VerifyOptions()).equivalent
