@@ -9,7 +9,7 @@ condition in words. Rearranging operators move maps by rearrange.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -196,6 +196,16 @@ def _meets_input(node: ir.Node, context: CommuteContext) -> bool:
 
 def _whole_average(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     uniform_over(map_, _spatial(map_), node)
+    _check_spatial(node, context)
+
+
+def _whole_maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
+    _maximum(node, map_, context)
+    _check_spatial(node, context)
+
+
+def _check_spatial(node: ir.Node, context: CommuteContext) -> None:
+    _check_entries(node, range(2, context.shapes.rank(node.inputs[0]) or 2), context)
 
 
 def _maximum(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
@@ -610,7 +620,14 @@ def _reduced_axes(node: ir.Node, context: CommuteContext) -> tuple[list[int], in
     axes = reduced_axes(context.shapes, node, rank)
     if axes is None:
         raise Refused("kept.wrong-axis", f"the axes of {node.op_type} are not constant")
+    _check_entries(node, axes, context)
     return axes, rank
+
+
+def _check_entries(node: ir.Node, axes: Iterable[int], context: CommuteContext) -> None:
+    """Refuse a reduction of nothing: runtimes put in what they like, which no map moves."""
+    if any(context.shapes.dim(node.inputs[0], axis) == 0 for axis in axes):
+        raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' reduces an axis without entries")
 
 
 def _reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commute:
@@ -645,7 +662,6 @@ def _anything(node: ir.Node, map_: Affine) -> None:
 _PICKED = Commute("always, as long as the channel axis can be traced", _moved_back, _moved_forward)
 _MOVED = replace(_PICKED, lossless=True)
 _HOMOGENEOUS = _passing("no scale is negative, and there is no shift", _homogeneous)
-_MAXIMUM = _passing("no scale is negative, and the indices are not used", _maximum)
 _RESIZING = _passing("always over space (weights sum to one); not where it crops and extrapolates", _resizing)
 _CASTING = Commute(
     "between equal float types, or to a wider one; backward from 32 into 16 bits with --fold-into-half alone",
@@ -697,7 +713,7 @@ COMMUTES: dict[str, Commute] = {
     "MaxPool": _passing(
         "no scale is negative, the indices are not used, and no window lies in padding alone", _pooled_maximum
     ),
-    "GlobalMaxPool": _MAXIMUM,
+    "GlobalMaxPool": _passing("no scale is negative", _whole_maximum),
     "AveragePool": _passing(
         "a scale always; a shift where padding and overhang are not counted, and no window lies in padding "
         "alone",

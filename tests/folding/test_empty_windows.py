@@ -36,3 +36,35 @@ def test_a_map_passes_where_every_window_meets_the_input(pool: str, side: str, f
         for m in (proto, ir.to_proto(folded))
     )
     np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-5)
+
+
+REDUCED = """<ir_version: 9, opset_import: ["" : 18]>
+    g (float[2, 3] x) => (float[A, B] y)
+    <float[3, 3] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9}}, int64[4] crop = {{0, 0, {rows}, 0}}, int64[1] axis = {{0}},
+     float[3] s = {{1, 2, 3}}, float[3] t = {{3, 2, 1}}> {{
+        m = MatMul(x, w)
+        c = Pad(m, crop)
+        r = {reduction}(c, axis)
+        k = Mul(r, s)
+        y = Add(k, t)
+    }}"""
+
+
+@pytest.mark.parametrize("reduction", ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("rows", [-1, -2])
+def test_no_map_passes_a_reduction_of_nothing(reduction: str, rows: int) -> None:
+    proto = onnx.parser.parse_model(REDUCED.format(reduction=reduction, rows=rows))
+    folded, plan = fold(read(proto).model)
+    assert any(kept.reason.endswith("reduces an axis without entries") for kept in plan.kept) == (rows == -2)
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    try:
+        before, after = (
+            onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+                None, {"x": x}
+            )
+            for m in (proto, ir.to_proto(folded))
+        )
+    except onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException:
+        assert rows == -2  # onnxruntime has no maximum of nothing
+        return
+    np.testing.assert_allclose(before[0], after[0], rtol=1e-5)
