@@ -103,12 +103,11 @@ def _exceptions(options: VerifyOptions) -> InterfaceExceptions:
 
 def _verdict(case: Case, providers: Sequence[str]) -> Comparison:
     """Run, judge, and localise where the gate fails."""
-    started = time.process_time()
     try:
         runs = case.reference_runs()
         case.complete(runs)
         if runs.proof is None or not runs.proof.refuted:
-            at_named_sizes(case, runs, time.process_time() - started)
+            at_named_sizes(case, runs)
             case.complete(runs)
     except (CannotEvaluate, Unfillable) as error:
         return _comparison(case, None, (), None, f"the reference cannot be verified here: {error}")

@@ -1,8 +1,9 @@
 """Samples at sizes that constants of the two models name (inputs/larger_sizes.py): what begins at a size
 shows there, and at no smaller one.
 
-They cost about as much as all that was run before them, at most, and no proof reads them: proofs are of the
-sizes of the other samples.
+They cost about twice as much as all that was run before them, at most, or as much as a small network takes in
+any case. Both are counted in elements, so that the same two models get the same samples on every machine. No
+proof reads them: proofs are of the sizes of the other samples.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from .inputs.larger_sizes import Larger, cost
 from .inputs.named_sizes import named_sizes
 from .inputs.sizes import Choice
 
-CHEAP = 1 << 23  # elements of all values that are run in any case
+CHEAP = 1 << 25  # elements of all values that are run in any case
 AT_MOST = 1 << 27
-PER_SECOND = 1 << 24  # elements that are run, in float64 as well, for a second that was spent before
-STEPS_PER_SECOND = 20_000  # nodes in the bodies of loops
+TIMES = 2  # as many elements as all samples before had
+STEPS = 40_000  # nodes that all trips of loops come to
 
 
-def at_named_sizes(case: Case, runs: Runs, spent: float) -> None:
-    """Samples of the reference and their truth, after so many seconds that all others took. A note says which
-    sizes they are of, and what the time did not allow."""
+def at_named_sizes(case: Case, runs: Runs) -> None:
+    """Samples of the reference and their truth. A note says which sizes they are of, and what would have been
+    too large."""
     search = case.free_search
     if not search.free or (first := search.choice_of(case.shapes)) is None:
         return
@@ -33,9 +34,9 @@ def at_named_sizes(case: Case, runs: Runs, spent: float) -> None:
     names = named_sizes(case.reference.model, case.candidate.model, min(reached.values()))
     if not names.sizes:
         return
-    most = max(CHEAP, cost(first.outcome) * len(runs.feeds), int(PER_SECOND * spent))
+    most = max(CHEAP, TIMES * cost(first.outcome) * len(runs.feeds))
     larger = Larger(search, first, reached, min(most, AT_MOST))
-    longest = _longest_loop(case, spent)
+    longest = _longest_loop(case)
 
     def accepts(choice: Choice) -> bool:
         return max(choice.sizes.values()) <= longest and _run(case, runs, choice)
@@ -48,8 +49,8 @@ def at_named_sizes(case: Case, runs: Runs, spent: float) -> None:
         )
 
 
-def _longest_loop(case: Case, spent: float) -> float:
-    """How many trips of the models' loops the time allows."""
+def _longest_loop(case: Case) -> float:
+    """How many trips of the models' loops are few enough."""
     inner = sum(
         len(body)
         for side in (case.reference, case.candidate)
@@ -57,7 +58,7 @@ def _longest_loop(case: Case, spent: float) -> float:
         if is_op(node, "Loop", "Scan")
         for body in bodies(node)
     )
-    return STEPS_PER_SECOND * max(spent, 1.0) / max(inner, 1)
+    return STEPS / max(inner, 1)
 
 
 def _run(case: Case, runs: Runs, choice: Choice) -> bool:
