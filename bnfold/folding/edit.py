@@ -21,13 +21,16 @@ from ..ir.graph import (
     folded_name,
     function_graphs,
     ir,
+    is_op,
     label,
     read_instead,
     remove,
     set_input,
+    sole,
     usages,
 )
 from .affine import Float, trimmed
+from .linear import Linear
 from .normalisations import NORMALISATIONS
 from .push import Hold, Push, Recast, constant_behind, shift_pattern
 from .recognise import Reading
@@ -82,10 +85,31 @@ class Editor:
             linear.grow()
         if direction == "backward":
             linear.after = hold.map @ linear.after
+        else:
+            linear.before = linear.before @ (hold.map if hold.behind is None else hold.map.scale_only())
+            if hold.behind is not None:
+                self._add_behind(hold)
+        self._own_bias(linear)
+
+    def _own_bias(self, linear: Linear) -> None:
+        """A bias that is dequantised for other readers too becomes a constant of its own as soon as it is
+        known to change: the quantised values may be a weight elsewhere, which then has one reader."""
+        node, index = linear.node, linear.bias
+        old = node.inputs[index] if index is not None and index < len(node.inputs) else None
+        changes = linear.after.scales or linear.after.shifts or linear.before.shifts
+        if (
+            old is None
+            or index is None
+            or not changes
+            or sole(old)
+            or not is_op(old.producer(), "DequantizeLinear")
+        ):
             return
-        linear.before = linear.before @ (hold.map if hold.behind is None else hold.map.scale_only())
-        if hold.behind is not None:
-            self._add_behind(hold)
+        stored, exact = self.shapes.constants.tensor(old), self.shapes.constants.array(old)
+        if stored is None or exact is None:
+            return
+        set_input(node, index, self.constant(node.graph, f"{old.name}/bias", exact, stored.dtype, node))
+        self.replaced.append(old)
 
     def _add_behind(self, hold: Hold) -> None:
         """A MatMul has no bias: a constant right behind it takes the shift, or else an Add in the place of
