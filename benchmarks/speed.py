@@ -59,7 +59,7 @@ REMARKS = (
     "",
     "What stands behind them:",
     "",
-    "- **Many nodes, many tensors.** Each is an object of onnx_ir: about 0.3 ms and 17 kB for a node with",
+    "- **Many nodes, many tensors.** Each is an object of onnx_ir: about 0.25 ms and 14 kB for a node with",
     "  its tensors. Tools that only parse and write, or are C++, are faster.",
     "- **100 MB and less.** Start-up decides: Python, numpy, onnx and onnx_ir come before the first byte.",
     "  onnx alone folds nothing; its row is the time of load and save.",

@@ -202,6 +202,8 @@ class Engine:
                     self.merged.append(label(node))
                     merge.host.held.append(label(node))
             found = True
+        if found:
+            self.shapes.constants.reconsider()
         return found
 
     def _baked_rows(self) -> set[ir.Node]:

@@ -163,6 +163,11 @@ class Constants:
             raise ValueError(f"{found.ndim} axes are no row")
         return None if found is None or found.size > _LONGEST else [int(n) for n in found.reshape(-1)]
 
+    def reconsider(self) -> None:
+        """Ask again of what was no constant: a part of the graph has gone on which it depended."""
+        self._typed = {value: found for value, found in self._typed.items() if found is not None}
+        self._tensors = {value: found for value, found in self._tensors.items() if found is not None}
+
     def remember(self, value: ir.Value, values: np.ndarray) -> None:
         """A value that was made while folding, more exactly than its stored type holds it."""
         self._widened[value] = values

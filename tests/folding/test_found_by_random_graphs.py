@@ -316,6 +316,20 @@ SETTLED = {
         FoldOptions(duplicate_producers=True),
         ["norm", "turned"],
     ),
+    "what is a constant once a branch has merged": (
+        """<ir_version: 8, opset_import: ["" : 16]>
+        g (float[2,3,4,1] x) => (float[2,3,4,1] y)
+        <float[3,1,1,3] w = {0.7, 0.1, 0.9, -0.5, -0.7, 0.3, 0.8, 0.4, 0.5}, float[2,1,1,1] a = {0.4, 0.8},
+         float[1,3,4,1] b = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, float[3] s = {1, 2, 3}, float[3] t = {0, 1, 2},
+         float[3] v = {1, 1, 2}> {
+            c = Conv<group = 3, pads = [0, 1, 0, 1]>(x, w)
+            d = Sub(a, x)
+            e = Sub(d, b)
+            f = Add(e, c)
+            [norm] y = BatchNormalization(f, s, t, t, v) }""",
+        FoldOptions(),
+        ["norm"],
+    ),
     "a quantised weight that is a bias elsewhere": (
         """<ir_version: 8, opset_import: ["" : 17]>
         g (float[2,1] x, float[2,3] z) => (float[2,2] y, float[2,2] n)

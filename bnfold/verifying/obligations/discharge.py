@@ -198,7 +198,8 @@ class Discharger:
             mine, result = through(mine), through(result)
         deviations = own_deviation, deviation
         figures = compared(ours.end.name or "", kind, mine, result, deviations, self.limit)
-        if not figures.passed and figures.noise < CORRELATED and through is None:
+        tensors = isinstance(mine, np.ndarray) and isinstance(result, np.ndarray)
+        if tensors and not figures.passed and figures.noise < CORRELATED and through is None:
             drawn = [
                 np.maximum(propagated, self._drawn(side, setting, doubts, end))
                 for propagated, side, doubts, end in zip(
@@ -206,7 +207,7 @@ class Discharger:
                 )
             ]
             figures = compared(ours.end.name or "", kind, mine, result, drawn, self.limit)
-        if figures.passed and self._narrow and not self.converted:
+        if tensors and figures.passed and self._narrow and not self.converted:
             figures = self._in_its_own_type(ours, theirs, places, setting, figures)
         return figures
 

@@ -49,7 +49,7 @@ def hidden(sides: Sides, mine: Half, theirs: Half, value: ir.Value, other: ir.Va
             apart = _compared(sides, value.name, kind, true, moved)
             if apart.passed:
                 continue
-            if np.shape(true) != np.shape(moved) or _shows(sides, mine, setting, ours, value, moved):
+            if _form(true) != _form(moved) or _shows(sides, mine, setting, ours, value, moved):
                 return None
             figures = apart
     except (CannotEvaluate, KeyError):
@@ -58,6 +58,11 @@ def hidden(sides: Sides, mine: Half, theirs: Half, value: ir.Value, other: ir.Va
         return None
     reason = f"{figures.reason}, and '{mine.end.name}' behind it does not show it"
     return replace(figures, noise=math.inf, reason=reason)
+
+
+def _form(value: Any) -> Any:
+    """The shape of a tensor; those of all parts of a sequence, which need not be the same."""
+    return tuple(map(_form, value)) if isinstance(value, (list, tuple)) else np.shape(value)
 
 
 def _behind(half: Half, value: ir.Value) -> list[ir.Value]:
