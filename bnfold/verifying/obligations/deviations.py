@@ -26,6 +26,15 @@ from ..truth.kernels import KERNELS, contrib, kernel_of
 from ..truth.large_weights import Stored, Weight, changed
 from ..truth.number_formats import rounding
 
+# what puts tensors into sequences, and takes them out: their deviations go with them
+SEQUENCES = (
+    "SplitToSequence",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceInsert",
+    "SequenceErase",
+    "ConcatFromSequence",
+)
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # the truth itself is in double, and what cancels in it is off by more than a rounding
 UNIT_OF_DOUBLE = 2.0**-40
@@ -59,14 +68,27 @@ class Deviations:
     ) -> None:
         self.model, self.is_uncertain, self.random = model, is_uncertain, random
         self.all_readers = all_readers
-        self.of: dict[ir.Value, np.ndarray] = {}
+        self.of: dict[ir.Value, Any] = {}  # of a sequence, a list
 
     def add(self, step: Step) -> None:
         """Carry the deviations of what a node reads to what it gives."""
+        if step.node.op_type in SEQUENCES and step.node.domain in STANDARD:
+            carried = [self._carried(v, a) for v, a in zip(step.node.inputs, step.arguments, strict=False)]
+            self.of.update(zip(step.node.outputs, step.again(carried), strict=False))
+            return
         for index, value in enumerate(step.node.outputs):
             result, kind = step.results[index], step.kinds[index]
             if isinstance(result, np.ndarray) and result.dtype == np.float64 and kind.is_floating_point():
                 self.of[value] = self._deviation(step, index, unit_of(kind))
+
+    def _carried(self, value: ir.Value | None, argument: Any) -> Any:
+        """The deviation of an input that goes into a sequence or comes from one; an index is what it is."""
+        if value in self.of:
+            return self.of[value]
+        if isinstance(argument, list):
+            return [self._carried(None, part) for part in argument]
+        is_float = isinstance(argument, np.ndarray) and argument.dtype == np.float64
+        return np.zeros_like(argument) if is_float else argument
 
     def _deviation(self, step: Step, index: int, unit: float) -> np.ndarray:
         if bodies(step.node) or step.node.op_identifier() in self.model.functions:

@@ -20,12 +20,12 @@ NOT_FINITE = "NaN or infinity on one side, where the other has a number"
 
 
 def compared(
-    name: str, kind: ir.DataType, true: Any, result: Any, deviations: Sequence[np.ndarray], limit: float
+    name: str, kind: ir.DataType, true: Any, result: Any, deviations: Sequence[Any], limit: float
 ) -> Figures:
     """The candidate's value against the reference's, both in float64. `deviations` are what rounding can do
     on each side."""
     if not isinstance(true, np.ndarray) or not isinstance(result, np.ndarray):
-        return _compared_parts(name, kind, true, result, limit)
+        return _compared_parts(name, kind, true, result, deviations, limit)
     if true.shape != result.shape:
         return failed(name, true, kind.name.lower(), f"its shape is {result.shape}, not {true.shape}")
     if true.dtype != np.float64 or result.dtype != np.float64:
@@ -38,17 +38,21 @@ def compared(
     return _judged(name, kind, true, result, np.sqrt(variance), limit)
 
 
-def _compared_parts(name: str, kind: ir.DataType, true: Any, result: Any, limit: float) -> Figures:
-    """Sequences, maps and optional values, part by part."""
+def _compared_parts(
+    name: str, kind: ir.DataType, true: Any, result: Any, deviations: Sequence[Any], limit: float
+) -> Figures:
+    """Sequences, maps and optional values, part by part, each with its own deviations."""
     ours, theirs = parts({name: true}), parts({name: result})
+    of_parts = [parts({name: d}) for d in deviations if isinstance(d, (list, tuple))]
     if ours.keys() != theirs.keys():
         odd = min(ours.keys() ^ theirs.keys())
         return failed(
             name, np.zeros(()), kind.name.lower(), f"only one of the models has this output ('{odd}')"
         )
-    figures = [compared(part, kind, ours[part], theirs[part], (), limit) for part in ours] or [
-        _exact(name, np.zeros(()), kind, 0)
-    ]
+    figures = [
+        compared(part, kind, ours[part], theirs[part], [d[part] for d in of_parts if part in d], limit)
+        for part in ours
+    ] or [_exact(name, np.zeros(()), kind, 0)]
     return next((f for f in figures if not f.passed), figures[0])
 
 

@@ -198,7 +198,12 @@ def _shows(
 
 def _compared(sides: Sides, name: str | None, kind: ir.DataType, true: Any, moved: Any) -> Figures:
     """Two values that are the same where they are within a rounding of each other."""
-    rounding = (
-        np.abs(true) * unit_of(kind) if isinstance(true, np.ndarray) and true.dtype.kind == "f" else 0.0
-    )
-    return compared(name or "", kind, true, moved, (np.asarray(rounding),), sides.context.discharger.limit)
+    return compared(name or "", kind, true, moved, (_rounding(true, kind),), sides.context.discharger.limit)
+
+
+def _rounding(value: Any, kind: ir.DataType) -> Any:
+    """One rounding of every number; of a sequence, part by part."""
+    if isinstance(value, (list, tuple)):
+        return [_rounding(part, kind) for part in value]
+    is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return np.abs(value) * unit_of(kind) if is_float else np.zeros(())

@@ -22,7 +22,7 @@ outputs, and
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,13 +57,15 @@ class CannotEvaluate(Exception):
 
 @dataclass
 class Step:
-    """One node that has been computed: what it read, what it gave, and the storage types of that."""
+    """One node that has been computed: what it read, what it gave, and the storage types of that; `again`
+    computes it on other arguments."""
 
     node: ir.Node
     call: Call
     arguments: list[Any]
     results: list[Any]
     kinds: list[ir.DataType]
+    again: Callable[[list[Any]], Sequence[Any]]
 
 
 class Known:
@@ -192,7 +194,7 @@ class Interpreter:
             self._storage(node, value, result, frame)
             for value, result in zip(node.outputs, results, strict=False)
         ]
-        return Step(node, call, arguments, results, kinds)
+        return Step(node, call, arguments, results, kinds, lambda given: self._results(call, given, frame))
 
     def _keep(self, step: Step, frame: Frame, last: Mapping[ir.Node, list[ir.Value]]) -> None:
         for value, result, kind in zip(step.node.outputs, step.results, step.kinds, strict=False):

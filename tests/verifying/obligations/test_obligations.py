@@ -388,3 +388,33 @@ def test_branches_that_give_infinite_numbers_are_compared_in_silence() -> None:
                        else_branch = e () => (float[N] r) {{ r = Exp(x) }}> }}"""
 
     assert not compare(side(text("1000.0")), side(text("2000.0")), VerifyOptions()).equivalent
+
+
+SPLIT = """<ir_version: 9, opset_import: ["" : 18]>
+    g (float[N, 3, 8, 8] x) => (float[N, 5, 8, 8] y)
+    <float[5, 3, 3, 3] w, float[5] gamma, float[5] beta, float[5] mean, float[5] var, float[2, 2, 1, 1] u> {
+        c = Conv<pads = [1, 1, 1, 1]>(x, w)
+        n = BatchNormalization(c, gamma, beta, mean, var)
+        sizes = Constant<value_ints = [2, 3]>() zero = Constant<value_int = 0>() one = Constant<value_int = 1>()
+        s = SplitToSequence<axis = 1>(n, sizes)
+        a = SequenceAt(s, zero) b = SequenceAt(s, one)
+        d = Conv(a, u) e = Relu(d)
+        t = SequenceConstruct(e, b)
+        y = ConcatFromSequence<axis = 1>(t) }"""
+
+
+def test_rounding_goes_with_what_is_put_into_sequences() -> None:
+    """Parts of one value, of different sizes, as torch's exporter splits channels."""
+    names = {"gamma": 5, "beta": 5, "mean": 5, "var": 5}
+    arrays = {name: np.abs(weights(size)) + np.float32(0.5) for name, size in names.items()}
+    model = proto(SPLIT, w=weights(5, 3, 3, 3), u=weights(2, 2, 1, 1), **arrays)
+    reference = side(model)
+    folded, plan = fold(reference.model)
+    assert not plan.kept
+    found = compare(reference, Side(folded), VerifyOptions())
+    assert found.equivalent
+    assert found.proof is not None
+    assert not found.proof.unseen
+    assert not any(o.verdict == "dropped" for o in found.proof.obligations)
+    wrong = proto(SPLIT, w=weights(5, 3, 3, 3), u=weights(2, 2, 1, 1), **arrays)
+    assert not compare(reference, side(wrong), VerifyOptions()).equivalent
