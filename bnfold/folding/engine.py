@@ -342,6 +342,8 @@ class Engine:
             linear = self._linear(producer if bias is None else _known_producer(producer.inputs[bias.data]))
             if linear is None or linear.quantized is not None:  # both would read the one scale
                 return
+            if linear.node.graph is not node.graph:
+                return
             held_behind(linear, reading.map if bias is None else reading.map.scale_only(), self.shapes)
         except Refused:
             return

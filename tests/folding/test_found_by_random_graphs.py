@@ -393,3 +393,17 @@ def test_one_fold_settles_it(text: str, options: FoldOptions, folded: list[str])
     )
     for one, other in zip(wanted, got, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_producer_outside_of_a_body_is_not_duplicated_inside() -> None:
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 16]>
+        g (bool c, float[2,2] x) => (float[2,3] y)
+        <float[2,3] w = {1, 2, 3, 4, 5, 6}, float[3] s = {1, 2, 3}> {
+            m = MatMul(x, w)
+            y = If(c) <
+                then_branch = t () => (float[2,3] a) { b = Add(m, s) d = Mul(b, s) e = Mul(b, d) a = Add(e, d) },
+                else_branch = e () => (float[2,3] f) { f = Relu(m) }
+            >
+        }""")
+    _, plan = fold(read(proto).model, FoldOptions(duplicate_producers=True))
+    assert {kept.op for kept in plan.kept} <= {"Mul", "Add"}
