@@ -416,7 +416,7 @@ def _take_over(merge: Merge, editor: Editor, weights: tensor.Recipe, bias: Float
     node.replace_input_with(2, value)
     if old is not None:
         editor.replaced.append(old)
-    host.become(weights, merge.taps)
+    host.become(weights, merge.taps, merge.pads)
     node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", list(merge.taps))
     node.attributes["pads"] = ir.AttrInt64s("pads", list(merge.pads))
     if "dilations" in node.attributes or any(d != 1 for d in merge.dilations):

@@ -12,7 +12,7 @@ Which node is which Linear is said in linear_operators.py, one row an operator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field
 
 import numpy as np
@@ -102,12 +102,12 @@ class Linear:
             holder = holder.joined
         return holder
 
-    def become(self, weights: ir.TensorProtocol, taps: tuple[int, ...]) -> None:
-        """Take other weights (in float64; `store` remains the type that they are rounded to) and no map. Conv
-        only."""
+    def become(self, weights: ir.TensorProtocol, taps: tuple[int, ...], pads: Iterable[int]) -> None:
+        """Take other weights (in float64; `store` remains the type that they are rounded to), windows, and no
+        map. Conv only."""
         self.tensor, self.view = weights, (*self.view[:-1], math.prod(taps))
         self.before = self.after = IDENTITY
-        self.every_tap_real = self.every_tap_real and math.prod(taps) == 1
+        self.every_tap_real = not any(pads)
         self.remade = True
 
     def grow(self) -> None:

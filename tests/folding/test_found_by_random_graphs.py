@@ -316,6 +316,18 @@ SETTLED = {
         FoldOptions(duplicate_producers=True),
         ["norm", "turned"],
     ),
+    "a union of branches that no padding surrounds": (
+        """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[2,2,6,5] x) => (float[2,2,5,5] y)
+        <float[2] s = {1, 2}, float[2] t = {1, -1}, float[2] o = {0, 1}, float[2] v = {1, 2},
+         float[2,1,2,1] w = {1, 2, 3, 4}> {
+            [norm] n = BatchNormalization(x, s, t, o, v)
+            c = Conv<group = 2>(n, w)
+            p = AveragePool<kernel_shape = [2, 1]>(n)
+            y = Add(p, c) }""",
+        FoldOptions(),
+        ["norm"],
+    ),
     "what is a constant once a branch has merged": (
         """<ir_version: 8, opset_import: ["" : 16]>
         g (float[2,3,4,1] x) => (float[2,3,4,1] y)
