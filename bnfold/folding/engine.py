@@ -158,26 +158,46 @@ class Engine:
         return {node: kept.code for node, kept in self.kept.items() if kept.code in codes}
 
     def _fold_graphs(self) -> None:
-        for graph in list(graphs(self.model)):
-            self._fold_graph(graph)
+        """Every graph; again, as long as what one graph became may be of use to another."""
+        for _ in range(_ROUNDS):
+            changed = [self._fold_graph(graph) for graph in list(graphs(self.model))]
+            if len(changed) == 1 or not any(changed):
+                break
 
-    def _fold_graph(self, graph: GraphLike) -> None:
-        order = canonical_order(graph)
-        context = FoldContext(
+    def _context(self, order: dict[ir.Node, float]) -> FoldContext:
+        return FoldContext(
             self.model, self.shapes, self._linear, self._reading, order, self.options.fold_into_half
         )
+
+    def _fold_graph(self, graph: GraphLike) -> bool:
+        """What stays is tried again until nothing changes, the last time without anything that was found
+        impossible before: it may have become possible. True: something changed."""
+        order = canonical_order(graph)
+        context = self._context(order)
         for node in graph:
             self.places.setdefault(node, len(self.places))
         waiting = sorted((n for n in order if is_op(n, *recognise.READERS)), key=order.__getitem__)
         batch_norms = (node for node in waiting if is_op(node, "BatchNormalization"))
         self.shapes.constants.read_together(value for node in batch_norms for value in node.inputs[1:5])
+        changed = stale = False
         for _ in range(_ROUNDS):
             left = [node for node in waiting if node.graph is not None and not self._try(context, node)]
             merged = self.options.merge_branches and self._merge_branches(graph, context)
             if len(left) == len(waiting) and not merged and not self.fresh:
-                break
+                if not stale:
+                    break
+                context, stale = self._context(order), False
+                self._forget_refusals()
+                continue
+            changed = stale = True
             waiting = [node for node in left if node.graph is not None] + self.fresh
             self.fresh = []
+        return changed
+
+    def _forget_refusals(self) -> None:
+        """Ask again what is a constant, and what is linear."""
+        self.shapes.constants.reconsider()
+        self.linears = {node: found for node, found in self.linears.items() if isinstance(found, Linear)}
 
     def _merge_branches(self, graph: GraphLike, context: FoldContext) -> bool:
         """Merge parallel branches whose batch norms nothing else can hold. True: something was merged."""
@@ -202,8 +222,6 @@ class Engine:
                     self.merged.append(label(node))
                     merge.host.held.append(label(node))
             found = True
-        if found:
-            self.shapes.constants.reconsider()
         return found
 
     def _baked_rows(self) -> set[ir.Node]:
