@@ -24,15 +24,31 @@ from .edit import Editor
 from .linear import Linear
 from .negation import Negated, negated
 
+OPTIONAL_BIAS = 11  # the opset since which a Gemm may do without one
+
 
 def rewrite(linear: Linear, editor: Editor, shapes: Shapes) -> None:
     """Give a touched linear operator its new inputs."""
+    _ungrow(linear, shapes)
     if linear.after.shifts or linear.after.scales or linear.before.shifts:
         _rewrite_bias(linear, editor, shapes)
     if linear.after.scales and linear.quantized is not None:
         _rewrite_quantized(linear, editor)
     elif linear.after.scales or linear.before.scales or linear.remade:
         _rewrite_weight(linear, editor)
+
+
+def _ungrow(linear: Linear, shapes: Shapes) -> None:
+    """A product that became a Gemm for a shift is one again where another shift made up for that: before
+    opset 11 a Gemm has to have a bias."""
+    node = linear.node
+    if (
+        is_op(node, "Gemm")
+        and len(node.inputs) < 3
+        and not (linear.after.shifts or linear.before.shifts)
+        and shapes.opset(node) < OPTIONAL_BIAS
+    ):
+        node.op_type = "MatMul"
 
 
 def _replace(

@@ -316,6 +316,16 @@ SETTLED = {
         FoldOptions(duplicate_producers=True),
         ["norm", "turned"],
     ),
+    "two shifts that make up for each other before a product": (
+        """<ir_version: 8, opset_import: ["" : 7]>
+        g (float[2,3] x) => (float[2,2] y)
+        <float[3] k = {1, -2, 3}, float[3,2] w = {1, 2, 3, 4, 5, 6}> {
+            [first] a = Sub(k, x)
+            [second] b = Sub(a, k)
+            y = MatMul(b, w) }""",
+        FoldOptions(),
+        ["first", "second"],
+    ),
     "a union of branches that no padding surrounds": (
         """<ir_version: 8, opset_import: ["" : 13]>
         g (float[2,2,6,5] x) => (float[2,2,5,5] y)
