@@ -17,7 +17,7 @@ import numpy as np
 from ..inference.constants import is_float
 from ..inference.node_arguments import reader, reduced_axes, split_sizes
 from ..ir.graph import attribute, ir, is_op, label, named_type, opset, usages
-from ..operators.arguments import first_axis, windows
+from ..operators.arguments import Window, first_axis, windows
 from .affine import IDENTITY, Affine, common_shape
 from .commute_rule import (
     Commute,
@@ -173,11 +173,8 @@ def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     its input has no result in ONNX; onnxruntime may give one, and counts what is not there."""
     uniform_over(map_, _spatial(map_), node)
     counted = attribute(node, "count_include_pad", 0) or opset(context.model, node.graph) < 7
-    along = windows(reader(node), attribute(node, "kernel_shape"))
-    sizes = [context.shapes.dim(node.inputs[0], 2 + axis) for axis in range(len(along))]
     overhang = any(
-        w.may_pad or w.ceil or (size is not None and size < w.reach)
-        for w, size in zip(along, sizes, strict=True)
+        w.may_pad or w.ceil or (size is not None and size < w.reach) for w, size in _pooled(node, context)
     )
     if map_.shifts and counted and overhang:
         raise Refused("kept.shift-does-not-pass", "AveragePool counts padding, so no shift passes")
@@ -189,9 +186,13 @@ def _averaging(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
 
 def _meets_input(node: ir.Node, context: CommuteContext) -> bool:
     """Does every window of a pool hold a value of its input?"""
+    return all(window.always_meets(size) for window, size in _pooled(node, context))
+
+
+def _pooled(node: ir.Node, context: CommuteContext) -> list[tuple[Window, int | None]]:
+    """The window of a pool along every axis, and the size of that axis, where it is known."""
     along = windows(reader(node), attribute(node, "kernel_shape"))
-    sizes = (context.shapes.dim(node.inputs[0], 2 + axis) for axis in range(len(along)))
-    return all(window.always_meets(size) for window, size in zip(along, sizes, strict=True))
+    return [(window, context.shapes.dim(node.inputs[0], axis)) for axis, window in enumerate(along, start=2)]
 
 
 def _whole_average(node: ir.Node, map_: Affine, context: CommuteContext) -> None:

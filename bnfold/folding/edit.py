@@ -95,15 +95,11 @@ class Editor:
         """A bias that is dequantised for other readers too becomes a constant of its own as soon as it is
         known to change: the quantised values may be a weight elsewhere, which then has one reader."""
         node, index = linear.node, linear.bias
-        old = node.inputs[index] if index is not None and index < len(node.inputs) else None
+        if index is None or index >= len(node.inputs):
+            return
+        old = node.inputs[index]
         changes = linear.after.scales or linear.after.shifts or linear.before.shifts
-        if (
-            old is None
-            or index is None
-            or not changes
-            or sole(old)
-            or not is_op(old.producer(), "DequantizeLinear")
-        ):
+        if old is None or not changes or sole(old) or not is_op(old.producer(), "DequantizeLinear"):
             return
         stored, exact = self.shapes.constants.tensor(old), self.shapes.constants.array(old)
         if stored is None or exact is None:

@@ -44,7 +44,7 @@ def at_named_sizes(case: Case, runs: Runs) -> None:
     larger(names, accepts)
     if larger.too_large:
         case.notes.append(
-            f"constants name sizes up to {larger.too_large:,}, and a sample of these would take too long "
+            f"constants name sizes up to {larger.too_large:,}, and a sample of these would be too large "
             f"({spelled('input_shapes')} sets them)"
         )
 
