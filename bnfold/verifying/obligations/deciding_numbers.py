@@ -60,7 +60,7 @@ def numbers_of(ours: Half, theirs: Half, mine: Constants, others: Constants) -> 
     whole = _integers(ours, mine), _integers(theirs, others)
     odd = whole[0] ^ whole[1]
     beyond = (1.5 * largest(kind) for kind in _narrow_types(ours) ^ _narrow_types(theirs))
-    near = {one + step for one in odd for step in (-1, 1)} if odd else set()
+    near = {one + step for one in odd for step in (-1, 1)}
     return Numbers(
         ties=frozenset(constants[0] | constants[1]),
         far=max(map(abs, apart), default=0.0),
