@@ -218,7 +218,7 @@ class _Forward:
 
     def _check_shift(self, user: ir.Node, linear: Linear, vector: Affine) -> None:
         if not linear.every_tap_real:
-            what = "pads" if user.op_type != "ConvTranspose" else "reaches over the edges of its input"
+            what = "pads" if user.op_type == "Conv" else "reaches over the edges of its input"
             raise Refused(
                 "kept.padding-with-shift",
                 f"{user.op_type} '{label(user)}' after it {what}, and the shift is not zero",

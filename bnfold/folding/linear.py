@@ -130,7 +130,7 @@ class Linear:
     def stored_axis(self) -> int | None:
         """The axis of stored W along which output channels run, None where they lie on two."""
         axis = self.rows[0] - len(self.view) + len(self.tensor.shape)
-        if self.node.op_type == "Conv":
+        if self.node.op_type in ("Conv", "DeformConv"):
             axis = 0
         elif self.node.op_type == "ConvTranspose":
             axis = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -141,6 +142,12 @@ def _conv_transpose(node: ir.Node, shapes: Shapes) -> Linear:
     _whole(node, w)
     view = (group, w[0] // group, w[1], math.prod(w[2:]))
     return Linear(node, 0, 1, 2, tensor, view, (0, 2), (0, 1), 1, 1, False, quantized=quantized)
+
+
+def _deform_conv(node: ir.Node, shapes: Shapes) -> Linear:
+    """A convolution that reads between pixels, where its offsets point: what lies outside counts as zero, so
+    that no shift passes its data. Offsets and mask stay as they are."""
+    return replace(_conv(node, shapes), bias=3, every_tap_real=False)
 
 
 def _whole(node: ir.Node, w: tuple[int, ...]) -> None:
@@ -354,6 +361,7 @@ def _summed(node: ir.Node, shapes: Shapes, place: int, data: Labels, letters: li
 LINEAR_OPERATORS: dict[str, _AsLinear] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
+    "DeformConv": _deform_conv,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Einsum": _einsum,

@@ -27,7 +27,7 @@ _MAPS = {
 }
 _HOLDS = {
     "Conv": ("always", "a scale always; a shift where it does not pad"),
-    "ConvTranspose": ("always", "a scale"),
+    **dict.fromkeys(("ConvTranspose", "DeformConv"), ("always", "a scale")),
     "Gemm": ("always", "always"),
     "MatMul": (
         "a scale; the shift joins an Add behind it, or a product of two matrices becomes a Gemm",

@@ -247,7 +247,7 @@ _SHARED: dict[ShapeRule, Rule] = {
 RULES: dict[str, Rule] = {
     **{name: _SHARED[row.shape] for name, row in OPERATORS.items() if row.shape in _SHARED},
     "BatchNormalization": _batch_norm,
-    "Conv": conv,
+    **dict.fromkeys(("Conv", "DeformConv"), conv),
     "ConvTranspose": conv_transpose,
     "Einsum": einsum,
     "NonZero": _non_zero,

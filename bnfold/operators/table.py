@@ -111,6 +111,7 @@ OPERATORS: dict[str, Op] = {
     # Linear operators: what holds the maps that are folded.
     "Conv":                      _linear(bias=2, streams_weight=True, any_size=True, multiaffine=True),
     "ConvTranspose":             _linear(bias=2, streams_weight=True, multiaffine=True),
+    "DeformConv":                _linear(bias=3),
     "Gemm":                      _linear(bias=2, streams_weight=True, multiaffine=True),
     "MatMul":                    _linear(streams_weight=True, multiaffine=True),
     "Einsum":                    _linear(multiaffine=True),
@@ -254,7 +255,6 @@ OPERATORS: dict[str, Op] = {
     "MaxUnpool":                 Op(FIRST),
     "MaxRoiPool":                Op(ALL, jumps=True),
     "RoiAlign":                  Op(FIRST),
-    "DeformConv":                Op(ALL),
     "Resize":                    Op(FIRST),
     "Upsample":                  Op(FIRST),
     "GridSample":                Op(FIRST),

@@ -17,7 +17,8 @@ Shape = tuple[int, ...]
 class Net:
     """A network in the making. `values` are what a node may read: name -> shape."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, opset: int = 17) -> None:
+        self.opset = opset
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -48,7 +49,7 @@ class Net:
         ends = [v for v in self.values if v not in read and v not in {i.name for i in self.inputs}]
         outputs = [helper.make_tensor_value_info(v, TensorProto.DOUBLE, self.values[v]) for v in ends]
         graph = helper.make_graph(self.nodes, "net", self.inputs, outputs, self.initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
     def normal(self, *shape: int) -> np.ndarray:
         return self.rng.normal(0, 0.5, shape)

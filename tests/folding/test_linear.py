@@ -225,6 +225,50 @@ def test_forward_into_conv_transpose_takes_a_scale_only(kind: str) -> None:
     assert hold(net.model()).count("BatchNormalization") == (1 if kind == "S" else 0)
 
 
+def deform_conv(net: Net, x: str, group: int, parts: int, bias: bool, mask: bool) -> str:
+    """Of four channels, with offsets (and a mask) for each of `parts` parts of them."""
+    seen = net.input("seen", (1, 4, 5, 5))
+    offset, share = (
+        net.op("Conv", [seen, net.constant(net.normal(n, 4, 1, 1))], (1, n, 5, 5))
+        for n in (2 * 9 * parts, 9 * parts)
+    )
+    inputs = [x, net.constant(net.normal(6, 4 // group, 3, 3)), offset]
+    inputs.append(net.constant(net.normal(6)) if bias else "")
+    return net.op(
+        "DeformConv",
+        [*inputs, share] if mask else inputs if bias else inputs[:3],
+        (1, 6, 5, 5),
+        group=group,
+        offset_group=parts,
+        pads=[1] * 4,
+    )
+
+
+@pytest.mark.parametrize(("group", "parts"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("mask", [False, True])
+def test_deform_conv(group: int, parts: int, bias: bool, mask: bool) -> None:
+    net = Net(0, opset=19)
+    tail(net, deform_conv(net, net.input("x", (1, 4, 5, 5)), group, parts, bias, mask))
+    assert hold(net.model()).count("BatchNormalization") == 0
+
+
+@pytest.mark.parametrize("kind", ["N", "S"])
+def test_forward_into_deform_conv_takes_a_scale_only(kind: str) -> None:
+    net = Net(0, opset=19)
+    deform_conv(net, batch_norm(net, net.input("x", (1, 4, 5, 5)), kind), 2, 1, True, True)
+    held = hold(net.model())
+    assert list(held.kept().values()) == ([] if kind == "N" else ["kept.padding-with-shift"])
+
+
+def test_offsets_of_a_deform_conv_hold_no_map_of_it() -> None:
+    net = Net(0, opset=19)
+    x, w = net.input("x", (1, 2, 5, 5)), net.constant(net.normal(4, 2, 1, 1))
+    offset = net.op("Mul", [net.op("Relu", [x], (1, 2, 5, 5)), net.constant(np.array(2.0))], (1, 2, 5, 5))
+    net.op("DeformConv", [x, w, offset], (1, 4, 5, 5))
+    assert hold(net.model()).count("Mul") == 1
+
+
 @pytest.mark.parametrize("trans_a", [0, 1])
 def test_forward_into_gemm_and_matmul(trans_a: int) -> None:
     net = Net(0)

@@ -8,6 +8,7 @@ not.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections import Counter
@@ -139,6 +140,30 @@ def conv_transpose(r: Random) -> Case:
         attributes["output_shape"] = [max(1, n - int(r.integers(0, 3))) for n in full]
     w = data(r, group * int(r.integers(1, 3)), int(r.integers(1, 3)), *kernel)
     return Case("ConvTranspose", opset, [data(r, 2, w.shape[0], *size), w], {**attributes, "group": group})
+
+
+def deform_conv(r: Random) -> Case:
+    """Some points lie on pixels, some outside."""
+    group, parts, per = (int(r.integers(1, 3)) for _ in range(3))
+    kernel, strides, dilations = sizes(r, 2, 1, 4), sizes(r, 2, 1, 3), sizes(r, 2, 1, 3)
+    pads, size = [int(r.integers(0, k)) for k in kernel * 2], sizes(r, 2, 5, 9)
+    out = [
+        (n + pads[a] + pads[a + 2] - dilations[a] * (kernel[a] - 1) - 1) // strides[a] + 1
+        for a, n in enumerate(size)
+    ]
+    taps = parts * math.prod(kernel)
+    offset = data(r, 2, 2 * taps, *out) * 2
+    bias = data(r, group * per) if r.random() < 0.5 else None
+    inputs = [
+        data(r, 2, 2 * group, *size),
+        data(r, group * per, 2, *kernel),
+        np.round(offset) if r.random() < 0.3 else offset,
+        bias,
+        data(r, 2, taps, *out) if r.random() < 0.5 else None,
+    ]
+    attributes = {"strides": strides, "dilations": dilations, "pads": pads}
+    opset = drawn_opset(r, "DeformConv")
+    return Case("DeformConv", opset, inputs, {**attributes, "group": group, "offset_group": parts})
 
 
 def pool(op: str, r: Random) -> Case:
@@ -427,6 +452,7 @@ GENERATORS: dict[str, Callable[[Random], Case]] = {
     "Range": counted,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DeformConv": deform_conv,
     **{op: partial(pool, op) for op in ("MaxPool", "AveragePool", "LpPool")},
     **{op: partial(global_pool, op) for op in ("GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")},
     "Resize": resize,

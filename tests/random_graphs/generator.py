@@ -15,7 +15,12 @@ from .net import RUNS, Array, Kept, Net, Value, bodies, imports, ir_version, nam
 from .operators import LINEAR, ROWS
 
 OPSETS = (7, 8, 9, 10, 11, 12, 13, 13, 15, 16, 17, 17, 18, 18, 19, 20, 21, 22, 22, 23)
-HELD_BY = {"Upsample": range(10), "GroupNormalization": range(21, 99), "RMSNormalization": range(23, 99)}
+HELD_BY = {
+    "Upsample": range(10),
+    "DeformConv": range(19, 99),
+    "GroupNormalization": range(21, 99),
+    "RMSNormalization": range(23, 99),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def random_sample(seed: int, only: str = "") -> Sample:
     rng = np.random.default_rng(seed)
     opset = int(rng.choice([o for o in OPSETS if o in HELD_BY.get(only, range(99))]))
     floats = np.dtype(rng.choice([np.float64] * 4 + [np.float32] * 5 + [np.float16]))
-    if only in ("Conv", "ConvTranspose", "AveragePool") and floats == np.float64:
+    if only in ("Conv", "ConvTranspose", "DeformConv", "AveragePool") and floats == np.float64:
         floats = np.dtype(np.float32)  # onnxruntime has no kernel in double
     cube = rng.random() < 0.2
     symbols = {name: [int(n) for n in rng.integers(1, 6, RUNS)] for name in "NHW"}

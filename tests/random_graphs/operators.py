@@ -163,6 +163,32 @@ def conv_transpose(net: Net, x: Value) -> Value:
     return net.op("ConvTranspose", inputs, group=group, **attributes)
 
 
+def deform_conv(net: Net, x: Value) -> Value:
+    """Its offsets, and perhaps a mask, come of convolutions of the same windows; where offsets are huge,
+    onnxruntime reads outside of its memory."""
+    if x.rank != 4 or net.kept.opset < 19:
+        raise Rejected
+    channels = sized(net, x, 1)
+    halves = [1, 2] if channels % 2 == 0 else [1]
+    group, parts = net.pick(*halves), net.pick(*halves)
+    outs = group * net.integer(1, 3)
+    kernel = [net.pick(1, 2, 3) for _ in range(2)]
+    attributes = {"strides": [net.integer(1, 2)] * 2, "pads": [net.integer(0, k // 2) for k in kernel * 2]}
+    taps = parts * math.prod(kernel)
+
+    def beside(count: int) -> Value:
+        weight = net.stored(net.data(count, channels, *kernel))
+        return net.op("Tanh", [net.op("Conv", [x, weight], **attributes)])
+
+    inputs: list[Value | None] = [x, constant(net, net.data(outs, channels // group, *kernel))]
+    inputs.append(beside(2 * taps))
+    inputs.append(constant(net, net.data(outs)) if net.chance(0.5) else None)
+    inputs.append(beside(taps) if net.chance(0.5) else None)
+    while inputs[-1] is None:
+        inputs.pop()
+    return net.op("DeformConv", inputs, group=group, offset_group=parts, **attributes)
+
+
 def gemm(net: Net, x: Value) -> Value:
     if x.rank != 2:
         x = net.op("Flatten", [x], axis=net.integer(0, x.rank))
@@ -700,6 +726,7 @@ AFFINE: dict[str, Row] = {
 LINEAR: dict[str, Row] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DeformConv": deform_conv,
     "Gemm": gemm,
     "MatMul": matmul,
     "Einsum": einsum,

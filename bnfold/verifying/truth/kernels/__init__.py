@@ -11,7 +11,20 @@ from collections.abc import Callable
 from typing import Any
 
 from ....ir.graph import STANDARD, ir
-from . import contrib, control, convert, elementwise, linear, norm, pool, recurrent, reduce, resize, shape
+from . import (
+    contrib,
+    control,
+    convert,
+    deform,
+    elementwise,
+    linear,
+    norm,
+    pool,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+)
 
 KERNELS: dict[str, Callable[..., Any]] = {
     **elementwise.TABLE,
@@ -19,6 +32,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     **shape.TABLE,
     **convert.TABLE,
     **linear.TABLE,
+    **deform.TABLE,
     **pool.TABLE,
     **norm.TABLE,
     **resize.TABLE,
