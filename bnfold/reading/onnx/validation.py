@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Malformed, Unsupported
 from ...ir.foreign_types import is_foreign
+from ...ir.graph import STANDARD
 from ...records import dataclass
 from .functions import bodies, called, check_attributes, check_call, check_functions, identifier, referred
 from .node_schema import check_node, check_type
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
 _DEVICES_IR = 11  # the first with device_configurations; onnx_ir leaves them out of older files
+_IMPORTS_IR = 3  # the first in which a model says which version of the operators it means
 _MOST = 1 << 58  # elements: numpy counts a size of zero as one
 _NEWEST_IR = 32  # anything above is not an IR version but rubbish that happened to parse
 
@@ -66,6 +68,7 @@ def check_door(proto: onnx.ModelProto) -> bool:
         ordered = ordered and _ordered(scope)
         _check_tensors(scope.message)
         _check_types(scope)
+        _check_import(scope, own, proto.ir_version)
         for node in scope.nodes:
             for attribute in node.attribute:
                 _check_attribute(node, attribute)
@@ -84,6 +87,19 @@ def check_door(proto: onnx.ModelProto) -> bool:
                 check_node(node, scope.imports)
     check_functions(own, proto.graph.node)
     return ordered
+
+
+def _check_import(scope: _Scope, own: Mapping[Any, Any], ir_version: int) -> None:
+    """Refuse a standard operator of no version: onnxruntime takes the newest that it knows, or nothing."""
+    if "" in scope.imports or ir_version < _IMPORTS_IR:
+        return
+    found = next((n for n in scope.nodes if n.domain in STANDARD and called(n) not in own), None)
+    if found is not None:
+        raise Malformed(
+            f"node '{found.name}' ({found.op_type}) is a standard operator, and the model imports no version "
+            "of these",
+            expected="an opset_import for the domain ''",
+        )
 
 
 def _attribute_types(functions: Mapping[Any, Any]) -> dict[Any, dict[str, int]]:
@@ -178,6 +194,8 @@ def _made(scope: _Scope) -> frozenset[str]:
     twice = next(_repeated(stored), None) or next(_repeated([*(made | set(stored)), *outputs]), None)
     if twice is not None:
         raise Malformed(f"two nodes or initializers produce '{twice}'")
+    if (again := next(_repeated(_names(scope.message.input)), None)) is not None:
+        raise Malformed(f"two inputs of '{scope.message.name}' are named '{again}'")
     return frozenset(made).union(stored, outputs)
 
 

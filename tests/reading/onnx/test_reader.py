@@ -332,6 +332,7 @@ def test_deep_nesting_is_bounded(tmp_path: Path) -> None:
         ),
         (lambda g: g.node[1].output.__setitem__(0, "h"), "produce 'h'"),
         (lambda g: g.initializer.add().CopyFrom(g.initializer[0]), "produce 'w'"),
+        (lambda g: g.input.add().CopyFrom(g.input[0]), "two inputs of 'net' are named 'x'"),
         (
             lambda g: g.initializer[0].__setattr__("data_type", 524295),
             "tensor 'w' has the element type 524295; expected a number that ONNX has given to a type",
@@ -347,6 +348,23 @@ def test_a_graph_whose_values_do_not_fit_together_is_malformed(change, words: st
     change(proto.graph)
     with pytest.raises(Malformed, match=words):
         read(proto)
+
+
+@pytest.mark.parametrize("domains", [(), ("com.example",)])
+def test_standard_operators_of_no_version_are_malformed(domains: tuple[str, ...]) -> None:
+    """Without an import IR versions 1 and 2 mean the first version; later, runtimes take the newest that they
+    know, or none."""
+    proto = parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu (x) }"""
+    )
+    del proto.opset_import[:]
+    proto.opset_import.extend(helper.make_opsetid(domain, 1) for domain in domains)
+    with pytest.raises(Malformed, match="imports no version"):
+        read(proto)
+    proto.graph.node[0].domain = "com.example"
+    read(proto)
+    proto.graph.node[0].domain, proto.ir_version = "", 2
+    read(proto)
 
 
 def test_text_that_is_no_utf8_is_malformed(path: Path) -> None:
