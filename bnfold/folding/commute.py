@@ -151,6 +151,27 @@ def _homogeneous(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     no_negative(node, map_)
 
 
+def _clipping(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
+    """clip(s·x + t) = s·clip(x) + t for s >= 0, where every bound is its own image."""
+    no_negative(node, map_)
+    for bound in _bounds(node, context):
+        if bound is None or not np.all(map_(bound) == bound):
+            raise Refused(
+                "kept.non-linear",
+                f"Clip '{label(node)}' stands in between, with a bound that the map would change",
+            )
+
+
+def _bounds(node: ir.Node, context: CommuteContext) -> list[float | None]:
+    """The bounds that a Clip has, attributes before opset 11 and inputs since; None for one that is not
+    known."""
+    if opset(context.model, node.graph) < 11:
+        stated = (attribute(node, name) for name in ("min", "max"))
+        return [bound for bound in stated if bound is not None]
+    arrays = [context.shapes.constants.array(value) for value in node.inputs[1:] if value is not None]
+    return [float(a.reshape(-1)[0]) if a is not None and a.size == 1 else None for a in arrays]
+
+
 def _by_slope(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     """PRelu: as Relu, where its slope has no axis or size that the data lacks (which onnxruntime allows)."""
     _homogeneous(node, map_, context)
@@ -487,28 +508,35 @@ def _sum_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
     return [Affine(scale, sum(shifts, np.zeros(())))]
 
 
-def _largest_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
-    """s·max(a, b) + t = max(s·a + t, s·b + t) for s >= 0: every operand takes the map."""
-    map_ = data_map(outs, node)
-    no_negative(node, map_)
-    return [
-        None if _is_own_image(value, map_, node, context) else _operand(map_, node, k, context)
-        for k, value in enumerate(node.inputs)
-    ]
+def _choosing(condition: str, first: int, allow: Callable[[ir.Node, Affine], None]) -> Commute:
+    """A rule for operators that give entries of their operands, which begin at input `first`: all of them
+    take one map, and it passes under a condition. s·max(a, b) + t = max(s·a + t, s·b + t) for s >= 0."""
 
+    def go_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps:
+        map_ = data_map(outs, node)
+        allow(node, map_)
+        return [
+            None
+            if k < first or _is_own_image(value, map_, node, context)
+            else _operand(map_, node, k, context)
+            for k, value in enumerate(node.inputs)
+        ]
 
-def _largest_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
-    """One map that all operands carry passes."""
-    maps = [_result(m, node, k, context) for k, m in enumerate(ins) if m is not None]
-    map_ = max(maps, key=lambda m: m.rank)
-    no_negative(node, map_)
-    common_shape(*(m.scale.shape for m in maps))
-    others = (value for value, m in zip(node.inputs, ins, strict=True) if m is None)
-    if not all(m.equals(map_) for m in maps) or not all(
-        _is_own_image(value, map_, node, context) for value in others
-    ):
-        raise Refused("kept.non-linear", f"{node.op_type} '{label(node)}' compares values whose maps differ")
-    return [map_]
+    def go_forward(node: ir.Node, ins: Maps, context: CommuteContext) -> Maps:
+        maps = [_result(m, node, k, context) for k, m in enumerate(ins) if m is not None]
+        map_ = max(maps, key=lambda m: m.rank)
+        allow(node, map_)
+        common_shape(*(m.scale.shape for m in maps))
+        others = (v for v, m in zip(node.inputs[first:], ins[first:], strict=True) if m is None)
+        if not all(m.equals(map_) for m in maps) or not all(
+            _is_own_image(value, map_, node, context) for value in others
+        ):
+            raise Refused(
+                "kept.non-linear", f"{node.op_type} '{label(node)}' chooses between values whose maps differ"
+            )
+        return [map_]
+
+    return Commute(condition, go_back, go_forward)
 
 
 def _is_own_image(value: ir.Value | None, map_: Affine, node: ir.Node, context: CommuteContext) -> bool:
@@ -657,7 +685,7 @@ def _reducing(condition: str, allow: Callable[[ir.Node, Affine], None]) -> Commu
 
 
 def _anything(node: ir.Node, map_: Affine) -> None:
-    """A mean: weights sum to one."""
+    """A mean, whose weights sum to one; a choice that does not depend on the values."""
 
 
 _PICKED = Commute("always, as long as the channel axis can be traced", _moved_back, _moved_forward)
@@ -674,11 +702,11 @@ _SUM = Commute(
     _sum_back,
     _sum_forward,
 )
-_LARGEST = Commute(
+_LARGEST = _choosing(
     "no scale is negative; every operand takes the map, and forward all must carry the same; a constant c "
     "where s·c + t = c",
-    _largest_back,
-    _largest_forward,
+    0,
+    no_negative,
 )
 _PRODUCT = Commute("a scale alone, to one operand; never to a denominator", _product_back, _product_forward)
 _CONTRACTION = Commute(
@@ -711,6 +739,9 @@ COMMUTES: dict[str, Commute] = {
         "no scale is negative, there is no shift, and the slope does not enlarge its input", _by_slope
     ),
     "Abs": _HOMOGENEOUS,
+    "Clip": _passing(
+        "no scale is negative, and every bound c has s·c + t = c, as the zero of a ReLU", _clipping
+    ),
     "MaxPool": _passing(
         "no scale is negative, the indices are not used, and no window lies in padding alone", _pooled_maximum
     ),
@@ -749,6 +780,11 @@ COMMUTES: dict[str, Commute] = {
     ),
     "Max": _LARGEST,
     "Min": _LARGEST,
+    "Where": _choosing(
+        "both values take the map, and forward both must carry the same; a constant c where s·c + t = c",
+        1,
+        _anything,
+    ),
     "Mul": _PRODUCT,
     "Div": _PRODUCT,
     "MatMul": _CONTRACTION,

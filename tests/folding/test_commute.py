@@ -105,6 +105,18 @@ def einsum(equation: str, other: Callable[[Net], str]) -> Build:
     return build
 
 
+def chosen(other: Callable[[Net], str]) -> Build:
+    """The value where an input is positive, and another operand elsewhere."""
+
+    def build(net: Net, x: str) -> str:
+        which = net.op(
+            "Greater", [net.input("side", (2, 1, 4, 4)), net.constant(np.array(0.0))], (2, 1, 4, 4)
+        )
+        return net.op("Where", [which, x, other(net)], SHAPE)
+
+    return build
+
+
 def net_side(net: Net) -> str:
     return net.input("side", SHAPE)
 
@@ -232,6 +244,19 @@ ROWS: dict[str, list[tuple[Build, str, str]]] = {
         ]
         for kind in ("Max", "Min")
     },
+    "Clip": [
+        (op("Clip", extra=(np.array(0.0),)), "P", "P"),
+        (op("Clip", extra=("", np.array(0.0))), "P", "P"),
+        (op("Clip"), "PS", "PS"),
+        (op("Clip", extra=(np.array(-np.inf), np.array(np.inf))), "PS", "PS"),
+        (op("Clip", extra=(np.array(0.0), np.array(6.0))), "", ""),
+    ],
+    "Where": [
+        (chosen(lambda net: net.input("other", SHAPE)), "", ""),
+        (chosen(lambda net: conv(net, net.input("other", SHAPE))), "PNS", ""),
+        (chosen(lambda net: net.constant(np.array(0.0))), "PN", "PN"),
+        (chosen(lambda net: net.constant(np.array(0.5))), "", ""),
+    ],
     # a shift that stays before a convolution is left as an Add behind it
     "MatMul": [
         (lambda net, x: net.op("MatMul", [x, net.input("side", SHAPE)], SHAPE), "PNS", "PN"),
@@ -254,7 +279,6 @@ LOOK_ALIKES: list[Build] = [
     op("Softplus"),
     op("Elu"),
     op("HardSwish"),
-    op("Clip", extra=(np.array(0.0), np.array(6.0))),
     op("Softmax", axis=1),
     op("LRN", size=3),
     op("Exp"),

@@ -679,15 +679,19 @@ def softmax(net: Net, x: Value) -> Value:
 
 
 def clip(net: Net, x: Value) -> Value:
+    low, high = net.pick((-0.4, 0.9), (0.0, None), (None, 0.0), (None, None))
     if net.kept.opset < 11:
-        return net.op("Clip", [x], min=-0.4, max=0.9)
-    return net.op("Clip", [x, *(net.stored(np.asarray(b, net.kept.floats)) for b in (-0.4, 0.9))])
+        return net.op("Clip", [x], min=low, max=high)
+    bounds = [None if b is None else net.stored(np.asarray(b, net.kept.floats)) for b in (low, high)]
+    return net.op("Clip", [x, *bounds])
 
 
 def where(net: Net, x: Value) -> Value:
     if net.kept.opset < 16:
         raise Rejected
     other = net.pick(*(v for v in net.candidates() if _broadcasts(v, x)))
+    if net.chance(0.5):
+        other = net.stored(np.asarray(net.pick(0.0, 0.0, 0.5), net.kept.floats))
     which = net.op("Greater", [net.op("Shape", [x]), net.stored(np.array(2))])
     last = net.op("Gather", [which, net.stored(np.array(net.axis(x)))])
     return net.op("Where", [last, x, other])
@@ -733,6 +737,8 @@ LINEAR: dict[str, Row] = {
     **{kind: partial(recurrent, kind) for kind in ("RNN", "GRU", "LSTM")},
 }
 BETWEEN: dict[str, Row] = {
+    "Clip": clip,
+    "Where": where,
     **{
         kind: partial(unary, kind)
         for kind in ("Identity", "Relu", "Abs", "GlobalMaxPool", "GlobalAveragePool")
@@ -764,8 +770,6 @@ BETWEEN: dict[str, Row] = {
 OPAQUE: dict[str, Row] = {
     **{kind: partial(unary, kind) for kind in ("Sigmoid", "Tanh", "Softplus", "Elu")},
     "Softmax": softmax,
-    "Clip": clip,
-    "Where": where,
     **{kind: partial(trailing_norm, kind) for kind in ("LayerNormalization", "RMSNormalization")},
     **{kind: partial(scaled_norm, kind) for kind in ("InstanceNormalization", "GroupNormalization")},
 }
