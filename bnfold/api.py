@@ -115,7 +115,8 @@ def load(source: Any, weights: StrPath | None = None, **options: Unpack[ReadKeyw
     source   a path (.onnx, .prototxt, .cfg: the content decides), bytes, an onnx.ModelProto, an
              onnx_ir.Model, or an exporter's result that carries one as `.model_proto` or `.model`
     weights  the .caffemodel or .weights file; None for ONNX
-    Large weights stay in their file until somebody asks for them; keep the file while the model lives.
+    Weights stay in their file, or in the ModelProto, until somebody asks for them: keep it as it is while
+    the model, or what is folded from it, lives.
     Raises UsageError, Unreadable, Malformed, Mismatch, Unsupported.
     """
     read = _options(ReadOptions, options)

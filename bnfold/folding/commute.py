@@ -156,9 +156,9 @@ def _clipping(node: ir.Node, map_: Affine, context: CommuteContext) -> None:
     no_negative(node, map_)
     for bound in _bounds(node, context):
         if bound is None or not np.all(map_(bound) == bound):
+            what = "is not constant" if bound is None else "the map would change"
             raise Refused(
-                "kept.non-linear",
-                f"Clip '{label(node)}' stands in between, with a bound that the map would change",
+                "kept.non-linear", f"Clip '{label(node)}' stands in between, with a bound that {what}"
             )
 
 
