@@ -592,7 +592,11 @@ def _contracted_back(node: ir.Node, outs: Maps, context: CommuteContext) -> Maps
         and (image := behind_to_operand(node, index, map_, shapes)) is not None
     }
     if not images:
-        raise _mixes(node)
+        raise Refused(
+            "kept.wrong-axis",
+            f"{node.op_type} '{label(node)}' stands in between, and no operand of run time has the axis "
+            "along which the map varies",
+        )
     if map_.shifts:
         sums = {index: sum_of_other(node, index, context) for index in images}
         # a matrix whose sums are zero gives no shift back
