@@ -227,3 +227,18 @@ def test_sums_are_those_of_what_the_matrix_holds_by_now(factors: tuple[float, fl
         },
     )
     assert ops(model)[:2] == ["Conv", "MatMul"] and "Mul" not in ops(model)
+
+
+def test_a_weight_of_two_output_axes_is_named_for_what_it_is() -> None:
+    """As Keras projects to the heads of an attention: nothing is mixed, but no value of run time has the axis."""
+    _, plan = folded(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2, 5, 4] x) => (float[2, 5, 2, 3] y) {
+            s = Sigmoid (x)
+            e = Einsum <equation = "abc,cde->abde"> (s, w)
+            y = Mul (e, q)
+        }""",
+        {"w": RNG.normal(size=(4, 2, 3)), "q": RNG.uniform(1, 2, (2, 3))},
+    )
+    [kept] = plan.kept
+    assert kept.code == "kept.wrong-axis" and "no operand of run time has the axis" in kept.reason
