@@ -77,8 +77,8 @@ def command(files: tuple[Path, ...], **values: Any) -> Ending:
 
 
 def _roles(files: tuple[Path, ...]) -> tuple[Path, Path | None, Path | None]:
-    """(network, weights, the second model): what has the name of a network behind the first file is the second
-    model."""
+    """(network, weights, the second model), which is what bears the name of a network behind the first
+    file."""
     first, rest = files[0], list(files[1:])
     after = rest.pop() if rest and (rest[-1].suffix.lower() in MODELS or len(rest) > 1) else None
     if len(rest) > 1 or (rest and pipeline.kind_of(first) == "onnx"):
