@@ -93,18 +93,24 @@ class _Open:
                 continue
             if not is_op(node, "Reshape") or index != 1:
                 raise self._forbidden(node, "has the batch in a constant")
-            self._reshape(node, mine, theirs, _sizes(node.inputs[0]))
+            before = list(zip(_sizes(node.inputs[0]), _sizes(other.inputs[0]), strict=False))
+            self._reshape(node, mine, theirs, before)
 
     def _reshape(
-        self, node: ir.Node, mine: ir.TensorProtocol, theirs: ir.TensorProtocol, before: list[object]
+        self,
+        node: ir.Node,
+        mine: ir.TensorProtocol,
+        theirs: ir.TensorProtocol,
+        before: list[tuple[object, object]],
     ) -> None:
-        """Where the batch stands alone it is taken over; what is a multiple of it is computed."""
+        """Where the batch stands alone, in the place that it had `before` (sizes in both readings), it is
+        taken over; elsewhere, and where it is multiplied, it is computed."""
         one, other = (array.numpy().reshape(-1).tolist() for array in (mine, theirs))
         places = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
         if len(one) != len(other) or len(places) != 1:
             raise self._forbidden(node, "has the batch in several places of its shape")
         place = places[0]
-        copies = one[place] == ONE and place < len(before) and before[place] == ONE
+        copies = one[place] == ONE and place < len(before) and before[place] == (ONE, OTHER)
         if not copies and -1 in one:
             raise self._forbidden(node, "computes a size besides the batch")
         one[place] = 0 if copies else -1

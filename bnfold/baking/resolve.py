@@ -53,7 +53,7 @@ def wanted(loaded: Loaded, options: ReadOptions) -> tuple[list[Wanted], list[Fin
         if name not in asked and type_ is None and layout is None:
             continue
         stated = next((one for one in loaded.stated if one.input == name), None)
-        source = _Input(value, type_, layout, notes)
+        source = _Input(value, type_, layout, notes, channels_first=loaded.format != "onnx")
         found.append(source.wanted(*_complete(loaded, asked.get(name, Preprocessing()), stated, notes)))
     return found, notes
 
@@ -126,12 +126,22 @@ def as_they_come_in(values: tuple[float, ...], permutation: tuple[int, ...]) -> 
 class _Input:
     """One input of the model, and what it is to become."""
 
-    def __init__(self, value: ir.Value, type_: str | None, layout: str | None, notes: list[Finding]) -> None:
+    def __init__(
+        self,
+        value: ir.Value,
+        type_: str | None,
+        layout: str | None,
+        notes: list[Finding],
+        *,
+        channels_first: bool,
+    ) -> None:
+        """`channels_first`: every network of the format has its channels in front, whatever the sizes."""
         self.value, self.notes = value, notes
         self.name = value.name or ""
         self.type, self.layout = type_, layout
         self.dims = None if value.shape is None else [d if isinstance(d, int) else None for d in value.shape]
-        self.axis = self._channel_axis()
+        first = channels_first or any(is_op(user, "Conv") for user, index in value.uses() if index == 0)
+        self.axis = 1 if first else self._channel_axis()
         if self.dims is not None and len(self.dims) > self.axis and self.dims[self.axis] is None:
             self.dims[self.axis] = self._channels_of_reader()
 

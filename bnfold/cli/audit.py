@@ -21,11 +21,11 @@ from .options import LIMIT, READ_FILE, REPORT, options
     examples=(("Is the file what was certified?", "bnfold audit net.cert.json net.folded.onnx"),),
 )
 @click.argument("certificate", type=READ_FILE, metavar="CERTIFICATE")
-@click.argument("model", type=READ_FILE, metavar="MODEL.onnx")
+@click.argument("model", type=READ_FILE, metavar="MODEL")
 @click.argument("sources", nargs=-1, type=READ_FILE, metavar="[SOURCE [WEIGHTS]]")
 @options(LIMIT, REPORT)
 def command(certificate: Path, model: Path, sources: tuple[Path, ...], **values: Any) -> Ending:
-    """Check every bit of MODEL.onnx against the CERTIFICATE that 'bnfold fold --certificate' made.
+    """Check every bit of MODEL against the CERTIFICATE that 'bnfold fold --certificate' made.
 
     With the sources, bnfold also derives every folded weight again in float64, and proves again every place
     where the two models differ. It does not run the model. Without SOURCE it reads the files that the

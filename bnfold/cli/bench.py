@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..files.discovery import MODELS
 from ..pipeline import compare, pipeline
 from ..reporting import json as documents
 from ..results.fold_result import origin_of
@@ -76,11 +77,13 @@ def command(files: tuple[Path, ...], **values: Any) -> Ending:
 
 
 def _roles(files: tuple[Path, ...]) -> tuple[Path, Path | None, Path | None]:
-    """(network, weights, the second model): what ends in .onnx behind the first file is the second model."""
+    """(network, weights, the second model), which is what bears the name of a network behind the first
+    file."""
     first, rest = files[0], list(files[1:])
-    after = rest.pop() if rest and (rest[-1].suffix.lower() == ".onnx" or len(rest) > 1) else None
+    after = rest.pop() if rest and (rest[-1].suffix.lower() in MODELS or len(rest) > 1) else None
     if len(rest) > 1 or (rest and pipeline.kind_of(first) == "onnx"):
         raise UsageError(
-            f"unexpected argument {rest[0]}", expected="BEFORE [WEIGHTS] [AFTER], where AFTER ends in .onnx"
+            f"unexpected argument {rest[0]}",
+            expected=f"BEFORE [WEIGHTS] [AFTER], where AFTER ends in one of {', '.join(MODELS)}",
         )
     return first, rest[0] if rest else None, after

@@ -190,7 +190,7 @@ def _misnamed(manifest: str, entry: Entry) -> Iterator[Malformed]:
 
 def _own(key: str, value: Any, where: str, faults: list[Malformed]) -> str:
     fits = isinstance(value, str) and value.strip() and "\0" not in value
-    is_safe = key != "name" or (fits and inside(value) and value.isprintable() and not is_url(value))
+    is_safe = key != "name" or (fits and _names_outputs(value))
     if fits and is_safe:
         return str(value.replace(os.sep, "/") if key == "name" else value)
     expected = (
@@ -198,6 +198,12 @@ def _own(key: str, value: Any, where: str, faults: list[Malformed]) -> str:
     )
     faults.append(Malformed(f"'{key}' is {value!r}"[:200], where=where, expected=expected))
     return ""
+
+
+def _names_outputs(value: str) -> bool:
+    """Is this a name below the folder of all outputs, and not only that of a folder?"""
+    last = value.replace("\\", "/").rpartition("/")[2]
+    return inside(value) and last not in ("", ".") and value.isprintable() and not is_url(value)
 
 
 def _from(folder: str, place: str) -> str:

@@ -4,6 +4,7 @@ up to a limit, and only from a regular file, for a pipe would never end."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -43,11 +44,13 @@ def read_text(path: Path, limit: int, expected: str) -> str:
 
 
 def read_json(path: Path, limit: int, expected: str) -> Any:
-    """A JSON document without doubled keys and without numbers that JSON lacks. Raises Unreadable,
+    """A JSON document without doubled keys and without numbers that no double holds. Raises Unreadable,
     Malformed."""
     text = read_text(path, limit, expected)
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        return json.loads(
+            text, object_pairs_hook=_once, parse_constant=_refuse, parse_int=_whole, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed(f"is not JSON ({error})"[:200], where=path, expected=expected) from error
 
@@ -62,3 +65,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _whole(digits: str) -> int:
+    _finite(digits)
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]}... is larger than any number of 64 bits")
+    return number

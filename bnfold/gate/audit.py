@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BnfoldError, Unreadable, UsageError, reason
+from ..files import discovery
 from ..ir.difference import beyond_rounding, difference, same_bytes
 from ..ir.graph import ir, label, nodes, source_text
 from ..pipeline import compare, pipeline
@@ -45,9 +46,7 @@ def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
     here = path.parent  # the certificate names files from where it lies
     asked = certificate.read.with_mean_files(lambda file: os.fspath(here / file))
     certificate = replace(certificate, read=asked)
-    wanted = 2 if certificate.weights_apart else 1
-    if sources and len(sources) != wanted:
-        raise UsageError(f"{len(sources)} source files", expected=f"{wanted}, as when it was folded")
+    sources = _given(certificate, sources)
     for file in (model, *sources):
         if not file.exists():
             raise Unreadable("cannot be read (no such file or directory)", where=file)
@@ -66,9 +65,34 @@ def audit(path: Path, model: Path, sources: Sequence[Path] = ()) -> list[Check]:
     return found
 
 
+def _given(certificate: Certificate, sources: Sequence[Path]) -> Sequence[Path]:
+    """The sources that the user names; a network alone brings the weights of its name along, as everywhere.
+    Raises UsageError for too few or too many."""
+    wanted = 2 if certificate.weights_apart else 1
+    if len(sources) == 1 < wanted and (weights := discovery.beside(os.fspath(sources[0]))):
+        return (*sources, Path(weights))
+    if sources and len(sources) != wanted:
+        raise UsageError(
+            f"there are {len(sources)} source files",
+            expected="the network and its weights" if wanted == 2 else "the network alone",
+        )
+    return sources
+
+
 def _output(certificate: Certificate, model: Path) -> Iterator[Check]:
-    for entry in certificate.output:
-        yield _hash("output", model if entry is certificate.output[0] else model.parent / entry.path, entry)
+    for file, entry in zip(_outputs(certificate, model), certificate.output, strict=True):
+        yield _hash("output", file, entry)
+
+
+def _outputs(certificate: Certificate, model: Path) -> list[Path]:
+    """Where the certified files are now: the model, and the others beside it. The weights of a pair under
+    another name are those of that name, if there are any: they are what every program reads with it."""
+    first, *others = certificate.output
+    files = [model.parent / entry.path for entry in others]
+    if _is_pair(certificate) and model.name != Path(first.path).name:
+        weights = discovery.beside(os.fspath(model))
+        files[:1] = [Path(weights)] if weights else files[:1]
+    return [model, *files]
 
 
 def _sources(certificate: Certificate, folder: Path, given: Sequence[Path]) -> tuple[list[Path], list[Check]]:
@@ -190,7 +214,7 @@ def _certified(certificate: Certificate, model: Path) -> Loaded:
     """The output, as it is now."""
     if not _is_pair(certificate) or len(certificate.output) < 2:
         return pipeline.load(model, None, ReadOptions())
-    weights = model.parent / certificate.output[1].path
+    weights = _outputs(certificate, model)[1]
     return read_pair(model, weights, certificate.format, certificate.dialect, certificate.read)
 
 

@@ -199,7 +199,8 @@ def _near(path: Path) -> str:
     if set("*?[") & set(path.name):
         return f"'bnfold batch' takes patterns: bnfold batch {shlex.quote(str(path))} --out FOLDER"
     try:
-        names = sorted(one.name for one in path.parent.iterdir() if one.suffix.lower() in MODELS)
+        here = (one for one in path.parent.iterdir() if one.suffix.lower() in MODELS)
+        names = sorted(one.name for one in here if one.exists())  # a link may lead nowhere
     except OSError:
         return ""
     return did_you_mean(path.name, names)

@@ -183,6 +183,34 @@ def test_images_of_height_width_channels_inside(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(out, {"data": raw.astype(np.float32)})[0], theirs[0], rtol=1e-4, atol=1e-4)
 
 
+def _narrow(folder: Path, kind: str) -> Path:
+    """A network that reads 6 channels of 9 x 3 values, which looks like a picture with its channels last."""
+    if kind == "convolution":
+        return saved(
+            folder,
+            convolution(data="float[1, 6, 9, 3]").replace("float[4, 3, 3, 3] w", "float[4, 6, 3, 3] w"),
+        )
+    text = {
+        "prototxt": 'input: "data" input_shape { dim: 1 dim: 6 dim: 9 dim: 3 }'
+        'layer { name: "y" type: "Softmax" bottom: "data" top: "y" }',
+        "cfg": "[net]\nwidth=3\nheight=9\nchannels=6\n[avgpool]\n[softmax]\n",
+    }[kind]
+    (path := folder / f"net.{kind}").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["convolution", "prototxt", "cfg"])
+def test_a_narrow_input_whose_channels_are_known_to_come_first(tmp_path: Path, kind: str) -> None:
+    source, out = _narrow(tmp_path, kind), tmp_path / "out.onnx"
+    mean = tuple(range(6))
+    result = bnfold.fold_file(source, out=out, bake_input={"mean": mean, "std": 60}, input_layout="NHWC")
+    assert [one.axis for one in result.origin.baked] == [1]
+    bnfold.convert_file(source, out=tmp_path / "plain.onnx")
+    raw = pixels((1, 9, 3, 6))
+    theirs = run(tmp_path / "plain.onnx", {"data": prepared(raw, mean, 60, nhwc=True)})
+    np.testing.assert_allclose(run(out, {"data": raw.astype(np.float32)})[0], theirs[0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("type_", [None, "uint8"])
 def test_half_precision(tmp_path: Path, type_: str | None) -> None:
     proto = model(convolution(1).replace("float[", "float16["))

@@ -148,6 +148,30 @@ def test_a_batch_is_left_open(tmp_path: Path, name: str) -> None:
             np.testing.assert_allclose(run(out, {"data": x[:count]})[0], theirs[:count], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("option", ["fix_shape", "input_shapes"])
+def test_a_shape_that_does_not_fit_a_darknet_network_is_called_what_it_was_given_as(
+    tmp_path: Path, option: str
+) -> None:
+    (cfg := tmp_path / "net.cfg").write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n")
+    with pytest.raises(bnfold.UsageError, match=f"'{option}' cannot be.*expected N,3,height,width"):
+        bnfold.convert_file(cfg, out=tmp_path / "out.onnx", **{option: (1, 4, 8, 8)})
+
+
+def test_a_batch_that_moved_is_not_taken_for_a_size_of_the_same_number(tmp_path: Path) -> None:
+    """After the Permute the second axis is the batch, and the third always has two entries."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'input: "data" input_shape { dim: 5 dim: 2 dim: 8 dim: 3 }'
+        'layer { name: "p" type: "Permute" bottom: "data" top: "p" permute_param { order: 2 order: 0 order: 1 } }'
+        'layer { name: "s" type: "ShuffleChannel" bottom: "p" top: "s" shuffle_channel_param { group: 1 } }'
+    )
+    out = tmp_path / "out.onnx"
+    bnfold.convert_file(path, out=out, dynamic_batch=True)
+    x = np.random.default_rng(0).standard_normal((5, 2, 8, 3)).astype(np.float32)
+    for count in (5, 2, 1):
+        np.testing.assert_array_equal(run(out, {"data": x[:count]})[0], x[:count].transpose(2, 0, 1, 3))
+
+
 @pytest.mark.parametrize("name", FORBID)
 def test_a_batch_that_a_layer_forbids(tmp_path: Path, name: str) -> None:
     body, words = FORBID[name]

@@ -21,6 +21,7 @@ from bnfold.results.comparison import Proof
 from bnfold.results.options import FoldOptions
 from bnfold.results.plan import Plan
 
+from ..certified import SAMPLES
 from ..models import RELU_BN, TWO_BLOCKS, saved
 from .conftest import Ran
 
@@ -383,6 +384,15 @@ def test_bench_shows_both_models_and_their_ratio(
     alone = bnfold("bench", net, "--runs", "2", "--report", tmp_path / "r.html")
     assert re.fullmatch(r"bnfold: PASS onnxruntime_ms=[\d.e+-]+", alone.last)
     assert "Latency" in (tmp_path / "r.html").read_text()
+
+
+def test_bench_times_a_pair_against_what_it_was_folded_into(
+    bnfold: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_in_onnxruntime_alone(monkeypatch)
+    assert bnfold("fold", SAMPLES / "digits.cfg", "-o", tmp_path / "merged.cfg", "-q").code == 0
+    done = bnfold("bench", SAMPLES / "digits.cfg", tmp_path / "merged.cfg", "--runs", "1")
+    assert re.fullmatch(r"bnfold: PASS onnxruntime=[\d.e+-]+", done.last)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,14 @@ def test_inputs_lie_beside_the_manifest(tmp_path: Path) -> None:
             ],
         ),
         (
+            "[[model]]\nmodel = 'a.onnx'\nname = 'a/'\n[[model]]\nmodel = 'b.onnx'\nname = 'b/.'",
+            [
+                f"zoo.toml:{line}: 'name' is '{name}'; expected a name for the outputs, below the folder "
+                "of all outputs"
+                for line, name in ((3, "a/"), (6, "b/."))
+            ],
+        ),
+        (
             "[[model]]\nmodel = 'a.onnx'\nheads = 'raw'",
             ["zoo.toml:3: 'heads' is for darknet models, and this one is onnx; leave it out"],
         ),

@@ -21,6 +21,8 @@ from bnfold.gate import certificate
 from bnfold.gate.audit import audit
 from bnfold.ir.difference import beyond_rounding
 from bnfold.ir.tensor import from_array
+from bnfold.pipeline import pipeline
+from bnfold.pipeline.job import Job
 from bnfold.results.comparison import Check, Comparison
 
 from ..certified import FORMATS, Certified, certify, flip, sample
@@ -142,6 +144,31 @@ def test_a_wrong_number_of_sources(certified: Certified) -> None:
             certified.model,
             [*certified.sources, *certified.sources, *certified.sources][:3],
         )
+
+
+def test_a_network_alone_brings_its_weights(certified: Certified) -> None:
+    named = audit(certified.certificate, certified.model, certified.sources)
+    assert audit(certified.certificate, certified.model, certified.sources[:1]) == named
+
+
+def test_a_network_without_its_weights_is_too_few(tmp_path: Path) -> None:
+    whole = certify(tmp_path, sample(tmp_path, "darknet"))
+    alone = shutil.copy(whole.sources[0], tmp_path / "alone.cfg")
+    with pytest.raises(UsageError, match="1 source files; expected the network and its weights"):
+        audit(whole.certificate, whole.model, [Path(alone)])
+
+
+def test_a_pair_under_another_name_is_held_with_the_weights_of_that_name(tmp_path: Path) -> None:
+    network, weights = sample(tmp_path, "darknet")
+    job = Job(source=network, weights=weights, out=tmp_path / "net.cfg")
+    path = tmp_path / "net.cert.json"
+    path.write_text(certificate.text(certificate.made(job, pipeline.fold_file(job), path)))
+    moved = [Path(shutil.copy(tmp_path / f"net{s}", tmp_path / f"moved{s}")) for s in (".cfg", ".weights")]
+    assert all(audit(path, moved[0]))
+    flip(moved[1], 5000)
+    assert any("moved.weights: changed" in fault for fault in faults(audit(path, moved[0])))
+    moved[1].unlink()
+    assert all(audit(path, moved[0]))  # those of the certificate, beside it
 
 
 def test_data_files_count_on_both_sides(tmp_path: Path) -> None:

@@ -128,3 +128,10 @@ def test_weights_of_another_format_are_named(
     (tmp_path / weights).write_bytes(content)
     with pytest.raises(Unreadable, match=words):
         formats.read(tmp_path / name, tmp_path / weights, ReadOptions())
+
+
+def test_a_link_that_leads_nowhere_is_not_offered_in_its_own_place(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").symlink_to(tmp_path / "gone.onnx")
+    with pytest.raises(Unreadable) as refused:
+        formats.kind_of(tmp_path / "net.onnx")
+    assert "did you mean" not in str(refused.value)

@@ -258,22 +258,23 @@ def _input_size(
 
 
 def _resized(given: Input, options: ReadOptions, recurrent: bool) -> tuple[Input, int | None]:
-    """The input with the sizes that the user asked for (--input-shape), and the batch (--batch). Errors:
-    UsageError."""
+    """The input with the sizes that the user asked for (--input-shape, --fix-shape), and the batch (--batch).
+    Errors: UsageError."""
     batch = options.batch
+    flag = spelled("fix_shape" if options.fix_shape else "input_shapes")
     dims = options.shape_of("data")
     if dims is None:
         return given, batch
     flat = given.is_flat
     if len(dims) != (2 if flat else 4) or dims[1] != (given.inputs if flat else given.channels):
         raise UsageError(
-            cannot_be(spelled("input_shapes"), dims),
+            cannot_be(flag, dims),
             expected=f"N,{given.inputs}" if flat else f"N,{given.channels},height,width",
         )
     rows = dims[0] // given.time_steps if recurrent else dims[0]
     if batch not in (None, rows) or (recurrent and dims[0] % given.time_steps):
         raise UsageError(
-            f"{spelled('input_shapes')} has {dims[0]} rows",
+            f"{flag} has {dims[0]} rows",
             expected=f"the number of {spelled('batch')}, times {given.time_steps if recurrent else 1} time "
             "steps",
         )

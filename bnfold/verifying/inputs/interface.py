@@ -43,6 +43,9 @@ class InterfaceExceptions:
     drop_overridable: bool = False
 
 
+STRICT = InterfaceExceptions()
+
+
 @dataclass(frozen=True)
 class Interface:
     """`inputs` are the reference's, `theirs` the candidate's. `renamed_inputs` and `renamed_outputs` map the
@@ -75,9 +78,10 @@ class Interface:
         return {renamed(name, back): value for name, value in values.items()}
 
 
-def interface(reference: Side, candidate: Side, exceptions: InterfaceExceptions | None = None) -> Interface:
-    """What the two models have in common. Raises InterfacesDiffer, Unfillable."""
-    found = _Comparing(exceptions or InterfaceExceptions())
+def interface(reference: Side, candidate: Side, exceptions: InterfaceExceptions | None = STRICT) -> Interface:
+    """What the two models have in common. With None the caller can allow nothing, and no message offers it.
+    Raises InterfacesDiffer, Unfillable."""
+    found = _Comparing(exceptions or STRICT, offers=exceptions is not None)
     inputs, theirs = inputs_of(reference.model), inputs_of(candidate.model)
     known = {i.name: i for i in theirs}
     renamed_inputs = found.paired("input", [i.name for i in inputs], list(known))
@@ -109,9 +113,11 @@ def interface(reference: Side, candidate: Side, exceptions: InterfaceExceptions 
 
 @dataclass
 class _Comparing:
-    """What differs and is not allowed, and notes on what is."""
+    """What differs and is not allowed, and notes on what is. `offers`: messages name the flags that allow
+    it."""
 
     allowed: InterfaceExceptions
+    offers: bool
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -120,7 +126,7 @@ class _Comparing:
         if allowed:
             self.notes.append(f"{words} (allowed by {flag})")
         else:
-            self.differences.append(f"{words} ({flag} allows it)" if flag else words)
+            self.differences.append(f"{words} ({flag} allows it)" if flag and self.offers else words)
 
     def paired(self, what: str, ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
         """The candidate's name for each of the reference's."""
@@ -136,7 +142,9 @@ class _Comparing:
         missing = [name for name in ours if pairs[name] not in theirs]
         extra = [name for name in theirs if name not in pairs.values()]
         if missing or extra:
-            self.differences.append(_unpaired(what, [(name, pairs[name]) for name in missing], extra))
+            unpaired = [(name, pairs[name]) for name in missing]
+            flags = _renames(unpaired, extra) if self.offers else ""
+            self.differences.append(_unpaired(what, unpaired, extra) + flags)
         elif [pairs[name] for name in ours] != list(theirs):
             words = f"{what}s are in another order: {', '.join(ours)} and {', '.join(theirs)}"
             self.differ(words, self.allowed.any_order, "--any-order")
@@ -220,11 +228,15 @@ def _unpaired(what: str, missing: Sequence[tuple[str, str]], extra: Sequence[str
         for name, wanted in missing
     ]
     parts += [f"the reference has no {what} '{name}'" for name in extra]
-    words = ", ".join(parts)
+    return ", ".join(parts)
+
+
+def _renames(missing: Sequence[tuple[str, str]], extra: Sequence[str]) -> str:
+    """The flags that pair what is left over, where each name has a partner."""
     if len(missing) != len(extra) or any(name != wanted for name, wanted in missing):
-        return words
+        return ""
     flags = " ".join(f"--rename {name}={other}" for (name, _), other in zip(missing, extra, strict=True))
-    return f"{words} ({flags} allows it, as --by-position does)"
+    return f" ({flags} allows it, as --by-position does)"
 
 
 def _dims(one: Input) -> str:

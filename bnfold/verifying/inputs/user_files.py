@@ -187,7 +187,7 @@ def _bytes(place: Path) -> bytes:
 def _npy(place: Path, declared: Declared) -> np.ndarray:
     del declared
     with parsed(place, "a .npy file"):
-        return np.asarray(np.load(regular(place), allow_pickle=False, mmap_mode="r"))
+        return np.asarray(np.lib.format.open_memmap(regular(place), mode="r"))
 
 
 def npz(place: Path) -> dict[str, np.ndarray]:

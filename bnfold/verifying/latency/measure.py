@@ -89,7 +89,7 @@ def _first_feed(
 
 def _interface(before: Side, after: Side) -> Interface:
     try:
-        return interface(before, after)
+        return interface(before, after, None)
     except InterfacesDiffer as error:
         raise Unsupported(
             f"the two models cannot be compared: {error}",

@@ -184,6 +184,16 @@ def test_pickles_are_not_opened(tmp_path: Path) -> None:
         read_feeds([IMAGE], options(("x", tmp_path / "x.npy")))
 
 
+@pytest.mark.parametrize("content", [b"some text, and no array", b"PK\x03\x04 an archive"])
+def test_another_file_under_the_name_of_an_array_is_not_taken_for_a_pickle(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(Malformed, match=r"x\.npy: the file is not a \.npy file") as caught:
+        read_feeds([IMAGE], options(("x", tmp_path / "x.npy")))
+    assert "pickle" not in str(caught.value)
+
+
 def test_unknown_names_are_wrong(tmp_path: Path) -> None:
     np.savez(tmp_path / "all.npz", z=VALUES)
     text = '<ir_version: 9, opset_import: ["" : 17]> g (float[N] x) => (float[N] y) { y = Relu(x) }'

@@ -61,8 +61,9 @@ def test_a_runtime_that_cannot_run_it_says_why(tmp_path: Path, monkeypatch: pyte
 
 def test_models_of_other_interfaces_are_not_held_against_each_other(tmp_path: Path) -> None:
     other = side(saved(tmp_path, CONV_BN_RELU.replace("x", "z"), "other.onnx"))
-    with pytest.raises(Unsupported, match="cannot be compared"):
+    with pytest.raises(Unsupported, match="cannot be compared") as refused:
         measured(side(saved(tmp_path)), other, QUICK, VerifyOptions())
+    assert "--" not in str(refused.value)  # a measurement takes none of the flags that would allow it
 
 
 def test_a_provider_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
