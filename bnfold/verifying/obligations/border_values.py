@@ -23,7 +23,7 @@ from functools import partial
 
 import numpy as np
 
-from ...ir.graph import STANDARD, ir, named_type
+from ...ir.graph import STANDARD, attribute, ir, is_op, named_type
 from ...operators.table import op
 from ..truth.number_formats import largest, numpy_type
 from .cones import Half
@@ -33,7 +33,10 @@ from .tokens import Token
 
 LOUD, LOUDER = "loud", 256.0
 TIES, FAR, BETWEEN, SPECIAL = "ties", "far", "between", "special"
-DRAWS_OF_INTEGERS = 4
+FARTHER = 12  # powers of two, beyond a number that only one side has
+DRAWS_OF_INTEGERS = 4  # at least
+MOST_DRAWS_OF_INTEGERS = 32  # where a border has few of them
+SHARES_OF_TRUE = (0.5, 0.5, 1.0, 0.5, 0.0, 0.5, 0.9, 0.5, 0.1)  # of the booleans of a draw, in turn
 MOST_DRAWS, ENOUGH = 8, 2048  # draws of generic values on one border, and elements that they come to
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not")
 Setting = dict[Token, tuple[np.ndarray, ir.DataType]]  # numbers for every value of a border, and their type
@@ -55,6 +58,7 @@ class Border:
         self.far, self.between = numbers.far, numbers.between
         self.between_integers = numbers.between_integers
         self.free: dict[Token, int] = {}
+        self.draws_of_integers = DRAWS_OF_INTEGERS
 
     def settings(self) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
         """(name, small values or none, full values) in the order in which they are tried. Raises
@@ -65,9 +69,13 @@ class Border:
             raise CannotDischarge(f"no run reached '{missing}'")
         self.free = {
             token: rows
-            for token, rows in _free_integers(ours, theirs).items()
+            for token, rows in free_integers(ours, theirs).items()
             if not known[token][0].kind.is_floating_point()
         }
+        elements = sum(math.prod(known[token][0].shape) for token in self.free)
+        self.draws_of_integers = min(
+            max(DRAWS_OF_INTEGERS, ENOUGH // max(elements, 1)), MOST_DRAWS_OF_INTEGERS
+        )
         extent = _small_extent(ours, theirs)
         for name, place in self._names():
             values = partial(self.setting, name, place)
@@ -83,14 +91,14 @@ class Border:
                 names = [*names[:1], ("wide", 0)]
             else:
                 names += [(name, draw) for draw in range(draws) for name in ("wide", "spread", "shuffled")]
-                names += [(FAR, draw) for draw in range(draws if self.far else 0)]
+                names += [(FAR, draw) for draw in range(max(draws, 2) if self.far else 0)]
                 names += [(BETWEEN, place) for place in range(2 * len(self.between))]
                 names += [(SPECIAL, draw) for draw in range(draws if self._asks_for_special() else 0)]
-            if _comparisons(self.ours) != _comparisons(self.theirs):
+            if _comparisons(self.ours) != _comparisons(self.theirs) or _takes_another(self.ours, self.theirs):
                 names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
         if self.free:
-            names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
-            names += [("integers", DRAWS_OF_INTEGERS + k) for k in range(len(self.between_integers))]
+            places = range(self.draws_of_integers + len(self.between_integers))
+            names += [("all rows", 0), *(("integers", place) for place in places)]
         return names
 
     def _asks_for_special(self) -> bool:
@@ -118,7 +126,7 @@ class Border:
             return _padded(recorded, shape)
         random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
         if name in (TIES, FAR, SPECIAL):
-            return self._picked(name, recorded, shape, random)
+            return self._picked(name, place, recorded, shape, random)
         values = self._floats("own" if name == BETWEEN else name, recorded, shape, random)
         if name != BETWEEN:
             return values
@@ -126,12 +134,14 @@ class Border:
         return _held(np.where(chosen, self.between[place // 2], values), recorded.kind)
 
     def _picked(
-        self, name: str, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
+        self, name: str, place: int, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
     ) -> np.ndarray:
         """Numbers that the network need not have there."""
         if name == SPECIAL:
             return np.asarray(random.choice([np.inf, -np.inf, np.nan, 0.0, 1.0], shape))
         values = random.choice(self.ties, shape) if name == TIES else random.uniform(-2, 2, shape) * self.far
+        if name == FAR and place % 2:  # weights may stand between the border and the number
+            values = values * np.exp2(random.uniform(0, FARTHER, shape))
         return _held(values, known.kind)
 
     def _floats(
@@ -170,18 +180,19 @@ class Border:
             return np.asarray(np.arange(rows).reshape((1,) * (rank - 1) + (rows,)), kind)
         random = np.random.default_rng([self.seed, place, token % (1 << 31)])
         if known.kind == ir.DataType.BOOL:
-            return np.asarray(random.random(shape) < 0.5, np.bool_)
+            share = SHARES_OF_TRUE[place % len(SHARES_OF_TRUE)]
+            return np.asarray(random.random(shape) < share, np.bool_)
         if rows:
             drawn = random.integers(0, rows, shape)
             if drawn.size:
                 drawn.reshape(-1)[0] = (0, rows - 1)[place % 2]
             return np.asarray(drawn, kind)
         least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
-        if place >= DRAWS_OF_INTEGERS:
-            number = self.between_integers[place - DRAWS_OF_INTEGERS]
+        if place >= self.draws_of_integers:
+            number = self.between_integers[place - self.draws_of_integers]
             return np.full(shape, min(max(number, least), most), kind)
         # The last draw is of numbers that a narrower type cannot hold, where one is asked to.
-        wraps = place == DRAWS_OF_INTEGERS - 1 and _narrows(self.ours) | _narrows(self.theirs)
+        wraps = place == self.draws_of_integers - 1 and _narrows(self.ours) | _narrows(self.theirs)
         sizes = np.exp2(random.uniform(0, 40 if wraps else 14, shape)) * random.choice([-1.0, 1.0], shape)
         bound = 1 << (50 if wraps else 30)
         return np.asarray(np.clip(np.trunc(sizes), max(least, -bound), min(most, bound)), kind)
@@ -206,6 +217,19 @@ def _comparisons(half: Half) -> Counter[str]:
     return Counter(node.op_type for node in half.nodes if node.op_type in COMPARISONS)
 
 
+def _takes_another(ours: Half, theirs: Half) -> bool:
+    """Do both sides look for an extreme, and take another one of several that are equal?"""
+    taken = [
+        Counter(
+            (node.op_type, attribute(node, "select_last_index", 0))
+            for node in half.nodes
+            if is_op(node, "ArgMax", "ArgMin")
+        )
+        for half in (ours, theirs)
+    ]
+    return all(taken) and taken[0] != taken[1]
+
+
 def _draws(border: Iterable[Recorded]) -> int:
     """How often generic values are drawn: more often where a border has few elements, of which some may lie
     where a Relu or a Softmax hides them."""
@@ -213,7 +237,7 @@ def _draws(border: Iterable[Recorded]) -> int:
     return max(1, min(MOST_DRAWS, ENOUGH // max(elements, 1)))
 
 
-def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
+def free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
     """Integers and booleans of the border that may have any value, with the rows of the table that they point
     into (0: they point nowhere). What sizes and axes are made of may not. The reference has the first word:
     what is any number to it may not be an index in the candidate."""
@@ -238,9 +262,9 @@ def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
 def _rows(half: Half, node: ir.Node, place: int) -> int | None:
     """The rows of the table that an input points into, 0 for plain numbers, None for what counts or
     shapes."""
-    if op(node).plain_integers:
+    if op(node).plain_integers or (op(node).plain_first and place == 0) or _masks(node, place):
         return 0
-    if op(node).view and place == 0:
+    if op(node).carries_index and (place == 0 or is_op(node, "Concat")):
         readers = [(n, at) for n, at in node.outputs[0].uses() if n in half.nodes]
         found = [_rows(half, reader, at) for reader, at in readers]
         return None if None in found else min(filter(None, found), default=0)
@@ -250,6 +274,12 @@ def _rows(half: Half, node: ir.Node, place: int) -> int | None:
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
     size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
     return size if isinstance(size, int) and size > 0 else None
+
+
+def _masks(node: ir.Node, place: int) -> bool:
+    """Does an input say with booleans which values count?"""
+    value = node.inputs[place]
+    return is_op(node, "Attention") and place == 3 and value is not None and value.dtype == ir.DataType.BOOL
 
 
 def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:

@@ -13,9 +13,10 @@ from typing import TypeVar
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import ir, named_type
+from ...ir.graph import attribute, ir, is_op, named_type
 from ...operators.table import op
 from ...records import dataclass
+from ..truth.kernels.convert import bounds
 from ..truth.number_formats import largest, widened
 from .cones import Half
 
@@ -48,7 +49,7 @@ class Numbers:
 def numbers_of(ours: Half, theirs: Half, mine: Constants, others: Constants) -> Numbers:
     """The numbers of a cone. Constants of two types are the same number if one is the other's rounding."""
     constants = _floats(ours, mine), _floats(theirs, others)
-    attributes = _attributes(ours), _attributes(theirs)
+    attributes = _attributes(ours) | _ends(ours, mine), _attributes(theirs) | _ends(theirs, others)
     everything = [sorted({*constants[k], *attributes[k]}) for k in (0, 1)]
     apart = {
         number
@@ -124,6 +125,30 @@ def _narrow_types(half: Half) -> set[ir.DataType]:
     """Types of at most 16 bits that the cone casts to."""
     kinds = (named_type(node) for node in half.nodes if node.op_type == "Cast")
     return {kind for kind in kinds if kind is not None and kind.is_floating_point() and kind.bitwidth <= 16}
+
+
+def _ends(half: Half, constants: Constants) -> set[float]:
+    """The numbers at which a QuantizeLinear of the cone reaches the ends of its type."""
+    found: set[float] = set()
+    for node in half.nodes:
+        if is_op(node, "QuantizeLinear") and len(found) < MOST_NUMBERS:
+            found.update(_ends_of(node, constants))
+    return found
+
+
+def _ends_of(node: ir.Node, constants: Constants) -> Iterator[float]:
+    given = [None if value is None else constants.tensor(value) for value in node.inputs[1:3]]
+    scale, zero = (*given, None)[:2]
+    wanted = attribute(node, "output_dtype", 0)
+    kind = zero.dtype if zero is not None else ir.DataType(wanted or ir.DataType.UINT8)
+    if scale is None or not kind.is_integer() or not 0 < scale.size <= FEW:
+        return
+    offset = np.zeros(()) if zero is None else widened(zero.numpy()).astype(np.float64)
+    steps = np.asarray(widened(scale.numpy()))
+    if offset.size not in (1, steps.size):
+        return
+    for end in bounds(kind):
+        yield from map(float, ((end - offset.reshape(-1)) * steps.reshape(-1)).tolist())
 
 
 def _attributes(half: Half) -> set[float]:
