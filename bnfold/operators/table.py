@@ -129,7 +129,7 @@ OPERATORS: dict[str, Op] = {
     "Mean":                      Op(ALL, BROADCAST, parametric=True, any_size=True, affine=True),
     "Max":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Min":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
-    "Pow":                       Op(FIRST, BROADCAST, any_size=True),
+    "Pow":                       Op(FIRST, BROADCAST, any_size=True, plain_first=True),
     "Mod":                       Op(ALL, BROADCAST, jumps=True, exact=True, plain_integers=True),
     "Where":                     Op(SECOND, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Equal":                     _compare(),

@@ -169,7 +169,7 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
     found = [figures_of(case, name, runs) for name in names]
     found = [_decided(case, f) if f.passed else _settled(case, runs, f) for f in found]
     if runs.proof is not None and not runs.proof.complete and not runs.proof.refuted:
-        found = [_not_blind(f) for f in found]
+        found = [_not_blind(f, runs) for f in found]
     if case.options.every_value:
         rest = [name for name in common_values(case) if name not in names]
         for start in range(0, len(rest), AT_ONCE):
@@ -239,9 +239,15 @@ def _far_below(results: Sequence[ProviderResult]) -> list[str]:
     ]
 
 
-def _not_blind(figures: Figures) -> Figures:
+def _not_blind(figures: Figures, runs: Runs) -> Figures:
     """Where not all that differs could be proved, an output must be able to show a fault of one per cent."""
-    if not figures.passed or not figures.reference_rms * NOISE_LIMIT > SHARE:
+    if not figures.passed:
+        return figures
+    values = [values[figures.value] for values in runs.references if figures.value in values]
+    if values and not any(value.size for value in values):
+        reason = "cannot be verified: it is empty in every run, and some differences could not be proved"
+        return replace(figures, passed=False, reason=reason)
+    if not figures.reference_rms * NOISE_LIMIT > SHARE:
         return figures
     reason = (
         f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 there, "

@@ -23,7 +23,7 @@ from functools import partial
 
 import numpy as np
 
-from ...ir.graph import STANDARD, attribute, ir, is_op, named_type
+from ...ir.graph import STANDARD, ir, is_op, named_type
 from ...operators.table import op
 from ..truth.number_formats import largest, numpy_type
 from .cones import Half
@@ -94,7 +94,7 @@ class Border:
                 names += [(FAR, draw) for draw in range(max(draws, 2) if self.far else 0)]
                 names += [(BETWEEN, place) for place in range(2 * len(self.between))]
                 names += [(SPECIAL, draw) for draw in range(draws if self._asks_for_special() else 0)]
-            if _comparisons(self.ours) != _comparisons(self.theirs) or _takes_another(self.ours, self.theirs):
+            if _comparisons(self.ours) != _comparisons(self.theirs):
                 names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
         if self.free:
             places = range(self.draws_of_integers + len(self.between_integers))
@@ -215,19 +215,6 @@ def _padded(known: Recorded, shape: tuple[int, ...]) -> np.ndarray:
 
 def _comparisons(half: Half) -> Counter[str]:
     return Counter(node.op_type for node in half.nodes if node.op_type in COMPARISONS)
-
-
-def _takes_another(ours: Half, theirs: Half) -> bool:
-    """Do both sides look for an extreme, and take another one of several that are equal?"""
-    taken = [
-        Counter(
-            (node.op_type, attribute(node, "select_last_index", 0))
-            for node in half.nodes
-            if is_op(node, "ArgMax", "ArgMin")
-        )
-        for half in (ours, theirs)
-    ]
-    return all(taken) and taken[0] != taken[1]
 
 
 def _draws(border: Iterable[Recorded]) -> int:

@@ -25,7 +25,8 @@ SAME_ATTRIBUTE = 2.0**-20  # attributes are stored in single precision, whatever
 FEW = 16  # elements of a constant that may be bounds or states
 MOST_NUMBERS = 1 << 12  # of one side
 MOST_BETWEEN = 8
-_DECIDING = {"Max", "Min", "Clip", "Where", "Loop", "Scan"}
+NEAR_MIDDLE = 0.4836  # between two numbers: in the very middle two ways of rounding may meet a tie
+_DECIDING = {"Max", "Min", "Clip", "Where", "Loop", "Scan", "ScatterElements", "ScatterND"}
 
 T = TypeVar("T", int, float)
 
@@ -65,7 +66,7 @@ def numbers_of(ours: Half, theirs: Half, mine: Constants, others: Constants) -> 
     return Numbers(
         ties=frozenset(constants[0] | constants[1]),
         far=max(map(abs, apart), default=0.0),
-        between=(*beyond, *_middles({*everything[0], *everything[1]}, apart))[:MOST_BETWEEN],
+        between=(*beyond, *_middles({*everything[0], *everything[1]}, apart, NEAR_MIDDLE))[:MOST_BETWEEN],
         between_integers=tuple(int(n) for n in (*_middles(whole[0] | whole[1], odd), *sorted(near)))[
             :MOST_BETWEEN
         ],
@@ -80,11 +81,11 @@ def _has(numbers: Sequence[float], number: float, nearness: float) -> bool:
     )
 
 
-def _middles(numbers: Iterable[T], apart: set[T]) -> Iterator[float]:
+def _middles(numbers: Iterable[T], apart: set[T], share: float = 0.5) -> Iterator[float]:
     """The middles of neighbours, one of which only one side has."""
     for low, high in pairwise(sorted(numbers)):
         if low in apart or high in apart:
-            yield low + (high - low) / 2
+            yield low + (high - low) * share
 
 
 def _floats(half: Half, constants: Constants) -> set[float]:

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import ir, is_op, label
+from ...ir.graph import attribute, ir, is_op, label
 from ...operators.table import op
 from ...results.comparison import Figures
 from ..nondeterminism import jumps
@@ -24,6 +24,10 @@ from .tokens import Token
 
 # their constants show in numbers, and what follows may undo another zero point
 QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
+
+
+# attributes that say which entry is taken, which the values of a run hardly show
+FLAGS = {"select_last_index": 0, "sorted": 1, "largest": 1, "keepdims": 1, "center_point_box": 0}
 
 
 def decided_by(sides: Sides, mine: Half, theirs: Half, opened: set[Token]) -> str:
@@ -65,6 +69,9 @@ def _decides_otherwise(sides: Sides, mine: ir.Node, theirs: ir.Node, opened: set
         (a, b) for a, b in zip(mine.inputs, theirs.inputs, strict=False) if a is not None and b is not None
     ]
     apart = [(a, b) for a, b in inputs if not sides.identical(a, b)]
+    for name, default in FLAGS.items() if not apart else ():
+        if attribute(mine, name, default) != attribute(theirs, name, default):
+            return f"'{name}' of '{label(theirs)}' is another one"
     through = _saturated(sides, mine, theirs)
     for a, b in apart:
         measured = _deciding(sides, a, b, opened, through)
