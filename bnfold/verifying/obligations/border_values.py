@@ -11,6 +11,7 @@ special   infinities and NaN, where the cone asks for them
 ties      the thresholds themselves, where the two sides compare in other ways
 all rows  every index of a table
 integers  integers of every size, where they are plain numbers
+looked up numbers that an operator looks for, where its lists differ: all the same, and mixed
 loud      the network's values as much larger as pixels are than normal values
 """
 
@@ -28,11 +29,13 @@ from ...operators.table import op
 from ..truth.number_formats import largest, numpy_type
 from .cones import Half
 from .deciding_numbers import Numbers
+from .looked_up import looked_up, looks
 from .recording import CROPPED, Recorded
 from .tokens import Token
 
 LOUD, LOUDER = "loud", 256.0
 TIES, FAR, BETWEEN, SPECIAL = "ties", "far", "between", "special"
+LOOKED_UP, ALONE, MIXED = "looked up", 24, 16  # draws of one number alone, and of all
 FARTHER = 12  # powers of two, beyond a number that only one side has
 DRAWS_OF_INTEGERS = 4  # at least
 MOST_DRAWS_OF_INTEGERS = 32  # where a border has few of them
@@ -57,6 +60,7 @@ class Border:
         self.ties = np.array(sorted({-1.0, 0.0, 1.0, *numbers.ties}))
         self.far, self.between = numbers.far, numbers.between
         self.between_integers = numbers.between_integers
+        self.floats, self.integers = looked_up(ours, theirs)
         self.free: dict[Token, int] = {}
         self.draws_of_integers = DRAWS_OF_INTEGERS
 
@@ -96,6 +100,8 @@ class Border:
                 names += [(SPECIAL, draw) for draw in range(draws if self._asks_for_special() else 0)]
             if _comparisons(self.ours) != _comparisons(self.theirs):
                 names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
+        if self.floats or self.integers:
+            names += [(LOOKED_UP, place) for place in range(ALONE + MIXED)]
         if self.free:
             places = range(self.draws_of_integers + len(self.between_integers))
             names += [("all rows", 0), *(("integers", place) for place in places)]
@@ -103,7 +109,7 @@ class Border:
 
     def _asks_for_special(self) -> bool:
         nodes = (*self.ours.nodes, *self.theirs.nodes)
-        return any(node.op_type in ("IsInf", "IsNaN") for node in nodes)
+        return any(node.op_type in ("IsInf", "IsNaN") or looks(node) for node in nodes)
 
     def setting(self, name: str, place: int, cut: int = 0) -> Setting:
         """Numbers for every value of the border."""
@@ -122,6 +128,8 @@ class Border:
         shape = recorded.shape
         if cut and len(shape) >= 4:
             shape = (min(shape[0], 1), shape[1], *(min(d, cut) for d in shape[2:]))
+        if name == LOOKED_UP:
+            return self._looked_up(place, token, recorded)
         if not recorded.kind.is_floating_point():
             return _padded(recorded, shape)
         random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
@@ -132,6 +140,25 @@ class Border:
             return values
         chosen = random.random(shape) < (0.5 if place % 2 else 1.0)
         return _held(np.where(chosen, self.between[place // 2], values), recorded.kind)
+
+    def _looked_up(self, place: int, token: Token, known: Recorded) -> np.ndarray:
+        """Numbers that an operator looks for, and for floats those next to them."""
+        is_float = known.kind.is_floating_point()
+        numbers = np.asarray(self.floats if is_float else self.integers)
+        if not numbers.size or not (is_float or token in self.free):
+            return (
+                self._floats("own", known, known.shape, np.random.default_rng(self.seed))
+                if is_float
+                else _padded(known, known.shape)
+            )
+        random = np.random.default_rng([self.seed, place, token % (1 << 31)])
+        if place < ALONE:
+            numbers = numbers[[place % len(numbers)]]
+        values = random.choice(numbers, known.shape)
+        if not is_float:
+            return np.asarray(values.astype(numpy_type(known.kind)))
+        near = random.choice([1.0, 1.0, 1 - 2.0**-12, 1 + 2.0**-12], known.shape)
+        return _held(values if place < ALONE else values * near, known.kind)
 
     def _picked(
         self, name: str, place: int, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
@@ -249,7 +276,7 @@ def free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
 def _rows(half: Half, node: ir.Node, place: int) -> int | None:
     """The rows of the table that an input points into, 0 for plain numbers, None for what counts or
     shapes."""
-    if op(node).plain_integers or (op(node).plain_first and place == 0) or _masks(node, place):
+    if op(node).plain_integers or looks(node) or (op(node).plain_first and place == 0) or _masks(node, place):
         return 0
     if op(node).carries_index and (place == 0 or is_op(node, "Concat")):
         readers = [(n, at) for n, at in node.outputs[0].uses() if n in half.nodes]
