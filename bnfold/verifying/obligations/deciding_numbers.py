@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import attribute, ir, is_op, named_type
+from ...ir.graph import ir, is_op, named_type
 from ...operators.table import op
 from ...records import dataclass
 from ..truth.kernels.convert import bounds
@@ -26,7 +26,8 @@ FEW = 16  # elements of a constant that may be bounds or states
 MOST_NUMBERS = 1 << 12  # of one side
 MOST_BETWEEN = 8
 NEAR_MIDDLE = 0.4836  # between two numbers: in the very middle two ways of rounding may meet a tie
-_DECIDING = {"Max", "Min", "Clip", "Where", "Loop", "Scan", "ScatterElements", "ScatterND"}
+_DECIDING = {"Max", "Min", "Clip", "Where", "Loop", "Scan"}
+_SCATTERING = ("ScatterElements", "ScatterND")
 
 T = TypeVar("T", int, float)
 
@@ -112,7 +113,7 @@ def _small(half: Half, constants: Constants) -> Iterator[tuple[ir.TensorProtocol
     deciding = {
         value
         for node in half.nodes
-        if node.op_type in _DECIDING or op(node).plain_integers
+        if node.op_type in _DECIDING or op(node).plain_integers or _bounds(node)
         for value in node.inputs
         if value is not None
     }
@@ -120,6 +121,14 @@ def _small(half: Half, constants: Constants) -> Iterator[tuple[ir.TensorProtocol
         tensor = constants.tensor(value)
         if tensor is not None and 0 < tensor.size <= FEW:
             yield tensor, value in deciding
+
+
+def _bounds(node: ir.Node) -> bool:
+    """Does a node put the larger or the smaller of two numbers into a place?"""
+    given = node.attributes.get("reduction")
+    if given is None or given.is_ref() or not is_op(node, *_SCATTERING):
+        return False
+    return given.as_string() in ("max", "min")
 
 
 def _narrow_types(half: Half) -> set[ir.DataType]:
@@ -140,8 +149,7 @@ def _ends(half: Half, constants: Constants) -> set[float]:
 def _ends_of(node: ir.Node, constants: Constants) -> Iterator[float]:
     given = [None if value is None else constants.tensor(value) for value in node.inputs[1:3]]
     scale, zero = (*given, None)[:2]
-    wanted = attribute(node, "output_dtype", 0)
-    kind = zero.dtype if zero is not None else ir.DataType(wanted or ir.DataType.UINT8)
+    kind = zero.dtype if zero is not None else named_type(node, "output_dtype") or ir.DataType.UINT8
     if scale is None or not kind.is_integer() or not 0 < scale.size <= FEW:
         return
     offset = np.zeros(()) if zero is None else widened(zero.numpy()).astype(np.float64)

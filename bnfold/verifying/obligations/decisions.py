@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import attribute, ir, is_op, label
+from ...ir.graph import ir, is_op, label
 from ...operators.table import op
 from ...results.comparison import Figures
 from ..nondeterminism import jumps
@@ -70,7 +70,7 @@ def _decides_otherwise(sides: Sides, mine: ir.Node, theirs: ir.Node, opened: set
     ]
     apart = [(a, b) for a, b in inputs if not sides.identical(a, b)]
     for name, default in FLAGS.items() if not apart else ():
-        if attribute(mine, name, default) != attribute(theirs, name, default):
+        if _flag(mine, name, default) != _flag(theirs, name, default):
             return f"'{name}' of '{label(theirs)}' is another one"
     through = _saturated(sides, mine, theirs)
     for a, b in apart:
@@ -85,6 +85,14 @@ def _decides_otherwise(sides: Sides, mine: ir.Node, theirs: ir.Node, opened: set
     ):
         return f"the constant '{apart[0][0].name}' that decides it is another one"
     return ""
+
+
+def _flag(node: ir.Node, name: str, default: int) -> object:
+    """An attribute's value; the name of the function's attribute to which it refers."""
+    given = node.attributes.get(name)
+    if given is None:
+        return default
+    return given.ref_attr_name if given.is_ref() else given.value
 
 
 def _saturated(sides: Sides, mine: ir.Node, theirs: ir.Node) -> Callable[[np.ndarray], np.ndarray] | None:
