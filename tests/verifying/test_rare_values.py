@@ -42,6 +42,16 @@ DIFFERENT = {
     "which of two equal maxima is taken": (TAKEN, "", ", select_last_index = 1"),
     "an order that is left open": (SORTED, "", ", sorted = 0"),
     "a loss whose classes have weights": (LOSS, ", w", ""),
+    "what takes the place of one integer": (
+        "g (int64[N, 8] x) => (int64[N, 8] y) <int64 k = {-999}, int64 v = {ENDING}> { e = Equal(x, k) y = Where(e, v, x) }",
+        "0",
+        "1",
+    ),
+    "a softmax that overflows": (
+        "g (float[N, 8] x) => (float[N, 8] y) <int64[1] axis = {1}> { ENDING }",
+        "y = Softmax<axis = 1>(x)",
+        "e = Exp(x) s = ReduceSum(e, axis) y = Div(e, s)",
+    ),
     "a shift to the other side": (SHIFTED, "LEFT", "RIGHT"),
 }
 
@@ -94,6 +104,11 @@ RIGHT = {
             <float s = {0.05}, uint8 z = {10}, float f = {10.0}, float low = {0.0}, float high = {255.0}> { ENDING }""",
         "q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)",
         "d = Div(x, s) r = Round(d) a = Add(r, f) c = Clip(a, low, high) b = Sub(c, f) y = Mul(b, s)",
+    ),
+    "an exponential that overflows where nothing shows it": (
+        "g (float[N, 8] x) => (float[N, 8] y) <float one = {1.0}> { ENDING }",
+        "y = Sigmoid(x)",
+        "n = Neg(x) e = Exp(n) a = Add(e, one) y = Reciprocal(a)",
     ),
     "an axis counted from the end": (
         "g (float[N, 8] x) => (int64[N, 1] y) { y = ArgMax<axis = ENDING>(x) }",

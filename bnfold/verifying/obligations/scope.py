@@ -15,6 +15,7 @@ import numpy as np
 
 from ...inference.constants import Constants
 from ...ir.graph import GraphLike, ir
+from ...operators.table import op
 from ...records import dataclass
 from ...results.comparison import Figures, Obligation
 from ..truth.call import Frame
@@ -131,11 +132,12 @@ class Sides:
         }
 
     def _counts(self, token: Token) -> bool:
-        """Is a value made of integers and booleans alone? Then as many numbers can be tried behind it."""
+        """Is a value made of integers and booleans alone, and decides nothing? Then as many numbers can be
+        tried behind it."""
         producer = self.by_token[token].producer()
-        kinds = (
-            [value.dtype for value in producer.inputs if value is not None] if producer is not None else []
-        )
+        if producer is None or op(producer).jumps:
+            return False
+        kinds = [value.dtype for value in producer.inputs if value is not None]
         return all(kind is not None and not kind.is_floating_point() for kind in kinds)
 
     def _is_computed(self, token: Token) -> bool:
