@@ -98,6 +98,18 @@ RIGHT = {
         "d = Div(h, two)",
         'u = Cast<to = 13>(h) v = BitShift<direction = "RIGHT">(u, one) d = Cast<to = 7>(v)',
     ),
+    "booleans that were computed": (
+        """g (float[N, 8] x, float[N, 8] z) => (float[N, 8] y) <float t = {0.0}> {
+            a = Greater(x, t) b = Greater(z, t) i = Cast<to = 6>(a) j = Cast<to = 6>(b) c = ENDING(i, j) y = Cast<to = 1>(c) }""",
+        "Mul",
+        "Min",
+    ),
+    "half a size, rounded up": (
+        """g (float[N, T] x) => (float[1] y) <int64[1] one = {1}, int64[1] two = {2}> {
+            s = Shape(x) n = Slice(s, one, two) ENDING y = Cast<to = 1>(h) }""",
+        "a = Add(n, one) h = Div(a, two)",
+        "m = Mod(n, two) b = Add(n, m) h = Div(b, two)",
+    ),
     "zero points of two types": (QUANTISED, "int8 z = {3}", "uint8 z = {131}"),
     "a quantiser written out": (
         """g (float[N, 4] x) => (float[N, 4] y)

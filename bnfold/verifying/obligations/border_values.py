@@ -62,6 +62,8 @@ class Border:
         self.between_integers = numbers.between_integers
         self.floats, self.integers = looked_up(ours, theirs)
         self.free: dict[Token, int] = {}
+        border = *ours.border.items(), *theirs.border.items()
+        self.sizes = {token for value, token in border if _is_size(value)}
         self.draws_of_integers = DRAWS_OF_INTEGERS
 
     def settings(self) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
@@ -217,10 +219,12 @@ class Border:
         least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
         if place >= self.draws_of_integers:
             number = self.between_integers[place - self.draws_of_integers]
+            least = 0 if token in self.sizes else least
             return np.full(shape, min(max(number, least), most), kind)
         # The last draw is of numbers that a narrower type cannot hold, where one is asked to.
         wraps = place == self.draws_of_integers - 1 and _narrows(self.ours) | _narrows(self.theirs)
         sizes = np.exp2(random.uniform(0, 40 if wraps else 14, shape)) * random.choice([-1.0, 1.0], shape)
+        sizes = np.abs(sizes) if token in self.sizes else sizes
         bound = 1 << (50 if wraps else 30)
         return np.asarray(np.clip(np.trunc(sizes), max(least, -bound), min(most, bound)), kind)
 
@@ -288,6 +292,16 @@ def _rows(half: Half, node: ir.Node, place: int) -> int | None:
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
     size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
     return size if isinstance(size, int) and size > 0 else None
+
+
+def _is_size(value: ir.Value) -> bool:
+    """Does a value hold sizes or places, which are never negative?"""
+    node = value.producer()
+    while (
+        node is not None and (op(node).carries_index or is_op(node, "Gather")) and node.inputs[0] is not None
+    ):
+        node = node.inputs[0].producer()
+    return is_op(node, "Shape", "Size", "ArgMax", "ArgMin", "NonZero")
 
 
 def _masks(node: ir.Node, place: int) -> bool:

@@ -137,8 +137,15 @@ class Sides:
         producer = self.by_token[token].producer()
         if producer is None or op(producer).jumps:
             return False
-        kinds = [value.dtype for value in producer.inputs if value is not None]
+        kinds = [self._kind(value) for value in producer.inputs if value is not None]
         return all(kind is not None and not kind.is_floating_point() for kind in kinds)
+
+    def _kind(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a value of the reference, as far as it is known."""
+        if (tensor := self.context.ours.tensor(value)) is not None:
+            return tensor.dtype
+        recorded = self.context.known(value)
+        return recorded[0].kind if recorded else value.dtype
 
     def _is_computed(self, token: Token) -> bool:
         producer = self.by_token[token].producer()
