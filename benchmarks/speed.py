@@ -49,11 +49,12 @@ PACKAGES = ("numpy", "onnx", "onnx_ir", "onnxruntime", *MODULES.values())
 NAMES = [COPY, IMPORTS, OURS, VERIFIED, ONE_THREAD, *(name for name in TOOLS if name != OURS)]
 INTRODUCTION = """# Speed and memory
 
-Made by `python benchmarks/speed.py`. Chains of 3x3 Conv-BN-ReLU (and VGG-16 for Caffe), file to file, every
-tool in a process of its own, in turn; medians. `cp + fsync` is the floor; bnfold syncs what it writes, the
-other tools do not. `bnfold` is `bnfold fold --no-verify`, `bnfold, verified` what `bnfold fold` does when
-nothing is said. Own memory is anonymous memory; mapped memory are pages of files, which the kernel may drop
-at any time. The [goals](#goals) stand at the end.
+`python benchmarks/speed.py` makes these tables. The networks are chains of 3x3 Conv-BN-ReLU, and VGG-16 for
+Caffe. Every tool works from file to file, in a process of its own; the tools take turns, and the tables have
+medians. `cp + fsync` is the lower bound. bnfold syncs the files that it writes, the other tools do not.
+`bnfold` is `bnfold fold --no-verify`, and `bnfold, verified` is `bnfold fold` with its defaults. Own memory
+is anonymous memory; mapped memory is pages of files, which the kernel may drop at any time. The
+[goals](#goals) are at the end.
 """
 REMARKS = (
     "",

@@ -37,6 +37,16 @@ class Affine:
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "shift", shift)
 
+    @staticmethod
+    def times(factor: Float) -> Affine:
+        """x ↦ factor·x."""
+        return Affine(factor, _everywhere(0.0, factor))
+
+    @staticmethod
+    def plus(addend: Float, sign: float = 1.0) -> Affine:
+        """x ↦ sign·x + addend."""
+        return Affine(_everywhere(sign, addend), addend)
+
     def __matmul__(self, inner: Affine) -> Affine:
         """self after inner. Raises Refused where their patterns do not broadcast."""
         if self.rank and inner.rank and self.scale.shape != inner.scale.shape:
@@ -81,11 +91,11 @@ class Affine:
 
     def scale_only(self) -> Affine:
         """The same map without its shift."""
-        return Affine(self.scale, np.zeros_like(self.scale))
+        return Affine.times(self.scale)
 
     def shift_only(self) -> Affine:
         """The same map without its scale."""
-        return Affine(np.ones_like(self.scale), self.shift)
+        return Affine.plus(self.shift)
 
     def equals(self, other: Affine) -> bool:
         """Equal everywhere, whatever the patterns."""
@@ -122,6 +132,11 @@ class Affine:
             return None
         scale, shift = self.scale.reshape(-1), self.shift.reshape(-1)
         return Affine(spread(scale, size), spread(shift, size)) if scale.size in (1, size) else None
+
+
+def _everywhere(number: float, like: Float) -> Float:
+    """One number as a pattern of that shape, which takes no memory of its own."""
+    return np.broadcast_to(np.float64(number), np.shape(like))
 
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -260,7 +260,7 @@ class Engine:
             if reading is None:
                 return False
             if refusal := self._requested(name):
-                raise refusal
+                raise refusal.again()
             self._fold(context, node, reading)
         except Refused as refused:
             if not self._is_bias(node):
@@ -337,13 +337,12 @@ class Engine:
         producer = x.producer() if x is not None else None
         if refused.code not in ("kept.multiple-consumers", "kept.graph-output") or producer is None:
             return refused
-        if (bias := self._bias_of(producer)) is not None:
-            producer = _known_producer(producer.inputs[bias.data])
-        linear = self._sound_linear(producer)
+        product, _ = self._product_of(producer)
+        linear = self._sound_linear(product)
         if linear is None or linear.forward_only or linear.quantized is not None:
             return refused
         cost = (
-            f"{producer.op_type} '{label(producer)}' would be computed twice, "
+            f"{product.op_type} '{label(product)}' would be computed twice, "
             f"{math.prod(linear.view):,} weights more"
         )
         return Refused(refused.code, f"{refused.words} (--duplicate-producers: {cost})")
@@ -355,9 +354,9 @@ class Engine:
         producer = x.producer() if x is not None else None
         if x is None or producer is None or producer.graph is not node.graph or sole(x):
             return
-        bias = self._bias_of(producer)
+        product, bias = self._product_of(producer)
         try:
-            linear = self._linear(producer if bias is None else _known_producer(producer.inputs[bias.data]))
+            linear = self._linear(product)
             if linear is None or linear.quantized is not None:  # both would read the one scale
                 return
             if linear.node.graph is not node.graph:
@@ -373,12 +372,14 @@ class Engine:
         context.runs.clear()
         self._place_inserted(context)
 
-    def _bias_of(self, node: ir.Node) -> Reading | None:
-        """The reading of an Add of a constant that stands for the bias of the product before it."""
+    def _product_of(self, node: ir.Node) -> tuple[ir.Node, Reading | None]:
+        """The product before an Add of a constant that stands for its bias, and the reading of that Add; any
+        other node as it is."""
         try:
-            return self._reading(node) if self._is_bias(node) else None
+            bias = self._reading(node) if self._is_bias(node) else None
         except Refused:
-            return None
+            bias = None
+        return (node, None) if bias is None else (_known_producer(node.inputs[bias.data]), bias)
 
     def _leave_add(self, context: FoldContext, node: ir.Node, reading: Reading) -> bool:
         """A batch norm whose scale can be held but not its shift becomes one Add."""
@@ -422,14 +423,14 @@ class Engine:
             try:
                 self.linears[node] = as_linear(node, self.shapes)
             except Refused as refused:
-                self.linears[node] = refused
+                self.linears[node] = refused.again()
             if self.linears[node] is not None and self._kept_by_user(label(node)):
                 self.linears[node] = Refused(
                     "kept.requested", f"you asked to keep {node.op_type} '{label(node)}', which would hold it"
                 )
         found = self.linears[node]
         if isinstance(found, Refused):
-            raise found
+            raise found.again()
         return found
 
     def _sound_linear(self, node: ir.Node) -> Linear | None:

@@ -150,9 +150,9 @@ class _Forward:
         for value in values:
             at: ir.Value | None = value
             while at is not None:
-                self.context.closed[at] = closed
+                self.context.closed[at] = closed.again()
                 at = self.before.get(at)
-        raise closed
+        raise closed.again()
 
     def _take(self, user: ir.Node) -> None:
         self.steps += 1

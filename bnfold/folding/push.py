@@ -185,7 +185,7 @@ def constant_behind(linear: Linear, pattern: Float, shapes: Shapes) -> tuple[ir.
         return None
     index = 1 - index
     values = shapes.constants.array(node.inputs[index])
-    map_ = Affine(np.ones_like(pattern), -pattern if is_op(node, "Sub") else pattern)
+    map_ = Affine.plus(-pattern if is_op(node, "Sub") else pattern)
     if values is None or values.dtype != np.float64 or not map_.meets(values):
         return None
     return node, index, map_

@@ -280,7 +280,10 @@ def _identity(node: ir.Node, shapes: Shapes) -> Mover:
 
 def crops(node: ir.Node, shapes: Shapes) -> bool:
     """Does a Pad add nothing? Negative pads cut."""
-    pads = paddings(shapes, node, len(_known(shapes, node.inputs[0])))
+    return _only_cut(paddings(shapes, node, len(_known(shapes, node.inputs[0]))))
+
+
+def _only_cut(pads: Sequence[tuple[int, int]] | None) -> bool:
     return pads is not None and not any(n > 0 for pair in pads for n in pair)
 
 
@@ -289,7 +292,7 @@ def _pad(node: ir.Node, shapes: Shapes) -> Mover:
     (commute.py). What only crops is a slice."""
     shape = _known(shapes, node.inputs[0])
     pads = paddings(shapes, node, len(shape))
-    if pads is not None and crops(node, shapes):
+    if pads is not None and _only_cut(pads):
         return _cutting(
             node, shape, [Cut(-before, after) if after else Cut(-before) for before, after in pads]
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from ..results.kept_reasons import CODES
 
 
@@ -13,6 +15,11 @@ class Refused(Exception):
         self.code = code
         self.words = words or CODES[code]
         super().__init__(self.words)
+
+    def again(self) -> Self:
+        """The same refusal, raised by nobody yet. Whoever remembers one keeps this: what was raised knows the
+        frames that it went through, and they know all that was at hand there."""
+        return type(self)(self.code, self.words)
 
 
 class Closed(Refused):

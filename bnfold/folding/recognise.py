@@ -254,7 +254,7 @@ def _mul(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     if (found := _elementwise(node, shapes, model)) is None:
         return None
     data, c = found
-    return Reading(Affine(c, np.zeros_like(c)), data)
+    return Reading(Affine.times(c), data)
 
 
 def _div(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
@@ -264,21 +264,21 @@ def _div(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     if data == 1:
         raise Refused("kept.non-linear", "it divides a constant by its input, which is not linear")
     with np.errstate(all="ignore"):
-        return Reading(Affine(1.0 / c, np.zeros_like(c)), data)
+        return Reading(Affine.times(1.0 / c), data)
 
 
 def _add(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     if (found := _elementwise(node, shapes, model)) is None:
         return None
     data, c = found
-    return Reading(Affine(np.ones_like(c), c), data)
+    return Reading(Affine.plus(c), data)
 
 
 def _sub(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:
     if (found := _elementwise(node, shapes, model)) is None:
         return None
     data, c = found
-    return Reading(Affine(np.ones_like(c), -c) if data == 0 else Affine(-np.ones_like(c), c), data)
+    return Reading(Affine.plus(-c) if data == 0 else Affine.plus(c, -1.0), data)
 
 
 def _neg(node: ir.Node, shapes: Shapes, model: ir.Model) -> Reading | None:

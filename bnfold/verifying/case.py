@@ -321,6 +321,11 @@ class Case:
             raise CandidateFails(f"the candidate cannot be run where the reference can: {error}") from error
 
     def _candidate(self, runner: Runner, feed: Values) -> Values:
+        if words := self.interface.narrower(feed):
+            raise CandidateFails(
+                f"the candidate wants sizes to be equal that the reference leaves apart: {words} "
+                f"({spelled('fixed_shapes')} allows it)"
+            )
         try:
             return self.interface.in_reference_names(runner.run(self.interface.for_candidate(feed)))
         except REFUSALS as error:

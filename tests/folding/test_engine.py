@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import tracemalloc
 
 import numpy as np
 import onnx
@@ -364,3 +366,38 @@ def test_quantization_annotations_stay_with_their_numbers() -> None:
     folded, _ = fold(read(proto).model)
     written = ir.to_proto(folded).graph.quantization_annotation
     assert {a.tensor_name: a.quant_parameter_tensor_names[0].value for a in written} == {"x": "g", "y": "k"}
+
+
+def test_of_what_stays_nothing_but_its_reason_is_kept_in_memory() -> None:
+    """Attention adds a large constant to each of its products. A refusal that is remembered with the frames
+    that it went through would keep all of their maps, as no collector runs in the command."""
+    count, bias = 24, np.random.default_rng(0).random((1, 4, 128, 128), np.float32)  # half a MB of float64
+    nodes = [
+        node
+        for k in range(count)
+        for node in (
+            helper.make_node("MatMul", ["x", "x"], [f"p{k}"]),
+            helper.make_node("Add", [f"p{k}", f"c{k}"], [f"a{k}"]),
+            helper.make_node("Softmax", [f"a{k}"], [f"y{k}"], axis=-1),
+        )
+    ]
+    shape = [1, 4, 128, 128]
+    graph_ = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, shape)],
+        [helper.make_tensor_value_info(f"y{k}", 1, shape) for k in range(count)],
+        [numpy_helper.from_array(bias, f"c{k}") for k in range(count)],
+    )
+    model = ir.from_proto(helper.make_model(graph_, opset_imports=[helper.make_opsetid("", 17)]))
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        _, plan = fold(model)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert not plan.folded
+    assert peak < 12e6  # the maps of them all take twice that

@@ -45,19 +45,29 @@ class InterfaceExceptions:
 
 @dataclass(frozen=True)
 class Interface:
-    """`inputs` are the reference's. `renamed_inputs` and `renamed_outputs` map the reference's names to the
-    candidate's."""
+    """`inputs` are the reference's, `theirs` the candidate's. `renamed_inputs` and `renamed_outputs` map the
+    reference's names to the candidate's. `tied`: the candidate may want sizes to be equal that the reference
+    leaves apart."""
 
     inputs: list[Input]
+    theirs: list[Input]
     outputs: list[str]
     kinds: dict[str, ir.DataType]
     renamed_inputs: dict[str, str]
     renamed_outputs: dict[str, str]
     notes: tuple[str, ...]
+    tied: bool = False
 
     def for_candidate(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The same feeds under the candidate's names."""
         return {self.renamed_inputs.get(name, name): value for name, value in feeds.items()}
+
+    def narrower(self, feeds: dict[str, np.ndarray]) -> str:
+        """Which sizes of these feeds the candidate declares to be equal, and the reference leaves apart; ""
+        where it takes them all."""
+        if self.tied or _unequal(self.inputs, feeds):
+            return ""
+        return _unequal(self.theirs, self.for_candidate(feeds))
 
     def in_reference_names(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The candidate's values under the reference's names."""
@@ -85,7 +95,16 @@ def interface(reference: Side, candidate: Side, exceptions: InterfaceExceptions 
     if found.differences:
         raise InterfacesDiffer("; ".join(found.differences))
     kinds = {name: value.dtype for name, value in outputs.items() if value.dtype is not None}
-    return Interface(inputs, list(outputs), kinds, renamed_inputs, renamed_outputs, tuple(found.notes))
+    return Interface(
+        inputs=inputs,
+        theirs=theirs,
+        outputs=list(outputs),
+        kinds=kinds,
+        renamed_inputs=renamed_inputs,
+        renamed_outputs=renamed_outputs,
+        notes=tuple(found.notes),
+        tied=found.allowed.fixed_shapes,
+    )
 
 
 @dataclass
@@ -175,6 +194,18 @@ class _Comparing:
             )
             may = self.allowed.drop_overridable and there not in given
             self.differ(words, may, "" if there in given else "--drop-overridable")
+
+
+def _unequal(inputs: Sequence[Input], feeds: dict[str, np.ndarray]) -> str:
+    """Where two sizes of feeds bear one name; "" where none do. A name is one size wherever it stands."""
+    seen: dict[str, tuple[int, str]] = {}
+    for one in inputs:
+        for dim, size in zip(one.dims, np.shape(feeds[one.name]), strict=False):
+            if isinstance(dim, str):
+                first, where = seen.setdefault(dim, (size, one.name))
+                if first != size:
+                    return f"'{dim}' is {first} in '{where}' and {size} in '{one.name}'"
+    return ""
 
 
 def _overridable(model: ir.Model) -> Iterator[str]:

@@ -179,7 +179,7 @@ class Border:
         scale = known.scale or abs(known.center) or 1.0
         values = known.values
         if values is not None and len(shape) == values.ndim:
-            values = values[tuple(slice(0, d) for d in shape)]
+            values = np.asarray(values[tuple(slice(0, d) for d in shape)], np.float64)
         if name in ("own", "shuffled", LOUD) and values is not None and values.shape == shape:
             if name == LOUD:
                 return _held(values * LOUDER, known.kind)

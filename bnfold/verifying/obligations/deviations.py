@@ -148,7 +148,7 @@ class Deviations:
             return None
         if value.dtype is not None and value.dtype.bitwidth <= QUANTISED_BITS:
             return None  # quantised numbers are chosen, and no rewriting that is right rounds them again
-        spread: Weight = changed(argument, lambda part: np.asarray(np.abs(part) * unit))  # of scalars, too
+        spread: Weight = changed(argument, lambda part: np.asarray(part * unit))  # of scalars, too
         return spread
 
 

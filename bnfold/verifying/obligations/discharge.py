@@ -23,7 +23,7 @@ from ..truth.number_formats import Rounding, widened
 from .border_values import LOUD, SPECIAL, TIES, Border, CannotDischarge, Setting
 from .cones import Half
 from .deciding_numbers import numbers_of
-from .deviations import Deviations, draw, unit_of
+from .deviations import QUANTISED_BITS, Deviations, draw, unit_of
 from .figures import NOT_FINITE, compared, failed
 from .recording import Recorded
 from .tokens import Token
@@ -304,20 +304,27 @@ class Discharger:
     def _in_its_own_type(
         self, ours: Half, theirs: Half, places: Places, setting: Setting, figures: Figures
     ) -> Figures:
-        """The same cone with every node rounded to its type: does one side alone leave the type?"""
-        ends = []
+        """The same cone with every node rounded to its type: does the candidate alone leave the type, or
+        either side where numbers are quantised: there what is clipped is chosen."""
+        ends, quantised = [], False
         for bench, half, graph, frame in self._sides(ours, theirs, places):
             end: Any = None
             for step in bench.run(half, graph, frame, setting, rounded=True):
+                quantised = quantised or any(
+                    kind.is_floating_point() and kind.bitwidth <= QUANTISED_BITS for kind in step.kinds
+                )
                 if half.end in step.node.outputs:
                     at = list(step.node.outputs).index(half.end)
                     end = Rounding(self.seed)(step.results[at], step.kinds[at])
             ends.append(end)
-        mine, result = ends
-        lost = int((np.isfinite(mine) & ~np.isfinite(result)).sum())
+        mine, result = (np.isfinite(end) for end in ends)
+        lost = int((mine != result if quantised else mine & ~result).sum())
         if lost:
             return failed(
-                figures.value, mine, figures.dtype, f"{lost} numbers leave {figures.dtype} on the way to it"
+                figures.value,
+                ends[0],
+                figures.dtype,
+                f"{lost} numbers leave {figures.dtype} on the way to it",
             )
         return figures
 

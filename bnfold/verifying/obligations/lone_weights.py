@@ -40,7 +40,7 @@ SAMPLED = 64  # entries of a row or column that tell its factor, besides zeros
 MOST_SAMPLED = 1024  # zeros and all
 TURNS = 32  # of telling the factors of columns by those of rows, and back
 FEW_ROWS = 3  # fewer do not tell the factor of a column
-BLOCK = 1 << 20  # weights that are widened at a time
+BLOCK = 1 << 16  # weights that are widened at a time; a few arrays of them stay near the processor
 
 
 _Around = tuple[tuple[object, ...], ...]
@@ -233,18 +233,17 @@ class _Pair:
         """Weights that are off, and by how many roundings, the worst first; none where so many are that the
         matrices do not belong together in this way."""
         found: list[tuple[float, _Place]] = []
-        off = used = 0
+        off = 0
         for group, row in _blocks(self.left.shape):
             left, right = self.left[group, row], self.right[group, row]
             ratio = self._roundings_off(left, right, self.rows[group, row], self.columns[group], whole=True)
             places = np.flatnonzero(ratio > ROUNDINGS)
             off += places.size
-            used += int(np.count_nonzero(left) + np.count_nonzero(right)) // 2
             worst = np.argsort(ratio.reshape(-1)[places])[-MOST_LOOKED_AT:]
             for at in places[worst].tolist():
                 g, o, i = map(int, np.unravel_index(at, ratio.shape))
                 found.append((float(ratio[g, o, i]), (group.start + g, row.start + o, i)))
-        if off > max(1.0, MOST * used):
+        if off > 1 and off > MOST * (np.count_nonzero(self.left) + np.count_nonzero(self.right)) / 2:
             return []
         return sorted(found, reverse=True)[:MOST_LOOKED_AT]
 
@@ -277,14 +276,18 @@ class _Pair:
         rounding of the largest weight of its row is seen in no sum."""
         mine, theirs = self.kinds
         found, due = np.asarray(widened(right)), np.asarray(widened(left)) * rows * columns
-        size = np.maximum(np.abs(found), np.abs(due))
+        size = np.abs(found)
+        np.maximum(size, np.abs(due), out=size)
         largest_factor = np.nanmax(np.abs(columns), axis=-1, keepdims=True, initial=0.0) * np.abs(rows)
         least = np.fmax(tiny(theirs), tiny(mine) * largest_factor)
         if whole:
             least = (
                 np.max(size, axis=-1, keepdims=True, where=np.isfinite(size), initial=0.0) / ROUNDINGS + least
             )
-        return np.asarray(np.abs(found - due) / (max(map(unit_of, self.kinds)) * np.maximum(size, least)))
+        due -= found
+        np.maximum(size, least, out=size)
+        size *= max(map(unit_of, self.kinds))
+        return np.asarray(np.abs(due, out=due) / size)
 
 
 def _some(right: np.ndarray) -> np.ndarray:

@@ -92,8 +92,20 @@ class Prover:
     def prove(self, face: Interface, candidate_feeds: Mapping[str, np.ndarray] | None) -> Result:
         """Everything. `candidate_feeds` are those of the first run under the candidate's names: without names
         and structure in common, values are aligned by what they are on them."""
+        self._note_defaults(face)
         prove(self.context, self._main(face), lambda known: self._by_value(known, candidate_feeds))
         return self._result()
+
+    def _note_defaults(self, face: Interface) -> None:
+        """An input with a default has just that in the runs. Where both models have such an input, a caller
+        may give it to either, and cones are tried on other values, too."""
+        context = self.context
+        there = {value.name for value in context.candidate.graph.inputs}
+        for value in context.reference.graph.inputs:
+            shared = value.uses() and face.renamed_inputs.get(value.name or "", value.name) in there
+            if shared and value.const_value is not None and context.ours.tensor(value) is None:
+                for recorder in context.recorders:
+                    recorder.note_default(value)
 
     def _main(self, face: Interface) -> Scope:
         """The scope of the two models' own graphs."""

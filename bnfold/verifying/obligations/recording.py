@@ -16,7 +16,7 @@ import numpy as np
 from ...ir.graph import GraphLike, bodies, ir, is_op
 from ...records import dataclass
 from ..truth.call import Call, Frame
-from ..truth.interpreter import CannotEvaluate, Interpreter, Known, Step
+from ..truth.interpreter import CannotEvaluate, Interpreter, Known, Step, constant
 from ..truth.number_formats import storage_of, widened
 from ..truth.unknown_operators import StandIns
 from .alignment import Print, fingerprint
@@ -27,8 +27,8 @@ CROPPED = 16  # entries of a spatial axis that are kept of a larger value
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is known of a value. `values` are its numbers, or a corner of them; `scale` and `center` say
-    how large they are."""
+    """What is known of a value. `values` are its numbers, or a corner of them, in 32 bits where the model has
+    no more; `scale` and `center` say how large they are."""
 
     shape: tuple[int, ...]
     kind: ir.DataType
@@ -68,6 +68,11 @@ class Recorder(Interpreter):
         for step in self.walk(feeds):
             self._note_step(step)
         return self.outputs
+
+    def note_default(self, value: ir.Value) -> None:
+        """Remember the default of an input that a caller may override."""
+        assert value.const_value is not None
+        self._note(value, constant(value, self.known), value.const_value.dtype)
 
     def graph(self, graph: GraphLike, frame: Frame) -> list[Any]:
         """The outputs of a body or function; its values are recorded at its first run."""
@@ -126,11 +131,22 @@ class Recorder(Interpreter):
         self.recorded[value] = Recorded(
             shape=tuple(result.shape),
             kind=kind,
-            values=None if kept is None else np.array(kept),
+            values=None if kept is None else _compact(kept, kind),
             center=center,
             scale=scale,
             lowest=lowest,
         )
+
+
+def _compact(values: np.ndarray, kind: ir.DataType) -> np.ndarray:
+    """A copy for keeping: a float that the model stores in 32 bits or fewer needs no more here, unless it
+    leaves them."""
+    if values.dtype == np.float64 and kind != ir.DataType.DOUBLE:
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow = values.astype(np.float32)
+        if np.array_equal(np.isfinite(narrow), np.isfinite(values)):
+            return narrow
+    return np.array(values)
 
 
 def cropped(values: np.ndarray, extent: int = CROPPED) -> np.ndarray:

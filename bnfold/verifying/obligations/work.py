@@ -15,6 +15,7 @@ from ...ir.graph import ir, label, reads
 from ...ir.provenance import FOLDED_KEY
 from ...records import dataclass
 from ...results.comparison import Figures, Obligation
+from ...results.options import spelled
 from .alignment import Pairs, by_name, by_structure
 from .bodies import scopes_of
 from .border_values import CannotDischarge
@@ -74,15 +75,20 @@ class _Work:
         self.hidden: dict[ir.Value, Figures] = {}
         self.same_bodies: dict[tuple[ir.Node, ir.Node], bool] = {}
         self.failed_outputs: list[ir.Value] = []
-        self.sides = self._sides()
+        self._assumed = dict(pairs)
+        self.sides = Sides(context, scope, self._assumed)
 
-    def _sides(self) -> Sides:
-        return Sides(self.context, self.scope, {a: b for a, b in self.pairs.items() if a not in self.refuted})
+    def _look_again(self) -> None:
+        """The tokens of both sides, if other pairs are assumed than before."""
+        assumed = {a: b for a, b in self.pairs.items() if a not in self.refuted}
+        if assumed != self._assumed:
+            self._assumed = assumed
+            self.sides = Sides(self.context, self.scope, assumed)
 
     def run(self, pairs: Pairs) -> bool:
         """Every pair in order; whether the outputs are the same."""
         self.pairs = dict(pairs)
-        self.sides = self._sides()
+        self._look_again()
         self.proved.clear()
         self.same_bodies.clear()  # what was not aligned before may be now
         self.failed_outputs = []
@@ -112,7 +118,7 @@ class _Work:
 
     def _drop(self, value: ir.Value) -> None:
         self.refuted.add(value)
-        self.sides = self._sides()
+        self._look_again()
 
     def _drop_the_rest(self, waiting: Iterable[ir.Value], outputs: Collection[ir.Value]) -> None:
         """Drop every pair that is left and not identical, outputs aside, in one step: to drop them one after
@@ -126,7 +132,7 @@ class _Work:
                 leans.update(node.outputs)
                 dropped.update(left.intersection(node.outputs))
         self.refuted |= dropped
-        self.sides = self._sides()
+        self._look_again()
 
     def _identical(self, value: ir.Value) -> bool:
         other, left, right = self.pairs[value], self.sides.left, self.sides.right
@@ -332,5 +338,16 @@ class _Work:
             folds=tuple(folds),
             figures=figures,
             cause=cause,
-            reason=self.openness.get(value, figures.reason if figures is not None else ""),
+            reason=self.openness.get(value, _reason(figures, mine) if figures is not None else ""),
         )
+
+
+def _reason(figures: Figures, mine: Half | None) -> str:
+    """Why a pair does not hold, and what else may be meant where a caller may override what it reads."""
+    defaults = [v.name for v in mine.border if v.const_value is not None] if mine is not None else []
+    if figures.passed or not defaults:
+        return figures.reason
+    return (
+        f"{figures.reason}; a caller may override '{defaults[0]}' "
+        f"({spelled('freeze_initializers')} takes it as a constant)"
+    )

@@ -143,3 +143,21 @@ def test_feeds_and_values_go_by_the_candidates_names() -> None:
     one = np.zeros(1)
     assert list(face.for_candidate({"x": one})) == ["a"]
     assert list(face.in_reference_names({"b": one})) == ["y"]
+
+
+PAIR = model("float[N, 3] x, float[M, 3] z", "float[N, 3] y, float[M, 3] w", "y = Relu(x) w = Relu(z)")
+TIED = model("float[N, 3] x, float[N, 3] z", "float[N, 3] y, float[N, 3] w", "y = Relu(x) w = Relu(z)")
+
+
+def test_sizes_that_the_reference_leaves_apart_bear_no_common_name() -> None:
+    found = compare(side(PAIR), side(TIED), VerifyOptions())
+    assert not found
+    assert "wants sizes to be equal that the reference leaves apart: 'N' is" in found.reason
+    assert "('fixed_shapes' allows it)" in found.reason
+    assert compare(side(PAIR), side(TIED), VerifyOptions(fixed_shapes=True))
+    assert compare(side(TIED), side(PAIR), VerifyOptions())
+
+
+def test_a_name_that_the_samples_of_the_user_break_in_both_models_is_no_difference() -> None:
+    given = (("x", np.ones((2, 3), np.float32)), ("z", np.ones((5, 3), np.float32)))
+    assert compare(side(TIED), side(TIED), VerifyOptions(inputs=given))

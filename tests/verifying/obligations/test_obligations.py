@@ -418,3 +418,29 @@ def test_rounding_goes_with_what_is_put_into_sequences() -> None:
     assert not any(o.verdict == "dropped" for o in found.proof.obligations)
     wrong = proto(SPLIT, w=weights(5, 3, 3, 3), u=weights(2, 2, 1, 1), **arrays)
     assert not compare(reference, side(wrong), VerifyOptions()).equivalent
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_a_caller_may_override_is_tried_on_other_values(frozen: bool) -> None:
+    """The runs see the default alone, which a candidate may have hard-coded."""
+    head = f"{HEAD} g (float[1, 3, 8, 8] x, float[4, 3, 3, 3] w) => (float[1, 4, 6, 6] y)"
+    reference = proto(f"{head} {{ y = Conv(x, w) }}")
+    candidate = proto(f"{head} <float[4, 3, 3, 3] v> {{ y = Conv(x, v) }}", v=W)
+    for model in (reference, candidate):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(W, "w"))
+    assert compare(side(reference), side(reference), VerifyOptions())
+    found = compare(side(reference), side(candidate), VerifyOptions(freeze_initializers=frozen))
+    assert bool(found) is frozen
+    if not frozen:
+        assert "a caller may override 'w' ('freeze_initializers' takes it as a constant)" in str(
+            [obligation.reason for obligation in found.proof.obligations]
+        )
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (1, 0)])
+def test_what_quantised_floats_clip_is_chosen(ours: int, theirs: int) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 19]> g (float[1, 64] x) => (float[1, 64] y)
+              {{ a = Cast<to = 17, saturate = {}>(x) y = Cast<to = 1>(a) }}"""
+    reference, candidate = proto(text.format(ours)), proto(text.format(theirs))
+    assert compare(side(reference), side(reference), VerifyOptions())
+    assert not compare(side(reference), side(candidate), VerifyOptions())

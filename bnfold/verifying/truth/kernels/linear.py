@@ -7,6 +7,7 @@ stored (large_weights.py) and are widened part by part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -63,8 +64,7 @@ def _by_columns(padded: Array, w: Weight, seen: Windows, group: int) -> Array:
 
 def _products(result: Array, padded: Array, matrix: Array, seen: Windows) -> None:
     """Weights (group, out/group, in/group·taps) times every window, into `result`."""
-    taps = int(np.prod(seen.kernel))
-    row = padded.shape[1] * taps * int(np.prod(seen.out[1:])) * 8
+    row = padded.shape[1] * math.prod(seen.kernel) * math.prod(seen.out[1:]) * 8
     step = max(1, at_most(BLOCK_BYTES) // max(row, 1))
     for image in range(padded.shape[0]):
         for start in range(0, seen.out[0], step):
@@ -77,15 +77,8 @@ def _products(result: Array, padded: Array, matrix: Array, seen: Windows) -> Non
 
 def _columns(padded: Array, seen: Windows, group: int) -> Array:
     """(group, C/group·taps, windows) of one image."""
-    channels, taps = padded.shape[1], int(np.prod(seen.kernel))
-    if taps == 1:
-        return np.ascontiguousarray(seen.at(padded, (0,) * len(seen.out))).reshape(
-            group, channels // group, -1
-        )
-    columns = np.empty((channels, taps, *seen.out))
-    for place, tap in enumerate(seen.taps()):
-        columns[:, place] = seen.at(padded, tap)[0]
-    return columns.reshape(group, channels // group * taps, -1)
+    images = seen.seen(padded)
+    return np.ascontiguousarray(images).reshape(group, padded.shape[1] // group * math.prod(seen.kernel), -1)
 
 
 def conv_transpose(call: Any, x: Array, w: Weight, b: Array | None = None) -> Array:

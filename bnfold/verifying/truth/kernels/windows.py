@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ....operators import arguments
 from ....records import dataclass
@@ -60,9 +61,26 @@ class Windows:
             padded[index(..., *(slice(t * d, t * d + max((o - 1) * s + 1, 0), s) for t, d, s, o in steps))]
         )
 
+    def seen(self, padded: Array) -> Array:
+        """What all windows see: a strided view of shape (N, C, *kernel, *out)."""
+        fits = all(extent <= size for extent, size in zip(self.extent, padded.shape[2:], strict=True))
+        if not fits or min((*self.strides, *self.dilations), default=1) < 1:  # the view checks nothing
+            raise ValueError(f"windows of {list(self.extent)} do not fit {list(padded.shape[2:])}")
+        steps = padded.strides[2:]
+        taps = (step * dilation for step, dilation in zip(steps, self.dilations, strict=True))
+        moves = (step * stride for step, stride in zip(steps, self.strides, strict=True))
+        return as_strided(
+            padded,
+            (*padded.shape[:2], *self.kernel, *self.out),
+            (*padded.strides[:2], *taps, *moves),
+            writeable=False,
+        )
+
     def rows(self, start: int, stop: int) -> Windows:
         """The same windows, of some rows of the first axis of the output (for a padded input cut
         accordingly)."""
+        if (start, stop) == (0, self.out[0]):
+            return self
         return Windows(
             self.size,
             self.kernel,
