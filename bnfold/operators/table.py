@@ -60,6 +60,7 @@ class Op:
     affine          affine in all its inputs of run time together
     multiaffine     affine in each of its inputs while the others are constant (a quotient: in the first)
     plain_integers  integers among its inputs are numbers, and no sizes, axes or places
+    plain_first     those of its first input are
     view            every element of its input appears once in its output, in row-major or transposed order
     carries_index   integers that index a table stay indices of that table behind it
     metadata        inputs of which only the shape or the element type is read
@@ -85,6 +86,7 @@ class Op:
     affine: bool = False
     multiaffine: bool = False
     plain_integers: bool = False
+    plain_first: bool = False
     view: bool = False
     carries_index: bool = False
     metadata: tuple[int, ...] = ()
@@ -112,23 +114,23 @@ OPERATORS: dict[str, Op] = {
     "Conv":                      _linear(bias=2, streams_weight=True, any_size=True, multiaffine=True),
     "ConvTranspose":             _linear(bias=2, streams_weight=True, multiaffine=True),
     "DeformConv":                _linear(bias=3),
-    "Gemm":                      _linear(bias=2, streams_weight=True, multiaffine=True),
-    "MatMul":                    _linear(streams_weight=True, multiaffine=True),
-    "Einsum":                    _linear(multiaffine=True),
+    "Gemm":                      _linear(bias=2, streams_weight=True, multiaffine=True, plain_integers=True),
+    "MatMul":                    _linear(streams_weight=True, multiaffine=True, plain_integers=True),
+    "Einsum":                    _linear(multiaffine=True, plain_integers=True),
 
     # Sums and products: with a constant they are affine, and hold one.
     "Add":                       _factor(affine=True, plain_integers=True),
     "Sub":                       _factor(affine=True, plain_integers=True),
     "Mul":                       _factor(multiaffine=True, plain_integers=True),
-    "Div":                       _factor(multiaffine=True),
-    "Sum":                       Op(ALL, BROADCAST, parametric=True, any_size=True, affine=True),
+    "Div":                       _factor(multiaffine=True, plain_first=True),
+    "Sum":                       Op(ALL, BROADCAST, parametric=True, any_size=True, affine=True, plain_integers=True),
     "Neg":                       Op(ALL, SAME, exact=True, selects=True, any_size=True, affine=True, plain_integers=True),
 
     # Other operators whose inputs broadcast.
     "Mean":                      Op(ALL, BROADCAST, parametric=True, any_size=True, affine=True),
     "Max":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Min":                       Op(ALL, BROADCAST, exact=True, selects=True, plain_integers=True),
-    "Pow":                       Op(FIRST, BROADCAST, any_size=True),
+    "Pow":                       Op(FIRST, BROADCAST, any_size=True, plain_first=True),
     "Mod":                       Op(ALL, BROADCAST, jumps=True, exact=True, plain_integers=True),
     "Where":                     Op(SECOND, BROADCAST, exact=True, selects=True, plain_integers=True),
     "Equal":                     _compare(),
@@ -139,14 +141,14 @@ OPERATORS: dict[str, Op] = {
     "And":                       Op(BOOL, BROADCAST, exact=True, plain_integers=True),
     "Or":                        Op(BOOL, BROADCAST, exact=True, plain_integers=True),
     "Xor":                       Op(BOOL, BROADCAST, exact=True, plain_integers=True),
-    "BitShift":                  Op(ALL, BROADCAST, exact=True),
-    "BitwiseAnd":                Op(ALL, BROADCAST, exact=True),
-    "BitwiseOr":                 Op(ALL, BROADCAST, exact=True),
-    "BitwiseXor":                Op(ALL, BROADCAST, exact=True),
+    "BitShift":                  Op(ALL, BROADCAST, exact=True, plain_first=True),
+    "BitwiseAnd":                Op(ALL, BROADCAST, exact=True, plain_integers=True),
+    "BitwiseOr":                 Op(ALL, BROADCAST, exact=True, plain_integers=True),
+    "BitwiseXor":                Op(ALL, BROADCAST, exact=True, plain_integers=True),
     "StringConcat":              Op(ALL, BROADCAST),
 
     # Element by element.
-    "Relu":                      Op(ALL, SAME, exact=True, selects=True, any_size=True),
+    "Relu":                      Op(ALL, SAME, exact=True, selects=True, any_size=True, plain_integers=True),
     "LeakyRelu":                 Op(ALL, SAME, any_size=True),
     "PRelu":                     Op(ALL, BROADCAST, parametric=True, any_size=True),
     "ThresholdedRelu":           Op(ALL, SAME, jumps=True),
@@ -189,19 +191,19 @@ OPERATORS: dict[str, Op] = {
     "IsNaN":                     Op(BOOL, SAME, exact=True, selects=True),
     "IsInf":                     Op(BOOL, SAME, exact=True, selects=True),
     "Not":                       Op(BOOL, SAME, exact=True, plain_integers=True),
-    "BitwiseNot":                Op(ALL, SAME, exact=True),
+    "BitwiseNot":                Op(ALL, SAME, exact=True, plain_integers=True),
 
     # Between element types. Cast jumps where it gives integers: see verifying/nondeterminism.py.
     "Cast":                      Op(ATTRIBUTE, SAME, carries_index=True, exact=True, any_size=True, plain_integers=True),
-    "CastLike":                  Op(SECOND, SAME, metadata=(1,), exact=True),
+    "CastLike":                  Op(SECOND, SAME, metadata=(1,), exact=True, plain_integers=True),
     "BitCast":                   Op(ATTRIBUTE, SAME),
     "QuantizeLinear":            Op(OTHER, SAME, jumps=True, saturates=True, axis=1, exact=True),
     "DynamicQuantizeLinear":     Op(OTHER, SAME, jumps=True),
-    "DequantizeLinear":          Op(OTHER, SAME, axis=1, parametric=True, exact=True),
-    "QLinearConv":               Op(OTHER, jumps=True, saturates=True),
-    "QLinearMatMul":             Op(OTHER, jumps=True, saturates=True),
-    "ConvInteger":               Op(OTHER, jumps=True),
-    "MatMulInteger":             Op(OTHER, jumps=True),
+    "DequantizeLinear":          Op(OTHER, SAME, axis=1, parametric=True, exact=True, plain_integers=True),
+    "QLinearConv":               Op(OTHER, jumps=True, saturates=True, plain_integers=True),
+    "QLinearMatMul":             Op(OTHER, jumps=True, saturates=True, plain_integers=True),
+    "ConvInteger":               Op(OTHER, jumps=True, plain_integers=True),
+    "MatMulInteger":             Op(OTHER, jumps=True, plain_integers=True),
 
     # Normalisations and what they are made of.
     "BatchNormalization":        Op(FIRST, SAME, misread=14, weighted=True, parametric=True, any_size=True, multiaffine=True),
@@ -261,21 +263,21 @@ OPERATORS: dict[str, Op] = {
     "AffineGrid":                Op(FIRST),
 
     # Reductions, and what looks for an entry.
-    "ReduceSum":                 Op(FIRST, REDUCE, affine=True),
-    "ReduceMean":                Op(FIRST, REDUCE, any_size=True, affine=True),
-    "ReduceMax":                 Op(FIRST, REDUCE, exact=True, selects=True),
-    "ReduceMin":                 Op(FIRST, REDUCE, exact=True, selects=True),
-    "ReduceProd":                Op(FIRST, REDUCE),
-    "ReduceL1":                  Op(FIRST, REDUCE),
-    "ReduceL2":                  Op(FIRST, REDUCE),
-    "ReduceSumSquare":           Op(FIRST, REDUCE),
+    "ReduceSum":                 Op(FIRST, REDUCE, affine=True, plain_first=True),
+    "ReduceMean":                Op(FIRST, REDUCE, any_size=True, affine=True, plain_first=True),
+    "ReduceMax":                 Op(FIRST, REDUCE, exact=True, selects=True, plain_first=True),
+    "ReduceMin":                 Op(FIRST, REDUCE, exact=True, selects=True, plain_first=True),
+    "ReduceProd":                Op(FIRST, REDUCE, plain_first=True),
+    "ReduceL1":                  Op(FIRST, REDUCE, plain_first=True),
+    "ReduceL2":                  Op(FIRST, REDUCE, plain_first=True),
+    "ReduceSumSquare":           Op(FIRST, REDUCE, plain_first=True),
     "ReduceLogSum":              Op(FIRST, REDUCE),
     "ReduceLogSumExp":           Op(FIRST, REDUCE),
-    "CumSum":                    Op(FIRST, SAME),
-    "CumProd":                   Op(FIRST, SAME),
-    "ArgMax":                    Op(INT64, jumps=True),
-    "ArgMin":                    Op(INT64, jumps=True),
-    "TopK":                      Op(FIRST, jumps=True, axis=-1),
+    "CumSum":                    Op(FIRST, SAME, plain_first=True),
+    "CumProd":                   Op(FIRST, SAME, plain_first=True),
+    "ArgMax":                    Op(INT64, jumps=True, plain_integers=True),
+    "ArgMin":                    Op(INT64, jumps=True, plain_integers=True),
+    "TopK":                      Op(FIRST, jumps=True, axis=-1, plain_first=True),
     "Unique":                    Op(FIRST, jumps=True),
     "NonZero":                   Op(INT64, jumps=True, exact=True, selects=True),
     "NonMaxSuppression":         Op(INT64, jumps=True),

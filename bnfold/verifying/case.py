@@ -105,6 +105,7 @@ class Case:
         self.reference, self.candidate, self.options = reference, candidate, options
         self.interface, self.progress = interface, progress
         self.notes: list[str] = list(interface.notes)
+        self.distrusted: set[str] = set()  # values that float64 computes in another way than the engine
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.choice: Choice
         self.no_sizes = False

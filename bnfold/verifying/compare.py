@@ -39,6 +39,7 @@ from .output_gate import figures as figures_of
 from .output_gate import settled_by_proof
 from .planted import SHARE, with_seen
 from .truth.interpreter import CannotEvaluate
+from .truth.number_formats import widened
 
 FEW = 256  # elements below which one more look is cheaper than a doubtful verdict
 AT_ONCE = 12
@@ -169,7 +170,7 @@ def _judged(case: Case, runs: Runs) -> list[Figures]:
     found = [figures_of(case, name, runs) for name in names]
     found = [_decided(case, f) if f.passed else _settled(case, runs, f) for f in found]
     if runs.proof is not None and not runs.proof.complete and not runs.proof.refuted:
-        found = [_not_blind(f) for f in found]
+        found = [_not_blind(f, runs) for f in found]
     if case.options.every_value:
         rest = [name for name in common_values(case) if name not in names]
         for start in range(0, len(rest), AT_ONCE):
@@ -239,15 +240,31 @@ def _far_below(results: Sequence[ProviderResult]) -> list[str]:
     ]
 
 
-def _not_blind(figures: Figures) -> Figures:
+def _not_blind(figures: Figures, runs: Runs) -> Figures:
     """Where not all that differs could be proved, an output must be able to show a fault of one per cent."""
-    if not figures.passed or not figures.reference_rms * NOISE_LIMIT > SHARE:
+    if not figures.passed:
+        return figures
+    if lack := _says_nothing(figures.value, runs):
+        reason = f"cannot be verified: it {lack} in every run, and what differs in front of it was not proved"
+        return replace(figures, passed=False, reason=reason)
+    if not figures.reference_rms * NOISE_LIMIT > SHARE:
         return figures
     reason = (
         f"cannot be verified: the reference itself is {figures.reference_rms:.1g} away from float64 there, "
         f"so it would not show a fault of {SHARE:.0%}, and some differences could not be proved"
     )
     return replace(figures, passed=False, reason=reason)
+
+
+def _says_nothing(output: str, runs: Runs) -> str:
+    """What is wrong with an output that has to show a difference and cannot, as a clause."""
+    assert runs.proof is not None
+    if not any(o.verdict == "open" and o.value == output and not o.where for o in runs.proof.obligations):
+        return ""
+    numbers = np.concatenate([widened(run[output]).reshape(-1) for run in runs.references if output in run])
+    if not numbers.size:
+        return "is empty"
+    return "is the same number" if numbers.dtype.kind == "f" and not np.ptp(numbers) else ""
 
 
 def _doubtful(case: Case, figures: list[Figures], runs: Runs) -> bool:

@@ -38,10 +38,13 @@ _ARGUMENTS: dict[tuple[str, int], Span] = {
         ("Slice", 2, (1, 4)),
         ("Slice", 3, (0, 1)),
         ("Slice", 4, (1, 2)),
+        ("DFT", 2, (1, 2)),
+        ("BitShift", 1, (0, 8)),
     )
     for op in ops.split()
 }
 _TABLES = ("Gather", "GatherElements", "GatherND", "ScatterND", "ScatterElements", "Scatter")
+_LOSSES = ("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
 _LENGTHS = {"LSTM": 4, "GRU": 4, "RNN": 4, "ReverseSequence": 1}
 _CARRIES = """
     Identity Cast CastLike Reshape Unsqueeze Squeeze Flatten Transpose Slice Expand Clip Tile Split Pad Gather
@@ -110,6 +113,8 @@ class _Follow:
             return self._rows(node)
         if node.op_type == "OneHot" and place == 0:
             return 0, self._depth(node)
+        if node.op_type in _LOSSES and place == 1:
+            return 0, max(self._size(node.inputs[0], 1) or 1, 1)
         if _LENGTHS.get(node.op_type) == place:
             axis = attribute(node, "time_axis", 0) if node.op_type == "ReverseSequence" else 0
             axis = 1 if attribute(node, "layout", 0) else axis

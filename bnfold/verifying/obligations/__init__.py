@@ -7,6 +7,7 @@ taken_branches.py  an If whose condition is a constant is its branch
 cones.py       the nodes between such values, on both sides
 recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
 border_values.py  the generic values on which a cone is run
+looked_up.py   numbers that operators look for in lists of their attributes
 discharge.py   both sides of a cone on generic values, in float64 and in the model's own arithmetic
 figures.py     one value against the other: the noise ratio of every group, or why there is none
 work.py        the work of one scope: every pair of values, proved or dropped

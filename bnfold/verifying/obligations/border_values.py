@@ -11,6 +11,7 @@ special   infinities and NaN, where the cone asks for them
 ties      the thresholds themselves, where the two sides compare in other ways
 all rows  every index of a table
 integers  integers of every size, where they are plain numbers
+looked up numbers that an operator looks for, where its lists differ: all the same, and mixed
 loud      the network's values as much larger as pixels are than normal values
 """
 
@@ -23,17 +24,22 @@ from functools import partial
 
 import numpy as np
 
-from ...ir.graph import STANDARD, ir, named_type
+from ...ir.graph import STANDARD, ir, is_op, named_type
 from ...operators.table import op
 from ..truth.number_formats import largest, numpy_type
 from .cones import Half
 from .deciding_numbers import Numbers
+from .looked_up import looked_up, looks
 from .recording import CROPPED, Recorded
 from .tokens import Token
 
 LOUD, LOUDER = "loud", 256.0
 TIES, FAR, BETWEEN, SPECIAL = "ties", "far", "between", "special"
-DRAWS_OF_INTEGERS = 4
+LOOKED_UP, ALONE, MIXED = "looked up", 24, 16  # draws of one number alone, and of all
+FARTHER = 12  # powers of two, beyond a number that only one side has
+DRAWS_OF_INTEGERS = 4  # at least
+MOST_DRAWS_OF_INTEGERS = 32  # where a border has few of them
+SHARES_OF_TRUE = (0.5, 0.5, 1.0, 0.5, 0.0, 0.5, 0.9, 0.5, 0.1)  # of the booleans of a draw, in turn
 MOST_DRAWS, ENOUGH = 8, 2048  # draws of generic values on one border, and elements that they come to
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not")
 Setting = dict[Token, tuple[np.ndarray, ir.DataType]]  # numbers for every value of a border, and their type
@@ -54,7 +60,11 @@ class Border:
         self.ties = np.array(sorted({-1.0, 0.0, 1.0, *numbers.ties}))
         self.far, self.between = numbers.far, numbers.between
         self.between_integers = numbers.between_integers
+        self.floats, self.integers = looked_up(ours, theirs)
         self.free: dict[Token, int] = {}
+        border = *ours.border.items(), *theirs.border.items()
+        self.sizes = {token for value, token in border if _is_size(value)}
+        self.draws_of_integers = DRAWS_OF_INTEGERS
 
     def settings(self) -> Iterator[tuple[str, Setting | None, Callable[[], Setting]]]:
         """(name, small values or none, full values) in the order in which they are tried. Raises
@@ -65,9 +75,13 @@ class Border:
             raise CannotDischarge(f"no run reached '{missing}'")
         self.free = {
             token: rows
-            for token, rows in _free_integers(ours, theirs).items()
+            for token, rows in free_integers(ours, theirs).items()
             if not known[token][0].kind.is_floating_point()
         }
+        elements = sum(math.prod(known[token][0].shape) for token in self.free)
+        self.draws_of_integers = min(
+            max(DRAWS_OF_INTEGERS, ENOUGH // max(elements, 1)), MOST_DRAWS_OF_INTEGERS
+        )
         extent = _small_extent(ours, theirs)
         for name, place in self._names():
             values = partial(self.setting, name, place)
@@ -83,19 +97,21 @@ class Border:
                 names = [*names[:1], ("wide", 0)]
             else:
                 names += [(name, draw) for draw in range(draws) for name in ("wide", "spread", "shuffled")]
-                names += [(FAR, draw) for draw in range(draws if self.far else 0)]
+                names += [(FAR, draw) for draw in range(max(draws, 2) if self.far else 0)]
                 names += [(BETWEEN, place) for place in range(2 * len(self.between))]
                 names += [(SPECIAL, draw) for draw in range(draws if self._asks_for_special() else 0)]
             if _comparisons(self.ours) != _comparisons(self.theirs):
                 names += [(TIES, draw) for draw in range(draws)]  # last: what fails here holds elsewhere
+        if self.floats or self.integers:
+            names += [(LOOKED_UP, place) for place in range(ALONE + MIXED)]
         if self.free:
-            names += [("all rows", 0), *(("integers", place) for place in range(DRAWS_OF_INTEGERS))]
-            names += [("integers", DRAWS_OF_INTEGERS + k) for k in range(len(self.between_integers))]
+            places = range(self.draws_of_integers + len(self.between_integers))
+            names += [("all rows", 0), *(("integers", place) for place in places)]
         return names
 
     def _asks_for_special(self) -> bool:
         nodes = (*self.ours.nodes, *self.theirs.nodes)
-        return any(node.op_type in ("IsInf", "IsNaN") for node in nodes)
+        return any(node.op_type in ("IsInf", "IsNaN") or looks(node) for node in nodes)
 
     def setting(self, name: str, place: int, cut: int = 0) -> Setting:
         """Numbers for every value of the border."""
@@ -114,24 +130,47 @@ class Border:
         shape = recorded.shape
         if cut and len(shape) >= 4:
             shape = (min(shape[0], 1), shape[1], *(min(d, cut) for d in shape[2:]))
+        if name == LOOKED_UP:
+            return self._looked_up(place, token, recorded)
         if not recorded.kind.is_floating_point():
             return _padded(recorded, shape)
         random = np.random.default_rng([self.seed, len(name), sum(map(ord, name)), token % (1 << 31), place])
         if name in (TIES, FAR, SPECIAL):
-            return self._picked(name, recorded, shape, random)
+            return self._picked(name, place, recorded, shape, random)
         values = self._floats("own" if name == BETWEEN else name, recorded, shape, random)
         if name != BETWEEN:
             return values
         chosen = random.random(shape) < (0.5 if place % 2 else 1.0)
         return _held(np.where(chosen, self.between[place // 2], values), recorded.kind)
 
+    def _looked_up(self, place: int, token: Token, known: Recorded) -> np.ndarray:
+        """Numbers that an operator looks for, and for floats those next to them."""
+        is_float = known.kind.is_floating_point()
+        numbers = np.asarray(self.floats if is_float else self.integers)
+        if not numbers.size or not (is_float or token in self.free):
+            return (
+                self._floats("own", known, known.shape, np.random.default_rng(self.seed))
+                if is_float
+                else _padded(known, known.shape)
+            )
+        random = np.random.default_rng([self.seed, place, token % (1 << 31)])
+        if place < ALONE:
+            numbers = numbers[[place % len(numbers)]]
+        values = random.choice(numbers, known.shape)
+        if not is_float:
+            return np.asarray(values.astype(numpy_type(known.kind)))
+        near = random.choice([1.0, 1.0, 1 - 2.0**-12, 1 + 2.0**-12], known.shape)
+        return _held(values if place < ALONE else values * near, known.kind)
+
     def _picked(
-        self, name: str, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
+        self, name: str, place: int, known: Recorded, shape: tuple[int, ...], random: np.random.Generator
     ) -> np.ndarray:
         """Numbers that the network need not have there."""
         if name == SPECIAL:
             return np.asarray(random.choice([np.inf, -np.inf, np.nan, 0.0, 1.0], shape))
         values = random.choice(self.ties, shape) if name == TIES else random.uniform(-2, 2, shape) * self.far
+        if name == FAR and place % 2:  # weights may stand between the border and the number
+            values = values * np.exp2(random.uniform(0, FARTHER, shape))
         return _held(values, known.kind)
 
     def _floats(
@@ -170,19 +209,22 @@ class Border:
             return np.asarray(np.arange(rows).reshape((1,) * (rank - 1) + (rows,)), kind)
         random = np.random.default_rng([self.seed, place, token % (1 << 31)])
         if known.kind == ir.DataType.BOOL:
-            return np.asarray(random.random(shape) < 0.5, np.bool_)
+            share = SHARES_OF_TRUE[place % len(SHARES_OF_TRUE)]
+            return np.asarray(random.random(shape) < share, np.bool_)
         if rows:
             drawn = random.integers(0, rows, shape)
             if drawn.size:
                 drawn.reshape(-1)[0] = (0, rows - 1)[place % 2]
             return np.asarray(drawn, kind)
         least, most = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
-        if place >= DRAWS_OF_INTEGERS:
-            number = self.between_integers[place - DRAWS_OF_INTEGERS]
+        if place >= self.draws_of_integers:
+            number = self.between_integers[place - self.draws_of_integers]
+            least = 0 if token in self.sizes else least
             return np.full(shape, min(max(number, least), most), kind)
         # The last draw is of numbers that a narrower type cannot hold, where one is asked to.
-        wraps = place == DRAWS_OF_INTEGERS - 1 and _narrows(self.ours) | _narrows(self.theirs)
+        wraps = place == self.draws_of_integers - 1 and _narrows(self.ours) | _narrows(self.theirs)
         sizes = np.exp2(random.uniform(0, 40 if wraps else 14, shape)) * random.choice([-1.0, 1.0], shape)
+        sizes = np.abs(sizes) if token in self.sizes else sizes
         bound = 1 << (50 if wraps else 30)
         return np.asarray(np.clip(np.trunc(sizes), max(least, -bound), min(most, bound)), kind)
 
@@ -213,7 +255,7 @@ def _draws(border: Iterable[Recorded]) -> int:
     return max(1, min(MOST_DRAWS, ENOUGH // max(elements, 1)))
 
 
-def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
+def free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
     """Integers and booleans of the border that may have any value, with the rows of the table that they point
     into (0: they point nowhere). What sizes and axes are made of may not. The reference has the first word:
     what is any number to it may not be an index in the candidate."""
@@ -238,9 +280,9 @@ def _free_integers(ours: Half, theirs: Half) -> dict[Token, int]:
 def _rows(half: Half, node: ir.Node, place: int) -> int | None:
     """The rows of the table that an input points into, 0 for plain numbers, None for what counts or
     shapes."""
-    if op(node).plain_integers:
+    if op(node).plain_integers or looks(node) or (op(node).plain_first and place == 0) or _masks(node, place):
         return 0
-    if op(node).view and place == 0:
+    if op(node).carries_index and (place == 0 or is_op(node, "Concat")):
         readers = [(n, at) for n, at in node.outputs[0].uses() if n in half.nodes]
         found = [_rows(half, reader, at) for reader, at in readers]
         return None if None in found else min(filter(None, found), default=0)
@@ -250,6 +292,22 @@ def _rows(half: Half, node: ir.Node, place: int) -> int | None:
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
     size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
     return size if isinstance(size, int) and size > 0 else None
+
+
+def _is_size(value: ir.Value) -> bool:
+    """Does a value hold sizes or places, which are never negative?"""
+    node = value.producer()
+    while (
+        node is not None and (op(node).carries_index or is_op(node, "Gather")) and node.inputs[0] is not None
+    ):
+        node = node.inputs[0].producer()
+    return is_op(node, "Shape", "Size", "ArgMax", "ArgMin", "NonZero")
+
+
+def _masks(node: ir.Node, place: int) -> bool:
+    """Does an input say with booleans which values count?"""
+    value = node.inputs[place]
+    return is_op(node, "Attention") and place == 3 and value is not None and value.dtype == ir.DataType.BOOL
 
 
 def _held(values: np.ndarray, kind: ir.DataType) -> np.ndarray:

@@ -13,9 +13,10 @@ from typing import TypeVar
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import ir, named_type
+from ...ir.graph import ir, is_op, named_type
 from ...operators.table import op
 from ...records import dataclass
+from ..truth.kernels.convert import bounds
 from ..truth.number_formats import largest, widened
 from .cones import Half
 
@@ -24,7 +25,9 @@ SAME_ATTRIBUTE = 2.0**-20  # attributes are stored in single precision, whatever
 FEW = 16  # elements of a constant that may be bounds or states
 MOST_NUMBERS = 1 << 12  # of one side
 MOST_BETWEEN = 8
+NEAR_MIDDLE = 0.4836  # between two numbers: in the very middle two ways of rounding may meet a tie
 _DECIDING = {"Max", "Min", "Clip", "Where", "Loop", "Scan"}
+_SCATTERING = ("ScatterElements", "ScatterND")
 
 T = TypeVar("T", int, float)
 
@@ -48,7 +51,7 @@ class Numbers:
 def numbers_of(ours: Half, theirs: Half, mine: Constants, others: Constants) -> Numbers:
     """The numbers of a cone. Constants of two types are the same number if one is the other's rounding."""
     constants = _floats(ours, mine), _floats(theirs, others)
-    attributes = _attributes(ours), _attributes(theirs)
+    attributes = _attributes(ours) | _ends(ours, mine), _attributes(theirs) | _ends(theirs, others)
     everything = [sorted({*constants[k], *attributes[k]}) for k in (0, 1)]
     apart = {
         number
@@ -64,7 +67,7 @@ def numbers_of(ours: Half, theirs: Half, mine: Constants, others: Constants) -> 
     return Numbers(
         ties=frozenset(constants[0] | constants[1]),
         far=max(map(abs, apart), default=0.0),
-        between=(*beyond, *_middles({*everything[0], *everything[1]}, apart))[:MOST_BETWEEN],
+        between=(*beyond, *_middles({*everything[0], *everything[1]}, apart, NEAR_MIDDLE))[:MOST_BETWEEN],
         between_integers=tuple(int(n) for n in (*_middles(whole[0] | whole[1], odd), *sorted(near)))[
             :MOST_BETWEEN
         ],
@@ -79,11 +82,11 @@ def _has(numbers: Sequence[float], number: float, nearness: float) -> bool:
     )
 
 
-def _middles(numbers: Iterable[T], apart: set[T]) -> Iterator[float]:
+def _middles(numbers: Iterable[T], apart: set[T], share: float = 0.5) -> Iterator[float]:
     """The middles of neighbours, one of which only one side has."""
     for low, high in pairwise(sorted(numbers)):
         if low in apart or high in apart:
-            yield low + (high - low) / 2
+            yield low + (high - low) * share
 
 
 def _floats(half: Half, constants: Constants) -> set[float]:
@@ -110,7 +113,7 @@ def _small(half: Half, constants: Constants) -> Iterator[tuple[ir.TensorProtocol
     deciding = {
         value
         for node in half.nodes
-        if node.op_type in _DECIDING or op(node).plain_integers
+        if node.op_type in _DECIDING or op(node).plain_integers or _bounds(node)
         for value in node.inputs
         if value is not None
     }
@@ -120,10 +123,41 @@ def _small(half: Half, constants: Constants) -> Iterator[tuple[ir.TensorProtocol
             yield tensor, value in deciding
 
 
+def _bounds(node: ir.Node) -> bool:
+    """Does a node put the larger or the smaller of two numbers into a place?"""
+    given = node.attributes.get("reduction")
+    if given is None or given.is_ref() or not is_op(node, *_SCATTERING):
+        return False
+    return given.as_string() in ("max", "min")
+
+
 def _narrow_types(half: Half) -> set[ir.DataType]:
     """Types of at most 16 bits that the cone casts to."""
     kinds = (named_type(node) for node in half.nodes if node.op_type == "Cast")
     return {kind for kind in kinds if kind is not None and kind.is_floating_point() and kind.bitwidth <= 16}
+
+
+def _ends(half: Half, constants: Constants) -> set[float]:
+    """The numbers at which a QuantizeLinear of the cone reaches the ends of its type."""
+    found: set[float] = set()
+    for node in half.nodes:
+        if is_op(node, "QuantizeLinear") and len(found) < MOST_NUMBERS:
+            found.update(_ends_of(node, constants))
+    return found
+
+
+def _ends_of(node: ir.Node, constants: Constants) -> Iterator[float]:
+    given = [None if value is None else constants.tensor(value) for value in node.inputs[1:3]]
+    scale, zero = (*given, None)[:2]
+    kind = zero.dtype if zero is not None else named_type(node, "output_dtype") or ir.DataType.UINT8
+    if scale is None or not kind.is_integer() or not 0 < scale.size <= FEW:
+        return
+    offset = np.zeros(()) if zero is None else widened(zero.numpy()).astype(np.float64)
+    steps = np.asarray(widened(scale.numpy()))
+    if offset.size not in (1, steps.size):
+        return
+    for end in bounds(kind):
+        yield from map(float, ((end - offset.reshape(-1)) * steps.reshape(-1)).tolist())
 
 
 def _attributes(half: Half) -> set[float]:

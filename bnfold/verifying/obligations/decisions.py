@@ -26,6 +26,10 @@ from .tokens import Token
 QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
 
 
+# attributes that say which entry is taken, which the values of a run hardly show
+FLAGS = {"select_last_index": 0, "sorted": 1, "largest": 1, "keepdims": 1, "center_point_box": 0}
+
+
 def decided_by(sides: Sides, mine: Half, theirs: Half, opened: set[Token]) -> str:
     """What decides on both sides and differs, as a clause; empty where nothing does."""
     models = sides.context.reference, sides.context.candidate
@@ -65,6 +69,9 @@ def _decides_otherwise(sides: Sides, mine: ir.Node, theirs: ir.Node, opened: set
         (a, b) for a, b in zip(mine.inputs, theirs.inputs, strict=False) if a is not None and b is not None
     ]
     apart = [(a, b) for a, b in inputs if not sides.identical(a, b)]
+    for name, default in FLAGS.items() if not apart else ():
+        if _flag(mine, name, default) != _flag(theirs, name, default):
+            return f"'{name}' of '{label(theirs)}' is another one"
     through = _saturated(sides, mine, theirs)
     for a, b in apart:
         measured = _deciding(sides, a, b, opened, through)
@@ -78,6 +85,14 @@ def _decides_otherwise(sides: Sides, mine: ir.Node, theirs: ir.Node, opened: set
     ):
         return f"the constant '{apart[0][0].name}' that decides it is another one"
     return ""
+
+
+def _flag(node: ir.Node, name: str, default: int) -> object:
+    """An attribute's value; the name of the function's attribute to which it refers."""
+    given = node.attributes.get(name)
+    if given is None:
+        return default
+    return given.ref_attr_name if given.is_ref() else given.value
 
 
 def _saturated(sides: Sides, mine: ir.Node, theirs: ir.Node) -> Callable[[np.ndarray], np.ndarray] | None:

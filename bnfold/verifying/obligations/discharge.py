@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...inference.constants import Constants
-from ...ir.graph import GraphLike, ir, opset
+from ...ir.graph import GraphLike, ir, is_op, opset
 from ...records import dataclass
 from ...results.comparison import Figures
 from ..truth.call import Frame
@@ -148,7 +148,8 @@ class Discharger:
             worst = figures if worst is None or figures.noise > worst.noise else worst
         if worst is None:
             raise CannotDischarge(str(refusal) if refusal is not None else "nothing is known of its border")
-        return self._louder(ours, theirs, places, known, worst) if self._narrow else worst
+        loud = self._narrow or _exponentials(theirs) > _exponentials(ours)
+        return self._louder(ours, theirs, places, known, worst) if loud else worst
 
     def _border(self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]) -> Border:
         numbers = numbers_of(ours, theirs, self.reference.constants, self.candidate.constants)
@@ -157,7 +158,8 @@ class Discharger:
     def _louder(
         self, ours: Half, theirs: Half, places: Places, known: dict[Token, list[Recorded]], figures: Figures
     ) -> Figures:
-        """Where values have 16 bits: does one side alone leave the type on larger inputs?"""
+        """Where values have 16 bits, or the candidate has an exponential of its own: does one side alone
+        leave the type on larger inputs?"""
         loud = self._border(ours, theirs, known).setting("own" if self.converted else LOUD, 0)
         try:
             return self._in_its_own_type(ours, theirs, places, loud, figures)
@@ -334,6 +336,11 @@ def _changed(half: Half, other: Half) -> Uncertain:
     constants = {value for value, token in half.constants.items() if token not in kept}
     attributes = {row for node in other.nodes for row in _float_attributes(node)}
     return constants | {node for node in half.nodes if not attributes.issuperset(_float_attributes(node))}
+
+
+def _exponentials(half: Half) -> int:
+    """How many nodes of a cone leave single precision at a hundred already."""
+    return sum(is_op(node, "Exp") for node in half.nodes)
 
 
 def _float_attributes(node: ir.Node) -> Iterator[tuple[str, str, float]]:

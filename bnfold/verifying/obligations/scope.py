@@ -15,12 +15,13 @@ import numpy as np
 
 from ...inference.constants import Constants
 from ...ir.graph import GraphLike, ir
+from ...operators.table import op
 from ...records import dataclass
 from ...results.comparison import Figures, Obligation
 from ..truth.call import Frame
 from ..truth.interpreter import CannotEvaluate
 from .alignment import Pairs
-from .border_values import CannotDischarge
+from .border_values import CannotDischarge, free_integers
 from .cones import Half, half
 from .discharge import Discharger, Places
 from .recording import Recorded, Recorder
@@ -117,15 +118,34 @@ class Sides:
         return {t: self.context.known(self.by_token[t]) for t in tokens if t in self.by_token}
 
     def further(self, mine: Half, theirs: Half) -> set[Token]:
-        """Values of the border behind which another may lie: floats, and whatever is on the border of one
-        side alone, for the other side knows what it is made of."""
+        """Values of the border behind which another may lie: floats, plain integers that are made of
+        integers, and whatever is on the border of one side alone, for the other side knows what it is made
+        of."""
         known = self.known(mine, theirs)
         alone = set(mine.border.values()) ^ set(theirs.border.values())
+        plain = {token for token, rows in free_integers(mine, theirs).items() if not rows}
         return {
             token
             for token in known
-            if self._is_computed(token) and (token in alone or _is_float(known[token]))
+            if self._is_computed(token)
+            and (token in alone or _is_float(known[token]) or (token in plain and self._counts(token)))
         }
+
+    def _counts(self, token: Token) -> bool:
+        """Is a value made of integers and booleans alone, and decides nothing? Then as many numbers can be
+        tried behind it."""
+        producer = self.by_token[token].producer()
+        if producer is None or op(producer).jumps:
+            return False
+        kinds = [self._kind(value) for value in producer.inputs if value is not None]
+        return all(kind is not None and not kind.is_floating_point() for kind in kinds)
+
+    def _kind(self, value: ir.Value) -> ir.DataType | None:
+        """The element type of a value of the reference, as far as it is known."""
+        if (tensor := self.context.ours.tensor(value)) is not None:
+            return tensor.dtype
+        recorded = self.context.known(value)
+        return recorded[0].kind if recorded else value.dtype
 
     def _is_computed(self, token: Token) -> bool:
         producer = self.by_token[token].producer()

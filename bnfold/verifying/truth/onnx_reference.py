@@ -18,6 +18,8 @@ from .call import Call
 _RENAMED = {"Scatter": "ScatterElements"}  # deprecated names of operators that still run
 # inputs that may be scalars or vectors of one number, of which onnx's implementation takes vectors alone
 _VECTORS = {"NonMaxSuppression": (2, 3, 4)}
+# inputs that are cast to integers, which onnx's implementation forgets
+_WHOLE = {"OneHot": (0, 1)}
 
 
 class Evaluators:
@@ -29,10 +31,7 @@ class Evaluators:
     def __call__(self, call: Call, arguments: Sequence[Any], imports: Mapping[str, int]) -> list[Any] | None:
         """The outputs of a node, with None for each output that nothing reads; None where onnx has no
         reference implementation of the operator."""
-        arguments = [
-            np.atleast_1d(a) if place in _VECTORS.get(call.op, ()) and a is not None else a
-            for place, a in enumerate(arguments)
-        ]
+        arguments = [_as_it_takes(call.op, place, a) for place, a in enumerate(arguments)]
         key = (call.node, tuple(_kind(a) for a in arguments))
         if key not in self._known:
             self._known[key] = _evaluator(call, arguments, imports)
@@ -45,6 +44,15 @@ class Evaluators:
         results: list[Any] = evaluator.run(None, feeds)
         outputs = iter(results)
         return [next(outputs) if wanted else None for wanted in call.wanted]
+
+
+def _as_it_takes(operator: str, place: int, argument: Any) -> Any:
+    """An argument in the form that onnx's implementation takes."""
+    if argument is None:
+        return None
+    if place in _VECTORS.get(operator, ()):
+        return np.atleast_1d(argument)
+    return np.asarray(argument).astype(np.int64) if place in _WHOLE.get(operator, ()) else argument
 
 
 def _kind(argument: Any) -> str:

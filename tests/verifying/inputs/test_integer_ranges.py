@@ -35,6 +35,8 @@ def found(body: str, rows: int = 50) -> Input:
         ("j = CumSum(i, one) k = Mul(j, i) y = Gather(E, k)", None, False),
         ("y = Reshape(E, i)", None, False),
         ("y = Tile(E, i)", (1, 4), False),
+        ("y = SoftmaxCrossEntropyLoss(E, i)", (0, 6), False),
+        ('j = BitShift <direction = "LEFT"> (one, i) y = Cast <to = 1> (j)', (0, 8), False),
         ("j = Cast <to = 1> (i) y = Sub(j, j)", None, True),
         ("b = Equal(i, one) y = Cast <to = 1> (b)", None, True),
     ],
