@@ -29,6 +29,11 @@ COUNTED = "g (int32 x) => (int32[M] y) <int32 end = {6}, int32 step = {ENDING}> 
 SHIFTED = 'g (uint8[4] x, uint8[4] n) => (uint8[4] y) { y = BitShift<direction = "ENDING">(x, n) }'
 LOSS = """g (float[3, 5] x, int64[3] t) => (float y) <float[5] w = {1.0, 2.0, 3.0, 4.0, 5.0}> {
     y = SoftmaxCrossEntropyLoss(x, tENDING) }"""
+BEHIND = """g (float[N, 4] x) => (float[N, 4] y) <float k = {7.3}, float low = {1000.0}, float high = {1001.0},
+    float half = {0.5}, float[4, 4] w = {1.0, 2.0, -1.0, 0.5, 0.3, 1.0, 1.0, 1.0, -2.0, 1.0, 0.1, 3.0, 1.0, 0.2, 0.4, 0.9}> {
+    BEFORE ENDING }"""
+KEPT = "y = Identity(s)"
+WINDOW = """a = Greater(s, low) b = Less(s, high) both = And(a, b) h = Mul(s, half) y = Where(both, h, s)"""
 
 DIFFERENT = {
     "a sum of integers that overflows": (
@@ -53,6 +58,9 @@ DIFFERENT = {
         "e = Exp(x) s = ReduceSum(e, axis) y = Div(e, s)",
     ),
     "a shift to the other side": (SHIFTED, "LEFT", "RIGHT"),
+    "a narrow range behind a scale": (BEHIND.replace("BEFORE", "s = Mul(x, k)"), KEPT, WINDOW),
+    "a narrow range behind a square": (BEHIND.replace("BEFORE", "s = Mul(x, x)"), KEPT, WINDOW),
+    "a narrow range behind a matrix": (BEHIND.replace("BEFORE", "s = MatMul(x, w)"), KEPT, WINDOW),
 }
 
 
@@ -121,6 +129,17 @@ RIGHT = {
         "g (float[N, 8] x) => (float[N, 8] y) <float one = {1.0}> { ENDING }",
         "y = Sigmoid(x)",
         "n = Neg(x) e = Exp(n) a = Add(e, one) y = Reciprocal(a)",
+    ),
+    "a narrow range beyond a bound": (BEHIND.replace("BEFORE", "s = Sigmoid(x)"), KEPT, WINDOW),
+    "a narrow range beyond a bound that is scaled": (
+        BEHIND.replace("BEFORE", "t = Sigmoid(x) s = Mul(t, k)"),
+        KEPT,
+        WINDOW,
+    ),
+    "a narrow range on the other side of zero": (
+        BEHIND.replace("BEFORE", "n = Relu(x) s = Neg(n)"),
+        KEPT,
+        WINDOW,
     ),
     "an axis counted from the end": (
         "g (float[N, 8] x) => (int64[N, 1] y) { y = ArgMax<axis = ENDING>(x) }",

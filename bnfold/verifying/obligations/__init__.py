@@ -7,6 +7,8 @@ taken_branches.py  an If whose condition is a constant is its branch
 cones.py       the nodes between such values, on both sides
 recording.py   one run of the reference: shapes, types and sizes of numbers at every value, bodies included
 border_values.py  the generic values on which a cone is run
+deciding_numbers.py  bounds and thresholds on which its operators decide
+sought_numbers.py  such numbers, sought from further back where a cone holds only from there
 looked_up.py   numbers that operators look for in lists of their attributes
 discharge.py   both sides of a cone on generic values, in float64 and in the model's own arithmetic
 figures.py     one value against the other: the noise ratio of every group, or why there is none

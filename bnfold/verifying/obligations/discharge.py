@@ -251,6 +251,10 @@ class Discharger:
         CannotEvaluate."""
         return self._on(ours, theirs, places, self._border(ours, theirs, known).setting("own", 0), None)
 
+    def at(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures:
+        """The figures of the end on these values of the border. Raises CannotEvaluate."""
+        return self._on(ours, theirs, places, setting, None)
+
     def settings_of(self, ours: Half, theirs: Half, known: dict[Token, list[Recorded]]) -> Iterator[Setting]:
         """Values of the border, for trying what shows at its end."""
         for name, _, whole in self._border(ours, theirs, known).settings():

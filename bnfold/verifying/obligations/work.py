@@ -26,6 +26,7 @@ from .discharge import OTHER_TIES
 from .hidden import dead_border, hidden, hidden_weights, lost_in_rounding
 from .lone_weights import lone_weight
 from .scope import OPENINGS, Context, Scope, Sides
+from .sought_numbers import sought
 from .tokens import Token
 
 MOST_LOOKED_AT = 8  # refuted values of which it is looked whether anything shows them
@@ -180,6 +181,8 @@ class _Work:
             if not opened:
                 near = self.tried[value] = (mine, theirs)
             figures = self._judged(value, mine, theirs)
+            if opened and near is not None and figures is not None and figures.passed:
+                figures = self._sought(mine, theirs, near) or figures
             if figures is not None and figures.passed:
                 if not (reason := decided_by(self.sides, mine, theirs, opened)):
                     self.proved[value] = _Proved("proved", figures, mine, theirs, near if opened else None)
@@ -195,6 +198,11 @@ class _Work:
             self.openness.pop(value, None)
         self.measured[value] = figures
         return False
+
+    def _sought(self, mine: Half, theirs: Half, near: tuple[Half, Half]) -> Figures | None:
+        """The figures where a number that decides in the smallest cone is met from this border, if the two
+        differ there. A fold of ours decides on no other numbers."""
+        return None if self.context.strict else sought(self.sides, mine, theirs, near)
 
     def _judged(self, value: ir.Value, mine: Half, theirs: Half) -> Figures | None:
         """The figures of a cone; None, with the reason, where it cannot be run."""
