@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from ..errors import NotEquivalent
 from ..records import dataclass
 from ..results.comparison import Comparison
+from ..results.options import NOISE_LIMIT
 from ..results.plan import Plan
 
 ROUNDS = 8
@@ -115,7 +116,9 @@ def _passes_without(attempt: Callable[[Withdrawn], A], names: tuple[str, ...], w
 
 
 def reason(report: Comparison, words: Words) -> str:
-    """Why a fold is taken back, in words."""
+    """Why a fold is taken back, in words. Where the noise is within its limit, something else is not."""
+    if report.noise <= NOISE_LIMIT and report.reason:
+        return f"with it, verification says: {report.reason}"
     place = f" at '{report.divergence.value}'" if report.divergence else ""
     return f"with it, verification measured {report.noise:.3g} times the noise of the {words.before}{place}"
 

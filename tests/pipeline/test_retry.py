@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from bnfold.errors import NotEquivalent
-from bnfold.pipeline.retry import ROUNDS, Withdrawn, first_that_passes
+from bnfold.pipeline.retry import ROUNDS, Withdrawn, Words, first_that_passes, reason
 from bnfold.results.comparison import Comparison, Divergence, Figures, ProviderResult
 from bnfold.results.plan import Folded, Plan
 
@@ -177,3 +177,10 @@ def test_what_nothing_can_check_fails_at_once() -> None:
 
 def test_unverified_work_is_taken_as_it_is() -> None:
     assert first_that_passes(lambda withdrawn: Tried(Plan(), None)).report is None
+
+
+def test_what_is_taken_back_for_something_else_than_noise_says_so() -> None:
+    noisy = replace(report("b", passed=False, localised=True), reason="v: the noise is too large")
+    assert reason(noisy, Words()).startswith("with it, verification measured 1e+04 times the noise")
+    empty = replace(noisy, noise=0.5, reason="v: cannot be verified")
+    assert reason(empty, Words()) == "with it, verification says: v: cannot be verified"
