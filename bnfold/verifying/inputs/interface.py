@@ -78,10 +78,12 @@ class Interface:
         return {renamed(name, back): value for name, value in values.items()}
 
 
-def interface(reference: Side, candidate: Side, exceptions: InterfaceExceptions | None = STRICT) -> Interface:
-    """What the two models have in common. With None the caller can allow nothing, and no message offers it.
-    Raises InterfacesDiffer, Unfillable."""
-    found = _Comparing(exceptions or STRICT, offers=exceptions is not None)
+def interface(
+    reference: Side, candidate: Side, exceptions: InterfaceExceptions = STRICT, *, offers: bool = True
+) -> Interface:
+    """What the two models have in common. `offers`: messages name the flags that allow a difference. Raises
+    InterfacesDiffer, Unfillable."""
+    found = _Comparing(exceptions, offers)
     inputs, theirs = inputs_of(reference.model), inputs_of(candidate.model)
     known = {i.name: i for i in theirs}
     renamed_inputs = found.paired("input", [i.name for i in inputs], list(known))
@@ -124,7 +126,7 @@ class _Comparing:
     def differ(self, words: str, allowed: bool, flag: str) -> None:
         """Note a difference that is allowed; keep one that is not, with the flag that would allow it."""
         if allowed:
-            self.notes.append(f"{words} (allowed by {flag})")
+            self.notes.append(f"{words} (allowed by {flag})" if self.offers else words)
         else:
             self.differences.append(f"{words} ({flag} allows it)" if flag and self.offers else words)
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from ..case import Case, Progress
 from ..engines.environment import environment
 from ..engines.providers import CPU, SUFFIX, required, search_path
 from ..engines.runtime import on_disk
-from ..inputs.interface import Interface, InterfacesDiffer, interface
-from ..inputs.samples import Unfillable
+from ..inputs.interface import Interface, InterfaceExceptions, InterfacesDiffer, interface
+from ..inputs.samples import Unfillable, inputs_of
 from ..truth.interpreter import CannotEvaluate
 from .runtimes import installed
 
@@ -81,15 +82,28 @@ def _first_feed(
 ) -> tuple[Case, dict[str, np.ndarray]]:
     """What both models are fed: the user's first sample, or a seeded one at sizes at which the first runs."""
     try:
-        case = Case(before, after, options, _interface(before, after), progress)
+        case = Case(before, after, _sized(before, after, options), _interface(before, after), progress)
         return case, case.reference_runs().feeds[0]
     except (CannotEvaluate, Unfillable) as error:
         raise Unsupported(f"the model cannot be run here: {error}", where=before.name or None) from error
 
 
+def _sized(before: Side, after: Side, options: VerifyOptions) -> VerifyOptions:
+    """The options, with the shapes that the second model fixes and the first leaves open, where the user
+    gives none: only there both can be timed."""
+    given = {name for name, _ in options.input_shapes}
+    theirs = {one.name: one.dims for one in inputs_of(after.model)}
+    fixed = []
+    for one in inputs_of(before.model):
+        dims = tuple(dim for dim in theirs.get(one.name, ()) if isinstance(dim, int))
+        if len(dims) == len(one.dims) and dims != one.dims and not given & {one.name, ""}:
+            fixed.append((one.name, dims))
+    return replace(options, input_shapes=(*options.input_shapes, *fixed)) if fixed else options
+
+
 def _interface(before: Side, after: Side) -> Interface:
     try:
-        return interface(before, after, None)
+        return interface(before, after, InterfaceExceptions(fixed_shapes=True), offers=False)
     except InterfacesDiffer as error:
         raise Unsupported(
             f"the two models cannot be compared: {error}",

@@ -66,6 +66,16 @@ def test_models_of_other_interfaces_are_not_held_against_each_other(tmp_path: Pa
     assert "--" not in str(refused.value)  # a measurement takes none of the flags that would allow it
 
 
+def test_a_second_model_of_fixed_sizes_is_timed_at_these(tmp_path: Path) -> None:
+    fixed = side(
+        saved(tmp_path, CONV_BN_RELU.replace("float[N, 3, 8, 8]", "float[3, 3, 8, 8]"), "fixed.onnx")
+    )
+    found = measured(side(saved(tmp_path)), fixed, QUICK, VerifyOptions())
+    assert found.inputs == (("x", "3x3x8x8"),)
+    assert found.rows[0].ratio is not None
+    assert not any("--" in note for note in found.notes)
+
+
 def test_a_provider_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [measure.CPU])
     with pytest.raises(ProviderUnavailable):
