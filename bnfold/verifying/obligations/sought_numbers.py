@@ -103,4 +103,7 @@ def _factors(at: Callable[[float], np.ndarray], number: float) -> Iterator[float
             factor = now[0] - now[1] * (now[0] - last[0]) / (now[1] - last[1])
             if not abs(factor) <= FARTHEST:
                 break
-            last, now = now, (factor, float(at(factor)[place]) - number)
+            found = at(factor)
+            if found.shape != first.shape:
+                break
+            last, now = now, (factor, float(found[place]) - number)
