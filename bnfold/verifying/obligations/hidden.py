@@ -27,6 +27,7 @@ from .figures import NOT_FINITE, compared, failed
 from .scope import Sides
 
 APART = 1e-3  # of the size of a weight: a change that no rewriting's rounding makes
+_ARRANGING = ir.AttributeType.INT, ir.AttributeType.INTS, ir.AttributeType.STRING
 Computed = Mapping[ir.Value, tuple[Any, ir.DataType]]
 
 
@@ -111,10 +112,11 @@ def dead_border(sides: Sides, mine: Half, theirs: Half, near: Half) -> Iterator[
 
 
 def lost_in_rounding(sides: Sides, mine: Half, theirs: Half) -> Iterator[tuple[ir.Value, Figures]]:
-    """The end of the smallest cone of a pair, where that has the same operators on both sides and differs on
-    the network's own values. That it holds from a border further back only says how much the weights in
-    between may be rounded: what stands here is another slope, threshold or constant."""
-    if [node.op_identifier() for node in mine.nodes] != [node.op_identifier() for node in theirs.nodes]:
+    """The end of the smallest cone of a pair, where that has the same operators on both sides, reads the same
+    and differs on the network's own values. That it holds from a border further back only says how much the
+    weights in between may be rounded: what stands here is another slope, threshold or constant. Where it
+    reads other values, or arranges them in another way, the two were only written in another order."""
+    if set(mine.border.values()) != set(theirs.border.values()) or not _alike(mine, theirs):
         return
     try:
         found = sides.context.discharger.on_own_values(
@@ -125,6 +127,21 @@ def lost_in_rounding(sides: Sides, mine: Half, theirs: Half) -> Iterator[tuple[i
     if not found.passed and found.reason != NOT_FINITE:
         reason = f"{found.reason}; what rounds further back hides it from what follows"
         yield mine.end, replace(found, noise=math.inf, reason=reason)
+
+
+def _alike(mine: Half, theirs: Half) -> bool:
+    """Have two cones the same operators, which arrange what they read in the same way? An attribute that is
+    not stated has its default, which says nothing else."""
+    return len(mine.nodes) == len(theirs.nodes) and all(
+        one.op_identifier() == other.op_identifier()
+        and not any(
+            given.type in _ARRANGING
+            and name in other.attributes
+            and given.value != other.attributes[name].value
+            for name, given in one.attributes.items()
+        )
+        for one, other in zip(mine.nodes, theirs.nodes, strict=True)
+    )
 
 
 def _is_one_float(values: Any) -> bool:

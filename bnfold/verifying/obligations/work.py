@@ -30,7 +30,8 @@ from .sought_numbers import sought
 from .tokens import Token
 
 MOST_LOOKED_AT = 8  # refuted values of which it is looked whether anything shows them
-MOST_DROPPED = 24  # conjectures of one graph that may fail before the outputs alone are looked at
+MOST_DROPPED = 24  # conjectures of one graph that may fail in a row before the outputs alone are looked at
+MOST_AGAIN = 100_000  # nodes whose tokens are computed again, each time that one more is dropped
 
 
 def prove(context: Context, scope: Scope, aligned: Callable[[Pairs], Pairs] | None = None) -> bool:
@@ -93,6 +94,7 @@ class _Work:
         self.proved.clear()
         self.same_bodies.clear()  # what was not aligned before may be now
         self.failed_outputs = []
+        in_a_row = 0
         outputs = set(self.scope.outputs)
         waiting = sorted(
             (a for a in self.pairs if a not in self.refuted), key=lambda v: self._place(v, outputs)
@@ -102,16 +104,24 @@ class _Work:
             if value in self.refuted:
                 continue
             is_output = value in outputs
-            if len(self.refuted) >= MOST_DROPPED and not is_output and not self._identical(value):
+            if self._too_many(in_a_row) and not is_output and not self._identical(value):
                 self._drop_the_rest(waiting[count:], outputs)
                 continue
             if self._holds(value):
+                in_a_row = in_a_row if self.proved[value].how == "identical" else 0
                 continue
+            in_a_row += 1
             if is_output:
                 self.failed_outputs.append(value)
             else:
                 self._drop(value)
         return not self.failed_outputs and len(self.scope.outputs) == len(self.scope.reference.outputs)
+
+    def _too_many(self, in_a_row: int) -> bool:
+        """Did so many pairs fail that the rest is dropped with them? What merged two nodes may keep the name
+        of the first for what the second gave: such pairs fail one by one, and those between them hold."""
+        again = len(self.refuted) * len(self.sides.left.order)
+        return in_a_row >= MOST_DROPPED or (len(self.refuted) >= MOST_DROPPED and again > MOST_AGAIN)
 
     def _place(self, value: ir.Value, outputs: Collection[ir.Value]) -> tuple[int, int]:
         producer = value.producer()

@@ -367,6 +367,36 @@ def test_a_row_of_pairs_that_do_not_hold_is_dropped_in_one_step(monkeypatch: pyt
     assert len(computed) < 4 * work.MOST_DROPPED
 
 
+def test_merged_nodes_that_keep_the_name_of_the_first_leave_the_rest_proved() -> None:
+    """onnxsim writes what a batch norm gave under the name of the convolution before it: one pair after the
+    other does not hold, and those between them do."""
+    length, a, b = 2 * work.MOST_DROPPED, np.float32([0.9, -0.8, 1.1, 1.3]), np.float32([1.2, 0.7, 1.5, 0.8])
+
+    def chain(*block: str, **factors: np.ndarray) -> onnx.ModelProto:
+        head = f"{HEAD} g (float[2, 4] v0) => (float[2, 4] v{length}) <float[4] a, float[4] b>"
+        rows = [part.format(k=k, n=k + 1) for k in range(length) for part in block]
+        return proto(f"{head} {{ {' '.join(rows)} }}", **factors)
+
+    ours = chain("c{k} = Mul(v{k}, a)", "d{k} = Mul(c{k}, b)", "v{n} = LeakyRelu(d{k})", a=a, b=b)
+    theirs = chain("c{k} = Mul(v{k}, a)", "v{n} = LeakyRelu(c{k})", a=a * b, b=b)
+    found = proof(ours, theirs, v0=image(2, 4))
+    assert not found.refuted
+    assert found.count("proved") == found.count("dropped") == length
+    assert found.unseen == 0
+
+
+def test_what_is_arranged_in_another_order_is_no_other_slope() -> None:
+    """onnxruntime moves a Transpose behind a Reshape, and leaves it for other readers. The smallest cones have
+    the same operators and read other values, of which only corners are remembered."""
+    head = f"{HEAD} g (float[1, 4, 20, 20] x) => (float[1, 2, 20, 20, 2] y, float[1, 20, 20, 4] z)"
+    shared = "a = Sigmoid(x) t = Transpose<perm = [0, 2, 3, 1]>(a) z = Neg(t)"
+    ours = proto(f"""{head} <int64[5] s = {{1, 20, 20, 2, 2}}> {{ {shared}
+        r = Reshape(t, s) w = Transpose<perm = [0, 3, 1, 2, 4]>(r) y = Tanh(w) }}""")
+    theirs = proto(f"""{head} <int64[5] s = {{1, 2, 2, 20, 20}}> {{ {shared}
+        q = Reshape(a, s) w = Transpose<perm = [0, 1, 3, 4, 2]>(q) y = Tanh(w) }}""")
+    assert not proof(ours, theirs, x=image(1, 4, 20, 20)).refuted
+
+
 def test_numbers_that_are_huge_or_not_finite_raise_no_warning() -> None:
     """Every warning is an error here: an Exp of an Exp is infinite on both sides, or too large to be squared."""
     ends = "e = Exp(c) f = Exp(e) h = Mul(f, f) y = Add(h, c)"
