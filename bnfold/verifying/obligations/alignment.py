@@ -2,6 +2,7 @@
 so that a wrong one costs time and never a wrong verdict.
 
     by_name         the same name; a rewriting that keeps names says so
+    moved           the same readers, where merged nodes keep the name of the first for what the last gave
     by_structure    the same operators over the same inputs, whatever the weights hold and the values are
                     called
     by_value        the same numbers on one run, for models that have neither
@@ -14,13 +15,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...ir.graph import GraphLike, ir
+from ...ir.graph import GraphLike, ir, is_op
 from ...records import dataclass
 from .tokens import SideTokens, Token, Vocabulary
 
 Pairs = dict[ir.Value, ir.Value]  # reference -> candidate
 CLOSE = 1e-3  # relative distance of two values' projections that may be the same up to rounding
 PROJECTIONS = 4
+LONGEST_MERGE = 4  # nodes that one takes the place of
 
 
 def computed(graph: GraphLike) -> list[ir.Value]:
@@ -38,6 +40,46 @@ def by_name(reference: GraphLike, candidate: GraphLike, outputs: Pairs) -> Pairs
         if value not in pairs and other is not None and other not in taken:
             pairs[value] = other
     return pairs
+
+
+def moved(pairs: Pairs) -> Pairs:
+    """The same pairs, but for values whose readers have other names than those of the partner, where the only
+    reader of a value gives another one, further on, that has the partner's readers: there the partner is that
+    one. onnxsim writes so what a batch norm gave, under the name of the convolution before it."""
+    found: Pairs = {}
+    for value, other in pairs.items():
+        at = _same_readers(value, other)
+        found[value if at is None or at in pairs else at] = other
+    return found
+
+
+def _same_readers(value: ir.Value, other: ir.Value) -> ir.Value | None:
+    """The first value, from this one on along single readers that take constants besides, that nodes of the
+    same names read as the other."""
+    wanted, at = _read_by(other), value
+    if not wanted or not wanted.isdisjoint(_read_by(value)):
+        return value
+    for _ in range(LONGEST_MERGE):
+        users = list(at.uses())
+        if len(users) != 1 or at.is_graph_output() or not _takes_constants(users[0].node, at):
+            return None
+        at = users[0].node.outputs[0]
+        if _read_by(at) == wanted:
+            return at
+    return None
+
+
+def _takes_constants(node: ir.Node, value: ir.Value) -> bool:
+    """Are there inputs besides this one, all of them constants?"""
+    others = [v for v in node.inputs if v is not None and v is not value]
+    makers = [v.producer() for v in others]
+    return bool(others) and all(maker is None or is_op(maker, "Constant") for maker in makers)
+
+
+def _read_by(value: ir.Value) -> set[str | None]:
+    """The names of what the readers of a value give; None for the graph's own outputs."""
+    names: set[str | None] = {output.name or "" for use in value.uses() for output in use.node.outputs}
+    return names | {None} if value.is_graph_output() else names
 
 
 def by_structure(ours: SideTokens, theirs: SideTokens, known: Pairs) -> Pairs:

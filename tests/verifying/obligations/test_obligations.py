@@ -367,22 +367,51 @@ def test_a_row_of_pairs_that_do_not_hold_is_dropped_in_one_step(monkeypatch: pyt
     assert len(computed) < 4 * work.MOST_DROPPED
 
 
-def test_merged_nodes_that_keep_the_name_of_the_first_leave_the_rest_proved() -> None:
-    """onnxsim writes what a batch norm gave under the name of the convolution before it: one pair after the
-    other does not hold, and those between them do."""
-    length, a, b = 2 * work.MOST_DROPPED, np.float32([0.9, -0.8, 1.1, 1.3]), np.float32([1.2, 0.7, 1.5, 0.8])
+LENGTH = 2 * work.MOST_DROPPED
+FACTORS = np.float32([0.9, -0.8, 1.1, 1.3]), np.float32([1.2, 0.7, 1.5, 0.8])
 
-    def chain(*block: str, **factors: np.ndarray) -> onnx.ModelProto:
-        head = f"{HEAD} g (float[2, 4] v0) => (float[2, 4] v{length}) <float[4] a, float[4] b>"
-        rows = [part.format(k=k, n=k + 1) for k in range(length) for part in block]
-        return proto(f"{head} {{ {' '.join(rows)} }}", **factors)
 
-    ours = chain("c{k} = Mul(v{k}, a)", "d{k} = Mul(c{k}, b)", "v{n} = LeakyRelu(d{k})", a=a, b=b)
-    theirs = chain("c{k} = Mul(v{k}, a)", "v{n} = LeakyRelu(c{k})", a=a * b, b=b)
+def blocks(*block: str, a: np.ndarray = FACTORS[0], b: np.ndarray = FACTORS[1]) -> onnx.ModelProto:
+    """A chain of many blocks from v0 on; {k} and {n} are the numbers of a block and of the next one."""
+    head = f"{HEAD} g (float[2, 4] v0) => (float[2, 4] v{LENGTH}) <float[4] a, float[4] b>"
+    rows = [part.format(k=k, n=k + 1) for k in range(LENGTH) for part in block]
+    return proto(f"{head} {{ {' '.join(rows)} }}", a=a, b=b)
+
+
+def test_merged_nodes_may_keep_the_name_of_the_first() -> None:
+    """onnxsim writes what a batch norm gave under the name of the convolution before it."""
+    ours = blocks("c{k} = Mul(v{k}, a)", "d{k} = Mul(c{k}, b)", "v{n} = LeakyRelu(d{k})")
+    theirs = blocks("c{k} = Mul(v{k}, a)", "v{n} = LeakyRelu(c{k})", a=FACTORS[0] * FACTORS[1])
     found = proof(ours, theirs, v0=image(2, 4))
-    assert not found.refuted
-    assert found.count("proved") == found.count("dropped") == length
-    assert found.unseen == 0
+    assert found.count("proved") == LENGTH
+    assert not found.refuted and not found.count("dropped") and not found.unseen
+
+
+def test_pairs_that_fail_between_others_that_hold_do_not_end_the_proof() -> None:
+    """onnxsim moves the half of a GELU into the weights behind it."""
+    ours = blocks("c{k} = Mul(v{k}, a)", "d{k} = Mul(c{k}, b)", "v{n} = LeakyRelu(d{k})")
+    theirs = blocks(
+        "c{k} = Mul(v{k}, a)",
+        "d{k} = Mul(c{k}, b)",
+        "v{n} = LeakyRelu(d{k})",
+        a=FACTORS[0] / 2,
+        b=FACTORS[1] * 2,
+    )
+    found = proof(ours, theirs, v0=image(2, 4))
+    assert found.count("proved") == found.count("dropped") == LENGTH
+    assert not found.refuted and not found.unseen
+
+
+def test_names_of_values_of_another_shape_are_no_pairs() -> None:
+    """onnxsim writes a product of three axes, the first of them 1, as a Gemm between two Reshapes."""
+    head = f"{HEAD} g (float[1, 5, 4] x) => (float[1, 5, 4] y) "
+    ours = proto(f"{head} <float[4, 4] w, float[4, 4] u> {{ m = MatMul(x, w) r = Tanh(m) y = MatMul(r, u) }}")
+    theirs = onnx.shape_inference.infer_shapes(
+        proto(f"""{head} <float[4, 4] w, float[4, 4] u, int64[2] flat = {{5, 4}}, int64[3] back = {{1, 5, 4}}> {{
+            f = Reshape(x, flat) m = Gemm(f, w) r = Tanh(m) h = Gemm(r, u) y = Reshape(h, back) }}""")
+    )
+    found = proof(ours, theirs, x=image(1, 5, 4))
+    assert (found.count("proved"), found.count("dropped"), found.unseen) == (1, 0, 0)
 
 
 def test_what_is_arranged_in_another_order_is_no_other_slope() -> None:
