@@ -43,9 +43,9 @@ def by_name(reference: GraphLike, candidate: GraphLike, outputs: Pairs) -> Pairs
 
 
 def moved(pairs: Pairs) -> Pairs:
-    """The same pairs, but for values whose readers have other names than those of the partner, where the only
-    reader of a value gives another one, further on, that has the partner's readers: there the partner is that
-    one. onnxsim writes so what a batch norm gave, under the name of the convolution before it."""
+    """The same pairs, but for values that other nodes read than the partner, where the only reader of a value
+    gives another one, further on, that the partner's readers read: there the partner is that one. onnxsim
+    writes so what a batch norm gave, under the name of the convolution before it."""
     found: Pairs = {}
     for value, other in pairs.items():
         at = _same_readers(value, other)
@@ -54,8 +54,8 @@ def moved(pairs: Pairs) -> Pairs:
 
 
 def _same_readers(value: ir.Value, other: ir.Value) -> ir.Value | None:
-    """The first value, from this one on along single readers that take constants besides, that nodes of the
-    same names read as the other."""
+    """The first value, from this one on along single readers that take constants besides, that the same nodes
+    read as the other."""
     wanted, at = _read_by(other), value
     if not wanted or not wanted.isdisjoint(_read_by(value)):
         return value
@@ -76,10 +76,13 @@ def _takes_constants(node: ir.Node, value: ir.Value) -> bool:
     return bool(others) and all(maker is None or is_op(maker, "Constant") for maker in makers)
 
 
-def _read_by(value: ir.Value) -> set[str | None]:
-    """The names of what the readers of a value give; None for the graph's own outputs."""
-    names: set[str | None] = {output.name or "" for use in value.uses() for output in use.node.outputs}
-    return names | {None} if value.is_graph_output() else names
+def _read_by(value: ir.Value) -> set[tuple[str, str | None]]:
+    """The operators that read a value, each with the names of what it gives; an output of the graph is read,
+    too. Without the operators, a node that is merged under the name of the last would look like the last."""
+    found: set[tuple[str, str | None]] = {
+        (use.node.op_type, output.name) for use in value.uses() for output in use.node.outputs
+    }
+    return found | {("", None)} if value.is_graph_output() else found
 
 
 def by_structure(ours: SideTokens, theirs: SideTokens, known: Pairs) -> Pairs:
