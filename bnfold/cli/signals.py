@@ -7,6 +7,8 @@ Rule 1: only the first signal raises, and only within `Signals`. An earlier one 
 Rule 2: the exception may be raised between any two steps, also inside a library, which then fails in its own
         way (it releases a lock that it has not taken yet). So every error after a signal is a consequence of
         the signal, whatever it says.
+Rule 3: it waits while a module is imported: native modules run Python while they begin, and end the process
+        with words of their own where that raises.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
+SOON = 0.01  # seconds until it is looked again whether an import is over
+_IMPORTS = "<frozen importlib._bootstrap>"
 _ASKS_TO_END = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -48,17 +52,34 @@ class Signals:
     ) -> None:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        if hasattr(signal, "SIGALRM") and signal.SIGALRM in self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         sys.unraisablehook = self._hook
 
-    def _raise(self, number: int, frame: FrameType | None) -> NoReturn:
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if hasattr(signal, "setitimer") and _is_importing(frame):
+            self._look_again(number)
+            return
         self.asked = number
         for one in _ASKS_TO_END:
             signal.signal(one, signal.SIG_IGN)
         raise Interrupted(number)
 
+    def _look_again(self, number: int) -> None:
+        """Come back to a signal in a moment."""
+        alarm = signal.signal(signal.SIGALRM, lambda _, frame: self._raise(number, frame))
+        self._before.setdefault(signal.SIGALRM, alarm)
+        signal.setitimer(signal.ITIMER_REAL, SOON)
+
     def _unraisable(self, event: sys.UnraisableHookArgs) -> None:
         """Raised in a destructor, it reaches nobody: the process that watches ends a run that goes on."""
         if not isinstance(event.exc_value, Interrupted):
             self._hook(event)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != _IMPORTS:
+        frame = frame.f_back
+    return frame is not None

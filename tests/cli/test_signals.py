@@ -126,3 +126,28 @@ def test_the_handlers_of_the_caller_are_there_again(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in ENDED]
     assert run(["inspect", str(saved(tmp_path, TWO_BLOCKS)), "-q"]) == 0
     assert [signal.getsignal(number) for number in ENDED] == before
+
+
+def test_a_signal_waits_while_a_module_is_imported(tmp_path: Path) -> None:
+    """A native module that begins may not survive an exception."""
+    (tmp_path / "slow.py").write_text(
+        "import time\nfor _ in range(40):\n    time.sleep(0.01)\nprint('whole', flush=True)\n"
+    )
+    script = (
+        f"import sys, signal, time; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from bnfold.cli.signals import Interrupted, Signals\n"
+        "try:\n"
+        "    with Signals() as signals:\n"
+        "        print('there', flush=True)\n"
+        "        import slow\n"
+        "        time.sleep(30)\n"
+        "except Interrupted:\n"
+        "    print(signals.asked, signal.getsignal(signal.SIGALRM) == signal.SIG_DFL)\n"
+    )
+    process = python(script)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (out.split(), err) == (["whole", "15", "True"], "")
