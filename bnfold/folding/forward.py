@@ -147,12 +147,13 @@ class _Forward:
 
     def _close(self, values: Iterable[ir.Value], closed: Closed) -> NoReturn:
         """Remember that these decline every map, and what stands before them behind affine nodes alone."""
+        remembered = closed.again()
         for value in values:
             at: ir.Value | None = value
             while at is not None:
-                self.context.closed[at] = closed.again()
+                self.context.closed[at] = remembered
                 at = self.before.get(at)
-        raise closed.again()
+        raise remembered.again()
 
     def _take(self, user: ir.Node) -> None:
         self.steps += 1

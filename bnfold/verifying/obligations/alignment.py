@@ -49,24 +49,24 @@ def moved(pairs: Pairs) -> Pairs:
     found: Pairs = {}
     for value, other in pairs.items():
         at = _same_readers(value, other)
-        found[value if at is None or at in pairs else at] = other
+        found[value if at in pairs else at] = other
     return found
 
 
-def _same_readers(value: ir.Value, other: ir.Value) -> ir.Value | None:
+def _same_readers(value: ir.Value, other: ir.Value) -> ir.Value:
     """The first value, from this one on along single readers that take constants besides, that the same nodes
-    read as the other."""
+    read as the other; this one where there is none."""
     wanted, at = _read_by(other), value
     if not wanted or not wanted.isdisjoint(_read_by(value)):
         return value
     for _ in range(LONGEST_MERGE):
         users = list(at.uses())
         if len(users) != 1 or at.is_graph_output() or not _takes_constants(users[0].node, at):
-            return None
+            break
         at = users[0].node.outputs[0]
         if _read_by(at) == wanted:
             return at
-    return None
+    return value
 
 
 def _takes_constants(node: ir.Node, value: ir.Value) -> bool:

@@ -249,7 +249,7 @@ class Discharger:
     ) -> Figures:
         """The figures of the end on the values that the network has at the border. Raises CannotDischarge,
         CannotEvaluate."""
-        return self._on(ours, theirs, places, self._border(ours, theirs, known).setting("own", 0), None)
+        return self.at(ours, theirs, places, self._border(ours, theirs, known).setting("own", 0))
 
     def at(self, ours: Half, theirs: Half, places: Places, setting: Setting) -> Figures:
         """The figures of the end on these values of the border. Raises CannotEvaluate."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -40,10 +41,11 @@ def sought(sides: Sides, mine: Half, theirs: Half, near: tuple[Half, Half]) -> F
     if not numbers or not values:
         return None
     try:
-        settings = list(context.discharger.settings_of(mine, theirs, sides.known(mine, theirs)))
+        tried = context.discharger.settings_of(mine, theirs, sides.known(mine, theirs))
+        settings = list(islice(tried, MOST_SETTINGS))
     except CannotDischarge:
         return None
-    for setting in settings[:MOST_SETTINGS]:
+    for setting in settings:
         for moved, where in _met(sides, mine, setting, values, numbers):
             try:
                 figures = context.discharger.at(mine, theirs, sides.scope.places, moved)
